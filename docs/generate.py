@@ -1,0 +1,420 @@
+"""Make docs/reference/*.md from the tables they describe.
+
+    python docs/generate.py            write the pages
+    python docs/generate.py --check    exit 1 and name the pages that are out of date
+
+A page is made only from what the program itself reads: column tuples, the typer application, the
+settings' models, the decoder's element table, the headers of the SQL files. The one text kept
+beside the code is settings.toml, and it must name every setting and no other.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+HERE = Path(__file__).resolve().parent
+MADE = "<!-- Made by docs/generate.py: change what it reads, then run `make docs`. -->\n"
+
+
+def cell(text: object) -> str:
+    """`text` as one cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ").strip()
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell(c) for c in line)} |" for line in lines) + "\n"
+
+
+def page(title: str, *parts: str) -> str:
+    """A page: title, mark, paragraphs."""
+    return f"# {title}\n\n{MADE}\n" + "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def names(words: Iterable[str]) -> str:
+    """Words as code, separated by commas."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def prose(text: str) -> str:
+    """A paragraph written over several lines, as one."""
+    return " ".join(text.split())
+
+
+def tables() -> str:
+    """Every table of the lake."""
+    from flowpeer import schema
+
+    parts = [
+        prose("""Every column of every table, as Parquet files, `flowpeer sql` and written catalogs
+            have them. Times are UTC. Methods (M1, M2, …) are those of
+            [what each figure means](../concepts-methods.md)."""),
+        prose(f"""Partitioned tables lie in `<table>/date=YYYY-MM-DD/hour=HH/`, and SQL shows `date`
+            and `hour` after their columns: {names(schema.PARTITIONED)}. `routes` is a folder of
+            snapshots. The tables {names(schema.CONFIGURED)} come from flowpeer.toml whenever a
+            query is asked, and have no file. All others are single files in `reference/`."""),
+        "A remote network that is no public one has a negative number: "
+        + ", ".join(f"{code} {name}" for code, name in schema.SPECIAL_ASNS.items())
+        + ".",
+    ]
+    for name, columns in schema.TABLES.items():
+        rows = [
+            (f"`{c.name}`", c.type, c.unit, "yes" if c.nullable else "", c.meaning, c.source)
+            for c in columns
+        ]
+        head = ["column", "type", "unit", "null", "meaning", "from"]
+        parts += [f"## {name}", table(head, rows)]
+    return page("Tables", *parts)
+
+
+def _kind(parameter: Any) -> str:
+    """How the value of an option is written; empty for a flag."""
+    bare = typing.get_args(parameter.type_descriptor.annotation)
+    if parameter.is_bool_flag or getattr(parameter, "count", False):
+        return ""
+    if typing.get_origin(parameter.type_descriptor.annotation) is typing.Literal:
+        return "|".join(str(value) for value in bare)
+    return str(parameter.name).strip("_").upper()
+
+
+def _parameters(parameters: Sequence[Any]) -> str:
+    rows = []
+    for p in parameters:
+        notes = [p.help or ""]
+        if p.default not in (None, False, 0, (), "") and not callable(p.default):
+            notes.append(f"Default: `{p.default}`.")
+        if p.param_type_name == "argument":
+            many = "…" if p.nargs == -1 else ""
+            word = f"{str(p.metavar or p.name).strip('[]').upper()}{many}"
+            rows.append((f"`{word if p.required else f'[{word}]'}`", " ".join(notes)))
+        else:
+            if p.multiple and "epeatable" not in notes[0]:
+                notes.append("Repeatable.")
+            words = ", ".join(f"`{opt}`" for opt in p.opts)
+            rows.append((f"{words} {_kind(p)}".strip(), " ".join(notes)))
+    return table(["", ""], rows)
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command of the application with its full name, groups left out."""
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from walk(inner, (*path, name))
+        else:
+            yield " ".join((*path, name)), inner
+
+
+def application() -> Any:
+    """The command tree of `flowpeer`, with every command registered."""
+    import typer
+
+    from flowpeer.cli import app as cli
+
+    if not cli.app.registered_commands:
+        cli._register()
+    return typer.main.get_command(cli.app)
+
+
+def commands() -> str:
+    """Every command, argument and option."""
+    root = application()
+    parts = [
+        "Results go to stdout, everything else (notes, warnings, progress) to stderr.",
+        "## Options common to all commands",
+        "Before or after the command.",
+        _parameters([p for p in root.params if "completion" not in p.name]),
+        "## Exit status",
+        table(
+            ["status", "means"],
+            [
+                (0, "done"),
+                (1, "done, but something is wrong with the data; the message says what"),
+                (2, "bad usage or configuration"),
+                (3, "input that cannot be read, or no data"),
+                (4, "internal error: a defect of the program"),
+                (75, "another process holds the lake; try again"),
+                (130, "interrupted"),
+            ],
+        ),
+        prose("""An error is one line `error: …`, most with a second one `try: …` that is the next
+            step. `--debug` shows the traceback."""),
+        prose("""Periods are `2026Q3`, `2026-07`, `2026-07-01` or `START/END`: start inclusive, end
+            exclusive, midnight UTC, and cut at the last slot that was rolled up."""),
+    ]
+    for name, command in walk(root):
+        parts.append(f"## {name}")
+        parts.append(re.sub(r"\n(?!\n)", " ", command.help or "").replace("\n ", "\n\n"))
+        if command.params:
+            parts.append(_parameters(command.params))
+    return page("Commands", *parts)
+
+
+_VALUES: dict[str, str] = {
+    "bits_per_second": 'rate in bit/s, like `"100G"` (K, M, G, T)',
+    "seconds": 'duration, like `"60s"` (s, m, h, d)',
+    "_address": "IP address",
+    "_prefix": "prefix",
+    "_zone": "time zone name",
+}
+
+
+def _value(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """What a setting's value must be, in words."""
+    if hasattr(annotation, "__metadata__"):
+        return _value(annotation.__origin__, [*annotation.__metadata__, *metadata])
+    for item in metadata:
+        name = getattr(getattr(item, "func", None), "__name__", "")
+        if name in _VALUES:
+            return _VALUES[name]
+    arguments = typing.get_args(annotation)
+    if isinstance(annotation, UnionType) or typing.get_origin(annotation) is typing.Union:
+        return " or ".join(_value(a, metadata) for a in arguments if a is not type(None))
+    if typing.get_origin(annotation) is typing.Literal:
+        return ", ".join(f"`{a}`" for a in arguments)
+    if typing.get_origin(annotation) is tuple:
+        return f"list: {_value(arguments[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table, see below"
+    limits = [
+        f"{words} {value}"
+        for item in metadata
+        for bounds in (item, *getattr(item, "metadata", ()))
+        for key, words in (("ge", "from"), ("le", "to"))
+        if (value := getattr(bounds, key, None)) is not None
+    ]
+    plain = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`",
+             date: "date"}  # fmt: skip
+    return " ".join(dict.fromkeys([plain[annotation], *limits]))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default is None or field.default == ():
+        return ""
+    if any("seconds" in getattr(getattr(m, "func", None), "__name__", "") for m in field.metadata):
+        return f'`"{field.default}s"`'
+    value = list(field.default) if isinstance(field.default, tuple) else field.default
+    text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    return f"`{text}`"
+
+
+def settings() -> Iterator[tuple[str, bool, type[BaseModel]]]:
+    """Every section of flowpeer.toml: its name, whether it may be repeated, its model."""
+    from flowpeer.network import Network
+
+    def inner(annotation: Any) -> Iterator[type[BaseModel]]:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
+        for argument in typing.get_args(annotation):
+            yield from inner(argument)
+
+    for name, field in Network.model_fields.items():
+        for model in inner(field.annotation):
+            yield name, typing.get_origin(field.annotation) is tuple, model
+            for key, nested in model.model_fields.items():
+                for below in inner(nested.annotation):
+                    yield f"{name}.{key}", True, below
+
+
+def settings_page() -> str:
+    """Every setting, with the meanings of settings.toml.
+
+    Raises:
+        SystemExit: a setting without a meaning, or a meaning without a setting.
+    """
+    written = tomllib.loads((HERE / "settings.toml").read_text(encoding="utf-8"))
+    parts = [
+        prose("""`flowpeer.toml`, or the file named by `--config` or `FLOWPEER_CONFIG`. Paths are
+            relative to it. `[network]` with `asn`, `name` and `prefixes`, and `[lake]` with `path`
+            are required. An unknown key is an error that names the nearest known one; all mistakes
+            are reported together, with their lines. `flowpeer init` writes a commented file to
+            start from, `flowpeer demo` a complete one."""),
+    ]
+    known: dict[str, set[str]] = {}
+    problems: list[str] = []
+    for name, repeated, model in settings():
+        meanings = written.get(name, {})
+        known[name] = set(model.model_fields)
+        rows = []
+        for key, field in model.model_fields.items():
+            meaning = field.description or meanings.get(key)
+            if not meaning:
+                problems.append(f"docs/settings.toml: no meaning for `{key}` of [{name}]")
+            rows.append(
+                (f"`{key}`", _value(field.annotation, field.metadata), _default(field), meaning)
+            )
+        mark = f"[[{name}]]" if repeated else f"[{name}]"
+        # The docstring begins with the section's name, which is the heading here.
+        text = (model.__doc__ or "").partition(": ")[2] or model.__doc__ or ""
+        parts += [f"## {mark}", text[:1].upper() + text[1:],
+                  table(["key", "value", "default", "meaning"], rows)]  # fmt: skip
+    problems += [
+        f"docs/settings.toml: `{key}` of [{name}] is no setting"
+        for name, meanings in written.items()
+        for key in meanings
+        if key not in known.get(name, ())
+    ]
+    if problems:
+        raise SystemExit("\n".join(problems))
+    return page("Settings", *parts)
+
+
+def report_columns() -> str:
+    """Every column that a report puts out."""
+    from flowpeer_reports import columns
+
+    parts = [
+        prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
+            and utilisations fractions from 0 to 1. Lists are lists in JSON and Parquet, and `a;b`
+            in CSV. Methods (M1, M2, …) are those of
+            [what each figure means](../concepts-methods.md)."""),
+    ]
+    for name, title, text in (
+        ("CANDIDATES", "candidates", "One row per metro and network to ask."),
+        ("NOT_LISTED", "not_listed",
+         "Where the rest of the transit traffic is: one row per metro and reason."),
+        ("CANDIDATE_TOTALS", "candidates.meta.json, totals", "One entry per metro, and `all`."),
+        ("IMBALANCE", "imbalance", "One row per metro, direction and transit provider."),
+        ("IMBALANCE_TOTALS", "imbalance.meta.json, totals",
+         "One entry per `metro/direction`, and `all`."),
+    ):  # fmt: skip
+        rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in vars(columns)[name]]
+        parts += [f"## {title}", text, table(["column", "type", "unit", "meaning"], rows)]
+    return page("Report columns", *parts)
+
+
+# Elements that reach a column by way of others; every other one stands in a column's `source`.
+_BY_WAY: dict[int, str] = {
+    232: "`bytes` of a record of its own for the other direction",
+    299: "`packets` of a record of its own for the other direction",
+    **dict.fromkeys((176, 177, 178, 179), "`dst_port`: type × 256 + code"),
+    160: "`start_time`, `end_time`: the boot time that 21 and 22 count from",
+    161: "`start_time` or `end_time`, whichever is not said",
+    162: "`start_time` or `end_time`, whichever is not said",
+    322: "`end_time`, where no other element says it",
+    323: "`end_time`, where no other element says it",
+}
+
+
+def wire_fields() -> str:
+    """Every information element that is read."""
+    from flowpeer_ingest.schema import FLOWS
+    from flowpeer_ingest.wire import elements
+
+    columns: dict[int, list[str]] = {}
+    for column in FLOWS:
+        for number in re.findall(r"(?<![\w.])\d+(?!\w)", column.source):
+            columns.setdefault(int(number), []).append(column.name)
+    rows = []
+    for element in sorted(elements.ELEMENTS, key=lambda e: e.number):
+        filled = ", ".join(f"`{name}`" for name in columns.get(element.number, ()))
+        filled = filled or _BY_WAY.get(element.number, "")
+        if not filled:
+            raise SystemExit(
+                f"docs/generate.py: element {element.number} {element.name} fills no column: name "
+                "it in that column's `source`, or in _BY_WAY"
+            )
+        reverse = "yes" if element.number in elements.REVERSIBLE else ""
+        options = "yes" if element.number in elements.SAMPLING else ""
+        rows.append((element.number, f"`{element.name}`", filled, reverse, options))
+    scopes = ", ".join(f"{n} {name}" for n, name in elements.V9_SCOPES.items())
+    return page(
+        "Wire fields",
+        prose("""Information elements of NetFlow v9 and IPFIX that fill a column of `flows`, by
+            their number in IANA's registry. Any other element, enterprise elements included, is
+            skipped by its length. Of several elements for one column the first in the column's
+            entry in [tables](tables.md) counts, and of times the finest that is set."""),
+        table(["element", "name", "fills", "reverse", "sampling"], rows),
+        prose(f"""*Reverse*: read also with the enterprise number {elements.REVERSE_PEN} of RFC
+            5103; such a record becomes two, one a direction. *Sampling*: read in options data too,
+            as the rate of a sampler, an interface or a domain."""),
+        f"NetFlow v9 scopes of options data (RFC 3954, 6.1): {scopes}.",
+        prose("""NetFlow v5 has one fixed record; its fields are read as the elements of the same
+            meaning, and the two bits of sampling mode in its header are not part of the interval.
+            sFlow v5 flow samples are read from the packet header that they carry: each becomes one
+            record of one packet with the sample's own rate. Counter samples are counted and left
+            out."""),
+    )
+
+
+def questions() -> str:
+    """Every question, view and macro of the SQL package."""
+    import flowpeer_sql
+
+    parts = [
+        prose("""Named queries for `flowpeer sql NAME`, with values given as `-p name=value` and the
+            period as `--period`. `flowpeer sql --show NAME` prints the text of one; the files lie
+            in `sql/flowpeer_sql/`. Below them the views and macros that queries may use."""),
+    ]
+    for question in flowpeer_sql.questions():
+        rows = [
+            (f"`{p.name}`", p.type, "" if p.default is None else f"`{p.default}`", p.meaning)
+            for p in question.parameters
+        ]
+        parts += [f"## {question.name}", f"*{question.title}*", question.description]
+        if rows:
+            parts.append(table(["parameter", "type", "default", "meaning"], rows))
+    parts.append("# Views and macros")
+    for script in sorted(flowpeer_sql.views(), key=lambda s: s.name):
+        title, _, names = script.title.partition(": ")
+        parts.append(f"## {script.name}")
+        parts.append(f"*{title}*" + (f": {names}" if names else ""))
+        parts.append(re.sub(r"(?m)^(\w+\([^)]*\)) +", r"- `\1` ", script.description))
+    return page("Questions", *parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "tables": tables,
+    "commands": commands,
+    "settings": settings_page,
+    "report-columns": report_columns,
+    "wire-fields": wire_fields,
+    "questions": questions,
+}
+
+
+def out_of_date(folder: Path = HERE / "reference") -> list[str]:
+    """Pages that are not what would be made now, and pages that nothing makes."""
+    stale = [
+        f"{name}.md"
+        for name, make in PAGES.items()
+        if not (path := folder / f"{name}.md").is_file() or path.read_text("utf-8") != make()
+    ]
+    return stale + [p.name for p in sorted(folder.glob("*.md")) if p.stem not in PAGES]
+
+
+def main(words: Sequence[str]) -> int:
+    """Write or check the pages."""
+    folder = HERE / "reference"
+    if list(words) == ["--check"]:
+        stale = out_of_date(folder)
+        for name in stale:
+            print(f"docs/reference/{name}: out of date", file=sys.stderr)
+        if stale:
+            print("try: make docs", file=sys.stderr)
+        return 1 if stale else 0
+    if words:
+        print(__doc__, file=sys.stderr)
+        return 2
+    folder.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        (folder / f"{name}.md").write_text(make(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

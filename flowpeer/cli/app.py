@@ -1,0 +1,184 @@
+"""The commands of `flowpeer`, the options common to all of them, and the exit status.
+
+0 done · 1 done, but something is wrong with the data · 2 bad usage or configuration ·
+3 input unreadable or no data · 4 internal error · 75 the lake is locked · 130 interrupted
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowpeer.cli.state import State, printable
+
+app = typer.Typer(
+    name="flowpeer",
+    help="From NetFlow/IPFIX exports to a ranked, feasible list of peering candidates.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from flowpeer import __version__
+
+        print(f"flowpeer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Configuration [FLOWPEER_CONFIG, ./flowpeer.toml]."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Common options may stand before or after the command."""
+    state: State = ctx.obj
+    state.config, state.json, state.debug = config, json, debug
+    state.verbosity = -1 if quiet else verbose
+
+
+INTERRUPTED = 130
+_FLAGS = {"--json", "--verbose", "-v", "-vv", "--quiet", "-q", "--debug"}
+
+
+def hoist(words: Sequence[str]) -> list[str]:
+    """Move the common options in front of the command, where the parser expects them."""
+    common: list[str] = []
+    rest: list[str] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word == "--":
+            rest += [word, *queue]
+            break
+        if word in _FLAGS or word.startswith("--config="):
+            common.append(word)
+        elif word in ("--config", "-c"):
+            common += [word, *queue[:1]]
+            queue = queue[1:]
+        else:
+            rest.append(word)
+    return common + rest
+
+
+def _register() -> None:
+    from flowpeer.cli import (
+        answers,
+        captures,
+        collect,
+        integrity,
+        pipeline,
+        quality,
+        retention,
+        routes,
+        sql,
+        start,
+    )  # fmt: skip
+
+    for module in (
+        start, captures, collect, routes, pipeline, answers, sql, quality, integrity, retention,
+    ):  # fmt: skip
+        module.register(app)
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. Every exception ends here, as one line and a next step."""
+    _register()
+    state = State()
+    try:
+        ended = app(
+            args=hoist(sys.argv[1:] if words is None else words),
+            prog_name="flowpeer",
+            standalone_mode=False,
+            obj=state,
+        )
+        sys.stdout.flush()
+        if ended == INTERRUPTED:  # typer answers Ctrl-C with this, and does not raise
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit):
+        # The reader has what it wanted (`… | head`), which typer turns into an exit of its own;
+        # nothing more may be written when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return state.exit_code
+    except Exception as error:  # the one place where everything is caught
+        if state.debug:
+            import traceback
+
+            traceback.print_exc()
+        return _explain(error)
+    return state.exit_code
+
+
+def _explain(error: Exception) -> int:
+    from flowpeer.errors import ConfigError, FlowpeerError, from_leaf
+
+    if isinstance(error, typer.exceptions.TyperException):
+        return _explain_usage(error)
+    known = error if isinstance(error, FlowpeerError) else from_leaf(error)
+    if known is None:
+        if isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            full = error.errno == errno.ENOSPC
+            advice = "make room, then run it again: nothing is lost" if full else ""
+            return _complain(f"{where}{error.strerror or error}", advice, 3)
+        if _is_damaged_table(error):
+            return _complain(_first_line(error), "`flowpeer verify` names the damaged file", 3)
+        return _complain(
+            f"internal error: {type(error).__name__}: {_first_line(error)}",
+            "run it again with --debug and report what it prints",
+            4,
+        )
+    if isinstance(known, ConfigError) and len(known.problems) > 1:
+        lines = "".join(f"\n  {problem}" for problem in known.problems)
+        return _complain(known.what + lines, known.advice, known.exit_code)
+    return _complain(known.what, known.advice, known.exit_code)
+
+
+def _is_damaged_table(error: Exception) -> bool:
+    """An engine could not read a Parquet file of the lake."""
+    engine = type(error).__module__.split(".")[0] in ("polars", "pyarrow", "duckdb", "_duckdb")
+    return engine and "parquet" in str(error).lower()
+
+
+def _explain_usage(error: Exception) -> int:
+    message = getattr(error, "format_message", lambda: str(error))()
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+        print(message, file=sys.stderr)
+        return 2
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "flowpeer"
+    return _complain(message, f"`{path} --help` lists what it takes", 2)
+
+
+def _complain(what: str, advice: str, status: int) -> int:
+    print(printable(f"error: {what}"), file=sys.stderr)
+    if advice:
+        print(printable(f"try: {advice}"), file=sys.stderr)
+    return status
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

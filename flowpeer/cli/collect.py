@@ -1,0 +1,268 @@
+"""`collect` and `status`: the collector as a service, and what it says of itself."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowpeer.cli.state import State, printable, table_or_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flowpeer.lake.store import Lake
+    from flowpeer.network import Network
+    from flowpeer_ingest.segments import SegmentSummary
+
+LOSS_WINDOW_S = 3600
+"""`status` exits 1 while a loss counter rose within this."""
+DOWN_AFTER_S = 10
+"""The status is written each second; after this, nobody writes it."""
+
+
+class SegmentUnit:
+    """Publishes one spool segment into the lake: what the collector's decoder writes to."""
+
+    def __init__(self, lake: Lake, name: str) -> None:
+        from flowpeer.lake.flows import FlowSink
+
+        self._lake = lake
+        self._name = name
+        self._sink = FlowSink(lake, name)
+
+    def write(self, hour: datetime, name: str, table: pa.Table) -> None:
+        """Stage rows."""
+        from flowpeer_ingest import faults
+
+        faults.point("write")
+        self._sink.write(hour, name, table)
+
+    def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
+        """Publish the tables, then the summary; records without a rate by exporter."""
+        from dataclasses import asdict
+
+        self._sink.publish({"segment": self._name})
+        self._lake.write_entry(f"captures/{self._name}.parquet", asdict(summary))
+        return self._sink.unrated()
+
+    def discard(self) -> None:
+        """Drop what was staged."""
+        self._sink.discard()
+
+
+def spool_folder(network: Network) -> Path:
+    """`[collector] spool`, else `spool` in the lake."""
+    if network.collector.spool is None:
+        return network.lake_path / "spool"
+    return network.source.parent / network.collector.spool
+
+
+def _addresses(texts: list[str] | tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    from flowpeer.errors import UsageError
+    from flowpeer_ingest.sockets import parse
+
+    try:
+        return tuple(parse(text) for text in texts)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def collect(
+    ctx: typer.Context,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option("--listen", help="HOST:PORT to receive on; repeatable [0.0.0.0:2055]."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="HOST:PORT that answers Prometheus.")
+    ] = None,
+    receivers: Annotated[
+        int, typer.Option("--receivers", min=1, max=16, help="Receiver processes.")
+    ] = 1,
+    known_only: Annotated[
+        bool,
+        typer.Option("--known-only", help="Refuse exporters that are not in the configuration."),
+    ] = False,
+    bmp: Annotated[
+        str | None,
+        typer.Option("--bmp", help="HOST:PORT where routers connect to tell their routes by BMP."),
+    ] = None,
+) -> None:
+    """Receive export datagrams until SIGTERM.
+
+    NetFlow v5 and v9, IPFIX and sFlow v5, on any port. SIGTERM or ^C seals, decodes and publishes
+    what was received, then exits 0.
+    """
+    from flowpeer_ingest.collector import Collector, Settings
+
+    state: State = ctx.obj
+    network, lake = state.network(), state.lake()
+    settings = Settings(
+        spool=spool_folder(network),
+        listen=_addresses(listen or network.collector.listen),
+        receivers=receivers,
+        seal_after_s=network.collector.seal_after,
+        configured=frozenset(network.exporter_by_address),
+        known_only=known_only,
+        metrics=_addresses([metrics])[0] if metrics else None,
+    )
+    with lake.lock("collect"):
+        collector = Collector(
+            settings,
+            unit=lambda name: SegmentUnit(lake, name),
+            active_timeout_s=network.active_timeout_s,
+            say=lambda text: state.say(text),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: collector.stop())
+        state.say(f"collecting into {lake.root}, spool {settings.spool}")
+        with _station(state, bmp):
+            collector.run()
+    done = collector.snapshot()
+    if state.json:
+        state.emit(done)
+    else:
+        totals = done["totals"]
+        state.say(
+            f"stopped: {totals.get('datagrams', 0):,} datagrams, "
+            f"{totals.get('rows', 0):,} flow records published"
+        )
+
+
+@contextmanager
+def _station(state: State, listen: str | None) -> Iterator[None]:
+    """A BMP station beside the collector, in a thread with a lake of its own."""
+    if listen is None:
+        yield
+        return
+    from threading import Thread
+
+    from flowpeer.routing.bmp_station import BmpStation
+
+    exporters = state.network().exporter_by_address
+    station = BmpStation(
+        state.lake(),
+        _addresses([listen])[0],
+        {address: exporter.id for address, exporter in exporters.items()},
+        say=state.say,
+    )
+    thread = Thread(target=station.run, name="bmp")
+    thread.start()
+    state.say("BMP: listening on {} port {}".format(*station.address))
+    try:
+        yield
+    finally:
+        station.stop()
+        thread.join()
+
+
+def status(ctx: typer.Context) -> None:
+    """The collector's counters, losses and lag.
+
+    Works whether the collector runs or not. Exits 1 if anything was lost in the last hour.
+    """
+    from flowpeer.errors import NoDataError
+    from flowpeer_ingest.board import LOSSES, read_status
+
+    state: State = ctx.obj
+    network = state.network()
+    folder = spool_folder(network)
+    said = read_status(folder)
+    if said is None:
+        raise NoDataError(
+            f"{folder}: no collector has run here",
+            advice="start one with `flowpeer collect`, or name its configuration with --config",
+        )
+    now_us = int(datetime.now(UTC).timestamp() * 1e6)
+    age_s = (now_us - said["updated_us"]) / 1e6
+    said["running"] = said["phase"] != "stopped" and age_s < DOWN_AFTER_S
+    recent = [
+        name
+        for name, loss in said["losses"].items()
+        if loss["rose_us"] is not None and now_us - loss["rose_us"] < LOSS_WINDOW_S * 1_000_000
+    ]
+    said["lost_recently"] = recent
+    names = {a: e.id for a, e in network.exporter_by_address.items()}
+    for address, exporter in said["exporters"].items():
+        exporter["id"] = names.get(address)
+    if state.json:
+        state.emit(said)
+    else:
+        _show(state, said)
+    for name in recent:
+        loss = said["losses"][name]
+        state.warn(
+            f"{name}: {loss['total']:,} since the start, last at {_time(loss['rose_us'])}: "
+            f"{LOSSES.get(name, '')}"
+        )
+
+
+def _show(state: State, said: dict[str, Any]) -> None:
+    """For people: one line a thing, then the exporters."""
+    totals, spool = said["totals"], said["spool"]
+    word, since = (
+        ("running", said["started_us"]) if said["running"] else ("down", said["updated_us"])
+    )
+    received = sum(r.get("received", 0) for r in said["receivers"])
+    committed = sum(r.get("committed", 0) for r in said["receivers"])
+    published = (
+        f"{totals.get('rows', 0):,} of {totals.get('records', 0):,} records in "
+        f"{totals.get('datagrams', 0):,} datagrams"
+    )
+    depth = (
+        f"{spool['spool_segments']:,} segments wait, {spool['spool_octets']:,} octets, "
+        f"lag {spool['lag_seconds']:,.1f} s, {spool['failed']} set aside"
+    )
+    lines = [
+        f"collector   {word} since {_time(since)}",
+        f"received    {received:,} datagrams, {committed:,} of them committed",
+        f"published   {published}",
+        f"spool       {depth}",
+    ]
+    lines += [
+        f"socket      {s['name']}: buffer {s['buffer_octets']:,} octets, "
+        f"{s['queue_octets']:,} waiting, {s['kernel_drops']:,} datagrams dropped"
+        for s in said["listen"]
+    ]
+    for label, key in (
+        ("rejected", "rejected"), ("refused", "rows_rejected"), ("malformed", "malformed"),
+        ("unsupported", "unsupported"),
+    ):  # fmt: skip
+        lines += [f"{label:<11} {count:,} {reason}" for reason, count in said[key].items()]
+    if said["pending"]:
+        sets = sum(said["pending"].values())
+        lines.append(f"pending     {sets:,} data sets of {len(said['pending'])} templates")
+    if said["refused_sources"]:
+        lines.append(f"unknown     {len(said['refused_sources']):,} sources refused")
+    sys.stdout.write(printable("\n".join(lines)) + "\n")
+    for warning in said["warnings"]:
+        state.say(f"warning: {warning}")
+    rows = [
+        {
+            "exporter": e["id"] or f"{address} (not configured)",
+            "datagrams": e["datagrams"], "records": e["records"], "octets": e["octets"],
+            "lost": e["lost"], "template_misses": e["template_misses"],
+            "unknown_sampling": e["unknown_sampling"], "clock_error_s": e["clock_error_s"],
+            "last_seen": _time(e["last_seen_us"]),
+        }
+        for address, e in said["exporters"].items()
+    ]  # fmt: skip
+    table_or_json(state, rows, columns=list(rows[0]) if rows else [])
+
+
+def _time(microseconds: int) -> str:
+    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    commands: tuple[Callable[..., None], ...] = (collect, status)
+    for command in commands:
+        app.command()(command)

@@ -1,0 +1,386 @@
+"""`check`: is the data what it seems to be, and does it add up?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from flowpeer.cli.quality_interfaces import counters, late, rules
+from flowpeer.cli.quality_sources import Finding, ages, own_places, provider_paths
+from flowpeer.cli.state import State, printable
+
+if TYPE_CHECKING:
+    from flowpeer.lake.store import Lake
+    from flowpeer.network import Network
+    from flowpeer.rollup.hours import Rollup
+
+SET_ASIDE_TIMES = 2
+"""Set aside is about as much as counted where both directions are metered; more is a mistake."""
+SAME_MOMENT_S = 301
+"""Tables taken this close together are of several routers rather than of several times."""
+RIB_AGE_DAYS = 7
+"""Routes older than this against the traffic move enough prefixes to be worth a word."""
+CLOCK_ERROR_S = 60
+UNKNOWN_PARTS = 1000
+"""An unknown interface with more than one part in so many of all bytes is worth a warning."""
+SHOWN = 10
+
+
+def findings(state: State) -> list[dict[str, Any]]:
+    """Everything `check` has to say, worst last seen first; warnings set the exit status."""
+    from flowpeer.rollup.hours import Rollup
+    from flowpeer.routing.snapshot import snapshots
+
+    network, lake = state.network(), state.lake()
+    found: list[Finding] = [
+        Finding("ok", "configuration", f"{state.config_path}: {len(network.metros)} metros, "
+                f"{len(network.exporters)} exporters, {len(network.interfaces)} interfaces")
+    ]  # fmt: skip
+    rollup = Rollup(lake, network)
+    captures = lake.entries("captures")
+    found += rules(network)
+    found += _sources(network, lake)
+    found += ages(lake)
+    found += own_places(network, lake)
+    found += _interrupted(lake)
+    found += _shadowed(lake)
+    found += _exporters(network, list(captures.values()), lake.entries("flows"))
+    if (rollup.files or rollup.pruned) and snapshots(lake):
+        stale = [hour for hour in rollup.plan() if hour.changed]
+        if stale:
+            found.append(
+                Finding("warning", "rollup", f"{len(stale)} hours are not up to date",
+                        "run `flowpeer rollup`")
+            )  # fmt: skip
+        if lake.entries("traffic"):
+            found += _interfaces(network, lake, rollup)
+            found += counters(network, lake)
+            found += late(lake)
+            found += _set_aside(lake)
+            found += _traffic(lake)
+            found += provider_paths(lake)
+            found += _coverage(network, lake)
+            if not stale:
+                found += _conserved(rollup)
+                found += _reported(state)
+    elif not rollup.files:
+        found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
+    if any(f.level == "warning" for f in found):
+        state.exit_code = max(state.exit_code, 1)
+    return [f._asdict() for f in found]
+
+
+def _sources(network: Network, lake: Lake) -> Iterator[Finding]:
+    from flowpeer.routing.snapshot import snapshots
+
+    for key in ("ribs", "peeringdb", "ixf", "as_relationships", "as_cones", "as_names"):
+        path = network.source_path(key)
+        if path is None:
+            continue
+        if not path.exists():
+            yield Finding("warning", f"sources.{key}", f"{path} does not exist",
+                          "mend the configuration or put the file there")  # fmt: skip
+    infos = snapshots(lake)
+    if not infos:
+        yield Finding("warning", "routes", "no RIB is loaded", "run `flowpeer rib load FILE`")
+        return
+    latest = infos[-1]
+    hours = list(lake.entries("flows"))
+    yield Finding("ok", "routes", f"{len(infos)} snapshots, the latest of "
+                  f"{latest.taken_at:%Y-%m-%d %H:%M} UTC with {latest.prefixes4:,} IPv4 and "
+                  f"{latest.prefixes6:,} IPv6 prefixes")  # fmt: skip
+    if hours:
+        from flowpeer.lake.store import partition_hour
+
+        age = (partition_hour(hours[-1]) - latest.taken_at).days
+        if age > RIB_AGE_DAYS:
+            yield Finding("warning", "routes", f"{age} days older than the latest traffic",
+                          "load a newer table dump")  # fmt: skip
+
+
+def _exporters(
+    network: Network, captures: list[dict[str, Any]], flows: dict[str, dict[str, Any]]
+) -> Iterator[Finding]:
+    sums: dict[str, Counter[str]] = {}
+    clock: dict[str, float] = {}
+    for capture in captures:
+        for ip, exporter in capture["exporters"].items():
+            of = sums.setdefault(ip, Counter())
+            for key in ("datagrams", "records", "lost", "template_misses", "time_corrected",
+                        "long_flows"):  # fmt: skip
+                of[key] += exporter.get(key) or 0
+            if exporter.get("clock_error_s") is not None:
+                clock[ip] = exporter["clock_error_s"]
+    for ip, of in sorted(sums.items()):
+        configured = network.exporter_by_address.get(ip)
+        name = configured.id if configured else ip
+        text = f"{of['datagrams']:,} datagrams, {of['records']:,} records"
+        if configured is None:
+            yield Finding("warning", f"exporter {name}", f"not in the configuration; {text}",
+                          "add it under [[exporters]]")  # fmt: skip
+        else:
+            yield Finding("ok", f"exporter {name}", text)
+        for key, what, step in (
+            ("lost", "lost on the way by its sequence numbers",
+             "look for drops between the router and here"),
+            ("template_misses", "data sets came without their template",
+             "make the exporter send templates more often"),
+            ("time_corrected", "records had unusable times", "check the router's clock (NTP)"),
+            ("long_flows", "records last longer than 300 s, so percentiles are smoothed",
+             "set the active timeout to 60 s"),
+        ):  # fmt: skip
+            if of[key]:
+                yield Finding("warning", f"exporter {name}", f"{of[key]:,} {what}", step)
+        if abs(clock.get(ip, 0)) > CLOCK_ERROR_S:
+            yield Finding("warning", f"exporter {name}",
+                          f"its clock is {clock[ip]:+,.0f} s off; corrected",
+                          "set the router's clock by NTP")  # fmt: skip
+    known = {str(a) for e in network.exporters for a in e.addresses}
+    heard = {network.exporter_by_address[ip].id for ip in sums if ip in known}
+    for exporter in network.exporters if sums else ():
+        if exporter.id not in heard:
+            yield Finding("warning", f"exporter {exporter.id}", "nothing was received from it",
+                          "check its export destination and addresses")  # fmt: skip
+    for ip in sorted({ip for entry in flows.values() for ip in entry["unrated"]}):
+        configured = network.exporter_by_address.get(ip)
+        if configured and (configured.sampling or configured.sampling_override):
+            yield Finding("ok", f"exporter {configured.id}", "does not say its sampling rate in "
+                          "some records; options data or the configuration does")  # fmt: skip
+
+
+def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Finding]:
+    import polars as pl
+
+    from flowpeer import catalog
+    from flowpeer.schema import EXTERNAL_ROLES
+
+    by_interface = (
+        catalog.scan(lake.root, "traffic")
+        .group_by("exporter", "interface", "role", "direction")
+        .agg(pl.col("bytes").sum())
+        .sort("bytes", descending=True)
+        .collect()
+    )
+    unknown = by_interface.filter(pl.col("role") == "unknown")
+    total = int(by_interface.filter(pl.col("role") != "set_aside")["bytes"].sum())
+    ways = (
+        unknown.group_by("exporter", "interface")
+        .agg(
+            pl.col("bytes").sum(),
+            *(pl.col("bytes").filter(pl.col("direction") == d).sum().alias(d)
+              for d in ("in", "out")),
+        )
+        .sort("bytes", descending=True)
+    )  # fmt: skip
+    for exporter, interface, octets, came, went in ways.head(SHOWN).iter_rows():
+        yield Finding(
+            "warning" if octets * UNKNOWN_PARTS > total else "note",
+            f"interface {interface} of {exporter}",
+            f"not in the configuration; {came:,} bytes in, {went:,} bytes out",
+            "add it under [[interfaces]] with its role",
+        )
+    if ways.height > SHOWN:
+        yield Finding("warning", "interfaces", f"{ways.height - SHOWN} more are unknown",
+                      "see `flowpeer sql unknown_traffic`")  # fmt: skip
+    seen = {(e, i, d): octets for e, i, _, d, octets in by_interface.iter_rows() if octets}
+    days = {name.split("/")[1][5:] for name in (*rollup.files, *rollup.pruned)}
+    attributor = rollup.metering(max(days))
+    for interface in network.interfaces:
+        if interface.role not in EXTERNAL_ROLES:
+            continue
+        name = f"interface {interface.index} of {interface.exporter}"
+        directions = [d for d in ("in", "out") if (interface.exporter, interface.index, d) in seen]
+        if not directions:
+            yield Finding("note", name, f"{interface.role}: no traffic seen")
+        elif len(directions) == 1:
+            yield Finding("warning", name, f"traffic {directions[0]} only: the other direction "
+                          "is not metered here", "meter both directions on the router")  # fmt: skip
+        else:
+            chosen = {
+                d: attributor.counts(interface.exporter, interface.index, inbound=d == "in")
+                for d in directions
+            }
+            yield Finding("ok", name, f"{interface.role}: in counted from {chosen['in']} records, "
+                          f"out from {chosen['out']} records")  # fmt: skip
+
+
+def _set_aside(lake: Lake) -> Iterator[Finding]:
+    """Interfaces where most records lost against the other kind of metering (M1)."""
+    import polars as pl
+
+    from flowpeer import catalog, schema
+
+    role = pl.col("role")
+    sums = (
+        catalog.scan(lake.root, "traffic")
+        .group_by("exporter", "interface")
+        .agg(
+            pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
+            pl.col("bytes").filter(role.is_in(schema.EXTERNAL_ROLES)).sum().alias("counted"),
+        )
+        .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
+        .sort("exporter", "interface")
+        .collect()
+    )
+    for exporter, interface, aside, counted in sums.iter_rows():
+        yield Finding(
+            "warning", f"interface {interface} of {exporter}",
+            f"{aside:,} bytes set aside and {counted:,} counted: few records metered at egress "
+            "decide over many at ingress, or the other way round",
+            'set `metering` of the exporter to "ingress" or "egress" (METHODS M1)',
+        )  # fmt: skip
+
+
+def _interrupted(lake: Lake) -> Iterator[Finding]:
+    """Captures that were published in part: their ingest did not come to its end."""
+    done = {name.split("/")[-1].removesuffix(".parquet") for name in lake.entries("captures")}
+    there = {name.split("/")[-1].removesuffix(".parquet") for name in lake.entries("flows")}
+    partial = sorted(u for u in there - done if u.startswith("capture-"))
+    if partial:
+        text = f"{len(partial)} captures are in the lake in part: {', '.join(partial[:3])}"
+        yield Finding("warning", "ingest", text, "run the same `flowpeer ingest` again")
+
+
+def _shadowed(lake: Lake) -> Iterator[Finding]:
+    """Tables of one moment of which only one can be in force."""
+    from itertools import pairwise
+
+    from flowpeer.routing.snapshot import snapshots
+
+    for family, count in ((4, "prefixes4"), (6, "prefixes6")):
+        mine = [i for i in snapshots(lake) if getattr(i, count) and not i.vantage]
+        for before, after in pairwise(mine):
+            near = (after.taken_at - before.taken_at).total_seconds() < SAME_MOMENT_S
+            shrunk = getattr(after, count) * 2 < getattr(before, count)
+            if near or shrunk:
+                yield Finding(
+                    "warning", "routes",
+                    f"IPv{family}: {after.source} ({getattr(after, count):,} prefixes, "
+                    f"{after.taken_at:%Y-%m-%d %H:%M}) is in force instead of {before.source} "
+                    f"({getattr(before, count):,} prefixes, {before.taken_at:%Y-%m-%d %H:%M})",
+                    "give one table a moment, or tie each to its router with "
+                    "`flowpeer rib load --vantage`",
+                )  # fmt: skip
+
+
+def _traffic(lake: Lake) -> Iterator[Finding]:
+    import polars as pl
+
+    from flowpeer import catalog, schema
+
+    external = (
+        catalog.scan(lake.root, "traffic")
+        .filter(pl.col("role").is_in(schema.EXTERNAL_ROLES))
+        .group_by("scaled", "remote_asn", "exporter")
+        .agg(pl.col("bytes").sum())
+        .collect()
+    )
+    scaled = external.filter("scaled")
+    total = int(scaled["bytes"].sum())
+    unrouted = int(scaled.filter(pl.col("remote_asn") == schema.UNROUTED)["bytes"].sum())
+    if total:
+        share = 1 - unrouted / total
+        level = "ok" if share >= 0.95 else "warning"
+        yield Finding(level, "routes", f"{share:.2%} of the external bytes have a route",
+                      "" if level == "ok" else "load a full table")  # fmt: skip
+    unscaled = external.filter(~pl.col("scaled")).group_by("exporter").agg(pl.col("bytes").sum())
+    for exporter, octets in unscaled.sort("exporter").iter_rows():
+        yield Finding("warning", f"exporter {exporter}",
+                      f"no sampling rate known: {octets:,} bytes on external interfaces stay as "
+                      "exported, and are in no total",
+                      "set `sampling` under [[exporters]]")  # fmt: skip
+
+
+def _coverage(network: Network, lake: Lake) -> Iterator[Finding]:
+    from flowpeer.cli.gather import covered_slots, data_span
+
+    start, end = data_span(network, lake)
+    found = covered_slots(network, lake, start, end)
+    covered, missing = found.slots, found.missing
+    short = {m: n for m, n in missing.items() if n * 100 > n + covered[m]}
+    for metro, n in short.items():
+        yield Finding("warning", f"metro {metro}",
+                      f"{n} of {n + covered[metro]} slots not covered: percentiles are estimates",
+                      "look for gaps in the captures or the collector's log")  # fmt: skip
+    if not short:
+        span = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        worst = max(missing.values(), default=0)
+        yield Finding("ok", "coverage", f"{span}, at most {worst} slots of a metro missing")
+    yield from (Finding("note", "coverage", note) for note in found.notes)
+
+
+def _conserved(rollup: Rollup) -> Iterator[Finding]:
+    from flowpeer.rollup.conserve import conservation
+
+    for identity in conservation(rollup):
+        if identity.holds:
+            yield Finding("ok", "sums", f"{identity.name}: {identity.left:,}")
+        else:
+            yield Finding(
+                "warning", "sums",
+                f"{identity.name}: {identity.left:,} against {identity.right:,}",
+                "run `flowpeer verify`, and `flowpeer rollup` after it",
+            )  # fmt: skip
+
+
+def _reported(state: State) -> Iterator[Finding]:
+    """Do the reports' totals equal the roll-ups' (M13)?"""
+    import polars as pl
+
+    from flowpeer.cli.gather import gather
+    from flowpeer.errors import NoDataError
+    from flowpeer_reports.candidates import candidates
+
+    try:
+        inputs = gather(state.network(), state.lake(), None).inputs
+    except NoDataError as error:
+        yield Finding("note", "sums", str(error))
+        return
+    answer = candidates(inputs, direction="out")
+    rows = int(answer.rows["out_bytes"].sum()) + int(answer.not_listed["out_bytes"].sum())
+    traffic = (
+        inputs.traffic.filter(
+            (pl.col("role") == "transit") & (pl.col("direction") == "out") & pl.col("scaled")
+            & (pl.col("slot") >= inputs.period_start) & (pl.col("slot") < inputs.period_end)
+        )
+        .select(pl.col("bytes").sum())
+        .collect()
+        .item()
+    )  # fmt: skip
+    level = "ok" if rows == traffic else "warning"
+    text = f"outbound transit: candidates + not listed = traffic: {rows:,}"
+    yield Finding(level, "sums", text if level == "ok" else f"{text} against {traffic:,}")
+
+
+def show_findings(state: State, found: list[dict[str, Any]]) -> None:
+    """Print what `findings` found: all with -v, else what is not plainly good."""
+    for f in found:
+        if f["level"] != "ok" or state.verbosity > 0:
+            step = f"; {f['next_step']}" if f["next_step"] else ""
+            print(printable(f"{f['level']:<8} {f['subject']}: {f['text']}{step}"))
+    counts = Counter(f["level"] for f in found)
+    state.say(
+        f"check: {counts['ok']} ok, {counts['note']} notes, {counts['warning']} warnings"
+        + ("" if state.verbosity > 0 else " (-v shows all)")
+    )
+
+
+def check(ctx: typer.Context) -> None:
+    """Configuration, sources and data quality.
+
+    Exit 1 if anything is wrong with the data; -v shows also what is right.
+    """
+    state: State = ctx.obj
+    found = findings(state)
+    if state.json:
+        state.emit(found)
+    else:
+        show_findings(state, found)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(check)

@@ -1,0 +1,78 @@
+"""`check`: what the rules made of the interfaces, counters against flows, flows that came late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flowpeer.cli.quality_sources import Finding
+
+if TYPE_CHECKING:
+    from flowpeer.lake.store import Lake
+    from flowpeer.network import Network
+
+SHOWN = 10
+
+
+def rules(network: Network) -> Iterator[Finding]:
+    """What each of the `[[rules]]` caught, and what none did."""
+    named = {(i.exporter, i.index): i.name or str(i.index) for i in network.interfaces}
+    for number, rule in enumerate(network.rules):
+        mine = [key for key, caught in network.classified.caught.items() if caught == number]
+        shown = ", ".join(f"{exporter} {named[exporter, index]}" for exporter, index in
+                          sorted(mine)[:SHOWN])  # fmt: skip
+        more = f" and {len(mine) - SHOWN} more" if len(mine) > SHOWN else ""
+        yield Finding(
+            "ok" if mine else "note", f"rule {number + 1}",
+            f"{rule.role}: {len(mine)} interfaces: {shown}{more}" if mine else
+            f"{rule.role}: no interface matches that no rule before it does",
+        )  # fmt: skip
+    for row in network.classified.unmatched[:SHOWN]:
+        yield Finding(
+            "note", f"interface {row.get('index')} of {row.get('exporter')}",
+            f"no rule matches its name {row.get('name', '')!r} and description "
+            f"{row.get('description', '')!r}", "add a rule, or give it a role",
+        )  # fmt: skip
+    left = len(network.classified.unmatched) - SHOWN
+    if left > 0:
+        yield Finding("note", "rules", f"{left} more interfaces match no rule")
+
+
+def counters(network: Network, lake: Lake) -> Iterator[Finding]:
+    """Flows over interface counters, where those are loaded."""
+    from flowpeer import catalog
+    from flowpeer.cli.gather import data_span
+    from flowpeer.rollup.counters import HIGH, LOW, compare, read_counters
+
+    path = network.source_path("counters")
+    if path is None:
+        return
+    ratios = compare(
+        read_counters(path, network),
+        catalog.scan(lake.root, "traffic"),
+        network,
+        data_span(network, lake),
+    )
+    if not ratios:
+        yield Finding("warning", "counters", f"{path} covers no slot of a configured interface",
+                      "look at its exporters, interfaces and times")  # fmt: skip
+    for r in ratios:
+        shown = "no octets by the counters" if r.ratio is None else f"{r.ratio:.3f} of the counters"
+        yield Finding(
+            "ok" if r.good else "warning", f"interface {r.interface} of {r.exporter}",
+            f"{r.direction}: flows are {shown} ({r.flow_bytes:,} of {r.counter_bytes:,} octets "
+            f"in {r.slots} slots, {r.slots_outside} of them outside {LOW} to {HIGH})",
+            "" if r.good else "look at sampling rate, metering and losses of this interface",
+        )  # fmt: skip
+
+
+def late(lake: Lake) -> Iterator[Finding]:
+    """Flows that came after the flow records of their hour were pruned."""
+    entries = list(lake.entries("late").values())
+    if entries:
+        octets = sum(
+            e["figures"]["flow_bytes"] + e["figures"]["flow_bytes_unscaled"] for e in entries
+        )
+        records = sum(e["figures"]["records"] for e in entries)
+        yield Finding("note", "flows", f"{records:,} records with {octets:,} bytes came after "
+                      "their hours were pruned, and are in no roll-up")  # fmt: skip

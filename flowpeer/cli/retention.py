@@ -1,0 +1,136 @@
+"""`compact` and `prune`: what becomes of flow records that were rolled up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowpeer.cli.state import State
+
+if TYPE_CHECKING:
+    from flowpeer.lake.store import Lake
+
+CLOSED_AFTER = "2h"
+"""After the end of an hour, when nothing of it is expected any more."""
+
+
+def _before(text: str) -> datetime:
+    """`14d` → the time so long ago."""
+    from flowpeer.errors import UsageError
+    from flowpeer.network import seconds
+
+    try:
+        return datetime.now(UTC) - timedelta(seconds=seconds(text))
+    except ValueError as error:
+        raise UsageError(f"{text!r}: {error}") from None
+
+
+@contextmanager
+def flows_alone(lake: Lake, owner: str) -> Iterator[None]:
+    """The flow files for oneself, after whatever was broken off is finished."""
+    from flowpeer.lake import compact
+
+    with lake.lock(owner), lake.flow_files(alone=True):
+        compact.finish(lake)
+        yield
+
+
+def prune(
+    ctx: typer.Context,
+    keep: Annotated[
+        str | None, typer.Option(help="Age to keep, like 14d [keep_flows of [lake]].")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only say what.")] = False,
+) -> None:
+    """Delete flow records older than `keep_flows`.
+
+    Only files all of whose hours are rolled up; roll-ups stay. Without --yes nothing is deleted.
+    """
+    from flowpeer.errors import UsageError
+    from flowpeer.rollup import retention
+    from flowpeer.rollup.hours import Rollup
+
+    state: State = ctx.obj
+    network, lake = state.network(), state.lake()
+    text = keep or (f"{network.lake.keep_flows}s" if network.lake.keep_flows else None)
+    if text is None:
+        raise UsageError(
+            "flow records are kept for good",
+            advice="set `keep_flows` under [lake], or say --keep 14d",
+        )
+    before = _before(text)
+    if not lake.entries("flows"):
+        plan = retention.Plan()
+    elif yes:
+        with flows_alone(lake, "prune"):
+            rollup = Rollup(lake, network)
+            plan = retention.prunable(rollup, before)
+            retention.prune(rollup, plan)
+    else:
+        plan = retention.prunable(Rollup(lake, network), before)
+    _report(state, plan, before, yes)
+
+
+def _report(state: State, plan: Any, before: datetime, yes: bool) -> None:
+    waiting = sorted({hour for hours in plan.waiting.values() for hour in hours})
+    if state.json:
+        state.emit(
+            {
+                "before": f"{before:%Y-%m-%dT%H:%M:%SZ}", "deleted": yes,
+                "files": sorted(plan.chosen), "rows": plan.rows, "bytes": plan.file_bytes,
+                "waiting": sorted(plan.waiting),
+            }
+        )  # fmt: skip
+    else:
+        for name in plan.chosen:
+            state.say(name, level=1)
+        done = "deleted" if yes else "to be deleted (with --yes)"
+        print(f"{len(plan.chosen):,} files with {plan.rows:,} flow records, "
+              f"{plan.file_bytes:,} bytes, received before {before:%Y-%m-%d %H:%M} UTC: "
+              f"{done}")  # fmt: skip
+    if waiting:
+        state.warn(
+            f"{len(plan.waiting):,} older files are kept: {len(waiting)} hours from "
+            f"{waiting[0]:%Y-%m-%d %H}:00 on are not rolled up; run `flowpeer rollup`"
+        )
+
+
+def compact(
+    ctx: typer.Context,
+    after: Annotated[
+        str, typer.Option(help="How long ago an hour must have ended.")
+    ] = CLOSED_AFTER,
+) -> None:
+    """Merge the flow files of each closed hour into one.
+
+    Only hours that are rolled up. Queries go on meanwhile: each sees the old files or the new one.
+    """
+    from flowpeer.rollup import retention
+    from flowpeer.rollup.hours import Rollup
+
+    state: State = ctx.obj
+    network, lake = state.network(), state.lake()
+    before = _before(after)
+    hours: dict[str, list[str]] = {}
+    with flows_alone(lake, "compact"):
+        if lake.entries("flows"):
+            rollup = Rollup(lake, network)
+            hours = retention.mergeable(rollup, before)
+            total = sum(rollup.files[f]["rows"] for files in hours.values() for f in files)
+            with state.progress("merging", total) as advance:
+                retention.compact(lake, hours, progress=advance)
+    files = sum(map(len, hours.values()))
+    if state.json:
+        state.emit({"hours": len(hours), "files": files})
+    else:
+        print(f"{files:,} files of {len(hours):,} hours merged" if hours else "nothing to merge")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(compact)
+    app.command()(prune)

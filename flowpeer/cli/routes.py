@@ -1,0 +1,308 @@
+"""`rib`, `lookup` and `peeringdb`: routes and registries."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowpeer.cli.state import State, table_or_json
+
+rib = typer.Typer(help="RIB snapshots: load and list.", no_args_is_help=True)
+ixf = typer.Typer(help="Member exports of exchanges (IX-F).", no_args_is_help=True)
+peeringdb = typer.Typer(help="PeeringDB objects.", no_args_is_help=True)
+
+LIST_COLUMNS = [
+    "name", "taken_at", "age", "vantage", "kind", "prefixes4", "prefixes6", "routes", "file_bytes",
+    "peers", "source", "skipped",
+]  # fmt: skip
+LOOKUP_COLUMNS = [
+    "address", "prefix", "origin_asn", "origins", "origin_name", "as_path", "snapshot", "vantage",
+]  # fmt: skip
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time; without an offset it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from datetime import UTC
+
+    from flowpeer.errors import UsageError
+
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{text!r} is no time", advice="write it like 2026-09-15T22:00 (UTC)"
+        ) from None
+
+
+def _age(seconds: int) -> str:
+    """In words: the two largest units are enough."""
+    for unit, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit} {word}"
+    return f"{seconds} s"
+
+
+def _row(info: Any) -> dict[str, Any]:
+    from datetime import UTC
+
+    age_s = max(0, int((datetime.now(UTC) - info.taken_at).total_seconds()))
+    return {
+        "name": info.name,
+        "taken_at": f"{info.taken_at:%Y-%m-%dT%H:%M:%SZ}",
+        "age": _age(age_s),
+        "age_s": age_s,
+        "vantage": info.vantage,
+        "kind": info.kind,
+        "chosen_peers": list(info.peers),
+        "prefixes4": info.prefixes4,
+        "prefixes6": info.prefixes6,
+        "routes": info.rows,
+        "file_bytes": info.file_bytes,
+        "peers": len([view for view in info.views if view]),
+        "views": ";".join(info.views),
+        "source": info.source,
+        "skipped": sum(info.skipped.values()),
+    }
+
+
+def _check_vantage(state: State, vantage: str) -> None:
+    import difflib
+
+    from flowpeer.errors import UsageError
+
+    network = state.network()
+    known = [e.id for e in network.exporters] + [m.id for m in network.metros]
+    if vantage and vantage not in known:
+        near = difflib.get_close_matches(vantage, known, n=1)
+        raise UsageError(
+            f"--vantage {vantage}: no such exporter or metro",
+            advice=f"did you mean {near[0]}?" if near else f"one of {', '.join(known) or 'none'}",
+        )
+
+
+@rib.command("load")
+def rib_load(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(help="MRT dumps, prefix-to-AS tables, captures of BMP.")
+    ],
+    taken_at: Annotated[
+        str | None, typer.Option(help="When the routes were in force (UTC); default: the file's.")
+    ] = None,
+    vantage: Annotated[
+        str, typer.Option(help="Exporter or metro that these routes belong to; default: all.")
+    ] = "",
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep only this peer's view: AS3356, address or AS@address; repeatable."),
+    ] = None,
+    updates: Annotated[
+        bool,
+        typer.Option("--updates", help="FILES are BGP4MP updates: apply them to a snapshot."),
+    ] = False,
+    onto: Annotated[
+        str | None,
+        typer.Option(help="Snapshot to apply updates to; default: the latest before them."),
+    ] = None,
+) -> None:
+    """Load RIBs into the lake as snapshots; the same file twice does nothing.
+
+    With --updates the routes of a snapshot are brought forward: announcements, withdrawals and
+    sessions that ended make a new snapshot, of the time of the last update.
+    """
+    from flowpeer.errors import UsageError
+    from flowpeer.routing.peers import Peers
+    from flowpeer.sources import load_ribs, load_updates, rib_files
+
+    _check_vantage(ctx.obj, vantage)
+    state: State = ctx.obj
+    options: dict[str, Any] = {"vantage": vantage, "peers": Peers.of(peer or ())}
+    paths = [file for path in files for file in rib_files(path)]
+    if updates:
+        if taken_at is not None:
+            raise UsageError(
+                "--taken-at does not go with --updates",
+                advice="updates carry their times; leave it out",
+            )
+        infos = [load_updates(state.lake(), paths, state.say, onto=onto, **options)]
+    elif onto is not None:
+        raise UsageError("--onto goes with --updates alone", advice="add --updates")
+    else:
+        if taken_at is not None:
+            options["taken_at"] = parse_time(taken_at)
+        infos = load_ribs(
+            state.lake(), paths, state.say, warn=state.warn, network=state.network(), **options
+        )
+    for info in infos:
+        if info.skipped:
+            counts = ", ".join(f"{n:,} {why}" for why, n in sorted(info.skipped.items()))
+            state.say(f"{info.source}: skipped: {counts}")
+    table_or_json(state, [_row(info) for info in infos], columns=LIST_COLUMNS)
+
+
+@rib.command("list")
+def rib_list(ctx: typer.Context) -> None:
+    """The snapshots in the lake, oldest first: age, size, peers; -v names each peer's view."""
+    from flowpeer.routing.snapshot import snapshots
+
+    state: State = ctx.obj
+    rows = [_row(info) for info in snapshots(state.lake())]
+    if not rows:
+        state.say("no snapshots; load one with `flowpeer rib load FILE`")
+    columns = LIST_COLUMNS + (["views"] if state.verbosity > 0 else [])
+    table_or_json(state, rows, columns=columns)
+
+
+def lookup(
+    ctx: typer.Context,
+    asked: Annotated[
+        list[str] | None,
+        typer.Argument(help="Addresses, prefixes, AS numbers; none: standard input, one a line."),
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Routes in force at this time (UTC); default: the latest.")
+    ] = None,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Every view and covering route of addresses too.")
+    ] = False,
+) -> None:
+    """Which route, origin and path an address has; who offers a prefix; what a network announces.
+
+    Addresses give one row each. A prefix or an AS number (AS64500) gives all that is known: routes
+    over and inside it, and each view's path with our interfaces to that neighbour.
+    """
+    from flowpeer.routing.lookup import kind_of
+    from flowpeer.routing.lookup import lookup as look_up
+    from flowpeer.routing.snapshot import snapshots
+    from flowpeer.sources import load_sources
+
+    state: State = ctx.obj
+    lake = state.lake()
+    if not snapshots(lake):
+        load_sources(lake, state.network(), state.say, warn=state.warn)
+    words = asked or [line.strip() for line in sys.stdin if line.strip()]
+    when = parse_time(as_of) if as_of else None
+    if not detail and all(kind_of(word) == "address" for word in words):
+        rows = look_up(lake, words, as_of=when)
+        if not state.json:
+            rows = [{**r, "origins": ";".join(map(str, r.get("origins") or ()))} for r in rows]
+        table_or_json(state, rows, columns=LOOKUP_COLUMNS)
+        return
+    from flowpeer.cli.lookup_text import show
+    from flowpeer.routing.lookup import detailed
+
+    rows = detailed(lake, words, as_of=when, interfaces=_interfaces(state))
+    if state.json:
+        state.emit(rows)
+    else:
+        for row in rows:
+            show(state, row)
+
+
+def _interfaces(state: State) -> dict[int, list[str]]:
+    """Our external interfaces by the neighbour on their other side."""
+    found: dict[int, list[str]] = {}
+    for interface in state.network().interfaces:
+        if interface.asn is not None and interface.role != "internal":
+            words = f"{interface.role} {interface.exporter} {interface.name or interface.index}"
+            found.setdefault(interface.asn, []).append(words)
+    return found
+
+
+@peeringdb.command("load")
+def peeringdb_load(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="API dump, folder of objects, or SQLite database.")],
+) -> None:
+    """Load PeeringDB objects; the same file twice does nothing."""
+    from flowpeer.registry.peeringdb import load_peeringdb
+
+    state: State = ctx.obj
+    lake = state.lake()
+    with lake.lock("reference"):
+        facts, new = load_peeringdb(lake, path)
+    if state.json:
+        state.emit({**facts, "loaded": new})
+        return
+    from flowpeer.sources import describe
+
+    print(f"{path}: {describe(facts)}" if new else f"{path}: already loaded, nothing changed")
+
+
+@peeringdb.command("sync")
+def peeringdb_sync(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the API; default: `peeringdb_url`, else its own.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Fetch everything, not changes.")] = False,
+) -> None:
+    """Fetch PeeringDB objects over HTTP: all of them once, then what has changed.
+
+    The API key comes from FLOWPEER_PEERINGDB_API_KEY or the file `peeringdb_api_key_file`.
+    """
+    import os
+
+    from flowpeer.errors import UsageError
+    from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
+
+    state: State = ctx.obj
+    network, lake = state.network(), state.lake()
+    if network.sources.peeringdb is not None:
+        raise UsageError(
+            f"[sources] names a file ({network.sources.peeringdb}), which would replace what is "
+            "synced",
+            advice="take `peeringdb` out of [sources], then sync",
+        )
+    key = api_key(network.source_path("peeringdb_api_key_file"), os.environ)
+    with lake.lock("reference"):
+        facts = sync_peeringdb(
+            lake,
+            url=url or network.sources.peeringdb_url or DEFAULT_URL,
+            key=key,
+            full=full,
+            say=state.say,
+        )
+    if state.json:
+        state.emit(facts)
+        return
+    changed = ", ".join(f"{n:,} {name}" for name, n in facts["changed"].items() if n)
+    print(f"{facts['source']}: {f'changed: {changed}' if changed else 'nothing has changed'}")
+
+
+@ixf.command("load")
+def ixf_load(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="Exports in the JSON schema of Euro-IX.")],
+    exchange: Annotated[
+        int | None,
+        typer.Option(help="PeeringDB id of the exchange, where the export does not state it."),
+    ] = None,
+) -> None:
+    """Load who is at an exchange, from the exchange itself; the same file twice does nothing."""
+    from flowpeer.sources import load_exports, rib_files
+
+    state: State = ctx.obj
+    paths = [file for path in files for file in rib_files(path)]
+    rows = load_exports(state.lake(), paths, state.say, exchange=exchange)
+    if not state.json:
+        rows = [{**r, "exchanges": ";".join(map(str, r["exchanges"])),
+                 "skipped": sum(r["skipped"].values())} for r in rows]  # fmt: skip
+    table_or_json(state, rows, columns=["source", "exchanges", "members", "ports", "skipped"])
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(rib, name="rib")
+    app.command()(lookup)
+    app.add_typer(peeringdb, name="peeringdb")
+    app.add_typer(ixf, name="ixf")

@@ -1,0 +1,220 @@
+"""`flowpeer sql`: ask the lake, in one shot or at a prompt."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowpeer.cli.sql_names import (
+    frame_of,
+    made_names,
+    nearest,
+    question_named,
+    render,
+    resolve,
+)
+from flowpeer.cli.state import State, terminal_width
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+FORMATS = ("table", "csv", "json", "parquet")
+MAX_QUERY_BYTES = 1 << 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sql")(sql)
+
+
+def sql(
+    ctx: typer.Context,
+    query: Annotated[
+        str | None, typer.Argument(help="A statement, or the name of a question (see --list).")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="table, csv, json or parquet.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Read it from a file; - is stdin."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="name=value, for $name. Repeatable.")
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(help="For period_start and period_end: 2026Q3, 2026-07, START/END."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Stop the query after so many seconds.", min=0.001)
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="The questions, tables, views and macros by name.")
+    ] = False,
+    show: Annotated[
+        str | None, typer.Option(help="Text of a question or view, columns of a table.")
+    ] = None,
+    write_catalog: Annotated[
+        Path | None, typer.Option(help="Write a .duckdb file of views for other programs.")
+    ] = None,
+) -> None:
+    """Ask the lake in SQL (DuckDB). Without a query: a prompt.
+
+    Every table and view is in place, and named questions with parameters. Nothing is written, and
+    no file outside the lake is read. Ctrl-C stops a running query.
+    """
+    state: State = ctx.obj
+    chosen = _format(state, format_)
+    if list_:
+        _write(_catalogue(), chosen)
+    elif show is not None:
+        _show(show, chosen)
+    elif write_catalog is not None:
+        _write_catalog(state, write_catalog)
+    else:
+        values = _parameters(parameter or [], period)
+        text = _statement(query, file)
+        if text is None:
+            from flowpeer.cli.sql_prompt import prompt
+
+            with _connection(state) as con:
+                prompt(con, state, timeout_seconds=timeout)
+            return
+        text, values = resolve(text, values)
+        with _connection(state) as con:
+            from flowpeer.catalog import query as ask
+
+            table = ask(con, text, values, timeout_seconds=timeout)
+        _write(frame_of(table, readable=chosen != "parquet"), chosen)
+
+
+def _format(state: State, chosen: str | None) -> str:
+    from flowpeer.errors import UsageError
+
+    if chosen is None:
+        return "json" if state.json else "table"
+    if chosen not in FORMATS:
+        raise UsageError(f"no format {chosen!r}", advice=f"use one of {', '.join(FORMATS)}")
+    if state.json and chosen != "json":
+        raise UsageError(f"--json and --format {chosen} exclude each other", advice="give one")
+    return chosen
+
+
+def _parameters(words: list[str], period: str | None) -> dict[str, str | None]:
+    from flowpeer.errors import UsageError
+
+    values: dict[str, str | None] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UsageError(f"-p {word!r} is not name=value", advice="write it like -p metro=ams")
+        if name in values:
+            raise UsageError(f"parameter {name} is given twice", advice="give it once")
+        values[name] = value
+    if period is not None:
+        from flowpeer.cli.period import parse_period
+
+        start, end = parse_period(period)
+        for name, time in (("period_start", start), ("period_end", end)):
+            if name in values:
+                raise UsageError(f"--period and -p {name}=… exclude each other")
+            values[name] = time.strftime("%Y-%m-%d %H:%M:%S")
+    return values
+
+
+def _statement(query: str | None, file: Path | None) -> str | None:
+    """The text to run; None where there is none and a person sits at the terminal."""
+    from flowpeer.errors import InputError, UsageError
+
+    if query is not None and file is not None:
+        raise UsageError("a query and a file of one exclude each other", advice="give one of them")
+    if query is not None:
+        return query
+    if file is None:
+        if sys.stdin.isatty():
+            return None
+        file = Path("-")
+    try:
+        if str(file) == "-":
+            content = sys.stdin.buffer.read(MAX_QUERY_BYTES + 1)
+        else:
+            with file.open("rb") as opened:
+                content = opened.read(MAX_QUERY_BYTES + 1)
+    except OSError as error:
+        raise InputError(str(file), error.strerror or str(error)) from error
+    if len(content) > MAX_QUERY_BYTES:
+        raise InputError(str(file), "longer than 1 MiB, which no query is")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(str(file), "not UTF-8 text", offset=error.start) from error
+
+
+def _connection(state: State) -> Any:
+    from contextlib import closing
+
+    from flowpeer.catalog import connect
+
+    network = state.network()
+    if not network.lake_path.is_dir():
+        state.say(f"note: no lake at {network.lake_path} yet, every table is empty")
+    return closing(connect(network.lake_path, configured=network.tables()))
+
+
+def _write_catalog(state: State, path: Path) -> None:
+    from flowpeer.catalog import write_catalog
+    from flowpeer.errors import UsageError
+
+    if path.suffix != ".duckdb":
+        raise UsageError(f"{path} does not end in .duckdb", advice=f"use {path.stem}.duckdb")
+    network = state.network()
+    write_catalog(path, network.lake_path, configured=network.tables())
+    state.say(f"wrote {path}: open it read-only, and write it anew when tables were added")
+
+
+def _catalogue() -> pl.DataFrame:
+    import polars as pl
+
+    from flowpeer.schema import TABLES
+    from flowpeer_sql import questions
+
+    rows = [("question", q.name, q.title) for q in questions()]
+    rows += [(kind, name, title) for name, (kind, title) in sorted(made_names().items())]
+    rows += [("table", name, f"{len(columns)} columns") for name, columns in TABLES.items()]
+    return pl.DataFrame(rows, schema=["kind", "name", "title"], orient="row")
+
+
+def _show(name: str, chosen: str) -> None:
+    from flowpeer.errors import UsageError
+    from flowpeer.schema import TABLES
+    from flowpeer_sql import views
+
+    if name in TABLES:
+        import polars as pl
+
+        rows = [(c.name, str(c.type), c.unit, c.meaning, c.source) for c in TABLES[name]]
+        head = ["column", "type", "unit", "meaning", "source"]
+        _write(pl.DataFrame(rows, schema=head, orient="row"), chosen)
+        return
+    made = re.compile(rf"CREATE OR REPLACE (?:VIEW|MACRO) {re.escape(name)}\b")
+    question = question_named(name)
+    text = question.sql if question else next((s.sql for s in views() if made.search(s.sql)), None)
+    if text is None:
+        raise UsageError(f"nothing called {name!r}{nearest(name)}", advice="see --list")
+    sys.stdout.write(text)
+
+
+def _write(frame: pl.DataFrame, chosen: str) -> None:
+    document = render(frame, chosen, width=terminal_width())
+    if isinstance(document, bytes):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(document)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(document)

@@ -1,0 +1,117 @@
+"""What `flowpeer sql` and its prompt share: names to statements, and tables to documents."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from flowpeer_sql import Question
+
+
+def resolve(text: str, values: dict[str, str | None]) -> tuple[str, dict[str, str | None]]:
+    """Statement and parameters for `text`: the name of a question, or a statement itself.
+
+    Raises:
+        UsageError: a name that is no question, a parameter that the question does not have.
+    """
+    word = text.strip().removesuffix(";").strip()
+    if not re.fullmatch(r"[A-Za-z_]\w*", word):
+        return text, values
+    from flowpeer.errors import UsageError
+
+    question = question_named(word)
+    if question is None:
+        from flowpeer.schema import TABLES
+
+        if word in TABLES or word in view_names():
+            raise UsageError(
+                f"{word} is a table, not a question", advice=f'"FROM {word} LIMIT 20" shows rows'
+            )
+        raise UsageError(f"no question {word!r}{nearest(word)}", advice="see `flowpeer sql --list`")
+    defaults = question.defaults()
+    if unknown := sorted(set(values) - set(defaults)):
+        raise UsageError(
+            f"{word} has no parameter {', '.join(unknown)}",
+            advice=f"it has {', '.join(defaults)}",
+        )
+    given = {name: value if value != "" else None for name, value in values.items()}
+    return question.sql, {**defaults, **given}
+
+
+def question_named(name: str) -> Question | None:
+    from flowpeer_sql import questions
+
+    return next((q for q in questions() if q.name == name), None)
+
+
+def view_names() -> list[str]:
+    """Views and macros, by name."""
+    return sorted(made_names())
+
+
+def made_names() -> dict[str, tuple[str, str]]:
+    """Views and macros: which of the two, and the title of the file that makes them."""
+    from flowpeer_sql import views
+
+    made = re.compile(r"CREATE OR REPLACE (VIEW|MACRO) ([a-z]\w*)")
+    return {
+        name: (kind.lower(), script.title)
+        for script in views()
+        for kind, name in made.findall(script.sql)
+    }
+
+
+def nearest(word: str) -> str:
+    from difflib import get_close_matches
+
+    from flowpeer_sql import questions
+
+    close = get_close_matches(word, [q.name for q in questions()], 1)
+    return f", nearest is {close[0]}" if close else ""
+
+
+def frame_of(table: pa.Table, *, readable: bool = True) -> pl.DataFrame:
+    """The result as a frame; with `readable` octets as text (addresses, else hexadecimal).
+
+    A name that appears more than once gets a number, since a frame has each name once.
+    """
+    import polars as pl
+    import pyarrow as pa
+
+    names: list[str] = []
+    for name in table.column_names:
+        unique, count = name, 1
+        while unique in names:
+            unique, count = f"{name}_{count}", count + 1
+        names.append(unique)
+    table = table.rename_columns(names)
+    for index, field in enumerate(table.schema):
+        if readable and (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)):
+            column = table.column(index).combine_chunks().dictionary_encode()
+            text = pa.array([_octets(v.as_py()) for v in column.dictionary], pa.string())
+            table = table.set_column(index, field.name, text.take(column.indices))
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _octets(value: bytes) -> str:
+    from ipaddress import IPv6Address
+
+    if len(value) != 16:
+        return value.hex()
+    address = IPv6Address(value)
+    return str(address.ipv4_mapped or address)
+
+
+def render(frame: pl.DataFrame, chosen: str, *, width: int) -> str | bytes:
+    """`frame` in one of FORMATS."""
+    from flowpeer_reports.render import render_table
+
+    if chosen == "table":
+        return render_table(frame, None, format="terminal", width=width)
+    return render_table(frame, None, format=chosen)  # type: ignore[arg-type]

@@ -1,0 +1,171 @@
+"""`demo` and `init`: the first steps."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowpeer.cli.state import State
+
+DEMO_ASKS = 3
+"""Candidates a metro that the demo prints; the HTML page has more."""
+
+
+def demo(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to make.")] = Path(
+        "flowpeer-demo"
+    ),
+) -> None:
+    """The whole pipeline on a synthetic sample network, in DIR."""
+    import flowpeer_sample
+    from flowpeer.cli import answers
+    from flowpeer.cli.captures import capture_files, ingest_files
+    from flowpeer.cli.pipeline import roll_up
+    from flowpeer.errors import UsageError
+
+    state: State = ctx.obj
+    begun = time.monotonic()
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory}: is a file", advice="name a folder that does not exist yet")
+    if directory.is_dir() and any(directory.iterdir()):
+        if not (directory / flowpeer_sample.MARKER).is_file():
+            raise UsageError(
+                f"{directory}: not empty, and not a folder of this demo",
+                advice="name a new folder: `flowpeer demo DIR`",
+            )
+        state.say(f"1/4 sample network: bringing {directory}/ up to date")
+    else:
+        state.say(f"1/4 sample network: writing one day of nine metros into {directory}/")
+    with state.progress("writing") as advance:
+        flowpeer_sample.write(directory, progress=lambda *_: advance(1))
+    state.config = directory / "flowpeer.toml"
+    state.say("2/4 ingest: export packets → flow records")
+    added = ingest_files(state, capture_files([directory / "captures"]))
+    state.say("3/4 roll up: flow records × routes → traffic by network")
+    done = roll_up(state)
+    state.say("4/4 reports: candidates and imbalance")
+    reports = answers.write_reports(state, directory / "report", formats=("csv", "json", "parquet"))
+    if state.json:
+        state.emit(
+            {
+                "directory": str(directory),
+                "records_added": sum(r["rows"] for r in added),
+                "hours_rolled_up": done["rolled_up"],
+                "files": [str(path) for path in reports.files],
+                "report": str(reports.page),
+            }
+        )
+        return
+    print(answers.on_screen(reports.candidates, asks=DEMO_ASKS))
+    print(answers.on_screen(reports.imbalance))
+    print(f"Report: {reports.page}")
+    print(f"Next: cd {directory} && flowpeer check")
+    state.say(f"{time.monotonic() - begun:.1f} s")
+
+
+TEMPLATE = """\
+# flowpeer.toml: your network. `flowpeer check` reads it and says what is missing or wrong.
+# Only [network] and [lake] are required; paths are relative to this file.
+
+[network]
+asn = 64500                          # your ASN
+name = "Example Cloud"
+prefixes = ["198.18.0.0/15", "2001:db8::/32"]   # what you announce
+# timezone = "UTC"                   # of billing months
+# currency = "USD"
+
+[lake]
+path = "lake"                        # folder of the tables
+# keep_flows = "14d"                 # flow records; roll-ups are kept for good
+
+# [collector]
+# listen = ["0.0.0.0:2055"]
+# active_timeout = "60s"             # of the exporters, unless one says otherwise
+
+# Files or folders. Without `ribs` no address can be matched to a network.
+# [sources]
+# ribs = "ribs"                      # MRT table dumps (.gz, .bz2, .zst) or prefix-to-AS tables
+# peeringdb = "peeringdb.json"       # API dump: who peers where, and their policies
+# as_relationships = "as-rel2.txt.bz2"
+# as_names = "asns.csv"              # asn,name[,organisation][,country]
+# interfaces = "interfaces.csv"      # exporter,index,name,role,asn,capacity,contract
+
+# One section for each city.
+# [[metros]]
+# id = "ams"
+# name = "Amsterdam"
+# continent = "EU"
+# facilities = [18]                  # PeeringDB ids of where you are
+# exchanges = [{ id = 26, route_servers = true, speed = "100G" }]
+
+# One for each router that exports flows.
+# [[exporters]]
+# id = "edge1.ams"
+# metro = "ams"
+# addresses = ["192.0.2.1"]          # source addresses of its export packets
+# sampling = 1000                    # 1:N, used only where the router does not say
+
+# One for each external interface. role: transit, peer, ix, customer or internal.
+# [[interfaces]]
+# exporter = "edge1.ams"
+# index = 11                         # SNMP ifIndex
+# role = "transit"
+# asn = 1299                         # the network on the other side
+# capacity = "100G"
+# contract = "arelion-eu"
+
+# [[contracts]]
+# id = "arelion-eu"
+# provider = "Arelion"
+# commit = "20G"
+# price_per_mbps = 0.12              # currency per Mbit/s and month
+# overage_per_mbps = 0.15
+# billing = "max_of_p95"             # p95_of_max, in, out, sum
+
+# Peerings that exist, and networks not to be asked.
+# [[sessions]]
+# asn = 15169
+# metro = "ams"
+# kind = "ix"                        # or "pni"
+# [[exclusions]]
+# asn = 64511
+# reason = "asked 2026-05, declined"
+# until = 2027-05-01
+"""
+
+
+def init(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write it.")] = Path(),
+) -> None:
+    """A commented flowpeer.toml to start from.
+
+    An existing one is never touched.
+    """
+    from flowpeer.errors import UsageError
+
+    state: State = ctx.obj
+    path = directory / "flowpeer.toml"
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise UsageError(
+            f"{path}: already there", advice="name another folder: `flowpeer init DIR`"
+        ) from None
+    if state.json:
+        state.emit({"path": str(path)})
+    else:
+        print(f"wrote {path}")
+        state.say("next: describe your network in it, then `flowpeer check`")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(demo)
+    app.command()(init)

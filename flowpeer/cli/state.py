@@ -1,0 +1,134 @@
+"""What every command shares: the configuration, how much to say, and where to say it.
+
+Results go to stdout; everything else (notes, warnings, progress, errors) to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowpeer.lake.store import Lake
+    from flowpeer.network import Network
+
+PROGRESS_AFTER_S = 1.0
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: control characters become U+FFFD."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+@dataclass
+class State:
+    """The options common to all commands, and what follows from them."""
+
+    config: Path | None = None
+    json: bool = False
+    verbosity: int = 0
+    debug: bool = False
+    exit_code: int = 0
+    _network: Network | None = field(default=None, repr=False)
+
+    @property
+    def config_path(self) -> Path:
+        """`--config`, else `FLOWPEER_CONFIG`, else ./flowpeer.toml."""
+        return self.config or Path(os.environ.get("FLOWPEER_CONFIG") or "flowpeer.toml")
+
+    def network(self) -> Network:
+        """The configuration, read on first use."""
+        if self._network is None:
+            from flowpeer.network import load
+
+            self._network = load(self.config_path)
+        return self._network
+
+    def lake(self) -> Lake:
+        """The lake of the configuration."""
+        from flowpeer.lake.store import Lake
+
+        return Lake(self.network().lake_path)
+
+    def say(self, text: str, *, level: int = 0) -> None:
+        """A line on stderr; `level` 1 only with -v, and nothing below 2 with -q."""
+        if level <= self.verbosity:
+            print(printable(text), file=sys.stderr, flush=True)
+
+    def warn(self, text: str, *, status: int = 1) -> None:
+        """Something is wrong with the data: say so, and make the process end with `status`."""
+        self.exit_code = max(self.exit_code, status)
+        print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
+
+    def emit(self, document: Any) -> None:
+        """One JSON document on stdout."""
+        json.dump(document, sys.stdout, ensure_ascii=False, default=str, allow_nan=False)
+        sys.stdout.write("\n")
+
+    @contextmanager
+    def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A bar on stderr, on a terminal only, for what takes longer than a second.
+
+        Yields a function that is told how many units (octets, rows) are done since its last call.
+        """
+        if not sys.stderr.isatty() or self.verbosity < 0:
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        begun = time.monotonic()
+        bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        task = bar.add_task(printable(label), total=total, rate="")
+        done = 0
+
+        def advance(units: int) -> None:
+            nonlocal done
+            done += units
+            elapsed = time.monotonic() - begun
+            if elapsed > PROGRESS_AFTER_S:
+                if not bar.live.is_started:
+                    bar.start()
+                bar.update(task, completed=done, rate=f"{done / elapsed:,.0f}/s")
+
+        try:
+            yield advance
+        finally:
+            if bar.live.is_started:
+                bar.stop()
+
+
+def table_or_json(
+    state: State, rows: list[dict[str, Any]], *, columns: list[str], title: str = ""
+) -> None:
+    """Print rows as the terminal table, or as a JSON list of objects with --json."""
+    if state.json:
+        state.emit(rows)
+        return
+    import polars as pl
+
+    from flowpeer_reports.render import render_table
+
+    if not rows:
+        return
+    frame = pl.DataFrame({name: [row.get(name) for row in rows] for name in columns}, strict=False)
+    sys.stdout.write(
+        str(render_table(frame, None, format="terminal", width=terminal_width(), title=title))
+    )
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 160 where the output is no terminal, so that nothing is cut."""
+    import shutil
+
+    return shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 160

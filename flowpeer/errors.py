@@ -1,0 +1,93 @@
+"""What can go wrong, and what the process then says and returns.
+
+    FlowpeerError            facts, message, next step        exit
+    ├── UsageError           the call's words are off          2
+    │   └── ConfigError      flowpeer.toml: every mistake      2
+    ├── InputError           a file that cannot be read        3   (also ValueError)
+    ├── NoDataError          nothing to work on                3   (also LookupError)
+    └── LockedError          another process holds the lake   75
+
+Exit 1 is no exception: the work was done, and the message says what is wrong with the data.
+An exception outside this tree is a defect of the program: exit 4. `from_leaf` turns the base
+error of each leaf package into one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FlowpeerError(Exception):
+    """Base: `what` happened (one line), `advice` is the next step, `exit_code` the status."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, advice: str = "") -> None:
+        self.what = what
+        self.advice = advice
+        super().__init__(what)
+
+
+class UsageError(FlowpeerError):
+    """Bad command line or configuration."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """One or more mistakes in a configuration file, all of them at once.
+
+    `problems` holds one line each: where in the file, the value, what would be accepted.
+    """
+
+    def __init__(self, path: str, problems: Sequence[str], *, advice: str = "") -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        head = self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} mistakes"
+        super().__init__(f"{path}: {head}", advice=advice)
+
+
+class InputError(FlowpeerError, ValueError):
+    """A file that cannot be read: where it stopped and why."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        path: str,
+        what: str,
+        *,
+        offset: int | None = None,
+        line: int | None = None,
+        advice: str = "",
+    ) -> None:
+        self.path = path
+        self.offset = offset
+        self.line = line
+        at = f", line {line}" if line is not None else ""
+        at += f", offset {offset}" if offset is not None else ""
+        super().__init__(f"{path}{at}: {what}", advice=advice)
+
+
+class NoDataError(FlowpeerError, LookupError):
+    """A period, table or source without data."""
+
+    exit_code = 3
+
+
+class LockedError(FlowpeerError):
+    """Another process is working on the lake."""
+
+    exit_code = 75
+
+
+def from_leaf(error: Exception) -> FlowpeerError | None:
+    """The error of this tree that says what a leaf package's base error says; None for others."""
+    from flowpeer_ingest.errors import IngestError
+    from flowpeer_reports.errors import ReportError
+
+    if isinstance(error, IngestError):
+        return InputError(error.path or "-", error.what, offset=error.offset, advice=error.advice)
+    if isinstance(error, ReportError):
+        return UsageError(str(error), advice=getattr(error, "advice", ""))
+    return None

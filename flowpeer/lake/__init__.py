@@ -1,0 +1,1 @@
+"""The lake: immutable Parquet files, their ledger, and what holds the two together."""

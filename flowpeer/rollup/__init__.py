@@ -1,0 +1,1 @@
+"""flows × routes × network → traffic."""

@@ -1,0 +1,178 @@
+"""Which crossing of which interface a record is counted on: METHODS M1, and the rate of M2.
+
+A record names two interfaces and the side it was metered on. Counted is the crossing of an
+external interface, once: which of several records of the same crossing counts is chosen for each
+interface from what was seen of it during the day. Everything else gets a row of its own (unknown,
+internal, discarded, set aside), so that sums always add up.
+
+Where no text decides: a record that crosses a configured external interface is counted there, and
+the interface on its other side needs no entry in the configuration. `unknown` is what crosses no
+configured external interface and at least one that the configuration does not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from flowpeer.lake.flows import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT
+from flowpeer.network import Interface, Network
+from flowpeer.schema import EXTERNAL_ROLES
+
+UNKNOWN_METRO = "unknown"
+Remote = Literal["src", "dst"]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where bytes are counted: the part of a `traffic` row that the record's interfaces decide."""
+
+    metro: str
+    exporter: str
+    interface: int | None
+    role: str
+    provider_asn: int | None
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """One counting of a record, and which of its addresses is the remote end."""
+
+    side: Side
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Where a record is counted: once, or twice where it passes from external to external."""
+
+    crossings: tuple[Crossing, ...]
+    discarded: bool
+    """Counted inbound although it left by no interface (M1: it was billed, and is flagged)."""
+
+
+Seen = Mapping[str, Mapping[int, int]]
+"""exporter (configured id, else IP) → ifIndex → bits of flowpeer.lake.flows."""
+
+
+@dataclass(frozen=True)
+class Attributor:
+    """M1 for one network and one day's metering."""
+
+    network: Network
+    seen: Seen
+    _memory: dict[tuple[str, int, int, bool], Attribution] = field(default_factory=dict)
+
+    def exporter(self, exporter_ip: str) -> tuple[str, str]:
+        """(id, metro) of an exporter; its address and `unknown` where it is not configured."""
+        configured = self.network.exporter_by_address.get(exporter_ip)
+        if configured is None:
+            return exporter_ip, UNKNOWN_METRO
+        return configured.id, configured.metro
+
+    def counts(self, exporter: str, index: int, *, inbound: bool) -> Literal["ingress", "egress"]:
+        """Which records of an interface count for one direction (M1)."""
+        forced = self.network.metering_by_exporter.get(exporter, "auto")
+        if forced != "auto":
+            return forced
+        bits = self.seen.get(exporter, {}).get(index, 0)
+        if inbound:
+            return "ingress" if bits & INGRESS_IN or not bits & EGRESS_IN else "egress"
+        return "egress" if bits & EGRESS_OUT or not bits & INGRESS_OUT else "ingress"
+
+    def attribute(
+        self, exporter_ip: str, input_if: int, output_if: int, *, egress: bool
+    ) -> Attribution:
+        """Where a record with these interfaces is counted; 0 stands for no or unknown interface."""
+        key = (exporter_ip, input_if, output_if, egress)
+        if key not in self._memory:
+            self._memory[key] = self._attribute(*key)
+        return self._memory[key]
+
+    def _attribute(
+        self, exporter_ip: str, input_if: int, output_if: int, egress: bool
+    ) -> Attribution:
+        exporter, metro = self.exporter(exporter_ip)
+        metered = "egress" if egress else "ingress"
+
+        def side(index: int, role: str, asn: int | None, direction: str) -> Side:
+            return Side(metro, exporter, index or None, role, asn, direction)
+
+        def configured(index: int) -> Interface | None:
+            return self.network.interface_by_key.get((exporter, index)) if index else None
+
+        came, left = configured(input_if), configured(output_if)
+        crossings: list[Crossing] = []
+        external = False
+        for inbound, interface, index in ((True, came, input_if), (False, left, output_if)):
+            if interface is None or interface.role not in EXTERNAL_ROLES:
+                continue
+            external = True
+            if self.counts(exporter, index, inbound=inbound) == metered:
+                # On an exchange the neighbour is found by next hop, never by the interface.
+                asn = None if interface.role == "ix" else interface.asn
+                crossings.append(
+                    Crossing(
+                        side(index, interface.role, asn, "in" if inbound else "out"),
+                        "src" if inbound else "dst",
+                    )
+                )
+        if crossings:
+            inbound_counted = crossings[0].side.direction == "in"
+            return Attribution(tuple(crossings), inbound_counted and not output_if)
+        if external:
+            index = input_if if came is not None and came.role in EXTERNAL_ROLES else output_if
+            return Attribution((Crossing(side(index, "set_aside", None, "none"), "dst"),), False)
+        if input_if and came is None:
+            only = Crossing(side(input_if, "unknown", None, "in"), "src")
+        elif output_if and left is None:
+            only = Crossing(side(output_if, "unknown", None, "out"), "dst")
+        elif not output_if:
+            only = Crossing(side(input_if, "discarded", None, "none"), "dst")
+        else:
+            only = Crossing(side(input_if, "internal", None, "none"), "dst")
+        return Attribution((only,), False)
+
+
+RateKey = tuple[int | None, int | None, int | None]
+"""(observation domain, sampler id, interface) that a rate from options data belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateRow:
+    """One row of the table `sampling`."""
+
+    key: RateKey
+    interval: int
+    first_seen: datetime
+
+
+class LateRates:
+    """Rates from options data of one exporter, for records that came before them (M2)."""
+
+    def __init__(self, rows: list[RateRow], until: datetime) -> None:
+        self._rates: dict[RateKey, int] = {}
+        # The latest that was said by `until`, else the first that was said after it.
+        for row in sorted(rows, key=lambda r: r.first_seen):
+            if row.first_seen < until or row.key not in self._rates:
+                self._rates[row.key] = row.interval
+
+    def items(self) -> list[tuple[RateKey, int]]:
+        """All rates in force, in a stable order."""
+        return sorted(self._rates.items(), key=str)
+
+    def rate(self, domain: int, sampler: int | None, input_if: int, output_if: int) -> int:
+        """The N for a record; 0 where nothing was said that applies to it."""
+        if sampler is not None and (domain, sampler, None) in self._rates:
+            return self._rates[domain, sampler, None]
+        for index in (input_if, output_if):
+            if index and (domain, None, index) in self._rates:
+                return self._rates[domain, None, index]
+        if (domain, None, None) in self._rates:
+            return self._rates[domain, None, None]
+        # Some exporters announce in another domain than they export in: only if unambiguous.
+        distinct = set(self._rates.values())
+        return distinct.pop() if len(distinct) == 1 else 0

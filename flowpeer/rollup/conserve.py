@@ -1,0 +1,150 @@
+"""METHODS M13: do the sums of every stage agree, to the byte?
+
+The flows are summed here a second time, by other means than the roll-up's: DuckDB adds up the
+exported counters per file, exporter, interfaces, sampler and rate, and plain Python multiplies.
+What must hold, for scaled and unscaled bytes each: Σ flows + through = Σ traffic =
+Σ traffic_routes, with `through` from the ledger. Sums are Python integers: nothing wraps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from flowpeer.rollup.hours import Hour, Rollup
+from flowpeer.rollup.slots import MAX_SCALED_BYTES
+from flowpeer.rollup.sums import Figures
+
+ALWAYS_PLAUSIBLE = MAX_SCALED_BYTES >> 24
+"""Counters below this stay plausible under any rate (at most 2^24): they may be summed first."""
+
+_FLOW_SUMS = f"""
+    SELECT filename, exporter_ip, observation_domain, sampler_id, sampling_interval,
+           coalesce(input_if, 0) AS came, coalesce(output_if, 0) AS went,
+           CASE WHEN greatest(bytes, packets) >= {ALWAYS_PLAUSIBLE}
+                THEN greatest(bytes, packets) END AS large,
+           sum(coalesce(bytes, 0)) AS bytes, count(*) AS records
+    FROM read_parquet($files, filename = true)
+    GROUP BY ALL
+"""  # noqa: S608 (a constant number)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One line of the account: what must be equal, and both sides of it."""
+
+    name: str
+    left: int
+    right: int
+
+    @property
+    def holds(self) -> bool:
+        """Equal to the byte."""
+        return self.left == self.right
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSums:
+    """What the records of a flow file add up to, each record once."""
+
+    scaled_bytes: int = 0
+    unscaled_bytes: int = 0
+    records: int = 0
+
+    def plus(self, other: FlowSums, times: int = 1) -> FlowSums:
+        """Both together; `times` −1 takes the other away."""
+        return FlowSums(*(getattr(self, n) + times * getattr(other, n) for n in self.__slots__))
+
+
+def conservation(rollup: Rollup) -> Iterator[Identity]:
+    """Every identity of the whole lake: a record's parts may lie in several hours.
+
+    Of files that were pruned, the sums of that time stand for their records. Flows that came too
+    late for an hour whose flows were pruned are in no table, and are taken away here.
+    """
+    flows = FlowSums()
+    for sums in flow_sums(rollup, list(rollup.files)).values():
+        flows = flows.plus(sums)
+    for document in rollup.pruned.values():
+        flows = flows.plus(FlowSums(**document["conserved"]))
+    for document in rollup.lake.entries("late").values():
+        late = document["figures"]
+        flows = flows.plus(
+            FlowSums(late["flow_bytes"], late["flow_bytes_unscaled"], late["records"]), times=-1
+        )
+    entries = list(rollup.lake.entries("traffic").values())
+    through = sum(e["figures"]["through_bytes"] for e in entries)
+    unscaled = sum(e["figures"]["through_bytes_unscaled"] for e in entries)
+    for table in ("traffic", "traffic_routes"):
+        sums_of = _table_sums(rollup, table)
+        yield Identity(
+            f"scaled bytes: flows + through = {table}", flows.scaled_bytes + through, sums_of[True]
+        )
+        yield Identity(
+            f"unscaled bytes: flows + through = {table}", flows.unscaled_bytes + unscaled,
+            sums_of[False],
+        )  # fmt: skip
+    counted = sum(e["figures"]["records"] for e in entries)
+    yield Identity("records: flows = traffic", flows.records, counted)
+
+
+def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> Iterator[Identity]:
+    """The identities of some hours, from the figures that the ledger has of each.
+
+    With `again` the flow records are read and spread anew for the other side; what was pruned
+    cannot be, and of such an hour the ledger alone speaks.
+    """
+    figures = Figures()
+    for hour in hours:
+        if again and not hour.frozen:
+            figures.add(rollup.recount(hour))
+        else:
+            entry = rollup.lake.entry(f"traffic/{hour.relative}")
+            figures.add(Figures(**entry["figures"]) if entry else Figures())
+    for table in ("traffic", "traffic_routes"):
+        sums_of = _table_sums(rollup, table, {f"{table}/{hour.relative}" for hour in hours})
+        for kind, scaled in (("", True), ("_unscaled", False)):
+            flows = getattr(figures, f"flow_bytes{kind}")
+            through = getattr(figures, f"through_bytes{kind}")
+            label = "scaled" if scaled else "unscaled"
+            yield Identity(
+                f"{label} bytes: flows + through = {table}", flows + through, sums_of[scaled]
+            )
+
+
+def _query(sql: str, files: list[str]) -> list[tuple[Any, ...]]:
+    with duckdb.connect(":memory:") as connection:
+        rows: list[tuple[Any, ...]] = connection.execute(sql, {"files": files}).fetchall()
+        return rows
+
+
+def _table_sums(rollup: Rollup, table: str, chosen: set[str] | None = None) -> dict[bool, int]:
+    names = rollup.lake.entries(table, damaged=[])
+    files = [str(rollup.lake.path(n)) for n in names if chosen is None or n in chosen]
+    found = {True: 0, False: 0}
+    if files:
+        sql = "SELECT scaled, sum(bytes) FROM read_parquet($files) GROUP BY scaled"
+        found.update({scaled: int(octets) for scaled, octets in _query(sql, files)})
+    return found
+
+
+def flow_sums(rollup: Rollup, names: Sequence[str]) -> dict[str, FlowSums]:
+    """Sums of flow files of the lake, by name."""
+    files = {str(rollup.lake.path(name)): name for name in names}
+    found = dict.fromkeys(names, FlowSums())
+    if not files:
+        return found
+    for filename, ip, domain, sampler, said, came, went, large, octets, count in _query(
+        _FLOW_SUMS, list(files)
+    ):
+        name = files[filename]
+        rate = rollup.rate(name, ip, domain, sampler, said, came, went)
+        if rate and (large or 0) * rate < MAX_SCALED_BYTES:
+            more = FlowSums(int(octets) * rate, 0, count)
+        else:
+            more = FlowSums(0, int(octets), count)
+        found[name] = found[name].plus(more)
+    return found

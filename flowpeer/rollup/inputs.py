@@ -1,0 +1,275 @@
+"""What an hour is rolled up from: flow files and their facts, routes, rates, configuration.
+
+The fingerprint of an hour is the digest of everything its rows follow from: the flow files that
+reach into it, the RIB snapshots in force, rates announced late, the resolved configuration of the
+exporters and interfaces seen in it, and the metering chosen for each interface from what was seen
+during that UTC day. Prices, contracts and sessions are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from flowpeer.errors import UsageError
+from flowpeer.lake.compact import units
+from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.network import Network
+from flowpeer.rollup.attribute import Attributor, LateRates, RateRow
+from flowpeer.routing import match, snapshot
+
+METHOD = 1
+"""Raised when the same inputs give other rows than before: every hour is then redone."""
+
+HOUR = timedelta(hours=1)
+TABLES_KEPT = 16
+"""Compiled views kept for the next hour; joined ones are copies of some 50 MB."""
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def parse_hour(hour: str) -> datetime:
+    """`2026-09-16T07` of the ledger as a time."""
+    return datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+
+
+class Inputs:
+    """The inputs of one lake with one configuration; reads the ledger once."""
+
+    def __init__(self, lake: Lake, network: Network) -> None:
+        self.lake = lake
+        self.network = network
+        gone = {name.removeprefix("pruned/"): e for name, e in lake.entries("pruned").items()}
+        self.pruned = gone
+        """Documents of the flow files that were pruned."""
+        self._damaged: list[str] = []
+        flows = lake.entries("flows", damaged=self._damaged)
+        self.files = {f: e for f, e in flows.items() if f not in gone}
+        """Documents of the flow files that are there."""
+        placed = units(self.files)
+        self._gone = {name: unit for name, (_, unit) in units(gone).items()}
+        self._flows = {name: unit for name, (_, unit) in placed.items() if name not in self._gone}
+        self._file_of = {name: file for name, (file, _) in placed.items()}
+        self._tables: dict[tuple[str, ...], match.RouteTable] = {}
+        self._attributors: dict[str, Attributor] = {}
+        self._late: dict[str, dict[str, LateRates]] = {}
+
+    @cached_property
+    def snapshots(self) -> list[snapshot.SnapshotInfo]:
+        """Snapshots of the lake, oldest first."""
+        return snapshot.snapshots(self.lake)
+
+    @cached_property
+    def _files_by_hour(self) -> dict[datetime, list[str]]:
+        by_hour: dict[datetime, list[str]] = {}
+        for relative, entry in self._flows.items():
+            for hour in entry["hours"]:
+                by_hour.setdefault(parse_hour(hour), []).append(relative)
+        return by_hour
+
+    @cached_property
+    def _own(self) -> match.RouteTable:
+        prefixes = [str(p) for p in self.network.network.prefixes]
+        return match.RouteTable.from_routes(prefixes, [self.network.network.asn] * len(prefixes))
+
+    @cached_property
+    def _neighbours(self) -> tuple[str, match.RouteTable | None]:
+        """Exchange port addresses as host routes whose origin is the member, and their digest."""
+        relative = "reference/peeringdb_netixlan.parquet"
+        if self.lake.entry(relative) is None:
+            return "", None
+        ours = {e.id for m in self.network.metros for e in m.exchanges}
+        ports = (
+            pl.scan_parquet(self.lake.path(relative))
+            .filter(pl.col("ix_id").is_in(list(ours)))
+            .select("asn", pl.concat_list("ipaddr4", "ipaddr6").alias("address"))
+            .explode("address", empty_as_null=True)
+            .drop_nulls()
+            .unique("address", keep="first", maintain_order=True)
+            .sort("address")
+            .collect()
+        )
+        members: dict[str, int] = {}
+        for text, asn in ports.select("address", "asn").iter_rows():
+            try:
+                address = ipaddress.ip_address(text.strip())
+            except ValueError:
+                continue  # anyone can write anything there; such a port is nobody's next hop
+            members.setdefault(f"{address}/{address.max_prefixlen}", asn)
+        if not members:
+            return "", None
+        hosts, asns = list(members), list(members.values())
+        return _digest([hosts, asns]), match.RouteTable.from_routes(hosts, asns)
+
+    @cached_property
+    def _sampling(self) -> dict[str, list[RateRow]]:
+        """Rates from options data, by exporter address."""
+        rows: dict[str, list[RateRow]] = {}
+        for relative in self.lake.entries("sampling"):
+            for row in pq.ParquetFile(self.lake.path(relative)).read().to_pylist():
+                key = (row["observation_domain"], row["sampler_id"], row["interface"])
+                rows.setdefault(row["exporter_ip"], []).append(
+                    RateRow(key, row["interval"], row["first_seen"])
+                )
+        return rows
+
+    def _attributor(self, file: str) -> Attributor:
+        """M1 for the records of one flow file: its choices hang on the day it was received in, so
+        that all parts of a record are counted alike, whichever hours they fall into."""
+        return self.metering(f"{partition_hour(file):%Y-%m-%d}")
+
+    def metering(self, day: str) -> Attributor:
+        """M1's choices for one UTC day (`YYYY-MM-DD`), from what the ledger says was seen in it."""
+        if day not in self._attributors:
+            seen: dict[str, dict[int, int]] = {}
+            for relative, entry in (*self._flows.items(), *self._gone.items()):
+                if f"/date={day}/" not in relative:
+                    continue
+                for ip, interfaces in entry["seen"].items():
+                    configured = self.network.exporter_by_address.get(ip)
+                    of_exporter = seen.setdefault(configured.id if configured else ip, {})
+                    for index, bits in interfaces.items():
+                        of_exporter[int(index)] = of_exporter.get(int(index), 0) | bits
+            self._attributors[day] = Attributor(self.network, seen)
+        return self._attributors[day]
+
+    def _late_rates(self, file: str) -> dict[str, LateRates]:
+        """Rates for the exporters that left theirs unsaid in one flow file.
+
+        They hang on the hour that the file was received in, so that all parts of a record are
+        scaled alike, whichever hours they fall into.
+        """
+        if file not in self._late:
+            until = partition_hour(file) + HOUR
+            self._late[file] = {
+                ip: LateRates(self._sampling[ip], until)
+                for ip in sorted((self._flows.get(file) or self.files[file])["unrated"])
+                if ip in self._sampling and not self._override(ip)
+            }
+        return self._late[file]
+
+    def _override(self, exporter_ip: str) -> int:
+        configured = self.network.exporter_by_address.get(exporter_ip)
+        return (configured.sampling_override if configured else None) or 0
+
+    def rate(
+        self,
+        file: str,
+        exporter_ip: str,
+        domain: int,
+        sampler: int | None,
+        said: int | None,
+        input_if: int,
+        output_if: int,
+    ) -> int:
+        """The N of a record of `file` (M2); 0 where nobody says it."""
+        configured = self.network.exporter_by_address.get(exporter_ip)
+        late = self._late_rates(file).get(exporter_ip)
+        return (
+            self._override(exporter_ip)
+            or said
+            or (late.rate(domain, sampler, input_if, output_if) if late else 0)
+            or (configured.sampling if configured else None)
+            or 0
+        )
+
+    def _views(
+        self, hour: datetime, exporter: str, metro: str
+    ) -> tuple[snapshot.SnapshotInfo | None, ...]:
+        """The snapshots in force for IPv4 and for IPv6: tables of the two often come apart."""
+        return tuple(
+            snapshot.in_force(self.snapshots, hour, exporter=exporter, metro=metro, family=family)
+            for family in (4, 6)
+        )
+
+    def _parts(self, hour: datetime, files: Sequence[str]) -> dict[str, str]:
+        seen: dict[str, set[int]] = {}
+        metering: set[tuple[str, str, int, str, str]] = set()
+        judged: dict[tuple[str, str], set[int]] = {}
+        for name in files:
+            attributor = self._attributor(name)
+            for ip, interfaces in self._flows[name]["seen"].items():
+                indexes = {int(index) for index in interfaces}
+                seen.setdefault(ip, set()).update(indexes)
+                exporter, _ = attributor.exporter(ip)
+                day = f"{partition_hour(name):%Y-%m-%d}"
+                new = indexes - judged.setdefault((day, exporter), set())
+                judged[day, exporter] |= new
+                metering.update(
+                    (day, exporter, index,
+                     attributor.counts(exporter, index, inbound=True),
+                     attributor.counts(exporter, index, inbound=False))
+                    for index in new
+                    if (exporter, index) in self.network.interface_by_key
+                )  # fmt: skip
+        exporters, interfaces_, views = [], [], []
+        uses_exchange = False
+        for ip, indexes in sorted(seen.items()):
+            exporter, metro = attributor.exporter(ip)
+            configured = self.network.exporter_by_address.get(ip)
+            rates = (configured.sampling, configured.sampling_override) if configured else None
+            exporters.append([ip, exporter, metro, rates])
+            in_force = self._views(hour, exporter, metro)
+            views.append([exporter, *(view.digest if view else None for view in in_force)])
+            for index in sorted(indexes):
+                interface = self.network.interface_by_key.get((exporter, index))
+                if interface is not None:
+                    interfaces_.append([exporter, index, interface.role, interface.asn])
+                    uses_exchange |= interface.role == "ix"
+        identity = self.network.network
+        return {
+            "method": str(METHOD),
+            "flows": _digest([[f, self._flows[f]["sha256"]] for f in sorted(files)]),
+            "routes": _digest(views),
+            "sampling": _digest(
+                [
+                    [ip, late.items()]
+                    for file in sorted(files)
+                    for ip, late in self._late_rates(file).items()
+                ]
+            ),
+            "exporters": _digest(exporters),
+            "interfaces": _digest(interfaces_),
+            "metering": _digest(sorted(metering)),
+            "prefixes": _digest([identity.asn, sorted(str(p) for p in identity.prefixes)]),
+            "exchanges": self._neighbours[0] if uses_exchange else "",
+        }
+
+    def _vantages_exist(self) -> None:
+        """Every snapshot tied to a place is tied to a configured one, or it would match nothing."""
+        known = {"", *(e.id for e in self.network.exporters), *(m.id for m in self.network.metros)}
+        strange = sorted({info.vantage for info in self.snapshots} - known)
+        if strange and not known & {info.vantage for info in self.snapshots}:
+            raise UsageError(
+                f"routes are loaded for {', '.join(strange)} only: no exporter and no metro",
+                advice="load them again with `flowpeer rib load FILE`, or the right --vantage",
+            )
+
+    def _routes(self, hour: datetime) -> Callable[[str, str], match.RouteTable]:
+        configured = {e.id for e in self.network.exporters}
+
+        def view(exporter: str, metro: str) -> match.RouteTable:
+            place = (exporter, metro) if exporter in configured else ("", "")
+            four, six = self._views(hour, *place)
+            key = tuple(info.digest if info else "" for info in (four, six))
+            if key not in self._tables:
+                tables = [
+                    match.open_table(self.lake, info)
+                    if info
+                    else match.RouteTable.from_routes([], [])
+                    for info in ((four,) if four == six else (four, six))
+                ]
+                self._tables[key] = match.joined(*tables) if len(tables) == 2 else tables[0]
+            return self._tables[key]
+
+        return view

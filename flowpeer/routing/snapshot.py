@@ -1,0 +1,303 @@
+"""RIB snapshots of the lake: loading one, listing them, choosing the one in force.
+
+A snapshot is one file of routes, read once and published whole or not at all. Its name is the time
+it was taken and the first octets of its source's digest, so that names sort by time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+import pyarrow as pa
+
+from flowpeer.errors import InputError
+from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.routing.framing import HEADER, looks_like_mrt, time_of
+from flowpeer.routing.mrt import MrtReader
+from flowpeer.routing.peers import Peers
+from flowpeer.routing.source import Progress, Tally, opened
+from flowpeer.routing.tables import TableReader
+from flowpeer.schema import ROUTES, arrow_schema
+
+_DATED = re.compile(
+    r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)"
+    r"(?:[-_.T]?(?P<hour>\d\d)[:_]?(?P<minute>\d\d)(?:\d\d)?)?(?!\d)"
+)
+_IDENTITY = ("source_digest", "vantage", "asked_taken_at")
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """What is known of a published snapshot.
+
+    Attributes:
+        name: the file's stem in `routes/`.
+        taken_at: when its routes were in force, UTC.
+        vantage: exporter or metro it is tied to; empty for network-wide.
+        rows: routes, one a prefix and view.
+        prefixes4, prefixes6: distinct prefixes by family.
+        views: `AS<peer>@<address>` of each MRT peer with routes, else the vantage.
+        source, source_digest: name and SHA-256 of the file it was loaded from.
+        skipped: records, lines or routes of that file left out, by reason.
+        digest: SHA-256 of the published file.
+        kind: mrt, table, updates (on top of another snapshot) or bmp.
+        peers: the choice of peers it was loaded with; empty for all.
+        file_bytes: size of the published file.
+    """
+
+    name: str
+    taken_at: datetime
+    vantage: str
+    rows: int
+    prefixes4: int
+    prefixes6: int
+    views: tuple[str, ...]
+    source: str
+    source_digest: str
+    skipped: dict[str, int]
+    digest: str
+    kind: str = "mrt"
+    peers: tuple[str, ...] = ()
+    file_bytes: int = 0
+
+
+class RouteReader(Protocol):
+    """What gives the routes of a snapshot: batches of `source.COLUMNS`, once.
+
+    `views` and `tally` are complete after the iteration.
+    """
+
+    views: list[str]
+    tally: Tally
+
+    def __iter__(self) -> Iterator[pa.Table]: ...
+
+
+def load(
+    lake: Lake,
+    path: Path,
+    *,
+    taken_at: datetime | None = None,
+    vantage: str = "",
+    peers: Peers | None = None,
+    progress: Progress | None = None,
+) -> tuple[SnapshotInfo, bool]:
+    """Load an MRT table dump or a prefix-to-AS table as one snapshot.
+
+    Args:
+        taken_at: aware time; None: the MRT header's, else a date in the name, else the file's.
+        vantage: exporter or metro that the whole file belongs to.
+        peers: the views to keep; None keeps all.
+        progress: called with the octets of the file read so far.
+
+    Returns:
+        The snapshot, and whether it was loaded now: the same content with the same options is
+        not loaded again.
+
+    Raises:
+        InputError: the file cannot be read or is mostly broken; the lake is as it was.
+    """
+    facts = {
+        "vantage": vantage,
+        "asked_taken_at": taken_at.astimezone(UTC).isoformat() if taken_at is not None else None,
+        "source": path.name,
+        "source_digest": digest_of(path),
+        "peers": peers.words if peers is not None else [],
+    }
+    known = find(lake, facts)
+    if known is not None:
+        return known, False
+    with opened(path) as (stream, _):
+        head = stream.read(HEADER.size)
+    is_mrt = looks_like_mrt(head)
+    facts["kind"] = "mrt" if is_mrt else "table"
+    when = taken_at.astimezone(UTC) if taken_at is not None else _taken_at(path, head, is_mrt)
+    reader: RouteReader
+    if is_mrt:
+        reader = MrtReader(path, peers=peers, progress=progress)
+    elif peers is not None:
+        raise InputError(
+            str(path), "a table of prefixes has no peers", advice="load it without --peer"
+        )
+    else:
+        reader = TableReader(path, vantage=vantage, progress=progress)
+    return publish(lake, reader, when, facts), True
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file. Raises InputError where it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise InputError(
+            str(path),
+            f"cannot be read: {error.strerror}",
+            advice="check the path and its permissions",
+        ) from None
+
+
+def find(lake: Lake, facts: Mapping[str, Any]) -> SnapshotInfo | None:
+    """The snapshot made of the same content with the same options, if there is one."""
+    for relative, entry in lake.entries("routes").items():
+        same = all(entry.get(key) == facts[key] for key in _IDENTITY)
+        if same and entry.get("peers", []) == facts["peers"] and lake.path(relative).is_file():
+            return _info(relative, entry)
+    return None
+
+
+def find_all(lake: Lake, facts: Mapping[str, Any]) -> list[SnapshotInfo]:
+    """All snapshots made of one capture with the same options."""
+    keys = ("source_digest", "asked_vantage", "asked_taken_at", "peers", "kind")
+    found = [
+        _info(relative, entry)
+        for relative, entry in lake.entries("routes").items()
+        if all(entry.get(key) == facts[key] for key in keys) and lake.path(relative).is_file()
+    ]
+    return sorted(found, key=lambda info: info.vantage)
+
+
+def publish(lake: Lake, reader: RouteReader, when: datetime, facts: dict[str, Any]) -> SnapshotInfo:
+    """Put what a reader gives into the lake, whole or not at all.
+
+    Args:
+        facts: vantage, asked_taken_at, source, source_digest, peers, kind, and others to keep.
+    """
+    name = f"{when:%Y%m%dT%H%M%SZ}-{facts['source_digest'][:8]}"
+    if facts["vantage"]:
+        word = re.sub(r"[^A-Za-z0-9._-]+", "_", facts["vantage"])[:64].strip(".")
+        name += "-" + (word or "vantage")
+    if facts["peers"]:
+        name += "-peers" + sha256(" ".join(facts["peers"]).encode()).hexdigest()[:8]
+    relative = f"routes/{name}.parquet"
+    facts = {**facts, "taken_at": when.isoformat()}
+    # The facts are complete when the last table has been written, and only then they are read.
+    document = lake.publish(relative, ROUTES, _rows(reader, name, when, facts), facts)
+    return _info(relative, document)
+
+
+def _rows(
+    reader: RouteReader, name: str, when: datetime, facts: dict[str, Any]
+) -> Iterator[pa.Table]:
+    schema = arrow_schema(ROUTES)
+    taken_at = pa.scalar(when, schema.field("taken_at").type)
+    distinct = _Distinct()
+    for table in reader:
+        distinct.add(table)
+        fixed = {
+            "snapshot": pa.repeat(pa.scalar(name), table.num_rows),
+            "taken_at": pa.repeat(taken_at, table.num_rows),
+        }
+        arrays = [fixed[f.name] if f.name in fixed else table.column(f.name) for f in schema]
+        yield pa.Table.from_arrays(arrays, schema=schema)
+    prefixes = distinct.counts()
+    facts.update(
+        prefixes4=prefixes[4],
+        prefixes6=prefixes[6],
+        views=reader.views,
+        skipped=dict(sorted(reader.tally.skipped.items())),
+    )
+
+
+class _Distinct:
+    """Counts distinct prefixes of a stream, exactly; merges when the pending part has grown."""
+
+    def __init__(self) -> None:
+        self._seen = {4: pl.Series(dtype=pl.String), 6: pl.Series(dtype=pl.String)}
+        self._pending: dict[int, list[pl.Series]] = {4: [], 6: []}
+
+    def add(self, table: pa.Table) -> None:
+        frame = pl.DataFrame(pl.from_arrow(table.select(["prefix", "family"])))
+        for family, pending in self._pending.items():
+            part = frame.filter(pl.col("family") == family)["prefix"].unique()
+            if not len(part):
+                continue
+            pending.append(part)
+            if sum(map(len, pending)) > max(1 << 20, len(self._seen[family])):
+                self._merge(family)
+
+    def _merge(self, family: int) -> None:
+        if self._pending[family]:
+            self._seen[family] = pl.concat([self._seen[family], *self._pending[family]]).unique()
+            self._pending[family].clear()
+
+    def counts(self) -> Counter[int]:
+        for family in self._seen:
+            self._merge(family)
+        return Counter({family: len(seen) for family, seen in self._seen.items()})
+
+
+def _taken_at(path: Path, head: bytes, is_mrt: bool) -> datetime:
+    if is_mrt:
+        return time_of(head)
+    for match in _DATED.finditer(path.name):
+        part = {key: int(value) for key, value in match.groupdict(default="0").items()}
+        try:
+            return datetime(**part, tzinfo=UTC)
+        except ValueError:
+            continue
+    return datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
+
+
+def _info(relative: str, entry: dict[str, Any]) -> SnapshotInfo:
+    return SnapshotInfo(
+        name=Path(relative).stem,
+        taken_at=datetime.fromisoformat(entry["taken_at"]),
+        vantage=entry["vantage"],
+        rows=entry["rows"],
+        prefixes4=entry["prefixes4"],
+        prefixes6=entry["prefixes6"],
+        views=tuple(entry["views"]),
+        source=entry["source"],
+        source_digest=entry["source_digest"],
+        skipped=dict(entry["skipped"]),
+        digest=entry["sha256"],
+        kind=entry.get("kind", "mrt"),
+        peers=tuple(entry.get("peers", ())),
+        file_bytes=entry.get("file_bytes", 0),
+    )
+
+
+def snapshots(lake: Lake) -> list[SnapshotInfo]:
+    """All published snapshots, by time taken, then name."""
+    found = [_info(relative, entry) for relative, entry in lake.entries("routes").items()]
+    return sorted(found, key=lambda info: (info.taken_at, info.name))
+
+
+def in_force(
+    infos: Sequence[SnapshotInfo],
+    when: datetime,
+    *,
+    exporter: str,
+    metro: str,
+    family: int | None = None,
+) -> SnapshotInfo | None:
+    """The snapshot that holds at `when` for an exporter (METHODS M4).
+
+    Its own view first, then its metro's, then the network-wide one; of these the latest taken at
+    or before `when`, else the earliest (whose `taken_at` is then after `when`).
+
+    Args:
+        family: 4 or 6 to consider only snapshots with such prefixes: tables of prefixes often
+            come as one file a family.
+    """
+    if family is not None:
+        infos = [info for info in infos if (info.prefixes4 if family == 4 else info.prefixes6)]
+    for vantage in dict.fromkeys((exporter, metro, "")):
+        own = [info for info in infos if info.vantage == vantage]
+        if own:
+            return _latest(own, when)
+    return None
+
+
+def _latest(infos: Iterable[SnapshotInfo], when: datetime) -> SnapshotInfo:
+    ordered = sorted(infos, key=lambda info: (info.taken_at, info.name))
+    before = [info for info in ordered if info.taken_at <= when]
+    return before[-1] if before else ordered[0]

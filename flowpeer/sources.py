@@ -1,0 +1,193 @@
+"""`[sources]`: loading what is missing in the lake or has changed on disk.
+
+Every command that needs routes, PeeringDB, relationships or names calls `load_sources`; a source
+whose digest is the one loaded before costs the reading of its file and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flowpeer.errors import InputError, NoDataError
+from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.network import Network
+from flowpeer.registry.ixf import load_ixf
+from flowpeer.registry.names import load_names
+from flowpeer.registry.peeringdb import load_peeringdb
+from flowpeer.routing import snapshot, updates
+from flowpeer.routing.bmp_capture import load_capture
+from flowpeer.routing.cones import TABLE as CONES
+from flowpeer.routing.cones import load_cones, observe_cones
+from flowpeer.routing.relations import load_relations
+from flowpeer.routing.source import opened
+from flowpeer_ingest.captures import looks_like_capture
+
+Say = Callable[[str], None]
+
+LOCK_WAIT_S = 60.0
+"""Loading a table takes seconds; shards of one roll-up wait for each other that long."""
+
+
+def rib_files(path: Path) -> list[Path]:
+    """The RIB at `path`, or all files of the folder, sorted by name.
+
+    Raises:
+        NoDataError: it does not exist, or is an empty folder.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        if not files:
+            raise NoDataError(
+                f"{path}: no files in this folder",
+                advice="put MRT table dumps or prefix-to-AS tables there (sources.ribs)",
+            )
+        return files
+    _must_exist(path, "ribs")
+    return [path]
+
+
+def _must_exist(path: Path, key: str) -> None:
+    if not path.exists():
+        raise NoDataError(
+            f"{path}: does not exist", advice=f"mend `{key}` under [sources] in the configuration"
+        )
+
+
+def load_ribs(
+    lake: Lake,
+    files: list[Path],
+    say: Say,
+    *,
+    warn: Say | None = None,
+    network: Network | None = None,
+    **options: Any,
+) -> list[snapshot.SnapshotInfo]:
+    """Load RIB files; SnapshotInfo of each that could be read, in the order given.
+
+    Captures of BMP are told by their content; a router that is an exporter of `network` has a
+    snapshot of its own.
+
+    Raises:
+        InputError: none of them can be read. Of several, those that cannot are told to `warn`.
+    """
+    exporters = {} if network is None else network.exporter_by_address
+    loaded: list[snapshot.SnapshotInfo] = []
+    failed: list[InputError] = []
+    with lake.lock("ribs", wait_s=LOCK_WAIT_S):
+        for path in files:
+            try:
+                if _is_capture(path):
+                    ids = {address: exporter.id for address, exporter in exporters.items()}
+                    infos, new = load_capture(lake, path, exporters=ids, **options)
+                else:
+                    info, new = snapshot.load(lake, path, **options)
+                    infos = [info]
+            except InputError as error:
+                failed.append(error)
+                continue
+            for info in infos if new else ():
+                say(
+                    f"{path}: {info.prefixes4:,} IPv4 and {info.prefixes6:,} IPv6 prefixes in "
+                    f"{max(1, len(info.views))} views"
+                    + (f" of {info.vantage}" if info.vantage else "")
+                    + f", taken {info.taken_at:%Y-%m-%d %H:%M} UTC"
+                )
+            loaded += infos
+    if failed and not loaded:
+        raise failed[0]
+    for fault in failed:
+        (warn or say)(f"{fault}; not loaded: {fault.advice}")
+    return loaded
+
+
+def _is_capture(path: Path) -> bool:
+    with opened(path) as (stream, _):
+        return looks_like_capture(stream.read(4))
+
+
+def load_updates(lake: Lake, files: list[Path], say: Say, **options: Any) -> Any:
+    """Apply files of updates to a snapshot; SnapshotInfo of the new one."""
+    for path in files:
+        _must_exist(path, "ribs")
+    with lake.lock("ribs"):
+        info, new = updates.load_updates(lake, files, **options)
+    if new:
+        say(
+            f"{info.source}: {info.prefixes4:,} IPv4 and {info.prefixes6:,} IPv6 prefixes, "
+            f"as of {info.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    return info
+
+
+def load_sources(lake: Lake, network: Network, say: Say, *, warn: Say | None = None) -> list[str]:
+    """Bring the lake's routes and registries up to date with `[sources]`; names of what is set.
+
+    Raises:
+        NoDataError: a source is named and not there.
+        InputError: a source cannot be read; what was loaded before stays in force.
+    """
+    loaded: list[str] = []
+    ribs = network.source_path("ribs")
+    if ribs is not None:
+        # A table that was tied to a router or metro by hand is not loaded for all of them too.
+        tied = {i.source_digest for i in snapshot.snapshots(lake) if i.vantage}
+        files = [f for f in rib_files(ribs) if not tied or sha256_of(f) not in tied]
+        load_ribs(lake, files, say, warn=warn, network=network)
+        loaded.append("ribs")
+    for key, load in (
+        ("peeringdb", load_peeringdb),
+        ("as_relationships", load_relations),
+        ("as_cones", load_cones),
+        ("as_names", load_names),
+    ):
+        path = network.source_path(key)
+        if path is None:
+            continue
+        _must_exist(path, key)
+        with lake.lock("reference", wait_s=LOCK_WAIT_S):
+            facts, new = load(lake, path)
+        if new:
+            say(f"{path}: {describe(facts)}")
+        loaded.append(key)
+    exports = network.source_path("ixf")
+    if exports is not None:
+        load_exports(lake, rib_files(exports), say)
+        loaded.append("ixf")
+    _cones(lake, network, say)
+    return loaded
+
+
+def load_exports(
+    lake: Lake, files: list[Path], say: Say, *, exchange: int | None = None
+) -> list[dict[str, Any]]:
+    """Load member exports of exchanges; the facts of each."""
+    found: list[dict[str, Any]] = []
+    with lake.lock("reference", wait_s=LOCK_WAIT_S):
+        for path in files:
+            facts, new = load_ixf(lake, path, exchange=exchange)
+            if new:
+                say(f"{path}: {facts['members']:,} members on {facts['ports']:,} ports")
+            found.append(facts)
+    return found
+
+
+def _cones(lake: Lake, network: Network, say: Say) -> None:
+    """Observe customer cones where asked to, and forget those of a setting that is gone."""
+    if network.sources.as_cones is None:
+        if lake.entry(CONES) is not None:
+            with lake.lock("reference", wait_s=LOCK_WAIT_S):
+                lake.remove(CONES)
+    elif network.source_path("as_cones") is None:
+        with lake.lock("reference", wait_s=LOCK_WAIT_S):
+            facts, new = observe_cones(lake, snapshot.snapshots(lake), network.network.asn)
+        if new:
+            say(f"customer cones: {describe(facts)}")
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """What was loaded, in one line."""
+    counts = facts.get("objects") or {k: facts[k] for k in ("rows", "clique") if k in facts}
+    shown = [f"{n:,} {what}" for what, n in counts.items() if isinstance(n, int) and n]
+    return ", ".join(shown) or "loaded"

@@ -1,0 +1,171 @@
+"""What the collector tells: totals, exporters, losses and when each last rose.
+
+One `Board` in the collector's process; its snapshot goes to `status.json` in the spool folder
+each second, which `flowpeer status` reads, and to Prometheus. The times at which losses rose are
+taken over from the file of the run before, so that a restart hides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flowpeer_ingest.segments import SegmentSummary
+
+STATUS = "status.json"
+MAX_LISTED = 1_000
+"""Exporters listed in the status file, those with most octets; the totals hold all."""
+
+LOSSES: dict[str, str] = {
+    "kernel_drops": "datagrams dropped by the kernel: the socket's buffer was full",
+    "dropped_disk_full": "datagrams read and dropped: no room in the spool",
+    "sequence_lost": "datagrams or records missing by sequence number: lost on the way or here",
+    "truncated": "datagrams longer than 65,535 octets",
+    "torn_octets": "octets of batches that a crash tore, found at the start",
+    "damaged_octets": "octets of sealed segments that could not be read",
+    "failed_segments": "segments that could not be decoded and are kept in the spool",
+    "template_dropped": "data sets without a template for which there was no more room",
+    "records_rejected": "records that were read and refused",
+}
+"""Counters that mean that something is missing, and what each counts."""
+
+
+@dataclass(slots=True)
+class ExporterState:
+    """One exporter since the start."""
+
+    datagrams: int = 0
+    octets: int = 0
+    records: int = 0
+    lost: int = 0
+    template_misses: int = 0
+    unknown_sampling: int = 0
+    time_corrected: int = 0
+    clock_error_s: float | None = None
+    last_seen_us: int = 0
+    formats: list[str] = field(default_factory=list)
+
+
+class Board:
+    """Everything that is counted; all methods may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = threading.RLock()
+        self.totals: Counter[str] = Counter()
+        self.reasons: dict[str, Counter[str]] = {
+            name: Counter() for name in ("rejected", "rows_rejected", "malformed", "unsupported")
+        }
+        self.exporters: dict[str, ExporterState] = {}
+        self.refused_sources: Counter[str] = Counter()
+        self.losses: dict[str, int] = dict.fromkeys(LOSSES, 0)
+        self.rose_us: dict[str, int] = {}
+        self.pending: dict[str, int] = {}
+        self.lost = 0  # by sequence number, of all exporters ever
+        self.warnings: list[str] = []
+        self.before: dict[str, Any] = {}
+        self.carry_over()
+
+    def carry_over(self) -> None:
+        """Take the times of losses over from the run before; a file that is not readable has
+        none."""
+        self.before = read_status(self.folder) or {}
+        losses = self.before.get("losses")
+        if not isinstance(losses, dict):
+            return
+        for name, loss in losses.items():
+            rose = loss.get("rose_us") if isinstance(loss, dict) else None
+            if name in LOSSES and isinstance(rose, int):
+                self.rose_us[name] = rose
+
+    def lose(self, name: str, total: int, now_us: int) -> None:
+        """The counter of a loss stands at `total`; it never goes back."""
+        with self.lock:
+            if total > self.losses[name]:
+                self.losses[name] = total
+                self.rose_us[name] = now_us
+
+    def segment(self, summary: SegmentSummary, unrated: Mapping[str, int], now_us: int) -> None:
+        """A segment is published."""
+        with self.lock:
+            totals = self.totals
+            totals["segments"] += 1
+            for name in ("datagrams", "records", "rows", "options_records"):
+                totals[name] += getattr(summary, name)
+            for name, counts in self.reasons.items():
+                counts.update(getattr(summary, name))
+            self.refused_sources.update(summary.refused_sources)
+            self.pending = summary.pending
+            for address, said in summary.exporters.items():
+                state = self.exporters.setdefault(address, ExporterState())
+                state.datagrams += said.datagrams
+                state.records += said.records
+                state.lost += said.lost
+                state.template_misses += said.template_misses
+                state.time_corrected += said.time_corrected
+                state.octets += summary.octets.get(address, 0)
+                state.unknown_sampling += unrated.get(address, 0)
+                if said.clock_error_s is not None:
+                    state.clock_error_s = said.clock_error_s
+                state.last_seen_us = max(state.last_seen_us, summary.last_seen_us.get(address, 0))
+                state.formats = sorted({*state.formats, *said.formats})
+                totals["octets"] += summary.octets.get(address, 0)
+                self.lost += said.lost
+            self.lose("sequence_lost", self.lost, now_us)
+            self.lose("records_rejected", self.reasons["rows_rejected"].total(), now_us)
+
+    def last_seen_us(self, address: str, now_us: int) -> int:
+        """When an exporter was last heard; one that was not heard since the start: just now."""
+        with self.lock:
+            return self.exporters.setdefault(
+                address, ExporterState(last_seen_us=now_us)
+            ).last_seen_us
+
+    def forget(self, addresses: list[str]) -> None:
+        """Take exporters off the list; the totals keep what they sent."""
+        with self.lock:
+            for address in addresses:
+                self.exporters.pop(address, None)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is known here, as plain values."""
+        with self.lock:
+            listed = sorted(self.exporters.items(), key=lambda item: -item[1].octets)
+            return {
+                "totals": dict(self.totals),
+                "losses": {
+                    name: {"total": total, "rose_us": self.rose_us.get(name)}
+                    for name, total in self.losses.items()
+                },
+                **{name: dict(counts) for name, counts in self.reasons.items()},
+                "pending": dict(list(self.pending.items())[:MAX_LISTED]),
+                "refused_sources": dict(self.refused_sources.most_common(MAX_LISTED)),
+                "exporters": {
+                    address: {name: getattr(e, name) for name in ExporterState.__slots__}
+                    for address, e in listed[:MAX_LISTED]
+                },
+                "exporters_not_listed": max(0, len(listed) - MAX_LISTED),
+                "warnings": list(self.warnings),
+            }
+
+
+def write_status(folder: Path, document: Mapping[str, Any]) -> None:
+    """Replace the status file atomically; it need not survive a loss of power."""
+    temporary = folder / (STATUS + ".new")
+    temporary.write_text(json.dumps(document, ensure_ascii=False))
+    os.rename(temporary, folder / STATUS)  # noqa: PTH104 (not among the calls that tests fail)
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """What the collector last wrote; None if it never ran or the file is not readable."""
+    try:
+        document = json.loads((folder / STATUS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

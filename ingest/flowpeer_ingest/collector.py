@@ -1,0 +1,257 @@
+"""The collector: receivers fill the spool, this process decodes sealed segments and publishes.
+
+Order of a start: recover what an earlier run left, load the checkpoint, bind, start receivers,
+decode. Order of an end: receivers take what waits and seal, the rest is decoded, the last status
+is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flowpeer_ingest import faults, receive, spool
+from flowpeer_ingest.board import Board, write_status
+from flowpeer_ingest.decoding import Decoding, Unit
+from flowpeer_ingest.errors import IngestError
+from flowpeer_ingest.receivers import RETRY_S, Receivers
+from flowpeer_ingest.service import Log, notify, now_us
+from flowpeer_ingest.spool import SEGMENT_OCTETS
+
+STATUS_S = 1.0
+LOOK_S = 0.1
+END_S = 7.0
+"""After SIGTERM, decoding of further segments begins until then; the rest waits for a start."""
+NICENESS = 5
+"""Of the decoder, so that receiving goes first where there are few cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a collector is told."""
+
+    spool: Path
+    listen: tuple[tuple[str, int], ...]
+    receivers: int = 1
+    seal_after_s: float = 60.0
+    segment_octets: int = SEGMENT_OCTETS
+    reserve_octets: int = receive.RESERVE_OCTETS
+    configured: frozenset[str] = frozenset()
+    known_only: bool = False
+    metrics: tuple[str, int] | None = None
+
+
+class Collector:
+    """`run` collects until `stop` is called (from a signal handler or another thread)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        unit: Callable[[str], Unit],
+        active_timeout_s: Callable[[str], int] = lambda exporter_ip: 60,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.settings = settings
+        self.folder = settings.spool
+        self.log = Log(say)
+        self.board = Board(self.folder)
+        self.receivers = Receivers(
+            self.folder,
+            self.board,
+            self.log,
+            seal_after_s=settings.seal_after_s,
+            segment_octets=settings.segment_octets,
+            reserve_octets=settings.reserve_octets,
+        )
+        self.decoding = Decoding(
+            self.folder,
+            self.board,
+            self.log,
+            unit=unit,
+            active_timeout_s=active_timeout_s,
+            configured=settings.configured,
+            known_only=settings.known_only,
+        )
+        self.stopping = threading.Event()
+        self.ended = threading.Event()
+        self.phase = "starting"
+        self.started_us = now_us()
+        self.recovered = spool.Recovered()
+        self.metrics_port = 0
+
+    def stop(self) -> None:
+        """Seal, decode, publish, return from `run`."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Collect until stopped. Raises IngestError where it cannot start."""
+        faults.install()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._recover()
+        except OSError as error:
+            raise IngestError(
+                f"the spool cannot be used: {error.strerror}",
+                path=str(error.filename or self.folder),
+                advice="mend the disk or the permissions; nothing was deleted, start again",
+            ) from None
+        stop_metrics: Callable[[], None] | None = None
+        ticker = threading.Thread(target=self._tick, name="status")
+        try:
+            for text in self.receivers.bind(self.settings.listen, self.settings.receivers):
+                self._warn(text)
+            self.receivers.start(self.stopping)
+            if self.settings.metrics is not None:
+                stop_metrics = self._serve(*self.settings.metrics)
+            self.phase = "running"
+            self._status()
+            ticker.start()
+            notify("READY=1")
+            os.nice(NICENESS)
+            while not self.stopping.is_set():
+                self.receivers.watch(self.stopping)
+                self._decode(self.stopping.is_set)
+            self._end()
+        finally:
+            self.receivers.end()
+            self.phase = "stopped"
+            self.ended.set()
+            if stop_metrics is not None:
+                stop_metrics()
+            if ticker.is_alive():
+                ticker.join()
+            self._status()
+            self.receivers.close()
+
+    def _decode(self, over: Callable[[], bool]) -> None:
+        done = self.decoding.all(over)
+        if not done:
+            self.stopping.wait(RETRY_S if done is None else LOOK_S)
+
+    def _end(self) -> None:
+        """Publish what the receivers took, as far as time allows."""
+        self.phase = "stopping"
+        notify("STOPPING=1")
+        end = time.monotonic() + END_S
+        self.receivers.end()
+        while self.decoding.all(lambda: time.monotonic() > end) is None:
+            if time.monotonic() + RETRY_S > end:
+                break
+            time.sleep(RETRY_S)
+        waiting = len(spool.segments(self.folder, "sealed"))
+        if waiting:
+            self.log("end", f"{waiting} segments wait in the spool for the next start")
+
+    def _serve(self, address: str, port: int) -> Callable[[], None]:
+        from flowpeer_ingest.metrics import serve
+
+        try:
+            self.metrics_port, stop = serve(address, port, self.snapshot)
+        except OSError as error:
+            raise IngestError(
+                f"cannot answer Prometheus: {error.strerror}",
+                path=f"{address}:{port}",
+                advice="see who does with `ss -tlpn`, or choose another --metrics HOST:PORT",
+            ) from None
+        return stop
+
+    def _recover(self) -> None:
+        """Make an earlier run's segments ready, and know what it knew."""
+        with self._alone():
+            found = self.recovered = spool.recover(self.folder)
+        now = now_us()
+        self.board.lose("torn_octets", found.torn_octets, now)
+        self.board.lose("failed_segments", found.unreadable, now)
+        if found.segments or found.torn_octets:
+            self.log(
+                "recovery",
+                f"recovered {found.datagrams:,} datagrams in {found.segments} segments that an "
+                f"earlier run left open; {found.torn_octets:,} octets were torn",
+            )
+        for path in self.decoding.load():
+            self._warn(f"{path}: not a readable checkpoint; templates are learned anew")
+        self.receivers.counter = self.decoding.next_counter()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No receiver of an earlier run is still sealing."""
+        handle = os.open(self.folder / receive.LOCK, os.O_RDWR | os.O_CREAT, 0o640)
+        end = time.monotonic() + 2 * receive.DRAIN_S + 1
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise IngestError(
+                            "a receiver of an earlier run is still writing",
+                            path=str(self.folder),
+                            advice=f"wait some seconds, or end it: `fuser -v` on {receive.LOCK}",
+                        ) from None
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.close(handle)
+
+    # Telling
+
+    def _warn(self, text: str) -> None:
+        """Something a person should mend: said once, and shown in the status."""
+        self.board.warnings.append(text)
+        self.log("warning", f"warning: {text}")
+
+    def _tick(self) -> None:
+        """Write the status each second until the end."""
+        while not self.ended.wait(STATUS_S):
+            self._status()
+            notify("WATCHDOG=1")
+
+    def _status(self) -> None:
+        with suppress(OSError):
+            write_status(self.folder, self.snapshot())
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything there is to tell, now; from any thread."""
+        now = now_us()
+        with self.board.lock:
+            sockets = self.receivers.snapshot(now)
+            waiting, octets, oldest_us = self._depth()
+            return {
+                "format": 1,
+                "phase": self.phase,
+                "pid": os.getpid(),
+                "started_us": self.started_us,
+                "updated_us": now,
+                "metrics_port": self.metrics_port,
+                "recovered": asdict(self.recovered),
+                "spool": {
+                    "spool_segments": waiting,
+                    "spool_octets": octets
+                    + sum(r.get("segment_octets", 0) for r in sockets["receivers"]),
+                    "lag_seconds": (now - oldest_us) / 1e6 if oldest_us else 0.0,
+                    "failed": len(spool.segments(self.folder, "failed")),
+                },
+                **sockets,
+                **self.board.snapshot(),
+            }
+
+    def _depth(self) -> tuple[int, int, int]:
+        """Sealed segments, their octets, and when the oldest of them was last written to."""
+        waiting = octets = oldest = 0
+        for name in spool.segments(self.folder, "sealed"):
+            with suppress(OSError):
+                stat = name.path(self.folder, "sealed").stat()
+                waiting += 1
+                octets += stat.st_size
+                modified = stat.st_mtime_ns // 1000
+                oldest = min(oldest or modified, modified)
+        return waiting, octets, oldest

@@ -1,0 +1,360 @@
+"""Captures → tables of flows, sampling and coverage, and the integers that must add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowpeer_ingest.bulk import Batch, Known, Sequences, look, take
+from flowpeer_ingest.captures import Capture, Datagram
+from flowpeer_ingest.columns import (
+    CHUNK_ROWS,
+    HOUR_US,
+    Columns,
+    Tally,
+    coverage_table,
+    sampling_table,
+)
+from flowpeer_ingest.sampling import Sampling
+from flowpeer_ingest.summary import SLOT_US, CaptureSummary, ExporterSummary, Heard
+from flowpeer_ingest.unpack import open_source
+from flowpeer_ingest.wire.dispatch import Wire
+from flowpeer_ingest.wire.events import (
+    FORMATS,
+    Malformed,
+    Message,
+    MissingTemplate,
+    OptionsRecords,
+    Records,
+    Rejected,
+    SamplingLearned,
+    SequenceGap,
+    Unsupported,
+)
+
+BATCH_DATAGRAMS = 4_096
+BATCH_OCTETS = 8 << 20
+"""Datagrams decoded together: enough that array operations cost little a datagram."""
+MAX_CHANGES = 16
+"""Changes of templates or rates in a batch, each of which costs another look at the whole batch;
+after so many, what is left of it is decoded one by one."""
+MAX_RATE_ROWS = 1 << 18
+"""Rows of `sampling` per capture: a rate per interface and hour of hundreds of routers."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+__all__ = ["CaptureSummary", "Decoder", "ExporterSummary", "Run", "Write", "ingest_capture"]
+
+Write = Callable[[datetime, str, pa.Table], None]
+
+
+class Decoder:
+    """The memory of one run: templates, sampling rates and sequence numbers of all exporters.
+
+    Give the same decoder to the captures of a run, in the order of their time. Not for several
+    threads.
+    """
+
+    def __init__(self, *, active_timeout_s: Callable[[str], int] = lambda exporter_ip: 60) -> None:
+        self.wire = Wire()
+        self.sampling = Sampling()
+        self.columns = Columns(active_timeout_s)
+
+
+class Run:
+    """Datagrams of one unit (a capture, a spool segment) on their way through a decoder."""
+
+    def __init__(self, decoder: Decoder, write: Write) -> None:
+        self.decoder = decoder
+        self.write = write
+        self.exporters: dict[str, Heard] = {}
+        self.rejected: Counter[str] = Counter()
+        self.malformed: Counter[str] = Counter()
+        self.unsupported: Counter[str] = Counter()
+        self.options_records = 0
+        self.rates: dict[tuple[Any, ...], list[int]] = {}
+        self.first_us = self.last_us = -1
+        decoder.columns.tally = Tally()
+
+    def datagram(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+        """Decode one datagram and gather what it says."""
+        if self.first_us < 0 or received_us < self.first_us:
+            self.first_us = received_us
+        self.last_us = max(self.last_us, received_us)
+        decoder = self.decoder
+        events = decoder.wire.decode(payload, exporter, port, received_us)
+        head = events[0]
+        if type(head) is not Message:
+            if isinstance(head, Rejected):
+                self.rejected[head.reason] += 1
+            elif isinstance(head, Unsupported):
+                self.unsupported[head.name] += 1
+                self.rejected[f"{head.name} is not decoded"] += 1
+            self.refused(payload, exporter, port, received_us)
+            return
+        who = self.heard(exporter)
+        who.datagrams += 1
+        who.versions.add(head.format)
+        slot = who.slot(received_us // SLOT_US)
+        slot[0] += 1
+        if head.export_ms >= 0:
+            who.clock(received_us - head.export_ms * 1_000)
+        if len(events) > 2:
+            # First what a datagram says about sampling, since it holds for the data beside it,
+            # and so that a datagram changes the known rates once, whatever it interleaves.
+            for event in events:
+                if type(event) is SamplingLearned:
+                    self.rate(event)
+        for event in events:
+            kind = type(event)
+            if kind is Records:
+                assert isinstance(event, Records)
+                m = event.message
+                if decoder.columns.add(event, decoder.sampling.rates(exporter, m.domain)):
+                    self.drain()
+            elif kind is not Message:
+                self.other(event, who, slot)
+
+    def many(
+        self,
+        payloads: Sequence[bytes],
+        exporters: Sequence[str],
+        ports: Sequence[int],
+        received_us: Sequence[int],
+    ) -> None:
+        """Decode datagrams in the order they came: `datagram` for each, with the same result.
+
+        Only the order of rows may differ, between datagrams of different kinds.
+        """
+        if not payloads:
+            return
+        batch = Batch(payloads, exporters, ports, received_us)
+        n = len(payloads)
+        wire = self.decoder.wire
+        start = changes = 0
+        while start < n:
+            known = look(batch, wire.state, self.decoder.sampling)
+            if changes == MAX_CHANGES:
+                known.plain[start:] = False
+            changes += 1
+            sequences = Sequences(batch, known, start)
+            others = np.flatnonzero(~known.plain[start:]) + start
+            stop = n
+            for i in others.tolist():
+                self.lost(batch, sequences.until(i, int(batch.session[i])))
+                self.datagram(payloads[i], exporters[i], ports[i], int(batch.received_us[i]))
+                if changes <= MAX_CHANGES and known.outdated(
+                    int(batch.session[i]), wire.state, self.decoder.sampling
+                ):
+                    stop = i + 1
+                    break
+            self.plain(batch, known, sequences, start, stop)
+            start = stop
+
+    def plain(
+        self, batch: Batch, known: Known, sequences: Sequences, start: int, stop: int
+    ) -> None:
+        """Take the records of the plain datagrams in [start, stop), and count them."""
+        chosen = known.plain.copy()
+        chosen[:start] = chosen[stop:] = False
+        self.lost(batch, sequences.rest(stop))
+        if not chosen.any():
+            return
+        received = batch.received_us[chosen]
+        first, last = int(received.min()), int(received.max())
+        self.first_us = first if self.first_us < 0 else min(self.first_us, first)
+        self.last_us = max(self.last_us, last)
+        for number in np.unique(batch.session[chosen]).tolist():
+            exporter, _, version, _ = batch.sessions[number]
+            mine = chosen & (batch.session == number)
+            who = self.heard(exporter)
+            who.versions.add(FORMATS[version])
+            who.many(batch.received_us[mine], batch.export_ms[mine])
+        # Rows of a few octets can make very many of a batch: not all at once.
+        rows = np.cumsum(
+            np.bincount(batch.owner, known.counts * chosen[batch.owner], len(batch.payloads))
+        )
+        for at in range(0, int(rows[-1]) + 1, CHUNK_ROWS):
+            for taken in take(batch, known, chosen & (rows > at) & (rows <= at + CHUNK_ROWS)):
+                if self.decoder.columns.add_block(taken.version, taken.layout, taken.block):
+                    self.drain()
+
+    def lost(self, batch: Batch, gaps: list[tuple[int, int]]) -> None:
+        """Count (datagram of the batch, units lost before it)."""
+        for i, lost in gaps:
+            who = self.heard(batch.exporters[i])
+            who.lost += lost
+            who.slot(int(batch.received_us[i]) // SLOT_US)[1] += lost
+
+    def heard(self, exporter: str) -> Heard:
+        """The counters of an exporter."""
+        who = self.exporters.get(exporter)
+        if who is None:
+            who = self.exporters[exporter] = Heard()
+        return who
+
+    def refused(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+        """A datagram that was rejected, for those who keep some of them."""
+
+    def rate(self, event: SamplingLearned) -> None:
+        """A rate that options data stated, for later records and for table `sampling`."""
+        self.decoder.sampling.learn(event)
+        m = event.message
+        key = (
+            m.received_us // HOUR_US, m.exporter, m.domain, event.sampler_id,
+            event.interface, event.interval,
+        )  # fmt: skip
+        seen = self.rates.get(key)
+        if seen is None:
+            if len(self.rates) >= MAX_RATE_ROWS:
+                self.malformed["too many sampling rates"] += 1
+                return
+            self.rates[key] = [m.received_us, m.received_us]
+        else:
+            seen[0] = min(seen[0], m.received_us)
+            seen[1] = max(seen[1], m.received_us)
+
+    def other(self, event: Any, who: Heard, slot: list[int]) -> None:
+        """Events that carry no flow records."""
+        if isinstance(event, OptionsRecords):
+            self.options_records += event.count
+        elif isinstance(event, SequenceGap):
+            who.lost += event.lost
+            slot[1] += event.lost
+        elif isinstance(event, MissingTemplate):
+            who.misses += 1
+        elif isinstance(event, Malformed):
+            self.malformed[event.reason] += 1
+        elif isinstance(event, Unsupported):
+            self.unsupported[event.name] += 1
+
+    def drain(self) -> None:
+        """Write all rows that wait."""
+        for hour, table in self.decoder.columns.drain():
+            self.write(hour, "flows", table)
+
+    def finish(self) -> None:
+        """Write what is left, then the rates and the coverage of each hour."""
+        self.drain()
+        sampling: dict[int, list[Any]] = {}
+        for (hour, *key), (first, last) in self.rates.items():
+            sampling.setdefault(hour, []).append((*key, first, last))
+        coverage: dict[int, list[Any]] = {}
+        for address, who in self.exporters.items():
+            for slot, (datagrams, lost) in who.slots.items():
+                at = slot * SLOT_US
+                row = (at, address, datagrams, max(lost, 0), True)
+                coverage.setdefault(at // HOUR_US, []).append(row)
+
+        def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple((v is not None, v) for v in row)
+
+        for hour in sorted(sampling):
+            rows = sorted(sampling[hour], key=order)
+            self.write(_EPOCH + timedelta(hours=hour), "sampling", sampling_table(rows))
+        for hour in sorted(coverage):
+            rows = sorted(coverage[hour])
+            self.write(_EPOCH + timedelta(hours=hour), "coverage", coverage_table(rows))
+
+    def summarise(self, summary: CaptureSummary) -> None:
+        """Fill in all counters."""
+        tally = self.decoder.columns.tally
+        summary.rejected = dict(self.rejected)
+        summary.records = tally.records
+        summary.rows = tally.rows
+        summary.rows_rejected = dict(tally.rejected)
+        summary.pending = {
+            f"{address} {domain} {number}": sets
+            for (address, _, domain, number), sets in sorted(
+                self.decoder.wire.state.pending().items()
+            )
+        }
+        summary.options_records = self.options_records
+        summary.malformed = dict(self.malformed + tally.malformed)
+        summary.unsupported = dict(self.unsupported)
+        if self.first_us >= 0:
+            summary.first_received = _EPOCH + timedelta(microseconds=self.first_us)
+            summary.last_received = _EPOCH + timedelta(microseconds=self.last_us)
+        for address, who in sorted(self.exporters.items()):
+            summary.exporters[address] = ExporterSummary(
+                datagrams=who.datagrams,
+                records=tally.by_exporter[address],
+                formats=sorted(who.versions),
+                lost=max(who.lost, 0),
+                template_misses=who.misses,
+                clock_error_s=median_low(who.errors_us) / 1e6 if who.errors_us else None,
+                time_corrected=tally.time_corrected[address],
+                long_flows=tally.long_flows[address],
+            )
+
+
+def batches(
+    datagrams: Iterable[Datagram],
+) -> Iterator[tuple[list[bytes], list[str], list[int], list[int]]]:
+    """(payloads, exporters, ports, times received) of neighbouring datagrams."""
+    payloads: list[bytes] = []
+    exporters: list[str] = []
+    ports: list[int] = []
+    times: list[int] = []
+    octets = 0
+    for d in datagrams:
+        payloads.append(d.payload)
+        exporters.append(d.exporter)
+        ports.append(d.port)
+        times.append(d.received_us)
+        octets += len(d.payload)
+        if len(payloads) >= BATCH_DATAGRAMS or octets >= BATCH_OCTETS:
+            yield payloads, exporters, ports, times
+            payloads, exporters, ports, times = [], [], [], []
+            octets = 0
+    yield payloads, exporters, ports, times
+
+
+def ingest_capture(
+    path: str | Path,
+    *,
+    decoder: Decoder,
+    write: Write,
+    progress: Callable[[int], None] | None = None,
+) -> CaptureSummary:
+    """Decode a capture (pcap or pcapng; plain, gzip, bzip2 or zstd; "-" is stdin).
+
+    Calls `write(hour, table name, table)` with tables of exactly the schemas in `schema.TABLES`:
+    `flows` in chunks of about 128k rows, all rows of one call received in that hour (an earlier
+    hour may come again: records whose template came late); `sampling` and `coverage` at the
+    end, once per hour. `progress` gets the octets read so far from the file on disk.
+
+    Raises `IngestError` for a file that is no capture or whose packing is damaged. A capture
+    that is cut short is a warning in the summary; all before the cut is kept.
+    """
+    stream, source = open_source(path)
+    run = Run(decoder, write)
+    with stream:
+        capture = Capture(stream, str(path))
+        try:
+            for batch in batches(capture.datagrams()):
+                run.many(*batch)
+                if progress is not None:
+                    progress(source.offset)
+            run.finish()
+        except BaseException:
+            decoder.columns.clear()  # rows of a refused file do not slip into the next one
+            raise
+        summary = CaptureSummary(
+            path=str(path),
+            digest=source.digest(),
+            packets=capture.packets,
+            datagrams=capture.datagrams_seen,
+            skipped=dict(capture.skipped),
+            warnings=capture.warnings,
+        )
+        if progress is not None:
+            progress(source.offset)
+    run.summarise(summary)
+    return summary

@@ -1,0 +1,67 @@
+"""The reference of what is decoded, made from the tables that the decoders themselves read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowpeer_ingest.wire.elements import ELEMENTS, REVERSIBLE
+
+FORMATS = (
+    ("netflow5", "NetFlow v5", "all 20 fields; sampling from the header (14 bits)"),
+    ("netflow9", "NetFlow v9", "RFC 3954, options data, variable-length fields as H3C sends them"),
+    ("ipfix", "IPFIX", ("RFC 7011 with variable length, reduced sizes, enterprise elements, "
+     "withdrawals; RFC 5103 biflows as two flows; RFC 6313 lists skipped; RFC 7133 frames read")),
+    ("sflow5", "sFlow v5", ("flow and expanded flow samples: raw header (Ethernet, VLAN, MPLS, "
+     "IPv4, IPv6), sampled IPv4/IPv6/Ethernet, extended router and gateway")),
+)  # fmt: skip
+NOT_DECODED = (
+    ("NetFlow v1, v7, v8", "no sampling, no AS or no masks; counted by name"),
+    ("sFlow v2, v4", "superseded in 2004; counted by name"),
+    ("sFlow counter and discarded packet samples", "no flows; counted by name"),
+    ("IE 23, 24", "v9 outgoing, IPFIX post counters: they count the same packets again"),
+    ("IE 352 and other layer 2 octets", "they include the link's header"),
+    ("NTP fractions in microseconds (NetScaler, IE 154 to 157)", "not told apart from RFC 7011"),
+)
+
+_COLUMNS = {
+    "bytes_delta": "bytes", "bytes_total": "bytes", "bytes_initiator": "bytes",
+    "bytes_responder": "bytes of a second flow", "packets_delta": "packets",
+    "packets_total": "packets", "packets_initiator": "packets",
+    "packets_responder": "packets of a second flow", "icmp4": "dst_port", "icmp6": "dst_port",
+    "icmp4_type": "dst_port", "icmp4_code": "dst_port", "icmp6_type": "dst_port",
+    "icmp6_code": "dst_port", "src4": "src_addr", "src6": "src_addr", "dst4": "dst_addr",
+    "dst6": "dst_addr", "next_hop4": "next_hop", "next_hop6": "next_hop",
+    "bgp_next_hop4": "bgp_next_hop", "bgp_next_hop6": "bgp_next_hop", "src_mask4": "src_mask",
+    "src_mask6": "src_mask", "dst_mask4": "dst_mask", "dst_mask6": "dst_mask",
+    "sampler_random_interval": "sampling_interval",
+    "sampling_packet_interval": "sampling_interval", "sampling_packet_space": "sampling_interval",
+    "sampling_size": "sampling_interval", "sampling_population": "sampling_interval",
+    "boot_ms": "start_time, end_time", "duration_ms": "start_time, end_time",
+    "duration_us": "start_time, end_time", "observed_s": "start_time, end_time",
+    "observed_ms": "start_time, end_time",
+}  # fmt: skip
+
+
+def column_of(key: str) -> str:
+    """The column (or columns) of `flows` that an element read as `key` fills."""
+    for side in ("start", "end"):
+        if key.startswith(side + "_"):
+            return side + "_time"
+    return _COLUMNS.get(key, key)
+
+
+def markdown() -> Iterator[str]:
+    """Lines of the reference page: formats, elements and columns, what is not decoded and why."""
+    yield "| format | protocol | what is read |"
+    yield "|---|---|---|"
+    yield from (f"| `{name}` | {protocol} | {what} |" for name, protocol, what in FORMATS)
+    yield ""
+    yield "| element | name | column | also in reverse (RFC 5103) |"
+    yield "|---|---|---|---|"
+    for e in ELEMENTS:
+        back = "yes" if e.number in REVERSIBLE else ""
+        yield f"| {e.number} | {e.name} | {column_of(e.key)} | {back} |"
+    yield ""
+    yield "| not decoded | why |"
+    yield "|---|---|"
+    yield from (f"| {what} | {why} |" for what, why in NOT_DECODED)

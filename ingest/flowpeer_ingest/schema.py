@@ -1,0 +1,227 @@
+"""The tables this package makes: every column stated once, with unit, meaning and source.
+
+Parquet files, SQL views and the reference page are made from these tuples. The types are the
+ones that DuckDB, Polars, Spark, ClickHouse, Iceberg and Delta read alike: signed integers,
+microsecond UTC timestamps, 16-octet addresses, plain strings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+ADDRESS = pa.binary(16)
+"""Big-endian, IPv4 in its mapped form ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2)."""
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of one table."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+    source: str = ""
+    nullable: bool = True
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema of `columns`, in their order."""
+    return pa.schema([pa.field(c.name, c.type, c.nullable) for c in columns])
+
+
+def _c(
+    name: str,
+    type_: pa.DataType,
+    unit: str,
+    meaning: str,
+    source: str = "",
+    *,
+    required: bool = False,
+) -> Column:
+    return Column(name, type_, unit, meaning, source, nullable=not required)
+
+
+FLOWS: tuple[Column, ...] = (
+    _c("received_at", TIME, "UTC", "when the datagram arrived", "capture or socket", required=True),
+    _c(
+        "start_time",
+        TIME,
+        "UTC",
+        "first packet, exporter's clock error removed (M3)",
+        "22, 150, 152, 154, 156, 158",
+        required=True,
+    ),
+    _c(
+        "end_time",
+        TIME,
+        "UTC",
+        "last packet, exporter's clock error removed (M3)",
+        "21, 151, 153, 155, 157, 159",
+        required=True,
+    ),
+    _c(
+        "exporter_ip",
+        pa.string(),
+        "",
+        "source address of the datagram, canonical text",
+        "IP header",
+        required=True,
+    ),
+    _c(
+        "observation_domain",
+        pa.int64(),
+        "",
+        "source id (v9), observation domain (IPFIX), "
+        "engine type × 256 + engine id (v5), sub-agent (sFlow)",
+        "message header",
+        required=True,
+    ),
+    _c(
+        "format",
+        pa.string(),
+        "",
+        "netflow5, netflow9, ipfix or sflow5",
+        "message header",
+        required=True,
+    ),
+    _c(
+        "input_if",
+        pa.int64(),
+        "ifIndex",
+        "interface the packets came in on; 0 is local or unknown",
+        "10, 252",
+    ),
+    _c(
+        "output_if",
+        pa.int64(),
+        "ifIndex",
+        "interface they left by; 0 is dropped or local",
+        "14, 253",
+    ),
+    _c("direction", pa.int32(), "", "0 metered at ingress, 1 at egress, null not said", "61"),
+    _c("src_addr", ADDRESS, "", "source address, IPv4 mapped into IPv6", "8, 27"),
+    _c("dst_addr", ADDRESS, "", "destination address, IPv4 mapped into IPv6", "12, 28"),
+    _c("src_port", pa.int32(), "", "transport source port", "7, 180, 182"),
+    _c(
+        "dst_port",
+        pa.int32(),
+        "",
+        "transport destination port; ICMP type × 256 + code",
+        "11, 181, 183, 32, 139",
+    ),
+    _c("protocol", pa.int32(), "", "IP protocol number", "4"),
+    _c("tos", pa.int32(), "", "type of service or traffic class octet", "5"),
+    _c("tcp_flags", pa.int32(), "", "TCP flags seen, or-ed", "6"),
+    _c(
+        "bytes",
+        pa.int64(),
+        "bytes",
+        "IP octets as exported, unscaled: delta counter, else total",
+        "1, else 85, 231",
+    ),
+    _c(
+        "packets",
+        pa.int64(),
+        "packets",
+        "packets as exported, unscaled: delta counter, else total",
+        "2, else 86, 298",
+    ),
+    _c(
+        "sampling_interval",
+        pa.int64(),
+        "1:N",
+        "the N that the exporter said; null: it did not say",
+        "34, 50, 305/306, 309/310, options, v5 header",
+    ),
+    _c("sampler_id", pa.int64(), "", "sampler or selector of this record", "48, 302"),
+    _c("min_length", pa.int32(), "bytes", "smallest packet of the flow", "25"),
+    _c("max_length", pa.int32(), "bytes", "largest packet of the flow", "26"),
+    _c("next_hop", ADDRESS, "", "IP next hop", "15, 62"),
+    _c("bgp_next_hop", ADDRESS, "", "BGP next hop", "18, 63"),
+    _c("src_as", pa.int64(), "ASN", "the router's own claim of the source AS", "16"),
+    _c("dst_as", pa.int64(), "ASN", "the router's own claim of the destination AS", "17"),
+    _c("src_mask", pa.int32(), "bits", "the router's source prefix length", "9, 29"),
+    _c("dst_mask", pa.int32(), "bits", "the router's destination prefix length", "13, 30"),
+    _c("src_mac", pa.int64(), "", "source MAC address as a 48-bit number", "56, 81"),
+    _c("dst_mac", pa.int64(), "", "destination MAC address as a 48-bit number", "80, 57"),
+    _c(
+        "time_corrected",
+        pa.bool_(),
+        "",
+        "the exporter's times were unusable and replaced by "
+        "[received − active timeout, received] (M3)",
+        "METHODS M3",
+        required=True,
+    ),
+)
+
+SAMPLING: tuple[Column, ...] = (
+    _c(
+        "exporter_ip", pa.string(), "", "source address of the datagram", "IP header", required=True
+    ),
+    _c(
+        "observation_domain",
+        pa.int64(),
+        "",
+        "domain of the options data",
+        "message header",
+        required=True,
+    ),
+    _c(
+        "sampler_id",
+        pa.int64(),
+        "",
+        "sampler or selector the rate belongs to; null: any",
+        "48, 302",
+    ),
+    _c(
+        "interface",
+        pa.int64(),
+        "ifIndex",
+        "interface the rate belongs to; null: any",
+        "scope interface, 10",
+    ),
+    _c("interval", pa.int64(), "1:N", "the N of 1:N", "34, 50, 305/306, 309/310", required=True),
+    _c("first_seen", TIME, "UTC", "first datagram that said so", "", required=True),
+    _c("last_seen", TIME, "UTC", "last datagram that said so", "", required=True),
+)
+
+COVERAGE: tuple[Column, ...] = (
+    _c("slot", TIME, "UTC", "start of the 5-minute slot, by time received", "", required=True),
+    _c(
+        "exporter",
+        pa.string(),
+        "",
+        "source address of the datagrams",
+        "IP header",
+        required=True,
+    ),
+    _c(
+        "datagrams",
+        pa.int64(),
+        "datagrams",
+        "export datagrams received in the slot",
+        "",
+        required=True,
+    ),
+    _c(
+        "lost",
+        pa.int64(),
+        "datagrams or records",
+        "sequence gaps: datagrams (v9, sFlow) or records (v5, IPFIX)",
+        "sequence numbers",
+        required=True,
+    ),
+    _c("heard", pa.bool_(), "", "the exporter was heard in the slot (M5)", "", required=True),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "flows": FLOWS,
+    "sampling": SAMPLING,
+    "coverage": COVERAGE,
+}

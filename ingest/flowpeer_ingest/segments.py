@@ -1,0 +1,163 @@
+"""A sealed segment → tables, by the same decoder that reads captures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv6Address
+from itertools import compress
+from pathlib import Path
+
+from flowpeer_ingest.ingest import BATCH_DATAGRAMS, CaptureSummary, Decoder, Run, Write
+from flowpeer_ingest.quarantine import Quarantine
+from flowpeer_ingest.spool import Block, Reading, read
+
+UNKNOWN = "exporter not in the configuration"
+CROWD = "too many exporters that are not in the configuration"
+MAX_UNKNOWN = 1_024
+"""Refused sources that are named; the others are only counted."""
+MAX_UNCONFIGURED = 2_048
+"""Exporters outside the configuration that are decoded at a time, about 5 MiB. Those in it are
+not bounded by forged ones."""
+
+
+@dataclass
+class SegmentSummary(CaptureSummary):
+    """A capture's integers for one segment. packets = datagrams in the spool, all of them UDP.
+
+    `first`: how many datagrams its receiver had taken before the first one in it.
+    """
+
+    first: int = 0
+    damaged_octets: int = 0
+    octets: dict[str, int] = field(default_factory=dict)
+    refused_sources: dict[str, int] = field(default_factory=dict)
+    last_seen_us: dict[str, int] = field(default_factory=dict)
+
+
+class SegmentRun(Run):
+    """One segment on its way through a decoder."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        write: Write,
+        configured: frozenset[str],
+        known_only: bool,
+        quarantine: Quarantine | None,
+    ) -> None:
+        super().__init__(decoder, write)
+        self.configured = configured
+        self.known_only = known_only
+        self.strangers = {a for a in decoder.wire.state.exporters if a not in configured}
+        self.quarantine = quarantine
+        self.octets: Counter[str] = Counter()
+        self.last_seen: dict[str, int] = {}
+        self.unknown: Counter[str] = Counter()
+        self.waiting: tuple[list[bytes], list[str], list[int], list[int]] = ([], [], [], [])
+
+    def block(self, block: Block) -> None:
+        """Decode all datagrams of a block, in the order they came."""
+        entries = block.entries
+        raw = entries["address"].tobytes()
+        payloads = list(block.datagrams())
+        exporters = [text(raw[i : i + 16]) for i in range(0, len(raw), 16)]
+        ports = entries["source_port"].tolist()
+        times = entries["received_us"].tolist()
+        refused = {a for a in {*exporters} - self.strangers - self.configured if self.refuses(a)}
+        if refused:
+            keep = self.refuse(exporters, refused)
+            payloads, exporters, ports, times = (
+                list(compress(column, keep)) for column in (payloads, exporters, ports, times)
+            )
+        for exporter, payload, received_us in zip(exporters, payloads, times, strict=True):
+            self.octets[exporter] += len(payload)
+            self.last_seen[exporter] = received_us
+        waiting = self.waiting
+        waiting[0].extend(payloads)
+        waiting[1].extend(exporters)
+        waiting[2].extend(ports)
+        waiting[3].extend(times)
+        if len(self.waiting[0]) >= BATCH_DATAGRAMS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Decode what waits to be decoded together."""
+        payloads, exporters, ports, times = self.waiting
+        self.waiting = ([], [], [], [])
+        self.many(payloads, exporters, ports, times)
+
+    def refuses(self, stranger: str) -> bool:
+        """Is this source, which is not in the configuration and was not heard yet, refused?"""
+        if self.known_only or len(self.strangers) >= MAX_UNCONFIGURED:
+            return True
+        self.strangers.add(stranger)
+        return False
+
+    def refuse(self, exporters: list[str], refused: set[str]) -> list[bool]:
+        """Which datagrams are not of refused sources; the others are counted."""
+        reason = UNKNOWN if self.known_only else CROWD
+        keep = [exporter not in refused for exporter in exporters]
+        for exporter, kept in zip(exporters, keep, strict=True):
+            if not kept:
+                self.rejected[reason] += 1
+                if exporter in self.unknown or len(self.unknown) < MAX_UNKNOWN:
+                    self.unknown[exporter] += 1
+        return keep
+
+    def refused(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+        """Keep a sample of what is no export packet."""
+        if self.quarantine is not None:
+            self.quarantine.keep("rejected", payload, packed(exporter), port, received_us)
+
+
+@lru_cache(maxsize=16_384)
+def text(address: bytes) -> str:
+    """Canonical text of 16 octets, IPv4 mapped as IPv4."""
+    parsed = IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def packed(address: str) -> bytes:
+    """The 16 octets of an address in text."""
+    return IPv6Address(address if ":" in address else f"::ffff:{address}").packed
+
+
+def ingest_segment(
+    path: Path,
+    *,
+    decoder: Decoder,
+    write: Write,
+    configured: frozenset[str] = frozenset(),
+    known_only: bool = False,
+    quarantine: Quarantine | None = None,
+) -> SegmentSummary:
+    """Decode a spool segment: `ingest_capture` for datagrams that were received here.
+
+    `configured`: exporters that are always decoded; with `known_only`, no others are. A block
+    that is damaged ends the reading; what is behind it is told in the warnings. Raises
+    IngestError for a file that is no segment.
+    """
+    run = SegmentRun(decoder, write, configured, known_only, quarantine)
+    reading = Reading()
+    first = -1
+    try:
+        for block in read(path, reading):
+            first = block.first if first < 0 else first
+            run.block(block)
+        run.flush()
+        run.finish()
+    except BaseException:
+        decoder.columns.clear()
+        raise
+    summary = SegmentSummary(path=path.name, packets=reading.datagrams, datagrams=reading.datagrams)
+    summary.first = max(first, 0)
+    summary.damaged_octets = reading.torn
+    if reading.torn:
+        summary.warnings.append(f"damaged at offset {reading.end}: {reading.torn} octets not read")
+    run.summarise(summary)
+    summary.octets = {a: n for a, n in run.octets.items() if a in run.exporters}
+    summary.refused_sources = dict(run.unknown)
+    summary.last_seen_us = {a: t for a, t in run.last_seen.items() if a in run.exporters}
+    return summary

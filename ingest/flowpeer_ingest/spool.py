@@ -1,0 +1,354 @@
+"""The spool: datagrams as received, in segments that are written once and read once.
+
+    <spool>/<counter>-<run>-<receiver>.open      being written: preallocated, memory-mapped
+    <spool>/<counter>-<run>-<receiver>.sealed    complete, cut to its length, waits for the decoder
+    <spool>/<counter>-<run>-<receiver>.failed    the decoder could not: kept for a person
+    <spool>/state-<counter>.…                    see `saved`
+    <spool>/receiver-<n>.counters                see `counters`
+
+A segment is a header page and then blocks; a block holds the datagrams of one call to the kernel:
+
+    block header   64 octets   magic, CRC of the header, CRC of all else, count, sizes, first index
+    payloads       datagram i at `offset[i]`, as many octets as the caller's slots took
+    table          one `ENTRY` a datagram: when, from where, to which port, where in the payloads
+
+The header is written last, so a block is there in whole or not at all. All numbers are
+little-endian. Order of a segment's end: data synced, cut, renamed, folder synced.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowpeer_ingest import faults
+from flowpeer_ingest.errors import IngestError
+
+SEGMENT_OCTETS = 64 << 20
+"""About 45,000 full datagrams, a million flow records: one row group of the published file."""
+PAGE = 4096
+_MADV_POPULATE_WRITE, _MS_SYNC = 23, 4
+_LIBC = ctypes.CDLL(None, use_errno=True)  # mmap's own methods would hold the interpreter meanwhile
+_LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_LIBC.msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+MAX_DATAGRAM = 65_535
+"""RFC 7011 section 10.3.3 bounds a message over UDP by the datagram; IPv4's bound is this."""
+
+_FILE = struct.Struct("<8sIIQIIQ")  # magic, version, crc, run, receiver, -, counter
+_FILE_MAGIC = b"flowpeer"
+_VERSION = 1
+_BLOCK = struct.Struct("<4sIIIQQQQQQ")  # magic, crc, body crc, count, payload, total, first, …
+_BLOCK_MAGIC = b"FPB1"
+BLOCK_OCTETS = _BLOCK.size
+assert BLOCK_OCTETS == 64
+
+ENTRY = np.dtype(
+    [
+        ("received_us", "<i8"),
+        ("address", "u1", (16,)),
+        ("source_port", "<u2"),
+        ("local_port", "<u2"),
+        ("length", "<u4"),
+        ("offset", "<u4"),
+        ("flags", "<u4"),
+    ]
+)
+"""One datagram of a block. Addresses are big-endian, IPv4 mapped; `offset` is into the payloads."""
+
+_NAME = re.compile(r"(\d{12})-([0-9a-f]{8})-(\d{2})\.(open|sealed|failed)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """What a segment is called; in the order of decoding."""
+
+    counter: int
+    receiver: int
+    run: str
+
+    @property
+    def unit(self) -> str:
+        """The name of what is published from it. The run makes it unique for good."""
+        return f"segment-{self.counter:012d}-{self.run}-{self.receiver:02d}"
+
+    def path(self, folder: Path, suffix: str) -> Path:
+        """The file in its state `open`, `sealed` or `failed`."""
+        return folder / f"{self.counter:012d}-{self.run}-{self.receiver:02d}.{suffix}"
+
+
+def segments(folder: Path, suffix: str) -> list[Name]:
+    """All segments in a state, first the one to decode first."""
+    found = []
+    for entry in os.scandir(folder):
+        match = _NAME.fullmatch(entry.name)
+        if match and match[4] == suffix:
+            found.append(Name(int(match[1]), int(match[3]), match[2]))
+    return sorted(found)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Segment:
+    """A segment that is being written, by one thread; another one may `sync` it meanwhile.
+
+    Raises OSError (ENOSPC) where there is no room for it; room that it has, it keeps.
+    """
+
+    def __init__(self, folder: Path, name: Name, octets: int = SEGMENT_OCTETS) -> None:
+        self.name = name
+        self.folder = folder
+        self.octets = octets
+        self.path = name.path(folder, "open")
+        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            os.posix_fallocate(self.file, 0, octets)
+            self.map = mmap.mmap(self.file, octets)
+        except BaseException:
+            os.close(self.file)
+            self.path.unlink()
+            raise
+        self.view = memoryview(self.map)
+        self.array: NDArray[np.uint8] = np.frombuffer(self.map, np.uint8)
+        self.address = int(self.array.ctypes.data)
+        self.position = PAGE
+        self._synced = 0
+        self.next = 0  # index in the run of the next datagram
+        self.began_us = -1
+        head = _FILE.pack(
+            _FILE_MAGIC, _VERSION, 0, int(name.run, 16), name.receiver, 0, name.counter
+        )
+        crc = zlib.crc32(head)
+        self.map[: _FILE.size] = head[:12] + struct.pack("<I", crc) + head[16:]
+
+    def fits(self, count: int, stride: int) -> int:
+        """How many of `count` datagrams in slots of `stride` octets there is room for."""
+        room = self.octets - self.position - BLOCK_OCTETS - MAX_DATAGRAM - 2 * ENTRY.itemsize
+        return max(0, min(count, room // (stride + ENTRY.itemsize)))
+
+    def add(self, entries: NDArray[np.void], payload_octets: int) -> None:
+        """Finish a block whose payloads lie behind the place of its header."""
+        start = self.position
+        body = start + BLOCK_OCTETS
+        payload = -(-payload_octets // 8) * 8
+        end = body + payload + entries.nbytes
+        self.array[body + payload : end] = entries.view(np.uint8)
+        crc = zlib.crc32(self.view[body:end])
+        count = len(entries)
+        total = end - start
+        counter = self.name.counter
+        rest = struct.pack("<IIQQQQQQ", crc, count, payload, total, self.next, counter, 0, 0)
+        head = struct.pack("<4sI", _BLOCK_MAGIC, zlib.crc32(rest)) + rest
+        faults.point("frame")
+        self.map[start:body] = head
+        if self.began_us < 0:
+            self.began_us = int(entries["received_us"][0])
+        self.next += count
+        self.position = end
+
+    def prepare(self) -> None:
+        """Have all of its memory ready, for a time when datagrams come fast.
+
+        A page that is touched first may wait for the file system's journal; here the wait is not
+        the receiving thread's.
+        """
+        _LIBC.madvise(self.address, self.octets, _MADV_POPULATE_WRITE)  # else page by page
+
+    def sync(self) -> None:
+        """Everything written before this call is on the disk after it.
+
+        Only what is new is synced, so that memory made ready beyond it stays so. After a sync
+        that failed, the kernel holds the pages for clean: they are made dirty once more, else the
+        next sync would succeed without writing them.
+        """
+        start, end = self._synced // PAGE * PAGE, self.position
+        try:
+            faults.point("fdatasync")
+            if _LIBC.msync(self.address + start, end - start, _MS_SYNC):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(self.path))
+            faults.point("fdatasync+")
+        except OSError:
+            touched = slice(start, end, PAGE)
+            self.array[touched] = self.array[touched].copy()
+            raise
+        self._synced = end
+
+    def seal(self) -> Path | None:
+        """Sync, cut, rename; None if there was nothing in it and the file is gone.
+
+        After an OSError it may be called again.
+        """
+        target = self.name.path(self.folder, "sealed")
+        if self.position == PAGE:
+            self.path.unlink(missing_ok=True)
+            self.close()
+            return None
+        if not target.exists():
+            self.sync()
+            faults.point("seal")
+            os.ftruncate(self.file, self.position)
+            os.fsync(self.file)
+            os.replace(self.path, target)  # noqa: PTH105
+        sync_folder(self.folder)
+        self.close()
+        return target
+
+    def close(self) -> None:
+        """Let go of the memory and the file."""
+        if self.file < 0:
+            return
+        del self.array
+        self.view.release()
+        with suppress(BufferError):  # a batch still points into it: the memory goes with it
+            self.map.close()
+        os.close(self.file)
+        self.file = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Datagrams of one block: `payloads` is a view into the file."""
+
+    first: int
+    entries: NDArray[np.void]
+    payloads: memoryview
+
+    def datagrams(self) -> Iterator[bytes]:
+        """The octets of each datagram."""
+        payloads = self.payloads
+        for at, size in zip(
+            self.entries["offset"].tolist(), self.entries["length"].tolist(), strict=True
+        ):
+            yield bytes(payloads[at : at + size])
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a pass over a segment found: good blocks up to `end`, then `torn` octets."""
+
+    datagrams: int = 0
+    end: int = PAGE
+    torn: int = 0
+
+
+def read(path: Path, reading: Reading | None = None) -> Iterator[Block]:
+    """The good blocks of a segment, from its start to the first that is not whole.
+
+    Raises IngestError for a file whose header is not that of a segment.
+    """
+    found = reading if reading is not None else Reading()
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < PAGE:
+            raise IngestError("not a spool segment: too short", path=str(path), advice=_ADVICE)
+        data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    magic, version, crc, _, _, _, counter = _FILE.unpack_from(data)
+    head = bytes(data[: _FILE.size])
+    if magic != _FILE_MAGIC or crc != zlib.crc32(head[:12] + bytes(4) + head[16:]):
+        raise IngestError("not a spool segment: no good header", path=str(path), advice=_ADVICE)
+    if version != _VERSION:
+        raise IngestError(f"spool segment of version {version}", path=str(path), advice=_ADVICE)
+    at = PAGE
+    while at + BLOCK_OCTETS <= size:
+        mark, head_crc, body_crc, count, payload, total, first, owner, _, _ = _BLOCK.unpack_from(
+            data, at
+        )
+        table = count * ENTRY.itemsize
+        if (
+            mark != _BLOCK_MAGIC
+            or head_crc != zlib.crc32(data[at + 8 : at + BLOCK_OCTETS])
+            or owner != counter
+            or total != BLOCK_OCTETS + payload + table
+            or at + total > size
+            or body_crc != zlib.crc32(data[at + BLOCK_OCTETS : at + total])
+        ):
+            break
+        body = at + BLOCK_OCTETS
+        entries = np.frombuffer(data, ENTRY, count, body + payload)
+        ends = entries["offset"].astype(np.int64) + entries["length"]
+        if count and int(ends.max()) > payload:
+            break
+        at += total
+        found.datagrams += count
+        found.end = at
+        yield Block(first, entries, data[body : body + payload])
+    rest = np.frombuffer(data, np.uint8, size - found.end, found.end)
+    used = np.flatnonzero(rest)
+    found.torn = int(used[-1]) + 1 if len(used) else 0
+
+
+_ADVICE = "move it out of the spool folder; the other segments are not affected"
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a start found of an earlier run that did not end by itself."""
+
+    segments: int = 0
+    datagrams: int = 0
+    torn_octets: int = 0
+    unreadable: int = 0
+
+
+def recover(folder: Path, receiver: int | None = None) -> Recovered:
+    """Seal what ended processes left open (of one receiver, or all), cut at the last good block.
+
+    May be repeated.
+    """
+    found = Recovered()
+    for name in segments(folder, "open"):
+        if receiver is not None and name.receiver != receiver:
+            continue
+        path = name.path(folder, "open")
+        reading = Reading()
+        try:
+            for _ in read(path, reading):
+                pass
+        except IngestError:
+            if not _blank(path):
+                found.unreadable += 1
+                os.replace(path, name.path(folder, "failed"))  # noqa: PTH105
+                continue
+        if not reading.datagrams and not reading.torn:
+            path.unlink()
+            continue
+        found.torn_octets += reading.torn
+        faults.point("recover")
+        if not reading.datagrams:
+            path.unlink()  # one block was begun and never finished
+            continue
+        handle = os.open(path, os.O_RDWR)
+        try:
+            os.ftruncate(handle, reading.end)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(path, name.path(folder, "sealed"))  # noqa: PTH105
+        found.segments += 1
+        found.datagrams += reading.datagrams
+    sync_folder(folder)
+    return found
+
+
+def _blank(path: Path) -> bool:
+    """A file that was made, and nothing written into it."""
+    with path.open("rb") as file:
+        return not any(file.read(PAGE))

@@ -1,0 +1,1 @@
+"""Decoders without I/O, clock or arrays: octets in, events out."""

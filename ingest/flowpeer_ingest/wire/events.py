@@ -1,0 +1,161 @@
+"""What a datagram says, as values. Times received are integer microseconds since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from flowpeer_ingest.wire.layout import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The header of an export packet and how it came; always the first event of a datagram.
+
+    `domain`: source id (v9), observation domain (IPFIX), engine type × 256 + engine id (v5),
+    sub-agent (sFlow). `export_ms`: the exporter's own clock, ms since the epoch, −1 if the
+    header has none (sFlow). `uptime_ms`: sysUptime at that moment, −1 unknown; for IPFIX derived
+    from systemInitTimeMilliseconds in options data. `sequence`: the header's; with an sFlow flow
+    sample that sample's own. `sampling`: the v5 header's interval, else 0.
+    """
+
+    version: int
+    exporter: str
+    port: int
+    domain: int
+    sequence: int
+    received_us: int
+    export_ms: int
+    uptime_ms: int = -1
+    sampling: int = 0
+    agent: str = ""
+
+    @property
+    def format(self) -> str:
+        """The name of the wire format, as in column `format`."""
+        return FORMATS[self.version]
+
+
+SFLOW5 = 105
+"""`Message.version` of sFlow, whose own number 5 is NetFlow's too."""
+FORMATS = {5: "netflow5", 9: "netflow9", 10: "ipfix", SFLOW5: "sflow5"}
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateLearned:
+    """A template was announced for the first time, or its number got another layout."""
+
+    message: Message
+    template: Template
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateWithdrawn:
+    """RFC 7011 section 8.1: the exporter took template `template_id` back."""
+
+    message: Message
+    template_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """`count` flow records: the template and the octets of its set, padding left out.
+
+    `flat` is the same records at the fixed size `template.layout.flat_size`: identical to
+    `octets` unless the template has fields of variable length (see `layout.flatten`).
+    """
+
+    message: Message
+    template: Template
+    octets: bytes
+    flat: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsRecords:
+    """`count` options data records; they are never flows."""
+
+    message: Message
+    template: Template
+    octets: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingLearned:
+    """Options data said: 1 in `interval` for this sampler and interface (None: any)."""
+
+    message: Message
+    sampler_id: int | None
+    interface: int | None
+    interval: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.interval <= MAX_SAMPLING:
+            raise ValueError(f"sampling interval {self.interval}")
+
+
+MAX_SAMPLING = 1 << 24
+"""Real rates end at about 1 : 65536; a wrong template gives numbers of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingTemplate:
+    """A data set came before its template; `held`: it is kept and decoded once that arrives."""
+
+    message: Message
+    template_id: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceGap:
+    """`lost` units are missing before this message; negative: that many came late after all.
+
+    Units: flow records (v5), datagrams (v9, sFlow), data records (IPFIX); flows for exporters of
+    v9 that count those (see `state.advance9`).
+    """
+
+    message: Message
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Octets that break a rule; the rest of the datagram is decoded where that is safe."""
+
+    reason: str
+    offset: int
+    clause: str
+    octets: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A format, sample or element that is recognised and not decoded."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The datagram is no export packet that can be read; nothing of it was used."""
+
+    reason: str
+
+
+Event: TypeAlias = (
+    Message
+    | TemplateLearned
+    | TemplateWithdrawn
+    | Records
+    | OptionsRecords
+    | SamplingLearned
+    | MissingTemplate
+    | SequenceGap
+    | Malformed
+    | Unsupported
+    | Rejected
+)

@@ -1,0 +1,143 @@
+"""Where every byte of the transit total went; nothing is dropped in silence (METHODS M13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer_reports.columns import NOT_LISTED, schema
+from flowpeer_reports.cover import Cover
+from flowpeer_reports.inputs import Inputs, transit
+from flowpeer_reports.never import origin_reason
+from flowpeer_reports.ranking import MetroList, bps
+
+BEYOND = "beyond the asks listed"
+NOTHING_CHOSEN = "nothing in the chosen direction"
+UNSCALED = "no sampling rate known"
+
+
+def unlisted(
+    ranked: Sequence[MetroList],
+    found: Cover,
+    never: dict[int, str],
+    universe: pl.DataFrame,
+    limited: bool,
+) -> pl.DataFrame:
+    """The columns NOT_LISTED: each metro's routes that no row holds, by the reason of their origin.
+
+    `universe` has the unscaled bytes too; `limited`: the list was cut short by a number of asks.
+    """
+    why = {int(o): origin_reason(int(o), never) for o in np.unique(found.origins)}
+    reasons = np.array([why[int(o)] for o in found.origins], dtype=object)
+    frames = [pl.DataFrame(schema=schema(NOT_LISTED))]
+    for m in ranked:
+        left = np.flatnonzero((m.owner < 0) & (m.out + m.in_ > 0))
+        default = np.where(limited & (m.chosen[left] > 0), BEYOND, NOTHING_CHOSEN)
+        reason = [r or d for r, d in zip(reasons[left], default, strict=True)]
+        frames.append(
+            pl.DataFrame(
+                {"reason": reason, "asn": found.origins[left], "out_bytes": m.out[left],
+                 "in_bytes": m.in_[left]},
+                schema={"reason": pl.String, "asn": pl.Int64, "out_bytes": pl.Int64,
+                        "in_bytes": pl.Int64},
+            )
+            .group_by("reason")
+            .agg(pl.col("asn").n_unique().cast(pl.Int64).alias("asns"),
+                 pl.col("out_bytes").sum(), pl.col("in_bytes").sum())
+            .with_columns(bytes=pl.col("out_bytes") + pl.col("in_bytes"))
+            .sort("bytes", "reason", descending=[True, False])
+            .select(pl.lit(m.metro).alias("metro"), "reason", "asns", "out_bytes", "in_bytes",
+                    "bytes", pl.lit(0, pl.Int64).alias("unscaled_bytes"))
+        )  # fmt: skip
+        bare = universe.filter(~pl.col("scaled"), pl.col("metro") == m.metro)
+        if bare.height:
+            frames.append(
+                pl.DataFrame(
+                    [(m.metro, UNSCALED, bare["origin_asn"].n_unique(), 0, 0, 0,
+                      int(bare["bytes"].sum()))],
+                    schema=schema(NOT_LISTED),
+                    orient="row",
+                )
+            )  # fmt: skip
+    return pl.concat(frames)
+
+
+def account(
+    ranked: Sequence[MetroList],
+    universe: pl.DataFrame,
+    rows: pl.DataFrame,
+    not_listed: pl.DataFrame,
+    directions: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """By metro and `all`; every scaled byte of the universe in one of three places."""
+    totals: dict[str, dict[str, Any]] = {}
+    for m in ranked:
+        here = universe.filter(pl.col("metro") == m.metro)
+        scaled = here.filter("scaled")
+        total = {
+            d: int(scaled.filter(pl.col("direction") == d)["bytes"].sum()) for d in ("out", "in")
+        }
+        listed = rows.filter(pl.col("metro") == m.metro)
+        rest = not_listed.filter(pl.col("metro") == m.metro)
+        for d, whole in total.items():
+            parts = int(listed[f"{d}_bytes"].sum()) + int(rest[f"{d}_bytes"].sum())
+            assert parts == whole, f"{m.metro} {d}: {parts} bytes placed of {whole}"
+        asked = listed.filter(pl.col("rank") > 0)
+        in_rows, in_asks = (
+            sum(int(f[c].sum()) for c in ("out_bytes", "in_bytes")) for f in (listed, asked)
+        )
+        totals[m.metro] = {
+            "slots": m.slots,
+            "transit_bps": bps(sum(total[d] for d in directions), m.slots),
+            "candidates": asked.height,
+            "already_peered_bytes": in_rows - in_asks,
+            "listed_bytes": in_asks,
+            "not_listed_bytes": int(rest["bytes"].sum()),
+            "out_bytes": total["out"],
+            "in_bytes": total["in"],
+            "unscaled_bytes": int(here.filter(~pl.col("scaled"))["bytes"].sum()),
+        }
+    whole_: dict[str, Any] = {
+        key: sum(t[key] for t in totals.values())
+        for key in ("transit_bps", "candidates", "already_peered_bytes", "listed_bytes",
+                    "not_listed_bytes", "out_bytes", "in_bytes", "unscaled_bytes")
+    }  # fmt: skip
+    whole_["transit_bps"] = round(whole_["transit_bps"], 3)
+    return {**totals, "all": {"slots": None, **whole_}}
+
+
+def bare_notes(totals: dict[str, dict[str, Any]]) -> list[str]:
+    """Notes for metros with traffic that cannot be scaled."""
+    return [
+        f"{metro}: {total['unscaled_bytes']:,} transit bytes as exported have no sampling rate and "
+        "are in no row"
+        for metro, total in totals.items()
+        if metro != "all" and total["unscaled_bytes"]
+    ]
+
+
+def disagreements(inputs: Inputs, universe: pl.DataFrame, metros: Sequence[str]) -> list[str]:
+    """Notes where slots and hours do not hold the same bytes: then the lake is damaged."""
+    by_slot = (
+        transit(inputs.traffic, inputs, "slot")
+        .group_by("metro", "direction", "scaled")
+        .agg(pl.col("bytes").sum())
+        .collect()
+    )
+    by_route = universe.group_by("metro", "direction", "scaled").agg(pl.col("bytes").sum())
+    both = by_slot.filter(pl.col("metro").is_in(list(metros))).join(
+        by_route, on=["metro", "direction", "scaled"], how="full", coalesce=True, suffix="_routes"
+    )
+    both = both.with_columns(pl.col("bytes", "bytes_routes").fill_null(0)).filter(
+        pl.col("bytes") != pl.col("bytes_routes")
+    )
+    return [
+        f"{metro} {direction}: traffic holds {slots:,} transit bytes and traffic_routes "
+        f"{routes:,}; run the verification of the lake before using this list"
+        for metro, direction, slots, routes in both.sort("metro", "direction")
+        .select("metro", "direction", "bytes", "bytes_routes")
+        .iter_rows()
+    ]

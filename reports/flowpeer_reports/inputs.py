@@ -1,0 +1,199 @@
+"""All that the answers are made from, as frames; the caller gathers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import polars as pl
+
+from flowpeer_reports.errors import ReportError
+
+SLOT_SECONDS = 300
+
+SPECIAL_ASNS: Mapping[int, str] = {
+    -1: "unrouted",
+    -2: "private or reserved ASN",
+    -3: "AS set",
+    -4: "own",
+    -5: "no address",
+}
+"""Codes of `remote_asn` and `origin_asn` that stand for no public network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """One period of one network. Frames have the columns of the application's tables."""
+
+    asn: int
+    name: str
+    currency: str
+    siblings: frozenset[int]
+    """Our own other ASNs."""
+    period_start: datetime
+    period_end: datetime
+    """UTC, half-open."""
+    slots: dict[str, int]
+    """Metro → covered slots of the period (M5)."""
+    missing_slots: dict[str, int]
+    """Metro → slots of the period that are not covered."""
+    uncovered: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(
+            schema={"metro": pl.String, "slot": pl.Datetime("us", "UTC")}
+        )
+    )
+    """metro, slot: those slots themselves; what was heard of them is in no percentile."""
+    metros: pl.DataFrame
+    """metro, name, region, continent, latitude, longitude, facilities, exchanges (lists of
+    PeeringDB ids)."""
+    exchange_ports: pl.DataFrame
+    """metro, ix_id, route_servers, speed_bps: our own ports."""
+    interfaces: pl.DataFrame
+    """exporter, metro, interface, name, role, asn, capacity_bps, contract."""
+    contracts: pl.DataFrame
+    """contract, provider, and the terms."""
+    sessions: pl.DataFrame
+    """asn, metro, kind: peerings that exist."""
+    exclusions: pl.DataFrame
+    """asn, reason, until (date or null)."""
+    traffic: pl.LazyFrame
+    """One row per slot × interface × direction × family × remote ASN, of the period."""
+    traffic_routes: pl.LazyFrame
+    """One row per hour × interface × direction × prefix × local prefix, of the period."""
+    paths: pl.DataFrame
+    """prefix, origin_asn, as_path, peer_asn, vantage: the distinct views in force."""
+    relationships: pl.DataFrame
+    """asn, other_asn, relationship: −1 asn is the provider, 0 peers, 1 siblings."""
+    clique: frozenset[int]
+    cones: pl.DataFrame | None = None
+    """asn, member_asn: customer cones to infer from; None: recursive ones, an upper bound."""
+    cones_source: str = ""
+    """Where `cones` are from, in words."""
+    asns: pl.DataFrame
+    """asn, name, organisation, country."""
+    peeringdb: dict[str, pl.DataFrame]
+    """PeeringDB objects by type ("net", "netixlan", …); types and columns may be missing."""
+    notes: tuple[str, ...] = ()
+    made_on: date | None = None
+    """The day the list is made, by which exclusions expire; None: the end of the period."""
+    default_sampling: int = 1000
+    """N of the 1:N assumed for the small-sample term of the sampling interval (M6)."""
+
+    def __post_init__(self) -> None:
+        for name, moment in (("period_start", self.period_start), ("period_end", self.period_end)):
+            if moment.tzinfo is None:
+                raise ReportError(f"{name} has no time zone", advice="give it in UTC")
+        if self.period_end <= self.period_start:
+            raise ReportError("the period is empty", advice="give an end after its start")
+
+    @property
+    def period_slots(self) -> int:
+        """Slots of the whole period, covered or not."""
+        return int((self.period_end - self.period_start).total_seconds()) // SLOT_SECONDS
+
+    def slots_of(self, metro: str) -> int:
+        """Covered slots n of a metro; the whole period's where nothing is known of it."""
+        return self.slots.get(metro) or self.period_slots
+
+    def averaging_slots(self) -> dict[str, int]:
+        """Metro → slots to average over: the covered ones, and others that carried transit.
+
+        Volumes hold the bytes of every slot, so slots that are not covered and hold some count.
+        """
+        heard = (
+            transit(self.traffic, self, "slot")
+            .join(self.uncovered.lazy(), on=["metro", "slot"], how="semi")
+            .group_by("metro")
+            .agg(pl.col("slot").n_unique())
+            .collect()
+        )
+        extra = dict(heard.iter_rows())
+        metros = {*self.slots, *extra}
+        return {m: (self.slots_of(m) if m in self.slots else 0) + extra.get(m, 0) for m in metros}
+
+    def names(self) -> dict[int, str]:
+        """ASN → name; PeeringDB's where the table of names has none."""
+        known: dict[int, str] = {}
+        net = pdb(self.peeringdb, "net", {"asn": pl.Int64, "name": pl.String})
+        for frame in (net, self.asns.select("asn", "name")):
+            rows = frame.drop_nulls()
+            known |= dict(zip(rows["asn"].to_list(), rows["name"].to_list(), strict=True))
+        return known
+
+
+def transit(frame: pl.LazyFrame, inputs: Inputs, time: str) -> pl.LazyFrame:
+    """The transit rows of a traffic table inside the period; `time` names its time column."""
+    start = inputs.period_start.astimezone(UTC)
+    end = inputs.period_end.astimezone(UTC)
+    if time == "hour_start":  # an hour that the period begins in holds nothing before it
+        start = start.replace(minute=0, second=0, microsecond=0)
+    return frame.filter(
+        pl.col("role") == "transit",
+        pl.col("direction").is_in(["in", "out"]),
+        pl.col(time) >= start,
+        pl.col(time) < end,
+    )
+
+
+def covered(frame: pl.LazyFrame, inputs: Inputs) -> pl.LazyFrame:
+    """Rows with metro and slot, less those of slots that are not covered (M5)."""
+    return frame.join(inputs.uncovered.lazy(), on=["metro", "slot"], how="anti")
+
+
+def chosen_metros(inputs: Inputs, seen: Sequence[str], metros: Sequence[str] | None) -> list[str]:
+    """The metros to report on: the configured ones, then any other that has traffic.
+
+    Raises:
+        ReportError: a metro is asked for that is neither.
+    """
+    known = list(dict.fromkeys([*inputs.metros["metro"].to_list(), *sorted(seen)]))
+    if metros is None:
+        return known
+    wrong = [m for m in metros if m not in known]
+    if wrong:
+        raise ReportError(
+            f"no such metro: {', '.join(wrong)}", advice=f"known metros: {', '.join(known)}"
+        )
+    return [m for m in known if m in set(metros)]
+
+
+def coverage_notes(inputs: Inputs, metros: Sequence[str]) -> tuple[list[str], set[str]]:
+    """What missing slots do to percentiles (M5), and the metros whose p95 is refused."""
+    notes: list[str] = []
+    refused: set[str] = set()
+    for metro in metros:
+        missing = inputs.missing_slots.get(metro, 0)
+        whole = missing + inputs.slots.get(metro, inputs.period_slots)
+        if not whole or missing * 100 <= whole:
+            continue
+        share = f"{missing:,} of {whole:,} slots are not covered ({missing / whole:.1%})"
+        if missing * 20 > whole:
+            refused.add(metro)
+            notes.append(f"{metro}: {share}; above 5 % no 95th percentile is given")
+        else:
+            notes.append(f"{metro}: {share}; its 95th percentiles are estimates")
+    return notes, refused
+
+
+def pdb(
+    tables: Mapping[str, pl.DataFrame], name: str, columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame:
+    """Some columns of a PeeringDB table; what is missing is null, for null is unknown."""
+    frame = tables.get(name)
+    if frame is None:
+        return pl.DataFrame(schema=dict(columns))
+    return frame.select(
+        pl.col(c).cast(t, strict=False) if c in frame.columns else pl.lit(None, t).alias(c)
+        for c, t in columns.items()
+    )
+
+
+def is_public(asn: int) -> bool:
+    """Whether a network of the public Internet can have this ASN (IANA's registry)."""
+    return not (
+        asn <= 0
+        or asn == 23456  # AS_TRANS, RFC 6793
+        or 64496 <= asn <= 131071  # documentation, private, last 16-bit, reserved: RFC 5398, 6996
+        or asn >= 4200000000  # private and last, RFC 6996, 7300
+    )

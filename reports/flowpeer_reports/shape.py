@@ -1,0 +1,70 @@
+"""The 95th percentile of a set of routes, from slots by ASN and hours by route (METHODS M8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from flowpeer_reports.inputs import SLOT_SECONDS, Inputs, covered, transit
+from flowpeer_reports.percentile import p95_sparse
+
+_LINK = ["exporter", "interface", "direction"]
+
+
+def p95_of_rows(
+    inputs: Inputs, directions: Sequence[str], routes: pl.DataFrame, slots: pl.DataFrame
+) -> pl.DataFrame:
+    """row, p95_bps: each row's routes over the metro's covered slots, missing ones as zeros.
+
+    `routes`: metro, prefix, origin_asn, row (each route of a metro in one row at most);
+    `slots`: row, n. A slot's traffic of an ASN on an interface goes to a row by the share of
+    that ASN's bytes on that interface in that hour which is the row's: exact for whole ASNs.
+    With several directions, the larger one of each slot counts.
+    """
+    by_hour = (
+        transit(inputs.traffic_routes, inputs, "hour_start")
+        .filter(pl.col("scaled"), pl.col("direction").is_in(list(directions)))
+        .join(routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True)
+        .group_by("hour_start", "origin_asn", "row", *_LINK)
+        .agg(pl.col("bytes").sum())
+        .with_columns(
+            share=pl.col("bytes") / pl.col("bytes").sum().over("hour_start", "origin_asn", *_LINK)
+        )
+        .filter(pl.col("row").is_not_null(), pl.col("bytes") > 0)
+        .select("hour_start", "origin_asn", "row", "share", *_LINK)
+    )
+    parts = (
+        covered(transit(inputs.traffic, inputs, "slot"), inputs)
+        .filter(
+            pl.col("scaled"), pl.col("direction").is_in(list(directions)), pl.col("remote_asn") > 0
+        )
+        .select("slot", "remote_asn", "bytes", *_LINK)
+        .with_columns(hour_start=pl.col("slot").dt.truncate("1h"))
+        .join(
+            by_hour,
+            left_on=["hour_start", "remote_asn", *_LINK],
+            right_on=["hour_start", "origin_asn", *_LINK],
+            nulls_equal=True,
+        )
+        # Rounded before summing: a sum of integers does not depend on its order.
+        .with_columns(part=(pl.col("bytes") * pl.col("share")).round().cast(pl.Int64))
+        .group_by("row", "slot", "direction")
+        .agg(pl.col("part").sum())
+        .group_by("row", "slot")
+        .agg(pl.col("part").max())
+        .collect()
+    )
+    p95 = (
+        parts.join(slots, on="row")
+        .group_by("row")
+        .agg(p95_bytes=p95_sparse(pl.col("part"), pl.col("n")))
+    )
+    return (
+        slots.select("row")
+        .join(p95, on="row", how="left")
+        .select("row", bits=pl.col("p95_bytes").fill_null(0).cast(pl.Float64) * 8)
+        # Rounded: the last bit of a division depends on how many are divided at once.
+        .select("row", p95_bps=(pl.col("bits") / SLOT_SECONDS).round(3))
+        .sort("row")
+    )

@@ -1,0 +1,44 @@
+-- What is the 95th percentile of each remote network over each transit provider?
+--
+-- Nearest rank over the slots of the period that count, slots without traffic as zeros (METHODS
+-- M5): for sizing, not a bill. n_slots count, missing_slots are left out: over 1 % of them quality is
+-- `estimate`, over 5 % it is `refused` and p95_mbps is null. peak_mbps is the largest slot.
+-- One row per metro, provider, direction and remote ASN; the largest `top` by bytes of each metro,
+-- provider and direction.
+--
+-- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
+-- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
+-- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter direction VARCHAR = NULL: in or out; NULL is both
+-- Parameter top BIGINT = 20: rows per metro, provider and direction
+
+WITH counted AS (
+    SELECT t.metro, t.provider_asn, t.direction, t.remote_asn, t.slot,
+        sum(t.bytes)::BIGINT AS bytes
+    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+    ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
+        ON u.metro = t.metro AND u.slot = t.slot
+    WHERE ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+        AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
+    GROUP BY ALL
+), figures AS (
+    SELECT c.metro, c.provider_asn, c.direction, c.remote_asn, s.n_slots, s.missing_slots,
+        s.quality, sum(c.bytes)::BIGINT AS bytes, max(c.bytes) AS peak_bytes,
+        p95(c.bytes, s.n_slots) AS p95_bytes
+    FROM counted c
+    JOIN slots_by_metro($period_start::TIMESTAMP, $period_end::TIMESTAMP) s USING (metro)
+    GROUP BY c.metro, c.provider_asn, c.direction, c.remote_asn,
+        s.n_slots, s.missing_slots, s.quality
+)
+SELECT f.metro, f.provider_asn, p.provider, f.direction,
+    row_number() OVER largest AS place, f.remote_asn, n.name, f.bytes,
+    mbps(f.bytes, 300 * f.n_slots) AS mean_mbps,
+    CASE WHEN f.quality <> 'refused' THEN mbps(f.p95_bytes, 300) END AS p95_mbps,
+    mbps(f.peak_bytes, 300) AS peak_mbps, f.n_slots, f.missing_slots, f.quality
+FROM figures f
+LEFT JOIN provider_names p USING (provider_asn)
+LEFT JOIN asn_names n ON n.asn = f.remote_asn
+WINDOW largest AS (
+    PARTITION BY f.metro, f.provider_asn, f.direction ORDER BY f.bytes DESC, f.remote_asn)
+QUALIFY place <= $top::BIGINT
+ORDER BY f.metro, f.provider_asn, f.direction, place;

@@ -1,0 +1,35 @@
+-- What is the 95th percentile of each transit provider, and how full is it?
+--
+-- Sum of the provider's interfaces in the metro, nearest rank over the slots that count, slots
+-- without traffic as zeros (METHODS M5): for sizing, not a bill. utilisation is p95 over capacity, a
+-- fraction; p95_mbps is null where more than 5 % of the slots are missing.
+-- One row per metro, provider and direction.
+--
+-- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
+-- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
+-- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+
+WITH counted AS (
+    SELECT t.metro, t.provider_asn, t.direction, t.slot, sum(t.bytes)::BIGINT AS bytes
+    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+    ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
+        ON u.metro = t.metro AND u.slot = t.slot
+    WHERE $metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR
+    GROUP BY ALL
+), figures AS (
+    SELECT c.metro, c.provider_asn, c.direction, s.n_slots, s.missing_slots, s.quality,
+        sum(c.bytes)::BIGINT AS bytes, max(c.bytes) AS peak_bytes,
+        CASE WHEN s.quality <> 'refused' THEN p95(c.bytes, s.n_slots) END AS p95_bytes
+    FROM counted c
+    JOIN slots_by_metro($period_start::TIMESTAMP, $period_end::TIMESTAMP) s USING (metro)
+    GROUP BY c.metro, c.provider_asn, c.direction, s.n_slots, s.missing_slots, s.quality
+)
+SELECT f.metro, f.provider_asn, n.provider, f.direction, f.bytes,
+    mbps(f.bytes, 300 * f.n_slots) AS mean_mbps, mbps(f.p95_bytes, 300) AS p95_mbps,
+    mbps(f.peak_bytes, 300) AS peak_mbps, p.capacity_bps / 1e6 AS capacity_mbps,
+    mbps(f.p95_bytes, 300) * 1e6 / nullif(p.capacity_bps, 0) AS utilisation,
+    f.n_slots, f.missing_slots, f.quality
+FROM figures f
+LEFT JOIN providers p USING (metro, provider_asn)
+LEFT JOIN provider_names n USING (provider_asn)
+ORDER BY f.metro, f.provider_asn, f.direction;

@@ -1,0 +1,33 @@
+-- Which remote networks move most over each transit provider of each metro?
+--
+-- Transit bytes (scaled) of the period. share is the part of that provider's bytes in that metro,
+-- mean_mbps the mean rate over the period. Codes below zero are no public networks.
+-- One row per metro, provider and remote ASN; the largest `top` of each metro and provider.
+--
+-- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
+-- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
+-- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter top BIGINT = 20: rows per metro and provider
+
+WITH totals AS (
+    SELECT metro, provider_asn, remote_asn,
+        coalesce(sum(bytes) FILTER (WHERE direction = 'out'), 0)::BIGINT AS out_bytes,
+        coalesce(sum(bytes) FILTER (WHERE direction = 'in'), 0)::BIGINT AS in_bytes,
+        sum(bytes)::BIGINT AS bytes
+    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    WHERE $metro::VARCHAR IS NULL OR metro = $metro::VARCHAR
+    GROUP BY metro, provider_asn, remote_asn
+)
+SELECT t.metro, t.provider_asn, p.provider,
+    row_number() OVER largest AS place,
+    t.remote_asn, n.name, t.out_bytes, t.in_bytes, t.bytes,
+    mbps(t.bytes, 300 * s.n_slots) AS mean_mbps,
+    t.bytes / sum(t.bytes) OVER (PARTITION BY t.metro, t.provider_asn) AS share
+FROM totals t
+CROSS JOIN slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) s
+LEFT JOIN provider_names p USING (provider_asn)
+LEFT JOIN asn_names n ON n.asn = t.remote_asn
+WINDOW largest AS (
+    PARTITION BY t.metro, t.provider_asn ORDER BY t.bytes DESC, t.remote_asn)
+QUALIFY place <= $top::BIGINT
+ORDER BY t.metro, t.provider_asn, place;

@@ -1,0 +1,45 @@
+-- Slots that count for a percentile: slots_uncovered, slots_by_metro
+--
+-- METHODS M5: a slot in which an exporter was not heard, or more than 5 % of what it sent was lost,
+-- is missing, not zero. Said of exporters that `coverage` knows in the period; one without any row
+-- there (imported from another tool) is taken as covered.
+--   slots_uncovered(period_start, period_end)  one row per metro and missing slot
+--   slots_by_metro(period_start, period_end)   one row per metro: n_slots that count, missing_slots,
+--       and what a p95 over them is: exact, estimate (over 1 % missing) or refused (over 5 %)
+-- Needs: periods
+
+CREATE OR REPLACE MACRO slots_uncovered(period_start, period_end) AS TABLE
+WITH span AS (
+    FROM slots_between(period_start, period_end)
+), told AS (
+    SELECT e.exporter, e.metro, c.slot, bool_or(c.heard) AS heard,
+        sum(c.lost) AS lost, sum(c.datagrams) AS datagrams
+    FROM coverage c
+    JOIN exporters e ON e.address = c.exporter
+    JOIN span s ON c.slot BETWEEN s.first_slot AND s.last_slot
+    WHERE c.date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
+    GROUP BY e.exporter, e.metro, c.slot
+), heard AS (
+    SELECT exporter, slot FROM told WHERE heard AND 20 * lost <= lost + datagrams
+), wanted AS (
+    SELECT k.exporter, k.metro, unnest(generate_series(
+        s.first_slot, s.last_slot, INTERVAL 5 MINUTE)) AS slot
+    FROM (SELECT DISTINCT exporter, metro FROM told) k CROSS JOIN span s
+)
+SELECT DISTINCT metro, slot FROM wanted ANTI JOIN heard USING (exporter, slot);
+
+CREATE OR REPLACE MACRO slots_by_metro(period_start, period_end) AS TABLE
+WITH missing AS (
+    SELECT metro, count(*) AS missing_slots
+    FROM slots_uncovered(period_start, period_end) GROUP BY metro
+), metros_seen AS (
+    SELECT DISTINCT metro FROM traffic_between(period_start, period_end)
+)
+SELECT m.metro, s.n_slots - coalesce(x.missing_slots, 0) AS n_slots,
+    coalesce(x.missing_slots, 0) AS missing_slots,
+    CASE WHEN 20 * coalesce(x.missing_slots, 0) > s.n_slots THEN 'refused'
+        WHEN 100 * coalesce(x.missing_slots, 0) > s.n_slots THEN 'estimate'
+        ELSE 'exact' END AS quality
+FROM metros_seen m
+CROSS JOIN slots_between(period_start, period_end) s
+LEFT JOIN missing x USING (metro);

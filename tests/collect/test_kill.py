@@ -1,0 +1,47 @@
+"""kill −9 anywhere: nothing committed is lost, nothing is there twice, every loss is told."""
+
+from __future__ import annotations
+
+import random
+
+from collector_rig import RATE, Rig
+
+IN_RECEIVER = (
+    ("receive", 30), ("frame", 31), ("framed", 32), ("fdatasync", 2), ("fdatasync+", 2),
+    ("synced", 2), ("committed", 2), ("seal", 1), ("truncate+", 1), ("replace+", 1),
+    ("fallocate+", 2),
+)  # fmt: skip
+"""Points of the receiving process, and which passing dies; a run passes each of them often."""
+IN_DECODER = (
+    ("decode", 1), ("write", 1), ("publish", 1), ("fsync", 4), ("replace", 2), ("replace+", 2),
+    ("published", 1), ("checkpoint", 1), ("unlink+", 3), ("removed", 1),
+)  # fmt: skip
+"""Points of the decoding process; it passes them with what the run before left in the spool."""
+
+
+def test_kills_at_every_point_and_at_random_lose_nothing_committed(rig: Rig) -> None:
+    chance = random.Random(4)
+    rules = [f"kill:{point}:{n}" for point, n in IN_RECEIVER]
+    rules += [f"kill:{point}:{n}" for point, n in IN_DECODER]
+    rules += ["random", "kill:recover:1", "random", "random", "random"]
+    deaths = 0
+    for rule in rules:
+        if rule == "random":
+            rig.start()
+            rig.send(chance.randrange(RATE // 8, RATE // 2), until_dead=True)
+            rig.kill()
+        else:
+            rig.start(FLOWPEER_FAULTS=rule)
+            rig.send(2 * RATE, until_dead=True)
+            rig.until(lambda: rig.ended)
+            rig.reap()
+        deaths += 1
+    rig.start()
+    rig.send(RATE // 4)
+    rig.drained()
+    said = rig.end()
+    assert sum(r["kernel_drops"] for r in said["receivers"]) == 0
+    figures = rig.account()
+    assert deaths == len(rules) >= 25
+    assert figures["committed"] > 0
+    rig.clean()

@@ -1,0 +1,60 @@
+"""Publishing a segment a second time, after a crash, changes nothing, whatever happened between."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from collector_rig import TEMPLATE_EVERY, numbered
+
+from flowpeer.cli.collect import SegmentUnit
+from flowpeer.lake import compact
+from flowpeer.lake.store import Lake
+from flowpeer_ingest.ingest import Decoder, Run
+from flowpeer_ingest.segments import SegmentSummary
+
+HOUR = datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+
+def flows(number: int) -> pa.Table:
+    """One record of number + 1 octets, received in `HOUR`."""
+    tables: list[pa.Table] = []
+    run = Run(Decoder(), lambda hour, name, table: tables.append(table))
+    payload = numbered(number * TEMPLATE_EVERY)
+    run.datagram(payload, "192.0.2.1", 9, int(HOUR.timestamp()) * 1_000_000)
+    run.finish()
+    return tables[0]
+
+
+def publish(lake: Lake, unit: str, table: pa.Table) -> None:
+    segment = SegmentUnit(lake, unit)
+    segment.write(HOUR, "flows", table)
+    segment.publish(SegmentSummary(path=unit, rows=table.num_rows))
+
+
+def stored(lake: Lake) -> dict[str, int]:
+    return {name: e["sums"]["bytes"] for name, e in lake.entries("flows").items()}
+
+
+def test_a_segment_published_twice_is_there_once(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    publish(lake, "segment-a", flows(1))
+    before = lake.entries("flows")
+    publish(lake, "segment-a", flows(1))
+    assert lake.entries("flows") == before, "to the digest"
+
+
+def test_a_segment_that_was_merged_meanwhile_is_not_published_again(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    publish(lake, "segment-a", flows(1))
+    publish(lake, "segment-b", flows(2))
+    with lake.flow_files(alone=True):
+        compact.merge(lake, sorted(lake.entries("flows")))
+    merged = stored(lake)
+    assert list(merged.values()) == [3 * TEMPLATE_EVERY + 2]
+    publish(lake, "segment-a", flows(1))
+    assert stored(lake) == merged
+    publish(lake, "segment-c", flows(3))
+    assert sum(stored(lake).values()) == 6 * TEMPLATE_EVERY + 3
+    assert [p for p in lake.staging.rglob("*") if p.is_file()] == []

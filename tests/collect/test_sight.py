@@ -1,0 +1,202 @@
+"""What the collector tells: drops, garbage, losses, and who was heard."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collector_rig import Rig, numbered
+from prometheus_client.parser import text_string_to_metric_families
+
+from flowpeer_ingest.board import LOSSES
+
+EXPORTERS = """
+[[metros]]
+id = "ams"
+name = "Amsterdam"
+[[exporters]]
+id = "edge1.ams"
+metro = "ams"
+addresses = ["{address}"]
+"""
+
+
+def status(rig: Rig, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flowpeer", *words, "status"],
+        cwd=rig.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def kernel_drops(port: int) -> int:
+    """The kernel's own figure, by the port and not by the inode."""
+    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+        words = line.split()
+        if int(words[1].partition(":")[2], 16) == port:
+            return int(words[12])
+    raise AssertionError("no such socket")
+
+
+def test_kernel_drops_are_told_exactly_also_when_silence_follows(rig: Rig) -> None:
+    rig.start()
+    pid = rig.watermark()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        octets = rig.status()["listen"][0]["buffer_octets"]
+        burst = octets // 2_304 + 6_000
+        rig.send(burst, rate=10**9, pad=1_300)
+        dropped = kernel_drops(rig.port)
+        assert dropped > 0
+        # The receiver stands still, so nothing but /proc can know of them.
+        rig.until(lambda: rig.status()["losses"]["kernel_drops"]["total"] == dropped)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    rig.until(lambda: rig.watermark()["received"] == burst - dropped)
+    assert status(rig).returncode == 1
+    rig.send(1)
+    rig.drained_and(burst - dropped + 1)
+    assert rig.watermark()["kernel_drops"] == dropped, "SO_RXQ_OVFL says the same"
+    last = rig.end()
+    assert last["losses"]["kernel_drops"]["total"] == dropped == rig.sent - len(rig.numbers())
+
+
+def test_garbage_is_counted_sampled_and_costs_nothing_else(
+    rig: Rig, run: Any, shared: Path
+) -> None:
+    rig.start()
+    rig.send(1_000)
+    junk = [b"", b"\0", b"GET / HTTP/1.1\r\n", bytes(40), b"\0\x09" + bytes(5), b"\0\x07" * 20]
+    rig.deliver(junk * 50)
+    rig.send(1_000)
+    rig.until(lambda: rig.watermark()["received"] == 2_300)
+    last = rig.end()
+    assert last["totals"]["datagrams"] == 2_300
+    assert sum(last["rejected"].values()) == 300
+    assert len(rig.numbers()) == 2_000
+    quarantined = run("--json", "decode", rig.spool / "quarantine.pcap")
+    assert json.loads(quarantined.stdout) == []
+    assert "datagrams refused" in quarantined.stderr
+    done = status(rig)
+    assert done.returncode == 0, "garbage is no loss"
+    assert "down since" in done.stdout
+    rig.clean()
+
+
+def test_status_names_exporters_losses_and_what_to_make_of_them(rig: Rig) -> None:
+    rig.configure(EXPORTERS.format(address="127.0.0.1"))
+    assert status(rig).returncode == 3
+    rig.start("--metrics", "127.0.0.1:0")
+    rig.send(500)
+    rig.sent += 40  # missing on the way
+    rig.send(500)
+    rig.until(lambda: rig.status()["totals"].get("rows") == 1_000)
+    done = status(rig, "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert "sequence_lost: 40 since the start" in done.stderr
+    assert said["lost_recently"] == ["sequence_lost"]
+    exporter = said["exporters"]["127.0.0.1"]
+    assert exporter["id"] == "edge1.ams"
+    assert exporter["datagrams"] == exporter["records"] == exporter["unknown_sampling"] == 1_000
+    assert exporter["lost"] == 40
+    assert exporter["clock_error_s"] is not None
+    shown = status(rig)
+    assert "running since" in shown.stdout
+    assert "edge1.ams" in shown.stdout
+    address = f"http://127.0.0.1:{said['metrics_port']}/metrics"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        text = answer.read().decode()
+    figures = {
+        (s.name, *s.labels.values()): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+    assert figures["flowpeer_rows_total",] == 1_000
+    assert figures["flowpeer_loss_sequence_lost_total",] == 40
+    assert figures["flowpeer_exporter_lost_total", "127.0.0.1"] == 40
+    assert figures["flowpeer_receiver_committed_total", "0"] == 1_000
+    rig.end()
+    # The next collector has lost nothing, but the hour is not over.
+    rig.start()
+    assert status(rig).returncode == 1
+    rig.end()
+
+
+def test_unknown_exporters_are_refused_if_asked(rig: Rig) -> None:
+    rig.configure(EXPORTERS.format(address="127.0.0.2"))
+    rig.start("--known-only")
+    rig.send(10)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as known:
+        known.bind(("127.0.0.2", 0))
+        for i in range(10):
+            known.sendto(numbered(i), ("127.0.0.1", rig.port))
+    rig.until(lambda: rig.watermark()["received"] == 20)
+    last = rig.end()
+    assert last["rejected"] == {"exporter not in the configuration": 10}
+    assert last["refused_sources"] == {"127.0.0.1": 10}
+    assert list(last["exporters"]) == ["127.0.0.2"]
+    assert len(rig.numbers()) == 10
+
+
+def test_verify_names_a_segment_that_is_gone(rig: Rig, run: Any) -> None:
+    for _ in range(3):
+        rig.start()
+        rig.send(100)
+        rig.until(lambda: rig.status()["totals"].get("rows"))
+        rig.send(100)
+        rig.drained()
+        rig.end()
+    assert run("verify", cwd=rig.folder).returncode == 0
+    documents = sorted((rig.folder / "lake" / "ledger" / "captures").iterdir())
+    documents[0].unlink()  # the first of its run: what follows was numbered behind it
+    done = run("verify", cwd=rig.folder)
+    assert done.returncode == 1
+    assert "taken by receivers = in published segments" in done.stderr
+
+
+def test_every_loss_has_its_line_in_the_documentation() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "collector.md"
+    text = page.read_text()
+    assert [name for name in LOSSES if f"| `{name}` |" not in text] == []
+
+
+def test_a_second_collector_is_refused_and_changes_nothing(rig: Rig) -> None:
+    rig.start()
+    rig.send(100)
+    second = subprocess.run(
+        [sys.executable, "-m", "flowpeer", "collect", "--listen", f"127.0.0.1:{rig.port}"],
+        cwd=rig.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert second.returncode == 75
+    assert "another `collect` is running" in second.stderr
+    rig.drained()
+    rig.end()
+    rig.account()
+
+
+@pytest.mark.parametrize(
+    ("listen", "says"),
+    [("nonsense", "HOST:PORT is expected"), ("127.0.0.1:99999", "HOST:PORT is expected")],
+)
+def test_a_bad_address_is_bad_usage(rig: Rig, run: Any, listen: str, says: str) -> None:
+    done = run("collect", "--listen", listen, cwd=rig.folder)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_port_in_use_is_one_clear_line(rig: Rig, run: Any) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        done = run("collect", "--listen", f"127.0.0.1:{port}", cwd=rig.folder)
+    assert done.returncode == 3
+    assert f"error: 127.0.0.1:{port}: cannot listen: Address already in use" in done.stderr
+    assert "try: see who does" in done.stderr

@@ -1,0 +1,90 @@
+"""Fixtures for every test: reference data that may be absent, golden files, a finished demo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import filelock
+import pytest
+
+Finished = subprocess.CompletedProcess[str]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the golden files with what is made"
+    )
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference data of other parties, which the project does not ship."""
+    folder = Path(os.environ.get("FLOWPEER_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "corpus").is_dir():
+        pytest.skip(f"no reference data at {folder} (set FLOWPEER_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)`: `text` equals the file golden/`name` beside the test."""
+    folder = Path(request.path).parent / "golden"
+    update = request.config.getoption("--update-golden")
+
+    def check(name: str, text: str) -> None:
+        path = folder / name
+        if update:
+            folder.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing: run pytest --update-golden and read the file"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finished:
+    """Run the command line in a process of its own, as a user does."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
+    return subprocess.run(
+        [sys.executable, "-m", "flowpeer", *map(str, words)],
+        cwd=cwd,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Finished]:
+    """`run("check", cwd=folder)`: the finished process, its output as text."""
+    return flowpeer
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished demo, made once for all workers: read it, copy it before changing it."""
+    base = tmp_path_factory.getbasetemp()
+    shared_base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = shared_base / "demo"
+    with filelock.FileLock(shared_base / "demo.lock"):
+        if not (shared_base / "demo.out").is_file():
+            done = flowpeer("demo", folder)
+            assert done.returncode == 0, done.stderr
+            (shared_base / "demo.out").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def demo_copy(demo_folder: Path, tmp_path: Path) -> Path:
+    """A demo of one's own, to change at will."""
+    return Path(shutil.copytree(demo_folder, tmp_path / "demo"))

@@ -1,0 +1,224 @@
+"""METHODS M1 to M4 and M6 in plain Python, record by record: what a roll-up must equal.
+
+Shares no code with the product; slow and obvious on purpose.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+SLOT = 300_000_000
+EXTERNAL = {"transit", "peer", "ix", "customer"}
+Row = dict[str, Any]
+
+
+@dataclass
+class World:
+    """A small network: what `flowpeer.toml` says, routes and flow records."""
+
+    asn: int
+    prefixes: list[str]
+    exporters: dict[str, Row]  # address → id, metro, sampling, sampling_override, metering
+    interfaces: dict[tuple[str, int], Row]  # (exporter id, index) → role, asn
+    routes: dict[str, int | None]  # prefix → origin, None for a set
+    flows: list[Row] = field(default_factory=list)
+    sampling: list[Row] = field(default_factory=list)
+
+
+def shares(start: int, end: int, total: int) -> dict[int, int]:
+    if start == end:
+        return {start // SLOT: total}
+    exact = {}
+    for slot in range(start // SLOT, (end - 1) // SLOT + 1):
+        inside = min(end, (slot + 1) * SLOT) - max(start, slot * SLOT)
+        exact[slot] = Fraction(total * inside, end - start)
+    whole = {slot: int(share) for slot, share in exact.items()}
+    rest = total - sum(whole.values())
+    for slot in sorted(exact, key=lambda s: (whole[s] - exact[s], s))[:rest]:
+        whole[slot] += 1
+    return whole
+
+
+def longest_match(address: str, prefixes: list[str]) -> str | None:
+    best = None
+    ip = ipaddress.ip_address(address)
+    for prefix in prefixes:
+        net = ipaddress.ip_network(prefix)
+        if not net.prefixlen or net.version != ip.version or ip not in net:
+            continue
+        if best is None or net.prefixlen > ipaddress.ip_network(best).prefixlen:
+            best = prefix
+    return best
+
+
+def rate_of(world: World, flow: Row) -> int:
+    exporter = world.exporters.get(flow["exporter_ip"], {})
+    if exporter.get("sampling_override"):
+        return int(exporter["sampling_override"])
+    if flow["sampling_interval"]:
+        return int(flow["sampling_interval"])
+    hour_end = (flow["received"] // 3_600_000_000 + 1) * 3_600_000_000
+    said = [s for s in world.sampling if s["exporter_ip"] == flow["exporter_ip"]]
+    in_force: dict[tuple[Any, ...], int] = {}
+    for row in sorted(said, key=lambda s: s["first_seen"]):
+        key = (row["observation_domain"], row["sampler_id"], row["interface"])
+        if row["first_seen"] < hour_end or key not in in_force:
+            in_force[key] = row["interval"]
+    domain = flow["observation_domain"]
+    wanted = []
+    if flow["sampler_id"] is not None:
+        wanted.append((domain, flow["sampler_id"], None))
+    wanted += [(domain, None, flow[i]) for i in ("input_if", "output_if") if flow[i]]
+    wanted.append((domain, None, None))
+    for key in wanted:
+        if key in in_force:
+            return in_force[key]
+    if len(set(in_force.values())) == 1:
+        return next(iter(in_force.values()))
+    return int(exporter.get("sampling") or 0)
+
+
+def crossings(world: World, flow: Row) -> list[tuple[Row, str]]:
+    """(where the record is counted, which end is remote) by M1."""
+    ip = flow["exporter_ip"]
+    exporter = world.exporters.get(ip, {"id": ip, "metro": "unknown", "metering": "auto"})
+    day = flow["received"] // 86_400_000_000
+
+    def role(index: int | None) -> str | None:
+        return world.interfaces.get((exporter["id"], index or 0), {}).get("role")
+
+    def sent(side: str, egress: bool, index: int) -> bool:
+        return any(
+            f[side] == index
+            and (f["direction"] == 1) == egress
+            and f["received"] // 86_400_000_000 == day
+            and world.exporters.get(f["exporter_ip"], {"id": f["exporter_ip"]})["id"]
+            == exporter["id"]
+            for f in world.flows
+        )
+
+    egress = flow["direction"] == 1
+    came, left = flow["input_if"] or 0, flow["output_if"] or 0
+    counted: list[tuple[Row, str]] = []
+    for side, index, direction, remote in (
+        ("input_if", came, "in", "src_addr"),
+        ("output_if", left, "out", "dst_addr"),
+    ):
+        if role(index) not in EXTERNAL:
+            continue
+        if exporter["metering"] != "auto":
+            use_egress = exporter["metering"] == "egress"
+        elif direction == "in":
+            use_egress = not sent(side, False, index)
+        else:
+            use_egress = sent(side, True, index)
+        if use_egress == egress:
+            interface = world.interfaces[exporter["id"], index]
+            counted.append(
+                (
+                    {
+                        "interface": index, "role": interface["role"], "direction": direction,
+                        "provider_asn": None if interface["role"] == "ix" else interface["asn"],
+                    },
+                    remote,
+                )
+            )  # fmt: skip
+    where = {"metro": exporter["metro"], "exporter": exporter["id"]}
+    if not counted:
+        if role(came) in EXTERNAL or role(left) in EXTERNAL:
+            index = came if role(came) in EXTERNAL else left
+            only = ({"interface": index, "role": "set_aside", "direction": "none"}, "dst_addr")
+        elif came and role(came) is None:
+            only = ({"interface": came, "role": "unknown", "direction": "in"}, "src_addr")
+        elif left and role(left) is None:
+            only = ({"interface": left, "role": "unknown", "direction": "out"}, "dst_addr")
+        elif not left:
+            only = ({"interface": came or None, "role": "discarded", "direction": "none"},
+                    "dst_addr")  # fmt: skip
+        else:
+            only = ({"interface": came or None, "role": "internal", "direction": "none"},
+                    "dst_addr")  # fmt: skip
+        counted = [({"provider_asn": None, **only[0]}, only[1])]
+    return [({**where, **side}, remote) for side, remote in counted]
+
+
+def remote_of(world: World, address: str | None) -> tuple[int, str | None, int]:
+    """(remote_asn, prefix, origin_asn)."""
+    if address is None:
+        return -5, None, -5
+    own = longest_match(address, world.prefixes)
+    if own:
+        return -4, own, -4
+    prefix = longest_match(address, list(world.routes))
+    if prefix is None:
+        return -1, None, -1
+    origin = world.routes[prefix]
+    if origin is None:
+        return -3, prefix, -3
+    if origin == world.asn:
+        return -4, prefix, -4
+    reserved = origin in (0, 23456) or 64496 <= origin <= 131071 or origin >= 4_200_000_000
+    return (-2 if reserved else origin), prefix, origin
+
+
+def variances(flow: Row, rate: int) -> tuple[Fraction, Fraction]:
+    b, k = flow["bytes"] or 0, flow["packets"] or 0
+    if k <= 0:
+        k = max(1, -(-b // 1500))
+    m = min(Fraction(flow["min_length"] or 40), Fraction(b, k))
+    largest = flow["max_length"] or min(Fraction(1500), b - (k - 1) * m)
+    largest = max(Fraction(largest), Fraction(b, k))
+    low = Fraction(b * b, k)
+    high = max(low, b * (m + largest) - k * m * largest)
+    return rate * (rate - 1) * low, rate * (rate - 1) * high
+
+
+def roll_up(world: World) -> tuple[dict[tuple[Any, ...], Row], dict[tuple[Any, ...], Row], Row]:
+    """traffic and traffic_routes by their key columns, and the totals of M13."""
+    traffic: dict[tuple[Any, ...], Row] = defaultdict(lambda: defaultdict(int))
+    routes: dict[tuple[Any, ...], Row] = defaultdict(lambda: defaultdict(int))
+    totals = {"flows": 0, "through": 0, "flows_unscaled": 0, "through_unscaled": 0}
+    for flow in world.flows:
+        rate = rate_of(world, flow)
+        scaled = rate > 0
+        octets = (flow["bytes"] or 0) * (rate or 1)
+        packets = (flow["packets"] or 0) * (rate or 1)
+        counted = crossings(world, flow)
+        suffix = "" if scaled else "_unscaled"
+        totals[f"flows{suffix}"] += octets
+        totals[f"through{suffix}"] += octets * (len(counted) - 1)
+        low, high = variances(flow, rate) if scaled else (Fraction(0), Fraction(0))
+        parts = shares(flow["start"], flow["end"], octets)
+        packet_parts = shares(flow["start"], flow["end"], packets)
+        for side, remote in counted:
+            asn, prefix, origin = remote_of(world, flow[remote])
+            local = flow["src_addr" if remote == "dst_addr" else "dst_addr"]
+            local_prefix = longest_match(local, world.prefixes) if local else None
+            family = ipaddress.ip_address(flow[remote]).version if flow[remote] else None
+            for slot, part in parts.items():
+                time = datetime.fromtimestamp(slot * 300, UTC)
+                key = tuple(side[c] for c in ("metro", "exporter", "interface", "role",
+                                              "provider_asn", "direction"))  # fmt: skip
+                inside = (
+                    Fraction(1)
+                    if flow["start"] == flow["end"]
+                    else Fraction(
+                        min(flow["end"], (slot + 1) * SLOT) - max(flow["start"], slot * SLOT),
+                        flow["end"] - flow["start"],
+                    )
+                )
+                for row in (
+                    traffic[time, *key, family, asn, scaled],
+                    routes[time.replace(minute=0), *key, scaled, prefix, origin, local_prefix],
+                ):
+                    row["bytes"] += part
+                    row["packets"] += packet_parts[slot]
+                    row["records"] += slot == flow["start"] // SLOT
+                    row["variance_low"] += low * inside
+                    row["variance_high"] += high * inside
+    return traffic, routes, totals

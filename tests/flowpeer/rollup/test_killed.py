@@ -1,0 +1,156 @@
+"""A roll-up that dies, or meets another, leaves the same files as one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowpeer.lake.store import Lake, sha256_of
+
+Undisturbed = tuple[dict[str, str], Counter[str]]
+COMMAND = """
+import sys
+from flowpeer_ingest import faults
+faults.install()
+from flowpeer.cli import main
+sys.argv[0] = "flowpeer"
+sys.exit(main())
+"""
+
+
+def _worlds() -> Any:
+    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with flows of a few hours, not rolled up."""
+    folder = tmp_path_factory.mktemp("world")
+    worlds = _worlds()
+    worlds.prepare(folder, worlds.make_world(5), 3)
+    return folder
+
+
+def begin(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """`flowpeer rollup` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "rollup", *words], cwd=folder, start_new_session=True,
+        env={**os.environ, **environment}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit status, stdout, stderr."""
+    out, said = process.communicate(timeout=120)
+    return process.returncode, out, said
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Digest of every roll-up and of its ledger document."""
+    lake = folder / "lake"
+    return {
+        path.relative_to(lake).as_posix(): sha256_of(path)
+        for table in ("traffic", "traffic_routes")
+        for root in (lake / table, lake / "ledger" / table)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    world: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, str], Any]:
+    """What a roll-up makes, and how often it passed each point where it could die."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "world"
+    shutil.copytree(world, folder)
+    log = folder / "points"
+    assert finish(begin(folder, FLOWPEER_FAULTS_LOG=str(log)))[0] == 0
+    made = files_of(folder)
+    assert len(made) >= 12
+    return made, Counter(line.split()[1] for line in log.read_text().splitlines())
+
+
+def copy_of(world: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "world"
+    shutil.copytree(world, folder)
+    return folder
+
+
+def test_killed_at_any_point_and_run_again_gives_the_same_files(
+    world: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    made, points = undisturbed
+    assert {"replace", "fsync"} <= set(points)
+    every = [(name, n) for name, count in sorted(points.items()) for n in range(1, count + 1)]
+    dice = random.Random(len(every))
+    for name, n in dice.sample(every, 8):
+        folder = copy_of(world, tmp_path / f"{name}{n}")
+        killed = finish(begin(folder, FLOWPEER_FAULTS=f"kill:{name}:{n}"))
+        assert killed[0] == -signal.SIGKILL, (name, n)
+        again = finish(begin(folder))
+        assert again[0] == 0, (name, n, again)
+        assert files_of(folder) == made, (name, n)
+        assert not any((folder / "lake/staging/rollup").iterdir()), (name, n)
+
+
+def test_killed_at_any_time_and_run_again_gives_the_same_files(
+    world: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    folder = copy_of(world, tmp_path)
+    dice = random.Random(2)
+    for _ in range(4):  # each goes on where the one before was killed
+        process = begin(folder)
+        time.sleep(dice.uniform(0.3, 1.2))
+        os.killpg(process.pid, signal.SIGKILL)
+        finish(process)
+    assert finish(begin(folder))[0] == 0
+    assert files_of(folder) == undisturbed[0]
+
+
+def test_a_full_disk_leaves_what_was_there_and_says_so(
+    world: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    folder = copy_of(world, tmp_path)
+    status, _, said = finish(begin(folder, FLOWPEER_FAULTS="ENOSPC:replace:6"))
+    assert status == 3, said
+    assert "No space left" in said
+    assert finish(begin(folder))[0] == 0
+    assert files_of(folder) == undisturbed[0]
+
+
+def test_the_second_of_two_is_told_to_try_again(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    with Lake(folder / "lake").lock("rollup"):
+        status, _, said = finish(begin(folder))
+    assert status == 75
+    assert said.startswith("error: ")
+    assert "try: wait" in said
+    assert files_of(folder) == {}
+
+
+def test_shards_on_several_processes_at_once_make_the_same_files(
+    world: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    folder = copy_of(world, tmp_path)
+    running = [begin(folder, "--shard", f"{n}/3") for n in (1, 2, 3)]
+    assert [finish(process)[0] for process in running] == [0, 0, 0]
+    assert files_of(folder) == undisturbed[0]
+    assert "all up to date" in finish(begin(folder))[1]

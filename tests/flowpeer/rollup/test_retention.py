@@ -1,0 +1,339 @@
+"""Merging and pruning flow records: the figures stay, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from flowpeer.errors import InputError, LockedError
+from flowpeer.lake import compact
+from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.store import Lake, partition_hour, sha256_of
+from flowpeer.network import load
+from flowpeer.rollup import retention
+from flowpeer.rollup.conserve import conservation
+from flowpeer.rollup.hours import Rollup
+from flowpeer_ingest.schema import FLOWS, arrow_schema
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+COMMAND = """
+import sys
+from flowpeer_ingest import faults
+faults.install()
+from flowpeer.cli import main
+sys.argv[0] = "flowpeer"
+sys.exit(main())
+"""
+LONG_AGO = datetime(2026, 9, 16, 1, tzinfo=UTC)
+EVER = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def _worlds() -> Any:
+    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+worlds = _worlds()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of three hours in four units of work, rolled up."""
+    folder = tmp_path_factory.mktemp("done")
+    rollup = worlds.prepare(folder, worlds.make_world(21), 4)
+    for hour in rollup.plan():
+        rollup.roll_up(hour)
+    return folder
+
+
+@pytest.fixture
+def folder(done: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(done, tmp_path / "world"))
+
+
+def again(folder: Path) -> Rollup:
+    network = load(folder / "flowpeer.toml")
+    return Rollup(Lake(network.lake_path), network)
+
+
+def rollups(folder: Path) -> dict[str, str]:
+    lake = folder / "lake"
+    return {
+        str(path.relative_to(lake)): sha256_of(path)
+        for table in ("traffic", "traffic_routes")
+        for path in sorted((lake / table).rglob("*.parquet"))
+    }
+
+
+def flow_rows(folder: Path) -> pl.DataFrame:
+    frame = pl.read_parquet(f"{folder}/lake/flows/**/*.parquet", hive_partitioning=False)
+    return frame.sort(frame.columns)
+
+
+def holds(rollup: Rollup) -> bool:
+    return all(identity.holds for identity in conservation(rollup))
+
+
+def flow(folder: Path, unit: str, start: datetime, received: datetime) -> None:
+    """One record of a thousand octets, rate 1."""
+    row = {c.name: None for c in FLOWS} | {
+        "received_at": received, "start_time": start, "end_time": start, "format": "netflow9",
+        "exporter_ip": "192.0.2.1", "observation_domain": 0, "time_corrected": False,
+        "bytes": 1000, "packets": 1, "sampling_interval": 1,
+    }  # fmt: skip
+    sink = FlowSink(again(folder).lake, unit)
+    hour = received.replace(minute=0, second=0, microsecond=0)
+    sink.write(hour, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
+    sink.publish({})
+
+
+def merge_all(folder: Path) -> Rollup:
+    rollup = again(folder)
+    hours = retention.mergeable(rollup, EVER)
+    assert len(hours) >= 3
+    with rollup.lake.flow_files(alone=True):
+        retention.compact(rollup.lake, hours)
+    return again(folder)
+
+
+def test_merged_hours_hold_the_same_rows_and_stay_up_to_date(folder: Path) -> None:
+    before, made = flow_rows(folder), rollups(folder)
+    rollup = merge_all(folder)
+    assert len(rollup.files) == len({str(Path(f).parent) for f in rollup.files})
+    assert flow_rows(folder).equals(before)
+    assert not [hour for hour in rollup.plan() if hour.changed]
+    assert holds(rollup)
+    assert retention.mergeable(rollup, EVER) == {}
+    for hour in rollup.plan():  # done again from the merged files: the same octets
+        rollup.roll_up(hour)
+    assert rollups(folder) == made
+
+
+def test_only_what_changed_is_redone_after_merging(folder: Path) -> None:
+    rollup = merge_all(folder)
+    flow(folder, "late", LONG_AGO, LONG_AGO)
+    changed = {h.start: h.changed for h in again(folder).plan() if h.changed}
+    assert changed[LONG_AGO] == ("flows",)
+    assert len(changed) < len(rollup.plan())
+    assert retention.mergeable(again(folder), EVER) == {}  # not before it is rolled up
+    for hour in again(folder).plan():
+        if hour.changed:
+            again(folder).roll_up(hour)
+    hours = retention.mergeable(again(folder), EVER)
+    assert len(hours) == 1  # a merged file and a late one
+    with rollup.lake.flow_files(alone=True):
+        retention.compact(rollup.lake, hours)
+    assert not [hour for hour in again(folder).plan() if hour.changed]
+    assert holds(again(folder))
+
+
+def test_an_hour_not_rolled_up_is_not_merged_and_an_open_one_neither(folder: Path) -> None:
+    rollup = again(folder)
+    assert retention.mergeable(rollup, LONG_AGO + timedelta(minutes=59)).keys() < (
+        retention.mergeable(rollup, EVER).keys()
+    )
+    for path in (folder / "lake/ledger/traffic").rglob("*.json"):
+        path.unlink()
+    assert retention.mergeable(again(folder), EVER) == {}
+
+
+def test_a_damaged_file_is_not_merged_into_a_good_one(folder: Path) -> None:
+    rollup = again(folder)
+    name = next(iter(rollup.files))
+    path = rollup.lake.path(name)
+    octets = bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    path.write_bytes(octets)
+    files = sorted(f for f in rollup.files if Path(f).parent == Path(name).parent)
+    with rollup.lake.flow_files(alone=True), pytest.raises(InputError, match="not what was pub"):
+        compact.merge(rollup.lake, files)
+    assert again(folder).files == rollup.files
+
+
+def test_readers_see_the_old_files_or_the_new_one(folder: Path) -> None:
+    rollup = again(folder)
+    hours = retention.mergeable(rollup, EVER)
+    want = {h: sum(rollup.files[f]["rows"] for f in files) for h, files in hours.items()}
+    rows_of = {Path(f).name: e["rows"] for f, e in rollup.files.items()}
+    seen: Counter[bool] = Counter()
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            for hour, rows in want.items():
+                names = [p.name for p in rollup.lake.path(hour).iterdir()]
+                whole = len(names) == 1 and names[0].startswith("merged-")
+                same = {Path(f).name for f in hours[hour]} == set(names)
+                seen[whole or (same and sum(rows_of[n] for n in names) >= rows)] += 1
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    with rollup.lake.flow_files(alone=True):
+        retention.compact(rollup.lake, hours)
+    stop.set()
+    reader.join()
+    assert seen[True] > 10
+    assert not seen[False]
+
+
+def test_a_file_that_comes_during_the_exchange_is_carried_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollup = again(folder)
+    before = flow_rows(folder).height
+    exchange = compact.exchange
+
+    def late(one: Path, other: Path) -> None:
+        if one.name == "flows" and one.parent.name == "exchange":
+            hour = partition_hour(f"{other}/x")
+            flow(folder, "straggler", hour, hour)
+        exchange(one, other)
+
+    monkeypatch.setattr(compact, "exchange", late)
+    hours = retention.mergeable(rollup, EVER)
+    with rollup.lake.flow_files(alone=True):
+        retention.compact(rollup.lake, hours)
+    assert flow_rows(folder).height == before + len(hours)
+    assert len(again(folder).files) == 2 * len(hours)
+    assert all(h.changed == ("flows",) for h in again(folder).plan() if h.changed)
+
+
+def begin(folder: Path, *words: str, **environment: str) -> tuple[int, str, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *words], cwd=folder, start_new_session=True, text=True,
+        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    out, said = process.communicate(timeout=120)
+    return process.returncode, out, said
+
+
+def points(log: Path) -> Iterator[tuple[str, int]]:
+    counts = Counter(line.split()[1] for line in log.read_text().splitlines())
+    for name in sorted(counts):
+        if name in ("fsync+", "replace", "replace+", "unlink", "unlink+"):
+            yield from ((name, n) for n in range(1, counts[name] + 1))
+
+
+@pytest.mark.parametrize("words", [("compact",), ("prune", "--keep", "1h", "--yes")])
+def test_killed_and_run_again_loses_nothing(
+    done: Path, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(done, tmp_path / "whole"))
+    log = tmp_path / "log"
+    assert begin(whole, *words, FLOWPEER_FAULTS_LOG=str(log))[0] == 0
+    want = flow_rows(whole) if words[0] == "compact" else None
+    every = list(points(log))
+    assert len(every) > 10
+    for name, n in every[:: max(1, len(every) // 6)]:
+        folder = Path(shutil.copytree(done, tmp_path / f"{name}{n}"))
+        status, _, said = begin(folder, *words, FLOWPEER_FAULTS=f"kill:{name}:{n}")
+        assert status == -signal.SIGKILL, (name, n, said)
+        status, out, said = begin(folder, "rollup")
+        assert status == 0, (name, n, said)
+        assert "all up to date" in out, (name, n)
+        assert begin(folder, *words)[0] == 0, (name, n)
+        assert holds(again(folder)), (name, n)
+        assert rollups(folder) == rollups(done), (name, n)
+        files = set(again(folder).files)
+        assert {Path(f).parent for f in files} == {Path(f).parent for f in again(whole).files}
+        if want is not None:
+            assert flow_rows(folder).equals(want), (name, n)
+
+
+def test_prune_says_what_it_would_do_and_does_it_when_told(folder: Path, run: Run) -> None:
+    made, rows = rollups(folder), flow_rows(folder).height
+    said = run("prune", "--keep", "1h", "--json", cwd=folder)
+    assert said.returncode == 0, said.stderr
+    document = json.loads(said.stdout)
+    assert document["rows"] == rows
+    assert not document["deleted"]
+    assert flow_rows(folder).height == rows
+    assert run("prune", "--keep", "9999d", "--json", "--yes", cwd=folder).returncode == 0
+    assert flow_rows(folder).height == rows
+    deleted = run("prune", "--keep", "1h", "--yes", "--json", cwd=folder)
+    assert json.loads(deleted.stdout)["files"] == document["files"]
+    assert not list((folder / "lake/flows").rglob("*.parquet"))
+    assert rollups(folder) == made
+    assert holds(again(folder))
+    rolled = run("rollup", cwd=folder)
+    assert rolled.returncode == 0, rolled.stderr
+    assert rollups(folder) == made
+    assert run("verify", cwd=folder).returncode == 0
+    assert run("prune", "--yes", cwd=folder).returncode == 2  # keep_flows is not set
+
+
+def test_a_pruned_hour_is_never_made_of_less(folder: Path) -> None:
+    rollup, made = again(folder), rollups(folder)
+    plan = retention.prunable(rollup, LONG_AGO + timedelta(hours=1))
+    assert 0 < len(plan.chosen) < len(rollup.files)
+    with rollup.lake.flow_files(alone=True):
+        retention.prune(rollup, plan)
+    text = (folder / "flowpeer.toml").read_text()
+    (folder / "flowpeer.toml").write_text(text.replace('role = "customer"', 'role = "peer"'))
+    rollup = again(folder)
+    frozen = {h.start for h in rollup.plan() if h.frozen}
+    assert LONG_AGO in frozen
+    assert not any(h.changed for h in rollup.plan() if h.frozen)
+    assert any(h.changed for h in rollup.plan())
+    for hour in rollup.plan():
+        if hour.changed:
+            rollup.roll_up(hour)
+    for name, digest in rollups(folder).items():
+        if partition_hour(name) in frozen:
+            assert made[name] == digest
+
+
+def test_late_flows_of_a_pruned_hour_are_told_once_and_kept_in_the_account(
+    folder: Path, run: Run
+) -> None:
+    assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
+    made = rollups(folder)
+    flow(folder, "late", LONG_AGO, LONG_AGO + timedelta(minutes=1))
+    said = run("rollup", cwd=folder)
+    assert said.returncode == 1
+    assert "01:00 1 records with 1,000 bytes came after its flow records were pruned" in said.stderr
+    assert rollups(folder) == made
+    assert holds(again(folder))
+    assert run("rollup", cwd=folder).returncode == 0
+    assert flow_rows(folder).height == 1
+    assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
+    assert holds(again(folder))
+
+
+def test_what_is_not_rolled_up_is_not_pruned(folder: Path, run: Run) -> None:
+    flow(folder, "late", LONG_AGO, LONG_AGO)
+    said = run("prune", "--keep", "1h", "--yes", cwd=folder)
+    assert said.returncode == 1
+    assert "not rolled up; run `flowpeer rollup`" in said.stderr
+    left = again(folder)
+    assert all(LONG_AGO.strftime("%Y-%m-%dT%H") in e["hours"] for e in left.files.values())
+
+
+def test_merging_and_rolling_up_do_not_meet(folder: Path, run: Run) -> None:
+    lake = again(folder).lake
+    with lake.flow_files(alone=False):
+        assert run("compact", cwd=folder).returncode == 75
+        assert run("rollup", cwd=folder).returncode == 0
+    with lake.flow_files(alone=True):
+        assert run("rollup", cwd=folder).returncode == 75
+        with pytest.raises(LockedError), lake.flow_files(alone=False):
+            pass

@@ -1,0 +1,204 @@
+"""Relations of the stated types, scans that prune, and a catalog that other processes open."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flowpeer.catalog import connect, query, scan, write_catalog
+from flowpeer.errors import InputError, UsageError
+from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES, arrow_schema
+
+MINUTE = timedelta(minutes=1)
+AT = datetime(2026, 7, 1, 8, 5, tzinfo=UTC)
+FILLERS: dict[pa.DataType, Any] = {
+    pa.string(): "x", pa.int64(): 2**62, pa.int32(): 4, pa.float64(): 0.5, pa.bool_(): True,
+    pa.binary(16): bytes(10) + b"\xff\xff\xc0\x00\x02\x01", pa.timestamp("us", tz="UTC"): AT,
+}  # fmt: skip
+SQL_TYPES = {
+    pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.int32(): "INTEGER", pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN", pa.binary(16): "BLOB", pa.timestamp("us", tz="UTC"): "TIMESTAMP",
+}  # fmt: skip
+
+
+def _one_row(name: str) -> pa.Table:
+    schema = arrow_schema(TABLES[name])
+    return pa.Table.from_pylist([{f.name: FILLERS[f.type] for f in schema}], schema=schema)
+
+
+def _place(root: Path, name: str, hour: int = 8) -> Path:
+    if name in PARTITIONED:
+        return root / name / "date=2026-07-01" / f"hour={hour:02}" / "part.parquet"
+    return root / (name if name == "routes" else "reference") / f"{name}.parquet"
+
+
+def _publish(root: Path, name: str, hour: int = 8) -> None:
+    path = _place(root, name, hour)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(_one_row(name), path)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    root = tmp_path / "lake"
+    for name in TABLES:
+        if name not in CONFIGURED:
+            _publish(root, name)
+    return root
+
+
+CONFIGURATION = {name: _one_row(name) for name in CONFIGURED}
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["with files", "without files"])
+def test_every_table_has_its_stated_columns_and_types(
+    lake: Path, tmp_path: Path, full: bool
+) -> None:
+    con = connect(lake if full else tmp_path / "none", configured=CONFIGURATION if full else {})
+    for name, columns in TABLES.items():
+        wanted = [(c.name, SQL_TYPES[c.type]) for c in columns]
+        if name in PARTITIONED:
+            wanted += [("date", "DATE"), ("hour", "INTEGER")]
+        got = con.execute(f"DESCRIBE {name}").fetchall()
+        assert [(g[0], g[1]) for g in got] == wanted
+        assert query(con, f"SELECT count(*) AS n FROM {name}").to_pylist() == [{"n": int(full)}]
+    con.close()
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["with files", "without files"])
+def test_scan_has_the_same_schema_with_and_without_files(
+    lake: Path, tmp_path: Path, full: bool
+) -> None:
+    for name, columns in TABLES.items():
+        if name in CONFIGURED:
+            continue
+        frame = scan(lake if full else tmp_path / "none", name).collect()
+        wanted = dict(pl.DataFrame(arrow_schema(columns).empty_table()).schema)
+        if name in PARTITIONED:
+            wanted |= {"date": pl.Date(), "hour": pl.Int32()}
+        assert dict(frame.schema) == wanted
+        assert frame.height == int(full)
+
+
+def test_scan_reads_the_hours_of_a_half_open_period(lake: Path) -> None:
+    for hour in (9, 10):
+        _publish(lake, "traffic", hour)
+
+    def hours(start: datetime | None, end: datetime | None) -> list[int]:
+        frame = scan(lake, "traffic", start=start, end=end).collect()
+        assert set(frame["date"]) <= {date(2026, 7, 1)}
+        return sorted(frame["hour"])
+
+    nine, ten = datetime(2026, 7, 1, 9, tzinfo=UTC), datetime(2026, 7, 1, 10, tzinfo=UTC)
+    assert hours(None, None) == [8, 9, 10]
+    assert hours(nine, ten) == [9]
+    assert hours(nine.replace(tzinfo=None), ten) == [9]
+    assert hours(nine, None) == [9, 10]
+    assert hours(None, nine) == [8]
+    assert hours(nine + MINUTE * 59, ten + MINUTE) == [9, 10]
+    assert hours(AT + MINUTE * 300, None) == []
+
+
+def test_scan_of_a_configured_or_unknown_table_is_refused(lake: Path) -> None:
+    for name in ("metros", "trafic"):
+        with pytest.raises(UsageError, match="no table"):
+            scan(lake, name)
+
+
+@pytest.mark.parametrize("name", ["a=b", "hour [x]*?", "it's", "späth lake"])
+def test_lake_may_stand_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name / "lake"
+    _publish(root, "traffic")
+    assert scan(root, "traffic").collect().height == 1
+    con = connect(root)
+    assert query(con, "SELECT count(*) AS n FROM traffic").to_pylist() == [{"n": 1}]
+    con.close()
+
+
+def test_sum_beyond_int64_stays_exact(lake: Path) -> None:
+    for hour in (9, 10):
+        _publish(lake, "traffic", hour)
+    con = connect(lake)
+    table = query(con, "SELECT sum(bytes) AS b, count(*)::HUGEINT AS n FROM traffic")
+    assert int(table["b"][0].as_py()) == 3 * 2**62
+    assert table.schema.field("n").type == pa.int64()
+    con.close()
+
+
+def test_times_are_utc_whatever_the_zone_of_the_machine(lake: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from flowpeer.catalog import connect, query\n"
+        "con = connect(Path(sys.argv[1]))\n"
+        "print(query(con, 'SELECT slot::VARCHAR AS s FROM traffic').to_pylist()[0]['s'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(lake)], capture_output=True, text=True, check=True,
+        env={**os.environ, "TZ": "America/New_York"},
+    )  # fmt: skip
+    assert done.stdout == "2026-07-01 08:05:00\n"
+
+
+def test_broken_file_is_named(lake: Path) -> None:
+    _place(lake, "traffic").write_bytes(b"PAR1 this is none PAR1")
+    with pytest.raises(InputError, match="traffic"):
+        connect(lake)
+
+
+def test_catalog_opens_in_another_process_and_answers(lake: Path, tmp_path: Path) -> None:
+    path = tmp_path / "peering.duckdb"
+    write_catalog(path, lake, configured=CONFIGURATION)
+    write_catalog(path, lake, configured=CONFIGURATION)  # and replaces itself
+    assert [p.name for p in tmp_path.iterdir() if p.name != "lake"] == ["peering.duckdb"]
+    moved = tmp_path / "renamed.duckdb"
+    path.rename(moved)
+    program = """if True:
+        import sys, duckdb
+        con = duckdb.connect(sys.argv[1], read_only=True)
+        print(con.execute("SELECT bytes, slot::TEXT FROM traffic_between(NULL, NULL)").fetchall())
+        print(con.execute("SELECT count(*), ip_str(ip('2001:DB8::1')) FROM metros").fetchall())
+        print(con.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(moved)], capture_output=True, text=True, check=True,
+        cwd="/",
+    )  # fmt: skip
+    assert f"[({2**62}, '2026-07-01 08:05:00')]" in done.stdout
+    assert "(1, '2001:db8::1')" in done.stdout
+    assert "v1.5" in done.stdout
+
+
+@pytest.mark.parametrize("limit", [20, None])
+def test_ctrl_c_stops_a_query_and_the_connection_lives_on(
+    tmp_path: Path, limit: float | None
+) -> None:
+    con = connect(tmp_path)
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        query(
+            con,
+            "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * b.range = 7",
+            timeout_seconds=limit,
+        )
+    assert time.monotonic() - begun < 10
+    assert query(con, "SELECT 1 AS one").to_pylist() == [{"one": 1}]
+    con.close()
+
+
+def test_configured_table_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="metros"):
+        connect(tmp_path, configured={"metros": pa.table({"metro": ["ams"]})})
+    with pytest.raises(UsageError, match="peers"):
+        connect(tmp_path, configured={"peers": pa.table({"metro": ["ams"]})})

@@ -1,0 +1,105 @@
+"""Which slots count, which period is meant (METHODS M5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import polars as pl
+import pytest
+
+from flowpeer.cli.period import default_period, parse_period
+from flowpeer.errors import UsageError
+from flowpeer_sample import answers, world
+
+Run = Callable[..., CompletedProcess[str]]
+
+
+def day(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def forget(folder: Path, address: str, hours: range) -> None:
+    """Take an exporter's coverage of some hours out of the lake."""
+    for path in sorted((folder / "lake" / "coverage").rglob("*.parquet")):
+        hour = int(path.parent.name.removeprefix("hour="))
+        whose = pl.read_parquet(path, hive_partitioning=False)["exporter"][0]
+        if hour in hours and whose == address:
+            ledger = folder / "lake" / "ledger" / path.relative_to(folder / "lake")
+            ledger.with_suffix(".json").unlink()
+            path.unlink()
+
+
+@pytest.mark.parametrize(("hours", "missing"), [(range(12, 13), 12), (range(12, 14), 24)])
+def test_slots_not_covered_are_left_out_of_the_percentile(
+    demo_copy: Path, run: Run, hours: range, missing: int
+) -> None:
+    forget(demo_copy, world.EXPORTER["iad"].address, hours)
+    done = run("imbalance", "--metro", "iad", "--direction", "out", "--json", cwd=demo_copy)
+    rows = {row["provider_asn"]: row for row in json.loads(done.stdout)}
+    gone = {slot for hour in hours for slot in range(hour * 12, hour * 12 + 12)}
+    for asn, row in rows.items():
+        series = answers.slot_bytes("iad", world.TRANSIT_INDEX[asn], "out")
+        kept = sorted(int(v) for n, v in enumerate(series) if n not in gone)
+        want = kept[(19 * len(kept) + 19) // 20 - 1] * 8 / 300
+        if missing * 20 > 288:  # above 5 % no percentile is given
+            assert row["p95_bps"] is None
+        else:
+            assert row["p95_bps"] == pytest.approx(want)
+    checked = run("check", cwd=demo_copy)
+    assert f"metro iad: {missing} of 288 slots not covered" in checked.stdout
+
+
+def test_flows_without_coverage_count_as_covered(demo_copy: Path, run: Run) -> None:
+    for exporter in world.EXPORTERS:
+        forget(demo_copy, exporter.address, range(24))
+    done = run("imbalance", "--metro", "iad", "--json", "--period", "2026-09-16", cwd=demo_copy)
+    row = json.loads(done.stdout)[0]
+    series = answers.slot_bytes("iad", world.TRANSIT_INDEX[row["provider_asn"]], row["direction"])
+    assert row["p95_bps"] == pytest.approx(answers.bps(answers.p95(series)))
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("2026Q3", "2026-07-01", "2026-10-01"),
+        ("2026q4", "2026-10-01", "2027-01-01"),
+        ("2026-07", "2026-07-01", "2026-08-01"),
+        ("2026-12", "2026-12-01", "2027-01-01"),
+        ("2026-07-01", "2026-07-01", "2026-07-02"),
+        ("2026-07-01/2026-07-08", "2026-07-01", "2026-07-08"),
+        ("2026-07-01T02:05/2026-07-01T03:00", "2026-07-01T02:05", "2026-07-01T03:00"),
+    ],
+)
+def test_periods(text: str, start: str, end: str) -> None:
+    assert parse_period(text) == (day(start), day(end))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2026", "2026Q5", "2026-13", "2026-02-30", "2026-07-02/2026-07-01", "2026-07-01/",
+     "2026-07-01T00:01/2026-07-02", "9999-12", "٢٠٢٦-07", "2026-07-01/2026-07-01"],
+)  # fmt: skip
+def test_what_is_no_period_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_period(text)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "start", "end"),
+    [
+        ("2026-09-16", "2026-09-17", "2026-09-16", "2026-09-17"),  # no whole quarter: all
+        ("2026-05-01", "2026-11-20", "2026-07-01", "2026-10-01"),  # the last whole one
+        ("2026-01-01", "2026-11-20", "2026-07-01", "2026-10-01"),
+        ("2026-07-01", "2026-10-01", "2026-07-01", "2026-10-01"),  # exactly one
+        ("2026-07-02", "2026-11-20", "2026-07-02", "2026-11-20"),
+        ("2026-04-01", "2026-08-20", "2026-04-01", "2026-07-01"),
+    ],
+)
+def test_the_default_is_the_last_whole_quarter_with_data(
+    first: str, last: str, start: str, end: str
+) -> None:
+    assert default_period(day(first), day(last)) == (day(start), day(end))

@@ -1,0 +1,88 @@
+"""What `check` finds wrong, planted into a finished demo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+Run = Callable[..., CompletedProcess[str]]
+
+
+def warnings(run: Run, folder: Path) -> list[dict[str, Any]]:
+    done = run("check", "--json", cwd=folder)
+    assert done.returncode == 1
+    return [f for f in json.loads(done.stdout) if f["level"] == "warning"]
+
+
+def test_an_ingest_that_was_cut_off_is_named(demo_copy: Path, run: Run) -> None:
+    entry = next((demo_copy / "lake" / "ledger" / "captures").glob("*.json"))
+    entry.unlink()
+    (found,) = [f for f in warnings(run, demo_copy) if f["subject"] == "ingest"]
+    assert entry.stem in found["text"]
+    assert run("ingest", "captures", cwd=demo_copy).returncode == 0
+    assert not [f for f in warnings(run, demo_copy) if f["subject"] == "ingest"]
+    assert json.loads(run("rollup", "--json", cwd=demo_copy).stdout)["rolled_up"] == 0
+
+
+def test_two_tables_of_one_moment_are_named(demo_copy: Path, run: Run) -> None:
+    (demo_copy / "second-20260915.txt").write_text("26.0.0.0/8\t13335\n2a00::/12\t13335\n")
+    done = run(
+        "rib", "load", "second-20260915.txt", "--taken-at", "2026-09-15T22:05", cwd=demo_copy
+    )
+    assert done.returncode == 0, done.stderr
+    found = [f for f in warnings(run, demo_copy) if "in force instead of" in f["text"]]
+    assert len(found) == 2  # one a family
+    assert "second-20260915.txt" in found[0]["text"]
+
+
+def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
+    demo_copy: Path, run: Run
+) -> None:
+    """An exporter that meters ingress, and one record that says egress for its transit port."""
+    import polars as pl
+    import pyarrow as pa
+
+    from flowpeer.lake.flows import FlowSink
+    from flowpeer.lake.store import Lake, partition_hour
+    from flowpeer_ingest.schema import FLOWS, arrow_schema
+
+    lake = Lake(demo_copy / "lake")
+    traffic = pl.read_parquet(f"{lake.root}/traffic/**/*.parquet", hive_partitioning=False)
+    aside = set(traffic.filter(pl.col("role") == "set_aside")["exporter"])
+    exporter, interface = (
+        traffic.filter(
+            (pl.col("role") == "transit") & (pl.col("direction") == "out")
+            & ~pl.col("exporter").is_in([*aside, "edge1.lon"]) & pl.col("scaled")
+        )
+        .select("exporter", "interface")
+        .row(0)
+    )  # fmt: skip
+    addresses = run("sql", f"SELECT address FROM exporters WHERE exporter = '{exporter}'",
+                    "--format", "csv", cwd=demo_copy).stdout.split()  # fmt: skip
+    hour = partition_hour(next(iter(lake.entries("flows"))))
+    sink = FlowSink(lake, "stray")
+    at = int(hour.timestamp()) * 1_000_000 + 5
+    row = {c.name: None for c in FLOWS} | {
+        "received_at": at, "start_time": at, "end_time": at, "exporter_ip": addresses[1],
+        "observation_domain": 0, "format": "netflow9", "output_if": interface, "direction": 1,
+        "bytes": 40, "packets": 1, "time_corrected": False,
+    }  # fmt: skip
+    sink.write(hour, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
+    sink.publish({})
+    assert run("rollup", cwd=demo_copy).returncode in (0, 1)
+    found = [f for f in warnings(run, demo_copy) if "set aside and" in f["text"]]
+    assert [f["subject"] for f in found] == [f"interface {interface} of {exporter}"]
+    assert "metering" in found[0]["next_step"]
+
+
+def test_a_table_tied_to_a_metro_is_not_loaded_for_all(demo_copy: Path, run: Run) -> None:
+    shutil.rmtree(demo_copy / "lake" / "routes")
+    shutil.rmtree(demo_copy / "lake" / "ledger" / "routes")
+    assert run("rib", "load", "ribs", "--vantage", "ams", cwd=demo_copy).returncode == 0
+    run("rollup", cwd=demo_copy)
+    listed = json.loads(run("rib", "list", "--json", cwd=demo_copy).stdout)
+    assert [row["vantage"] for row in listed] == ["ams"]

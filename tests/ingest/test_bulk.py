@@ -1,0 +1,178 @@
+"""Datagrams decoded together say what they say one by one."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowpeer_ingest.captures import Capture
+from flowpeer_ingest.ingest import CaptureSummary, Decoder, Run
+from flowpeer_ingest.unpack import open_unpacked
+from flowpeer_ingest.unrolled import gathered, unroll
+from flowpeer_ingest.wire.layout import Field, flatten, make_layout
+
+Sent = tuple[bytes, str, int, int]
+"""Payload, exporter, source port, time received."""
+
+
+def result(sent: list[Sent], sizes: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary and the sorted rows by table, in batches of these sizes; 0: one by one."""
+    tables: dict[tuple[datetime, str], list[pa.Table]] = {}
+    run = Run(Decoder(), lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
+    at = 0
+    for size in sizes:
+        if size == 0:
+            run.datagram(*sent[at])
+        else:
+            payloads, exporters, ports, times = zip(*sent[at : at + size], strict=True)
+            run.many(payloads, exporters, ports, times)
+        at += max(size, 1)
+    assert at >= len(sent)
+    run.finish()
+    summary = CaptureSummary("")
+    run.summarise(summary)
+    rows = {
+        f"{hour} {name}": sorted(pa.concat_tables(parts).to_pylist(), key=repr)
+        for (hour, name), parts in tables.items()
+    }
+    return asdict(summary), rows
+
+
+def assert_equal(sent: list[Sent], size: int) -> None:
+    one, many = result(sent, [0] * len(sent)), result(sent, [size] * -(-len(sent) // size))
+    assert many[0] == one[0]
+    assert many[1] == one[1]
+
+
+def captured(path: Path) -> list[Sent]:
+    with open_unpacked(path) as stream:
+        return [
+            (d.payload, d.exporter, d.port, d.received_us)
+            for d in Capture(stream, str(path)).datagrams()
+        ]
+
+
+@pytest.fixture(scope="module")
+def corpus(shared: Path) -> list[list[Sent]]:
+    with (shared / "corpus/MANIFEST.csv").open(newline="") as f:
+        return [captured(shared / "corpus" / row["file"]) for row in csv.DictReader(f)]
+
+
+def test_every_capture_gives_the_same_in_batches(corpus: list[list[Sent]]) -> None:
+    for sent in corpus:
+        if sent:
+            assert_equal(sent, 1_000)
+
+
+def test_captures_mixed_and_damaged_give_the_same_in_batches(corpus: list[list[Sent]]) -> None:
+    rng = random.Random(5)
+    pool = [d for sent in corpus for d in sent[:40]]
+    for size in (3, 50, 700):
+        sent = []
+        for payload, exporter, port, received in rng.choices(pool, k=700):
+            if rng.random() < 0.2 and payload:
+                damaged = bytearray(payload)
+                for _ in range(rng.randrange(1, 4)):
+                    damaged[rng.randrange(min(len(damaged), 80))] = rng.randrange(256)
+                payload = bytes(damaged[: rng.randrange(1, len(damaged) + 1)])
+            sent.append((payload, exporter, port, received))
+        assert_equal(sent, size)
+
+
+@st.composite
+def streams(draw: Any, build: Any) -> list[Sent]:
+    """Datagrams of few exporters whose templates, rates and sequences change on the way."""
+    fields = [(8, 4), (12, 4), (1, 4), (2, 2), (10, 2)]
+    layouts = [fields, fields[:3], [*fields, (82, 65535)], [(27, 65535), (1, 65535), (2, 2)]]
+    sent: list[Sent] = []
+    for i in range(draw(st.integers(1, 40))):
+        exporter = draw(st.sampled_from(["192.0.2.1", "192.0.2.2"]))
+        domain, port = draw(st.integers(0, 1)), draw(st.integers(7, 8))
+        version = draw(st.sampled_from([5, 9, 10, 10]))
+        sequence = draw(st.sampled_from([i, i, i, i * 2, 7, 2**32 - 1]))
+        sets = []
+        for _ in range(draw(st.integers(0, 3))):
+            layout = draw(st.sampled_from(layouts))
+            number = draw(st.sampled_from([256, 257]))
+            kind = draw(st.sampled_from(["template", "data", "data", "data", "data", "rate", "x"]))
+            if kind == "template" and (version == 10 or all(f[1] < 65535 for f in layout)):
+                sets.append(build.template(number, layout, version=version))
+            elif kind == "data":
+                values: dict[int, Any] = {
+                    8: "192.0.2.9", 12: "192.0.2.8", 1: i + 1, 2: i, 10: i % 3, 82: b"x" * (i * 9),
+                    27: b"\1" * (i % 20),
+                }  # fmt: skip
+                if any(f == (1, 65535) for f in layout):
+                    values[1] = bytes([i + 1])
+                octets = build.record(layout, values) * draw(st.integers(0, 4))
+                sets.append(build.set_(number, octets + bytes(draw(st.integers(0, 5)))))
+            elif kind == "rate":
+                sets.append(build.options_template(258, [(10, 4)], [(34, 4), (160, 8)], version))
+                rate = draw(st.integers(0, 3)).to_bytes(4, "big")
+                boot = (build.START * 1_000 - draw(st.integers(0, 2)) * 5_000).to_bytes(8, "big")
+                sets.append(build.set_(258, (1).to_bytes(4, "big") + rate + boot))
+            elif kind == "x":
+                sets.append(draw(st.binary(max_size=9)))
+        if version == 5:
+            payload = build.v5(
+                [{"bytes": i}] * draw(st.integers(0, 3)), sequence=sequence, sampling=i,
+                engine=(0, domain), count=draw(st.sampled_from([None, None, 2])),
+            )  # fmt: skip
+        else:
+            payload = build.message(version, *sets, sequence=sequence, domain=domain)
+        sent.append((payload, exporter, port, (build.START + i * 300) * 1_000_000))
+    return sent
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_generated_streams_give_the_same_in_batches(build: Any, data: Any) -> None:
+    sent = data.draw(streams(build))
+    assert_equal(sent, data.draw(st.sampled_from([2, 7, 40])))
+
+
+def test_clock_samples_are_thinned_alike(build: Any) -> None:
+    sent = [
+        (build.v5([{}], sequence=i), "192.0.2.1", 7, (build.START + i % 77) * 1_000_000)
+        for i in range(9_500)
+    ]
+    sent += [(p, "192.0.2.2", q, t) for p, _, q, t in sent]
+    assert_equal(sent, 5_000)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_unrolled_is_flatten_for_many_sets(data: Any) -> None:
+    fields = data.draw(
+        st.lists(
+            st.tuples(st.sampled_from([1, 27, 82, 4]), st.sampled_from([65535, 65535, 1, 3])),
+            min_size=1,
+            max_size=5,
+        ).filter(lambda x: any(size == 65535 for _, size in x))
+    )
+    layout = make_layout(tuple(Field(n, size) for n, size in fields))
+    part = st.one_of(
+        st.binary(max_size=30),
+        st.lists(st.sampled_from([b"\0", b"\1a", b"\xff\0\4aaaa", b"\xff", b"\3abc"])).map(
+            b"".join
+        ),
+    )
+    sets = data.draw(st.lists(part, min_size=1, max_size=6))
+    octets = bytes(20) + b"".join(sets) + bytes(64)
+    size = np.array([len(x) for x in sets])
+    found = unroll(layout, octets, 20 + np.cumsum(size) - size, size)
+    want = [flatten(layout, x) for x in sets]
+    assert found.counts.tolist() == [count for _, count, _, _ in want]
+    assert found.broken.tolist() == [broken for _, _, _, broken in want]
+    everything = gathered(layout, octets, found, np.ones(len(sets), bool))
+    assert everything == b"".join(flat for flat, _, _, _ in want)

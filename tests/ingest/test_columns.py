@@ -1,0 +1,304 @@
+"""Records → columns: the array path against one record, one field at a time."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowpeer_ingest.columns import FLOWS_SCHEMA, Columns
+from flowpeer_ingest.sampling import NO_RATES
+from flowpeer_ingest.wire.dispatch import Wire
+from flowpeer_ingest.wire.events import Records
+
+NOW_MS = 1_751_328_000_000
+SCALAR = {
+    1: "bytes", 2: "packets", 4: "protocol", 5: "tos", 6: "tcp_flags", 7: "src_port",
+    10: "input_if", 14: "output_if", 16: "src_as", 17: "dst_as", 25: "min_length",
+    26: "max_length", 48: "sampler_id", 34: "sampling_interval", 56: "src_mac", 80: "dst_mac",
+}  # fmt: skip
+STANDARD = {1: 8, 2: 8, 10: 4, 14: 4, 16: 4, 17: 4, 25: 2, 26: 2, 7: 2, 34: 4, 48: 4, 56: 6, 80: 6}
+UNKNOWN = (82, 89, 90, 234, 400, 232)
+INT32 = {"protocol", "tos", "tcp_flags", "src_port", "min_length", "max_length"}
+
+
+def tables(payloads: list[bytes], version: int = 9, chunk: int = 10**9) -> pa.Table:
+    wire, columns = Wire(), Columns(lambda _: 60)
+    out: list[pa.Table] = []
+    for payload in payloads:
+        for event in wire.decode(payload, "192.0.2.1", 7, NOW_MS * 1000):
+            if isinstance(event, Records):
+                columns.add(event, NO_RATES)
+                chunk -= 1
+                if chunk == 0:
+                    out.extend(t for _, t in columns.drain())
+    out.extend(t for _, t in columns.drain())
+    return pa.concat_tables([FLOWS_SCHEMA.empty_table(), *out])
+
+
+@st.composite
+def layouts(draw: Any) -> list[tuple[int, int]]:
+    """A template of known and unknown elements, each known one once, lengths reduced at will."""
+    numbers = draw(st.lists(st.sampled_from(sorted(SCALAR)), unique=True, max_size=10))
+    fields = [
+        (n, draw(st.integers(1, STANDARD.get(n, 1))) if n not in (56, 80) else 6) for n in numbers
+    ]
+    for family in draw(st.sampled_from([(), (4,), (6,), (4, 6)])):
+        fields += [(8, 4), (12, 4)] if family == 4 else [(27, 16), (28, 16)]
+    fields += [
+        (n, draw(st.integers(0, 20))) for n in draw(st.lists(st.sampled_from(UNKNOWN), max_size=4))
+    ]
+    fields.append((61, 1))
+    return list(draw(st.permutations(fields)))
+
+
+@st.composite
+def tables_of_values(draw: Any) -> tuple[list[tuple[int, int]], list[list[bytes]]]:
+    fields = draw(layouts())
+    rows = draw(
+        st.lists(
+            st.tuples(*(st.binary(min_size=n, max_size=n) for _, n in fields)).map(list),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    zero = draw(st.sampled_from([(), (8, 12), (27, 28)]))
+    for row in rows:
+        for i, (n, size) in enumerate(fields):
+            if n in zero:
+                row[i] = bytes(size)
+    return fields, rows
+
+
+def expected(fields: list[tuple[int, int]], row: list[bytes]) -> dict[str, Any] | None:
+    """What METHODS and the schema demand of one record, None for a row to reject."""
+    at = {number: octets for (number, _), octets in zip(fields, row, strict=True)}
+    out: dict[str, Any] = dict.fromkeys(SCALAR.values())
+    for number, name in SCALAR.items():
+        if number in at:
+            out[name] = int.from_bytes(at[number], "big")
+    if (out["bytes"] or 0) > 1 << 40 or (out["packets"] or 0) > 1 << 40:
+        return None
+    if out["sampling_interval"] is not None and not 0 < out["sampling_interval"] <= 1 << 24:
+        out["sampling_interval"] = None
+    direction = at[61][0]
+    out["direction"] = direction if direction <= 1 else None
+    four, six = at.get(8, b"") + at.get(12, b""), at.get(27, b"") + at.get(28, b"")
+    use4 = bool(four) and (any(four) or not any(six))
+    for name, n4, n6 in (("src_addr", 8, 27), ("dst_addr", 12, 28)):
+        if use4:
+            out[name] = bytes(10) + b"\xff\xff" + at[n4]
+        else:
+            out[name] = at.get(n6)
+    return out
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables_of_values(), st.sampled_from([9, 10]))
+def test_arrays_say_what_each_record_says(
+    build: Any, drawn: tuple[list[tuple[int, int]], list[list[bytes]]], version: int
+) -> None:
+    fields, rows = drawn
+    payload = build.message(
+        version,
+        build.template(300, fields, version=version),
+        build.set_(300, b"".join(map(b"".join, rows))),
+    )
+    table = tables([payload])
+    want = [e for e in (expected(fields, row) for row in rows) if e is not None]
+    assert len(table) == len(want)
+    for name in want[0] if want else ():
+        assert table[name].to_pylist() == [e[name] for e in want], name
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables_of_values(), st.data())
+def test_variable_length_gives_the_same_rows_as_fixed(
+    build: Any, drawn: tuple[list[tuple[int, int]], list[list[bytes]]], data: Any
+) -> None:
+    fields, rows = drawn
+    variable = [data.draw(st.booleans()) for _ in fields]
+    loose = [(n, 65535 if v else size) for (n, size), v in zip(fields, variable, strict=True)]
+    octets = b"".join(
+        b"".join(bytes([len(x)]) * v + x for x, v in zip(row, variable, strict=True))
+        for row in rows
+    )
+    fixed, free = (
+        build.ipfix(build.template(300, f, version=10), build.set_(300, o))
+        for f, o in ((fields, b"".join(map(b"".join, rows))), (loose, octets))
+    )
+    assert tables([free]).equals(tables([fixed]))
+
+
+def test_more_records_than_a_block_and_any_chunking_are_the_same(build: Any) -> None:
+    payloads = [build.v9(build.template(300, build.V4))]
+    values = []
+    for i in range(300):
+        rows = [
+            build.record(build.V4, {8: i * 1000 + k + 1, 1: i * k, 2: k, 7: i}) for k in range(40)
+        ]
+        values += [(i * k, k, i) for k in range(40)]
+        payloads.append(build.v9(build.set_(300, b"".join(rows)), sequence=i + 1))
+    whole = tables(payloads)
+    got = zip(*(whole[c].to_pylist() for c in ("bytes", "packets", "src_port")), strict=True)
+    assert list(got) == values
+    assert tables(payloads, chunk=7).equals(whole)
+
+
+def one(build: Any, fields: Any, values: dict[int, Any], version: int = 10) -> list[dict[str, Any]]:
+    payload = build.message(
+        version, build.template(300, fields, version=version),
+        build.set_(300, build.record(fields, values)),
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = tables([payload]).to_pylist()
+    return rows
+
+
+def address(text: str) -> bytes:
+    a = ip_address(text)
+    return a.packed if a.version == 6 else bytes(10) + b"\xff\xff" + a.packed
+
+
+def test_totals_only_where_the_template_has_no_delta(build: Any) -> None:
+    (row,) = one(build, [(1, 4), (2, 4), (85, 8), (86, 8)], {1: 0, 2: 0, 85: 900, 86: 9})
+    assert (row["bytes"], row["packets"]) == (0, 0)
+    (row,) = one(build, [(85, 8), (86, 8)], {85: 900, 86: 9})
+    assert (row["bytes"], row["packets"]) == (900, 9)
+
+
+def test_events_without_counters_have_none(build: Any) -> None:
+    (row,) = one(build, [(8, 4), (12, 4), (233, 1)], {8: "10.0.0.1", 233: 1})
+    assert (row["bytes"], row["packets"]) == (None, None)
+
+
+def test_biflow_is_two_flows(build: Any) -> None:
+    fields = [
+        (27, 16), (28, 16), (7, 2), (11, 2), (10, 4), (14, 4), (1, 8), (2, 8), (6, 1),
+        (1, 8, 29305), (2, 8, 29305), (6, 1, 29305),
+    ]  # fmt: skip
+    record = build.record(
+        fields[:9], {27: "2001:db8::1", 28: "2001:db8::2", 7: 1, 11: 2, 10: 3, 14: 4, 1: 50, 2: 5}
+    )
+    reverse = (70).to_bytes(8, "big") + (7).to_bytes(8, "big") + b"\x12"
+    payload = build.ipfix(
+        build.template(300, fields, version=10), build.set_(300, record + reverse)
+    )
+    there, back = tables([payload]).to_pylist()
+    assert (there["bytes"], there["packets"], there["src_port"]) == (50, 5, 1)
+    assert (back["bytes"], back["packets"], back["tcp_flags"]) == (70, 7, 18)
+    assert (back["src_addr"], back["dst_addr"]) == (there["dst_addr"], there["src_addr"])
+    assert (back["src_port"], back["dst_port"]) == (2, 1)
+    assert (back["input_if"], back["output_if"]) == (4, 3)
+
+
+def test_biflow_without_reverse_traffic_is_one_flow(build: Any) -> None:
+    fields = [(1, 8), (2, 8), (1, 8, 29305)]
+    payload = build.ipfix(build.template(300, fields, version=10), build.set_(300, bytes(24)))
+    assert len(tables([payload])) == 1
+
+
+def test_firewall_event_counts_initiator_and_responder(build: Any) -> None:
+    fields = [(8, 4), (12, 4), (231, 4), (232, 4), (298, 4), (299, 4)]
+    values = {8: "10.0.0.1", 12: "10.0.0.2", 231: 11, 232: 22, 298: 1, 299: 2}
+    there, back = one(build, fields, values, 9)
+    assert (there["bytes"], there["packets"]) == (11, 1)
+    assert (back["bytes"], back["packets"], back["src_addr"]) == (22, 2, address("10.0.0.2"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "values", "port"),
+    [
+        ([(4, 1), (11, 2)], {4: 1, 11: 0x0800}, 0x0800),
+        ([(4, 1), (11, 2), (32, 2)], {4: 1, 32: 0x0301}, 0x0301),
+        ([(4, 1), (32, 2), (139, 2)], {4: 58, 32: 5, 139: 0x8000}, 0x8000),
+        ([(4, 1), (176, 1), (177, 1)], {4: 1, 176: 3, 177: 4}, 3 * 256 + 4),
+        ([(4, 1), (11, 2), (32, 2)], {4: 6, 32: 0x0301}, 0),
+    ],
+)
+def test_icmp_type_and_code(build: Any, fields: Any, values: Any, port: int) -> None:
+    assert one(build, fields, values)[0]["dst_port"] == port
+
+
+def test_the_innermost_of_repeated_elements(build: Any) -> None:
+    fields = [(4, 1), (4, 1)]
+    payload = build.ipfix(build.template(300, fields, version=10), build.set_(300, b"\x04\x06" * 4))
+    assert tables([payload])["protocol"].to_pylist() == [6] * 4
+
+
+def test_next_hop_by_content(build: Any) -> None:
+    fields = [(8, 4), (15, 4), (62, 16)]
+    (row,) = one(build, fields, {8: "10.0.0.1", 62: "2001:db8::7"})
+    assert row["next_hop"] == address("2001:db8::7")
+    (row,) = one(build, fields, {8: "10.0.0.1", 15: "10.9.9.9"})
+    assert row["next_hop"] == address("10.9.9.9")
+
+
+def test_rows_beyond_any_link_are_rejected_by_reason(build: Any) -> None:
+    columns, wire = Columns(lambda _: 60), Wire()
+    octets = b"".join(v.to_bytes(8, "big") for v in (1 << 40, (1 << 40) + 1, (1 << 64) - 1))
+    payload = build.v9(build.template(300, [(1, 8)]), build.set_(300, octets))
+    for event in wire.decode(payload, "192.0.2.1", 7, NOW_MS * 1000):
+        if isinstance(event, Records):
+            columns.add(event, NO_RATES)
+    (rows,) = [t["bytes"].to_pylist() for _, t in columns.drain()]
+    assert rows == [1 << 40]
+    assert columns.tally.rejected == {"bytes beyond 2^40": 2}
+    assert columns.tally.records == 3
+
+
+def test_v5_columns(build: Any) -> None:
+    record = {
+        "src": "10.0.0.1", "dst": "10.0.0.2", "hop": "10.0.0.3", "input": 5, "output": 65535,
+        "packets": 3, "bytes": 4_294_967_295, "sport": 53, "dport": 5353, "flags": 18,
+        "protocol": 17, "tos": 184, "src_as": 65000, "dst_as": 64999, "smask": 20, "dmask": 9,
+    }  # fmt: skip
+    (row,) = tables([build.v5([record], engine=(1, 2), sampling=0x4064)]).to_pylist()
+    got = {
+        "src": row["src_addr"], "dst": row["dst_addr"], "hop": row["next_hop"],
+        "input": row["input_if"], "output": row["output_if"], "packets": row["packets"],
+        "bytes": row["bytes"], "sport": row["src_port"], "dport": row["dst_port"],
+        "flags": row["tcp_flags"], "protocol": row["protocol"], "tos": row["tos"],
+        "src_as": row["src_as"], "dst_as": row["dst_as"], "smask": row["src_mask"],
+        "dmask": row["dst_mask"],
+    }  # fmt: skip
+    for name in ("src", "dst", "hop"):
+        record[name] = address(str(record[name]))
+    assert got == record
+    assert (row["format"], row["observation_domain"]) == ("netflow5", 258)
+    assert row["sampling_interval"] == 100
+
+
+def test_rows_of_several_exporters_keep_who_where_and_when(build: Any) -> None:
+    wire, columns = Wire(), Columns(lambda ip: {"192.0.2.1": 60, "192.0.2.2": 300}.get(ip, 30))
+    want = []
+    template = build.template(300, build.V4)
+    for i in range(60):
+        exporter, domain, received = f"192.0.2.{i % 3 + 1}", i % 2, NOW_MS * 1000 + i
+        octets = b"".join(build.record(build.V4, {1: i * 10 + k}) for k in range(i % 5 + 1))
+        payload = build.v9(template, build.set_(300, octets), domain=domain)
+        for event in wire.decode(payload, exporter, 7, received):
+            if isinstance(event, Records):
+                columns.add(event, NO_RATES)
+        timeout = {"192.0.2.1": 60, "192.0.2.2": 300}.get(exporter, 30)
+        want += [(exporter, domain, i, i * 10 + k, timeout) for k in range(i % 5 + 1)]
+    (table,) = [t for _, t in columns.drain()]
+    rows = table.to_pylist()
+    first = min(r["received_at"] for r in rows)
+    got = [
+        (
+            r["exporter_ip"],
+            r["observation_domain"],
+            (r["received_at"] - first).microseconds,
+            r["bytes"],
+            (r["end_time"] - r["start_time"]).seconds,
+        )
+        for r in rows
+    ]
+    assert got == want
+    assert columns.tally.by_exporter == {
+        e: sum(w[0] == e for w in want) for e in ("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    }

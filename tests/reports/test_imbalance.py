@@ -1,0 +1,138 @@
+"""Imbalance against the definitions of METHODS M11, computed in fractions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reports_world import Flow, World
+
+from flowpeer_reports.errors import ReportError
+from flowpeer_reports.imbalance import imbalance
+
+PROVIDERS = (174, 1299, 3356)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    flows = [
+        Flow(
+            slot=draw(st.integers(0, 23)),
+            origin=2001,
+            bytes=draw(st.integers(1, 10**12)),
+            provider=draw(st.sampled_from(PROVIDERS)),
+            direction=draw(st.sampled_from(["out", "in"])),
+            scaled=draw(st.integers(0, 9)) > 0,
+            role=draw(st.sampled_from(["transit", "transit", "transit", "peer"])),
+        )
+        for _ in range(draw(st.integers(0, 20)))
+    ]
+    sizes = [draw(st.integers(1, 40)) * 10**9 for _ in PROVIDERS]
+    links = [("ams", p, "transit", p, s) for p, s in zip(PROVIDERS, sizes, strict=True)]
+    return World(flows, interfaces=links, hours=2)
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds())
+def test_figures_equal_the_definitions_in_exact_fractions(world: World) -> None:
+    found = imbalance(world.inputs())
+    capacity = {p: Fraction(s or 0) for _, _, _, p, s in world.interfaces}
+    target = {p: capacity[p] / sum(capacity.values()) for p in PROVIDERS}
+    assert found.rows.height == 2 * len(PROVIDERS)
+    for way in ("out", "in"):
+        x = {
+            p: [
+                sum(
+                    f.bytes
+                    for f in world.flows
+                    if (f.provider, f.slot, f.direction, f.scaled, f.role)
+                    == (p, t, way, True, "transit")
+                )
+                for t in range(24)
+            ]
+            for p in PROVIDERS
+        }
+        slots = [sum(x[p][t] for p in PROVIDERS) for t in range(24)]
+        whole = sum(slots)
+        moved = sum(
+            slots[t] * sum(abs(Fraction(x[p][t], slots[t]) - target[p]) for p in PROVIDERS) / 2
+            for t in range(24)
+            if slots[t]
+        )
+        used = {p: Fraction(sum(x[p]) * 8, 24 * 300) / capacity[p] for p in PROVIDERS}
+        bare = any(
+            f.direction == way and not f.scaled and f.role == "transit" and f.bytes
+            for f in world.flows
+        )
+        for row in found.rows.filter(pl.col("direction") == way).to_dicts():
+            p = row["provider_asn"]
+            if bare and not any(
+                f.direction == way and f.scaled and f.role == "transit" for f in world.flows
+            ):  # there is traffic, and nobody knows how much: not nothing
+                rates = ("avg_bps", "p95_bps", "peak_bps", "utilisation_p95")
+                assert {row[name] for name in rates} == {None}
+                continue
+            p95 = sorted(x[p])[(19 * 24 + 19) // 20 - 1] * 8 / 300
+            assert row["p95_bps"] == p95
+            assert row["peak_bps"] == max(x[p]) * 8 / 300
+            assert row["utilisation_p95"] == pytest.approx(float(p95 / capacity[p]))
+            over = [v for v in x[p] if Fraction(v * 8, 300) > capacity[p] * 4 / 5]
+            assert row["slots_over_80"] == len(over)
+            assert row["target_share"] == pytest.approx(float(target[p]))
+            if not whole:
+                assert row["d"] is row["share"] is row["jain"] is None
+                continue
+            assert row["d"] == pytest.approx(float(moved / whole))
+            share = Fraction(sum(x[p]), whole)
+            assert row["share"] == pytest.approx(float(share))
+            assert row["excess_share"] == pytest.approx(float(share - target[p]), abs=1e-12)
+            jain = sum(used.values()) ** 2 / (3 * sum(u**2 for u in used.values()))
+            assert row["jain"] == pytest.approx(float(jain))
+        total = found.totals[f"ams/{way}"]
+        assert total["bytes"] == whole
+        assert total["unscaled_bytes"] == sum(
+            f.bytes
+            for f in world.flows
+            if f.direction == way and not f.scaled and f.role == "transit"
+        )
+        busiest = sorted((b for b in slots if b), reverse=True)[:2]  # 5 % of 24 slots, rounded up
+        assert (total["d_busiest"] is None) == (not busiest)
+
+
+def test_a_silent_provider_has_zeros_not_gaps() -> None:
+    world = World(
+        [Flow(0, 2001, 1000)],
+        interfaces=[("ams", p, "transit", p, 10**10) for p in (174, 1299)],
+    )
+    silent = imbalance(world.inputs(), direction="out").rows.row(0, named=True)
+    assert (silent["provider_asn"], silent["avg_bps"], silent["p95_bps"]) == (174, 0.0, 0.0)
+    assert (silent["share"], silent["excess_share"], silent["d"]) == (0.0, -0.5, 0.5)
+
+
+def test_a_missing_capacity_gives_equal_targets_and_says_so() -> None:
+    world = World(
+        [Flow(0, 2001, 1000)],
+        interfaces=[("ams", 174, "transit", 174, None), ("ams", 1299, "transit", 1299, 10**10)],
+    )
+    found = imbalance(world.inputs())
+    assert found.rows["target_share"].unique().to_list() == [0.5]
+    assert found.rows["jain"].null_count() == found.rows.height
+    assert any("equal shares" in n and "AS174" in n for n in found.notes)
+
+
+@pytest.mark.parametrize(("missing", "given"), [(0, True), (1, True), (3, False)])
+def test_p95_is_refused_above_five_percent_of_missing_slots(missing: int, given: bool) -> None:
+    world = World(
+        [Flow(0, 2001, 1000)], hours=2, slots={"ams": 24 - missing}, missing={"ams": missing}
+    )
+    found = imbalance(world.inputs(), direction="out")
+    assert (found.rows["p95_bps"][0] is not None) == given
+    assert any("not covered" in n for n in found.notes) == (missing > 0)
+
+
+def test_an_unknown_metro_is_refused_by_name() -> None:
+    with pytest.raises(ReportError, match="no such metro: xyz"):
+        imbalance(World([Flow(0, 2001, 1)]).inputs(), metros=["xyz"])

@@ -1,0 +1,260 @@
+"""Documents: golden at a fixed width, read back by other readers, safe for hostile text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reports_world import Flow, World
+
+from flowpeer_reports.candidates import candidates
+from flowpeer_reports.columns import CANDIDATES, CANDIDATES_SHORT, IMBALANCE, pick, schema
+from flowpeer_reports.errors import ReportError
+from flowpeer_reports.imbalance import imbalance
+from flowpeer_reports.render import html_report, render_table
+from flowpeer_reports.render.cells import clean, display_width, rate
+from flowpeer_reports.render.report import Sections
+
+EVIL = (
+    "=1+1",
+    '+cmd|"/c calc"!A0',
+    "-2",
+    "@SUM(A1)",
+    "\t=1",
+    " =1",
+    "＝1",
+    "</td><script>alert(1)</script>",
+    '" onmouseover="x',
+    "a\nb\r\nc",
+    "\x1b[31mred\x1b]0;title\x07",
+    "\u202egnp.exe",
+    "a|b`c`[x](javascript:y)",
+    "日本語",
+    "",
+)
+FRAME = pl.DataFrame(
+    {
+        "name": list(EVIL),
+        "asn": range(64000, 64000 + len(EVIL)),
+        "avg_bps": [1.5e9 * i for i in range(len(EVIL))],
+        "bytes": [10**15 + i for i in range(len(EVIL))],
+        "share": [0.5, None, float("nan"), float("inf"), *[0.25] * (len(EVIL) - 4)],
+        "seen": [datetime(2026, 9, 16, 1, 2, 3, tzinfo=UTC)] * len(EVIL),
+        "day": [date(2026, 9, 16)] * len(EVIL),
+        "up": [True, None, *[False] * (len(EVIL) - 2)],
+        "list": [["a", "=b"], [], None, *[[e] for e in EVIL[3:]]],
+        "octets": [b"\x00\xff"] * len(EVIL),
+    },
+    strict=False,
+)
+
+
+def small_world() -> World:
+    flows = [
+        Flow(i % 12, 2001 + i % 4, 10**10 * (i + 1), f"10.{i % 5}.0.0/16", (1299, 174)[i % 2],
+             variance=10**16, direction=("out", "out", "in")[i % 3])
+        for i in range(24)
+    ]  # fmt: skip
+    return World(
+        [*flows, Flow(0, -1, 10**10, ""), Flow(0, 2004, 10**9, scaled=False)],
+        paths=[("10.1.0.0/16", "1299 2001 2002")],
+        links=[(2001, 2002, -1), (2003, 2004, -1)],
+        sessions=[(2003, "ams", "ix")],
+        names={2001: "Alpha & Söhne", 2002: EVIL[7], 2003: "Gamma\x1b[2J", 1299: "One", 174: "Two"},
+        notes=["synthetic"],
+    )
+
+
+@pytest.mark.parametrize("format_", ["terminal", "csv", "json", "md", "html"])
+def test_candidates_document(format_: Any, golden: Callable[[str, str], None]) -> None:
+    found = candidates(small_world().inputs())
+    columns = pick(CANDIDATES, CANDIDATES_SHORT) if format_ == "terminal" else CANDIDATES
+    made = render_table(
+        found.rows, columns, format=format_, width=140, title="Candidates", notes=found.notes
+    )
+    assert isinstance(made, str)
+    golden(f"candidates.{format_}.txt", made)
+
+
+def test_imbalance_document(golden: Callable[[str, str], None]) -> None:
+    found = imbalance(small_world().inputs())
+    golden(
+        "imbalance.terminal.txt",
+        str(render_table(found.rows, IMBALANCE, format="terminal", width=100, notes=found.notes)),
+    )
+
+
+def test_report_document(golden: Callable[[str, str], None]) -> None:
+    inputs = small_world().inputs()
+    page = html_report(
+        title="Report <b>",
+        sections=Sections(candidates(inputs, asks=1), imbalance(inputs), {"a": ["<b>", 1]}),
+    )
+    golden("report.html.txt", page)
+    check_page(page)
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in ("meta", "br", "rect"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "rect":
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def check_page(page: str) -> Tags:
+    """Well formed, nothing active, nothing fetched."""
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert not tags.names & {"script", "img", "iframe", "link", "object", "form", "base", "b>"}
+    assert not [a for a in tags.attributes if a.startswith("on") or a in ("style", "src")]
+    assert "default-src 'none'" in page
+    return tags
+
+
+def test_hostile_text_stays_text_in_html() -> None:
+    made = render_table(FRAME, None, format="html", title=EVIL[7], notes=EVIL)
+    assert isinstance(made, str)
+    tags = check_page(made)
+    assert EVIL[7] in tags.text
+    assert "\x1b" not in made
+    assert "\u202e" not in made
+
+
+def test_csv_reads_back_with_plain_numbers_and_no_formula() -> None:
+    made = render_table(FRAME, None, format="csv")
+    assert isinstance(made, str)
+    assert not any(ord(c) < 32 and c != "\n" for c in made)
+    rows = list(csv.DictReader(io.StringIO(made)))
+    assert len(rows) == FRAME.height
+    assert made.count("\n") == FRAME.height + 1
+    for row, evil in zip(rows, EVIL, strict=True):
+        assert not row["name"].lstrip().startswith(("=", "+", "-", "@", "＝"))
+        assert row["name"].lstrip("'").strip() == clean(evil)
+        for item in row["list"].split(";"):
+            assert not item.lstrip().startswith(("=", "+", "-", "@", "＝"))
+    assert [r["bytes"] for r in rows] == [str(10**15 + i) for i in range(len(EVIL))]
+    assert [r["share"] for r in rows[:4]] == ["0.5", "", "", ""]
+    assert (rows[1]["up"], rows[1]["list"], rows[0]["list"]) == ("", "", "a;'=b")
+    assert rows[0]["seen"] == "2026-09-16T01:02:03Z"
+
+
+def test_json_reads_back_as_a_list_of_objects() -> None:
+    made = json.loads(str(render_table(FRAME, None, format="json")))
+    assert [r["name"] for r in made] == list(EVIL)
+    assert [r["bytes"] for r in made] == FRAME["bytes"].to_list()
+    assert [r["share"] for r in made[:4]] == [0.5, None, None, None]
+    assert (made[0]["list"], made[1]["list"], made[2]["list"]) == (["a", "=b"], [], None)
+    assert json.loads(str(render_table(FRAME.clear(), None, format="json"))) == []
+
+
+def test_parquet_has_the_stated_types_and_keeps_lists() -> None:
+    found = candidates(small_world().inputs())
+    made = render_table(found.rows, CANDIDATES, format="parquet")
+    assert isinstance(made, bytes)
+    table = pq.read_table(io.BytesIO(made))
+    kinds = {f.name: str(f.type) for f in table.schema}
+    assert list(kinds) == [c.name for c in CANDIDATES]
+    assert set(kinds.values()) == {
+        "int64", "string", "double", "date32[day]", "list<element: string>",
+    }  # fmt: skip
+    assert pl.from_arrow(table).equals(found.rows)  # type: ignore[union-attr]
+
+
+def test_xlsx_holds_text_as_text() -> None:
+    zipfile = pytest.importorskip("zipfile")
+    pytest.importorskip("xlsxwriter", reason="the report extra is not installed")
+    made = render_table(FRAME, None, format="xlsx", title="T", notes=EVIL)
+    again = render_table(FRAME, None, format="xlsx", title="T", notes=EVIL)
+    assert isinstance(made, bytes)
+    assert made == again
+    sheet = zipfile.ZipFile(io.BytesIO(made)).read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in sheet
+    assert "hyperlink" not in sheet
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_terminal_lines_fit_and_lose_no_column(width: int) -> None:
+    made = str(render_table(FRAME, None, format="terminal", width=width))
+    assert not any(ord(c) < 32 and c != "\n" for c in made)
+    assert all(name in made for name in FRAME.columns)
+    if width >= 40:  # the widest unbreakable pair of columns
+        assert max(map(display_width, made.splitlines())) <= width
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=5), st.integers(30, 120))
+def test_any_text_renders_in_every_text_format(values: list[str], width: int) -> None:
+    values = [v.encode("utf-8", "replace").decode() for v in values]
+    frame = pl.DataFrame({"a": values, "n": range(len(values))})
+    lines = str(render_table(frame, None, format="terminal", width=width)).splitlines()
+    assert len(lines) == len(values) + 2
+    assert all(display_width(line) <= width for line in lines)
+    assert len(list(csv.reader(io.StringIO(str(render_table(frame, None, format="csv")))))) == (
+        len(values) + 1
+    )
+    rows = json.loads(str(render_table(frame, None, format="json")))
+    assert [r["a"] for r in rows] == values
+    assert str(render_table(frame, None, format="md")).count("\n") == len(values) + 2
+    check_page(str(render_table(frame, None, format="html")))
+
+
+@pytest.mark.parametrize("format_", ["terminal", "csv", "json", "parquet", "html", "md"])
+def test_empty_tables_and_odd_types_render(format_: Any) -> None:
+    render_table(pl.DataFrame(), None, format=format_)
+    render_table(pl.DataFrame(schema=schema(CANDIDATES)), CANDIDATES, format=format_)
+    odd = pl.DataFrame(
+        {
+            "null": [None, None],
+            "u64": pl.Series([1, 2**63 - 1], dtype=pl.UInt64),
+            "dec": pl.Series(["12", "9007199254740993"]).cast(pl.Decimal(38, 0)),
+            "struct": [{"a": 1}, None],
+            "cat": pl.Series(["x", None], dtype=pl.Categorical),
+            "span": pl.Series([1, 2], dtype=pl.Duration("us")),
+        }
+    )
+    made = render_table(odd, None, format=format_)
+    if format_ == "json":
+        assert [r["dec"] for r in json.loads(str(made))] == [12, 9007199254740993]
+
+
+def test_wrong_columns_and_formats_are_refused_by_name() -> None:
+    with pytest.raises(ReportError, match="no such column: x") as error:
+        render_table(FRAME, ["x"], format="csv")
+    assert "name" in error.value.advice
+    with pytest.raises(ReportError, match="no such format: pdf"):
+        render_table(FRAME, None, format="pdf")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bps", "said"),
+    [(0, "0 bps"), (999.4, "999 bps"), (999.6, "1.00 kbps"), (1234567, "1.23 Mbps"),
+     (99.96e9, "100 Gbps"), (-5e9, "−5.00 Gbps"), (12.34e9, "12.3 Gbps")],
+)  # fmt: skip
+def test_rates_have_three_digits(bps: float, said: str) -> None:
+    assert rate(bps) == said
