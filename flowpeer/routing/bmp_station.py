@@ -141,12 +141,12 @@ class BmpStation:
         router = _plain(str(peer[0]))
         exporter = self.exporters.get(router)
         if exporter is None or len(self._connections) >= MAX_SESSIONS:
-            connection.close()
             self.counts["refused"] += 1
             if router not in self._told and len(self._told) < MAX_SESSIONS:
                 self._told.add(router)
                 why = "too many sessions" if exporter else "no address of an exporter"
                 self.say(f"BMP: {router} refused: {why}")
+            connection.close()
             return
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

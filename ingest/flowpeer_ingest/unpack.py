@@ -10,6 +10,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import signal
 import sys
 import zlib
 from pathlib import Path
@@ -49,6 +50,8 @@ class Source(io.RawIOBase):
         self.offset = 0
         self._hash = hashlib.sha256()
         self._stdin = self.name == "-"
+        # Polars has interrupted reads begin again, and one from an empty pipe never ends by itself.
+        signal.siginterrupt(signal.SIGINT, True)
         try:
             self._file: _Readable = sys.stdin.buffer
             if not self._stdin:

@@ -263,7 +263,7 @@ def test_ctrl_c_ends_with_130(demo_folder: Path, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process, fifo.open("wb"):  # fmt: skip
         # It is running once it has opened the other end. Python drops a signal that meets it in
-        # a destructor, so the key is pressed until it is heard.
+        # a destructor, or just before the read, so the key is pressed until it is heard.
         for _ in range(30):
             process.send_signal(signal.SIGINT)
             try:
