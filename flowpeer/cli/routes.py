@@ -166,7 +166,9 @@ def lookup(
     ctx: typer.Context,
     asked: Annotated[
         list[str] | None,
-        typer.Argument(help="Addresses, prefixes, AS numbers; none: standard input, one a line."),
+        typer.Argument(
+            help="Addresses, prefixes, AS numbers; none or -: standard input, one a line."
+        ),
     ] = None,
     as_of: Annotated[
         str | None, typer.Option(help="Routes in force at this time (UTC); default: the latest.")
@@ -189,7 +191,7 @@ def lookup(
     lake = state.lake()
     if not snapshots(lake):
         load_sources(lake, state.network(), state.say, warn=state.warn)
-    words = asked or [line.strip() for line in sys.stdin if line.strip()]
+    words = asked if asked and asked != ["-"] else _lines()
     when = parse_time(as_of) if as_of else None
     if not detail and all(kind_of(word) == "address" for word in words):
         rows = look_up(lake, words, as_of=when)
@@ -206,6 +208,24 @@ def lookup(
     else:
         for row in rows:
             show(state, row)
+
+
+def _lines() -> list[str]:
+    """What standard input asks for; one that asks for nothing known refuses all, with its line."""
+    from flowpeer.errors import UsageError
+    from flowpeer.routing.lookup import kind_of
+
+    words = []
+    for number, line in enumerate(sys.stdin, 1):
+        if word := line.strip():
+            try:
+                kind_of(word)
+            except UsageError as error:
+                raise UsageError(
+                    f"standard input, line {number}: {error.what}", advice=error.advice
+                ) from None
+            words.append(word)
+    return words
 
 
 def _interfaces(state: State) -> dict[int, list[str]]:

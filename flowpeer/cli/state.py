@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from flowpeer.network import Network
 
 PROGRESS_AFTER_S = 1.0
+UNBOUNDED = 10_000
+"""Columns of an output that is a file or a pipe."""
 
 
 def printable(text: str) -> str:
@@ -52,10 +54,20 @@ class State:
         return self._network
 
     def lake(self) -> Lake:
-        """The lake of the configuration."""
+        """The lake of the configuration.
+
+        Raises:
+            ConfigError: there is something else in its place.
+        """
         from flowpeer.lake.store import Lake
 
-        return Lake(self.network().lake_path)
+        path = self.network().lake_path
+        if path.exists() and not path.is_dir():
+            from flowpeer.errors import ConfigError
+
+            problem = f"lake.path: {path} is a file; name a folder, which is made when needed"
+            raise ConfigError(str(self.config_path), [problem])
+        return Lake(path)
 
     def say(self, text: str, *, level: int = 0) -> None:
         """A line on stderr; `level` 1 only with -v, and nothing below 2 with -q."""
@@ -128,7 +140,7 @@ def table_or_json(
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; 160 where the output is no terminal, so that nothing is cut."""
+    """Columns of the terminal; where there is none, more than any table has: nothing is cut."""
     import shutil
 
-    return shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 160
+    return shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else UNBOUNDED
