@@ -110,10 +110,12 @@ class SegmentRun(Run):
             if count and (name in self.unknown or len(self.unknown) < MAX_UNKNOWN):
                 self.unknown[name] += count
 
-    def refused(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+    def refused(
+        self, reason: str, payload: bytes, exporter: str, port: int, received_us: int
+    ) -> None:
         """Keep a sample of what is no export packet."""
         if self.quarantine is not None:
-            self.quarantine.keep("rejected", payload, packed(exporter), port, received_us)
+            self.quarantine.keep(reason, payload, packed(exporter), port, received_us)
 
 
 def sources(addresses: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]:

@@ -81,7 +81,7 @@ def test_garbage_is_counted_sampled_and_costs_nothing_else(
     assert last["totals"]["datagrams"] == 2_300
     assert sum(last["rejected"].values()) == 300
     assert len(rig.numbers()) == 2_000
-    quarantined = run("--json", "decode", rig.spool / "quarantine.pcap")
+    quarantined = run("--json", "decode", rig.spool / "quarantine.pcapng")
     assert json.loads(quarantined.stdout) == []
     assert "datagrams refused" in quarantined.stderr
     done = status(rig)
