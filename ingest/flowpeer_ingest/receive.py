@@ -389,6 +389,16 @@ def main(argument: str) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    try:
+        return _serve(settings)
+    except OSError as error:
+        # The collector says what it does about it; this is why.
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"receiver {settings.number}: {where}{error.strerror or error}\n")
+        return 1
+
+
+def _serve(settings: Settings) -> int:
     receiver = Receiver(settings)
     signal.signal(signal.SIGTERM, lambda *_: receiver.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the collector too
