@@ -4,7 +4,8 @@
    pyarrow's among them. FAULTY_ROOT names the folder, FAULTY_COUNT a file of two 64-bit counters
    that all processes of a run share: calls of the collector, calls of its receivers. FAULTY_RULE
    is `role:n:errno`, both roles being told by the command line; FAULTY_LOG names a file that gets
-   a line for each call. */
+   a line for each call. While the file that FAULTY_FULL names exists, the disk is full: whatever
+   needs room fails. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static const char *root;
+static const char *root, *full;
 static size_t root_length;
 static _Atomic long *count;
 static int role, rule_role = -1, rule_errno, log_fd = -1;
@@ -50,16 +51,26 @@ __attribute__((constructor)) static void begin(void) {
     if (rule && sscanf(rule, "%15[a-z]:%ld:%d", name, &rule_n, &rule_errno) == 3)
         rule_role = !strcmp(name, "receiver");
     if (log) log_fd = plain_open(log, O_WRONLY | O_CREAT | O_APPEND);
+    full = getenv("FAULTY_FULL");
     root_length = strlen(folder);
     root = folder;
 }
 
 static int inside(const char *path) { return !strncmp(path, root, root_length); }
 
+static int needs_room(const char *call) {
+    return strstr(call, "write") || strstr(call, "open") || strstr(call, "alloc") ||
+           strstr(call, "mkdir");
+}
+
 /* True if this call is to fail; errno says how. */
 static int fails(const char *call, const char *path) {
     long n = atomic_fetch_add(&count[role], 1) + 1;
     int now = role == rule_role && n == rule_n;
+    if (full && needs_room(call) && !syscall(SYS_faccessat, AT_FDCWD, full, F_OK)) {
+        errno = ENOSPC;
+        return 1;
+    }
     if (log_fd >= 0) {
         char line[PATH_MAX + 128];
         int size = snprintf(line, sizeof line, "%s %ld %s %s%s\n", role ? "receiver" : "collector",

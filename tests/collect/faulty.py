@@ -72,12 +72,9 @@ class Faults:
         """
         rig = self.rig
         log, counts = rig.folder / "calls.log", rig.folder / "calls.count"
-        counts.write_bytes(bytes(mmap.PAGESIZE))
         log.unlink(missing_ok=True)
-        process = rig.start(
-            LD_PRELOAD=str(self.library), FAULTY_ROOT=str(rig.folder / "lake"),
-            FAULTY_COUNT=str(counts), FAULTY_LOG=str(log), FAULTY_RULE=fault.rule if fault else "",
-        )  # fmt: skip
+        more = {"FAULTY_RULE": fault.rule} if fault else {}
+        process = rig.start(**self.environment(), FAULTY_LOG=str(log), **more)
         ran = not rig.ended
         if ran:
             rig.send(DATAGRAMS)
@@ -101,6 +98,16 @@ class Faults:
         self.failed += hit
         assert len(hit) == (fault is not None), f"{fault} was not reached: {len(lines)} calls"
         return dict(zip(ROLES, struct.unpack_from("<2q", counts.read_bytes()), strict=True))
+
+    def environment(self) -> dict[str, str]:
+        """What makes the collector's calls pass through the library, counted from 0."""
+        counts = self.rig.folder / "calls.count"
+        counts.write_bytes(bytes(mmap.PAGESIZE))
+        return {
+            "LD_PRELOAD": str(self.library),
+            "FAULTY_ROOT": str(self.rig.folder / "lake"),
+            "FAULTY_COUNT": str(counts),
+        }
 
     def done(self) -> bool:
         """All that this run was sent is published, or counted as dropped."""

@@ -44,18 +44,33 @@ def test_a_lake_that_cannot_be_made_is_one_clear_line(rig: Rig, library: Path) -
     faults.account()
 
 
-def test_a_disk_without_room_is_counted_and_receiving_goes_on_by_itself(rig: Rig) -> None:
-    failing = ",".join(f"ENOSPC:fallocate:{n}" for n in range(1, 13))
-    rig.start(FLOWPEER_FAULTS=failing)
-    while not rig.watermark()["received"]:
+def test_a_full_disk_is_counted_and_work_goes_on_by_itself(rig: Rig, library: Path) -> None:
+    faults = Faults(rig, library)
+    full = rig.folder / "full"
+    rig.start(**faults.environment(), FAULTY_FULL=str(full))
+    rig.send(1_000)
+    rig.drained()
+    full.touch()
+    before = sorted(p for p in (rig.folder / "lake").rglob("*.parquet"))
+    while not rig.watermark()["dropped_disk_full"]:
+        rig.send(200, rate=2_000)
+    rig.drained_or_dropped()
+    status = rig.spool / "status.json"
+    assert before == sorted(p for p in (rig.folder / "lake").rglob("*.parquet"))
+    assert list(rig.spool.glob("*.sealed")), "it waits for room"
+    told = status.stat().st_mtime_ns
+    full.unlink()
+    rig.until(lambda: status.stat().st_mtime_ns > told)
+    stored = rig.watermark()["received"]
+    while rig.watermark()["received"] == stored:
         rig.send(200, rate=2_000)
     rig.drained_or_dropped()
     last = rig.end()
     [receiver] = last["receivers"]
-    assert receiver["dropped_disk_full"] > 0
-    assert last["losses"]["dropped_disk_full"]["total"] == receiver["dropped_disk_full"]
-    assert receiver["received"] + receiver["dropped_disk_full"] == rig.sent
-    # The template was in the first datagram, so what came after the disk had room waits for it.
-    assert len(rig.numbers()) == 0
-    assert sum(last["pending"].values()) == receiver["received"]
+    dropped = receiver["dropped_disk_full"]
+    assert last["losses"]["dropped_disk_full"]["total"] == dropped > 0
+    assert receiver["received"] + dropped == rig.sent
+    assert last["spool"]["spool_segments"] == 0
+    assert len(rig.numbers()) == receiver["received"]
+    assert rig.lost_by_sequence() == dropped
     rig.clean()
