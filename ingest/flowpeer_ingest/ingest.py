@@ -91,12 +91,14 @@ class Run:
         events = decoder.wire.decode(payload, exporter, port, received_us)
         head = events[0]
         if type(head) is not Message:
+            assert isinstance(head, Rejected | Unsupported)
             if isinstance(head, Rejected):
-                self.rejected[head.reason] += 1
-            elif isinstance(head, Unsupported):
+                reason = head.reason
+            else:
                 self.unsupported[head.name] += 1
-                self.rejected[f"{head.name} is not decoded"] += 1
-            self.refused(payload, exporter, port, received_us)
+                reason = f"{head.name} is not decoded"
+            self.rejected[reason] += 1
+            self.refused(reason, payload, exporter, port, received_us)
             return
         who = self.heard(exporter)
         who.datagrams += 1
@@ -199,7 +201,9 @@ class Run:
             who = self.exporters[exporter] = Heard()
         return who
 
-    def refused(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+    def refused(
+        self, reason: str, payload: bytes, exporter: str, port: int, received_us: int
+    ) -> None:
         """A datagram that was rejected, for those who keep some of them."""
 
     def rate(self, event: SamplingLearned) -> None:

@@ -28,11 +28,14 @@ MAX_FIELDS_EXPORTER = 131_072
 MAX_PENDING_SETS = 4_096
 """Data sets held per template: an exporter repeats its templates within minutes or 20 packets."""
 MAX_PENDING_TEMPLATES = 1_024
-"""Template numbers waited for per exporter; data sets beyond are counted under number 0."""
+"""Template numbers waited for per exporter, and told of; others are counted under number 0."""
 MAX_PENDING_OCTETS = 4 << 20
 """Held per exporter; a datagram has at most 64 KiB."""
 MAX_PENDING_TOTAL = 32 << 20
 """Held over all exporters."""
+MAX_PENDING_S = 3_600
+"""A collector lets go of data sets that waited so long: twice the longest interval between
+templates that routers have by default (IOS XR: 1,800 s)."""
 HELD_OCTETS = 512
 """What a data set that is held costs besides its octets."""
 MAX_LAYOUT_FIELDS = 131_072
@@ -208,8 +211,7 @@ class State:
         owner = session.domain.owner
         key = (message.version, message.domain, number)
         if key not in owner.pending and len(owner.pending) >= MAX_PENDING_TEMPLATES:
-            others = (message.version, 0, 0)
-            owner.dropped[others] = owner.dropped.get(others, 0) + 1
+            self._drop(owner, (message.version, 0, 0))
             return False
         held = owner.pending.setdefault(key, deque())
         cost = len(octets) + HELD_OCTETS
@@ -218,7 +220,7 @@ class State:
             or owner.pending_octets + cost > MAX_PENDING_OCTETS
             or self._pending_octets + cost > MAX_PENDING_TOTAL
         ):
-            owner.dropped[key] = owner.dropped.get(key, 0) + 1
+            self._drop(owner, key)
             return False
         held.append((message, octets))
         owner.pending_octets += cost
@@ -238,8 +240,25 @@ class State:
 
     def drop(self, session: Session, number: int) -> None:
         """Count a data set that was held and is not decoded after all."""
-        owner = session.domain.owner
-        key = (session.domain.version, session.domain.number, number)
+        self._drop(session.domain.owner, (session.domain.version, session.domain.number, number))
+
+    def expire(self, now_us: int) -> None:
+        """Drop, and count, what has waited longer than `MAX_PENDING_S` at that time."""
+        oldest_us = now_us - MAX_PENDING_S * 1_000_000
+        for owner in self.exporters.values():
+            for key, held in list(owner.pending.items()):
+                while held and held[0][0].received_us < oldest_us:
+                    size = len(held.popleft()[1]) + HELD_OCTETS
+                    owner.pending_octets -= size
+                    self._pending_octets -= size
+                    self._drop(owner, key)
+                if not held:
+                    del owner.pending[key]
+
+    @staticmethod
+    def _drop(owner: Exporter, key: tuple[int, int, int]) -> None:
+        if key not in owner.dropped and len(owner.dropped) >= MAX_PENDING_TEMPLATES:
+            key = (key[0], 0, 0)
         owner.dropped[key] = owner.dropped.get(key, 0) + 1
 
     def pending(self) -> dict[tuple[str, int, int, int], int]:
