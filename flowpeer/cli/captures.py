@@ -237,6 +237,7 @@ def ingest_files(
     from flowpeer.errors import InputError
     from flowpeer.lake.content import Content, content_of, refuse_longer_version
     from flowpeer.lake.flows import FlowSink
+    from flowpeer.lake.memory import Memory
     from flowpeer_ingest.errors import IngestError
     from flowpeer_ingest.imports.ingest import ingest_export, is_export, read_mapping
     from flowpeer_ingest.ingest import Decoder, ingest_capture
@@ -244,7 +245,7 @@ def ingest_files(
     network, lake = state.network(), state.lake()
     mapped = read_mapping(mapping) if mapping is not None else None
     results: list[dict[str, Any]] = []
-    # One decoder for all files: the template may be in the file before.
+    # One decoder for all files: the template may be in the file before, or in an earlier run's.
     decoder = Decoder(active_timeout_s=network.active_timeout_s)
 
     def load(path: Path, content: Content) -> CaptureSummary:
@@ -261,15 +262,20 @@ def ingest_files(
                     made = ingest_capture(path, decoder=decoder, write=sink.write, progress=advance)
         except BaseException:
             sink.discard()
+            memory.restore()
             raise
         sink.remove_leftovers()
         sink.publish({"capture": str(path), "capture_sha256": content.sha256})
+        if made.datagrams:
+            memory.save(content.unit)
         entry = {**asdict(made), "content": asdict(content)}
         lake.write_entry(f"captures/{content.unit}.parquet", entry)
         return made
 
     with lake.lock("ingest"):
-        pending: Mapping[str, int] = {}
+        memory = Memory(lake, decoder)
+        for damaged in memory.damaged:
+            state.warn(f"{damaged}: not a readable memory; templates are learned anew")
         for path in files:
             try:
                 content = content_of(path)
@@ -289,11 +295,11 @@ def ingest_files(
                 state.say(f"{path}: already in the lake, nothing added")
             else:
                 _report(state, str(path), summary)
-                rows, pending = summary.rows, summary.pending or pending
+                rows = summary.rows
             results.append(
                 {"path": str(path), "added": not known, "rows": rows, "unit": content.unit}
             )
-        _report_pending(state, pending)
+        _report_pending(state, memory.unread())
     return results
 
 

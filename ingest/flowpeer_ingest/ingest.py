@@ -16,20 +16,13 @@ import pyarrow as pa
 
 from flowpeer_ingest.bulk import Batch, Known, Sequences, look, take
 from flowpeer_ingest.captures import Capture, Datagram
-from flowpeer_ingest.columns import (
-    CHUNK_ROWS,
-    HOUR_US,
-    Columns,
-    Tally,
-    coverage_table,
-    sampling_table,
-)
+from flowpeer_ingest.columns import CHUNK_ROWS, HOUR_US, Tally, coverage_table, sampling_table
+from flowpeer_ingest.continuity import Continuity
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.samples import MAGIC, Agent, Datagrams, agents
-from flowpeer_ingest.sampling import Sampling
 from flowpeer_ingest.summary import SLOT_US, CaptureSummary, ExporterSummary, Heard
 from flowpeer_ingest.unpack import open_source
 from flowpeer_ingest.wire import sflow5
-from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import (
     FORMATS,
     SFLOW5,
@@ -60,19 +53,6 @@ _FIRST = itemgetter(slice(4))
 __all__ = ["CaptureSummary", "Decoder", "ExporterSummary", "Run", "Write", "ingest_capture"]
 
 Write = Callable[[datetime, str, pa.Table], None]
-
-
-class Decoder:
-    """The memory of one run: templates, sampling rates and sequence numbers of all exporters.
-
-    Give the same decoder to the captures of a run, in the order of their time. Not for several
-    threads.
-    """
-
-    def __init__(self, *, active_timeout_s: Callable[[str], int] = lambda exporter_ip: 60) -> None:
-        self.wire = Wire()
-        self.sampling = Sampling()
-        self.columns = Columns(active_timeout_s)
 
 
 class Run:
@@ -435,17 +415,21 @@ def ingest_capture(
     Calls `write(hour, table name, table)` with tables of exactly the schemas in `schema.TABLES`:
     `flows` in chunks of about 128k rows, all rows of one call received in that hour (an earlier
     hour may come again: records whose template came late); `sampling` and `coverage` at the
-    end, once per hour. `progress` gets the octets read so far from the file on disk.
+    end, once per hour. `progress` gets the octets read so far from the file on disk. What the
+    decoder knows of the exporters goes on where their last capture ended (see `continuity`).
 
     Raises `IngestError` for a file that is no capture or whose packing is damaged. A capture
-    that is cut short is a warning in the summary; all before the cut is kept.
+    that is cut short is a warning in the summary; all before the cut is kept. After an exception
+    the decoder has learned from a part of the file.
     """
     stream, source = open_source(path)
     run = Run(decoder, write)
+    continuity = Continuity(decoder)
     with stream:
         capture = Capture(stream, str(path))
         try:
             for batch in batches(capture.datagrams()):
+                continuity.meet(batch[1], batch[3])
                 run.many(*batch)
                 if progress is not None:
                     progress(source.offset)
@@ -464,4 +448,5 @@ def ingest_capture(
         if progress is not None:
             progress(source.offset)
     run.summarise(summary)
+    continuity.end()
     return summary
