@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp")
 EXPORT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PACKED_SUFFIXES = (".gz", ".bz2", ".zst")
+STDIN = Path("-")
 TABLE_COLUMNS = (
     "exporter", "version", "input_if", "output_if", "src_addr", "dst_addr", "src_port", "dst_port",
     "protocol", "bytes", "packets", "sampling_interval", "start", "seconds",
@@ -185,6 +188,32 @@ def _report_pending(state: State, pending: Mapping[str, int]) -> None:
         )
 
 
+@contextmanager
+def standard_input(paths: list[Path]) -> Iterator[list[Path]]:
+    """The paths, with a copy of standard input for `-`: a capture is known by its whole content.
+
+    Raises:
+        InputError: it has more octets than a packed file may have.
+    """
+    from flowpeer.errors import InputError
+    from flowpeer_ingest.unpack import BUFFER, LIMIT_BYTES
+
+    if STDIN not in paths:
+        yield paths
+        return
+    with tempfile.TemporaryDirectory(prefix="flowpeer-") as folder:
+        copy = Path(folder) / "stdin"
+        with copy.open("wb") as file:
+            while octets := sys.stdin.buffer.read(BUFFER):
+                file.write(octets)
+                if file.tell() > LIMIT_BYTES:
+                    raise InputError(
+                        "-", f"more than {LIMIT_BYTES} octets",
+                        advice="write captures of an hour each, and ingest them when complete",
+                    )  # fmt: skip
+        yield [copy if path == STDIN else path for path in paths]
+
+
 def capture_files(paths: Iterable[Path]) -> list[Path]:
     """The files named, and the captures and exports in the folders named, sorted by name.
 
@@ -317,7 +346,8 @@ def _interface_of(network: Network) -> Callable[[str, str], int | None]:
 def ingest(
     ctx: typer.Context,
     paths: Annotated[
-        list[Path], typer.Argument(help="Captures, other tools' exports, or folders of them.")
+        list[Path],
+        typer.Argument(help="Captures, other tools' exports, or folders of them; - for stdin."),
     ],
     mapping: Annotated[
         Path | None,
@@ -331,7 +361,8 @@ def ingest(
     folders of them.
     """
     state: State = ctx.obj
-    results = ingest_files(state, capture_files(paths), mapping)
+    with standard_input(paths) as named:
+        results = ingest_files(state, capture_files(named), mapping)
     if state.json:
         state.emit(results)
         return

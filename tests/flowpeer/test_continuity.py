@@ -215,3 +215,14 @@ def test_two_processes_at_once_do_each_file_once(project: Path, run: Run) -> Non
     assert codes in ([0, 0], [0, 75])
     assert [r["bytes"] for r in rows(run, project)] == [100 + i for i in range(6)]
     assert run("verify", cwd=project).returncode == 0
+
+
+def test_standard_input_is_a_capture_like_any_other(project: Path, run: Run) -> None:
+    first = capture(project / "1.pcap", 0, template(), data(5))
+    for said in ("1 flow records added", "0 flow records added"):
+        done = subprocess.run(
+            [sys.executable, "-m", "flowpeer", "ingest", "-"],
+            cwd=project, input=gzip.compress(first.read_bytes()), capture_output=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, said in done.stdout.decode()) == (0, True), done.stderr
+    assert "0 flow records added" in run("ingest", first, cwd=project).stdout
