@@ -83,6 +83,13 @@ class Exporter:
     pending_octets: int = 0
     dropped: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
+    def unread(self) -> dict[tuple[str, int, int, int], int]:
+        """Data sets without a template: (exporter, version, domain, template) → sets."""
+        out = {(self.address, *key): len(held) for key, held in self.pending.items() if held}
+        for key, sets in self.dropped.items():
+            out[self.address, *key] = out.get((self.address, *key), 0) + sets
+        return out
+
 
 class State:
     """All exporters of one run."""
@@ -135,14 +142,39 @@ class State:
         """So much is held over all exporters, after they were taken back."""
         self._pending_octets = octets
 
-    def forget(self, address: str) -> None:
-        """Forget an exporter and all that it said."""
+    def forget(self, address: str) -> Exporter | None:
+        """Forget an exporter and all that it said; what was known."""
         exporter = self.exporters.pop(address, None)
         if exporter is not None:
             self._pending_octets -= exporter.pending_octets
             for key in exporter.sessions:
                 del self._sessions[(address, *key)]
             self.changes += 1
+        return exporter
+
+    def take_back(self, exporter: Exporter) -> None:
+        """Know again what `forget` gave, of an exporter that is not known now."""
+        self.exporters[exporter.address] = exporter
+        for key, session in exporter.sessions.items():
+            self.adopt(exporter.address, key, session)
+        self._pending_octets += exporter.pending_octets
+        self.changes += 1
+
+    def expire(self, exporter: Exporter, before_us: int) -> dict[tuple[str, int, int, int], int]:
+        """Give up data sets received before this, and forget those counted; how many by
+        (exporter, version, domain, template)."""
+        gone = Exporter(exporter.address, dropped=exporter.dropped)
+        exporter.dropped = {}
+        for key, held in [*exporter.pending.items()]:
+            old = gone.pending.setdefault(key, deque())
+            while held and held[0][0].received_us < before_us:
+                old.append(held.popleft())
+                size = len(old[-1][1]) + HELD_OCTETS
+                exporter.pending_octets -= size
+                self._pending_octets -= size
+            if not held:
+                del exporter.pending[key]
+        return gone.unread()
 
     def _forget_session(self, exporter: Exporter) -> None:
         port, version, domain = next(iter(exporter.sessions))
@@ -264,13 +296,8 @@ class State:
     def pending(self) -> dict[tuple[str, int, int, int], int]:
         """Data sets without a template: (exporter, version, domain, template) → sets."""
         out: dict[tuple[str, int, int, int], int] = {}
-        for address, exporter in self.exporters.items():
-            for (version, domain, number), held in exporter.pending.items():
-                if held:
-                    out[address, version, domain, number] = len(held)
-            for (version, domain, number), sets in exporter.dropped.items():
-                key = (address, version, domain, number)
-                out[key] = out.get(key, 0) + sets
+        for exporter in self.exporters.values():
+            out |= exporter.unread()
         return out
 
 
