@@ -6,11 +6,11 @@ block is parsed once, and the rest happens in Arrow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowpeer.routing.attributes import (
     MP_REACH,
@@ -19,65 +19,14 @@ from flowpeer.routing.attributes import (
     AttributesError,
     Route,
 )
+from flowpeer.routing.blocks import parse_blocks
 from flowpeer.routing.source import COLUMNS
 
 _ROUTE_TYPES = (pa.int64(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.string())
-_PATH = Route._fields.index("as_path")
-_FRESH_TYPES = [pa.int64() if at == _PATH else type_ for at, type_ in enumerate(_ROUTE_TYPES)]
 _POOL_BOUND = 1 << 18
 """Distinct attribute blocks remembered by a reader of tables; then the memory starts anew."""
-
-
-class _PathNumbers(AttributeParser):
-    """Gives a path as a number, and the texts of many paths at once.
-
-    Nearly all paths are one AS_SEQUENCE: their octets are an array of integers for Arrow to print.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._plain: list[bytes] = []  # ASNs of new paths, in the order of their numbers
-        self._odd: dict[int, str] = {}
-        self._texts = pa.array([], pa.string())
-
-    def _learn_path(self, key: tuple[bytes, bytes, int]) -> tuple[Any, int | None]:
-        value, _, width = key
-        number = len(self._texts) + len(self._plain)
-        origin: int | None
-        if width == 4 and len(value) > 2 and value[0] == 2 and len(value) == 2 + 4 * value[1]:
-            self._plain.append(value[2:])
-            origin = int.from_bytes(value[-4:], "big")
-        else:
-            text, origin = super()._learn_path(key)
-            self._plain.append(b"")
-            self._odd[number] = text
-        found = self._paths[key] = number, origin
-        return found
-
-    def texts(self) -> pa.Array:
-        """Texts of all paths so far; the place is the number."""
-        if self._plain:
-            asns = np.frombuffer(b"".join(self._plain), dtype=">u4").astype(np.uint32)
-            counts = np.fromiter(map(len, self._plain), np.int64, len(self._plain)) // 4
-            ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-            words = pa.array(asns).cast(pa.string())
-            fresh = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends), words), " ")
-            if self._odd:
-                first = len(self._texts)
-                listed = fresh.to_pylist()
-                for number, text in self._odd.items():
-                    listed[number - first] = text
-                fresh = pa.array(listed, pa.string())
-                self._odd.clear()
-            self._texts = pa.concat_arrays([self._texts, fresh])
-            self._plain.clear()
-        return self._texts
-
-    def trim(self) -> None:
-        """Forget the paths once there are too many; nobody may hold a number any more."""
-        if len(self._texts) > _POOL_BOUND:
-            self._paths.clear()
-            self._texts = self._texts.slice(0, 0)
+FEW_BLOCKS = 24
+"""Fewer new blocks than this are parsed one by one."""
 
 
 class AttributePool:
@@ -88,10 +37,10 @@ class AttributePool:
         """Width of the ASNs in AS_PATH → block → number."""
         self.reasons: list[str] = []
         self._trimmed: dict[bytes, int] = {}
-        self._parser = _PathNumbers()
+        self._parser = AttributeParser()
         self._count = 0
-        self._fresh: list[Route] = []  # parsed since `columns` was asked last
-        self._columns = [pa.array([], type_) for type_ in _ROUTE_TYPES]
+        self._fresh: list[Route] = []  # parsed one by one since the last part was closed
+        self._parts: list[list[pa.Array]] = []  # columns of blocks, in the order of their numbers
 
     def __len__(self) -> int:
         return self._count
@@ -105,6 +54,61 @@ class AttributePool:
         """The number of a block not seen before."""
         number = self.known[width][block] = self._parse(block, width)
         return number
+
+    def numbers(
+        self, blocks: Sequence[bytes], nlris: Sequence[bytes]
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """The numbers of many blocks with ASNs of 4 octets; the same as one by one.
+
+        Args:
+            nlris: the prefix that each may end in, as `learn_with_prefix` knows it; empty: none.
+        """
+        known, trimmed = self.known[4], self._trimmed
+        found = list(map(known.get, blocks))
+        whole: dict[bytes, None] = {}
+        cut: dict[bytes, tuple[bytes, int]] = {}
+        missing: list[tuple[int, bytes | None]] = []
+        for at in [at for at, number in enumerate(found) if number is None]:
+            block, nlri = blocks[at], nlris[at]
+            if not nlri or not block.endswith(nlri):
+                missing.append((at, None))
+                whole[block] = None
+                continue
+            key = block[: -len(nlri)]
+            found[at] = trimmed.get(key)
+            if found[at] is None:
+                missing.append((at, key))
+                cut.setdefault(key, (block, len(nlri)))
+        if len(whole) + len(cut) >= FEW_BLOCKS:
+            self._learn_all(list(whole), cut)
+        for at, of_cut in missing:
+            block = blocks[at]
+            number = None if of_cut is None else trimmed.get(of_cut)
+            if number is None:
+                number = known.get(block)
+            if number is None and of_cut is not None:
+                number = self.learn_with_prefix(block, nlris[at])
+            found[at] = self.learn(block, 4) if number is None else number
+        return np.array(found, dtype=np.int32)
+
+    def _learn_all(self, whole: list[bytes], cut: dict[bytes, tuple[bytes, int]]) -> None:
+        """Learn the plain ones of new blocks; the others are left to be learned one by one."""
+        blocks = whole + [block for block, _ in cut.values()]
+        parsed = parse_blocks(blocks, self._parser.next_hop)
+        plain = np.flatnonzero(parsed.plain)
+        self._close_part()
+        take = pa.array(plain)
+        self._parts.append([column.take(take) for column in parsed.columns])
+        sizes = [0] * len(whole) + [size for _, size in cut.values()]
+        trimmable = parsed.trimmable(np.array(sizes, dtype=np.int64))
+        keys = whole + list(cut)
+        known = self.known[4]
+        for at in plain.tolist():
+            if at >= len(whole) and trimmable[at]:
+                self._trimmed[keys[at]] = self._count
+            else:
+                known[blocks[at]] = self._count
+            self._count += 1
 
     def learn_with_prefix(self, block: bytes, nlri: bytes) -> int:
         """The number of a block that may end in the prefix itself.
@@ -140,21 +144,23 @@ class AttributePool:
             return -1 - self.reasons.index(reason)
         self._count += 1
         if len(self._fresh) > _POOL_BOUND:
-            self.columns()
+            self._close_part()
         return self._count - 1
+
+    def _close_part(self) -> None:
+        if self._fresh:
+            fields = zip(zip(*self._fresh, strict=True), _ROUTE_TYPES, strict=True)
+            self._parts.append([pa.array(column, type_) for column, type_ in fields])
+            self._fresh.clear()
 
     def columns(self) -> list[pa.Array]:
         """The fields of `Route`, one array each; the place is the block's number."""
-        if self._fresh:
-            fresh = [
-                pa.array(column, type_)
-                for column, type_ in zip(zip(*self._fresh, strict=True), _FRESH_TYPES, strict=True)
-            ]
-            fresh[_PATH] = self._parser.texts().take(fresh[_PATH])
-            self._columns = [pa.concat_arrays(p) for p in zip(self._columns, fresh, strict=True)]
-            self._fresh.clear()
-            self._parser.trim()
-        return self._columns
+        self._close_part()
+        if not self._parts:
+            return [pa.array([], type_) for type_ in _ROUTE_TYPES]
+        if len(self._parts) > 1:
+            self._parts = [[pa.concat_arrays(p) for p in zip(*self._parts, strict=True)]]
+        return self._parts[0]
 
     def trim(self) -> None:
         """Forget all blocks once there are too many."""
@@ -163,7 +169,7 @@ class AttributePool:
 
     def keep(self, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         """Keep these blocks alone (sorted numbers): the place among them is the new number."""
-        self._columns = [column.take(pa.array(numbers)) for column in self.columns()]
+        self._parts = [[column.take(pa.array(numbers)) for column in self.columns()]]
         self._count = len(numbers)
         place = {number: at for at, number in enumerate(numbers.tolist())}
         for width, known in self.known.items():
@@ -172,9 +178,9 @@ class AttributePool:
 
     def clear(self) -> None:
         """Forget all blocks: their numbers are worth nothing any more."""
-        self._columns = [column.slice(0, 0) for column in self._columns]
+        self._parts.clear()
         self._fresh.clear()
-        self._parser = _PathNumbers()
+        self._parser = AttributeParser()
         self._count = 0
         for known in (*self.known.values(), self._trimmed):
             known.clear()
