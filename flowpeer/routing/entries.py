@@ -6,7 +6,6 @@ block is parsed once, and the rest happens in Arrow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,59 +55,75 @@ class AttributePool:
         return number
 
     def numbers(
-        self, blocks: Sequence[bytes], nlris: Sequence[bytes]
+        self, buffer: bytes, starts: list[int], ends: list[int], cuts: list[int] | None
     ) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The numbers of many blocks with ASNs of 4 octets; the same as one by one.
 
         Args:
-            nlris: the prefix that each may end in, as `learn_with_prefix` knows it; empty: none.
+            starts, ends: where each block stands in `buffer`.
+            cuts: octets of the prefix that a block ends in, as `learn_with_prefix` knows it; 0
+                where it does not end in it.
         """
-        known, trimmed = self.known[4], self._trimmed
-        found = list(map(known.get, blocks))
+        known, trimmed = self.known[4].get, self._trimmed.get
+        if cuts is None:
+            found = [known(buffer[a:b]) for a, b in zip(starts, ends, strict=True)]
+            missing = [at for at, number in enumerate(found) if number is None]
+            self._learn_all(list({buffer[starts[at] : ends[at]]: None for at in missing}), {})
+            for at in missing:
+                found[at] = self.number(buffer[starts[at] : ends[at]], 4)
+            return np.array(found, dtype=np.int32)
+        found = [
+            trimmed(buffer[a : b - cut]) if cut else known(buffer[a:b])
+            for a, b, cut in zip(starts, ends, cuts, strict=True)
+        ]
+        missing = [at for at, number in enumerate(found) if number is None]
         whole: dict[bytes, None] = {}
-        cut: dict[bytes, tuple[bytes, int]] = {}
-        missing: list[tuple[int, bytes | None]] = []
-        for at in [at for at, number in enumerate(found) if number is None]:
-            block, nlri = blocks[at], nlris[at]
-            if not nlri or not block.endswith(nlri):
-                missing.append((at, None))
+        ending: dict[bytes, tuple[bytes, int]] = {}
+        for at in missing:
+            block, cut = buffer[starts[at] : ends[at]], cuts[at]
+            if not cut:
                 whole[block] = None
-                continue
-            key = block[: -len(nlri)]
-            found[at] = trimmed.get(key)
-            if found[at] is None:
-                missing.append((at, key))
-                cut.setdefault(key, (block, len(nlri)))
-        if len(whole) + len(cut) >= FEW_BLOCKS:
-            self._learn_all(list(whole), cut)
-        for at, of_cut in missing:
-            block = blocks[at]
-            number = None if of_cut is None else trimmed.get(of_cut)
+            elif known(block) is None:
+                ending.setdefault(block[:-cut], (block, cut))
+        self._learn_all(list(whole), ending)
+        for at in missing:
+            block, cut = buffer[starts[at] : ends[at]], cuts[at]
+            number = trimmed(block[:-cut]) if cut else None
             if number is None:
-                number = known.get(block)
-            if number is None and of_cut is not None:
-                number = self.learn_with_prefix(block, nlris[at])
-            found[at] = self.learn(block, 4) if number is None else number
+                number = known(block)
+            if number is None:
+                nlri = block[-cut:]
+                number = self.learn_with_prefix(block, nlri) if cut else self.learn(block, 4)
+            found[at] = number
         return np.array(found, dtype=np.int32)
 
-    def _learn_all(self, whole: list[bytes], cut: dict[bytes, tuple[bytes, int]]) -> None:
-        """Learn the plain ones of new blocks; the others are left to be learned one by one."""
-        blocks = whole + [block for block, _ in cut.values()]
+    def _learn_all(self, whole: list[bytes], ending: dict[bytes, tuple[bytes, int]]) -> None:
+        """Learn the plain ones of new blocks, unless they are few; the others stay unknown.
+
+        Args:
+            ending: of blocks that end in a prefix, what stands before it → the block, and the
+                octets of the prefix.
+        """
+        if len(whole) + len(ending) < FEW_BLOCKS:
+            return
+        blocks = whole + [block for block, _ in ending.values()]
         parsed = parse_blocks(blocks, self._parser.next_hop)
         plain = np.flatnonzero(parsed.plain)
-        self._close_part()
         take = pa.array(plain)
+        self._close_part()
         self._parts.append([column.take(take) for column in parsed.columns])
-        sizes = [0] * len(whole) + [size for _, size in cut.values()]
-        trimmable = parsed.trimmable(np.array(sizes, dtype=np.int64))
-        keys = whole + list(cut)
-        known = self.known[4]
-        for at in plain.tolist():
-            if at >= len(whole) and trimmable[at]:
-                self._trimmed[keys[at]] = self._count
+        cuts = [0] * len(whole) + [cut for _, cut in ending.values()]
+        trimmable = parsed.trimmable(np.array(cuts))
+        trimmable[: len(whole)] = False
+        keys = whole + list(ending)
+        known, trimmed, count = self.known[4], self._trimmed, self._count
+        for at, is_cut in zip(plain.tolist(), trimmable[plain].tolist(), strict=True):
+            if is_cut:
+                trimmed[keys[at]] = count
             else:
-                known[blocks[at]] = self._count
-            self._count += 1
+                known[blocks[at]] = count
+            count += 1
+        self._count = count
 
     def learn_with_prefix(self, block: bytes, nlri: bytes) -> int:
         """The number of a block that may end in the prefix itself.

@@ -8,7 +8,6 @@ record that has anything out of the ordinary; the reader of single records takes
 from __future__ import annotations
 
 import struct
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +44,8 @@ class Lot(NamedTuple):
         peers: place of each entry's peer in the PEER_INDEX_TABLE.
         path_ids: path identifiers; −1 without one.
         starts, ends: its attributes.
-        nlris: for IPv6, length and octets of the prefix as they stand in the file.
+        cuts: octets of the prefix, its length before it, where the attributes end in them; else
+            0. None where all is IPv4.
     """
 
     end: int
@@ -59,7 +59,7 @@ class Lot(NamedTuple):
     path_ids: Ints
     starts: Ints
     ends: Ints
-    nlris: list[bytes]
+    cuts: Ints | None
 
 
 def read_lot(buffer: bytes, at: int, peers: int, most: int) -> Lot | None:
@@ -104,22 +104,16 @@ def read_lot(buffer: bytes, at: int, peers: int, most: int) -> Lot | None:
     used = np.flatnonzero(count[:taken])
     table = table[:, : int(count[:taken].sum())]
     hi, lo = _prefixes(data, body[used] + 5, length[used], six[used])
-    nlris = [b""] * table.shape[1]
+    cuts = None
     if six.any():
-        octets = length[used] + 7 >> 3
-        ends_ = body[used] + 5 + octets
-        each = [
-            buffer[a:b] if v6 else b""
-            for a, b, v6 in zip(
-                (body[used] + 4).tolist(), ends_.tolist(), six[used].tolist(), strict=True
-            )
-        ]
-        nlris = [n for n, k in zip(each, count[used].tolist(), strict=True) for n in repeat(n, k)]
+        octets = np.where(six, 1 + (length + 7 >> 3), 0)[used]
+        times = count[used]
+        cuts = _cuts(data, np.repeat(body[used] + 4, times), np.repeat(octets, times), table)
     return Lot(
         int(end[taken - 1]), taken, hi, lo, length[used],
         np.where(six[used], 6, 4).astype(np.uint8), count[used],
         table[0], np.where(np.repeat(add_path[used], count[used]), table[1], -1),
-        table[2], table[3], nlris,
+        table[2], table[3], cuts,
     )  # fmt: skip
 
 
@@ -202,6 +196,19 @@ def _one_by_one(
         if peer >= peers:
             return False
     return at == end
+
+
+def _cuts(data: Octets, at: Ints, octets: Ints, table: Ints) -> Ints:
+    """`octets` where the octets at `at` stand at the end of the entry's attributes too, else 0."""
+    cuts = np.zeros(len(at), dtype=np.int64)
+    rows = np.flatnonzero((octets > 0) & (table[3] - table[2] >= octets))
+    for n in range(int(octets.max(initial=0))):
+        more = octets[rows] > n
+        cuts[rows[~more]] = octets[rows[~more]]
+        rows = rows[more]
+        rows = rows[data[at[rows] + n] == data[table[3, rows] - octets[rows] + n]]
+    cuts[rows] = octets[rows]
+    return cuts
 
 
 def _prefixes(

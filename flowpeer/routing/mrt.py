@@ -48,6 +48,8 @@ _SKIPPED = {
     3: "RIB_IPV4_MULTICAST", 5: "RIB_IPV6_MULTICAST", 6: "RIB_GENERIC", 7: "GEO_PEER_TABLE",
     9: "RIB_IPV4_MULTICAST_ADDPATH", 11: "RIB_IPV6_MULTICAST_ADDPATH", 12: "RIB_GENERIC_ADDPATH",
 }  # fmt: skip
+_FIRST_LOT = 4 * lots.FEWEST_RECORDS
+"""Lots begin small, so that what the table repeats is known before the large ones."""
 _ENTRY = struct.Struct(">H4xH")
 _ENTRY_ADDPATH = struct.Struct(">H4xIH")
 
@@ -87,7 +89,7 @@ class MrtReader:
         self._view_used = np.zeros(0, dtype=bool)
         self._peers: list[int] = []  # peer index of the current PEER_INDEX_TABLE → view
         self._alone = 0  # records to be read one by one before a lot is tried again
-        self._lot_records = lots.MOST_RECORDS
+        self._lot_records = _FIRST_LOT
         self._clear()
 
     def _clear(self) -> None:
@@ -180,12 +182,13 @@ class MrtReader:
         lot = lots.read_lot(buffer, at, len(self._peers), self._lot_records)
         if lot is None:
             self._alone = lots.FEWEST_RECORDS
-            self._lot_records = 2 * lots.FEWEST_RECORDS
+            self._lot_records = _FIRST_LOT
             return at
         self._lot_records = min(lots.MOST_RECORDS, 4 * max(lot.records, lots.FEWEST_RECORDS))
         self.tally.records += lot.records
-        spans = zip(lot.starts.tolist(), lot.ends.tolist(), strict=True)
-        numbers = self._pool.numbers([buffer[start:end] for start, end in spans], lot.nlris)
+        starts, ends = lot.starts.tolist(), lot.ends.tolist()
+        cuts = None if lot.cuts is None else lot.cuts.tolist()
+        numbers = self._pool.numbers(buffer, starts, ends, cuts)
         if self._path_ids or (lot.path_ids >= 0).any():
             self._path_ids.append((len(self._entry_blocks), lot.path_ids.tolist()))
         views = np.array(self._peers, dtype=np.uint32)[lot.peers]
