@@ -186,6 +186,53 @@ def test_ordinary_records_and_blocks_take_the_fast_way(mrt: Any, tmp_path: Path)
     assert fast == _one_by_one(path)
 
 
+@pytest.mark.parametrize("six", [False, True])
+def test_an_odd_record_among_ordinary_ones_is_read_alone(
+    mrt: Any, always: None, tmp_path: Path, six: bool
+) -> None:
+    """Too long a prefix, too many entries or too few, an unknown peer, room left over."""
+    block = mrt.attributes([64500])
+    base, limit, subtype = ("2001:db8::/32", 128, 4) if six else ("10.0.0.0/32", 32, 2)
+    good = mrt.rib(base, [(0, block)])
+    octets = ip_network(base).network_address.packed
+
+    def record(length: int, count: int, peer: int, rest: bytes = b"") -> bytes:
+        body = struct.pack(">IB", 0, length) + octets[: (length + 7) // 8].ljust(
+            (length + 7) // 8, b"\0"
+        )
+        body += struct.pack(">HHIH", count, peer, 0, len(block)) + block + rest
+        return bytes(mrt.record(13, subtype, body))
+
+    odd = [
+        record(limit + 1, 1, 0), record(limit + 8, 1, 0), record(24, 2, 0), record(24, 0, 0),
+        record(24, 1, 1), record(24, 1, 0, b"\0"), record(24, 65535, 0),
+    ]  # fmt: skip
+    path = tmp_path / "rib.mrt"
+    for one in odd:
+        path.write_bytes(mrt.peers([(64500, "192.0.2.1")]) + good * 15 + one + good * 15)
+        read = _read(path)
+        assert read == _one_by_one(path)
+        assert (len(read[0]), read[3]) == (30, 1)
+
+
+def test_a_prefix_that_is_part_of_the_next_hop_is_not_cut_off(
+    mrt: Any, always: None, tmp_path: Path
+) -> None:
+    """A whole MP_REACH_NLRI without a prefix whose next hop ends in just those octets."""
+    octets = mrt.peers([(64500, "192.0.2.1")])
+    for number in range(40):
+        nlri = bytes([32, 0x20, 1, 0, number])
+        hop = bytes([0x20, 1]) + bytes(14 - len(nlri)) + nlri
+        reach = mrt.attribute(14, struct.pack(">HBB", 2, 1, 16) + hop, 0x80)
+        prefix = f"2001:{number:x}::/32"
+        octets += mrt.rib(prefix, [(0, mrt.as_path([64500]) + reach)])
+    path = tmp_path / "rib.mrt"
+    path.write_bytes(octets)
+    read = _read(path)
+    assert read == _one_by_one(path)
+    assert len({row["next_hop"] for row in read[0]}) == 40
+
+
 def test_more_peers_than_records_in_step(mrt: Any, tmp_path: Path) -> None:
     """A few records of very many entries among many of one."""
     octets = mrt.peers([(64500, "192.0.2.1")])
