@@ -105,6 +105,12 @@ def rib_load(
         list[str] | None,
         typer.Option(help="Keep only this peer's view: AS3356, address or AS@address; repeatable."),
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="FILES are one table of one moment: each router's part of it."
+        ),
+    ] = False,
     updates: Annotated[
         bool,
         typer.Option("--updates", help="FILES are BGP4MP updates: apply them to a snapshot."),
@@ -115,6 +121,9 @@ def rib_load(
     ] = None,
 ) -> None:
     """Load RIBs into the lake as snapshots; the same file twice does nothing.
+
+    Each file is a snapshot of its own, and of one place only the latest is in force. Dumps that
+    several routers made at one moment are one snapshot with --together: the union of their views.
 
     With --updates the routes of a snapshot are brought forward: announcements, withdrawals and
     sessions that ended make a new snapshot, of the time of the last update.
@@ -128,6 +137,8 @@ def rib_load(
     options: dict[str, Any] = {"vantage": vantage, "peers": Peers.of(peer or ())}
     paths = [file for path in files for file in rib_files(path)]
     if updates:
+        if together:
+            raise UsageError("--together does not go with --updates", advice="give one of them")
         if taken_at is not None:
             raise UsageError(
                 "--taken-at does not go with --updates",
@@ -140,8 +151,9 @@ def rib_load(
         if taken_at is not None:
             options["taken_at"] = parse_time(taken_at)
         infos = load_ribs(
-            state.lake(), paths, state.say, warn=state.warn, network=state.network(), **options
-        )
+            state.lake(), paths, state.say, warn=state.warn, network=state.network(),
+            together=together, **options,
+        )  # fmt: skip
     for info in infos:
         if info.skipped:
             counts = ", ".join(f"{n:,} {why}" for why, n in sorted(info.skipped.items()))
