@@ -100,7 +100,9 @@ def candidates(
         for metro in names
     ]  # fmt: skip
     notes, refused = coverage_notes(inputs, names)
-    rows = candidate_rows(inputs, ranked, found, flows, directions, places, feasibility, refused)
+    rows, row_notes = candidate_rows(
+        inputs, ranked, found, flows, directions, places, feasibility, refused
+    )
     not_listed = unlisted(ranked, found, never, universe, asks is not None)
     totals = account(ranked, universe, rows, not_listed, directions)
     return Candidates(
@@ -110,6 +112,7 @@ def candidates(
         notes=[
             *inputs.notes,
             *notes,
+            *row_notes,
             *bare_notes(totals),
             *disagreements(inputs, universe, names),
             *_method_notes(inputs, direction, weights),

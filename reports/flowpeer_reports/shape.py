@@ -42,8 +42,9 @@ def p95_of_rows(
         .collect()
     )
     by_hour = (
-        of_routes
-        .join(routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True)
+        of_routes.join(
+            routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True
+        )
         .group_by("hour_start", "origin_asn", "row", *_LINK)
         .agg(pl.col("bytes").sum())
         .with_columns(
