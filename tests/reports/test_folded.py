@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from reports_world import SUMS, START, Flow, World
+from reports_world import START, SUMS, Flow, World
 
 from flowpeer_reports.candidates import candidates
 from flowpeer_reports.imbalance import imbalance
@@ -35,11 +35,15 @@ def world(seed: int) -> World:
 
 def folded(inputs: Inputs, tail: list[tuple[int, str, int]]) -> Inputs:
     """The same inputs with the networks (hour, metro, ASN) folded."""
-    places = pl.DataFrame(
-        [(n, metro, asn, True) for n, metro, asn in tail],
-        schema={"n": pl.Int64, "metro": pl.String, "asn": pl.Int64, "small": pl.Boolean},
-        orient="row",
-    ).with_columns(time=START + pl.duration(hours="n")).drop("n").cast({"time": pl.Datetime("us", "UTC")})  # fmt: skip
+    places = (
+        pl.DataFrame(
+            [(n, metro, asn, True) for n, metro, asn in tail],
+            schema={"n": pl.Int64, "metro": pl.String, "asn": pl.Int64, "small": pl.Boolean},
+            orient="row",
+        )
+        .with_columns(time=(START + pl.duration(hours="n")).cast(pl.Datetime("us", "UTC")))
+        .drop("n")
+    )
     marked = (
         inputs.traffic.collect()
         .with_columns(time=pl.col("slot").dt.truncate("1h"))

@@ -192,7 +192,9 @@ def test_rollup_equals_plain_python(seed: int, share: float | None, tmp_path: Pa
     for hour in rollup.plan():
         rollup.roll_up(hour)
     traffic, routes, totals = oracle.roll_up(world)
-    traffic, routes = oracle.fold(traffic, routes, Fraction(share or 0), below * 10**6 if share else 0)
+    traffic, routes = oracle.fold(
+        traffic, routes, Fraction(share or 0), below * 10**6 if share else 0
+    )
     entries = rollup.lake.entries("traffic").values()
     folded = sum(row["bytes"] for (*_, asn, _), row in traffic.items() if asn == -6)
     assert sum(e["folded"]["bytes"] for e in entries if share) == folded

@@ -109,13 +109,12 @@ def test_folded_hours_are_in_the_bytes_and_make_a_lower_bound(tmp_path: Path, se
                 kept.append(r)
                 known[key][r["slot"]] += r["bytes"]  # type: ignore[index, operator]
         facts = {"folded": {"networks": len(folded), "bytes": sum(r["bytes"] for r in folded)}}
-        for table, columns, made in (("traffic", schema.TRAFFIC, kept),
-                                     ("traffic_routes", schema.TRAFFIC_ROUTES, folded)):  # fmt: skip
-            arrow = schema.arrow_schema(columns)
+        for table, made in (("traffic", kept), ("traffic_routes", folded)):
+            arrow = schema.arrow_schema(schema.TABLES[table])
             cells = [{name: row.get(name) for name in arrow.names} for row in made]
             lake.publish(
-                f"{table}/date={begin:%Y-%m-%d}/hour={begin.hour:02d}/part.parquet", columns,
-                pa.Table.from_pylist(cells, arrow), facts,
+                f"{table}/date={begin:%Y-%m-%d}/hour={begin.hour:02d}/part.parquet",
+                schema.TABLES[table], pa.Table.from_pylist(cells, arrow), facts,
             )  # fmt: skip
     want = []
     for key in sorted(known.keys() | by_hour.keys()):
