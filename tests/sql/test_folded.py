@@ -135,3 +135,14 @@ def test_a_percentile_of_what_was_folded_is_never_exact(
             assert row["quality"] == ("exact" if exact else "estimate")
         seen.add((row["quality"], by_hour[key] > 0))
     assert seen == {("exact", False), ("estimate", False), ("estimate", True), ("refused", True)}
+
+
+def test_only_the_days_of_the_period_are_read(
+    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+) -> None:
+    plan = query(
+        both[1],
+        "EXPLAIN SELECT sum(bytes) FROM asn_traffic_between($a::TIMESTAMP, NULL)",
+        {"a": "2026-07-01"},
+    ).to_pylist()[0]["explain_value"]
+    assert plan.count("Scanning Files: 2/4") == 2
