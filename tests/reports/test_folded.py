@@ -10,8 +10,12 @@ import pytest
 from reports_world import START, SUMS, Flow, World
 
 from flowpeer_reports.candidates import candidates
+from flowpeer_reports.columns import CANDIDATES
 from flowpeer_reports.imbalance import imbalance
 from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.render import html_report, render_table
+from flowpeer_reports.render.cells import rate
+from flowpeer_reports.render.report import Sections
 
 LINKS = [(2001, 2002, -1), (2001, 2003, -1), (2001, 2004, -1)]
 """AS2001 carries the other three."""
@@ -89,8 +93,41 @@ def test_folding_changes_no_figure_but_percentiles_which_say_so(seed: int, direc
     rows = {(m, a): p for m, a, p in found.rows.select("metro", "asn", "p95_bps").iter_rows()}
     # AS2001 takes the others along: next to nothing of it is folded.
     assert 0 < rows["ams", 2001] <= before["ams", 2001]  # type: ignore[operator]
-    assert "ams: p95_bps is an estimate, the true one is not less, of AS2001: up to 5 %" in said
+    assert "ams: p95_bps of AS2001 (~) is an estimate, the true one is not less: up to 5 %" in said
+    assert found.p95_estimates == {"ams": [2001]}
+    assert plain.p95_estimates == {}
     assert rows["ams", 2005] is None
     assert "ams: 1 rows have no p95_bps: more than 5 %" in said
     assert rows["fra", 2001] == before["fra", 2001]
-    assert "fra: p95_bps is an estimate" not in said
+    assert "fra: p95_bps of" not in said
+
+
+@pytest.mark.parametrize("format_", ["terminal", "md", "html"])
+def test_an_estimate_is_marked_where_people_read(format_: str) -> None:
+    stated = [c for c in CANDIDATES if c.name in ("asn", "p95_bps")]
+    frame = pl.DataFrame(
+        {"asn": [1, 2, 3], "p95_bps": [2e9, 1e9, None], "p95_estimate": [True, False, True]}
+    )
+    made = render_table(frame, stated, format=format_)  # type: ignore[arg-type]
+    assert isinstance(made, str)
+    assert "~2.00 Gbps" in made.replace("\\", "")
+    assert "~1.00 Gbps" not in made.replace("\\", "")
+    assert made.count("~") == 1
+    assert "p95_estimate" not in made
+
+
+def test_the_report_marks_estimates_too() -> None:
+    inputs = folded(world(1).inputs(), [(0, "ams", 2002), (1, "ams", 2002)])
+    found = candidates(inputs)
+    page = html_report(title="x", sections=Sections(candidates=found))
+    p95 = found.rows.filter(pl.col("metro") == "ams", pl.col("asn") == 2001)["p95_bps"][0]
+    assert f"~{rate(p95)}" in page
+    fra = found.rows.filter(pl.col("metro") == "fra", pl.col("asn") == 2001)["p95_bps"][0]
+    assert f"~{rate(fra)}" not in page
+    assert rate(fra) in page
+
+
+def test_plain_formats_hold_plain_numbers() -> None:
+    stated = [c for c in CANDIDATES if c.name in ("asn", "p95_bps")]
+    frame = pl.DataFrame({"asn": [1], "p95_bps": [2e9], "p95_estimate": [True]})
+    assert render_table(frame, stated, format="csv") == "asn,p95_bps\n1,2000000000\n"

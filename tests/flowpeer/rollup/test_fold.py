@@ -244,3 +244,45 @@ def test_killed_or_in_shards_it_makes_the_same_files(fresh: Path, tmp_path: Path
     running = [begin(shards, "--shard", f"{n}/2") for n in (1, 2)]
     assert [status(process) for process in running] == [0, 0]
     assert files(shards) == made
+
+
+def test_a_folded_network_gets_the_same_answers(demo_copy: Path, run: Run) -> None:
+    config = demo_copy / "flowpeer.toml"
+
+    def answers(folder: str) -> None:
+        for name in ("candidates", "imbalance"):
+            made = run(name, "--out", folder, "--format", "csv", cwd=demo_copy)
+            assert made.returncode == 0, made.stderr
+
+    answers("plain")
+    text = config.read_text()
+    assert "\n[lake]\n" in text
+    config.write_text(text.replace("\n[lake]\n", '\n[lake]\nfold_share = 0.2\nfold_below = "1G"\n'))
+    assert run("rollup", cwd=demo_copy).returncode == 0
+    verified = run("verify", cwd=demo_copy)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    answers("folded")
+    plain, folded = (demo_copy / name for name in ("plain", "folded"))
+    for name in ("imbalance.csv", "not_listed.csv"):
+        assert (folded / name).read_bytes() == (plain / name).read_bytes()
+    rows = [pl.read_csv(place / "candidates.csv") for place in (plain, folded)]
+    assert rows[0].drop("p95_bps").equals(rows[1].drop("p95_bps"))
+    said = json.loads((folded / "candidates.meta.json").read_text())
+    pairs = zip(
+        rows[0].select("metro", "asn", "p95_bps").iter_rows(),
+        rows[1].select("metro", "asn", "p95_bps").iter_rows(),
+        strict=True,
+    )
+    kinds: Counter[str] = Counter()
+    for (metro, asn, true), (_, _, told) in pairs:
+        if asn in said["p95_estimates"].get(metro, ()):
+            kinds["estimate"] += 1
+            assert told <= true
+        elif told is None:
+            kinds["none"] += 1
+        else:
+            kinds["exact"] += 1
+            assert told == true
+    assert kinds["none"]
+    assert kinds["exact"]
+    assert any("have no p95_bps" in note for note in said["notes"])
