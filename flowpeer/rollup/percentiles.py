@@ -116,8 +116,9 @@ def p95_per_asn(
 
     Returns:
         metro, remote_asn, slots (with traffic), bytes, folded_bytes (those of them of which the
-        slots are not known; an hour's count where it starts), p95_bytes (of 5 minutes; exact
-        where folded_bytes is 0, else a lower bound, null where they are over 5 %), sorted.
+        slots are not known; whole hours, also where the period has a part of one), p95_bytes (of
+        5 minutes; exact where folded_bytes is 0, else a lower bound, null where they are over
+        5 %), sorted.
 
     Raises:
         OverflowError: a slot with more bytes than fit beside the numbers of the series.
@@ -140,7 +141,7 @@ def p95_per_asn(
     by_hour = [
         lake.path(name.replace("traffic/", "traffic_routes/", 1))
         for name, entry in entries.items()
-        if partition_hour(name) >= start and entry.get("folded", {}).get("bytes")
+        if entry.get("folded", {}).get("bytes")
     ]
     folded = _folded_sums(list(_in_threads(read_folded, by_hour)), numbers)
     return _together(exact, folded.filter(pl.col("metro").is_in(list(n_slots))))

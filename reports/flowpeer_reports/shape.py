@@ -83,8 +83,8 @@ def p95_of_rows(
         slots.select("row")
         .join(p95, on="row", how="left")
         .select("row", bits=pl.col("p95_bytes").fill_null(0).cast(pl.Float64) * 8)
-        # Rounded: the last bit of a division depends on how many are divided at once.
         .join(folded, on="row", how="left")
+        # Rounded: the last bit of a division depends on how many are divided at once.
         .select(
             "row",
             p95_bps=pl.when(pl.col("refused").fill_null(False))

@@ -137,6 +137,17 @@ def test_a_percentile_of_what_was_folded_is_never_exact(
     assert seen == {("exact", False), ("estimate", False), ("estimate", True), ("refused", True)}
 
 
+def test_a_period_that_begins_within_a_folded_hour_is_not_exact(
+    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+) -> None:
+    period = {"period_start": "2026-07-01 01:20", "period_end": "2026-07-01 02:00"}
+    plain, folded = (ask(con, "p95_per_asn", metro="ams", **period) for con in both)
+    assert {r["n_slots"] for r in (*plain, *folded)} == {8}
+    assert {r["quality"] for r in folded if r["remote_asn"] in (6461, 64500)} == {"refused"}
+    others = [[r for r in rows if r["remote_asn"] not in (6461, 64500)] for rows in (plain, folded)]
+    assert [r | {"place": 0} for r in others[0]] == [r | {"place": 0} for r in others[1]]
+
+
 def test_only_the_days_of_the_period_are_read(
     both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
 ) -> None:

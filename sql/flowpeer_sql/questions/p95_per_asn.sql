@@ -5,7 +5,8 @@
 -- `estimate`, over 5 % it is `refused` and p95_mbps is null. peak_mbps is the largest slot.
 -- folded_bytes are of hours of which the slots are not kept: where there are any, quality is
 -- `estimate`, and p95_mbps and peak_mbps are those of the other slots, so the true ones are not
--- less; over 5 % of the bytes it is `refused`, and both are null.
+-- less; over 5 % of the bytes it is `refused`, and both are null. An hour that the period has a
+-- part of counts whole in them.
 -- One row per metro, provider, direction and remote ASN; the largest `top` by bytes of each metro,
 -- provider and direction.
 --
@@ -18,10 +19,12 @@
 WITH counted AS (
     SELECT t.metro, t.provider_asn, t.direction, t.remote_asn, t.slot,
         t.folded, sum(t.bytes)::BIGINT AS bytes
-    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+    FROM asn_traffic_between(
+        date_trunc('hour', $period_start::TIMESTAMP), $period_end::TIMESTAMP) t
     ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
         ON u.metro = t.metro AND u.slot = t.slot AND NOT t.folded
     WHERE t.role = 'transit' AND t.scaled
+        AND (t.folded OR t.slot >= coalesce($period_start::TIMESTAMP, TIMESTAMP '0001-01-01'))
         AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
         AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
     GROUP BY ALL
