@@ -6,7 +6,9 @@ Generates 91 days of `traffic` of nine metros with four external interfaces each
 networks are active: some hundred in every slot, the others the more rarely the smaller they are;
 over 200 million rows. Then, each as a process of its own with the files in the page cache: DuckDB
 hashing the columns that a p95 reads; `flowpeer.rollup.percentiles` over all of them; and the named
-question `p95_per_asn`, the way in SQL, for one week. The disk needs 5 GB; `--folder` keeps them.
+question `p95_per_asn`, the way in SQL, for one week. Last, the size of one of the days when the
+tail of small networks is folded to hours, by `fold_share`. The disk needs 5 GB; `--folder` keeps
+them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 METROS = 9
@@ -29,6 +32,8 @@ NETWORKS = 30_000
 ALWAYS = {"out": 115, "in": 25}
 """Networks that are active in every slot of a metro; beyond, with probability ALWAYS / rank."""
 PATTERNS = 16
+SHARES = (0.01, 0.02, 0.05)
+FOLD_BELOW_BPS = 1_000_000
 SCAN = """
 import sys, duckdb
 duckdb.sql(f"SELECT bit_xor(hash(slot, metro, role, direction, remote_asn, scaled, bytes)), "
@@ -58,7 +63,30 @@ print(out)
 """
 
 
-def hours(folder: Path, numbers: list[int]) -> int:
+def fold(columns: dict[str, Any], share: float) -> dict[str, Any]:
+    """An hour's columns with the tail of each metro folded, by the roll-up's own choice of it."""
+    import polars as pl
+
+    from flowpeer.rollup.tail import ASN_BITS, Tail
+
+    rows = pl.DataFrame(columns).with_columns(
+        network=(pl.col("metro") * (1 << ASN_BITS)) + pl.col("remote_asn")
+    )
+    totals = rows.group_by("network").agg(pl.col("bytes").sum())
+    tail = Tail(share, FOLD_BELOW_BPS).smallest(totals)
+    keys = ["slot", "metro", "interface", "provider_asn", "role", "direction", "family",
+            "remote_asn", "scaled"]  # fmt: skip
+    small = pl.col("network").is_in(pl.Series(tail).implode())
+    return (
+        rows.with_columns(remote_asn=pl.when(small).then(-6).otherwise("remote_asn"))
+        .group_by(keys)
+        .agg(pl.exclude("network").sum())
+        .sort("slot", "metro", "interface", "direction", "family", "remote_asn")
+        .to_dict(as_series=False)
+    )
+
+
+def hours(folder: Path, numbers: list[int], share: float | None = None) -> int:
     """Write some hours of traffic; how many rows."""
     import numpy as np
     import pyarrow as pa
@@ -112,10 +140,13 @@ def hours(folder: Path, numbers: list[int]) -> int:
             "variance_low": octets * 9e5,
             "variance_high": octets * 1.4e6,
         }
-        coded = {"metro": metro, "exporter": metro, "role": port, "direction": direction}
+        given |= {"metro": metro, "role": port, "direction": direction}
+        if share is not None:
+            given = fold(given, share)
+        given["exporter"] = given["metro"]
         columns = [
-            texts[f.name].take(pa.array(coded[f.name]))
-            if f.name in coded
+            texts[f.name].take(pa.array(given[f.name]))
+            if f.name in texts
             else pa.array(given[f.name]).cast(f.type)
             for f in target
         ]
@@ -123,8 +154,21 @@ def hours(folder: Path, numbers: list[int]) -> int:
             f"traffic/date={begin:%Y-%m-%d}/hour={begin.hour:02d}/part.parquet", schema.TRAFFIC,
             pa.Table.from_arrays(columns, schema=target), {},
         )  # fmt: skip
-        total += size.size
+        total += len(given["slot"])
     return total
+
+
+def sizes() -> None:
+    """Print what one day takes on disk, as it is and folded."""
+    print(f"\n{'one day of traffic':<34}{'M rows':>8}{'MB':>8}{'of all':>8}")
+    whole = 0
+    for share in (None, *SHARES):
+        with tempfile.TemporaryDirectory() as folder:
+            rows = hours(Path(folder), list(range(24)), share)
+            octets = sum(p.stat().st_size for p in Path(folder).rglob("*.parquet"))
+        whole = whole or octets
+        name = "not folded" if share is None else f"fold_share = {share}"
+        print(f"{name:<34}{rows / 1e6:>8.2f}{octets / 1e6:>8.1f}{octets / whole:>8.0%}", flush=True)
 
 
 def generate(folder: Path, days: int) -> int:
@@ -201,6 +245,7 @@ def main() -> None:
             f"\np95 takes {ours[0] / scan[0]:.1f} times the scan, {ours[1] / scan[1]:.1f} times "
             "its CPU time (goal: 3)"
         )
+    sizes()
 
 
 if __name__ == "__main__":

@@ -135,6 +135,8 @@ class LakeSettings(_Section):
 
     path: Text
     keep_flows: Seconds | None = None
+    fold_share: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    fold_below: Bps = 1_000_000
 
 
 class CollectorSettings(_Section):
@@ -519,6 +521,9 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
             ("sources", "peeringdb_url"),
             "PeeringDB comes from a file (`peeringdb`) or from a server, not from both",
         )
+    lake = raw.get("lake")
+    if isinstance(lake, dict) and "fold_below" in lake and "fold_share" not in lake:
+        yield ("lake", "fold_below"), "folds nothing without `fold_share`, like fold_share = 0.01"
     known: dict[str, list[str]] = {}
     for section in ("metros", "exporters", "contracts"):
         seen: list[str] = []

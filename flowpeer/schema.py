@@ -16,13 +16,14 @@ __all__ = ["PARTITIONED", "REFERENCE", "TABLES", "Column", "arrow_schema"]
 SLOT_SECONDS = 300
 
 # `traffic.remote_asn` that is no public network (DESIGN: tables).
-UNROUTED, PRIVATE, AS_SET, OWN, NO_ADDRESS = -1, -2, -3, -4, -5
+UNROUTED, PRIVATE, AS_SET, OWN, NO_ADDRESS, FOLDED = -1, -2, -3, -4, -5, -6
 SPECIAL_ASNS: dict[int, str] = {
     UNROUTED: "unrouted",
     PRIVATE: "private or reserved ASN",
     AS_SET: "AS set",
     OWN: "own",
     NO_ADDRESS: "no address",
+    FOLDED: "folded to hours",
 }
 
 EXTERNAL_ROLES = ("transit", "peer", "ix", "customer")
@@ -97,7 +98,7 @@ TRAFFIC: tuple[Column, ...] = (
         "remote_asn",
         _INT,
         "ASN",
-        "origin AS of the remote end; negative: no public network",
+        "origin AS of the remote end; negative: no public network, see asns",
         required=True,
     ),
     _SCALED,
@@ -117,6 +118,12 @@ TRAFFIC_ROUTES: tuple[Column, ...] = (
     ),
     _c("local_prefix", _TEXT, "", "own prefix of the local end; null: not ours"),
     *_SUMS,
+    _c(
+        "folded",
+        _FLAG,
+        "",
+        "true: in `traffic` these bytes are in rows of remote_asn −6, not in the network's own",
+    ),
 )
 ROUTES: tuple[Column, ...] = (
     _c("snapshot", _TEXT, "", "name of the snapshot", required=True),

@@ -16,6 +16,7 @@ from flowpeer.cli.state import State, terminal_width
 if TYPE_CHECKING:
     import polars as pl
 
+    from flowpeer_reports.candidates import Candidates
     from flowpeer_reports.inputs import Inputs
     from flowpeer_reports.render import Format
 
@@ -91,13 +92,23 @@ def candidate_answer(
     title = _title(inputs, f"peering candidates, {direction}bound" if direction != "both"
                    else "peering candidates, both directions")  # fmt: skip
     return Answer(
-        "candidates", title, found.rows, CANDIDATES,
+        "candidates", title, _with_estimates(found), CANDIDATES,
         {"not_listed": (found.not_listed, NOT_LISTED)},
         [*found.notes, *_next_asks(found.next_ask)],
-        {"totals": found.totals, "next_ask": found.next_ask},
+        {"totals": found.totals, "next_ask": found.next_ask,
+         "p95_estimates": found.p95_estimates},
         found,
         lambda: html_report(title=title, sections=Sections(candidates=found)),
     )  # fmt: skip
+
+
+def _with_estimates(found: Candidates) -> pl.DataFrame:
+    """The rows, and beside p95_bps whether it is an estimate, for those who read a table."""
+    import polars as pl
+
+    pairs = found.rows.select("metro", "asn").iter_rows()
+    marks = [found.is_estimate(metro, asn) for metro, asn in pairs]
+    return found.rows.with_columns(pl.Series("p95_estimate", marks, pl.Boolean))
 
 
 def _next_asks(next_ask: dict[str, dict[str, Any] | None]) -> list[str]:

@@ -72,7 +72,8 @@ def prune(
 
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
-    text = keep or (f"{network.lake.keep_flows}s" if network.lake.keep_flows else None)
+    kept = network.lake.keep_flows
+    text = keep if keep is not None else f"{kept}s" if kept else None
     if text is None:
         raise UsageError(
             "flow records are kept for good",

@@ -81,6 +81,7 @@ prefixes = ["198.18.0.0/15", "2001:db8::/32"]   # what you announce
 [lake]
 path = "lake"                        # folder of the tables
 # keep_flows = "14d"                 # flow records; roll-ups are kept for good
+# fold_share = 0.02                  # networks that are together smaller: by the hour only
 
 # [collector]
 # listen = ["0.0.0.0:2055"]

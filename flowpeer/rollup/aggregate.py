@@ -30,6 +30,7 @@ from flowpeer.rollup.reading import Bools, Records, Task, read
 from flowpeer.rollup.slots import Ints, Reals
 from flowpeer.rollup.sums import Figures, Sums, exact, summed
 from flowpeer.rollup.tables import Tables
+from flowpeer.rollup.tail import Folded, Tail, among
 
 __all__ = ["Aggregate", "Context", "Figures"]
 
@@ -75,6 +76,7 @@ class Aggregate:
         self._codes = Codes(context)
         self._sums = Sums(HOUR_SLOTS, folder, "slot")
         self._by_route = Sums(SIDE_PARTS, folder, "side")
+        self._by_network = Sums(HOUR_SLOTS, folder, "network")
         try:
             for rows, partials, counted in _in_threads(self._task, tasks):
                 self.figures.add(counted)
@@ -90,33 +92,57 @@ class Aggregate:
             self.close()
             raise
         self._tables = Tables(hour, context, self._codes)
+        self._tail: Ints = np.empty(0, dtype=np.int64)
+        self.folded: Folded | None = None
+        """What was folded, once `traffic` is exhausted; None where nothing is to be."""
 
     def traffic(self) -> Iterator[pa.Table]:
         """`traffic`, in tables of a few slots. To be exhausted before `traffic_routes`."""
-        yield from _in_size(self._slots())
+        tail = self._context.tail
+        slots = self._slots() if tail is None else self._folded_slots(tail)
+        yield from _in_size(_in_threads(self._tables.traffic, slots))
 
-    def _slots(self) -> Iterator[pa.Table]:
-        for rows, by_route in _in_threads(self._slot, range(HOUR_SLOTS)):
+    def _slots(self) -> Iterator[pl.DataFrame]:
+        """Sums by network, slot after slot."""
+        for by_network, by_route in _in_threads(self._slot, range(HOUR_SLOTS)):
             if by_route.height:
                 key = by_route["key"].to_numpy()
                 self._by_route.add(by_route, self._tables.side_part(key, SIDE_PARTS))
-                yield rows
+                yield by_network
 
-    def _slot(self, n: int) -> tuple[pa.Table, pl.DataFrame]:
+    def _slot(self, n: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         sums = self._sums.take(n)
-        return self._tables.traffic(sums), sums.with_columns(keys.without_slot(pl.col("key")))
+        by_route = sums.with_columns(keys.without_slot(pl.col("key")))
+        return self._tables.by_network(sums), by_route
+
+    def _folded_slots(self, tail: Tail) -> Iterator[pl.DataFrame]:
+        """The same with the tail folded: which networks that are, only the whole hour tells."""
+        totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
+        for n, by_network in enumerate(self._slots()):
+            self._by_network.add(by_network, np.full(by_network.height, n, dtype=np.uint8))
+            totals = pl.concat([totals, self._tables.totals(by_network)])
+            totals = totals.group_by("network").agg(pl.col("bytes").sum())
+        self._tail = tail.smallest(totals)
+        octets = totals["bytes"].to_numpy()
+        folded_bytes = exact(octets, among(totals["network"].to_numpy(), self._tail))
+        self.folded = Folded(self._tail.size, folded_bytes)
+        for n in range(HOUR_SLOTS):
+            by_network = self._by_network.take(n)
+            if by_network.height:
+                yield self._tables.folded(by_network, self._tail)
 
     def traffic_routes(self) -> Iterator[pa.Table]:
         """`traffic_routes`, in tables of some sides."""
         yield from _in_size(_in_threads(self._sides, range(SIDE_PARTS)))
 
     def _sides(self, n: int) -> pa.Table:
-        return self._tables.traffic_routes(self._by_route.take(n))
+        return self._tables.traffic_routes(self._by_route.take(n), self._tail)
 
     def close(self) -> None:
         """Remove what waits on disk."""
         self._sums.discard()
         self._by_route.discard()
+        self._by_network.discard()
 
     def _task(self, task: Task) -> Partial:
         figures, rows, found = Figures(), 0, []

@@ -184,6 +184,7 @@ class Rollup(Inputs):
             own=self._own,
             own_asn=self.network.network.asn,
             neighbours=self._neighbours[1],
+            tail=self._tail,
         )
         make_folder(self.lake.staging)
         return Aggregate(
@@ -231,6 +232,8 @@ class Rollup(Inputs):
             raise
         finally:
             done.close()
+        if done.folded is not None:
+            facts["folded"] = asdict(done.folded)
         for one in staged:
             one.publish(facts)
         return figures

@@ -3,7 +3,7 @@
 The fingerprint of an hour is the digest of everything its rows follow from: the flow files that
 reach into it, the RIB snapshots in force, rates announced late, the resolved configuration of the
 exporters and interfaces seen in it, and the metering chosen for each interface from what was seen
-during that UTC day. Prices, contracts and sessions are not part of it.
+during that UTC day, and what is folded. Prices, contracts and sessions are not part of it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from flowpeer.lake.compact import units
 from flowpeer.lake.store import Lake, partition_hour
 from flowpeer.network import Network
 from flowpeer.rollup.attribute import Attributor, LateRates, RateRow
+from flowpeer.rollup.tail import Tail
 from flowpeer.routing import match, snapshot
 
-METHOD = 1
+METHOD = 2
 """Raised when the same inputs give other rows than before: every hour is then redone."""
 
 HOUR = timedelta(hours=1)
@@ -76,6 +77,14 @@ class Inputs:
             for hour in entry["hours"]:
                 by_hour.setdefault(parse_hour(hour), []).append(relative)
         return by_hour
+
+    @property
+    def _tail(self) -> Tail | None:
+        """What is folded of an hour; None: nothing."""
+        settings = self.network.lake
+        if settings.fold_share is None:
+            return None
+        return Tail(settings.fold_share, settings.fold_below)
 
     @cached_property
     def _own(self) -> match.RouteTable:
@@ -256,6 +265,7 @@ class Inputs:
             "metering": _digest(sorted(metering)),
             "prefixes": _digest([identity.asn, sorted(str(p) for p in identity.prefixes)]),
             "exchanges": self._neighbours[0] if uses_exchange else "",
+            "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }
 
     def _vantages_exist(self) -> None:

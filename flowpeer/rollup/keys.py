@@ -22,6 +22,7 @@ from flowpeer import schema
 from flowpeer.rollup.attribute import Attributor, Side
 from flowpeer.rollup.reading import NO_SAMPLER, U64, Addresses, Bools, Records
 from flowpeer.rollup.slots import Ints
+from flowpeer.rollup.tail import Tail
 from flowpeer.routing.match import RouteTable
 
 NO_ROUTE_4, NO_ROUTE_6, NO_ADDRESS = 0, 1, 2  # route codes; own prefixes follow, then routes
@@ -48,6 +49,7 @@ class Context:
     own: RouteTable  # own prefixes
     own_asn: int
     neighbours: RouteTable | None = None  # exchange port addresses → ASN of the member
+    tail: Tail | None = None  # what is folded; None: nothing
 
 
 class Codes:

@@ -5,6 +5,10 @@ sorted by group. Each hour is read once, its rows of a metro, ASN and slot are a
 left is packed into one integer, (metro, ASN) above and bytes below: one sort of plain integers
 then orders all series at once, and a percentile is a place in it. Slots without traffic are not
 there: they are zeros that sort before everything (METHODS M5, nearest rank).
+
+The hours in which a network was folded (flowpeer.rollup.tail) have its bytes and no slots. They are
+left out of the series, so that a percentile is a lower bound, and none is given where they are
+more than 5 % of the bytes.
 """
 
 from __future__ import annotations
@@ -32,9 +36,10 @@ SMALL_ASNS = 1 << 20
 """ASNs below are numbered by themselves; the others (32-bit ones, codes of no network) as seen."""
 _SLOT_US = schema.SLOT_SECONDS * 1_000_000
 _COLUMNS = ("slot", "metro", "role", "direction", "remote_asn", "scaled", "bytes")
+_FOLDED = ("metro", "role", "direction", "origin_asn", "folded", "bytes")
 _TEXTS = ["metro", "role", "direction"]
 _RESULT = {"metro": pl.String, "remote_asn": pl.Int64, "slots": pl.Int64, "bytes": pl.Int64,
-           "p95_bytes": pl.Int64}  # fmt: skip
+           "folded_bytes": pl.Int64, "p95_bytes": pl.Int64}  # fmt: skip
 
 
 @dataclass
@@ -60,6 +65,29 @@ class _Numbers:
         asn = asn.copy()
         asn[odd] = SMALL_ASNS + np.array(codes, dtype=np.int64)[place]
         return asn
+
+    def asns_of(self, number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The ASNs of numbers that `asns` gave."""
+        odd = number >= SMALL_ASNS
+        asn = number.copy()
+        asn[odd] = np.array([*self.large, 0], dtype=np.int64)[number[odd] - SMALL_ASNS]
+        return asn
+
+    def pairs(
+        self, asn: npt.NDArray[np.int64], metros: pa.DictionaryArray, at: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.int64]:
+        """ASN number × 256 + metro, of ASNs and of the places `at` of a column of metros.
+
+        Raises:
+            OverflowError: more than 256 metros.
+        """
+        names = metros.dictionary.to_pylist()
+        metro = np.array([self.metro(name) for name in names], dtype=np.int64)
+        if len(self.metros) > 256:
+            raise OverflowError("more than 256 metros")
+        pair = self.asns(asn) << 8
+        pair |= metro[metros.indices.to_numpy()[at]]
+        return pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +115,17 @@ def p95_per_asn(
         uncovered: metro and slot of those that do not count.
 
     Returns:
-        metro, remote_asn, slots (with traffic), bytes, p95_bytes (of 5 minutes), sorted.
+        metro, remote_asn, slots (with traffic), bytes, folded_bytes (those of them of which the
+        slots are not known; whole hours, also where the period has a part of one), p95_bytes (of
+        5 minutes; exact where folded_bytes is 0, else a lower bound, null where they are over
+        5 %), sorted.
 
     Raises:
         OverflowError: a slot with more bytes than fit beside the numbers of the series.
     """
     first = start.replace(minute=0, second=0, microsecond=0)
-    files = [
-        lake.path(name) for name in lake.entries("traffic") if first <= partition_hour(name) < end
-    ]
+    entries = {n: e for n, e in lake.entries("traffic").items() if first <= partition_hour(n) < end}
+    files = [lake.path(name) for name in entries]
     numbers = _Numbers()
     span = tuple((t - _EPOCH) // timedelta(microseconds=1) for t in (start, end))
     missing = _missing(uncovered)
@@ -103,10 +133,18 @@ def p95_per_asn(
     def read(path: Path) -> _Hour:
         return _hour(path, numbers, span, direction, roles, missing)
 
+    def read_folded(path: Path) -> _Hour:
+        return _folded_hour(path, numbers, direction, roles)
+
     hours = [hour for hour in _in_threads(read, files) if hour.bytes.size]
-    if not hours:
-        return pl.DataFrame(schema=_RESULT)
-    return _ranked(hours, numbers, n_slots)
+    exact = _ranked(hours, numbers, n_slots) if hours else pl.DataFrame(schema=_RESULT)
+    by_hour = [
+        lake.path(name.replace("traffic/", "traffic_routes/", 1))
+        for name, entry in entries.items()
+        if entry.get("folded", {}).get("bytes")
+    ]
+    folded = _folded_sums(list(_in_threads(read_folded, by_hour)), numbers)
+    return _together(exact, folded.filter(pl.col("metro").is_in(list(n_slots))))
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -138,6 +176,54 @@ def _chosen(column: pa.DictionaryArray, wanted: Sequence[str]) -> npt.NDArray[np
     return flags
 
 
+def _folded_hour(path: Path, numbers: _Numbers, direction: str, roles: Sequence[str]) -> _Hour:
+    """Bytes of an hour of `traffic_routes` that were folded; `pair` may occur more than once."""
+    with pq.ParquetFile(path, read_dictionary=_TEXTS, page_checksum_verification=True) as file:
+        table = file.read(columns=list(_FOLDED), use_threads=False)
+    table = table.filter(table["folded"]).unify_dictionaries().combine_chunks()
+    if not table.num_rows:
+        return _Hour(np.empty(0, np.uint32), np.empty(0, np.int64))
+    column = {name: table[name].chunk(0) for name in table.column_names}
+    at = np.flatnonzero(_chosen(column["direction"], [direction]) & _chosen(column["role"], roles))
+    pair = numbers.pairs(column["origin_asn"].to_numpy()[at], column["metro"], at)
+    return _Hour(pair.astype(np.uint32), column["bytes"].to_numpy()[at])
+
+
+def _folded_sums(hours: list[_Hour], numbers: _Numbers) -> pl.DataFrame:
+    """metro, remote_asn, folded_bytes."""
+    hours = [hour for hour in hours if hour.bytes.size]
+    empty = np.empty(0, np.int64)
+    pair, place = np.unique(
+        np.concatenate([empty, *(hour.pair for hour in hours)]), return_inverse=True
+    )
+    sums = np.zeros(pair.size, dtype=np.int64)
+    np.add.at(sums, place, np.concatenate([empty, *(hour.bytes for hour in hours)]))
+    metro, asn = (pair & 255).astype(np.int64), (pair >> 8).astype(np.int64)
+    return pl.DataFrame(
+        {
+            "metro": pl.Series(list(numbers.metros), dtype=pl.String).gather(metro),
+            "remote_asn": numbers.asns_of(asn),
+            "folded_bytes": sums,
+        }
+    )
+
+
+def _together(exact: pl.DataFrame, folded: pl.DataFrame) -> pl.DataFrame:
+    both = exact.drop("folded_bytes").join(
+        folded, on=["metro", "remote_asn"], how="full", coalesce=True
+    )
+    both = both.with_columns(
+        pl.col("slots", "folded_bytes", "p95_bytes").fill_null(0),
+        bytes=pl.col("bytes").fill_null(0) + pl.col("folded_bytes").fill_null(0),
+    )
+    refused = 20 * pl.col("folded_bytes") > pl.col("bytes")
+    return (
+        both.with_columns(p95_bytes=pl.when(~refused).then("p95_bytes"))
+        .select(*_RESULT)
+        .sort("metro", "remote_asn")
+    )
+
+
 def _hour(
     path: Path,
     numbers: _Numbers,
@@ -155,17 +241,13 @@ def _hour(
     slot = column["slot"].cast(pa.int64()).to_numpy()
     keep = _chosen(column["direction"], [direction]) & _chosen(column["role"], roles)
     keep &= column["scaled"].to_numpy(zero_copy_only=False)
+    keep &= column["remote_asn"].to_numpy() != schema.FOLDED
     if slot.min() < span[0] or slot.max() >= span[1]:
         keep &= (slot >= span[0]) & (slot < span[1])
     for time in missing.keys() & set(range(int(slot.min()), int(slot.max()) + 1, _SLOT_US)):
         keep &= (slot != time) | ~_chosen(column["metro"], list(missing[time]))
     at = np.flatnonzero(keep)
-    names = column["metro"].dictionary.to_pylist()
-    metro = np.array([numbers.metro(name) for name in names], dtype=np.int64)
-    if len(numbers.metros) > 256:
-        raise OverflowError("more than 256 metros")
-    pair = numbers.asns(column["remote_asn"].to_numpy()[at]) << 8
-    pair |= metro[column["metro"].indices.to_numpy()[at]]
+    pair = numbers.pairs(column["remote_asn"].to_numpy()[at], column["metro"], at)
     octets = column["bytes"].to_numpy()[at]
     # Of one hour: slot, pair and the row's number in one integer, whose sort brings rows together.
     bits = max(1, int(at.size).bit_length())
@@ -218,14 +300,13 @@ def _ranked(hours: list[_Hour], numbers: _Numbers, n_slots: Mapping[str, int]) -
     n = np.maximum(covered[metro], held)
     place = (19 * n + 19) // 20 - 1 - (n - held)
     p95 = (packed[edges[:-1] + np.maximum(place, 0)] & mask).view(np.int64)
-    odd = asn >= SMALL_ASNS
-    asn[odd] = np.array([*numbers.large, 0], dtype=np.int64)[asn[odd] - SMALL_ASNS]
     frame = pl.DataFrame(
         {
             "metro": pl.Series(names).gather(metro),
-            "remote_asn": asn,
+            "remote_asn": numbers.asns_of(asn),
             "slots": held,
             "bytes": _sums(packed, edges, mask),
+            "folded_bytes": np.zeros(held.size, dtype=np.int64),
             "p95_bytes": np.where(place < 0, 0, p95),
         },
         schema=_RESULT,

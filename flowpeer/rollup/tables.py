@@ -21,8 +21,12 @@ from flowpeer.rollup.keys import Codes, Context
 from flowpeer.rollup.reading import U64
 from flowpeer.rollup.slots import Ints
 from flowpeer.rollup.sums import HALF_BITS, fold
+from flowpeer.rollup.tail import ASN_BITS, among
 
-_ASN_BITS = 33
+_LOWEST = schema.FOLDED
+"""Added to ASNs and codes, so that the least of them is 0."""
+_REMOTE_BITS = ASN_BITS + 3
+"""Of a key below the side: family, remote ASN, and whether the bytes are scaled."""
 _FAMILIES = pa.array([4, 6, None], pa.int32())
 _SIDE_COLUMNS = {
     "metro": pl.String, "exporter": pl.String, "interface": pl.Int64, "role": pl.String,
@@ -75,6 +79,7 @@ class Tables:
                 schema=_SIDE_COLUMNS,
             )
         )  # fmt: skip
+        self._metro = self._sides.rows["metro"].rank("dense").to_numpy().astype(np.int64) - 1
         own = pa.chunked_array([pa.nulls(1, pa.string()), context.own.prefixes], pa.string())
         self._own = _ranked(pl.DataFrame({"local_prefix": pl.Series(own)}))
 
@@ -99,8 +104,8 @@ class Tables:
         origin[origin == self._context.own_asn] = schema.OWN
         return origin
 
-    def traffic(self, sums: pl.DataFrame) -> pa.Table:
-        """Rows by slot and remote ASN, sorted."""
+    def by_network(self, sums: pl.DataFrame) -> pl.DataFrame:
+        """Sums by slot, side, family, remote ASN and scaled, in that order; rows in no order."""
         side, route, _, slot, scaled = self._unpacked(sums["key"].to_numpy())
         used = np.zeros(self._codes.routes, dtype=bool)
         used[route] = True
@@ -114,14 +119,36 @@ class Tables:
         family[at == keys.NO_ROUTE_6] = 1
         family[at == keys.NO_ADDRESS] = 2
         low = np.zeros(self._codes.routes, dtype=np.int64)
-        low[at] = (family << _ASN_BITS | (asn - schema.NO_ADDRESS)) << 1
+        low[at] = (family << ASN_BITS | (asn - _LOWEST)) << 1
         packed = slot << self._sides.bits | side
-        packed = packed << (_ASN_BITS + 3) | low[route] | scaled
-        frame = _summed(packed, sums)
+        packed = packed << _REMOTE_BITS | low[route] | scaled
+        return _summed(packed, sums)
+
+    def _network(self, key: Ints) -> Ints:
+        """Numbers of the networks that may be folded, as `tail` has them; −1 for other rows."""
+        asn = _remote_asn(key)
+        metro = self._metro[key >> _REMOTE_BITS & ((1 << self._sides.bits) - 1)]
+        return np.where((asn > 0) & (key & 1 == 1), metro << ASN_BITS | asn, -1)
+
+    def totals(self, by_network: pl.DataFrame) -> pl.DataFrame:
+        """Bytes of each network that may be folded: network, bytes."""
+        network = pl.Series(self._network(by_network["key"].to_numpy().view(np.int64)))
+        rows = by_network.select("bytes", network=network).filter(pl.col("network") >= 0)
+        return rows.group_by("network").agg(pl.col("bytes").sum())
+
+    def folded(self, by_network: pl.DataFrame, tail: Ints) -> pl.DataFrame:
+        """The same sums with those of the networks of the tail under one code."""
+        key = by_network["key"].to_numpy().view(np.int64)
+        asn = key & (((1 << ASN_BITS) - 1) << 1)
+        key = np.where(among(self._network(key), tail), key - asn, key)
+        return _summed(key, by_network)
+
+    def traffic(self, by_network: pl.DataFrame) -> pa.Table:
+        """Rows by slot and remote ASN, sorted."""
+        frame = by_network.sort("key")
         key = frame["key"].to_numpy().view(np.int64)
-        low_bits = key & ((1 << (_ASN_BITS + 3)) - 1)
-        side = (key >> (_ASN_BITS + 3)) & ((1 << self._sides.bits) - 1)
-        slot = key >> (_ASN_BITS + 3 + self._sides.bits)
+        side = (key >> _REMOTE_BITS) & ((1 << self._sides.bits) - 1)
+        slot = key >> (_REMOTE_BITS + self._sides.bits)
         begin = int(self._hour.timestamp())
         return self._table(
             schema.TRAFFIC,
@@ -129,16 +156,14 @@ class Tables:
             side,
             {
                 "slot": pa.array((begin + slot * schema.SLOT_SECONDS) * 1_000_000),
-                "family": _FAMILIES.take(pa.array(low_bits >> (_ASN_BITS + 1))),
-                "remote_asn": pa.array(
-                    (low_bits >> 1 & ((1 << _ASN_BITS) - 1)) + schema.NO_ADDRESS
-                ),
-                "scaled": pa.array((low_bits & 1).astype(bool)),
+                "family": _FAMILIES.take(pa.array(key >> (ASN_BITS + 1) & 3)),
+                "remote_asn": pa.array(_remote_asn(key)),
+                "scaled": pa.array((key & 1).astype(bool)),
             },
         )
 
-    def traffic_routes(self, sums: pl.DataFrame) -> pa.Table:
-        """Rows of the hour by prefix, sorted."""
+    def traffic_routes(self, sums: pl.DataFrame, tail: Ints) -> pa.Table:
+        """Rows of the hour by prefix, sorted; `tail` are the networks that were folded."""
         side, route, local, _, scaled = self._unpacked(sums["key"].to_numpy())
         used = np.zeros(self._codes.routes, dtype=bool)
         used[route] = True
@@ -156,12 +181,14 @@ class Tables:
         packed = side << 1 | scaled
         packed = packed << prefixes.bits | rank[route]
         packed = packed << self._own.bits | local
-        frame = _summed(packed, sums)
+        frame = _summed(packed, sums).sort("key")
         key = frame["key"].to_numpy().view(np.int64)
         local = key & ((1 << self._own.bits) - 1)
         key = key >> self._own.bits
         place = key & ((1 << prefixes.bits) - 1)
         key = key >> prefixes.bits
+        origin = prefixes.rows["origin_asn"].to_numpy()[place]
+        network = self._metro[key >> 1] << ASN_BITS | np.maximum(origin, 0)
         hour = pa.scalar(int(self._hour.timestamp()) * 1_000_000, pa.int64())
         return self._table(
             schema.TRAFFIC_ROUTES,
@@ -171,9 +198,10 @@ class Tables:
                 "hour_start": pa.repeat(hour, frame.height),
                 "scaled": pa.array((key & 1).astype(bool)),
                 "prefix": prefixes.rows["prefix"].to_arrow().cast(pa.string()).take(place),
-                "origin_asn": prefixes.rows["origin_asn"].to_arrow().take(place),
+                "origin_asn": pa.array(origin),
                 "local_prefix": self._own.rows["local_prefix"].to_arrow().cast(pa.string())
                 .take(local),
+                "folded": pa.array(among(network, tail) & (key & 1 == 1)),
             },
         )  # fmt: skip
 
@@ -201,7 +229,11 @@ class Tables:
 
 
 def _summed(packed: Ints, sums: pl.DataFrame) -> pl.DataFrame:
-    return fold(sums.with_columns(key=pl.Series(packed).cast(pl.UInt64))).sort("key")
+    return fold(sums.with_columns(key=pl.Series(packed).cast(pl.UInt64)))
+
+
+def _remote_asn(key: Ints) -> Ints:
+    return (key >> 1 & ((1 << ASN_BITS) - 1)) + _LOWEST
 
 
 def _whole(frame: pl.DataFrame, name: str) -> Any:

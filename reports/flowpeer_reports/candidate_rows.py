@@ -18,6 +18,9 @@ from flowpeer_reports.meeting import EXISTS, Place, Places
 from flowpeer_reports.ranking import MetroList, Row, bps
 from flowpeer_reports.shape import p95_of_rows
 
+NAMED = 10
+"""Networks that a note names; all of them stand beside the answer."""
+
 
 def candidate_rows(
     inputs: Inputs,
@@ -28,8 +31,12 @@ def candidate_rows(
     places: Places,
     feasibility: Feasibility,
     refused: set[str],
-) -> pl.DataFrame:
-    """The rows of all metros, in the order of metros and ranks."""
+) -> tuple[pl.DataFrame, dict[str, list[int]], list[str]]:
+    """The rows of all metros, in the order of metros and ranks.
+
+    Also, by metro, the ASNs of rows whose p95_bps is an estimate, and notes on these and on rows
+    that have none.
+    """
     owners = _owned(ranked)
     slots = pl.DataFrame(
         [(i, inputs.slots_of(m.metro)) for i, m in enumerate(m for m in ranked for _ in m.rows)],
@@ -37,7 +44,10 @@ def candidate_rows(
         orient="row",
     )
     routes = found.units.join(owners, on="atom").select("metro", "prefix", "origin_asn", "row")
-    p95 = p95_of_rows(inputs, directions, routes, slots)["p95_bps"].to_list()
+    percentiles = p95_of_rows(inputs, directions, routes, slots)
+    p95, estimate = percentiles["p95_bps"].to_list(), percentiles["estimate"].to_list()
+    known_in_part: dict[str, list[int]] = {}
+    unknown: dict[str, int] = {}
     carriers = _carriers(flows, owners, directions)
     extend = _peered_elsewhere(inputs)
     names = inputs.names()
@@ -47,6 +57,10 @@ def candidate_rows(
         total, taken = int(m.chosen.sum()), 0
         for row in m.rows:
             p95_bps = None if m.metro in refused else p95[number]
+            if estimate[number] and p95_bps is not None:
+                known_in_part.setdefault(m.metro, []).append(row.asn)
+            elif estimate[number] and m.metro not in refused:
+                unknown[m.metro] = unknown.get(m.metro, 0) + 1
             marginal = int(m.chosen[row.atoms].sum())
             taken += marginal
             figures = _figures(m, row, marginal, inputs.default_sampling)
@@ -71,7 +85,24 @@ def candidate_rows(
             for name, values in columns.items():
                 values.append(figures.get(name))
             number += 1
-    return pl.DataFrame({c.name: _series(c, columns[c.name]) for c in CANDIDATES})
+    rows = pl.DataFrame({c.name: _series(c, columns[c.name]) for c in CANDIDATES})
+    return rows, known_in_part, _percentile_notes(known_in_part, unknown)
+
+
+def _percentile_notes(known_in_part: dict[str, list[int]], unknown: dict[str, int]) -> list[str]:
+    notes = []
+    for metro, asns in known_in_part.items():
+        named = ", ".join(f"AS{asn}" for asn in asns[:NAMED])
+        more = f" and {len(asns) - NAMED:,} more" if len(asns) > NAMED else ""
+        notes.append(
+            f"{metro}: p95_bps of {named}{more} (~) is an estimate, the true one is not less: up "
+            "to 5 % of their bytes are kept by the hour only"
+        )
+    return notes + [
+        f"{metro}: {count:,} rows have no p95_bps: more than 5 % of their bytes are kept by the "
+        "hour only"
+        for metro, count in unknown.items()
+    ]
 
 
 def _series(column: Column, values: list[Any]) -> pl.Series:

@@ -7,7 +7,7 @@ a row of the list, or a reason in `not_listed`. `candidates` checks that before 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
@@ -46,6 +46,12 @@ class Candidates:
     """By metro: what one more ask would add; None where nothing is left or no limit was set."""
     direction: Direction = "out"
     asks: int | None = None
+    p95_estimates: dict[str, list[int]] = field(default_factory=dict)
+    """By metro: ASNs of the rows whose p95_bps is an estimate (M5)."""
+
+    def is_estimate(self, metro: str, asn: int) -> bool:
+        """Whether the p95_bps of a row is an estimate."""
+        return asn in self.p95_estimates.get(metro, ())
 
 
 def candidates(
@@ -100,7 +106,9 @@ def candidates(
         for metro in names
     ]  # fmt: skip
     notes, refused = coverage_notes(inputs, names)
-    rows = candidate_rows(inputs, ranked, found, flows, directions, places, feasibility, refused)
+    rows, estimates, row_notes = candidate_rows(
+        inputs, ranked, found, flows, directions, places, feasibility, refused
+    )
     not_listed = unlisted(ranked, found, never, universe, asks is not None)
     totals = account(ranked, universe, rows, not_listed, directions)
     return Candidates(
@@ -110,6 +118,7 @@ def candidates(
         notes=[
             *inputs.notes,
             *notes,
+            *row_notes,
             *bare_notes(totals),
             *disagreements(inputs, universe, names),
             *_method_notes(inputs, direction, weights),
@@ -118,6 +127,7 @@ def candidates(
         next_ask={m.metro: _named(m.next_ask, inputs) for m in ranked},
         direction=direction,
         asks=asks,
+        p95_estimates=estimates,
     )
 
 

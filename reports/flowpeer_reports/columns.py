@@ -24,6 +24,8 @@ class Column:
     type: PolarsType
     unit: str
     meaning: str
+    estimate: str = ""
+    """A column that a frame may have beside it: true where the value is an estimate."""
 
 
 _INT, _REAL, _TEXT, _LIST = pl.Int64, pl.Float64, pl.String, pl.List(pl.String)
@@ -53,6 +55,7 @@ CANDIDATES: tuple[Column, ...] = (
         _REAL,
         "bit/s",
         "95th percentile of the marginal part over 5-minute slots, nearest rank",
+        "p95_estimate",
     ),
     Column("out_bytes", _INT, "bytes", "outbound bytes of the marginal part over the period"),
     Column("in_bytes", _INT, "bytes", "inbound bytes of the marginal part over the period"),

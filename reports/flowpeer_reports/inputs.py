@@ -18,6 +18,7 @@ SPECIAL_ASNS: Mapping[int, str] = {
     -3: "AS set",
     -4: "own",
     -5: "no address",
+    -6: "folded to hours",
 }
 """Codes of `remote_asn` and `origin_asn` that stand for no public network."""
 

@@ -1,4 +1,9 @@
-"""The 95th percentile of a set of routes, from slots by ASN and hours by route (METHODS M8)."""
+"""The 95th percentile of a set of routes, from slots by ASN and hours by route (METHODS M8).
+
+Small networks may be kept by the hour only: their routes are marked `folded`, and their slots are
+not known. They are left out of a row's series, so that its percentile is a lower bound (METHODS
+M5): an estimate while they are at most 5 % of the row's bytes, and none beyond.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +20,31 @@ _LINK = ["exporter", "interface", "direction"]
 def p95_of_rows(
     inputs: Inputs, directions: Sequence[str], routes: pl.DataFrame, slots: pl.DataFrame
 ) -> pl.DataFrame:
-    """row, p95_bps: each row's routes over the metro's covered slots, missing ones as zeros.
+    """row, p95_bps, estimate: each row's routes over the metro's covered slots, missing as zeros.
 
     `routes`: metro, prefix, origin_asn, row (each route of a metro in one row at most);
     `slots`: row, n. A slot's traffic of an ASN on an interface goes to a row by the share of
     that ASN's bytes on that interface in that hour which is the row's: exact for whole ASNs.
-    With several directions, the larger one of each slot counts.
+    With several directions, the larger one of each slot counts. `estimate`: some of its bytes are
+    of folded hours; p95_bps is null where these are more than 5 %.
     """
+    of_routes = transit(inputs.traffic_routes, inputs, "hour_start").filter(
+        pl.col("scaled"), pl.col("direction").is_in(list(directions))
+    )
+    if "folded" not in of_routes.collect_schema():
+        of_routes = of_routes.with_columns(folded=pl.lit(False))
+    folded = (
+        of_routes.join(routes.lazy(), on=["metro", "prefix", "origin_asn"], nulls_equal=True)
+        .group_by("row")
+        .agg(pl.col("bytes").sum(), folded=pl.col("bytes").filter(pl.col("folded")).sum())
+        .filter(pl.col("folded") > 0)
+        .select("row", refused=20 * pl.col("folded") > pl.col("bytes"))
+        .collect()
+    )
     by_hour = (
-        transit(inputs.traffic_routes, inputs, "hour_start")
-        .filter(pl.col("scaled"), pl.col("direction").is_in(list(directions)))
-        .join(routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True)
+        of_routes.join(
+            routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True
+        )
         .group_by("hour_start", "origin_asn", "row", *_LINK)
         .agg(pl.col("bytes").sum())
         .with_columns(
@@ -64,7 +83,14 @@ def p95_of_rows(
         slots.select("row")
         .join(p95, on="row", how="left")
         .select("row", bits=pl.col("p95_bytes").fill_null(0).cast(pl.Float64) * 8)
+        .join(folded, on="row", how="left")
         # Rounded: the last bit of a division depends on how many are divided at once.
-        .select("row", p95_bps=(pl.col("bits") / SLOT_SECONDS).round(3))
+        .select(
+            "row",
+            p95_bps=pl.when(pl.col("refused").fill_null(False))
+            .then(None)
+            .otherwise((pl.col("bits") / SLOT_SECONDS).round(3)),
+            estimate=pl.col("refused").is_not_null(),
+        )
         .sort("row")
     )

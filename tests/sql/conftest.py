@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -142,12 +142,36 @@ def configured() -> dict[str, pa.Table]:
     return tables
 
 
+def fold(traffic: list[Row], tail: Callable[[datetime, str], set[int]]) -> tuple[Any, Any]:
+    """Rows of `traffic` and `traffic_routes` with the networks of some metros' hours folded."""
+    by_slot: dict[tuple[Any, ...], Row] = {}
+    for row in traffic:
+        small = row["scaled"] and row["remote_asn"] in tail(row["slot"], row["metro"])
+        row = {**row, "remote_asn": -6 if small else row["remote_asn"]}
+        key = (row["slot"], row["family"], row["remote_asn"], *(row[name] for name in GROUP))
+        if key not in by_slot:
+            by_slot[key] = row
+            continue
+        for name in ("bytes", "packets", "records", "variance_low", "variance_high"):
+            by_slot[key][name] += row[name]
+    by_route = [
+        {**row, "folded": row["scaled"] and row["origin_asn"] in tail(row["hour_start"],
+                                                                      row["metro"])}
+        for row in route_traffic(traffic)
+    ]  # fmt: skip
+    return list(by_slot.values()), by_route
+
+
 @pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world") / "lake"
     traffic = traffic_rows()
+    return build(root, traffic, route_traffic(traffic))
+
+
+def build(root: Path, traffic: list[Row], by_route: list[Row]) -> Path:
     publish(root, "traffic", traffic, time="slot")
-    publish(root, "traffic_routes", route_traffic(traffic), time="hour_start")
+    publish(root, "traffic_routes", by_route, time="hour_start")
     publish(root, "routes", routes(), name="rib")
     publish(root, "asns", [
         {"asn": 2906, "name": "Films", "country": "US"}, {"asn": 15169, "name": "Search"},

@@ -46,7 +46,7 @@ def render_table(
     if format == "terminal":
         from flowpeer_reports.render.terminal import terminal
 
-        return terminal(view, chosen, width=width, title=title, notes=notes)
+        return terminal(frame, chosen, width=width, title=title, notes=notes)
     if format == "csv":
         from flowpeer_reports.render.csv import csv
 
@@ -62,11 +62,11 @@ def render_table(
     if format == "html":
         from flowpeer_reports.render.html import table_page
 
-        return table_page(view, chosen, title=title, notes=notes)
+        return table_page(frame, chosen, title=title, notes=notes)
     if format == "md":
         from flowpeer_reports.render.markdown import markdown
 
-        return markdown(view, chosen, title=title, notes=notes)
+        return markdown(frame, chosen, title=title, notes=notes)
     if format == "xlsx":
         from flowpeer_reports.render.xlsx import xlsx
 

@@ -89,6 +89,15 @@ def human(value: Any, column: Column) -> str:
     return clean(str(value))
 
 
+def texts(frame: pl.DataFrame, column: Column) -> list[str]:
+    """The cells of a column as people read them; `~` stands before an estimate."""
+    cells = [human(v, column) for v in frame[column.name].to_list()]
+    if not column.estimate or column.estimate not in frame.columns:
+        return cells
+    marks = frame[column.estimate].to_list()
+    return [f"~{c}" if c and mark else c for c, mark in zip(cells, marks, strict=True)]
+
+
 def _number(value: float, column: Column) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return ""

@@ -10,7 +10,7 @@ from html import escape
 import polars as pl
 
 from flowpeer_reports.columns import Column
-from flowpeer_reports.render.cells import clean, human, is_number
+from flowpeer_reports.render.cells import clean, is_number, texts
 
 _STYLE = """
 :root{--ink:#1c2430;--soft:#5b6675;--line:#dde3ea;--band:#f6f8fa;--accent:#0b5cad}
@@ -86,7 +86,7 @@ def table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     if not columns:
         return ""
     number = [is_number(frame.schema[c.name]) for c in columns]
-    cells = [[human(v, c) for v in frame[c.name].to_list()] for c in columns]
+    cells = [texts(frame, c) for c in columns]
     kinds = [
         "n" if n else "w" if any(len(v) > _WIDE for v in column) else "t"
         for n, column in zip(number, cells, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from flowpeer_reports.columns import Column
-from flowpeer_reports.render.cells import clean, human, is_number
+from flowpeer_reports.render.cells import clean, is_number, texts
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@:$-])")
 
@@ -25,7 +25,7 @@ def markdown(
             + "|".join("---:" if is_number(frame.schema[c.name]) else "---" for c in columns)
             + "|"
         )
-        cells = [[escaped(human(v, c)) for v in frame[c.name].to_list()] for c in columns]
+        cells = [[escaped(cell) for cell in texts(frame, c)] for c in columns]
         lines += ["| " + " | ".join(row) + " |" for row in zip(*cells, strict=True)]
     if notes:
         lines.append("")

@@ -143,7 +143,7 @@ def _best(found: Candidates) -> str:
         f'<p class="soft">The {BEST_OVERALL} rows with the highest expected value: feasibility × '
         "marginal traffic.</p>\n"
     )
-    return head + _asks(best.head(BEST_OVERALL), with_metro=True)
+    return head + _asks(found, best.head(BEST_OVERALL), with_metro=True)
 
 
 def _candidates(found: Candidates, sections: Sections) -> str:
@@ -162,7 +162,7 @@ def _candidates(found: Candidates, sections: Sections) -> str:
             f'<p class="soft">{rate_text(total["transit_bps"])} of transit over '
             f"{total['slots']:,} slots of 5 minutes.</p>\n"
         )
-        parts.append(_asks(rows.head(sections.rows_per_metro), with_metro=False))
+        parts.append(_asks(found, rows.head(sections.rows_per_metro), with_metro=False))
         more = rows.height - sections.rows_per_metro
         if more > 0:
             where = f" in {text(', '.join(sections.files))}" if sections.files else ""
@@ -182,7 +182,7 @@ _ASK_HEADS = (
 )  # fmt: skip
 
 
-def _asks(rows: pl.DataFrame, *, with_metro: bool) -> str:
+def _asks(found: Candidates, rows: pl.DataFrame, *, with_metro: bool) -> str:
     meanings = {c.name: c.meaning for c in CANDIDATES}
     heads = [*(["metro"] if with_metro else []), *_ASK_HEADS]
     lines = []
@@ -190,6 +190,7 @@ def _asks(rows: pl.DataFrame, *, with_metro: bool) -> str:
         cells = [f"<td>{text(row['metro'])}</td>"] if with_metro else []
         why = "".join(f"<br>{text(r)}" for r in row["feasibility_reasons"] or ())
         p95 = row["p95_bps"]
+        mark = "~" if found.is_estimate(row["metro"], row["asn"]) else ""
         ties = ", ".join(row["tied_with"] or ())
         tied = f"<br><small class=soft>tied with {text(ties)}</small>" if ties else ""
         cells += [
@@ -197,7 +198,7 @@ def _asks(rows: pl.DataFrame, *, with_metro: bool) -> str:
             f"<td class=m>{_network(row['asn'], row['name'])}{tied}</td>",
             _number(f"{rate_text(row['marginal_bps'])} <span class=soft>± "
                     f"{rate_text(row['ci95_bps'])}</span>"),
-            _number("" if p95 is None else rate_text(p95)),
+            _number("" if p95 is None else mark + rate_text(p95)),
             _share(row["cumulative_share"] or 0.0),
             f"<td class=w>{text(row['meet'] or '')}</td>",
             f"<td>{text(row['policy'] or 'unknown')}</td>",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from flowpeer_reports.columns import Column
-from flowpeer_reports.render.cells import clean, display_width, human, is_name, is_number
+from flowpeer_reports.render.cells import clean, display_width, is_name, is_number, texts
 
 GAP = 2
 MIN_TEXT = 12
@@ -27,7 +27,7 @@ def terminal(
     """The table in aligned columns at most `width` wide, ending in a newline."""
     lines: list[str] = [clean(title), ""] if title else []
     if columns:
-        cells = [[human(v, c) for v in frame[c.name].to_list()] for c in columns]
+        cells = [texts(frame, c) for c in columns]
         heads = [clean(c.name) for c in columns]
         right = [is_number(frame.schema[c.name]) for c in columns]
         rigid = [not isinstance(frame.schema[c.name], (pl.String, pl.List)) for c in columns]

@@ -19,8 +19,9 @@ WITH months AS (
     ) GROUP BY month
 ), totals AS (
     SELECT time_bucket(INTERVAL 1 MONTH, slot) AS month, remote_asn, sum(bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
-    WHERE ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
+    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    WHERE role = 'transit' AND scaled
+        AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
     GROUP BY ALL
 ), rates AS (

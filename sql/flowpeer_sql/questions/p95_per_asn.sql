@@ -3,6 +3,10 @@
 -- Nearest rank over the slots of the period that count, slots without traffic as zeros (METHODS
 -- M5): for sizing, not a bill. n_slots count, missing_slots are left out: over 1 % of them quality is
 -- `estimate`, over 5 % it is `refused` and p95_mbps is null. peak_mbps is the largest slot.
+-- folded_bytes are of hours of which the slots are not kept: where there are any, quality is
+-- `estimate`, and p95_mbps and peak_mbps are those of the other slots, so the true ones are not
+-- less; over 5 % of the bytes it is `refused`, and both are null. An hour that the period has a
+-- part of counts whole in them.
 -- One row per metro, provider, direction and remote ASN; the largest `top` by bytes of each metro,
 -- provider and direction.
 --
@@ -14,17 +18,26 @@
 
 WITH counted AS (
     SELECT t.metro, t.provider_asn, t.direction, t.remote_asn, t.slot,
-        sum(t.bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+        t.folded, sum(t.bytes)::BIGINT AS bytes
+    FROM asn_traffic_between(
+        date_trunc('hour', $period_start::TIMESTAMP), $period_end::TIMESTAMP) t
     ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
-        ON u.metro = t.metro AND u.slot = t.slot
-    WHERE ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+        ON u.metro = t.metro AND u.slot = t.slot AND NOT t.folded
+    WHERE t.role = 'transit' AND t.scaled
+        AND (t.folded OR t.slot >= coalesce($period_start::TIMESTAMP, TIMESTAMP '0001-01-01'))
+        AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
         AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
     GROUP BY ALL
 ), figures AS (
     SELECT c.metro, c.provider_asn, c.direction, c.remote_asn, s.n_slots, s.missing_slots,
-        s.quality, sum(c.bytes)::BIGINT AS bytes, max(c.bytes) AS peak_bytes,
-        p95(c.bytes, s.n_slots) AS p95_bytes
+        sum(c.bytes)::BIGINT AS bytes,
+        coalesce(sum(c.bytes) FILTER (WHERE c.folded), 0)::BIGINT AS folded_bytes,
+        CASE WHEN 20 * folded_bytes > sum(c.bytes) THEN 'refused'
+            WHEN folded_bytes > 0 AND s.quality = 'exact' THEN 'estimate'
+            ELSE s.quality END AS quality,
+        CASE WHEN 20 * folded_bytes <= sum(c.bytes)
+            THEN max(c.bytes) FILTER (WHERE NOT c.folded) END AS peak_bytes,
+        p95(CASE WHEN NOT c.folded THEN c.bytes END, s.n_slots) AS p95_bytes
     FROM counted c
     JOIN slots_by_metro($period_start::TIMESTAMP, $period_end::TIMESTAMP) s USING (metro)
     GROUP BY c.metro, c.provider_asn, c.direction, c.remote_asn,
@@ -34,7 +47,8 @@ SELECT f.metro, f.provider_asn, p.provider, f.direction,
     row_number() OVER largest AS place, f.remote_asn, n.name, f.bytes,
     mbps(f.bytes, 300 * f.n_slots) AS mean_mbps,
     CASE WHEN f.quality <> 'refused' THEN mbps(f.p95_bytes, 300) END AS p95_mbps,
-    mbps(f.peak_bytes, 300) AS peak_mbps, f.n_slots, f.missing_slots, f.quality
+    mbps(f.peak_bytes, 300) AS peak_mbps, f.n_slots, f.missing_slots, f.quality,
+    f.folded_bytes
 FROM figures f
 LEFT JOIN provider_names p USING (provider_asn)
 LEFT JOIN asn_names n ON n.asn = f.remote_asn

@@ -14,8 +14,9 @@ WITH totals AS (
         coalesce(sum(bytes) FILTER (WHERE direction = 'out'), 0)::BIGINT AS out_bytes,
         coalesce(sum(bytes) FILTER (WHERE direction = 'in'), 0)::BIGINT AS in_bytes,
         sum(bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
-    WHERE $metro::VARCHAR IS NULL OR metro = $metro::VARCHAR
+    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    WHERE role = 'transit' AND scaled
+        AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
     GROUP BY metro, provider_asn, remote_asn
 )
 SELECT t.metro, t.provider_asn, p.provider,

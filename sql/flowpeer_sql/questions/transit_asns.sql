@@ -15,8 +15,9 @@ WITH totals AS (
         coalesce(sum(bytes) FILTER (WHERE direction = 'in'), 0)::BIGINT AS in_bytes,
         sum(bytes)::BIGINT AS bytes,
         list(DISTINCT metro ORDER BY metro) AS metros
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
-    WHERE $provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT
+    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    WHERE role = 'transit' AND scaled
+        AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
     GROUP BY provider_asn, remote_asn
 )
 SELECT t.provider_asn, p.provider, row_number() OVER largest AS place, t.remote_asn, n.name,

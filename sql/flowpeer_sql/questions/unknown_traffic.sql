@@ -15,7 +15,8 @@ WITH kinds AS (
             WHEN role = 'unknown' THEN 'unknown interface'
             WHEN role = 'discarded' THEN 'discarded'
             WHEN role = 'set_aside' THEN 'set aside'
-            WHEN remote_asn < 0 AND role <> 'internal' THEN coalesce(n.name, 'code ' || remote_asn)
+            WHEN remote_asn BETWEEN -5 AND -1 AND role <> 'internal'
+            THEN coalesce(n.name, 'code ' || remote_asn)
         END AS kind, t.metro, t.exporter, t.interface, t.direction, t.bytes, t.records
     FROM traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
     LEFT JOIN asn_names n ON n.asn = t.remote_asn

@@ -6,7 +6,7 @@
 CREATE OR REPLACE VIEW asn_names AS
 WITH codes (asn, name) AS (
     VALUES (-1::BIGINT, 'unrouted'), (-2, 'private or reserved ASN'), (-3, 'AS set'), (-4, 'own'),
-        (-5, 'no address')
+        (-5, 'no address'), (-6, 'folded to hours')
 )
 SELECT asn, any_value(name) AS name, any_value(organisation) AS organisation,
     any_value(country) AS country

@@ -178,7 +178,43 @@ def variances(flow: Row, rate: int) -> tuple[Fraction, Fraction]:
     return rate * (rate - 1) * low, rate * (rate - 1) * high
 
 
-def roll_up(world: World) -> tuple[dict[tuple[Any, ...], Row], dict[tuple[Any, ...], Row], Row]:
+Table = dict[tuple[Any, ...], Row]
+
+
+def tails(traffic: Table, share: Fraction, below_bps: int) -> dict[tuple[datetime, str], set[int]]:
+    """Networks to be folded, by hour and metro."""
+    bytes_of: dict[tuple[datetime, str], dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for (time, metro, *_, asn, scaled), row in traffic.items():
+        if scaled and asn > 0:
+            bytes_of[time.replace(minute=0), metro][asn] += row["bytes"]
+    found: dict[tuple[datetime, str], set[int]] = defaultdict(set)
+    for place, sizes in bytes_of.items():
+        together = 0
+        for size, asn in sorted((size, asn) for asn, size in sizes.items()):
+            together += size
+            if together <= share * sum(sizes.values()) and size * 8 < below_bps * 3600:
+                found[place].add(asn)
+    return found
+
+
+def fold(traffic: Table, routes: Table, share: Fraction, below_bps: int) -> tuple[Table, Table]:
+    """Both tables after the tail was folded; those of routes have `folded` behind their key."""
+    tail = tails(traffic, share, below_bps)
+    folded: Table = defaultdict(lambda: defaultdict(int))
+    for (time, metro, *rest, asn, scaled), row in traffic.items():
+        if scaled and asn in tail[time.replace(minute=0), metro]:
+            asn = -6
+        for name, value in row.items():
+            folded[time, metro, *rest, asn, scaled][name] += value
+    marked = {
+        (hour, metro, *rest, scaled, prefix, origin, local,
+         scaled and origin in tail[hour, metro]): row
+        for (hour, metro, *rest, scaled, prefix, origin, local), row in routes.items()
+    }  # fmt: skip
+    return folded, marked
+
+
+def roll_up(world: World) -> tuple[Table, Table, Row]:
     """traffic and traffic_routes by their key columns, and the totals of M13."""
     traffic: dict[tuple[Any, ...], Row] = defaultdict(lambda: defaultdict(int))
     routes: dict[tuple[Any, ...], Row] = defaultdict(lambda: defaultdict(int))

@@ -29,13 +29,16 @@ def rows_of(rollup: Any) -> list[Any]:
     ]
 
 
-def test_little_memory_gives_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lake", ["", 'fold_share = 0.4\nfold_below = "900G"'])
+def test_little_memory_gives_the_same_rows(
+    lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worlds = _worlds()
     made = []
     for name in ("much", "little"):
         folder = tmp_path / name
         folder.mkdir()
-        rollup = worlds.prepare(folder, worlds.make_world(8), 6)
+        rollup = worlds.prepare(folder, worlds.make_world(8), 6, lake)
         if name == "little":
             monkeypatch.setattr(sums, "FOLD_ROWS", 3)
             monkeypatch.setattr(sums, "HELD_ROWS", 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from datetime import UTC, datetime
+from fractions import Fraction
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -108,10 +109,10 @@ def octets(address: str | None) -> bytes | None:
     return ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
 
 
-def toml_of(world: Any) -> str:
+def toml_of(world: Any, lake: str = "") -> str:
     lines = [
         "[network]", f"asn = {world.asn}", 'name = "Test"', f"prefixes = {world.prefixes}",
-        "[lake]", 'path = "lake"',
+        "[lake]", 'path = "lake"', lake,
     ]  # fmt: skip
     for metro in sorted({e["metro"] for e in world.exporters.values()}):
         lines += ["[[metros]]", f'id = "{metro}"', f'name = "{metro}"']
@@ -155,8 +156,9 @@ def publish(lake: Lake, world: Any, units: int) -> None:
         one.publish({})
 
 
-def prepare(folder: Path, world: Any, units: int = 2) -> Rollup:
-    (folder / "flowpeer.toml").write_text(toml_of(world))
+def prepare(folder: Path, world: Any, units: int = 2, lake: str = "") -> Rollup:
+    """A lake with a world's routes and records; `lake` are more lines of its section."""
+    (folder / "flowpeer.toml").write_text(toml_of(world, lake))
     for family, mark in (("4", "."), ("6", ":")):  # tables of the two families come apart
         (folder / f"routes{family}-2026-09-15.txt").write_text(
             "".join(
@@ -180,13 +182,23 @@ def table_rows(lake: Lake, table: str) -> list[dict[str, Any]]:
     return pl.concat(frames).to_dicts()
 
 
+@pytest.mark.parametrize("share", [None, 0.02, 0.4])
 @pytest.mark.parametrize("seed", range(12))
-def test_rollup_equals_plain_python(seed: int, tmp_path: Path) -> None:
+def test_rollup_equals_plain_python(seed: int, share: float | None, tmp_path: Path) -> None:
     world = make_world(seed)
-    rollup = prepare(tmp_path, world)
+    below = 4 if seed % 2 else 900_000  # Mbit/s
+    fold = "" if share is None else f'fold_share = {share}\nfold_below = "{below}M"'
+    rollup = prepare(tmp_path, world, lake=fold)
     for hour in rollup.plan():
         rollup.roll_up(hour)
     traffic, routes, totals = oracle.roll_up(world)
+    traffic, routes = oracle.fold(
+        traffic, routes, Fraction(share or 0), below * 10**6 if share else 0
+    )
+    entries = rollup.lake.entries("traffic").values()
+    folded = sum(row["bytes"] for (*_, asn, _), row in traffic.items() if asn == -6)
+    assert sum(e["folded"]["bytes"] for e in entries if share) == folded
+    assert folded or (share or 0) < 0.4
     for table, expected, first in (("traffic", traffic, "slot"),
                                    ("traffic_routes", routes, "hour_start")):  # fmt: skip
         rows = table_rows(rollup.lake, table)

@@ -78,8 +78,61 @@ def test_every_percentile_is_that_of_plain_python(
         dense = sorted([0] * (n[str(metro)] - len(by_slot)) + list(by_slot.values()))
         p95 = dense[math.ceil(0.95 * len(dense)) - 1]
         want.append((metro, asn, len(by_slot), sum(by_slot.values()), p95))
-    assert got.rows() == sorted(want)
+    assert got["folded_bytes"].unique().to_list() == [0]
+    assert got.drop("folded_bytes").rows() == sorted(want)
     assert any(row[4] for row in want), "the series are too thin"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folded_hours_are_in_the_bytes_and_make_a_lower_bound(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    rows = [
+        r for r in make(Lake(tmp_path / "whole"), seed, 6)
+        if r["role"] == "transit" and r["direction"] == "out" and r["scaled"]
+    ]  # fmt: skip
+    places = sorted({(r["slot"].replace(minute=0), r["metro"]) for r in rows})  # type: ignore[attr-defined]
+    tail = {place: set(dice.sample([1, 3356, 1 << 20], 2)) for place in dice.sample(places, 3)}
+    lake = Lake(tmp_path / "folded")
+    known: dict[tuple[str, int], dict[object, int]] = defaultdict(lambda: defaultdict(int))
+    by_hour: dict[tuple[str, int], int] = defaultdict(int)
+    for n in range(6):
+        begin = START + timedelta(hours=n)
+        kept, folded = [], []
+        for r in (r for r in rows if r["slot"].replace(minute=0) == begin):  # type: ignore[attr-defined]
+            key = r["metro"], r["remote_asn"]
+            if r["remote_asn"] in tail.get((begin, r["metro"]), ()):
+                kept.append({**r, "remote_asn": -6})
+                folded.append({**r, "hour_start": begin, "origin_asn": r["remote_asn"],
+                               "prefix": "192.0.2.0/24", "folded": True})  # fmt: skip
+                by_hour[key] += r["bytes"]  # type: ignore[index, operator]
+            else:
+                kept.append(r)
+                known[key][r["slot"]] += r["bytes"]  # type: ignore[index, operator]
+        facts = {"folded": {"networks": len(folded), "bytes": sum(r["bytes"] for r in folded)}}
+        for table, made in (("traffic", kept), ("traffic_routes", folded)):
+            arrow = schema.arrow_schema(schema.TABLES[table])
+            cells = [{name: row.get(name) for name in arrow.names} for row in made]
+            lake.publish(
+                f"{table}/date={begin:%Y-%m-%d}/hour={begin.hour:02d}/part.parquet",
+                schema.TABLES[table], pa.Table.from_pylist(cells, arrow), facts,
+            )  # fmt: skip
+    want = []
+    for key in sorted(known.keys() | by_hour.keys()):
+        slots, hours = known[key], by_hour[key]
+        dense = sorted([0] * (72 - len(slots)) + list(slots.values()))
+        total = sum(slots.values()) + hours
+        p95 = None if 20 * hours > total else dense[math.ceil(0.95 * 72) - 1]
+        want.append((*key, len(slots), total, hours, p95))
+    n_slots = {"ams": 72, "fra": 72}
+    got = percentiles.p95_per_asn(lake, START, START + timedelta(hours=6), n_slots=n_slots)
+    assert got.rows() == want
+    assert any(row[-1] is None for row in want)
+    whole = percentiles.p95_per_asn(
+        Lake(tmp_path / "whole"), START, START + timedelta(hours=6), n_slots=n_slots
+    )
+    assert got.drop("slots", "folded_bytes", "p95_bytes").equals(
+        whole.drop("slots", "folded_bytes", "p95_bytes")
+    )
 
 
 def test_duckdb_agrees_on_dense_series(tmp_path: Path) -> None:
@@ -106,4 +159,4 @@ def test_duckdb_agrees_on_dense_series(tmp_path: Path) -> None:
 def test_nothing_rolled_up_gives_no_rows(tmp_path: Path) -> None:
     got = percentiles.p95_per_asn(Lake(tmp_path), START, START + SLOT, n_slots={"ams": 1})
     assert got.is_empty()
-    assert got.columns == ["metro", "remote_asn", "slots", "bytes", "p95_bytes"]
+    assert got.columns == ["metro", "remote_asn", "slots", "bytes", "folded_bytes", "p95_bytes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from flowpeer.errors import InputError, LockedError
+from flowpeer.catalog import connect, query
+from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake import compact
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
@@ -337,3 +340,108 @@ def test_merging_and_rolling_up_do_not_meet(folder: Path, run: Run) -> None:
         assert run("rollup", cwd=folder).returncode == 75
         with pytest.raises(LockedError), lake.flow_files(alone=False):
             pass
+
+
+@pytest.mark.parametrize("age", ["0d", "-1d", "soon", "", "14", "1.5d", "9999999999d"])
+def test_an_age_that_is_none_is_refused_and_nothing_is_touched(
+    folder: Path, run: Run, age: str
+) -> None:
+    made, rows = rollups(folder), flow_rows(folder)
+    for words in (("prune", "--yes", f"--keep={age}"), ("compact", f"--after={age}")):
+        said = run(*words, cwd=folder)
+        assert said.returncode == 2, words
+        assert "Traceback" not in said.stderr
+        assert "a duration" in said.stderr
+    assert flow_rows(folder).equals(rows)
+    assert rollups(folder) == made
+
+
+def test_prune_takes_the_hours_before_the_age_and_no_others(folder: Path, run: Run) -> None:
+    before = again(folder)
+    hours = sorted({partition_hour(f) for f in before.files})
+    assert len(hours) >= 3
+    # The first hour ended an hour and a half before what is to be kept, the second one 30 minutes.
+    minutes = (datetime.now(UTC) - hours[0]) // timedelta(minutes=1) - 90
+    said = run("prune", f"--keep={minutes}m", "--yes", "--json", cwd=folder)
+    assert said.returncode == 0, said.stderr
+    document = json.loads(said.stdout)
+    gone = {f for f in before.files if partition_hour(f) == hours[0]}
+    assert set(document["files"]) == gone
+    assert document["deleted"]
+    assert document["waiting"] == []
+    assert document["rows"] == sum(before.files[f]["rows"] for f in gone)
+    assert set(again(folder).files) == before.files.keys() - gone
+    assert not (folder / "lake" / Path(next(iter(gone))).parent).exists()
+    verified = run("verify", cwd=folder)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_the_ledger_remembers_what_was_pruned(folder: Path, run: Run) -> None:
+    before = again(folder)
+    begun = datetime.now(UTC).replace(microsecond=0)
+    assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
+    pruned = before.lake.entries("pruned")
+    assert {name.removeprefix("pruned/") for name in pruned} == before.files.keys()
+    for name, document in pruned.items():
+        was = before.files[name.removeprefix("pruned/")]
+        assert {k: document[k] for k in was} == was
+        at = datetime.strptime(document["pruned_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        assert begun <= at <= datetime.now(UTC)
+        assert document["conserved"]["records"] == was["rows"]
+    assert before.lake.entries("flows") == {}
+
+
+def test_merged_hours_can_be_pruned_and_verified(folder: Path, run: Run) -> None:
+    made = rollups(folder)
+    merged = merge_all(folder)
+    assert all(entry["made_of"] for entry in merged.files.values())
+    verified = run("verify", cwd=folder)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
+    assert not list((folder / "lake/flows").rglob("*.parquet"))
+    rolled = run("rollup", cwd=folder)
+    assert rolled.returncode == 0, rolled.stderr
+    assert rollups(folder) == made
+    verified = run("verify", cwd=folder)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_nothing_is_pruned_while_a_rollup_reads(folder: Path, run: Run) -> None:
+    rows = flow_rows(folder)
+    with again(folder).lake.flow_files(alone=False):
+        assert run("prune", "--keep", "1h", cwd=folder).returncode == 0  # says only what it would
+        assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 75
+    assert flow_rows(folder).equals(rows)
+
+
+def test_queries_during_merging_count_every_record_once(folder: Path) -> None:
+    """A query may meet the moment in which its files change places: then it fails, and says so."""
+    rollup = again(folder)
+    want = flow_rows(folder).height
+    counts: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            with (
+                contextlib.suppress(FlowpeerError),
+                contextlib.closing(connect(rollup.lake.root)) as con,
+            ):
+                counts[query(con, "SELECT count(*) AS n FROM flows").to_pylist()[0]["n"]] += 1
+
+    reader = threading.Thread(target=ask)
+    reader.start()
+    hours = retention.mergeable(rollup, EVER)
+    for one in sorted(hours.items()):
+        before = counts.total()
+        while counts.total() == before and reader.is_alive():
+            time.sleep(0.01)
+        with rollup.lake.flow_files(alone=True):
+            retention.compact(rollup.lake, dict([one]))
+    before = counts.total()
+    while counts.total() == before and reader.is_alive():
+        time.sleep(0.01)
+    stop.set()
+    reader.join()
+    assert set(counts) == {want}
+    assert counts[want] > len(hours)

@@ -1,0 +1,22 @@
+-- Traffic by remote network, what was folded to hours included: asn_traffic, asn_traffic_between
+--
+-- Rows of `traffic`, but those of small networks that are kept by the hour only (code -6 there) are
+-- replaced by their rows of `traffic_routes`: `folded` is true and `slot` the start of the hour. So
+-- the sums of a network are exact; what moved in one slot is known of rows that are not folded.
+--   asn_traffic_between(period_start, period_end)   the rows of a period; the bytes of a folded hour
+--       count where the hour starts
+-- Needs: periods
+
+CREATE OR REPLACE VIEW asn_traffic AS
+SELECT *, false AS folded FROM traffic WHERE remote_asn <> -6
+UNION ALL BY NAME
+SELECT hour_start AS slot, CASE WHEN contains(prefix, ':') THEN 6 ELSE 4 END::INTEGER AS family,
+    origin_asn AS remote_asn, * EXCLUDE (hour_start, origin_asn, prefix, local_prefix)
+FROM traffic_routes WHERE folded;
+
+CREATE OR REPLACE MACRO asn_traffic_between(period_start, period_end) AS TABLE
+SELECT * FROM asn_traffic
+WHERE slot >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')
+    AND slot < coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')
+    AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
+    AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;
