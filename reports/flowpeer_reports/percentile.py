@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import polars as pl
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
 
 
 def p95_rank(n: int) -> int:
@@ -10,14 +15,33 @@ def p95_rank(n: int) -> int:
     return (19 * n + 19) // 20
 
 
-def p95_sparse(value: pl.Expr, n: pl.Expr) -> pl.Expr:
-    """The p95 of non-negative values to which zeros are added until there are `n`.
+def p95_sparse(series: Iterable[tuple[Ints, Ints]], n: Ints) -> Ints:
+    """The p95 of each group's non-negative values, to which zeros are added until there are n.
 
-    Both are expressions inside an aggregation, `n` the same for all rows of a group. More values
-    than `n` count as they are.
+    `series` gives (group, value) in any order, some at a time; groups are places in `n`, and more
+    values than n count as they are. Eight octets a value are held: one sort of integers, group
+    above and value below, orders all groups at once.
+
+    Raises:
+        OverflowError: a value too large to stand beside the number of its group in 63 bits.
     """
-    held = value.len().cast(pl.Int64)
-    whole = pl.max_horizontal(n.first().cast(pl.Int64), held)
+    bits = 63 - int(n.size).bit_length()
+    packed = np.concatenate(
+        [np.empty(0, np.int64), *(_packed(group, value, bits) for group, value in series)]
+    )
+    packed.sort()
+    edges = np.searchsorted(packed, np.arange(n.size + 1) << bits)
+    held = np.diff(edges)
+    whole = np.maximum(n, held)
     # Rank among all of them, less the zeros that sort before the values held.
     place = (19 * whole + 19) // 20 - (whole - held) - 1
-    return pl.when(place < 0).then(0).otherwise(value.sort().get(place.clip(0)))
+    out = np.zeros(n.size, np.int64)
+    some = place >= 0
+    out[some] = packed[edges[:-1][some] + place[some]] & ((1 << bits) - 1)
+    return out
+
+
+def _packed(group: Ints, value: Ints, bits: int) -> Ints:
+    if value.size and (value.min() < 0 or value.max() >= 1 << bits):
+        raise OverflowError(f"a slot with {value.max():,} bytes: beyond 2^{bits}")
+    return group << bits | value

@@ -8,7 +8,9 @@ M5): an estimate while they are at most 5 % of the row's bytes, and none beyond.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from flowpeer_reports.inputs import SLOT_SECONDS, Inputs, covered, transit
@@ -41,10 +43,55 @@ def p95_of_rows(
         .select("row", refused=20 * pl.col("folded") > pl.col("bytes"))
         .collect()
     )
-    by_hour = (
-        of_routes.join(
-            routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True
+    days = (_of_day(inputs, directions, routes, of_routes, day) for day in _days(inputs))
+    ordered = slots.sort("row")
+    number = pl.DataFrame({"row": ordered["row"], "place": np.arange(ordered.height)})
+    p95 = p95_sparse(
+        (
+            (found["place"].to_numpy(), found["part"].to_numpy())
+            for found in (day.join(number, on="row") for day in days)
+        ),
+        ordered["n"].to_numpy(),
+    )
+    return (
+        ordered.select("row", bits=pl.Series(p95).cast(pl.Float64) * 8)
+        .join(folded, on="row", how="left")
+        # Rounded: the last bit of a division depends on how many are divided at once.
+        .select(
+            "row",
+            p95_bps=pl.when(pl.col("refused").fill_null(False))
+            .then(None)
+            .otherwise((pl.col("bits") / SLOT_SECONDS).round(3)),
+            estimate=pl.col("refused").is_not_null(),
         )
+        .sort("row")
+    )
+
+
+def _days(inputs: Inputs) -> list[datetime]:
+    """The UTC days of the period; a quarter at once would not fit into memory."""
+    first = inputs.period_start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    count = -(-(inputs.period_end - first) // timedelta(days=1))
+    return [first + timedelta(days=i) for i in range(count)]
+
+
+def _on(frame: pl.LazyFrame, time: str, day: datetime) -> pl.LazyFrame:
+    if "date" in frame.collect_schema():  # of the files' folders: others are not opened
+        frame = frame.filter(pl.col("date") == day.date())
+    return frame.filter(pl.col(time) >= day, pl.col(time) < day + timedelta(days=1))
+
+
+def _of_day(
+    inputs: Inputs,
+    directions: Sequence[str],
+    routes: pl.DataFrame,
+    of_routes: pl.LazyFrame,
+    day: datetime,
+) -> pl.DataFrame:
+    """row, part: bytes of each slot of a day in which a row has traffic."""
+    by_hour = (
+        _on(of_routes, "hour_start", day)
+        .join(routes.lazy(), on=["metro", "prefix", "origin_asn"], how="left", nulls_equal=True)
         .group_by("hour_start", "origin_asn", "row", *_LINK)
         .agg(pl.col("bytes").sum())
         .with_columns(
@@ -53,8 +100,8 @@ def p95_of_rows(
         .filter(pl.col("row").is_not_null(), pl.col("bytes") > 0)
         .select("hour_start", "origin_asn", "row", "share", *_LINK)
     )
-    parts = (
-        covered(transit(inputs.traffic, inputs, "slot"), inputs)
+    return (
+        covered(_on(transit(inputs.traffic, inputs, "slot"), "slot", day), inputs)
         .filter(
             pl.col("scaled"), pl.col("direction").is_in(list(directions)), pl.col("remote_asn") > 0
         )
@@ -72,25 +119,6 @@ def p95_of_rows(
         .agg(pl.col("part").sum())
         .group_by("row", "slot")
         .agg(pl.col("part").max())
+        .select("row", "part")
         .collect()
-    )
-    p95 = (
-        parts.join(slots, on="row")
-        .group_by("row")
-        .agg(p95_bytes=p95_sparse(pl.col("part"), pl.col("n")))
-    )
-    return (
-        slots.select("row")
-        .join(p95, on="row", how="left")
-        .select("row", bits=pl.col("p95_bytes").fill_null(0).cast(pl.Float64) * 8)
-        .join(folded, on="row", how="left")
-        # Rounded: the last bit of a division depends on how many are divided at once.
-        .select(
-            "row",
-            p95_bps=pl.when(pl.col("refused").fill_null(False))
-            .then(None)
-            .otherwise((pl.col("bits") / SLOT_SECONDS).round(3)),
-            estimate=pl.col("refused").is_not_null(),
-        )
-        .sort("row")
     )
