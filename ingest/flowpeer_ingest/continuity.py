@@ -78,4 +78,4 @@ class Continuity:
                 decoder.lost.update(gone.unread())
         horizon_us = max(self._last_us.values(), default=0) - PAUSE_US
         for exporter in state.exporters.values():
-            decoder.lost.update(state.expire(exporter, horizon_us))
+            decoder.lost.update(state.give_up(exporter, horizon_us))

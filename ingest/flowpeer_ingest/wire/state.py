@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from flowpeer_ingest.wire.events import Message
@@ -160,20 +161,13 @@ class State:
         self._pending_octets += exporter.pending_octets
         self.changes += 1
 
-    def expire(self, exporter: Exporter, before_us: int) -> dict[tuple[str, int, int, int], int]:
+    def give_up(self, exporter: Exporter, before_us: int) -> dict[tuple[str, int, int, int], int]:
         """Give up data sets received before this, and forget those counted; how many by
         (exporter, version, domain, template)."""
         gone = Exporter(exporter.address, dropped=exporter.dropped)
         exporter.dropped = {}
-        for key, held in [*exporter.pending.items()]:
-            old = gone.pending.setdefault(key, deque())
-            while held and held[0][0].received_us < before_us:
-                old.append(held.popleft())
-                size = len(old[-1][1]) + HELD_OCTETS
-                exporter.pending_octets -= size
-                self._pending_octets -= size
-            if not held:
-                del exporter.pending[key]
+        for key, held in self._overdue(exporter, before_us):
+            gone.pending.setdefault(key, deque()).append(held)
         return gone.unread()
 
     def _forget_session(self, exporter: Exporter) -> None:
@@ -276,16 +270,23 @@ class State:
 
     def expire(self, now_us: int) -> None:
         """Drop, and count, what has waited longer than `MAX_PENDING_S` at that time."""
-        oldest_us = now_us - MAX_PENDING_S * 1_000_000
         for owner in self.exporters.values():
-            for key, held in list(owner.pending.items()):
-                while held and held[0][0].received_us < oldest_us:
-                    size = len(held.popleft()[1]) + HELD_OCTETS
-                    owner.pending_octets -= size
-                    self._pending_octets -= size
-                    self._drop(owner, key)
-                if not held:
-                    del owner.pending[key]
+            for key, _ in self._overdue(owner, now_us - MAX_PENDING_S * 1_000_000):
+                self._drop(owner, key)
+
+    def _overdue(
+        self, owner: Exporter, before_us: int
+    ) -> Iterator[tuple[tuple[int, int, int], tuple[Message, bytes]]]:
+        """Take out the data sets received before this."""
+        for key, held in list(owner.pending.items()):
+            while held and held[0][0].received_us < before_us:
+                out = held.popleft()
+                size = len(out[1]) + HELD_OCTETS
+                owner.pending_octets -= size
+                self._pending_octets -= size
+                yield key, out
+            if not held:
+                del owner.pending[key]
 
     @staticmethod
     def _drop(owner: Exporter, key: tuple[int, int, int]) -> None:
