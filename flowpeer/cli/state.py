@@ -52,10 +52,16 @@ class State:
         return self._network
 
     def lake(self) -> Lake:
-        """The lake of the configuration."""
+        """The lake of the configuration.
+
+        Raises:
+            UsageError: another version of flowpeer made it.
+        """
         from flowpeer.lake.store import Lake
 
-        return Lake(self.network().lake_path)
+        lake = Lake(self.network().lake_path)
+        lake.check_format()
+        return lake
 
     def say(self, text: str, *, level: int = 0) -> None:
         """A line on stderr; `level` 1 only with -v, and nothing below 2 with -q."""

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.network import load
@@ -75,13 +76,13 @@ def rollups(folder: Path) -> dict[str, str]:
 
 def test_a_flipped_bit_in_any_file_is_found_and_named(done: Path) -> None:
     lake = worlds.Lake(done / "lake")
-    assert not [fault for _, fault in verify_files(lake) if fault]
+    assert not [fault for _, fault in verify_files(Ledger(lake)) if fault]
     dice = random.Random(4)
     for path in lake_files(done):
         for bit in (dice.randrange(1 << 30), dice.randrange(1 << 30)):
             kept = path.read_bytes()
             flip(path, bit)
-            faults = {fault.path for _, fault in verify_files(lake) if fault}
+            faults = {fault.path for _, fault in verify_files(Ledger(lake)) if fault}
             path.write_bytes(kept)
             name = str(path.relative_to(done / "lake")).removeprefix("ledger/")
             assert {str(Path(fault).with_suffix("")) for fault in faults} == {
