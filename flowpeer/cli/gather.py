@@ -135,8 +135,8 @@ class Covered:
     notes: list[str]
 
 
-def covered_slots(network: Network, lake: Lake, start: datetime, end: datetime) -> Covered:
-    """Which slots of [start, end) count for each metro (M5).
+def covered_slots(network: Network, told: pl.DataFrame, start: datetime, end: datetime) -> Covered:
+    """Which slots of [start, end) count for each metro (M5), by `coverage` of at least those.
 
     A slot of a metro is covered if an exporter of it was heard in it, and none that was heard
     before and after in the period was not, or with much loss. Where no exporter of a metro was
@@ -145,9 +145,7 @@ def covered_slots(network: Network, lake: Lake, start: datetime, end: datetime) 
     every = pl.DataFrame(
         {"slot": pl.datetime_range(start, end, SLOT, closed="left", eager=True, time_zone="UTC")}
     )
-    told = coverage(lake, start, end).filter(
-        (pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("heard")
-    )
+    told = told.filter((pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("heard"))
     # A router counts from when it was first heard to when it was last: one that joins at noon
     # does not unmake the morning of the others.
     well = told.filter(pl.col("lost") <= MAX_LOSS * (pl.col("lost") + pl.col("received")))
@@ -237,15 +235,21 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
     ]
 
 
-def gather(network: Network, ledger: Ledger, asked: str | None) -> Gathered:
+def gather(
+    network: Network, ledger: Ledger, asked: str | None, *, told: pl.DataFrame | None = None
+) -> Gathered:
     """Everything a report of one period is made from.
+
+    Args:
+        told: `coverage` of at least the period, where it has been read already.
 
     Raises:
         NoDataError: nothing rolled up, or not in the period.
     """
     lake = ledger.lake
     start, end = period_of(network, ledger, asked)
-    covered = covered_slots(network, lake, start, end)
+    told = coverage(lake, start, end) if told is None else told
+    covered = covered_slots(network, told, start, end)
     notes = covered.notes
     routes = catalog.scan(lake.root, "traffic_routes", start=start, end=end)
     traffic = catalog.scan(lake.root, "traffic", start=start, end=end)

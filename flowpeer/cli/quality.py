@@ -13,6 +13,10 @@ from flowpeer.cli.quality_sources import Finding, ages, own_places, provider_pat
 from flowpeer.cli.state import State, printable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
     from flowpeer.lake.ledger import Ledger
     from flowpeer.lake.store import Lake
     from flowpeer.network import Network
@@ -33,6 +37,7 @@ SHOWN = 10
 
 def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
     """Everything `check` has to say, worst last seen first; warnings set the exit status."""
+    from flowpeer.cli.gather import coverage, data_span
     from flowpeer.rollup.hours import Rollup
 
     network, lake = state.network(), ledger.lake
@@ -64,10 +69,12 @@ def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
             found += _set_aside(lake)
             found += _traffic(lake)
             found += provider_paths(ledger)
-            found += _coverage(network, ledger)
+            span = data_span(network, ledger)
+            told = coverage(lake, *span)
+            found += _coverage(network, span, told)
             if not stale:
                 found += _conserved(rollup)
-                found += _reported(network, ledger)
+                found += _reported(network, ledger, told)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
     if any(f.level == "warning" for f in found):
@@ -311,11 +318,13 @@ def _traffic(lake: Lake) -> Iterator[Finding]:
                       "set `sampling` under [[exporters]]")  # fmt: skip
 
 
-def _coverage(network: Network, ledger: Ledger) -> Iterator[Finding]:
-    from flowpeer.cli.gather import covered_slots, data_span
+def _coverage(
+    network: Network, span: tuple[datetime, datetime], told: pl.DataFrame
+) -> Iterator[Finding]:
+    from flowpeer.cli.gather import covered_slots
 
-    start, end = data_span(network, ledger)
-    found = covered_slots(network, ledger.lake, start, end)
+    start, end = span
+    found = covered_slots(network, told, start, end)
     covered, missing = found.slots, found.missing
     short = {m: n for m, n in missing.items() if n * 100 > n + covered[m]}
     for metro, n in short.items():
@@ -323,9 +332,9 @@ def _coverage(network: Network, ledger: Ledger) -> Iterator[Finding]:
                       f"{n} of {n + covered[metro]} slots not covered: percentiles are estimates",
                       "look for gaps in the captures or the collector's log")  # fmt: skip
     if not short:
-        span = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        shown = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
         worst = max(missing.values(), default=0)
-        yield Finding("ok", "coverage", f"{span}, at most {worst} slots of a metro missing")
+        yield Finding("ok", "coverage", f"{shown}, at most {worst} slots of a metro missing")
     yield from (Finding("note", "coverage", note) for note in found.notes)
 
 
@@ -344,7 +353,7 @@ def _conserved(rollup: Rollup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _reported(network: Network, ledger: Ledger) -> Iterator[Finding]:
+def _reported(network: Network, ledger: Ledger, told: pl.DataFrame) -> Iterator[Finding]:
     """Do the reports' totals equal the roll-ups' (M13)?"""
     import polars as pl
 
@@ -353,7 +362,7 @@ def _reported(network: Network, ledger: Ledger) -> Iterator[Finding]:
     from flowpeer_reports.candidates import candidates
 
     try:
-        inputs = gather(network, ledger, None).inputs
+        inputs = gather(network, ledger, None, told=told).inputs
     except NoDataError as error:
         yield Finding("note", "sums", str(error))
         return
