@@ -232,7 +232,7 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
 
 
 def _set_aside(lake: Lake) -> Iterator[Finding]:
-    """Interfaces where most records lost against the other kind of metering (M1)."""
+    """Interfaces where most records lost against the other kind of metering on some day (M1)."""
     import polars as pl
 
     from flowpeer import catalog, schema
@@ -240,21 +240,25 @@ def _set_aside(lake: Lake) -> Iterator[Finding]:
     role = pl.col("role")
     sums = (
         catalog.scan(lake.root, "traffic")
-        .group_by("exporter", "interface")
+        .group_by("exporter", "interface", "date")
         .agg(
             pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
             pl.col("bytes").filter(role.is_in(schema.EXTERNAL_ROLES)).sum().alias("counted"),
         )
         .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
+        .group_by("exporter", "interface")
+        .agg(pl.col("aside", "counted").sum(), pl.col("date").min().alias("day"), pl.len())
         .sort("exporter", "interface")
         .collect()
     )
-    for exporter, interface, aside, counted in sums.iter_rows():
+    for exporter, interface, aside, counted, day, days in sums.iter_rows():
+        more = f" and {days - 1} more days" if days > 1 else ""
         yield Finding(
             "warning", f"interface {interface} of {exporter}",
-            f"{aside:,} bytes set aside and {counted:,} counted: few records metered at egress "
-            "decide over many at ingress, or the other way round",
-            'set `metering` of the exporter to "ingress" or "egress" (METHODS M1)',
+            f"{day}{more}: {aside:,} bytes set aside and {counted:,} counted: few records metered "
+            "at egress decide over many at ingress, or the other way round",
+            f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever '
+            "it is meant to do (METHODS M1)",
         )  # fmt: skip
 
 
