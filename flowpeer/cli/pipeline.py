@@ -51,7 +51,7 @@ def roll_up(
         reasons = Counter(reason for hour in stale for reason in hour.changed)
         total = sum(rollup.rows(hour) for hour in stale)
         done = 0
-        with state.progress("rolling up", total) as advance:
+        with state.progress("rolling up rows", total) as advance:
             for hour in stale:
                 try:
                     figures = rollup.roll_up(hour, progress=advance)

@@ -173,3 +173,16 @@ def test_invented_interfaces_are_bounded_and_told(tmp_path: Path) -> None:
     assert entry["unlisted"] == {"192.0.2.1": 6 * 3_000 - kept}
     assert len(entry["seen"]["192.0.2.2"]) == 11
     assert entry["rows"] == total + 10
+
+
+def test_check_tells_of_an_exporter_that_names_too_many_interfaces(demo_copy: Path) -> None:
+    network = load(demo_copy / "flowpeer.toml")
+    known = network.exporters[0]
+    flows = {
+        "a": {"unlisted": {str(known.addresses[0]): 7, "203.0.113.1": 1}},
+        "b": {"unlisted": {str(known.addresses[0]): 1_000}}, "c": {"unlisted": {}},
+    }  # fmt: skip
+    stranger, ours = quality._invented(network, flows)
+    assert (stranger.subject, ours.subject) == ("exporter 203.0.113.1", f"exporter {known.id}")
+    assert "1,007 times" in ours.text
+    assert {stranger.level, ours.level} == {"warning"}
