@@ -17,7 +17,6 @@ from functools import cache, cached_property
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from flowpeer.errors import UsageError
 from flowpeer.lake.compact import units
@@ -146,13 +145,22 @@ class Inputs:
     @cached_property
     def _sampling(self) -> dict[str, list[RateRow]]:
         """Rates from options data, by exporter address."""
+        files = [self.lake.path(relative) for relative in self.ledger.names("sampling")]
         rows: dict[str, list[RateRow]] = {}
-        for relative in self.ledger.names("sampling"):
-            for row in pq.ParquetFile(self.lake.path(relative)).read().to_pylist():
-                key = (row["observation_domain"], row["sampler_id"], row["interface"])
-                rows.setdefault(row["exporter_ip"], []).append(
-                    RateRow(key, row["interval"], row["first_seen"])
-                )
+        if not files:
+            return rows
+        of = ["exporter_ip", "observation_domain", "sampler_id", "interface"]
+        said = (
+            pl.scan_parquet(files, glob=False, hive_partitioning=False)
+            .select(*of, "interval", "first_seen")
+            .sort(*of, "first_seen", "interval")
+            # Routers repeat themselves every few minutes; what counts is a change.
+            .filter(pl.col("interval").ne_missing(pl.col("interval").shift().over(of)))
+            .collect()
+        )
+        for ip, domain, sampler, interface, interval, first_seen in said.iter_rows():
+            key = (domain, sampler, interface)
+            rows.setdefault(ip, []).append(RateRow(key, interval, first_seen))
         return rows
 
     def _attributor(self, file: str) -> Attributor:

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import sha256_of
-from flowpeer.lake.verify import verify_files
+from flowpeer.lake.verify import in_period, verify_files
 from flowpeer.network import load
 from flowpeer.rollup.conserve import hours_conserved
 from flowpeer.rollup.hours import Rollup
@@ -165,6 +166,21 @@ def test_a_period_is_verified_alone_and_spread_anew(folder: Path, run: Run) -> N
     assert run("verify", "--period", "2026-09-16T00:00/2026-09-16T01:00",
                cwd=folder).returncode == 0  # fmt: skip
     assert run("verify", cwd=folder).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "inside"),
+    [("03:30", "03:35", True), ("03:55", "05:00", True), ("02:00", "03:05", True),
+     ("03:00", "04:00", True), ("04:00", "05:00", False), ("02:00", "03:00", False)],
+)  # fmt: skip
+def test_an_hour_is_of_a_period_that_it_shares_a_moment_with(
+    start: str, end: str, inside: bool
+) -> None:
+    period = tuple(datetime.fromisoformat(f"2026-09-16T{t}:00+00:00") for t in (start, end))
+    name = "traffic/date=2026-09-16/hour=03/part.parquet"
+    assert in_period(name, period) is inside  # type: ignore[arg-type]
+    assert in_period("routes/a.parquet", period)  # type: ignore[arg-type]
+    assert in_period(name, None)
 
 
 def test_rows_that_do_not_add_up_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
