@@ -43,6 +43,8 @@ format: $(VENV)/.dev  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev  ## every benchmark, each against a peer or a limit in the same run
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --group bench \
+		|| echo "py-radix and pyasn cannot be installed: bench/lpm.py goes on without them"
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
 
 docs: $(VENV)/.dev  ## make the reference pages anew from the tables they describe

@@ -5,9 +5,11 @@
 A sender of its own process (sendmmsg, paced) sends NetFlow v9 datagrams of 24 flows over
 loopback. For each collector and rate one line: datagrams sent and missing, flows stored, CPU
 seconds of all its processes until everything was stored, flows per CPU-second, octets a flow on
-the disk, and for flowpeer the longest backlog. All share the machine with the sender, so the
-highest rates say as much about the machine. `--rates` beyond what a collector bears show losses:
-that is what they are for.
+the disk, and the most octets that waited in the socket's buffer (its size is what the kernel
+grants: root's flowpeer takes more than `net.core.rmem_max`, the others do not, so set that to 64
+MiB first); for flowpeer also the CPU of its receiver, by thread, and the longest backlog. All share
+the machine with the sender, so the highest rates say as much about the machine. `--rates` beyond
+what a collector bears show losses: that is what they are for.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -75,13 +78,13 @@ def template(sequence: int) -> bytes:
     return head + struct.pack(">HHHH", 0, 8 + len(body), 256, len(FIELDS)) + body
 
 
-def send(port: int, rate: int, seconds: float) -> None:
+def send(to: int, rate: int, seconds: float) -> None:
     """The sender's process: prints how many datagrams it sent and how long it took."""
     datagrams = pool()
     size = datagrams.shape[1]
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
-    sock.connect(("127.0.0.1", port))
+    sock.connect(("127.0.0.1", to))
     sock.send(template(0))
     time.sleep(0.3)
     iov = np.zeros(POOL, [("base", "<u8"), ("length", "<u8")])
@@ -93,6 +96,10 @@ def send(port: int, rate: int, seconds: float) -> None:
     call = ctypes.CDLL(None, use_errno=True).sendmmsg
     call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
     sequence = datagrams[:, 12:16]
+    # No flow comes twice: each pass through the pool has other ports, else who sums by flow wins.
+    where = sum(length for _, length in FIELDS[: [f[0] for f in FIELDS].index(11)])
+    ports = datagrams[:, 24:].reshape(POOL, FLOWS, RECORD)[:, :, where : where + 2]
+    first_ports = ports.copy().view(">u2")[:, :, 0]
     sent, total = 0, int(rate * seconds)
     begun = time.monotonic()
     while sent < total:
@@ -100,6 +107,8 @@ def send(port: int, rate: int, seconds: float) -> None:
         n = min(BURST, POOL - at, total - sent)
         numbers = np.arange(1 + sent, 1 + sent + n, dtype=np.uint64).astype(">u4")
         sequence[at : at + n] = numbers.view(np.uint8).reshape(n, 4)
+        passed = (first_ports[at : at + n] + sent // POOL).astype(">u2")
+        ports[at : at + n] = passed.view(np.uint8).reshape(n, FLOWS, 2)
         done = call(sock.fileno(), msg.ctypes.data + at * 64, n, 0)
         if done < 0:
             number = ctypes.get_errno()
@@ -135,11 +144,43 @@ def port() -> int:
         return int(sock.getsockname()[1])
 
 
+def queue(where: int) -> tuple[int, int]:
+    """Octets that wait in the buffer of the socket on a port, and datagrams dropped there."""
+    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+        words = line.split()
+        if int(words[1].partition(":")[2], 16) == where:
+            return int(words[4].partition(":")[2], 16), int(words[12])
+    return 0, 0
+
+
 def sender(where: int, rate: int, seconds: float) -> dict[str, float]:
-    """Run the sender; what it says."""
+    """Run the sender; what it says, and what was seen of the receiver's buffer meanwhile."""
     words = [sys.executable, __file__, "--send", f"{where},{rate},{seconds}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout))
+    ended = threading.Event()
+    seen = [(0, 0)]
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            seen.append(queue(where))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+    finally:
+        ended.set()
+        watcher.join()
+    waited, dropped = map(max, zip(*seen, strict=True))
+    return {**json.loads(done.stdout), "waited": waited, "dropped": dropped}
+
+
+def threads(pid: int) -> list[float]:
+    """CPU seconds of each thread of a process, oldest first."""
+    found = []
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda p: int(p.name)):
+        words = (task / "stat").read_text().rpartition(")")[2].split()
+        found.append((int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"))
+    return found
 
 
 def flowpeer(folder: Path, rate: int, seconds: float) -> dict[str, float]:
@@ -181,6 +222,7 @@ def flowpeer(folder: Path, rate: int, seconds: float) -> dict[str, float]:
             break
         time.sleep(0.2)
     used_receiver = cpu(receivers) - idle_receiver
+    *_, commit, supply = by_thread = threads(receivers[0])
     process.send_signal(signal.SIGTERM)
     used = cpu([process.pid, *receivers])
     time.sleep(0.2)
@@ -194,6 +236,9 @@ def flowpeer(folder: Path, rate: int, seconds: float) -> dict[str, float]:
         "flows": last["totals"]["rows"],
         "cpu": used - idle,
         "receive_cpu": used_receiver,
+        "take_cpu": by_thread[0] - idle_receiver,
+        "commit_cpu": commit,
+        "supply_cpu": supply,
         "octets": octets(folder / "lake" / "flows"),
         "backlog_s": deepest,
     }
@@ -223,7 +268,10 @@ def nfcapd(folder: Path, rate: int, seconds: float) -> dict[str, float]:
 
 
 def nfacctd(folder: Path, rate: int, seconds: float) -> dict[str, float]:
-    """One run of pmacct's nfacctd, every flow its own row of CSV."""
+    """One run of pmacct's nfacctd, every flow its own row of CSV.
+
+    Up to one plugin buffer of flows (some hundred) is never written: it waits to become full.
+    """
     where = port()
     (folder / "conf").write_text(
         "daemonize: false\nnfacctd_ip: 127.0.0.1\n"
@@ -231,16 +279,18 @@ def nfacctd(folder: Path, rate: int, seconds: float) -> dict[str, float]:
         "plugins: print[a]\naggregate[a]: src_host, dst_host, src_port, dst_port, proto, in_iface, "
         "out_iface, src_as, dst_as, tcpflags, timestamp_start, timestamp_end, flows\n"
         f"print_output[a]: csv\nprint_output_file[a]: {folder}/out-%s.csv\n"
+        # %s is the minute: without this every purge but the last of a minute is overwritten.
+        "print_output_file_append[a]: true\n"
         "print_refresh_time[a]: 10\nprint_history[a]: 1m\n"
         f"plugin_pipe_size: {256 << 20}\nplugin_buffer_size: {64 << 10}\n"
         "nfacctd_time_new: true\nprint_cache_entries[a]: 500009\n"
+        f"logfile: {folder}/log\n"
     )
     process = subprocess.Popen(
         ["nfacctd", "-f", str(folder / "conf")], cwd=folder, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     time.sleep(2)
-    sent = sender(where, rate, seconds)
 
     def members() -> list[int]:
         found = []
@@ -253,37 +303,44 @@ def nfacctd(folder: Path, rate: int, seconds: float) -> dict[str, float]:
                 found.append(int(stat.parent.name))
         return found
 
+    idle = cpu(members())
+    sent = sender(where, rate, seconds)
     time.sleep(12)
     used = cpu(members())
-    os.killpg(process.pid, signal.SIGINT)
-    end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end:
+    # The core alone: it hands over what it has, and children that write go on to their end.
+    process.send_signal(signal.SIGINT)
+    end = time.monotonic() + 120
+    while members() and time.monotonic() < end:
         used = max(used, cpu(members()))
+        process.poll()
         time.sleep(0.05)
-    if process.poll() is None:
+    if members():
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    time.sleep(1)
+    process.wait()
     flows = size = 0
     for path in folder.glob("out-*.csv"):
         size += path.stat().st_size
         with path.open() as file:
             at = next(file, "FLOWS").rstrip().split(",").index("FLOWS")
             flows += sum(int(line.split(",")[at]) for line in file)
-    return {**sent, "flows": flows, "cpu": used, "octets": size}
+    said = (folder / "log").read_text()
+    for line in {li for li in said.splitlines() if "WARN" in li or "ERROR" in li}:
+        print(f"nfacctd: {line.strip()}")
+    return {**sent, "flows": flows, "cpu": used - idle, "octets": size}
 
 
 def show(name: str, rate: int, found: dict[str, float]) -> None:
     """One line."""
     sent_flows = (found["sent"] - 1) * FLOWS
     missing = sent_flows - found["flows"]
-    more = ""
+    more = f", {found['waited'] / 1e6:.0f} MB waited, {found['dropped']:,} dropped by the kernel"
     if "received" in found:
         lost = found["sent"] - found["received"]
-        share = found["receive_cpu"] / found["received"] * 1e6
-        more = (
-            f", {lost:,.0f} datagrams not received, {share:.2f} µs a datagram to receive, "
-            f"backlog {found['backlog_s']:.1f} s"
+        each = {k: found[k] / found["received"] * 1e6 for k in found if k.endswith("_cpu")}
+        more += (
+            f", {lost:,.0f} datagrams not received, {each['receive_cpu']:.2f} µs a datagram to "
+            f"receive ({each['take_cpu']:.2f} take, {each['commit_cpu']:.2f} commit, "
+            f"{each['supply_cpu']:.2f} make segments ready), backlog {found['backlog_s']:.1f} s"
         )
     print(
         f"{name:<9} {rate:>7,}/s asked, {(found['sent'] - 1) / found['seconds']:>9,.0f}/s sent: "

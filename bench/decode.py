@@ -9,7 +9,7 @@ Parquet files published in a lake, synced and with their ledger. nfcapd's, where
 with its socket: a sender over loopback waits while the socket's buffer fills, so that nothing is
 lost, and what arrived is counted from its file. `ratio` is our flows per CPU-second, published
 as Parquet, over nfcapd's, whose file is not compressed by default; then over those of its three
-compressions.
+compressions. For sFlow its sister sfcapd stands in nfcapd's place.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UPTIME_MS = 1_000_000_000
 SECONDS = 300
 SAMPLING = 1_000
 EXPORTER = "127.0.0.1"
-FORMATS = ("netflow5", "netflow9", "ipfix", "variable")
+FORMATS = ("netflow5", "netflow9", "ipfix", "variable", "sflow5")
 NETFLOW9 = (
     (8, 4), (12, 4), (15, 4), (10, 4), (14, 4), (2, 4), (1, 4), (22, 4), (21, 4), (7, 2), (11, 2),
     (6, 1), (4, 1), (5, 1), (16, 4), (17, 4), (9, 1), (13, 1), (61, 1), (48, 1),
@@ -230,11 +230,57 @@ def variable(made: Flows) -> list[bytes]:
     return out
 
 
+def sflow5(made: Flows) -> list[bytes]:
+    """sFlow: six samples a datagram, each the first 128 octets of a frame, its VLANs and its next
+    hop; every second frame is tagged. A sample is a flow of one packet."""
+    n = made.n
+    rng = np.random.default_rng(5)
+    at = made.values
+    heads: dict[bool, np.ndarray] = {}
+    for tagged in (False, True):
+        ip = 18 if tagged else 14
+        frame = np.zeros((n, 128), np.uint8)
+        frame[:, :6], frame[:, 6:12] = 2, rng.integers(0, 256, (n, 6))
+        if tagged:
+            frame[:, 12:16] = (0x81, 0, 0, 7)
+        frame[:, ip - 2 : ip + 10] = (8, 0, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 61, 0)
+        for number, offset, size in (
+            (1, 2, 2), (4, 9, 1), (8, 12, 4), (12, 16, 4), (7, 20, 2), (11, 22, 2), (6, 33, 1),
+        ):  # fmt: skip
+            octets = np.minimum(at[number], (1 << 8 * size) - 1).astype(f">u{size}")
+            frame[:, ip + offset : ip + offset + size] = octets.view(np.uint8).reshape(n, size)
+        words = np.zeros((n, 58), ">u4")
+        words[:, :10] = (1, 224, 0, 5, SAMPLING, 0, 0, 0, 0, 3)
+        words[:, 2] = np.arange(n)
+        words[:, 7], words[:, 8] = at[10], at[14]
+        words[:, 10:16] = (1, 144, 1, 1514, 4, 128)
+        words[:, 48:54] = (1001, 16, 7, 0, 7, 0)
+        words[:, 54:58] = (1002, 16, 1, 0)
+        sample = np.zeros((n, 240), np.uint8)
+        sample[:, :232] = words.view(np.uint8).reshape(n, 232)
+        sample[:, 64:192] = frame
+        sample[:, 228:232] = at[15].astype(">u4").view(np.uint8).reshape(n, 4)
+        sample[:, 235], sample[:, 239] = at[9], at[13]
+        sample[:, 4:8] = (0, 0, 0, 232)
+        heads[tagged] = sample
+    data = np.where((np.arange(n) % 2 == 0)[:, None], heads[False], heads[True]).tobytes()
+    out = []
+    for i, first in enumerate(range(0, n, 6)):
+        count = min(6, n - first)
+        second = int(made.seconds[first])
+        head = struct.pack(
+            ">II4sIIII", 5, 1, bytes((192, 0, 2, 1)), 0, i, UPTIME_MS + second * 1_000, count
+        )
+        out.append(head + data[240 * first : 240 * (first + count)])
+    return out
+
+
 BUILD: dict[str, Callable[[Flows], list[bytes]]] = {
     "netflow5": netflow5,
     "netflow9": netflow9,
     "ipfix": ipfix,
     "variable": variable,
+    "sflow5": sflow5,
 }
 
 
@@ -248,6 +294,21 @@ def decode(payloads: list[bytes], write: Callable[[datetime, str, pa.Table], Non
         run.many(some, [EXPORTER] * len(some), [40_000] * len(some), times)
     run.finish()
     return run
+
+
+def one_by_one(payloads: list[bytes], folder: Path) -> tuple[int, int]:
+    """To Arrow by the general path, which takes apart one sample after the other."""
+    rows = 0
+
+    def write(hour: datetime, name: str, table: pa.Table) -> None:
+        nonlocal rows
+        rows += table.num_rows if name == "flows" else 0
+
+    run = Run(Decoder(), write)
+    for payload in payloads:
+        run.datagram(payload, EXPORTER, 40_000, START_S * 1_000_000)
+    run.finish()
+    return rows, 0
 
 
 def to_arrow(payloads: list[bytes], folder: Path) -> tuple[int, int]:
@@ -293,20 +354,20 @@ def waiting(port: int) -> tuple[int, int]:
     return -1, 0
 
 
-def nfcapd(payloads: list[bytes], option: str, n: int) -> tuple[float, float, int]:
-    """(user, system seconds, octets of the file) of nfcapd for these datagrams."""
+def nfcapd(program: str, payloads: list[bytes], option: str, n: int) -> tuple[float, float, int]:
+    """(user, system seconds, octets of the file) of nfcapd or sfcapd for these datagrams."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((EXPORTER, 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        command = ["nfcapd", "-b", EXPORTER, "-p", str(port), "-w", folder, "-t", "3600"]
+        command = [program, "-b", EXPORTER, "-p", str(port), "-w", folder, "-t", "3600"]
         command += ["-B", str(SOCKET_OCTETS), *([option] if option else [])]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while waiting(port)[0] < 0:
             if time.monotonic() > deadline or process.poll() is not None:
                 process.kill()
-                raise SystemExit("nfcapd did not start")
+                raise SystemExit(f"{program} did not start")
             time.sleep(0.02)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.connect((EXPORTER, port))
@@ -329,8 +390,12 @@ def nfcapd(payloads: list[bytes], option: str, n: int) -> tuple[float, float, in
         ).stdout
         arrived = [int(x.split()[1]) for x in told.splitlines() if x.startswith("Flows:")]
         if drops or arrived != [n]:
-            raise SystemExit(f"nfcapd has {arrived} of {n:,} flows, {drops:,} datagrams dropped")
+            raise SystemExit(f"{program} has {arrived} of {n:,} flows, {drops:,} datagrams dropped")
     return usage.ru_utime, usage.ru_stime, size
+
+
+def installed(program: str) -> bool:
+    return shutil.which(program) is not None and shutil.which("nfdump") is not None
 
 
 def main() -> None:
@@ -343,9 +408,11 @@ def main() -> None:
     arguments = parser.parse_args()
     n, repeat = arguments.flows, arguments.repeat
     made = flows(n)
-    there = shutil.which("nfcapd") is not None and shutil.which("nfdump") is not None
-    if not there:
-        print("nfcapd is not installed (Debian: nfdump): only our own figures follow")
+    for program, package in (("nfcapd", "nfdump"), ("sfcapd", "nfdump-sflow")):
+        if not installed(program):
+            print(
+                f"{program} is not installed (Debian: {package}): only our own figures of its kind"
+            )
     print(f"{n:,} flows a format, CPU time of the best of {repeat} runs\n")
     print(
         f"{'format':<10}{'octets':>8}{'→ Arrow':>14}{'→ Parquet':>14}{'nfcapd':>14}"
@@ -353,6 +420,7 @@ def main() -> None:
         f"   ratio to{'-y':>5}{'-z':>7}{'-j':>7}"
     )
     arrow_rate: dict[str, float] = {}
+    single = ""
     for name in arguments.formats.split(","):
         payloads = BUILD[name](made)
         arrow_s, _ = measured(to_arrow, payloads, n, repeat)
@@ -360,10 +428,11 @@ def main() -> None:
         arrow_rate[name] = n / arrow_s
         line = f"{name:<10}{sum(map(len, payloads)) / n:>8.1f}"
         line += f"{n / arrow_s / 1e6:>10.2f} M/s{n / parquet_s / 1e6:>10.2f} M/s"
-        if there:
-            runs = [nfcapd(payloads, "", n) for _ in range(repeat)]
+        program = "sfcapd" if name == "sflow5" else "nfcapd"
+        if installed(program):
+            runs = [nfcapd(program, payloads, "", n) for _ in range(repeat)]
             theirs = min(user + system for user, system, _ in runs)
-            packed = [nfcapd(payloads, o, n) for o in PACKINGS]
+            packed = [nfcapd(program, payloads, o, n) for o in PACKINGS]
             sizes = [runs[0][2], *(size for _, _, size in packed)]
             slower = [(user + system) / parquet_s for user, system, _ in packed]
             line += f"{n / theirs / 1e6:>10.2f} M/s{theirs / parquet_s:>7.2f}   {size / n:>18.1f}"
@@ -372,9 +441,17 @@ def main() -> None:
         else:
             line += f"{'':>24}{size / n:>18.1f}"
         print(line, flush=True)
+        if name == "sflow5":
+            single_s, _ = measured(one_by_one, payloads, n, 1)
+            single = (
+                f"sFlow sample by sample: {n / single_s / 1e6:.3f} M/s; "
+                f"taken together {single_s / arrow_s:.1f} times as fast (octets → Arrow)"
+            )
     if {"ipfix", "variable"} <= arrow_rate.keys():
         ratio = arrow_rate["ipfix"] / arrow_rate["variable"]
         print(f"\nvariable-length IPFIX is {ratio:.1f} times slower than fixed (octets → Arrow)")
+    if single:
+        print("\n" + single)
 
 
 if __name__ == "__main__":

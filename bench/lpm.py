@@ -4,7 +4,8 @@
 
 TABLE is any prefix-to-AS table or MRT dump; by default the full table among the reference data
 (`../shared`, or FLOWPEER_SHARED). Addresses are random ones inside random routes of the table, in
-random order: harder for caches than real traffic. pyasn and py-radix are measured where installed.
+random order: harder for caches than real traffic. Rates are lookups in a second of CPU time. pyasn
+and py-radix are measured where installed (`make bench` tries to).
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ FULL = SHARED / "data" / "prefix2as" / "dfz-2024-01-29.prefix2as.tsv.gz"
 
 
 def best(work: Callable[[], Any], times: int = 3) -> float:
-    """Seconds of the fastest of several runs."""
+    """CPU seconds of the fastest of several runs."""
     found = []
     for _ in range(times):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        found.append(time.perf_counter() - started)
+        found.append(time.process_time() - started)
     return min(found)
 
 

@@ -312,6 +312,7 @@ _BY_WAY: dict[int, str] = {
 
 def wire_fields() -> str:
     """Every information element that is read."""
+    from flowpeer_ingest import reference
     from flowpeer_ingest.schema import FLOWS
     from flowpeer_ingest.wire import elements
 
@@ -330,24 +331,31 @@ def wire_fields() -> str:
             )
         reverse = "yes" if element.number in elements.REVERSIBLE else ""
         options = "yes" if element.number in elements.SAMPLING else ""
-        rows.append((element.number, f"`{element.name}`", filled, reverse, options))
+        others = ", ".join(reference.also_in(element.number))
+        rows.append((element.number, f"`{element.name}`", filled, others, reverse, options))
     scopes = ", ".join(f"{n} {name}" for n, name in elements.V9_SCOPES.items())
     return page(
         "Wire fields",
+        table(
+            ["`format`", "protocol", "what is read"],
+            [(f"`{name}`", protocol, what) for name, protocol, what in reference.FORMATS],
+        ),
+        "## Elements",
         prose("""Information elements of NetFlow v9 and IPFIX that fill a column of `flows`, by
             their number in IANA's registry. Any other element, enterprise elements included, is
             skipped by its length. Of several elements for one column the first in the column's
             entry in [tables](tables.md) counts, and of times the finest that is set."""),
-        table(["element", "name", "fills", "reverse", "sampling"], rows),
-        prose(f"""*Reverse*: read also with the enterprise number {elements.REVERSE_PEN} of RFC
+        table(["element", "name", "fills", "also in", "reverse", "sampling"], rows),
+        prose(f"""*Also in*: these formats have no templates, and a field of the same meaning.
+            *Reverse*: read also with the enterprise number {elements.REVERSE_PEN} of RFC
             5103; such a record becomes two, one a direction. *Sampling*: read in options data too,
             as the rate of a sampler, an interface or a domain."""),
         f"NetFlow v9 scopes of options data (RFC 3954, 6.1): {scopes}.",
-        prose("""NetFlow v5 has one fixed record; its fields are read as the elements of the same
-            meaning, and the two bits of sampling mode in its header are not part of the interval.
+        prose("""The two bits of sampling mode in a NetFlow v5 header are not part of its interval.
             sFlow v5 flow samples are read from the packet header that they carry: each becomes one
-            record of one packet with the sample's own rate. Counter samples are counted and left
-            out."""),
+            record of one packet with the sample's own rate."""),
+        "## What is not decoded",
+        table(["what", "why"], reference.NOT_DECODED),
     )
 
 

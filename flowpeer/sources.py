@@ -62,9 +62,12 @@ def load_ribs(
     *,
     warn: Say | None = None,
     network: Network | None = None,
+    together: bool = False,
     **options: Any,
 ) -> list[snapshot.SnapshotInfo]:
     """Load RIB files; SnapshotInfo of each that could be read, in the order given.
+
+    With `together` all of them are one snapshot, or none is.
 
     Captures of BMP are told by their content; a router that is an exporter of `network` has a
     snapshot of its own.
@@ -76,9 +79,12 @@ def load_ribs(
     loaded: list[snapshot.SnapshotInfo] = []
     failed: list[InputError] = []
     with lake.lock("ribs", wait_s=LOCK_WAIT_S):
-        for path in files:
+        for group in [files] if together else [[file] for file in files]:
+            path = group[0]
             try:
-                if _is_capture(path):
+                if together:
+                    infos, new = _load_together(lake, group, options)
+                elif _is_capture(path):
                     ids = {address: exporter.id for address, exporter in exporters.items()}
                     infos, new = load_capture(lake, path, exporters=ids, **options)
                 else:
@@ -89,8 +95,8 @@ def load_ribs(
                 continue
             for info in infos if new else ():
                 say(
-                    f"{path}: {info.prefixes4:,} IPv4 and {info.prefixes6:,} IPv6 prefixes in "
-                    f"{max(1, len(info.views))} views"
+                    f"{', '.join(map(str, group))}: {info.prefixes4:,} IPv4 and "
+                    f"{info.prefixes6:,} IPv6 prefixes in {max(1, len(info.views))} views"
                     + (f" of {info.vantage}" if info.vantage else "")
                     + f", taken {info.taken_at:%Y-%m-%d %H:%M} UTC"
                 )
@@ -100,6 +106,18 @@ def load_ribs(
     for fault in failed:
         (warn or say)(f"{fault}; not loaded: {fault.advice}")
     return loaded
+
+
+def _load_together(
+    lake: Lake, files: list[Path], options: dict[str, Any]
+) -> tuple[list[snapshot.SnapshotInfo], bool]:
+    for path in files:
+        if _is_capture(path):
+            raise InputError(
+                str(path), "a capture of BMP is no table", advice="load it without --together"
+            )
+    info, new = snapshot.load(lake, *files, **options)
+    return [info], new
 
 
 def _is_capture(path: Path) -> bool:
@@ -131,9 +149,12 @@ def load_sources(lake: Lake, network: Network, say: Say, *, warn: Say | None = N
     loaded: list[str] = []
     ribs = network.source_path("ribs")
     if ribs is not None:
-        # A table that was tied to a router or metro by hand is not loaded for all of them too.
-        tied = {i.source_digest for i in snapshot.snapshots(lake) if i.vantage}
-        files = [f for f in rib_files(ribs) if not tied or sha256_of(f) not in tied]
+        # A table that was tied to a router or metro by hand, or loaded with others, is not loaded
+        # alone and for all of them too; nor is one that was pruned.
+        done = snapshot.pruned_digests(lake)
+        for info in snapshot.snapshots(lake):
+            done.update(info.parts, [info.source_digest] if info.vantage else [])
+        files = [f for f in rib_files(ribs) if not done or sha256_of(f) not in done]
         load_ribs(lake, files, say, warn=warn, network=network)
         loaded.append("ribs")
     for key, load in (

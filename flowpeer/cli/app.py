@@ -132,6 +132,12 @@ def run(words: Sequence[str] | None = None) -> int:
     return state.exit_code
 
 
+_DISK_ADVICE = {
+    errno.ENOSPC: "make room, then run it again: nothing is lost",
+    errno.EIO: "see what the kernel says of the disk (`dmesg`), then run it again",
+}
+
+
 def _explain(error: Exception) -> int:
     from flowpeer.errors import ConfigError, FlowpeerError, from_leaf
 
@@ -141,8 +147,7 @@ def _explain(error: Exception) -> int:
     if known is None:
         if isinstance(error, OSError):
             where = f"{error.filename}: " if error.filename else ""
-            full = error.errno == errno.ENOSPC
-            advice = "make room, then run it again: nothing is lost" if full else ""
+            advice = _DISK_ADVICE.get(error.errno or 0, "")
             return _complain(f"{where}{error.strerror or error}", advice, 3)
         if _is_damaged_table(error):
             return _complain(_first_line(error), "`flowpeer verify` names the damaged file", 3)

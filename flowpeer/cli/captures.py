@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp")
 EXPORT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PACKED_SUFFIXES = (".gz", ".bz2", ".zst")
+STDIN = Path("-")
 TABLE_COLUMNS = (
     "exporter", "version", "input_if", "output_if", "src_addr", "dst_addr", "src_port", "dst_port",
     "protocol", "bytes", "packets", "sampling_interval", "start", "seconds",
@@ -185,6 +188,32 @@ def _report_pending(state: State, pending: Mapping[str, int]) -> None:
         )
 
 
+@contextmanager
+def standard_input(paths: list[Path]) -> Iterator[list[Path]]:
+    """The paths, with a copy of standard input for `-`: a capture is known by its whole content.
+
+    Raises:
+        InputError: it has more octets than a packed file may have.
+    """
+    from flowpeer.errors import InputError
+    from flowpeer_ingest.unpack import BUFFER, LIMIT_BYTES
+
+    if STDIN not in paths:
+        yield paths
+        return
+    with tempfile.TemporaryDirectory(prefix="flowpeer-") as folder:
+        copy = Path(folder) / "stdin"
+        with copy.open("wb") as file:
+            while octets := sys.stdin.buffer.read(BUFFER):
+                file.write(octets)
+                if file.tell() > LIMIT_BYTES:
+                    raise InputError(
+                        "-", f"more than {LIMIT_BYTES} octets",
+                        advice="write captures of an hour each, and ingest them when complete",
+                    )  # fmt: skip
+        yield [copy if path == STDIN else path for path in paths]
+
+
 def capture_files(paths: Iterable[Path]) -> list[Path]:
     """The files named, and the captures and exports in the folders named, sorted by name.
 
@@ -237,6 +266,7 @@ def ingest_files(
     from flowpeer.errors import InputError
     from flowpeer.lake.content import Content, content_of, refuse_longer_version
     from flowpeer.lake.flows import FlowSink
+    from flowpeer.lake.memory import Memory
     from flowpeer_ingest.errors import IngestError
     from flowpeer_ingest.imports.ingest import ingest_export, is_export, read_mapping
     from flowpeer_ingest.ingest import Decoder, ingest_capture
@@ -244,7 +274,7 @@ def ingest_files(
     network, lake = state.network(), state.lake()
     mapped = read_mapping(mapping) if mapping is not None else None
     results: list[dict[str, Any]] = []
-    # One decoder for all files: the template may be in the file before.
+    # One decoder for all files: the template may be in the file before, or in an earlier run's.
     decoder = Decoder(active_timeout_s=network.active_timeout_s)
 
     def load(path: Path, content: Content) -> CaptureSummary:
@@ -261,15 +291,20 @@ def ingest_files(
                     made = ingest_capture(path, decoder=decoder, write=sink.write, progress=advance)
         except BaseException:
             sink.discard()
+            memory.restore()
             raise
         sink.remove_leftovers()
         sink.publish({"capture": str(path), "capture_sha256": content.sha256})
+        if made.datagrams:
+            memory.save(content.unit)
         entry = {**asdict(made), "content": asdict(content)}
         lake.write_entry(f"captures/{content.unit}.parquet", entry)
         return made
 
     with lake.lock("ingest"):
-        pending: Mapping[str, int] = {}
+        memory = Memory(lake, decoder)
+        for damaged in memory.damaged:
+            state.warn(f"{damaged}: not a readable memory; templates are learned anew")
         for path in files:
             try:
                 content = content_of(path)
@@ -289,11 +324,11 @@ def ingest_files(
                 state.say(f"{path}: already in the lake, nothing added")
             else:
                 _report(state, str(path), summary)
-                rows, pending = summary.rows, summary.pending or pending
+                rows = summary.rows
             results.append(
                 {"path": str(path), "added": not known, "rows": rows, "unit": content.unit}
             )
-        _report_pending(state, pending)
+        _report_pending(state, memory.unread())
     return results
 
 
@@ -311,7 +346,8 @@ def _interface_of(network: Network) -> Callable[[str, str], int | None]:
 def ingest(
     ctx: typer.Context,
     paths: Annotated[
-        list[Path], typer.Argument(help="Captures, other tools' exports, or folders of them.")
+        list[Path],
+        typer.Argument(help="Captures, other tools' exports, or folders of them; - for stdin."),
     ],
     mapping: Annotated[
         Path | None,
@@ -325,7 +361,8 @@ def ingest(
     folders of them.
     """
     state: State = ctx.obj
-    results = ingest_files(state, capture_files(paths), mapping)
+    with standard_input(paths) as named:
+        results = ingest_files(state, capture_files(named), mapping)
     if state.json:
         state.emit(results)
         return

@@ -123,9 +123,12 @@ def rollup(
     Only the hours are done whose inputs changed: flows, routes, rates or configuration.
     """
     from flowpeer.cli.routes import parse_time
+    from flowpeer.errors import UsageError
 
     state: State = ctx.obj
     start, end = (parse_time(text) if text else None for text in (from_, to))
+    if start and end and end <= start:
+        raise UsageError(f"--to {to} is not after --from {from_}", advice="--to is exclusive")
     if explain:
         _explain(state, start, end, _shard(shard))
         return

@@ -278,8 +278,12 @@ def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
     """Tables of one moment of which only one can be in force."""
     from itertools import pairwise
 
+    parts = {digest for info in infos for digest in info.parts}
     for family, count in ((4, "prefixes4"), (6, "prefixes6")):
-        mine = [i for i in infos if getattr(i, count) and not i.vantage]
+        mine = [
+            i for i in infos
+            if getattr(i, count) and not i.vantage and i.source_digest not in parts
+        ]  # fmt: skip
         for before, after in pairwise(mine):
             near = (after.taken_at - before.taken_at).total_seconds() < SAME_MOMENT_S
             shrunk = getattr(after, count) * 2 < getattr(before, count)
@@ -289,8 +293,8 @@ def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
                     f"IPv{family}: {after.source} ({getattr(after, count):,} prefixes, "
                     f"{after.taken_at:%Y-%m-%d %H:%M}) is in force instead of {before.source} "
                     f"({getattr(before, count):,} prefixes, {before.taken_at:%Y-%m-%d %H:%M})",
-                    "give one table a moment, or tie each to its router with "
-                    "`flowpeer rib load --vantage`",
+                    "load the dumps of several routers as one with `flowpeer rib load --together`,"
+                    " or tie each to its router with --vantage",
                 )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""`compact` and `prune`: what becomes of flow records that were rolled up."""
+"""`compact` and `prune`: what becomes of flow records that were rolled up, and of old routes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 CLOSED_AFTER = "2h"
 """After the end of an hour, when nothing of it is expected any more."""
+
+
+class Routes(StrEnum):
+    """Which route snapshots to delete."""
+
+    UNUSED = "unused"
+    DAILY = "daily"
 
 
 def _before(text: str) -> datetime:
@@ -44,11 +52,19 @@ def prune(
     keep: Annotated[
         str | None, typer.Option(help="Age to keep, like 14d [keep_flows of [lake]].")
     ] = None,
+    routes: Annotated[
+        Routes | None,
+        typer.Option(help="Route snapshots too: those no hour uses; `daily` leaves one a day."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only say what.")] = False,
 ) -> None:
     """Delete flow records older than `keep_flows`.
 
     Only files all of whose hours are rolled up; roll-ups stay. Without --yes nothing is deleted.
+
+    With --routes also snapshots of routes that old: those no hour was rolled up with; with `daily`
+    also, of those that only hours without flow records were rolled up with, all but the first of
+    each day. The newest of each place and family stays, and what hours with flow records need.
     """
     from flowpeer.errors import UsageError
     from flowpeer.rollup import retention
@@ -72,17 +88,35 @@ def prune(
             retention.prune(rollup, plan)
     else:
         plan = retention.prunable(Rollup(lake, network), before)
-    _report(state, plan, before, yes)
+    _report(state, plan, before, yes, _prune_routes(state, before, routes, yes))
 
 
-def _report(state: State, plan: Any, before: datetime, yes: bool) -> None:
+def _prune_routes(state: State, before: datetime, routes: Routes | None, yes: bool) -> Any:
+    """The snapshots to delete; None where they were not asked for."""
+    from flowpeer.rollup.hours import Rollup
+    from flowpeer.rollup.route_retention import prunable_routes, prune_routes
+
+    if routes is None:
+        return None
+    network, lake, daily = state.network(), state.lake(), routes is Routes.DAILY
+    if not yes:
+        return prunable_routes(Rollup(lake, network), before, daily=daily)
+    with flows_alone(lake, "prune"), lake.lock("ribs"):
+        infos = prunable_routes(Rollup(lake, network), before, daily=daily)
+        prune_routes(lake, infos)
+    return infos
+
+
+def _report(state: State, plan: Any, before: datetime, yes: bool, infos: Any) -> None:
     waiting = sorted({hour for hours in plan.waiting.values() for hour in hours})
+    snapshot_bytes = sum(info.file_bytes for info in infos or ())
     if state.json:
         state.emit(
             {
                 "before": f"{before:%Y-%m-%dT%H:%M:%SZ}", "deleted": yes,
                 "files": sorted(plan.chosen), "rows": plan.rows, "bytes": plan.file_bytes,
                 "waiting": sorted(plan.waiting),
+                "snapshots": [info.name for info in infos or ()], "snapshot_bytes": snapshot_bytes,
             }
         )  # fmt: skip
     else:
@@ -92,6 +126,11 @@ def _report(state: State, plan: Any, before: datetime, yes: bool) -> None:
         print(f"{len(plan.chosen):,} files with {plan.rows:,} flow records, "
               f"{plan.file_bytes:,} bytes, received before {before:%Y-%m-%d %H:%M} UTC: "
               f"{done}")  # fmt: skip
+        if infos is not None:
+            for info in infos:
+                state.say(f"routes/{info.name}", level=1)
+            print(f"{len(infos):,} route snapshots, {snapshot_bytes:,} bytes, taken before "
+                  f"{before:%Y-%m-%d %H:%M} UTC: {done}")  # fmt: skip
     if waiting:
         state.warn(
             f"{len(plan.waiting):,} older files are kept: {len(waiting)} hours from "

@@ -105,6 +105,12 @@ def rib_load(
         list[str] | None,
         typer.Option(help="Keep only this peer's view: AS3356, address or AS@address; repeatable."),
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="FILES are one table of one moment: each router's part of it."
+        ),
+    ] = False,
     updates: Annotated[
         bool,
         typer.Option("--updates", help="FILES are BGP4MP updates: apply them to a snapshot."),
@@ -115,6 +121,9 @@ def rib_load(
     ] = None,
 ) -> None:
     """Load RIBs into the lake as snapshots; the same file twice does nothing.
+
+    Each file is a snapshot of its own, and of one place only the latest is in force. Dumps that
+    several routers made at one moment are one snapshot with --together: the union of their views.
 
     With --updates the routes of a snapshot are brought forward: announcements, withdrawals and
     sessions that ended make a new snapshot, of the time of the last update.
@@ -128,6 +137,8 @@ def rib_load(
     options: dict[str, Any] = {"vantage": vantage, "peers": Peers.of(peer or ())}
     paths = [file for path in files for file in rib_files(path)]
     if updates:
+        if together:
+            raise UsageError("--together does not go with --updates", advice="give one of them")
         if taken_at is not None:
             raise UsageError(
                 "--taken-at does not go with --updates",
@@ -140,8 +151,9 @@ def rib_load(
         if taken_at is not None:
             options["taken_at"] = parse_time(taken_at)
         infos = load_ribs(
-            state.lake(), paths, state.say, warn=state.warn, network=state.network(), **options
-        )
+            state.lake(), paths, state.say, warn=state.warn, network=state.network(),
+            together=together, **options,
+        )  # fmt: skip
     for info in infos:
         if info.skipped:
             counts = ", ".join(f"{n:,} {why}" for why, n in sorted(info.skipped.items()))
@@ -166,7 +178,9 @@ def lookup(
     ctx: typer.Context,
     asked: Annotated[
         list[str] | None,
-        typer.Argument(help="Addresses, prefixes, AS numbers; none: standard input, one a line."),
+        typer.Argument(
+            help="Addresses, prefixes, AS numbers; none or -: standard input, one a line."
+        ),
     ] = None,
     as_of: Annotated[
         str | None, typer.Option(help="Routes in force at this time (UTC); default: the latest.")
@@ -189,7 +203,7 @@ def lookup(
     lake = state.lake()
     if not snapshots(lake):
         load_sources(lake, state.network(), state.say, warn=state.warn)
-    words = asked or [line.strip() for line in sys.stdin if line.strip()]
+    words = asked if asked and asked != ["-"] else _lines()
     when = parse_time(as_of) if as_of else None
     if not detail and all(kind_of(word) == "address" for word in words):
         rows = look_up(lake, words, as_of=when)
@@ -206,6 +220,24 @@ def lookup(
     else:
         for row in rows:
             show(state, row)
+
+
+def _lines() -> list[str]:
+    """What standard input asks for; one that asks for nothing known refuses all, with its line."""
+    from flowpeer.errors import UsageError
+    from flowpeer.routing.lookup import kind_of
+
+    words = []
+    for number, line in enumerate(sys.stdin, 1):
+        if word := line.strip():
+            try:
+                kind_of(word)
+            except UsageError as error:
+                raise UsageError(
+                    f"standard input, line {number}: {error.what}", advice=error.advice
+                ) from None
+            words.append(word)
+    return words
 
 
 def _interfaces(state: State) -> dict[int, list[str]]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from flowpeer.network import Network
 
 PROGRESS_AFTER_S = 1.0
+UNBOUNDED = 10_000
+"""Columns of an output that is a file or a pipe."""
 
 
 def printable(text: str) -> str:
@@ -55,11 +57,18 @@ class State:
         """The lake of the configuration.
 
         Raises:
+            ConfigError: there is something else in its place.
             UsageError: another version of flowpeer made it.
         """
         from flowpeer.lake.store import Lake
 
-        lake = Lake(self.network().lake_path)
+        path = self.network().lake_path
+        if path.exists() and not path.is_dir():
+            from flowpeer.errors import ConfigError
+
+            problem = f"lake.path: {path} is a file; name a folder, which is made when needed"
+            raise ConfigError(str(self.config_path), [problem])
+        lake = Lake(path)
         lake.check_format()
         return lake
 
@@ -134,7 +143,7 @@ def table_or_json(
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; 160 where the output is no terminal, so that nothing is cut."""
+    """Columns of the terminal; where there is none, more than any table has: nothing is cut."""
     import shutil
 
-    return shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 160
+    return shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else UNBOUNDED

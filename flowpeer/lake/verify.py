@@ -34,7 +34,7 @@ class Fault:
     advice: str
 
 
-DOCUMENTS = (*TABLES, "captures", "pruned", "late")
+DOCUMENTS = (*TABLES, "captures", "pruned", "pruned_routes", "late")
 Period = tuple[datetime, datetime]
 
 

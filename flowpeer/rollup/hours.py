@@ -208,14 +208,7 @@ class Rollup(Inputs):
         facts: dict[str, Any] = {
             "inputs": dict(hour.parts),
             "files": list(hour.files),
-            "snapshots": sorted(
-                {
-                    info.name
-                    for place in (("", ""), *((e.id, e.metro) for e in self.network.exporters))
-                    for info in self._views(hour.start, *place)
-                    if info is not None
-                }
-            ),
+            "snapshots": sorted(self.in_force(hour.start)),
             "figures": asdict(figures),
         }
         staged: list[StagedTable] = []

@@ -244,6 +244,19 @@ class Inputs:
             for family in (4, 6)
         )
 
+    def in_force(self, hour: datetime) -> set[str]:
+        """Names of the snapshots that an hour is rolled up with."""
+        return {
+            info.name
+            for place in (("", ""), *((e.id, e.metro) for e in self.network.exporters))
+            for info in self._views(hour, *place)
+            if info is not None
+        }
+
+    def in_force_for_flows(self) -> set[str]:
+        """Names of the snapshots of all hours that flow records reach into."""
+        return {name for hour in self._files_by_hour for name in self.in_force(hour)}
+
     def _parts(self, hour: datetime, files: Sequence[str]) -> dict[str, str]:
         by_day: dict[str, dict[str, set[str]]] = {}
         for name in files:

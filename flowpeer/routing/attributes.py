@@ -176,7 +176,7 @@ class AttributeParser:
     """
 
     def __init__(self) -> None:
-        self._paths: dict[tuple[bytes, bytes, int], tuple[Any, int | None]] = {}
+        self._paths: dict[tuple[bytes, bytes, int], tuple[str, int | None]] = {}
         self._hops: dict[tuple[int, bytes], str | None] = {}
         self._communities: dict[tuple[bytes, bytes], str] = {}
         self.last = (0, 0)
@@ -239,9 +239,7 @@ class AttributeParser:
         steps = self._paths.get(path_key)
         if steps is None:
             steps = self._learn_path(path_key)
-        next_hop = None
-        if hop is not None:
-            next_hop = self._hops[hop] if hop in self._hops else self._learn_hop(hop)
+        next_hop = None if hop is None else self.next_hop(hop)
         communities = None
         if plain or large:
             key = (plain, large)
@@ -250,7 +248,7 @@ class AttributeParser:
                 communities = self._learn_communities(key)
         return Route(steps[1], steps[0], next_hop, med, local_pref, communities)
 
-    def _learn_path(self, key: tuple[bytes, bytes, int]) -> tuple[Any, int | None]:
+    def _learn_path(self, key: tuple[bytes, bytes, int]) -> tuple[str, int | None]:
         value, as4, width = key
         segments = segments_of(value, width)
         if as4:
@@ -259,7 +257,14 @@ class AttributeParser:
         found = self._paths[key] = path_text(segments)
         return found
 
-    def _learn_hop(self, key: tuple[int, bytes]) -> str | None:
+    def next_hop(self, key: tuple[int, bytes]) -> str | None:
+        """The address in an attribute of this code and value.
+
+        Raises:
+            AttributesError: lengths that contradict each other.
+        """
+        if key in self._hops:
+            return self._hops[key]
         code, value = key
         _bound(self._hops)
         found = self._hops[key] = _reach_next_hop(value) if code == MP_REACH else _address(value)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowpeer.routing.attributes import (
     MP_REACH,
@@ -19,65 +18,14 @@ from flowpeer.routing.attributes import (
     AttributesError,
     Route,
 )
+from flowpeer.routing.blocks import parse_blocks
 from flowpeer.routing.source import COLUMNS
 
 _ROUTE_TYPES = (pa.int64(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.string())
-_PATH = Route._fields.index("as_path")
-_FRESH_TYPES = [pa.int64() if at == _PATH else type_ for at, type_ in enumerate(_ROUTE_TYPES)]
 _POOL_BOUND = 1 << 18
 """Distinct attribute blocks remembered by a reader of tables; then the memory starts anew."""
-
-
-class _PathNumbers(AttributeParser):
-    """Gives a path as a number, and the texts of many paths at once.
-
-    Nearly all paths are one AS_SEQUENCE: their octets are an array of integers for Arrow to print.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._plain: list[bytes] = []  # ASNs of new paths, in the order of their numbers
-        self._odd: dict[int, str] = {}
-        self._texts = pa.array([], pa.string())
-
-    def _learn_path(self, key: tuple[bytes, bytes, int]) -> tuple[Any, int | None]:
-        value, _, width = key
-        number = len(self._texts) + len(self._plain)
-        origin: int | None
-        if width == 4 and len(value) > 2 and value[0] == 2 and len(value) == 2 + 4 * value[1]:
-            self._plain.append(value[2:])
-            origin = int.from_bytes(value[-4:], "big")
-        else:
-            text, origin = super()._learn_path(key)
-            self._plain.append(b"")
-            self._odd[number] = text
-        found = self._paths[key] = number, origin
-        return found
-
-    def texts(self) -> pa.Array:
-        """Texts of all paths so far; the place is the number."""
-        if self._plain:
-            asns = np.frombuffer(b"".join(self._plain), dtype=">u4").astype(np.uint32)
-            counts = np.fromiter(map(len, self._plain), np.int64, len(self._plain)) // 4
-            ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-            words = pa.array(asns).cast(pa.string())
-            fresh = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends), words), " ")
-            if self._odd:
-                first = len(self._texts)
-                listed = fresh.to_pylist()
-                for number, text in self._odd.items():
-                    listed[number - first] = text
-                fresh = pa.array(listed, pa.string())
-                self._odd.clear()
-            self._texts = pa.concat_arrays([self._texts, fresh])
-            self._plain.clear()
-        return self._texts
-
-    def trim(self) -> None:
-        """Forget the paths once there are too many; nobody may hold a number any more."""
-        if len(self._texts) > _POOL_BOUND:
-            self._paths.clear()
-            self._texts = self._texts.slice(0, 0)
+FEW_BLOCKS = 24
+"""Fewer new blocks than this are parsed one by one."""
 
 
 class AttributePool:
@@ -88,10 +36,10 @@ class AttributePool:
         """Width of the ASNs in AS_PATH → block → number."""
         self.reasons: list[str] = []
         self._trimmed: dict[bytes, int] = {}
-        self._parser = _PathNumbers()
+        self._parser = AttributeParser()
         self._count = 0
-        self._fresh: list[Route] = []  # parsed since `columns` was asked last
-        self._columns = [pa.array([], type_) for type_ in _ROUTE_TYPES]
+        self._fresh: list[Route] = []  # parsed one by one since the last part was closed
+        self._parts: list[list[pa.Array]] = []  # columns of blocks, in the order of their numbers
 
     def __len__(self) -> int:
         return self._count
@@ -105,6 +53,77 @@ class AttributePool:
         """The number of a block not seen before."""
         number = self.known[width][block] = self._parse(block, width)
         return number
+
+    def numbers(
+        self, buffer: bytes, starts: list[int], ends: list[int], cuts: list[int] | None
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """The numbers of many blocks with ASNs of 4 octets; the same as one by one.
+
+        Args:
+            starts, ends: where each block stands in `buffer`.
+            cuts: octets of the prefix that a block ends in, as `learn_with_prefix` knows it; 0
+                where it does not end in it.
+        """
+        known, trimmed = self.known[4].get, self._trimmed.get
+        if cuts is None:
+            found = [known(buffer[a:b]) for a, b in zip(starts, ends, strict=True)]
+            missing = [at for at, number in enumerate(found) if number is None]
+            self._learn_all(list({buffer[starts[at] : ends[at]]: None for at in missing}), {})
+            for at in missing:
+                found[at] = self.number(buffer[starts[at] : ends[at]], 4)
+            return np.array(found, dtype=np.int32)
+        found = [
+            trimmed(buffer[a : b - cut]) if cut else known(buffer[a:b])
+            for a, b, cut in zip(starts, ends, cuts, strict=True)
+        ]
+        missing = [at for at, number in enumerate(found) if number is None]
+        whole: dict[bytes, None] = {}
+        ending: dict[bytes, tuple[bytes, int]] = {}
+        for at in missing:
+            block, cut = buffer[starts[at] : ends[at]], cuts[at]
+            if not cut:
+                whole[block] = None
+            elif known(block) is None:
+                ending.setdefault(block[:-cut], (block, cut))
+        self._learn_all(list(whole), ending)
+        for at in missing:
+            block, cut = buffer[starts[at] : ends[at]], cuts[at]
+            number = trimmed(block[:-cut]) if cut else None
+            if number is None:
+                number = known(block)
+            if number is None:
+                nlri = block[-cut:]
+                number = self.learn_with_prefix(block, nlri) if cut else self.learn(block, 4)
+            found[at] = number
+        return np.array(found, dtype=np.int32)
+
+    def _learn_all(self, whole: list[bytes], ending: dict[bytes, tuple[bytes, int]]) -> None:
+        """Learn the plain ones of new blocks, unless they are few; the others stay unknown.
+
+        Args:
+            ending: of blocks that end in a prefix, what stands before it → the block, and the
+                octets of the prefix.
+        """
+        if len(whole) + len(ending) < FEW_BLOCKS:
+            return
+        blocks = whole + [block for block, _ in ending.values()]
+        parsed = parse_blocks(blocks, self._parser.next_hop)
+        plain = np.flatnonzero(parsed.plain)
+        take = pa.array(plain)
+        self._close_part()
+        self._parts.append([column.take(take) for column in parsed.columns])
+        cuts = [0] * len(whole) + [cut for _, cut in ending.values()]
+        trimmable = parsed.trimmable(np.array(cuts))
+        trimmable[: len(whole)] = False
+        keys = whole + list(ending)
+        known, trimmed, count = self.known[4], self._trimmed, self._count
+        for at, is_cut in zip(plain.tolist(), trimmable[plain].tolist(), strict=True):
+            if is_cut:
+                trimmed[keys[at]] = count
+            else:
+                known[blocks[at]] = count
+            count += 1
+        self._count = count
 
     def learn_with_prefix(self, block: bytes, nlri: bytes) -> int:
         """The number of a block that may end in the prefix itself.
@@ -140,21 +159,23 @@ class AttributePool:
             return -1 - self.reasons.index(reason)
         self._count += 1
         if len(self._fresh) > _POOL_BOUND:
-            self.columns()
+            self._close_part()
         return self._count - 1
+
+    def _close_part(self) -> None:
+        if self._fresh:
+            fields = zip(zip(*self._fresh, strict=True), _ROUTE_TYPES, strict=True)
+            self._parts.append([pa.array(column, type_) for column, type_ in fields])
+            self._fresh.clear()
 
     def columns(self) -> list[pa.Array]:
         """The fields of `Route`, one array each; the place is the block's number."""
-        if self._fresh:
-            fresh = [
-                pa.array(column, type_)
-                for column, type_ in zip(zip(*self._fresh, strict=True), _FRESH_TYPES, strict=True)
-            ]
-            fresh[_PATH] = self._parser.texts().take(fresh[_PATH])
-            self._columns = [pa.concat_arrays(p) for p in zip(self._columns, fresh, strict=True)]
-            self._fresh.clear()
-            self._parser.trim()
-        return self._columns
+        self._close_part()
+        if not self._parts:
+            return [pa.array([], type_) for type_ in _ROUTE_TYPES]
+        if len(self._parts) > 1:
+            self._parts = [[pa.concat_arrays(p) for p in zip(*self._parts, strict=True)]]
+        return self._parts[0]
 
     def trim(self) -> None:
         """Forget all blocks once there are too many."""
@@ -163,7 +184,7 @@ class AttributePool:
 
     def keep(self, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         """Keep these blocks alone (sorted numbers): the place among them is the new number."""
-        self._columns = [column.take(pa.array(numbers)) for column in self.columns()]
+        self._parts = [[column.take(pa.array(numbers)) for column in self.columns()]]
         self._count = len(numbers)
         place = {number: at for at, number in enumerate(numbers.tolist())}
         for width, known in self.known.items():
@@ -172,9 +193,9 @@ class AttributePool:
 
     def clear(self) -> None:
         """Forget all blocks: their numbers are worth nothing any more."""
-        self._columns = [column.slice(0, 0) for column in self._columns]
+        self._parts.clear()
         self._fresh.clear()
-        self._parser = _PathNumbers()
+        self._parser = AttributeParser()
         self._count = 0
         for known in (*self.known.values(), self._trimmed):
             known.clear()

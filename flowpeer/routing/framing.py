@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,8 +52,14 @@ def time_of(head: bytes) -> datetime:
     return datetime.fromtimestamp(HEADER.unpack_from(head)[0], UTC)
 
 
-def records(reader: Reader, stream: Any) -> Iterator[tuple[bytes, int, int]]:
+def records(
+    reader: Reader, stream: Any, many: Callable[[bytes, int], int] | None = None
+) -> Iterator[tuple[bytes, int, int]]:
     """Records as (buffer, start, end).
+
+    Args:
+        many: asked where a record begins whether it takes that and others, all at once; it gives
+            where the first begins that it did not take. What it took comes as one empty record.
 
     Where a record was doubtful and what follows it is no header, or what stands in place of a
     header cannot be one, the next header is looked for, within a bound: a wrong length costs the
@@ -65,6 +71,11 @@ def records(reader: Reader, stream: Any) -> Iterator[tuple[bytes, int, int]]:
     first_time: int | None = None
     doubtful = -1  # start of the record before, if it could not be understood
     while True:
+        if many is not None and first_time is not None and doubtful < base:
+            after = many(buffer, at)
+            if after > at:
+                at = after
+                yield buffer, at, at
         have, need, lost = len(buffer) - at, size, False
         if have >= size:
             when, kind, _, length = header(buffer, at)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,8 @@ _DATED = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)"
     r"(?:[-_.T]?(?P<hour>\d\d)[:_]?(?P<minute>\d\d)(?:\d\d)?)?(?!\d)"
 )
+PRUNED = "pruned_routes"
+"""Folder of the ledger with the documents of snapshots that were pruned."""
 _IDENTITY = ("source_digest", "vantage", "asked_taken_at")
 
 
@@ -52,6 +54,7 @@ class SnapshotInfo:
         kind: mrt, table, updates (on top of another snapshot) or bmp.
         peers: the choice of peers it was loaded with; empty for all.
         file_bytes: size of the published file.
+        parts: SHA-256 of each file, where it was loaded from several.
     """
 
     name: str
@@ -68,6 +71,7 @@ class SnapshotInfo:
     kind: str = "mrt"
     peers: tuple[str, ...] = ()
     file_bytes: int = 0
+    parts: tuple[str, ...] = ()
 
 
 class RouteReader(Protocol):
@@ -82,20 +86,37 @@ class RouteReader(Protocol):
     def __iter__(self) -> Iterator[pa.Table]: ...
 
 
+@dataclass(eq=False)
+class Together:
+    """Several readers as one: the union of their views, file by file."""
+
+    readers: Sequence[RouteReader]
+    views: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for reader in self.readers:
+            yield from reader
+            self.tally.skipped.update(reader.tally.skipped)
+        self.views = sorted({view for reader in self.readers for view in reader.views})
+
+
 def load(
     lake: Lake,
-    path: Path,
-    *,
+    *paths: Path,
     taken_at: datetime | None = None,
     vantage: str = "",
     peers: Peers | None = None,
     progress: Progress | None = None,
 ) -> tuple[SnapshotInfo, bool]:
-    """Load an MRT table dump or a prefix-to-AS table as one snapshot.
+    """Load MRT table dumps or prefix-to-AS tables as one snapshot.
 
     Args:
-        taken_at: aware time; None: the MRT header's, else a date in the name, else the file's.
-        vantage: exporter or metro that the whole file belongs to.
+        paths: one file, or several of one moment, as when each router dumps its own table: the
+            snapshot is the union of their views.
+        taken_at: aware time; None: the MRT header's, else a date in the name, else the file's; of
+            several files the latest.
+        vantage: exporter or metro that the files belong to.
         peers: the views to keep; None keeps all.
         progress: called with the octets of the file read so far.
 
@@ -104,33 +125,42 @@ def load(
         not loaded again.
 
     Raises:
-        InputError: the file cannot be read or is mostly broken; the lake is as it was.
+        InputError: a file cannot be read or is mostly broken; the lake is as it was.
     """
-    facts = {
+    digests = {digest_of(path): path for path in paths}
+    facts: dict[str, Any] = {
         "vantage": vantage,
         "asked_taken_at": taken_at.astimezone(UTC).isoformat() if taken_at is not None else None,
-        "source": path.name,
-        "source_digest": digest_of(path),
+        "source": ", ".join(path.name for path in digests.values()),
+        "source_digest": min(digests),
         "peers": peers.words if peers is not None else [],
     }
+    if len(digests) > 1:
+        facts["source_digest"] = sha256("\n".join(sorted(digests)).encode()).hexdigest()
+        facts["parts"] = sorted(digests)
     known = find(lake, facts)
     if known is not None:
         return known, False
-    with opened(path) as (stream, _):
-        head = stream.read(HEADER.size)
-    is_mrt = looks_like_mrt(head)
-    facts["kind"] = "mrt" if is_mrt else "table"
-    when = taken_at.astimezone(UTC) if taken_at is not None else _taken_at(path, head, is_mrt)
-    reader: RouteReader
-    if is_mrt:
-        reader = MrtReader(path, peers=peers, progress=progress)
-    elif peers is not None:
-        raise InputError(
-            str(path), "a table of prefixes has no peers", advice="load it without --peer"
-        )
-    else:
-        reader = TableReader(path, vantage=vantage, progress=progress)
-    return publish(lake, reader, when, facts), True
+    times: list[datetime] = []
+    kinds: list[str] = []
+    readers: list[RouteReader] = []
+    for path in digests.values():
+        with opened(path) as (stream, _):
+            head = stream.read(HEADER.size)
+        is_mrt = looks_like_mrt(head)
+        kinds.append("mrt" if is_mrt else "table")
+        times.append(_taken_at(path, head, is_mrt) if taken_at is None else taken_at)
+        if is_mrt:
+            readers.append(MrtReader(path, peers=peers, progress=progress))
+        elif peers is not None:
+            raise InputError(
+                str(path), "a table of prefixes has no peers", advice="load it without --peer"
+            )
+        else:
+            readers.append(TableReader(path, vantage=vantage, progress=progress))
+    facts["kind"] = max(kinds, key=["mrt", "table"].index)
+    reader = readers[0] if len(readers) == 1 else Together(readers)
+    return publish(lake, reader, max(times).astimezone(UTC), facts), True
 
 
 def digest_of(path: Path) -> str:
@@ -152,6 +182,15 @@ def find(lake: Lake, facts: Mapping[str, Any]) -> SnapshotInfo | None:
         if same and entry.get("peers", []) == facts["peers"] and lake.path(relative).is_file():
             return _info(relative, entry)
     return None
+
+
+def pruned_digests(lake: Lake) -> set[str]:
+    """Digests of the files whose snapshots were pruned, and not loaded again since."""
+    gone: set[str] = set()
+    for name, entry in lake.entries(PRUNED).items():
+        if lake.entry(name.removeprefix(f"{PRUNED}/")) is None:
+            gone.update(entry.get("parts", ()), [entry["source_digest"]])
+    return gone
 
 
 def find_all(lake: Lake, facts: Mapping[str, Any]) -> list[SnapshotInfo]:
@@ -263,6 +302,7 @@ def _info(relative: str, entry: dict[str, Any]) -> SnapshotInfo:
         kind=entry.get("kind", "mrt"),
         peers=tuple(entry.get("peers", ())),
         file_bytes=entry.get("file_bytes", 0),
+        parts=tuple(entry.get("parts", ())),
     )
 
 
@@ -283,7 +323,8 @@ def in_force(
     """The snapshot that holds at `when` for an exporter (METHODS M4).
 
     Its own view first, then its metro's, then the network-wide one; of these the latest taken at
-    or before `when`, else the earliest (whose `taken_at` is then after `when`).
+    or before `when`, else the earliest (whose `taken_at` is then after `when`). Of one moment, what
+    was loaded from most files.
 
     Args:
         family: 4 or 6 to consider only snapshots with such prefixes: tables of prefixes often
@@ -298,7 +339,8 @@ def in_force(
     return None
 
 
-def _latest(infos: Iterable[SnapshotInfo], when: datetime) -> SnapshotInfo:
-    ordered = sorted(infos, key=lambda info: (info.taken_at, info.name))
-    before = [info for info in ordered if info.taken_at <= when]
-    return before[-1] if before else ordered[0]
+def _latest(infos: Sequence[SnapshotInfo], when: datetime) -> SnapshotInfo:
+    before = [info.taken_at for info in infos if info.taken_at <= when]
+    moment = max(before) if before else min(info.taken_at for info in infos)
+    of_moment = [info for info in infos if info.taken_at == moment]
+    return max(of_moment, key=lambda info: (len(info.parts), info.name))

@@ -30,7 +30,7 @@ LOSSES: dict[str, str] = {
     "torn_octets": "octets of batches that a crash tore, found at the start",
     "damaged_octets": "octets of sealed segments that could not be read",
     "failed_segments": "segments that could not be decoded and are kept in the spool",
-    "template_dropped": "data sets without a template for which there was no more room",
+    "template_dropped": "data sets that waited for a template in vain: no room, or none in an hour",
     "records_rejected": "records that were read and refused",
 }
 """Counters that mean that something is missing, and what each counts."""

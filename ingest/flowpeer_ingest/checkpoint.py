@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowpeer_ingest.ingest import Decoder
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.spool import sync_folder
 from flowpeer_ingest.wire.saved import restore, snapshot
 
@@ -40,6 +41,7 @@ class Checkpoint:
             "unit": unit,
             "wire": snapshot(decoder.wire.state),
             "sampling": decoder.sampling.snapshot(),
+            "heard": decoder.heard,
         }
         text = json.dumps(document, separators=(",", ":"), default=_octets)
         return cls(serial, unit, text.encode())
@@ -55,7 +57,9 @@ class Checkpoint:
             address: [(d, s, i, rate) for d, s, i, rate in rows]
             for address, rows in document["sampling"].items()
         }
+        heard = {str(address): int(us) for address, us in document.get("heard", {}).items()}
         decoder.wire.state = state
+        decoder.heard = heard
         decoder.sampling.restore(rates)
         decoder.columns.clear()
 
@@ -78,16 +82,22 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}*.z"))
 
 
-def latest(folder: Path, decoder: Decoder) -> tuple[Checkpoint, list[Path]]:
+def latest(
+    folder: Path, decoder: Decoder, *, done: Callable[[str], bool] = lambda unit: True
+) -> tuple[Checkpoint, list[Path]]:
     """The newest good checkpoint, applied to `decoder`, and the files that are not readable.
 
-    Where there is none the decoder starts empty.
+    One whose unit is not `done` was taken too early, and is removed. Where there is none the
+    decoder starts empty.
     """
     bad: list[Path] = []
     (folder / f"{_PREFIX}new").unlink(missing_ok=True)
     for path in reversed(_files(folder)):
         try:
             checkpoint = _load(path)
+            if not done(checkpoint.unit):
+                path.unlink()
+                continue
             checkpoint.apply(decoder)
         except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError):
             bad.append(path)

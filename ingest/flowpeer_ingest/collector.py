@@ -105,6 +105,9 @@ class Collector:
             ) from None
         stop_metrics: Callable[[], None] | None = None
         ticker = threading.Thread(target=self._tick, name="status")
+        # Not this thread: a receiver started by it would be as nice as decoding is, and would
+        # have to wait until a backlog is decoded.
+        watcher = threading.Thread(target=self._watch, name="watch")
         try:
             for text in self.receivers.bind(self.settings.listen, self.settings.receivers):
                 self._warn(text)
@@ -114,13 +117,17 @@ class Collector:
             self.phase = "running"
             self._status()
             ticker.start()
+            watcher.start()
             notify("READY=1")
             os.nice(NICENESS)
             while not self.stopping.is_set():
-                self.receivers.watch(self.stopping)
                 self._decode(self.stopping.is_set)
+            watcher.join()
             self._end()
         finally:
+            self.stopping.set()
+            if watcher.is_alive():
+                watcher.join()
             self.receivers.end()
             self.phase = "stopped"
             self.ended.set()
@@ -135,6 +142,11 @@ class Collector:
         done = self.decoding.all(over)
         if not done:
             self.stopping.wait(RETRY_S if done is None else LOOK_S)
+
+    def _watch(self) -> None:
+        """Start receivers again that ended, until the collector is to stop."""
+        while not self.stopping.wait(LOOK_S):
+            self.receivers.watch(self.stopping)
 
     def _end(self) -> None:
         """Publish what the receivers took, as far as time allows."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import compress
+from operator import itemgetter
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -14,18 +16,13 @@ import pyarrow as pa
 
 from flowpeer_ingest.bulk import Batch, Known, Sequences, look, take
 from flowpeer_ingest.captures import Capture, Datagram
-from flowpeer_ingest.columns import (
-    CHUNK_ROWS,
-    HOUR_US,
-    Columns,
-    Tally,
-    coverage_table,
-    sampling_table,
-)
-from flowpeer_ingest.sampling import Sampling
+from flowpeer_ingest.columns import CHUNK_ROWS, HOUR_US, Tally, coverage_table, sampling_table
+from flowpeer_ingest.continuity import Continuity
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.samples import MAGIC, Agent, Datagrams, agents
 from flowpeer_ingest.summary import SLOT_US, CaptureSummary, ExporterSummary, Heard
 from flowpeer_ingest.unpack import open_source
-from flowpeer_ingest.wire.dispatch import Wire
+from flowpeer_ingest.wire import sflow5
 from flowpeer_ingest.wire.events import (
     FORMATS,
     SFLOW5,
@@ -40,7 +37,7 @@ from flowpeer_ingest.wire.events import (
     SequenceGap,
     Unsupported,
 )
-from flowpeer_ingest.wire.state import FLOWS
+from flowpeer_ingest.wire.state import FLOWS, Session, advance
 
 BATCH_DATAGRAMS = 4_096
 BATCH_OCTETS = 8 << 20
@@ -51,23 +48,11 @@ after so many, what is left of it is decoded one by one."""
 MAX_RATE_ROWS = 1 << 18
 """Rows of `sampling` per capture: a rate per interface and hour of hundreds of routers."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = itemgetter(slice(4))
 
 __all__ = ["CaptureSummary", "Decoder", "ExporterSummary", "Run", "Write", "ingest_capture"]
 
 Write = Callable[[datetime, str, pa.Table], None]
-
-
-class Decoder:
-    """The memory of one run: templates, sampling rates and sequence numbers of all exporters.
-
-    Give the same decoder to the captures of a run, in the order of their time. Not for several
-    threads.
-    """
-
-    def __init__(self, *, active_timeout_s: Callable[[str], int] = lambda exporter_ip: 60) -> None:
-        self.wire = Wire()
-        self.sampling = Sampling()
-        self.columns = Columns(active_timeout_s)
 
 
 class Run:
@@ -94,12 +79,14 @@ class Run:
         events = decoder.wire.decode(payload, exporter, port, received_us)
         head = events[0]
         if type(head) is not Message:
+            assert isinstance(head, Rejected | Unsupported)
             if isinstance(head, Rejected):
-                self.rejected[head.reason] += 1
-            elif isinstance(head, Unsupported):
+                reason = head.reason
+            else:
                 self.unsupported[head.name] += 1
-                self.rejected[f"{head.name} is not decoded"] += 1
-            self.refused(payload, exporter, port, received_us)
+                reason = f"{head.name} is not decoded"
+            self.rejected[reason] += 1
+            self.refused(reason, payload, exporter, port, received_us)
             return
         who = self.heard(exporter)
         who.datagrams += 1
@@ -115,12 +102,17 @@ class Run:
             for event in events:
                 if type(event) is SamplingLearned:
                     self.rate(event)
+        self.take(events, who, slot)
+
+    def take(self, events: Sequence[Event], who: Heard, slot: list[int]) -> None:
+        """Gather the records of a datagram and count the rest."""
+        decoder = self.decoder
         for event in events:
             kind = type(event)
             if kind is Records:
                 assert isinstance(event, Records)
                 m = event.message
-                if decoder.columns.add(event, decoder.sampling.rates(exporter, m.domain)):
+                if decoder.columns.add(event, decoder.sampling.rates(m.exporter, m.domain)):
                     self.drain()
             elif kind is not Message:
                 self.other(event, who, slot)
@@ -153,6 +145,85 @@ class Run:
 
         Only the order of rows may differ, between datagrams of different kinds.
         """
+        if MAGIC in map(_FIRST, payloads):
+            of, listed = agents(payloads, exporters, ports, self.decoder.wire.state)
+            some = [agent >= 0 for agent in of]
+            self.samples(
+                [agent for agent in of if agent >= 0],
+                listed,
+                *_chosen(some, payloads, exporters, ports, received_us),
+            )
+            others = [agent < 0 for agent in of]
+            self.sets(*_chosen(others, payloads, exporters, ports, received_us))
+        else:
+            self.sets(payloads, exporters, ports, received_us)
+
+    def samples(
+        self,
+        of: list[int],
+        listed: list[Agent],
+        payloads: list[bytes],
+        exporters: list[str],
+        ports: list[int],
+        received_us: list[int],
+    ) -> None:
+        """sFlow datagrams of these agents: `of` has the place of each one's in `listed`."""
+        if not payloads:
+            return
+        found = Datagrams(payloads)
+        state, sampling = self.decoder.wire.state, self.decoder.sampling
+        sessions: dict[int, Session] = {}
+        plain, sequences = found.plain.tolist(), found.sequence.tolist()
+        for i, agent in enumerate(of):
+            if not plain[i]:
+                self.datagram(payloads[i], exporters[i], ports[i], received_us[i])
+                continue
+            session = sessions.get(agent)
+            if session is None:
+                a = listed[agent]
+                session = state.session(a.exporter, a.session, SFLOW5, a.sub_agent)
+                assert session is not None  # `agents` saw to it that there is room
+                sessions[agent] = session
+            lost = advance(session, sequences[i], 1)
+            if lost:
+                who = self.heard(exporters[i])
+                who.lost += lost
+                who.slot(received_us[i] // SLOT_US)[1] += lost
+        self.unsupported.update(found.others)
+        silent = int(np.count_nonzero(~found.found & ~found.odd))
+        if silent:
+            self.unsupported[sflow5.NO_PACKET] += silent
+        times, whose = np.array(received_us, np.int64), np.array(of, np.int64)
+        if found.plain.any():
+            seen = times[found.plain]
+            first, last = int(seen.min()), int(seen.max())
+            self.first_us = first if self.first_us < 0 else min(self.first_us, first)
+            self.last_us = max(self.last_us, last)
+        for agent in sessions:
+            who = self.heard(listed[agent].exporter)
+            who.versions.add(FORMATS[SFLOW5])
+            who.unclocked(times[found.plain & (whose == agent)])
+        rates = [sampling.rates(a.exporter, a.sub_agent) for a in listed]
+        for layout, block in found.blocks(times, whose, listed, rates):
+            if self.decoder.columns.add_block(SFLOW5, layout, block):
+                self.drain()
+        for at in np.flatnonzero(found.odd).tolist():
+            i = int(found.owner[at])
+            head = sflow5.head(payloads[i], exporters[i], ports[i], received_us[i])
+            assert head is not None
+            events: list[Event] = []
+            sflow5.sample(payloads[i], int(found.place[at]), head.message, events)
+            who = self.heard(exporters[i])
+            self.take(events, who, who.slot(received_us[i] // SLOT_US))
+
+    def sets(
+        self,
+        payloads: Sequence[bytes],
+        exporters: Sequence[str],
+        ports: Sequence[int],
+        received_us: Sequence[int],
+    ) -> None:
+        """The datagrams of all other protocols."""
         if not payloads:
             return
         batch = Batch(payloads, exporters, ports, received_us)
@@ -221,7 +292,9 @@ class Run:
             who = self.exporters[exporter] = Heard()
         return who
 
-    def refused(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+    def refused(
+        self, reason: str, payload: bytes, exporter: str, port: int, received_us: int
+    ) -> None:
         """A datagram that was rejected, for those who keep some of them."""
 
     def rate(self, event: SamplingLearned) -> None:
@@ -316,6 +389,21 @@ class Run:
             )
 
 
+def _chosen(
+    which: Sequence[bool],
+    payloads: Sequence[bytes],
+    exporters: Sequence[str],
+    ports: Sequence[int],
+    received_us: Sequence[int],
+) -> tuple[list[bytes], list[str], list[int], list[int]]:
+    return (
+        list(compress(payloads, which)),
+        list(compress(exporters, which)),
+        list(compress(ports, which)),
+        list(compress(received_us, which)),
+    )
+
+
 def batches(
     datagrams: Iterable[Datagram],
 ) -> Iterator[tuple[list[bytes], list[str], list[int], list[int]]]:
@@ -350,17 +438,21 @@ def ingest_capture(
     Calls `write(hour, table name, table)` with tables of exactly the schemas in `schema.TABLES`:
     `flows` in chunks of about 128k rows, all rows of one call received in that hour (an earlier
     hour may come again: records whose template came late); `sampling` and `coverage` at the
-    end, once per hour. `progress` gets the octets read so far from the file on disk.
+    end, once per hour. `progress` gets the octets read so far from the file on disk. What the
+    decoder knows of the exporters goes on where their last capture ended (see `continuity`).
 
     Raises `IngestError` for a file that is no capture or whose packing is damaged. A capture
-    that is cut short is a warning in the summary; all before the cut is kept.
+    that is cut short is a warning in the summary; all before the cut is kept. After an exception
+    the decoder has learned from a part of the file.
     """
     stream, source = open_source(path)
     run = Run(decoder, write)
+    continuity = Continuity(decoder)
     with stream:
         capture = Capture(stream, str(path))
         try:
             for batch in batches(capture.datagrams()):
+                continuity.meet(batch[1], batch[3])
                 run.many(*batch)
                 if progress is not None:
                     progress(source.offset)
@@ -379,4 +471,5 @@ def ingest_capture(
         if progress is not None:
             progress(source.offset)
     run.summarise(summary)
+    continuity.end()
     return summary

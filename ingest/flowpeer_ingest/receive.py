@@ -44,6 +44,8 @@ DRAIN_S = 2.0
 MIN_STRIDE, MAX_STRIDE = 128, 2_048
 RESERVE_OCTETS = 512 << 20
 """Room on the disk that receiving leaves to the decoder: without it nothing would get free."""
+NICENESS = -10
+"""Where it may: an emptied socket can wait for nothing, everything else on the machine can."""
 LOCK = "receivers.lock"
 _HOUR_US = 3_600_000_000
 _PR_SET_PDEATHSIG = 1
@@ -385,6 +387,18 @@ def main(argument: str) -> int:
     faults.install()
     settings = Settings(**json.loads(argument))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    try:
+        return _serve(settings)
+    except OSError as error:
+        # The collector says what it does about it; this is why.
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"receiver {settings.number}: {where}{error.strerror or error}\n")
+        return 1
+
+
+def _serve(settings: Settings) -> int:
     receiver = Receiver(settings)
     signal.signal(signal.SIGTERM, lambda *_: receiver.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the collector too

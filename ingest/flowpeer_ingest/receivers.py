@@ -158,7 +158,9 @@ class Receivers:
         torn = self.board.losses["torn_octets"] + found.torn_octets
         self.board.lose("torn_octets", torn, now_us())
         counters = self.counters(receiver)
-        receiver.ended += Counter({k: v for k, v in counters.items() if k in _ADDED})
+        with self.board.lock:  # a snapshot counts its file or what it ended with, never both
+            self._path(receiver).unlink(missing_ok=True)
+            receiver.ended += Counter({k: v for k, v in counters.items() if k in _ADDED})
         taken = [n.counter for s in ("sealed", "failed") for n in spool.segments(self.folder, s)]
         self.counter = 1 + max([self.counter, counters.get("segment", 0), *taken])
         self._start(receiver)

@@ -143,7 +143,7 @@ def _head(message: Message) -> dict[str, Any]:
     out |= {"version": message.version, "format": message.format}
     if message.version == 5:
         out |= {"engine_type": message.domain >> 8, "engine_id": message.domain & 255}
-    else:
+    elif message.version in (9, 10):
         out["observation_domain"] = message.domain
     return out
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from flowpeer_ingest.wire.elements import ELEMENTS, REVERSIBLE
+from flowpeer_ingest.wire import netflow1, netflow5, netflow7
+from flowpeer_ingest.wire.frames import LENGTHS
 
 FORMATS = (
+    ("netflow1", "NetFlow v1", "addresses, ports, interfaces, counters, times; no ASes, no losses"),
     ("netflow5", "NetFlow v5", "all 20 fields; sampling from the header (14 bits)"),
+    ("netflow7", "NetFlow v7", "as v5, without sampling"),
     ("netflow9", "NetFlow v9", "RFC 3954, options data, variable-length fields as H3C sends them"),
     ("ipfix", "IPFIX", ("RFC 7011 with variable length, reduced sizes, enterprise elements, "
      "withdrawals; RFC 5103 biflows as two flows; RFC 6313 lists skipped; RFC 7133 frames read")),
@@ -15,7 +16,7 @@ FORMATS = (
      "IPv4, IPv6), sampled IPv4/IPv6/Ethernet, extended router and gateway")),
 )  # fmt: skip
 NOT_DECODED = (
-    ("NetFlow v1, v7, v8", "no sampling, no AS or no masks; counted by name"),
+    ("NetFlow v8", "sums by AS, port or prefix, without addresses; counted by name"),
     ("sFlow v2, v4", "superseded in 2004; counted by name"),
     ("sFlow counter and discarded packet samples", "no flows; counted by name"),
     ("IE 23, 24", "v9 outgoing, IPFIX post counters: they count the same packets again"),
@@ -50,18 +51,8 @@ def column_of(key: str) -> str:
     return _COLUMNS.get(key, key)
 
 
-def markdown() -> Iterator[str]:
-    """Lines of the reference page: formats, elements and columns, what is not decoded and why."""
-    yield "| format | protocol | what is read |"
-    yield "|---|---|---|"
-    yield from (f"| `{name}` | {protocol} | {what} |" for name, protocol, what in FORMATS)
-    yield ""
-    yield "| element | name | column | also in reverse (RFC 5103) |"
-    yield "|---|---|---|---|"
-    for e in ELEMENTS:
-        back = "yes" if e.number in REVERSIBLE else ""
-        yield f"| {e.number} | {e.name} | {column_of(e.key)} | {back} |"
-    yield ""
-    yield "| not decoded | why |"
-    yield "|---|---|"
-    yield from (f"| {what} | {why} |" for what, why in NOT_DECODED)
+def also_in(number: int) -> list[str]:
+    """The formats of fixed records that say what this element says."""
+    fixed = {"v1": netflow1.LAYOUT, "v5": netflow5.LAYOUT, "v7": netflow7.LAYOUT}
+    found = [name for name, layout in fixed.items() if number in {f.number for f in layout.fields}]
+    return [*found, "sFlow"] if number in LENGTHS else found

@@ -99,6 +99,17 @@ class Sampling:
             for address, rates in saved.items()
         }
 
+    def forget(self, exporter: str) -> Known | None:
+        """Forget all rates of an exporter; what was known."""
+        known = self._exporters.pop(exporter, None)
+        self.changes += known is not None
+        return known
+
+    def take_back(self, exporter: str, known: Known) -> None:
+        """Know again what `forget` gave."""
+        self._exporters[exporter] = known
+        self.changes += 1
+
     def rates(self, exporter: str, domain: int) -> Rates:
         """What is known at this moment for records of this domain."""
         known = self._exporters.get(exporter)

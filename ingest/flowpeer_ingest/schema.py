@@ -85,7 +85,7 @@ FLOWS: tuple[Column, ...] = (
         "format",
         pa.string(),
         "",
-        "netflow5, netflow9, ipfix or sflow5",
+        "netflow1, netflow5, netflow7, netflow9, ipfix or sflow5; or the tool's name",
         "message header",
         required=True,
     ),

@@ -9,6 +9,9 @@ from ipaddress import IPv6Address
 from itertools import compress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flowpeer_ingest.ingest import BATCH_DATAGRAMS, CaptureSummary, Decoder, Run, Write
 from flowpeer_ingest.quarantine import Quarantine
 from flowpeer_ingest.spool import Block, Reading, read
@@ -60,25 +63,28 @@ class SegmentRun(Run):
     def block(self, block: Block) -> None:
         """Decode all datagrams of a block, in the order they came."""
         entries = block.entries
-        raw = entries["address"].tobytes()
-        payloads = list(block.datagrams())
-        exporters = [text(raw[i : i + 16]) for i in range(0, len(raw), 16)]
-        ports = entries["source_port"].tolist()
-        times = entries["received_us"].tolist()
-        refused = {a for a in {*exporters} - self.strangers - self.configured if self.refuses(a)}
-        if refused:
-            keep = self.refuse(exporters, refused)
-            payloads, exporters, ports, times = (
-                list(compress(column, keep)) for column in (payloads, exporters, ports, times)
-            )
-        for exporter, payload, received_us in zip(exporters, payloads, times, strict=True):
-            self.octets[exporter] += len(payload)
-            self.last_seen[exporter] = received_us
+        payloads = block.datagrams()
+        names, code = sources(entries["address"])
+        kept = np.array([not self.refuses(name) for name in names])
+        if not kept.all():
+            chosen = kept[code]
+            self.refuse(names, np.bincount(code[~chosen], minlength=len(names)))
+            payloads = list(compress(payloads, chosen.tolist()))
+            entries, code = entries[chosen], code[chosen]
+        octets = np.bincount(code, entries["length"], len(names)).astype(np.int64)
+        last = np.zeros(len(names), np.int64)
+        last[code] = entries["received_us"]  # of several to one place, the last one stays
+        for name, heard, size, last_us in zip(
+            names, kept.tolist(), octets.tolist(), last.tolist(), strict=True
+        ):
+            if heard:
+                self.octets[name] += size
+                self.last_seen[name] = last_us
         waiting = self.waiting
         waiting[0].extend(payloads)
-        waiting[1].extend(exporters)
-        waiting[2].extend(ports)
-        waiting[3].extend(times)
+        waiting[1].extend([names[i] for i in code.tolist()])
+        waiting[2].extend(entries["source_port"].tolist())
+        waiting[3].extend(entries["received_us"].tolist())
         if len(self.waiting[0]) >= BATCH_DATAGRAMS:
             self.flush()
 
@@ -88,28 +94,41 @@ class SegmentRun(Run):
         self.waiting = ([], [], [], [])
         self.many(payloads, exporters, ports, times)
 
-    def refuses(self, stranger: str) -> bool:
-        """Is this source, which is not in the configuration and was not heard yet, refused?"""
+    def refuses(self, source: str) -> bool:
+        """Is it neither in the configuration nor heard before, and is there no room for more?"""
+        if source in self.configured or source in self.strangers:
+            return False
         if self.known_only or len(self.strangers) >= MAX_UNCONFIGURED:
             return True
-        self.strangers.add(stranger)
+        self.strangers.add(source)
         return False
 
-    def refuse(self, exporters: list[str], refused: set[str]) -> list[bool]:
-        """Which datagrams are not of refused sources; the others are counted."""
-        reason = UNKNOWN if self.known_only else CROWD
-        keep = [exporter not in refused for exporter in exporters]
-        for exporter, kept in zip(exporters, keep, strict=True):
-            if not kept:
-                self.rejected[reason] += 1
-                if exporter in self.unknown or len(self.unknown) < MAX_UNKNOWN:
-                    self.unknown[exporter] += 1
-        return keep
+    def refuse(self, names: list[str], counts: NDArray[np.int64]) -> None:
+        """Count datagrams of sources that are refused."""
+        self.rejected[UNKNOWN if self.known_only else CROWD] += int(counts.sum())
+        for name, count in zip(names, counts.tolist(), strict=True):
+            if count and (name in self.unknown or len(self.unknown) < MAX_UNKNOWN):
+                self.unknown[name] += count
 
-    def refused(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
+    def refused(
+        self, reason: str, payload: bytes, exporter: str, port: int, received_us: int
+    ) -> None:
         """Keep a sample of what is no export packet."""
         if self.quarantine is not None:
-            self.quarantine.keep("rejected", payload, packed(exporter), port, received_us)
+            self.quarantine.keep(reason, payload, packed(exporter), port, received_us)
+
+
+def sources(addresses: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]:
+    """Rows of 16 octets → the different addresses in the order they appear, and which one each
+    row has."""
+    words = np.ascontiguousarray(addresses).view(np.uint64)
+    high = np.unique(words[:, 0], return_inverse=True)[1]
+    low = np.unique(words[:, 1], return_inverse=True)[1]
+    _, first, code = np.unique(high * len(words) + low, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return [text(addresses[i].tobytes()) for i in first[order].tolist()], place[code]
 
 
 @lru_cache(maxsize=16_384)
@@ -148,6 +167,7 @@ def ingest_segment(
             run.block(block)
         run.flush()
         run.finish()
+        decoder.wire.state.expire(run.last_us)
     except BaseException:
         decoder.columns.clear()
         raise

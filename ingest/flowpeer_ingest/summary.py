@@ -104,6 +104,14 @@ class Heard:
             self.errors_us += (received_us[chosen] - export_ms[chosen] * 1_000).tolist()
             self.thin()
             at = int(chosen[-1]) + 1
+        self._count(received_us)
+
+    def unclocked(self, received_us: Ints) -> None:
+        """Count datagrams whose headers have no time."""
+        self.datagrams += len(received_us)
+        self._count(received_us)
+
+    def _count(self, received_us: Ints) -> None:
         slots, counts = np.unique(received_us // SLOT_US, return_counts=True)
         for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
             self.slot(slot)[0] += count

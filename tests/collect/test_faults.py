@@ -2,56 +2,75 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from collector_rig import Rig
+from faulty import Fault, Faults, build, every
 
-CALLS = (
-    "fallocate", "fdatasync", "truncate", "fsync", "replace", "unlink", "write", "publish",
-    "published",
-)  # fmt: skip
-"""Every kind of operation; `write` stands for pyarrow's."""
-TURNS = 6
-"""Passings of each kind that fail: a segment's whole way passes none of them more often."""
+STRIDE = 11
+"""Every so many-th fault is tried here, each error beginning at another one; all of them by
+`python bench/faults.py`."""
 
 
-@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
-def test_the_nth_operation_of_each_kind_fails_and_nothing_is_lost(rig: Rig, error: str) -> None:
-    rig.start()
-    rig.send(3_000)
-    rig.until(lambda: rig.watermark()["committed"])
-    rig.kill()  # so that the next start has something to recover
-    for n in range(1, TURNS + 1):
-        rig.start(FLOWPEER_FAULTS=",".join(f"{error}:{call}:{n}" for call in CALLS))
-        if rig.ended:  # a disk that fails at the start ends it with a message, as it should
-            assert rig.process is not None
-            assert rig.process.returncode in (3, 4), rig.said()
-            rig.reap()
-            continue
-        rig.send(2_000)
-        rig.drained()
-        rig.end()
-    rig.start()
-    rig.send(2_000)
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes calls fail."""
+    found = build(tmp_path_factory.mktemp("faulty"))
+    if found is None:
+        pytest.skip("no C compiler")
+    return found
+
+
+@pytest.mark.parametrize(("error", "offset"), [("ENOSPC", 0), ("EIO", STRIDE // 2)])
+def test_any_call_that_changes_files_may_fail_and_nothing_is_lost(
+    rig: Rig, library: Path, error: str, offset: int
+) -> None:
+    faults = Faults(rig, library)
+    calls = faults.run()
+    assert calls["collector"] > 100
+    assert calls["receiver"] > 10
+    tried = every(calls, [error])[offset::STRIDE]
+    for fault in tried:
+        faults.run(fault)
+    faults.account()
+    assert len(faults.failed) == len(tried) >= 15
+
+
+def test_a_lake_that_cannot_be_made_is_one_clear_line(rig: Rig, library: Path) -> None:
+    faults = Faults(rig, library)
+    faults.run(Fault("collector", 1, "ENOSPC"))
+    assert faults.refused == 1
+    faults.account()
+
+
+def test_a_full_disk_is_counted_and_work_goes_on_by_itself(rig: Rig, library: Path) -> None:
+    faults = Faults(rig, library)
+    full = rig.folder / "full"
+    rig.start(**faults.environment(), FAULTY_FULL=str(full))
+    rig.send(1_000)
     rig.drained()
-    last = rig.end()
-    figures = rig.account()
-    assert figures["missing"] == figures["uncommitted"], "lost by a failing disk"
-    assert last["spool"]["spool_segments"] == 0
-    rig.clean()
-
-
-def test_a_disk_without_room_is_counted_and_receiving_goes_on_by_itself(rig: Rig) -> None:
-    failing = ",".join(f"ENOSPC:fallocate:{n}" for n in range(1, 13))
-    rig.start(FLOWPEER_FAULTS=failing)
-    while not rig.watermark()["received"]:
+    full.touch()
+    before = sorted(p for p in (rig.folder / "lake").rglob("*.parquet"))
+    while not rig.watermark()["dropped_disk_full"]:
+        rig.send(200, rate=2_000)
+    rig.drained_or_dropped()
+    status = rig.spool / "status.json"
+    assert before == sorted(p for p in (rig.folder / "lake").rglob("*.parquet"))
+    assert list(rig.spool.glob("*.sealed")), "it waits for room"
+    told = status.stat().st_mtime_ns
+    full.unlink()
+    rig.until(lambda: status.stat().st_mtime_ns > told)
+    stored = rig.watermark()["received"]
+    while rig.watermark()["received"] == stored:
         rig.send(200, rate=2_000)
     rig.drained_or_dropped()
     last = rig.end()
     [receiver] = last["receivers"]
-    assert receiver["dropped_disk_full"] > 0
-    assert last["losses"]["dropped_disk_full"]["total"] == receiver["dropped_disk_full"]
-    assert receiver["received"] + receiver["dropped_disk_full"] == rig.sent
-    # The template was in the first datagram, so what came after the disk had room waits for it.
-    assert len(rig.numbers()) == 0
-    assert sum(last["pending"].values()) == receiver["received"]
+    dropped = receiver["dropped_disk_full"]
+    assert last["losses"]["dropped_disk_full"]["total"] == dropped > 0
+    assert receiver["received"] + dropped == rig.sent
+    assert last["spool"]["spool_segments"] == 0
+    assert len(rig.numbers()) == receiver["received"]
+    assert rig.lost_by_sequence() == dropped
     rig.clean()

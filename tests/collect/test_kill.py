@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 
 from collector_rig import RATE, Rig
 
@@ -44,4 +46,25 @@ def test_kills_at_every_point_and_at_random_lose_nothing_committed(rig: Rig) -> 
     figures = rig.account()
     assert deaths == len(rules) >= 25
     assert figures["committed"] > 0
+    rig.clean()
+
+
+def test_a_receiver_that_dies_is_replaced_and_nothing_is_lost(rig: Rig) -> None:
+    rig.start()
+    for round_ in range(1, 4):
+        rig.send(2_000)
+        rig.until(lambda: rig.watermark()["received"] == 2_000)
+        pid = rig.watermark()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        rig.send(500)  # while nobody receives: these wait in the socket
+        rig.until(lambda pid=pid: rig.watermark()["pid"] not in (0, pid))
+        rig.until(lambda: rig.watermark()["received"] == 500)
+        # Those of the ended ones are added to what is told.
+        rig.until(lambda n=round_: rig.status()["receivers"][0]["received"] == n * 2_500)
+        os.kill(rig.watermark()["pid"], signal.SIGTERM)  # it ends; the collector goes on
+        rig.until(lambda: rig.watermark()["received"] == 0)
+    last = rig.end()
+    assert rig.numbers().tolist() == list(range(7_500))
+    assert last["totals"]["datagrams"] == 7_500
+    assert last["losses"]["sequence_lost"]["total"] == 0
     rig.clean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -335,3 +336,35 @@ def test_a_report_of_part_of_an_hour_is_refused(demo_folder: Path, run: Run, per
     done = run("candidates", "--period", period, cwd=demo_folder)
     assert done.returncode == 2
     assert "inside an hour" in complaint(done)
+
+
+def test_a_period_that_ends_before_it_starts_is_refused(project: Path, run: Run) -> None:
+    for end in ("2026-09-16", "2026-09-17"):
+        done = run("rollup", "--from", "2026-09-17", "--to", end, cwd=project)
+        assert done.returncode == 2
+        assert "not after --from" in complaint(done)
+
+
+@pytest.mark.parametrize("command", ["check", "verify", "rollup", "candidates", "rib list"])
+def test_a_file_in_the_lakes_place_is_named(project: Path, run: Run, command: str) -> None:
+    (project / "lake").write_text("notes\n")
+    done = run(*command.split(), cwd=project)
+    assert done.returncode == 2
+    assert re.search(r"lake\.path: .*lake is a file", complaint(done))
+    assert (project / "lake").read_text() == "notes\n"
+
+
+def test_a_bad_line_of_standard_input_is_named(demo_folder: Path, run: Run) -> None:
+    lines = "192.0.2.1\n\nno address\n192.0.2.2\n"
+    done = run("lookup", "-", cwd=demo_folder, stdin=lines)
+    assert done.returncode == 2
+    assert complaint(done).startswith("error: standard input, line 3: ")
+    good = run("lookup", "-", "--json", cwd=demo_folder, stdin=lines.replace("no address\n", ""))
+    assert [row["address"] for row in json.loads(good.stdout)] == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_nothing_is_cut_where_the_output_is_no_terminal(demo_folder: Path, run: Run) -> None:
+    shown = run("candidates", cwd=demo_folder).stdout
+    rows = json.loads(run("candidates", "--json", cwd=demo_folder).stdout)
+    assert "…" not in shown
+    assert all(row["meet"] in shown for row in rows if row["rank"] == 1)

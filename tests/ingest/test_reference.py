@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from flowpeer_ingest.records import DecodeRun
-from flowpeer_ingest.reference import column_of, markdown
+from flowpeer_ingest.reference import FORMATS, also_in, column_of
 from flowpeer_ingest.schema import FLOWS
+from flowpeer_ingest.wire import events
 from flowpeer_ingest.wire.elements import BY_NUMBER, ELEMENTS
 
 COLUMNS = {c.name: c for c in FLOWS}
@@ -32,12 +33,11 @@ def test_the_schemas_sources_are_elements_that_fill_that_column() -> None:
     assert checked > 50
 
 
-def test_the_reference_names_every_element_and_format() -> None:
-    text = "\n".join(markdown())
-    for e in ELEMENTS:
-        assert f"| {e.number} | {e.name} |" in text
-    for name in ("netflow5", "netflow9", "ipfix", "sflow5"):
-        assert f"`{name}`" in text
+def test_every_format_is_described() -> None:
+    assert [name for name, _, _ in FORMATS] == [*events.FORMATS.values()]
+    assert also_in(8) == ["v1", "v5", "v7", "sFlow"]
+    assert also_in(16) == ["v5", "v7", "sFlow"]
+    assert also_in(150) == []
 
 
 def test_options_data_is_shown_when_asked_for(build: Any, tmp_path: Any) -> None:

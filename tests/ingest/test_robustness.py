@@ -160,6 +160,18 @@ def _hostile(build: Any) -> dict[str, list[bytes]]:
 
     held = [build.ipfix(set_(bytes(room)), sequence=0) for _ in range(60)]
     options = build.options_template(300, [(10, 1)], [(34, 1)] * 250, 10)
+    packet = bytes(12) + b"\x08\0\x45" + bytes(19)
+    head = struct.pack(">IIIIIIII", 1, 5, 1, 0, 0, 0, 0, 1)
+    copied = struct.pack(">IIIIII", 1, 52, 1, 64, 0, 34) + packet + bytes(2)
+    small = struct.pack(">II", 1, len(head + copied)) + head + copied
+
+    def sflow(count: int, samples: bytes) -> bytes:
+        return struct.pack(">IIIIIIII", 5, 1, 1, 0, 1, 1, count, 0)[:28] + samples
+
+    many = struct.pack(">7I", 1, 5, 1, 0, 0, 0, 0)
+    records = struct.pack(">II", 99, 0) * 8_000
+    path = struct.pack(">II", 2, 0) * 8_000
+    gateway = struct.pack(">II4sIIII", 1003, 24 + len(path), b"\0\0\0\0", 1, 2, 3, 8_000) + path
     frame = bytes([34]) + bytes(12) + b"\x08\0\x45" + bytes(19)
     return {
         "octets": data([(4, 1)], bytes(room)),
@@ -177,12 +189,29 @@ def _hostile(build: Any) -> dict[str, list[bytes]]:
         "frames": data([(315, 65535)], frame * (room // len(frame))),
         "empty sets": [build.ipfix(set_(b"") * (room // 4))],
         "held sets": [*held, build.ipfix(build.template(300, [(4, 65535)], version=10))],
+        "samples": [sflow(room // len(small), small * (room // len(small)))],
+        "counter samples": [sflow(2**32 - 1, struct.pack(">II", 2, 0) * (room // 8))],
+        "sample of many records": [
+            sflow(
+                1,
+                struct.pack(">II", 1, 32 + len(records))
+                + many
+                + struct.pack(">I", 2**32 - 1)
+                + records,
+            )
+        ],
+        "sample of a long path": [
+            sflow(
+                1, struct.pack(">II", 1, 32 + len(gateway)) + many + struct.pack(">I", 1) + gateway
+            )
+        ],
     }
 
 
 HOSTILE = (
     "octets", "variable octets", "empty fields", "known empty fields", "templates", "options",
-    "frames", "empty sets", "held sets",
+    "frames", "empty sets", "held sets", "samples", "counter samples", "sample of many records",
+    "sample of a long path",
 )  # fmt: skip
 SLACK = 3
 """The bound is 50 ms of CPU; a machine of others' work may be so much slower."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from flowpeer_ingest.wire import ipfix, netflow5, netflow9, sflow5
+from flowpeer_ingest.wire import ipfix, netflow1, netflow5, netflow7, netflow9, sflow5
 from flowpeer_ingest.wire.events import Event, Rejected, Unsupported
 from flowpeer_ingest.wire.state import State
 
-_DECODERS = {5: netflow5.decode, 9: netflow9.decode, 10: ipfix.decode}
-_NAMED = {1: "NetFlow v1", 7: "NetFlow v7", 8: "NetFlow v8"}
+_DECODERS = {
+    1: netflow1.decode,
+    5: netflow5.decode,
+    7: netflow7.decode,
+    9: netflow9.decode,
+    10: ipfix.decode,
+}
 
 
 class Wire:
@@ -27,9 +32,8 @@ class Wire:
         decoder = _DECODERS.get(version)
         if decoder is not None:
             return decoder(payload, exporter, port, received_us, self.state)
-        name = _NAMED.get(version)
-        if name:
-            return [Unsupported(name)]
+        if version == 8:
+            return [Unsupported("NetFlow v8")]
         if payload[:4] == b"\0\0\0\5":
             return sflow5.decode(payload, exporter, port, received_us, self.state)
         if payload[:3] == b"\0\0\0" and payload[3] in (2, 4):

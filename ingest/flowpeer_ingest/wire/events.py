@@ -38,7 +38,14 @@ class Message:
 
 SFLOW5 = 105
 """`Message.version` of sFlow, whose own number 5 is NetFlow's too."""
-FORMATS = {5: "netflow5", 9: "netflow9", 10: "ipfix", SFLOW5: "sflow5"}
+FORMATS = {
+    1: "netflow1",
+    5: "netflow5",
+    7: "netflow7",
+    9: "netflow9",
+    10: "ipfix",
+    SFLOW5: "sflow5",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,8 @@ class MissingTemplate:
 class SequenceGap:
     """`lost` units are missing before this message; negative: that many came late after all.
 
-    Units: flow records (v5), datagrams (v9, sFlow), data records (IPFIX); flows for exporters of
-    v9 that count those (see `state.advance9`).
+    Units: flow records (v5, v7), datagrams (v9, sFlow), data records (IPFIX); flows for exporters
+    of v9 that count those (see `state.advance9`).
     """
 
     message: Message

@@ -8,6 +8,7 @@ way of all records. `bytes` is the IP length in the copied header, not the frame
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
 
 from flowpeer_ingest.wire import frames
@@ -29,10 +30,14 @@ _WORD = struct.Struct(">I")
 _WORDS = tuple(struct.Struct(f">{count}I") for count in range(12))
 _PAIR = _WORDS[2]
 _CLAUSE = "sFlow v5 section 5"
-_LOCAL = 0x3FFFFFFF
+LOCAL = 0x3FFFFFFF
+"""The router itself, as an interface of a sample that is not expanded."""
 MAX_SAMPLES = 1_024
 """A sample has 32 octets at least, so 64 KiB hold some 2,000; agents send up to about ten."""
 
+EXPANDED = 3
+FLOW_SAMPLES = frozenset({1, EXPANDED})
+NO_PACKET = "sFlow sample without an IP packet"
 _OTHER_SAMPLES = {
     2: "sFlow counter sample",
     4: "sFlow counter sample",
@@ -77,53 +82,86 @@ class _Reader:
 
 
 @lru_cache(maxsize=1_024)
-def _template(numbers: tuple[int, ...]) -> Template:
+def template(numbers: tuple[int, ...]) -> Template:
+    """The template of a record of these elements, which stand in ascending order."""
     return Template(0, make_layout(tuple(Field(n, LENGTHS[n]) for n in numbers)))
 
 
-def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
-    """Events of one sFlow datagram."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A datagram's header: its message, its agent and port in one number, where samples begin."""
+
+    message: Message
+    session: int
+    samples: int
+    at: int
+
+
+def head(payload: bytes, exporter: str, port: int, received_us: int) -> Head | None:
+    """The header of a datagram, None where it is cut short."""
     reader = _Reader(payload, 4, len(payload))
     try:
         agent = reader.address()
         sub_agent, sequence, uptime, count = reader.words(4)
     except _ShortError:
-        return [Rejected("sFlow datagram shorter than its header")]
-    # One address may speak for several agents, each with a sequence of its own.
-    key = int.from_bytes(agent, "big") << 16 | port
-    session = state.session(exporter, key, SFLOW5, sub_agent)
-    if session is None:
-        return [Rejected("too many exporters")]
+        return None
     message = Message(
         SFLOW5, exporter, port, sub_agent, sequence, received_us, -1, uptime,
         agent=_text(agent),
     )  # fmt: skip
+    # One address may speak for several agents, each with a sequence of its own.
+    return Head(message, int.from_bytes(agent, "big") << 16 | port, count, reader.at)
+
+
+def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
+    """Events of one sFlow datagram."""
+    found = head(payload, exporter, port, received_us)
+    if found is None:
+        return [Rejected("sFlow datagram shorter than its header")]
+    message = found.message
+    session = state.session(exporter, found.session, SFLOW5, message.domain)
+    if session is None:
+        return [Rejected("too many exporters")]
     events: list[Event] = [message]
-    lost = advance(session, sequence, 1)
+    lost = advance(session, message.sequence, 1)
     if lost:
         events.append(SequenceGap(message, lost))
-    for number in range(count):
+    at = found.at
+    for number in range(found.samples):
         if number >= MAX_SAMPLES:
-            events.append(Malformed("too many samples in a datagram", reader.at, "own bound"))
+            events.append(Malformed("too many samples in a datagram", at, "own bound"))
             break
-        start = reader.at
-        try:
-            kind, length = reader.words(2)
-            if reader.at + length > reader.end:
-                raise _ShortError
-            body = _Reader(payload, reader.at, reader.at + length)
-            reader.octets(length)
-            if kind in (1, 3):
-                _flow_sample(body, message, events, expanded=kind == 3)
-            else:
-                events.append(Unsupported(_OTHER_SAMPLES.get(kind, "sFlow sample of other kind")))
-        except _ShortError:
-            events.append(
-                Malformed("sFlow sample does not fit", start, _CLAUSE, payload[start : start + 64])
-            )
-            if reader.at <= start + 8:
-                break
+        at = sample(payload, at, message, events)
+        if at < 0:
+            break
     return events
+
+
+def sample(payload: bytes, start: int, message: Message, events: list[Event]) -> int:
+    """Add the events of the sample at `start`; where the next one begins, −1 if nobody knows."""
+    reader = _Reader(payload, start, len(payload))
+    try:
+        kind, length = reader.words(2)
+        if reader.at + length > reader.end:
+            raise _ShortError
+        body = _Reader(payload, reader.at, reader.at + length)
+        reader.octets(length)
+        if kind in FLOW_SAMPLES:
+            _flow_sample(body, message, events, expanded=kind == EXPANDED)
+        else:
+            events.append(Unsupported(other_sample(kind)))
+    except _ShortError:
+        events.append(
+            Malformed("sFlow sample does not fit", start, _CLAUSE, payload[start : start + 64])
+        )
+        if reader.at <= start + 8:
+            return -1
+    return reader.at
+
+
+def other_sample(kind: int) -> str:
+    """What a sample is called that is no flow sample."""
+    return _OTHER_SAMPLES.get(kind, "sFlow sample of other kind")
 
 
 @lru_cache(maxsize=1_024)
@@ -153,10 +191,10 @@ def _flow_sample(body: _Reader, message: Message, events: list[Event], *, expand
         number, _, _, rate, _, _, in_kind, in_value, out_kind, out_value, count = body.words(11)
     else:
         number, _, rate, _, _, in_word, out_word, count = body.words(8)
-        in_kind, in_value = in_word >> 30, in_word & _LOCAL
-        out_kind, out_value = out_word >> 30, out_word & _LOCAL
-        in_value = 0 if in_value == _LOCAL else in_value
-        out_value = 0 if out_value == _LOCAL else out_value
+        in_kind, in_value = in_word >> 30, in_word & LOCAL
+        out_kind, out_value = out_word >> 30, out_word & LOCAL
+        in_value = 0 if in_value == LOCAL else in_value
+        out_value = 0 if out_value == LOCAL else out_value
     values: Values = {2: (1).to_bytes(8, "big"), 34: _WORD.pack(rate)}
     if in_kind == 0:
         values[10] = _WORD.pack(0 if in_value == 0xFFFFFFFF else in_value)
@@ -176,7 +214,7 @@ def _flow_sample(body: _Reader, message: Message, events: list[Event], *, expand
             found |= read(_Reader(data, at, at + length), values)
         at = min(at + (length + 3) // 4 * 4, end)
     if not found:
-        events.append(Unsupported("sFlow sample without an IP packet"))
+        events.append(Unsupported(NO_PACKET))
         return
     numbers = tuple(sorted(values))
     octets = b"".join(values[n] for n in numbers)
@@ -184,7 +222,7 @@ def _flow_sample(body: _Reader, message: Message, events: list[Event], *, expand
         SFLOW5, message.exporter, message.port, message.domain, number, message.received_us, -1,
         message.uptime_ms, agent=message.agent,
     )  # fmt: skip
-    events.append(Records(message, _template(numbers), octets, octets, 1))
+    events.append(Records(message, template(numbers), octets, octets, 1))
 
 
 def _raw_header(record: _Reader, values: Values) -> bool:

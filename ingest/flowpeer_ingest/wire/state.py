@@ -28,11 +28,14 @@ MAX_FIELDS_EXPORTER = 131_072
 MAX_PENDING_SETS = 4_096
 """Data sets held per template: an exporter repeats its templates within minutes or 20 packets."""
 MAX_PENDING_TEMPLATES = 1_024
-"""Template numbers waited for per exporter; data sets beyond are counted under number 0."""
+"""Template numbers waited for per exporter, and told of; others are counted under number 0."""
 MAX_PENDING_OCTETS = 4 << 20
 """Held per exporter; a datagram has at most 64 KiB."""
 MAX_PENDING_TOTAL = 32 << 20
 """Held over all exporters."""
+MAX_PENDING_S = 3_600
+"""A collector lets go of data sets that waited so long: twice the longest interval between
+templates that routers have by default (IOS XR: 1,800 s)."""
 HELD_OCTETS = 512
 """What a data set that is held costs besides its octets."""
 MAX_LAYOUT_FIELDS = 131_072
@@ -79,6 +82,13 @@ class Exporter:
     pending: dict[tuple[int, int, int], deque[tuple[Message, bytes]]] = field(default_factory=dict)
     pending_octets: int = 0
     dropped: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    def unread(self) -> dict[tuple[str, int, int, int], int]:
+        """Data sets without a template: (exporter, version, domain, template) → sets."""
+        out = {(self.address, *key): len(held) for key, held in self.pending.items() if held}
+        for key, sets in self.dropped.items():
+            out[self.address, *key] = out.get((self.address, *key), 0) + sets
+        return out
 
 
 class State:
@@ -132,14 +142,39 @@ class State:
         """So much is held over all exporters, after they were taken back."""
         self._pending_octets = octets
 
-    def forget(self, address: str) -> None:
-        """Forget an exporter and all that it said."""
+    def forget(self, address: str) -> Exporter | None:
+        """Forget an exporter and all that it said; what was known."""
         exporter = self.exporters.pop(address, None)
         if exporter is not None:
             self._pending_octets -= exporter.pending_octets
             for key in exporter.sessions:
                 del self._sessions[(address, *key)]
             self.changes += 1
+        return exporter
+
+    def take_back(self, exporter: Exporter) -> None:
+        """Know again what `forget` gave, of an exporter that is not known now."""
+        self.exporters[exporter.address] = exporter
+        for key, session in exporter.sessions.items():
+            self.adopt(exporter.address, key, session)
+        self._pending_octets += exporter.pending_octets
+        self.changes += 1
+
+    def expire(self, exporter: Exporter, before_us: int) -> dict[tuple[str, int, int, int], int]:
+        """Give up data sets received before this, and forget those counted; how many by
+        (exporter, version, domain, template)."""
+        gone = Exporter(exporter.address, dropped=exporter.dropped)
+        exporter.dropped = {}
+        for key, held in [*exporter.pending.items()]:
+            old = gone.pending.setdefault(key, deque())
+            while held and held[0][0].received_us < before_us:
+                old.append(held.popleft())
+                size = len(old[-1][1]) + HELD_OCTETS
+                exporter.pending_octets -= size
+                self._pending_octets -= size
+            if not held:
+                del exporter.pending[key]
+        return gone.unread()
 
     def _forget_session(self, exporter: Exporter) -> None:
         port, version, domain = next(iter(exporter.sessions))
@@ -208,8 +243,7 @@ class State:
         owner = session.domain.owner
         key = (message.version, message.domain, number)
         if key not in owner.pending and len(owner.pending) >= MAX_PENDING_TEMPLATES:
-            others = (message.version, 0, 0)
-            owner.dropped[others] = owner.dropped.get(others, 0) + 1
+            self._drop(owner, (message.version, 0, 0))
             return False
         held = owner.pending.setdefault(key, deque())
         cost = len(octets) + HELD_OCTETS
@@ -218,7 +252,7 @@ class State:
             or owner.pending_octets + cost > MAX_PENDING_OCTETS
             or self._pending_octets + cost > MAX_PENDING_TOTAL
         ):
-            owner.dropped[key] = owner.dropped.get(key, 0) + 1
+            self._drop(owner, key)
             return False
         held.append((message, octets))
         owner.pending_octets += cost
@@ -238,20 +272,32 @@ class State:
 
     def drop(self, session: Session, number: int) -> None:
         """Count a data set that was held and is not decoded after all."""
-        owner = session.domain.owner
-        key = (session.domain.version, session.domain.number, number)
+        self._drop(session.domain.owner, (session.domain.version, session.domain.number, number))
+
+    def expire(self, now_us: int) -> None:
+        """Drop, and count, what has waited longer than `MAX_PENDING_S` at that time."""
+        oldest_us = now_us - MAX_PENDING_S * 1_000_000
+        for owner in self.exporters.values():
+            for key, held in list(owner.pending.items()):
+                while held and held[0][0].received_us < oldest_us:
+                    size = len(held.popleft()[1]) + HELD_OCTETS
+                    owner.pending_octets -= size
+                    self._pending_octets -= size
+                    self._drop(owner, key)
+                if not held:
+                    del owner.pending[key]
+
+    @staticmethod
+    def _drop(owner: Exporter, key: tuple[int, int, int]) -> None:
+        if key not in owner.dropped and len(owner.dropped) >= MAX_PENDING_TEMPLATES:
+            key = (key[0], 0, 0)
         owner.dropped[key] = owner.dropped.get(key, 0) + 1
 
     def pending(self) -> dict[tuple[str, int, int, int], int]:
         """Data sets without a template: (exporter, version, domain, template) → sets."""
         out: dict[tuple[str, int, int, int], int] = {}
-        for address, exporter in self.exporters.items():
-            for (version, domain, number), held in exporter.pending.items():
-                if held:
-                    out[address, version, domain, number] = len(held)
-            for (version, domain, number), sets in exporter.dropped.items():
-                key = (address, version, domain, number)
-                out[key] = out.get(key, 0) + sets
+        for exporter in self.exporters.values():
+            out |= exporter.unread()
         return out
 
 

@@ -12,7 +12,6 @@ from flowpeer_reports.render.cells import clean, display_width, human, is_name, 
 GAP = 2
 MIN_TEXT = 12
 """Text cells shrink no further than this; then the table continues below."""
-MAX_TEXT = 48
 MAX_KEYS = 3
 """Leading columns that a continued table repeats, where they name its rows."""
 
@@ -70,13 +69,13 @@ def _blocks(
             blocks[-1].append(i)
         else:
             blocks.append([*(k for k in keys if k < i), i])
-    return [_fit(block, natural, least, rigid, width) for block in blocks]
+    return [_fit(block, natural, least, width) for block in blocks]
 
 
 def _fit(
-    block: list[int], natural: list[int], least: list[int], rigid: list[bool], width: int
+    block: list[int], natural: list[int], least: list[int], width: int
 ) -> list[tuple[int, int]]:
-    sizes = {i: natural[i] if rigid[i] else min(natural[i], max(MAX_TEXT, least[i])) for i in block}
+    sizes = {i: natural[i] for i in block}
     while _total(list(sizes.values())) > width:
         widest = max(block, key=lambda i: sizes[i] - least[i])
         if sizes[widest] == least[widest]:

@@ -251,3 +251,55 @@ def test_a_real_table_answers_the_known_questions(lake: Lake, shared: Path) -> N
     assert len(info.views) == 14
     rows = lookup(lake, ["193.0.0.1", "8.8.8.8", "::ffff:8.8.8.8"])
     assert [row["origin_asn"] for row in rows] == [3333, 15169, 15169]
+
+
+def _dump(mrt: Any, peer: str, prefix: str, path: list[int]) -> bytes:
+    return bytes(mrt.peers([(path[0], peer)]) + mrt.rib(prefix, [(0, mrt.attributes(path))]))
+
+
+def test_dumps_of_one_moment_are_one_table(lake: Lake, mrt: Any, write: Write) -> None:
+    """Union of the views; the longest match and the best path are those over all of them."""
+    one = write(_dump(mrt, "192.0.2.1", "198.51.0.0/16", [1299, 7, 64501]), "a.mrt")
+    two = write(
+        _dump(mrt, "192.0.2.2", "198.51.0.0/16", [3356, 64501])
+        + mrt.rib("198.51.100.0/24", [(0, mrt.attributes([3356, 64502]))]),
+        "b.mrt",
+    )
+    info, new = load(lake, one, two)
+    assert new
+    assert (info.rows, info.prefixes4) == (3, 2)
+    assert info.views == ("AS1299@192.0.2.1", "AS3356@192.0.2.2")
+    assert info.source == "a.mrt, b.mrt"
+    rows = lookup(lake, ["198.51.1.1", "198.51.100.1"])
+    assert [row["as_path"] for row in rows] == ["3356 64501", "3356 64502"]
+    before = _files(lake)
+    assert load(lake, two, one) == (info, False)  # in whichever order
+    assert {k: v for k, v in _files(lake).items() if k.startswith(("routes", "ledger"))} == {
+        k: v for k, v in before.items() if k.startswith(("routes", "ledger"))
+    }
+
+
+def test_of_one_moment_what_was_made_of_most_files_is_in_force(
+    lake: Lake, mrt: Any, write: Write
+) -> None:
+    files = [
+        write(_dump(mrt, f"192.0.2.{n}", f"10.{n}.0.0/16", [64500 + n]), f"{n}.mrt")
+        for n in range(1, 6)
+    ]
+    alone = [load(lake, file)[0] for file in files]
+    both, _ = load(lake, *files[1:3])
+    assert {info.taken_at for info in alone} == {both.taken_at}
+    for when in (both.taken_at, both.taken_at - timedelta(days=1)):
+        assert in_force(snapshots(lake), when, exporter="", metro="") == both
+
+
+def test_one_bad_file_of_several_loads_nothing(lake: Lake, mrt: Any, write: Write) -> None:
+    good = _dump(mrt, "192.0.2.1", "198.51.0.0/16", [1299, 64501])
+    files = [write(good, "good.mrt"), write(good + b"\0\0", "cut.mrt")]
+    with pytest.raises(InputError, match=r"cut\.mrt.*ends inside a record"):
+        load(lake, *files)
+    assert not list(lake.root.rglob("*.parquet"))
+    assert not snapshots(lake)
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+    info, _ = load(lake, files[0], write(b"10.0.0.0/8\t7\n", "t.txt"), taken_at=later)
+    assert (info.taken_at, info.kind, info.prefixes4) == (later, "table", 2)

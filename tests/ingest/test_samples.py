@@ -1,0 +1,230 @@
+"""sFlow samples taken apart together say what they say one by one."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import asdict
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowpeer_ingest import samples
+from flowpeer_ingest.ingest import CaptureSummary, Decoder, Run
+from flowpeer_ingest.samples import Datagrams
+from flowpeer_ingest.wire import state
+from flowpeer_ingest.wire.saved import snapshot
+
+NOW = 1_751_328_000_000_000
+Sent = tuple[bytes, str, int, int]
+"""Payload, exporter, source port, time received."""
+
+
+def result(sent: list[Sent], size: int) -> list[Any]:
+    """Counters, memory and sorted rows, in batches of `size`; 0: one by one."""
+    tables: dict[tuple[datetime, str], list[pa.Table]] = {}
+    decoder = Decoder()
+    run = Run(decoder, lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
+    if size == 0:
+        for one in sent:
+            run.datagram(*one)
+    else:
+        for at in range(0, len(sent), size):
+            payloads, exporters, ports, times = zip(*sent[at : at + size], strict=True)
+            run.many(payloads, exporters, ports, times)
+    run.finish()
+    summary = CaptureSummary("")
+    run.summarise(summary)
+    memory = snapshot(decoder.wire.state)
+    memory["exporters"].sort(key=lambda e: e["address"])
+    rows = {
+        f"{hour} {name}": sorted(pa.concat_tables(parts).to_pylist(), key=repr)
+        for (hour, name), parts in tables.items()
+    }
+    return [asdict(summary), memory, rows]
+
+
+def transport(draw: Any, protocol: int) -> bytes:
+    ports = struct.pack(">HH", draw(st.integers(0, 65535)), draw(st.sampled_from([0, 443])))
+    rest = bytes(9) + bytes([draw(st.sampled_from([2, 16, 24]))]) + bytes(6)
+    return (ports + rest)[: draw(st.sampled_from([20, 20, 20, 14, 13, 4, 3, 1, 0]))]
+
+
+@st.composite
+def frames(draw: Any) -> tuple[int, bytes]:
+    """(header protocol, octets) of a packet of any kind, cut anywhere."""
+    protocol = draw(st.sampled_from([6, 6, 17, 1, 58, 132, 47, 44, 0, 43, 50]))
+    body = transport(draw, protocol)
+    if draw(st.booleans()):
+        options = draw(st.sampled_from([0, 0, 0, 1]))
+        packet = struct.pack(
+            ">BBHHHBBH4s4s", draw(st.sampled_from([0x45 + options] * 4 + [0x41, 0x55])),
+            draw(st.integers(0, 255)), draw(st.integers(20, 9000)), 0,
+            draw(st.sampled_from([0, 0x4000, 0x2000, 0x2001, 7])), 64, protocol, 0,
+            bytes([10, 0, 0, 1]), bytes([10, 0, 0, draw(st.integers(1, 3))]),
+        ) + bytes(4 * options) + body  # fmt: skip
+        kind = 0x0800
+    else:
+        packet = struct.pack(
+            ">IHBB16s16s", draw(st.sampled_from([0x60000000, 0x6AB00000])), len(body), protocol,
+            64, ip_address("2001:db8::1").packed, ip_address("2001:db8::2").packed,
+        ) + body  # fmt: skip
+        kind = 0x86DD
+    link = draw(st.sampled_from([1, 1, 1, 1, 11, 12, 13, 2]))
+    if link == 1:
+        tags = draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 17]))
+        kind = draw(st.sampled_from([kind] * 6 + [0x0806, 0x8847, 0x8100]))
+        tag = struct.pack(">HH", draw(st.sampled_from([0x8100, 0x88A8])), 7)
+        packet = bytes(range(12)) + tag * tags + struct.pack(">H", kind) + packet
+    if draw(st.integers(0, 4)) == 0:
+        packet = packet[: draw(st.integers(0, len(packet)))]
+    return link, packet
+
+
+def address(draw: Any) -> bytes:
+    kind = draw(st.sampled_from([1, 1, 2, 0, 3]))
+    return struct.pack(">I", kind) + bytes([9] * {0: 0, 1: 4, 2: 16, 3: 4}[kind])
+
+
+def record(draw: Any) -> bytes:
+    kind = draw(st.sampled_from([1, 1, 1, 1, 1001, 1002, 1002, 1003, 1003, 2, 3, 4, 99]))
+    if kind == 1:
+        link, frame = draw(frames())
+        size = draw(st.sampled_from([len(frame)] * 9 + [len(frame) + 9]))
+        body = struct.pack(">IIII", link, 1514, 4, size) + frame
+    elif kind == 1002:
+        masks = [draw(st.sampled_from([0, 24, 64, 300, 2**32 - 1])) for _ in range(2)]
+        body = address(draw) + struct.pack(">II", *masks)
+    elif kind == 1003:
+        paths = draw(st.lists(st.tuples(st.sampled_from([2, 2, 1]), st.integers(0, 3)), max_size=6))
+        body = address(draw) + struct.pack(">IIII", 1, draw(st.integers(0, 9)), 3, len(paths))
+        for of, count in paths:
+            body += struct.pack(f">II{count}I", of, count, *range(64_500, 64_500 + count))
+        body += struct.pack(">II", 0, 100)
+    elif kind in (3, 4):
+        octets = bytes([7] * (4 if kind == 3 else 16))
+        body = struct.pack(">II", 99, 6) + octets * 2 + struct.pack(">IIII", 5, 6, 7, 8)
+    else:
+        body = bytes(20)
+    if draw(st.integers(0, 15)) == 0:
+        body = body[: draw(st.integers(0, len(body)))]
+    padding = bytes(-len(body) % 4)
+    return struct.pack(">II", kind, len(body)) + body + padding
+
+
+def sample(draw: Any) -> bytes:
+    kind = draw(st.sampled_from([1, 1, 1, 3, 3, 2, 4, 5, 77]))
+    if kind not in (1, 3):
+        body = bytes(draw(st.integers(0, 9)))
+    else:
+        records = [record(draw) for _ in range(draw(st.sampled_from([0, 1, 1, 2, 3, 4])))]
+        count = draw(st.sampled_from([len(records)] * 9 + [len(records) + 1, 2**31]))
+        rate = draw(st.sampled_from([1, 512, 0, 2**25]))
+        faces = st.sampled_from([3, 0x3FFFFFFF, 0x40000102, 0x80000002, 0xFFFFFFFF, 0])
+        if kind == 1:
+            body = struct.pack(">8I", 9, 5, rate, 0, 0, draw(faces), draw(faces), count)
+        else:
+            kinds = st.sampled_from([0, 0, 0, 1, 2, 3])
+            body = struct.pack(
+                ">11I", 9, 0, 5, rate, 0, 0, draw(kinds), draw(faces), draw(kinds), draw(faces),
+                count,
+            )  # fmt: skip
+        body += b"".join(records)
+        if draw(st.integers(0, 15)) == 0:
+            body = body[: draw(st.integers(0, len(body)))]
+    return struct.pack(">II", kind, len(body)) + body + bytes(-len(body) % 4)
+
+
+def datagram(*parts: bytes, sequence: int = 1, agent: bytes = b"\x0a\0\0\1", sub: int = 0) -> bytes:
+    kind = {0: 0, 4: 1, 16: 2}[len(agent)]
+    head = struct.pack(">II", 5, kind) + agent
+    return head + struct.pack(">IIII", sub, sequence, 1_000, len(parts)) + b"".join(parts)
+
+
+@st.composite
+def streams(draw: Any, build: Any) -> list[Sent]:
+    sent: list[Sent] = []
+    for i in range(draw(st.integers(1, 12))):
+        exporter = draw(st.sampled_from(["192.0.2.1", "192.0.2.2"]))
+        agent = draw(st.sampled_from([b"", b"\x0a\0\0\1", b"\x0a\0\0\2", bytes(16)]))
+        sequence = draw(st.sampled_from([i, i, i * 3, 5, 2**32 - 1]))
+        payload = datagram(
+            *[sample(draw) for _ in range(draw(st.integers(0, 4)))],
+            sequence=sequence, agent=agent, sub=draw(st.integers(0, 1)),
+        )  # fmt: skip
+        what = draw(st.integers(0, 19))
+        if what == 0:
+            payload = payload[: draw(st.integers(0, len(payload)))]
+        elif what == 1:
+            payload = build.v5([{"bytes": i}], sequence=i)
+        elif what in (2, 3) and payload:
+            octets = bytearray(payload)
+            for _ in range(draw(st.integers(1, 4))):
+                octets[draw(st.integers(0, len(octets) - 1))] = draw(
+                    st.sampled_from([0, 1, 2, 3, 4, 0x40, 255])
+                )
+            payload = bytes(octets)
+        sent.append((payload, exporter, draw(st.integers(7, 8)), NOW + i * 400_000_000))
+    return sent
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_generated_samples_give_the_same_in_batches(build: Any, data: Any) -> None:
+    sent = data.draw(streams(build))
+    one = result(sent, 0)
+    assert result(sent, data.draw(st.sampled_from([1, 3, 12]))) == one
+
+
+def plain_sample(build: Any, *more: bytes) -> bytes:
+    frame = build.ethernet(build.udp(b"x" * 60), 7)
+    header = (
+        struct.pack(">IIIIII", 1, 16 + len(frame) + 2, 1, 1514, 4, len(frame)) + frame + b"\0\0"
+    )
+    parts = [*more, header]
+    body = struct.pack(">8I", 9, 5, 512, 0, 0, 3, 4, len(parts)) + b"".join(parts)
+    return struct.pack(">II", 1, len(body)) + body
+
+
+def test_what_agents_send_is_not_left_to_the_general_path(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = struct.pack(">IIIIII", 1001, 16, 7, 0, 7, 0)
+    router = struct.pack(">III4sII", 1002, 16, 1, bytes(4), 24, 16)
+    path = struct.pack(">III4sIIIIIII", 1003, 36, 1, bytes(4), 1, 2, 3, 1, 2, 1, 64_500)
+    counters = struct.pack(">II", 2, 12) + bytes(12)
+    one = plain_sample(build, switch, router, path + bytes(0))
+    payload = datagram(counters, one, plain_sample(build), one)
+    found = Datagrams([payload] * 3)
+    assert found.plain.all()
+    assert len(found.owner) == 9
+    assert found.found.all()
+    assert not found.odd.any()
+    monkeypatch.setattr(samples, "Datagrams", None)  # the general path alone says the same
+    rows = result([(payload, "192.0.2.1", 7, NOW)], 0)[2]
+    assert [len(r) for name, r in rows.items() if name.endswith("flows")] == [3]
+
+
+def test_more_agents_than_are_remembered_give_the_same(build: Any) -> None:
+    one = plain_sample(build)
+    sent: list[Sent] = [
+        (datagram(one, sequence=i, agent=bytes([10, 0, 0, i % 70])), "192.0.2.1", 7, NOW)
+        for i in range(200)
+    ]
+    sent += [(datagram(one, sequence=i), "192.0.2.2", 7, NOW) for i in range(50)]
+    assert result(sent, 90) == result(sent, 0)
+
+
+def test_more_exporters_than_are_remembered_give_the_same(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (state, samples):
+        monkeypatch.setattr(module, "MAX_EXPORTERS", 10)
+    sent = [(datagram(plain_sample(build)), f"192.0.2.{i % 14}", 7, NOW) for i in range(60)]
+    many, one = result(sent, 25), result(sent, 0)
+    assert many == one
+    assert one[0]["rejected"]["too many exporters"] > 0
