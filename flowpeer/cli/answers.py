@@ -16,6 +16,7 @@ from flowpeer.cli.state import State, terminal_width
 if TYPE_CHECKING:
     import polars as pl
 
+    from flowpeer.lake.ledger import Ledger
     from flowpeer_reports.candidates import Candidates
     from flowpeer_reports.inputs import Inputs
     from flowpeer_reports.render import Format
@@ -177,13 +178,19 @@ def write_documents(folder: Path, documents: dict[str, bytes]) -> list[Path]:
     return written
 
 
-def _warn_if_stale(state: State) -> None:
+def _warn_if_stale(state: State, ledger: Ledger, asked: str | None) -> None:
     """Say so where the roll-ups are behind the flows, the routes or the configuration."""
+    from flowpeer.cli.gather import period_of
+    from flowpeer.cli.period import parse_period
     from flowpeer.errors import FlowpeerError
     from flowpeer.rollup.hours import Rollup
 
+    network = state.network()
     try:
-        stale = sum(bool(hour.changed) for hour in Rollup(state.lake(), state.network()).plan())
+        # Where no period is asked for, hours after the last one rolled up belong to it too.
+        period = parse_period(asked) if asked else (period_of(network, ledger, None)[0], None)
+        rollup = Rollup(ledger.lake, network, ledger=ledger, period=period)
+        stale = sum(bool(hour.changed) for hour in rollup.plan(*period))
     except FlowpeerError:  # nothing to roll up: `gather` says what is missing
         return
     if stale:
@@ -281,12 +288,14 @@ def candidates(
 ) -> None:
     """Whom to ask for peering, where, and what it is worth."""
     from flowpeer.cli.gather import gather
+    from flowpeer.lake.ledger import Ledger
 
     state: State = ctx.obj
     formats = _formats(format_, out)
     _check_words(state, metro, period)
-    _warn_if_stale(state)
-    gathered = gather(state.network(), state.lake(), period)
+    ledger = Ledger(state.lake())
+    _warn_if_stale(state, ledger, period)
+    gathered = gather(state.network(), ledger, period)
     screen = not formats and not state.json
     answer = candidate_answer(
         gathered.inputs, direction=direction, metros=metro,
@@ -305,12 +314,14 @@ def imbalance(
 ) -> None:
     """Is transit balanced against what is paid for?"""
     from flowpeer.cli.gather import gather
+    from flowpeer.lake.ledger import Ledger
 
     state: State = ctx.obj
     formats = _formats(format_, out)
     _check_words(state, metro, period)
-    _warn_if_stale(state)
-    gathered = gather(state.network(), state.lake(), period)
+    ledger = Ledger(state.lake())
+    _warn_if_stale(state, ledger, period)
+    gathered = gather(state.network(), ledger, period)
     answer = imbalance_answer(gathered.inputs, direction=direction, metros=metro)
     _deliver(state, answer, gathered.provenance, out=out, formats=formats)
 
@@ -326,14 +337,20 @@ class Reports:
 
 
 def write_reports(
-    state: State, folder: Path, *, period: str | None = None, formats: Sequence[str] = ("csv",)
+    state: State,
+    folder: Path,
+    *,
+    period: str | None = None,
+    formats: Sequence[str] = ("csv",),
+    ledger: Ledger | None = None,
 ) -> Reports:
     """Candidates and imbalance as files, and one HTML page of both."""
     from flowpeer.cli.gather import gather
+    from flowpeer.lake.ledger import Ledger
     from flowpeer_reports.render import html_report
     from flowpeer_reports.render.report import Sections
 
-    gathered = gather(state.network(), state.lake(), period)
+    gathered = gather(state.network(), ledger or Ledger(state.lake()), period)
     inputs = gathered.inputs
     asks = candidate_answer(inputs, direction="out", metros=None, asks=None)
     balance = imbalance_answer(inputs, direction="both", metros=None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import polars as pl
@@ -11,6 +13,7 @@ import polars as pl
 from flowpeer import catalog, schema
 from flowpeer.cli.period import default_period, parse_period
 from flowpeer.errors import NoDataError, UsageError
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour
 from flowpeer.network import Network
 from flowpeer.routing import snapshot
@@ -38,40 +41,41 @@ class Gathered:
 def coverage(
     lake: Lake, start: datetime | None = None, end: datetime | None = None
 ) -> pl.DataFrame:
-    """slot, exporter (address), datagrams, lost, heard: one row each, summed over the units."""
+    """slot, exporter (address), received, lost, heard: one row each, summed over the units."""
     return (
         catalog.scan(lake.root, "coverage", start=start, end=end)
         .group_by("slot", "exporter")
-        .agg(pl.col("datagrams", "lost").sum(), pl.col("heard").any())
+        .agg(pl.col("received", "lost").sum(), pl.col("heard").any())
         .sort("slot", "exporter")
         .collect()
     )
 
 
-def data_span(network: Network, lake: Lake) -> tuple[datetime, datetime]:
+def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
     """[first, end of last) slot that was rolled up, held to what was heard.
 
     Raises:
         NoDataError: nothing has been rolled up.
     """
-    hours = [name for name, entry in lake.entries("traffic").items() if entry["rows"]]
-    if not hours:
-        raise NoDataError(
-            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
-        )
+    lake, names = ledger.lake, ledger.names("traffic")
+    ends = [next(filter(_has_rows(ledger), way), None) for way in (names, reversed(names))]
     slots = pl.concat(
         [
             pl.read_parquet(lake.path(name), columns=["slot"], hive_partitioning=False)
-            for name in (hours[0], hours[-1])
+            for name in ends
+            if name is not None
         ]
+        or [pl.DataFrame(schema={"slot": pl.Datetime})]
     )["slot"]
     first, last = slots.min(), slots.max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        raise NoDataError(
+            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
+        )
     last += SLOT
-    ours = pl.col("exporter").is_in(list(network.exporter_by_address))
-    heard = coverage(lake).filter(pl.col("heard") & ours)["slot"]
-    begin, final = heard.min(), heard.max()
+    covered = ledger.names("coverage")
+    begin = _heard(network, lake, covered).min()
+    final = _heard(network, lake, covered[::-1]).max()
     # Whole hours where a border is moved: routes are summed by the hour.
     if isinstance(begin, datetime) and first < begin - EARLY:
         first = (begin - EARLY).replace(minute=0)
@@ -80,13 +84,30 @@ def data_span(network: Network, lake: Lake) -> tuple[datetime, datetime]:
     return first, last
 
 
-def period_of(network: Network, lake: Lake, asked: str | None) -> tuple[datetime, datetime]:
+def _has_rows(ledger: Ledger) -> Callable[[str], bool]:
+    return lambda name: bool((ledger.entry(name) or {}).get("rows"))
+
+
+def _heard(network: Network, lake: Lake, names: list[str]) -> pl.Series:
+    """Slots in which an exporter of ours was heard, of the first hour in `names` that has any."""
+    ours = pl.col("exporter").is_in(list(network.exporter_by_address))
+    for _, files in groupby(names, key=partition_hour):
+        frame = pl.scan_parquet(
+            [lake.path(name) for name in files], glob=False, hive_partitioning=False
+        )
+        slots = frame.filter(pl.col("heard") & ours).select("slot").collect()["slot"]
+        if slots.len():
+            return slots
+    return pl.Series("slot", [], dtype=pl.Datetime)
+
+
+def period_of(network: Network, ledger: Ledger, asked: str | None) -> tuple[datetime, datetime]:
     """The period asked for, cut at the last slot rolled up; the default where none is asked.
 
     Raises:
         NoDataError: no data in it.
     """
-    first, last = data_span(network, lake)
+    first, last = data_span(network, ledger)
     if asked is None:
         return default_period(first, last)
     start, end = parse_period(asked)
@@ -114,8 +135,8 @@ class Covered:
     notes: list[str]
 
 
-def covered_slots(network: Network, lake: Lake, start: datetime, end: datetime) -> Covered:
-    """Which slots of [start, end) count for each metro (M5).
+def covered_slots(network: Network, told: pl.DataFrame, start: datetime, end: datetime) -> Covered:
+    """Which slots of [start, end) count for each metro (M5), by `coverage` of at least those.
 
     A slot of a metro is covered if an exporter of it was heard in it, and none that was heard
     before and after in the period was not, or with much loss. Where no exporter of a metro was
@@ -124,12 +145,10 @@ def covered_slots(network: Network, lake: Lake, start: datetime, end: datetime) 
     every = pl.DataFrame(
         {"slot": pl.datetime_range(start, end, SLOT, closed="left", eager=True, time_zone="UTC")}
     )
-    told = coverage(lake, start, end).filter(
-        (pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("heard")
-    )
+    told = told.filter((pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("heard"))
     # A router counts from when it was first heard to when it was last: one that joins at noon
     # does not unmake the morning of the others.
-    well = told.filter(pl.col("lost") <= MAX_LOSS * (pl.col("lost") + pl.col("datagrams")))
+    well = told.filter(pl.col("lost") <= MAX_LOSS * (pl.col("lost") + pl.col("received")))
     found = Covered({}, {}, pl.DataFrame(schema={"metro": pl.String, "slot": every["slot"].dtype}),
                     [])  # fmt: skip
     gaps = [found.uncovered]
@@ -216,24 +235,31 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
     ]
 
 
-def gather(network: Network, lake: Lake, asked: str | None) -> Gathered:
+def gather(
+    network: Network, ledger: Ledger, asked: str | None, *, told: pl.DataFrame | None = None
+) -> Gathered:
     """Everything a report of one period is made from.
+
+    Args:
+        told: `coverage` of at least the period, where it has been read already.
 
     Raises:
         NoDataError: nothing rolled up, or not in the period.
     """
-    start, end = period_of(network, lake, asked)
-    covered = covered_slots(network, lake, start, end)
+    lake = ledger.lake
+    start, end = period_of(network, ledger, asked)
+    told = coverage(lake, start, end) if told is None else told
+    covered = covered_slots(network, told, start, end)
     notes = covered.notes
     routes = catalog.scan(lake.root, "traffic_routes", start=start, end=end)
     traffic = catalog.scan(lake.root, "traffic", start=start, end=end)
     first_used: dict[str, datetime] = {}
-    for relative, entry in lake.entries("traffic").items():
+    for relative, entry in ledger.entries("traffic", first=start, last=end).items():
         hour = partition_hour(relative)
         if start - HOUR < hour < end:
             for name in entry["snapshots"]:
                 first_used[name] = min(hour, first_used.get(name, hour))
-    infos = [info for info in snapshot.snapshots(lake) if info.name in first_used]
+    infos = [info for info in snapshot.snapshots(ledger) if info.name in first_used]
     for info in infos:
         if info.taken_at > first_used[info.name]:
             notes.append(
@@ -294,7 +320,7 @@ def gather(network: Network, lake: Lake, asked: str | None) -> Gathered:
         traffic_routes=routes,
         paths=_paths(lake, infos, routes),
         relationships=relationships,
-        **_cones(lake),
+        **_cones(ledger),
         clique=frozenset(_reference(lake, "as_clique")["asn"].to_list()),
         asns=_reference(lake, "asns"),
         peeringdb=peeringdb,
@@ -311,7 +337,7 @@ def gather(network: Network, lake: Lake, asked: str | None) -> Gathered:
         ],
         "sources": {
             relative.removeprefix("reference/").removesuffix(".parquet"): entry.get("source")
-            for relative, entry in lake.entries("reference").items()
+            for relative, entry in ledger.entries("reference").items()
         },
         "notes": notes,
     }
@@ -337,12 +363,12 @@ def with_exports(peeringdb: dict[str, pl.DataFrame], exports: pl.DataFrame) -> p
                      how="diagonal")  # fmt: skip
 
 
-def _cones(lake: Lake) -> dict[str, Any]:
+def _cones(ledger: Ledger) -> dict[str, Any]:
     """The customer cones to infer from, where loaded, and where they are from."""
-    entry = lake.entry(CONES)
+    entry = ledger.entry(CONES)
     if entry is None:
         return {}
-    return {"cones": _reference(lake, "as_cones"), "cones_source": entry["words"]}
+    return {"cones": _reference(ledger.lake, "as_cones"), "cones_source": entry["words"]}
 
 
 def _frame(table: Any) -> pl.DataFrame:

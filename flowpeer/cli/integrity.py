@@ -32,6 +32,7 @@ def verify(
     """
     from flowpeer.cli.period import parse_period
     from flowpeer.lake import compact
+    from flowpeer.lake.ledger import Ledger
     from flowpeer.lake.verify import verify_files
     from flowpeer.rollup.hours import Rollup
 
@@ -42,11 +43,12 @@ def verify(
     with lake.flow_files(alone=False):
         checked: set[str] = set()
         faults: list[Fault] = []
-        for relative, fault in verify_files(lake, asked):
+        ledger = Ledger(lake)
+        for relative, fault in verify_files(ledger, asked):
             checked.add(relative)
             if fault is not None:
                 faults.append(fault)
-        rollup = Rollup(lake, state.network())
+        rollup = Rollup(lake, state.network(), ledger=ledger, period=asked or (None, None))
         identities = [
             {"identity": i.name, "left": i.left, "right": i.right, "holds": i.holds}
             for i in _identities(state, rollup, asked, {fault.path for fault in faults})
@@ -59,14 +61,12 @@ def _identities(
 ) -> Iterator[Identity]:
     from flowpeer.lake.account import received
     from flowpeer.rollup.conserve import Identity, conservation, hours_conserved
-    from flowpeer.routing.snapshot import snapshots
 
-    lake = rollup.lake
     ledger_is_whole = not any(path.startswith(("captures/", "flows/")) for path in damaged)
     if asked is None and ledger_is_whole:
-        yield from (Identity(i.name, i.left, i.right) for i in received(lake))
+        yield from (Identity(i.name, i.left, i.right) for i in received(rollup.ledger))
     there = rollup.files or rollup.pruned
-    if not there or not snapshots(lake):
+    if not there or not rollup.snapshots:
         return
     hours = rollup.plan(*(asked or ()))
     stale = [h for h in hours if h.changed]
@@ -74,7 +74,7 @@ def _identities(
         state.warn(f"{len(stale)} hours are not rolled up, so their sums are not compared; "
                    "run `flowpeer rollup`")  # fmt: skip
     if asked is None and not damaged and not stale:
-        yield from conservation(rollup)
+        yield from conservation(rollup, again=True)
         return
     sound = [h for h in hours if not h.changed and not h.blocked and not _hit(h, damaged)]
     if len(sound) < len(hours) - len(stale):

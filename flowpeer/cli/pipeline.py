@@ -14,6 +14,7 @@ import typer
 from flowpeer.cli.state import State, table_or_json
 
 if TYPE_CHECKING:
+    from flowpeer.lake.ledger import Ledger
     from flowpeer.rollup.hours import Hour, Rollup
 
 
@@ -32,6 +33,7 @@ def roll_up(
     start: datetime | None = None,
     end: datetime | None = None,
     shard: tuple[int, int] = (1, 1),
+    ledger: Ledger | None = None,
 ) -> dict[str, Any]:
     """Bring the roll-ups up to date; how many hours there are, were done, and why."""
     from flowpeer.lake import compact
@@ -43,13 +45,13 @@ def roll_up(
     owner = "rollup" if shard == (1, 1) else f"rollup-{shard[0]}-of-{shard[1]}"
     compact.recover(lake)
     with lake.lock(owner), lake.flow_files(alone=False):
-        rollup = Rollup(lake, network)
+        rollup = Rollup(lake, network, ledger=ledger, period=(start, end))
         hours = rollup.plan(start, end, shard=shard)
         stale = [hour for hour in hours if hour.changed]
         reasons = Counter(reason for hour in stale for reason in hour.changed)
         total = sum(rollup.rows(hour) for hour in stale)
         done = 0
-        with state.progress("rolling up", total) as advance:
+        with state.progress("rolling up rows", total) as advance:
             for hour in stale:
                 try:
                     figures = rollup.roll_up(hour, progress=advance)
@@ -145,7 +147,8 @@ def _explain(
 ) -> None:
     from flowpeer.rollup.hours import Rollup
 
-    hours = Rollup(state.lake(), state.network()).plan(start, end, shard=shard)
+    rollup = Rollup(state.lake(), state.network(), period=(start, end))
+    hours = rollup.plan(start, end, shard=shard)
     rows = [
         {"hour": f"{h.start:%Y-%m-%dT%H:00Z}", "files": len(h.files),
          "changed": ";".join(h.changed) or ("pruned" if h.frozen else "up to date")}
@@ -172,14 +175,16 @@ def run(
     from flowpeer.cli.answers import write_reports
     from flowpeer.cli.captures import capture_files, ingest_files
     from flowpeer.cli.quality import findings, show_findings
+    from flowpeer.lake.ledger import Ledger
 
     state: State = ctx.obj
     result: dict[str, Any] = {"ingest": ingest_files(state, capture_files(paths)) if paths else []}
-    result["rollup"] = roll_up(state)
-    found = findings(state)
-    result["check"] = found
+    ledger = Ledger(state.lake())
+    result["rollup"] = roll_up(state, ledger=ledger)
+    result["check"] = found = findings(state, ledger)
     if out is not None:
-        result["reports"] = [str(p) for p in write_reports(state, out, period=period).files]
+        reports = write_reports(state, out, period=period, ledger=ledger)
+        result["reports"] = [str(path) for path in reports.files]
     if state.json:
         state.emit(result)
         return

@@ -13,9 +13,15 @@ from flowpeer.cli.quality_sources import Finding, ages, own_places, provider_pat
 from flowpeer.cli.state import State, printable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from flowpeer.lake.ledger import Ledger
     from flowpeer.lake.store import Lake
     from flowpeer.network import Network
     from flowpeer.rollup.hours import Rollup
+    from flowpeer.routing.snapshot import SnapshotInfo
 
 SET_ASIDE_TIMES = 2
 """Set aside is about as much as counted where both directions are metered; more is a mistake."""
@@ -29,43 +35,46 @@ UNKNOWN_PARTS = 1000
 SHOWN = 10
 
 
-def findings(state: State) -> list[dict[str, Any]]:
+def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
     """Everything `check` has to say, worst last seen first; warnings set the exit status."""
+    from flowpeer.cli.gather import coverage, data_span
     from flowpeer.rollup.hours import Rollup
-    from flowpeer.routing.snapshot import snapshots
 
-    network, lake = state.network(), state.lake()
+    network, lake = state.network(), ledger.lake
     found: list[Finding] = [
         Finding("ok", "configuration", f"{state.config_path}: {len(network.metros)} metros, "
                 f"{len(network.exporters)} exporters, {len(network.interfaces)} interfaces")
     ]  # fmt: skip
-    rollup = Rollup(lake, network)
-    captures = lake.entries("captures")
+    rollup = Rollup(lake, network, ledger=ledger)
+    captures = ledger.entries("captures")
     found += rules(network)
-    found += _sources(network, lake)
+    found += _sources(network, rollup)
     found += ages(lake)
     found += own_places(network, lake)
-    found += _interrupted(lake)
-    found += _shadowed(lake)
-    found += _exporters(network, list(captures.values()), lake.entries("flows"))
-    if (rollup.files or rollup.pruned) and snapshots(lake):
+    found += _interrupted(ledger)
+    found += _shadowed(rollup.snapshots)
+    found += _exporters(network, list(captures.values()), rollup.files)
+    found += _invented(network, rollup.files)
+    if (rollup.files or rollup.pruned) and rollup.snapshots:
         stale = [hour for hour in rollup.plan() if hour.changed]
         if stale:
             found.append(
                 Finding("warning", "rollup", f"{len(stale)} hours are not up to date",
                         "run `flowpeer rollup`")
             )  # fmt: skip
-        if lake.entries("traffic"):
+        if ledger.names("traffic"):
             found += _interfaces(network, lake, rollup)
-            found += counters(network, lake)
-            found += late(lake)
+            found += counters(network, ledger)
+            found += late(ledger)
             found += _set_aside(lake)
             found += _traffic(lake)
-            found += provider_paths(lake)
-            found += _coverage(network, lake)
+            found += provider_paths(ledger)
+            span = data_span(network, ledger)
+            told = coverage(lake, *span)
+            found += _coverage(network, span, told)
             if not stale:
                 found += _conserved(rollup)
-                found += _reported(state)
+                found += _reported(network, ledger, told)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
     if any(f.level == "warning" for f in found):
@@ -73,9 +82,7 @@ def findings(state: State) -> list[dict[str, Any]]:
     return [f._asdict() for f in found]
 
 
-def _sources(network: Network, lake: Lake) -> Iterator[Finding]:
-    from flowpeer.routing.snapshot import snapshots
-
+def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
     for key in ("ribs", "peeringdb", "ixf", "as_relationships", "as_cones", "as_names"):
         path = network.source_path(key)
         if path is None:
@@ -83,12 +90,12 @@ def _sources(network: Network, lake: Lake) -> Iterator[Finding]:
         if not path.exists():
             yield Finding("warning", f"sources.{key}", f"{path} does not exist",
                           "mend the configuration or put the file there")  # fmt: skip
-    infos = snapshots(lake)
+    infos = rollup.snapshots
     if not infos:
         yield Finding("warning", "routes", "no RIB is loaded", "run `flowpeer rib load FILE`")
         return
     latest = infos[-1]
-    hours = list(lake.entries("flows"))
+    hours = list(rollup.files)
     yield Finding("ok", "routes", f"{len(infos)} snapshots, the latest of "
                   f"{latest.taken_at:%Y-%m-%d %H:%M} UTC with {latest.prefixes4:,} IPv4 and "
                   f"{latest.prefixes6:,} IPv6 prefixes")  # fmt: skip
@@ -151,6 +158,23 @@ def _exporters(
                           "some records; options data or the configuration does")  # fmt: skip
 
 
+def _invented(network: Network, flows: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+    """Exporters whose records name more interfaces than the ledger keeps."""
+    from flowpeer.lake.flows import MAX_INTERFACES
+
+    beyond: Counter[str] = Counter()
+    for entry in flows.values():
+        beyond.update(entry["unlisted"])
+    for ip, times in sorted(beyond.items()):
+        configured = network.exporter_by_address.get(ip)
+        yield Finding(
+            "warning", f"exporter {configured.id if configured else ip}",
+            f"names more than {MAX_INTERFACES:,} interfaces at a time: {times:,} times one beyond "
+            "the most used, which were not looked at for METHODS M1",
+            "find out who sends in its name",
+        )  # fmt: skip
+
+
 def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Finding]:
     import polars as pl
 
@@ -208,7 +232,7 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
 
 
 def _set_aside(lake: Lake) -> Iterator[Finding]:
-    """Interfaces where most records lost against the other kind of metering (M1)."""
+    """Interfaces where most records lost against the other kind of metering on some day (M1)."""
     import polars as pl
 
     from flowpeer import catalog, schema
@@ -216,41 +240,44 @@ def _set_aside(lake: Lake) -> Iterator[Finding]:
     role = pl.col("role")
     sums = (
         catalog.scan(lake.root, "traffic")
-        .group_by("exporter", "interface")
+        .group_by("exporter", "interface", "date")
         .agg(
             pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
             pl.col("bytes").filter(role.is_in(schema.EXTERNAL_ROLES)).sum().alias("counted"),
         )
         .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
+        .group_by("exporter", "interface")
+        .agg(pl.col("aside", "counted").sum(), pl.col("date").min().alias("day"), pl.len())
         .sort("exporter", "interface")
         .collect()
     )
-    for exporter, interface, aside, counted in sums.iter_rows():
+    for exporter, interface, aside, counted, day, days in sums.iter_rows():
+        more = f" and {days - 1} more days" if days > 1 else ""
         yield Finding(
             "warning", f"interface {interface} of {exporter}",
-            f"{aside:,} bytes set aside and {counted:,} counted: few records metered at egress "
-            "decide over many at ingress, or the other way round",
-            'set `metering` of the exporter to "ingress" or "egress" (METHODS M1)',
+            f"{day}{more}: {aside:,} bytes set aside and {counted:,} counted: few records metered "
+            "at egress decide over many at ingress, or the other way round",
+            f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever '
+            "it is meant to do (METHODS M1)",
         )  # fmt: skip
 
 
-def _interrupted(lake: Lake) -> Iterator[Finding]:
+def _interrupted(ledger: Ledger) -> Iterator[Finding]:
     """Captures that were published in part: their ingest did not come to its end."""
-    done = {name.split("/")[-1].removesuffix(".parquet") for name in lake.entries("captures")}
-    there = {name.split("/")[-1].removesuffix(".parquet") for name in lake.entries("flows")}
+    done, there = (
+        {name.split("/")[-1].removesuffix(".parquet") for name in ledger.names(table)}
+        for table in ("captures", "flows")
+    )
     partial = sorted(u for u in there - done if u.startswith("capture-"))
     if partial:
         text = f"{len(partial)} captures are in the lake in part: {', '.join(partial[:3])}"
         yield Finding("warning", "ingest", text, "run the same `flowpeer ingest` again")
 
 
-def _shadowed(lake: Lake) -> Iterator[Finding]:
+def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
     """Tables of one moment of which only one can be in force."""
     from itertools import pairwise
 
-    from flowpeer.routing.snapshot import snapshots
-
-    infos = snapshots(lake)
     parts = {digest for info in infos for digest in info.parts}
     for family, count in ((4, "prefixes4"), (6, "prefixes6")):
         mine = [
@@ -299,11 +326,13 @@ def _traffic(lake: Lake) -> Iterator[Finding]:
                       "set `sampling` under [[exporters]]")  # fmt: skip
 
 
-def _coverage(network: Network, lake: Lake) -> Iterator[Finding]:
-    from flowpeer.cli.gather import covered_slots, data_span
+def _coverage(
+    network: Network, span: tuple[datetime, datetime], told: pl.DataFrame
+) -> Iterator[Finding]:
+    from flowpeer.cli.gather import covered_slots
 
-    start, end = data_span(network, lake)
-    found = covered_slots(network, lake, start, end)
+    start, end = span
+    found = covered_slots(network, told, start, end)
     covered, missing = found.slots, found.missing
     short = {m: n for m, n in missing.items() if n * 100 > n + covered[m]}
     for metro, n in short.items():
@@ -311,16 +340,17 @@ def _coverage(network: Network, lake: Lake) -> Iterator[Finding]:
                       f"{n} of {n + covered[metro]} slots not covered: percentiles are estimates",
                       "look for gaps in the captures or the collector's log")  # fmt: skip
     if not short:
-        span = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        shown = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
         worst = max(missing.values(), default=0)
-        yield Finding("ok", "coverage", f"{span}, at most {worst} slots of a metro missing")
+        yield Finding("ok", "coverage", f"{shown}, at most {worst} slots of a metro missing")
     yield from (Finding("note", "coverage", note) for note in found.notes)
 
 
 def _conserved(rollup: Rollup) -> Iterator[Finding]:
     from flowpeer.rollup.conserve import conservation
 
-    for identity in conservation(rollup):
+    # The flow records themselves are summed anew by `verify`.
+    for identity in conservation(rollup, again=False):
         if identity.holds:
             yield Finding("ok", "sums", f"{identity.name}: {identity.left:,}")
         else:
@@ -331,7 +361,7 @@ def _conserved(rollup: Rollup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _reported(state: State) -> Iterator[Finding]:
+def _reported(network: Network, ledger: Ledger, told: pl.DataFrame) -> Iterator[Finding]:
     """Do the reports' totals equal the roll-ups' (M13)?"""
     import polars as pl
 
@@ -340,7 +370,7 @@ def _reported(state: State) -> Iterator[Finding]:
     from flowpeer_reports.candidates import candidates
 
     try:
-        inputs = gather(state.network(), state.lake(), None).inputs
+        inputs = gather(network, ledger, None, told=told).inputs
     except NoDataError as error:
         yield Finding("note", "sums", str(error))
         return
@@ -378,8 +408,10 @@ def check(ctx: typer.Context) -> None:
 
     Exit 1 if anything is wrong with the data; -v shows also what is right.
     """
+    from flowpeer.lake.ledger import Ledger
+
     state: State = ctx.obj
-    found = findings(state)
+    found = findings(state, Ledger(state.lake()))
     if state.json:
         state.emit(found)
     else:

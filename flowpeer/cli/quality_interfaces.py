@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flowpeer.cli.quality_sources import Finding
 
 if TYPE_CHECKING:
-    from flowpeer.lake.store import Lake
+    from flowpeer.lake.ledger import Ledger
     from flowpeer.network import Network
 
 SHOWN = 10
@@ -38,7 +38,7 @@ def rules(network: Network) -> Iterator[Finding]:
         yield Finding("note", "rules", f"{left} more interfaces match no rule")
 
 
-def counters(network: Network, lake: Lake) -> Iterator[Finding]:
+def counters(network: Network, ledger: Ledger) -> Iterator[Finding]:
     """Flows over interface counters, where those are loaded."""
     from flowpeer import catalog
     from flowpeer.cli.gather import data_span
@@ -49,9 +49,9 @@ def counters(network: Network, lake: Lake) -> Iterator[Finding]:
         return
     ratios = compare(
         read_counters(path, network),
-        catalog.scan(lake.root, "traffic"),
+        catalog.scan(ledger.lake.root, "traffic"),
         network,
-        data_span(network, lake),
+        data_span(network, ledger),
     )
     if not ratios:
         yield Finding("warning", "counters", f"{path} covers no slot of a configured interface",
@@ -66,9 +66,9 @@ def counters(network: Network, lake: Lake) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def late(lake: Lake) -> Iterator[Finding]:
+def late(ledger: Ledger) -> Iterator[Finding]:
     """Flows that came after the flow records of their hour were pruned."""
-    entries = list(lake.entries("late").values())
+    entries = list(ledger.entries("late").values())
     if entries:
         octets = sum(
             e["figures"]["flow_bytes"] + e["figures"]["flow_bytes_unscaled"] for e in entries

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import polars as pl
 
+    from flowpeer.lake.ledger import Ledger
     from flowpeer.lake.store import Lake
     from flowpeer.network import Network
 
@@ -47,12 +48,13 @@ def ages(lake: Lake, now: datetime | None = None) -> Iterator[Finding]:
             yield Finding("ok", key, text)
 
 
-def provider_paths(lake: Lake) -> Iterator[Finding]:
+def provider_paths(ledger: Ledger) -> Iterator[Finding]:
     """The share of transit bytes whose route is in the view of the very provider they crossed."""
     import polars as pl
 
     from flowpeer import catalog
 
+    lake = ledger.lake
     carried = (
         catalog.scan(lake.root, "traffic_routes")
         .filter(
@@ -66,7 +68,7 @@ def provider_paths(lake: Lake) -> Iterator[Finding]:
         .collect()
     )
     total = int(carried["bytes"].sum())
-    used = {name for e in lake.entries("traffic").values() for name in e.get("snapshots", ())}
+    used = {name for e in ledger.entries("traffic").values() for name in e.get("snapshots", ())}
     files = [lake.path(f"routes/{name}.parquet") for name in sorted(used)]
     files = [path for path in files if path.is_file()]
     if not total or not files:

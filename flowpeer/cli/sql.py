@@ -161,10 +161,10 @@ def _connection(state: State) -> Any:
 
     from flowpeer.catalog import connect
 
-    network = state.network()
-    if not network.lake_path.is_dir():
-        state.say(f"note: no lake at {network.lake_path} yet, every table is empty")
-    return closing(connect(network.lake_path, configured=network.tables()))
+    lake = state.lake().root
+    if not lake.is_dir():
+        state.say(f"note: no lake at {lake} yet, every table is empty")
+    return closing(connect(lake, configured=state.network().tables()))
 
 
 def _write_catalog(state: State, path: Path) -> None:
@@ -173,8 +173,7 @@ def _write_catalog(state: State, path: Path) -> None:
 
     if path.suffix != ".duckdb":
         raise UsageError(f"{path} does not end in .duckdb", advice=f"use {path.stem}.duckdb")
-    network = state.network()
-    write_catalog(path, network.lake_path, configured=network.tables())
+    write_catalog(path, state.lake().root, configured=state.network().tables())
     state.say(f"wrote {path}: open it read-only, and write it anew when tables were added")
 
 

@@ -58,6 +58,7 @@ class State:
 
         Raises:
             ConfigError: there is something else in its place.
+            UsageError: another version of flowpeer made it.
         """
         from flowpeer.lake.store import Lake
 
@@ -67,7 +68,9 @@ class State:
 
             problem = f"lake.path: {path} is a file; name a folder, which is made when needed"
             raise ConfigError(str(self.config_path), [problem])
-        return Lake(path)
+        lake = Lake(path)
+        lake.check_format()
+        return lake
 
     def say(self, text: str, *, level: int = 0) -> None:
         """A line on stderr; `level` 1 only with -v, and nothing below 2 with -q."""

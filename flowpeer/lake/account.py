@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from flowpeer.lake.compact import units as units_of
-from flowpeer.lake.store import Lake
+from flowpeer.lake.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Entry:
         return self.left == self.right
 
 
-def received(lake: Lake) -> Iterator[Entry]:
+def received(ledger: Ledger) -> Iterator[Entry]:
     """Every identity of what came in; none where nothing did."""
-    units = {PurePosixPath(p).stem: e for p, e in lake.entries("captures").items()}
+    units = {PurePosixPath(p).stem: e for p, e in ledger.entries("captures").items()}
     if not units:
         return
     entries = units.values()
@@ -46,9 +46,9 @@ def received(lake: Lake) -> Iterator[Entry]:
     records = sum(unit["records"] for unit in entries)
     yield Entry("records: decoded = published + refused", records, rows + refused)
     published: dict[str, int] = {}
-    pruned = lake.entries("pruned")
+    pruned = ledger.entries("pruned/flows")
     gone = units_of({name.removeprefix("pruned/"): e for name, e in pruned.items()})
-    there = {n: u for n, u in units_of(lake.entries("flows")).items() if n not in gone}
+    there = {n: u for n, u in units_of(ledger.entries("flows")).items() if n not in gone}
     for path, (_, entry) in (*there.items(), *gone.items()):
         unit = PurePosixPath(path).stem
         published[unit] = published.get(unit, 0) + entry["rows"]

@@ -22,8 +22,11 @@ INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT = 1, 2, 4, 8
 """What was seen of an interface: ingress or egress records, with it as input or output."""
 
 HOUR_US = 3_600_000_000
-MAX_FLAGS = 1 << 22
-"""Up to so many possible values, one flag for each is faster than hashing."""
+MAX_COUNTERS = 1 << 20
+"""Up to so many possible values, one counter for each is faster than hashing."""
+MAX_INTERFACES = 4_096
+"""Interfaces of an exporter that a document names, those with the most records: forged records
+could have 2^32. What decides over traffic are the configured ones, which carry much."""
 
 
 class FlowFacts:
@@ -32,6 +35,9 @@ class FlowFacts:
     def __init__(self) -> None:
         self.hours: set[int] = set()
         self.seen: dict[str, dict[int, int]] = {}
+        self._records: dict[str, dict[int, int]] = {}
+        self.unlisted: dict[str, int] = {}
+        """Times that records named interfaces which are not in `seen`, by exporter."""
         self.unrated: dict[str, int] = {}
         self.corrected = 0
 
@@ -43,7 +49,7 @@ class FlowFacts:
         # A record that ends on the border of an hour has no part in the one that begins there.
         begins, ends = start, _microseconds(table, "end_time")
         start, end = begins // HOUR_US, np.maximum(begins, ends - 1) // HOUR_US
-        for first, last in _pairs(start, end):
+        for first, last, _ in _pairs(start, end):
             self.hours.update(range(first, last + 1))
         named = table["exporter_ip"].combine_chunks().dictionary_encode()
         exporters = named.dictionary.to_pylist()
@@ -55,9 +61,14 @@ class FlowFacts:
             ("output_if", INGRESS_OUT, EGRESS_OUT),
         ):
             interface = pc.fill_null(table[name], 0).to_numpy()
-            for of, index in _pairs(kind, interface):
-                seen = self.seen.setdefault(exporters[of >> 1], {})
+            for of, index, count in _pairs(kind, interface):
+                ip = exporters[of >> 1]
+                seen, records = self.seen.setdefault(ip, {}), self._records.setdefault(ip, {})
                 seen[index] = seen.get(index, 0) | (egress_bit if of & 1 else ingress_bit)
+                records[index] = records.get(index, 0) + count
+        for ip in exporters:
+            if len(self.seen[ip]) > 2 * MAX_INTERFACES:
+                self._shorten(ip)
         if table["sampling_interval"].null_count:
             silent = exporter[pc.is_null(table["sampling_interval"]).to_numpy()]
             for of, records in enumerate(np.bincount(silent).tolist()):
@@ -66,14 +77,24 @@ class FlowFacts:
                     self.unrated[ip] = self.unrated.get(ip, 0) + records
         self.corrected += pc.sum(table["time_corrected"]).as_py() or 0
 
+    def _shorten(self, ip: str) -> None:
+        """Keep the interfaces of an exporter that most records named."""
+        seen, records = self.seen[ip], self._records[ip]
+        for index in sorted(seen, key=lambda i: (-records[i], i))[MAX_INTERFACES:]:
+            del seen[index]
+            self.unlisted[ip] = self.unlisted.get(ip, 0) + records.pop(index)
+
     def document(self) -> dict[str, Any]:
         """The facts as they stand in the ledger."""
+        for ip in self.seen:
+            self._shorten(ip)
         return {
             "hours": [hour_text(h) for h in sorted(self.hours)],
             "seen": {
                 ip: {str(index): bits for index, bits in sorted(seen.items())}
                 for ip, seen in sorted(self.seen.items())
             },
+            "unlisted": dict(sorted(self.unlisted.items())),
             "unrated": dict(sorted(self.unrated.items())),
             "time_corrected": self.corrected,
         }
@@ -82,21 +103,26 @@ class FlowFacts:
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def _pairs(first: Ints, second: Ints) -> list[tuple[int, int]]:
-    """The distinct pairs; each as one integer, since sorting pairs took most of the time."""
+def _pairs(first: Ints, second: Ints) -> list[tuple[int, int, int]]:
+    """The distinct pairs and how often each is there. Each is made one integer, since sorting pairs
+    took most of the time."""
     low, base = int(first.min()), int(second.min())
     span = int(second.max()) - base + 1
     size = (int(first.max()) - low + 1) * span
     if size >= 1 << 62:
-        return [(a, b) for a, b in np.unique(np.stack((first, second)), axis=1).T.tolist()]
+        pairs, counts = np.unique(np.stack((first, second)), axis=1, return_counts=True)
+        return [(a, b, n) for (a, b), n in zip(pairs.T.tolist(), counts.tolist(), strict=True)]
     keys = (first - low) * span + (second - base)
-    if size <= MAX_FLAGS:
-        flags = np.zeros(size, np.bool_)
-        flags[keys] = True
-        found = np.flatnonzero(flags).tolist()
+    if size <= MAX_COUNTERS:
+        counts = np.bincount(keys)
+        found = np.flatnonzero(counts)
+        counts = counts[found]
     else:
-        found = pc.unique(pa.array(keys)).to_pylist()
-    return [(low + key // span, base + key % span) for key in found]
+        found, counts = (np.asarray(column) for column in pc.value_counts(pa.array(keys)).flatten())
+    return [
+        (low + key // span, base + key % span, count)
+        for key, count in zip(found.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def _microseconds(table: pa.Table, name: str) -> Ints:
@@ -116,17 +142,20 @@ def merged_facts(units: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     hours: set[str] = set()
     seen: dict[str, dict[str, int]] = {}
     unrated: dict[str, int] = {}
+    unlisted: dict[str, int] = {}
     for unit in units.values():
         hours.update(unit["hours"])
         for ip, interfaces in unit["seen"].items():
             of = seen.setdefault(ip, {})
             for index, bits in interfaces.items():
                 of[index] = of.get(index, 0) | bits
-        for ip, records in unit["unrated"].items():
-            unrated[ip] = unrated.get(ip, 0) + records
+        for counts, more in ((unrated, unit["unrated"]), (unlisted, unit["unlisted"])):
+            for ip, records in more.items():
+                counts[ip] = counts.get(ip, 0) + records
     return {
         "hours": sorted(hours),
         "seen": seen,
+        "unlisted": unlisted,
         "unrated": unrated,
         "time_corrected": sum(unit["time_corrected"] for unit in units.values()),
     }

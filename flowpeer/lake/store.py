@@ -6,6 +6,7 @@ in the same way. A crash anywhere leaves either the old state, or a file whose l
 not match its digest, which `flowpeer verify` names and the next run of the same work replaces.
 
     lake/
+      format.json                            which layout of files and documents this is
       flows/date=…/hour=…/<unit>.parquet     tables
       ledger/flows/date=…/hour=…/<unit>.json one document a file: rows, sums, digest, facts
       staging/<owner>/                       unfinished files; emptied when the owner starts
@@ -23,7 +24,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,12 +33,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowpeer.errors import InputError, LockedError
+from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.schema import Column, arrow_schema
 from flowpeer_ingest.encoding import FLOWS_OPTIONS
 from flowpeer_ingest.schema import FLOWS
 
-SUMMED = ("bytes", "packets", "records", "datagrams", "lost")
+FORMAT = 2
+"""Raised when an older flowpeer could not read what this one writes, or the other way round."""
+SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
 ROW_GROUP_ROWS = 1 << 20
 
 
@@ -156,6 +159,31 @@ class Lake:
         self.cache = root / "cache"
         self._owner = "main"
 
+    def check_format(self) -> None:
+        """Raise UsageError if the lake is of another version of flowpeer; a new lake is of none."""
+        try:
+            said = json.loads((self.root / "format.json").read_bytes())["format"]
+        except FileNotFoundError:
+            if not (self.root / "ledger").is_dir():
+                return
+            said = 1  # the first format had no such file
+        except (ValueError, TypeError, KeyError):
+            said = "unknown"
+        if said != FORMAT:
+            raise UsageError(
+                f"{self.root}: a lake of format {said}, and this flowpeer reads and writes "
+                f"format {FORMAT}",
+                advice="use the flowpeer that made it, or give `path` under [lake] a new folder "
+                "and ingest again",
+            )
+
+    def _mark(self) -> None:
+        """Say which format it is, before anything is published."""
+        path = self.root / "format.json"
+        if not path.exists():
+            text = json.dumps({"format": FORMAT}) + "\n"
+            write_atomically(path, text.encode(), staging=self.staging)
+
     @property
     def staging(self) -> Path:
         """Where the current owner writes unfinished files."""
@@ -170,7 +198,7 @@ class Lake:
 
     def entry_path(self, relative: str) -> Path:
         """Where the ledger document of `relative` is."""
-        return self.path("ledger") / PurePosixPath(relative).with_suffix(".json")
+        return self.path(f"ledger/{relative.removesuffix('.parquet')}.json")
 
     @contextmanager
     def lock(self, owner: str, *, wait_s: float = 0.0) -> Iterator[None]:
@@ -223,6 +251,7 @@ class Lake:
 
     def stage(self, relative: str, columns: tuple[Column, ...]) -> StagedTable:
         """Open a file that becomes visible when it is published."""
+        self._mark()
         return StagedTable(self, relative, columns)
 
     def publish(
@@ -247,6 +276,7 @@ class Lake:
 
     def write_entry(self, relative: str, document: Mapping[str, Any]) -> None:
         """Write the ledger document of `relative`: the last act of publishing it."""
+        self._mark()
         write_atomically(self.entry_path(relative), document_octets(document), staging=self.staging)
 
     def forget_entry(self, relative: str) -> None:
@@ -264,24 +294,42 @@ class Lake:
         except FileNotFoundError:
             return None
 
-    def entries(
-        self, table: str, suffix: str = ".parquet", *, damaged: list[str] | None = None
-    ) -> dict[str, dict[str, Any]]:
+    def entry_names(self, table: str) -> list[str]:
+        """Relative paths of all files below the folder `table` that have a document, sorted."""
+        root = str(self.path("ledger"))
+        found: list[str] = []
+        pending = [table]
+        while pending:
+            folder = pending.pop()
+            try:
+                listed = os.scandir(f"{root}/{folder}")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            with listed:
+                for item in listed:
+                    if item.name.endswith(".json"):
+                        found.append(f"{folder}/{item.name.removesuffix('.json')}.parquet")
+                    elif item.is_dir():
+                        pending.append(f"{folder}/{item.name}")
+        return sorted(found)
+
+    def entries(self, table: str, *, damaged: list[str] | None = None) -> dict[str, dict[str, Any]]:
         """Ledger documents of all files below the folder `table`, by relative path, sorted.
 
         Raises:
             InputError: one cannot be read, unless `damaged` is there to take its name.
         """
-        folder = self.root / "ledger" / table
         found: dict[str, dict[str, Any]] = {}
-        for path in sorted(folder.rglob("*.json")):
-            relative = path.relative_to(self.root / "ledger").with_suffix(suffix)
+        for relative in self.entry_names(table):
             try:
-                found[relative.as_posix()] = _read_document(path)
+                document = self.entry(relative)
             except InputError:
                 if damaged is None:
                     raise
-                damaged.append(relative.as_posix())
+                damaged.append(relative)
+            else:
+                if document is not None:  # taken away since it was listed
+                    found[relative] = document
         return found
 
     def remove(self, relative: str) -> None:
@@ -302,31 +350,17 @@ def document_octets(document: Mapping[str, Any]) -> bytes:
     return body + b',\n "~sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
-def is_intact(path: Path) -> bool:
-    """Whether a ledger document is the one that was written, to the bit."""
+def _read_document(path: Path) -> dict[str, Any]:
     octets = path.read_bytes()
     seal = _SEAL.search(octets)
-    if seal is None:
-        return False
-    return hashlib.sha256(octets[: seal.start()]).hexdigest().encode() == seal[1]
-
-
-def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+    body = octets[: seal.start()] if seal else b""
+    if seal is None or hashlib.sha256(body).hexdigest().encode() != seal[1]:
         raise InputError(
             str(path),
-            f"not a ledger document: {error}",
-            advice="delete this file and run the command again: the work is redone",
-        ) from None
-    if not isinstance(document, dict):
-        raise InputError(
-            str(path),
-            "not a ledger document",
+            "this ledger document is not what was written",
             advice="delete this file and run the command again: the work is redone",
         )
-    document.pop("~sha256", None)
+    document: dict[str, Any] = json.loads(body + b"}")
     return document
 
 
@@ -335,9 +369,12 @@ def hour_folder(table: str, date: str, hour: int) -> str:
     return f"{table}/date={date}/hour={hour:02d}"
 
 
+_PARTITION = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/", re.ASCII)
+
+
 def partition_hour(relative: str) -> datetime:
     """The UTC hour of a partitioned file, from its path."""
-    match = re.search(r"/date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/", relative)
+    match = _PARTITION.search(relative)
     if match is None:
         raise ValueError(f"not a file of a partitioned table: {relative!r}")
-    return datetime.strptime(f"{match[1]}T{match[2]}", "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    return datetime.fromisoformat(f"{match[1]}T{match[2]}:00+00:00")

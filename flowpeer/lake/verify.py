@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowpeer.lake.store import Lake, is_intact, partition_hour, sha256_of
+from flowpeer.errors import InputError
+from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.store import Lake, partition_hour, sha256_of
 from flowpeer.schema import PARTITIONED, arrow_schema, table_columns
 
 TABLES = (*PARTITIONED, "routes", "reference")
@@ -43,40 +46,47 @@ def in_period(relative: str, period: Period | None) -> bool:
     return hour < period[1] and hour + HOUR > period[0]
 
 
-def verify_files(lake: Lake, period: Period | None = None) -> Iterator[tuple[str, Fault | None]]:
+def verify_files(
+    ledger: Ledger, period: Period | None = None
+) -> Iterator[tuple[str, Fault | None]]:
     """Check each published file, then what does not belong; (path, None) for a good one."""
-    yield from _documents(lake, period)
-    for table in TABLES:
-        damaged: list[str] = []
-        entries = lake.entries(table, damaged=damaged)
-        for relative, entry in entries.items():
-            if in_period(relative, period):
-                yield relative, _check(lake, relative, entry)
-        for path in sorted((lake.root / table).rglob("*")):
-            relative = path.relative_to(lake.root).as_posix()
-            known = relative in entries or relative in damaged
-            if path.is_file() and not known and in_period(relative, period):
-                yield (
-                    relative,
-                    Fault(
-                        relative,
-                        "no ledger document: it was never finished, or is no file of flowpeer",
-                        "run the command that makes it again, or delete it",
-                    ),
-                )
-
-
-def _documents(lake: Lake, period: Period | None) -> Iterator[tuple[str, Fault | None]]:
-    """Faults among the ledger documents; nothing for a good one."""
+    lake = ledger.lake
     for table in DOCUMENTS:
-        for path in sorted((lake.root / "ledger" / table).rglob("*.json")):
-            relative = path.relative_to(lake.root).as_posix()
-            if in_period(relative, period) and not is_intact(path):
-                table_file = relative.removeprefix("ledger/").removesuffix(".json") + ".parquet"
-                yield (
-                    table_file,
-                    Fault(table_file, f"{relative} is not what was written", _remedy(table_file)),
-                )
+        entries: dict[str, dict[str, Any]] = {}
+        for relative in ledger.names(table):
+            if not in_period(relative, period):
+                continue
+            try:
+                entry = ledger.entry(relative)
+            except InputError:
+                document = lake.entry_path(relative).relative_to(lake.root)
+                text = f"{document} is not what was written"
+                yield relative, Fault(relative, text, _remedy(relative))
+                continue
+            if entry is not None and table in TABLES:
+                entries[relative] = entry
+        for relative, entry in entries.items():
+            yield relative, _check(lake, relative, entry)
+        yield from _strangers(ledger, table, period)
+
+
+def _strangers(
+    ledger: Ledger, table: str, period: Period | None
+) -> Iterator[tuple[str, Fault | None]]:
+    """Files of a table that have no document."""
+    known = set(ledger.names(table))
+    root = ledger.lake.root
+    for path in sorted((root / table).rglob("*")) if table in TABLES else ():
+        relative = path.relative_to(root).as_posix()
+        if path.is_file() and relative not in known and in_period(relative, period):
+            yield (
+                relative,
+                Fault(
+                    relative,
+                    "no ledger document: it was never finished, or is no file of flowpeer",
+                    "run the command that makes it again, or delete it",
+                ),
+            )
 
 
 def _check(lake: Lake, relative: str, entry: dict[str, object]) -> Fault | None:

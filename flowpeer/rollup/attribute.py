@@ -121,8 +121,7 @@ class Attributor:
                     )
                 )
         if crossings:
-            inbound_counted = crossings[0].side.direction == "in"
-            return Attribution(tuple(crossings), inbound_counted and not output_if)
+            return Attribution(tuple(crossings), not output_if)
         if external:
             index = input_if if came is not None and came.role in EXTERNAL_ROLES else output_if
             return Attribution((Crossing(side(index, "set_aside", None, "none"), "dst"),), False)

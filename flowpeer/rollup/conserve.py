@@ -59,36 +59,43 @@ class FlowSums:
         return FlowSums(*(getattr(self, n) + times * getattr(other, n) for n in self.__slots__))
 
 
-def conservation(rollup: Rollup) -> Iterator[Identity]:
+def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
     """Every identity of the whole lake: a record's parts may lie in several hours.
 
+    With `again` the bytes of all flow records are summed anew; without it, what each hour's
+    roll-up added up when it read them stands for them, and the ledger says how many there are.
     Of files that were pruned, the sums of that time stand for their records. Flows that came too
     late for an hour whose flows were pruned are in no table, and are taken away here.
     """
+    hours = Figures()
+    for entry in rollup.ledger.entries("traffic").values():
+        hours.add(Figures(**entry["figures"]))
     flows = FlowSums()
-    for sums in flow_sums(rollup, list(rollup.files)).values():
-        flows = flows.plus(sums)
+    if again:
+        for sums in flow_sums(rollup, list(rollup.files)).values():
+            flows = flows.plus(sums)
+    else:
+        flows = flows.plus(FlowSums(records=sum(e["rows"] for e in rollup.files.values())))
     for document in rollup.pruned.values():
         flows = flows.plus(FlowSums(**document["conserved"]))
-    for document in rollup.lake.entries("late").values():
+    for document in rollup.ledger.entries("late").values():
         late = document["figures"]
         flows = flows.plus(
             FlowSums(late["flow_bytes"], late["flow_bytes_unscaled"], late["records"]), times=-1
         )
-    entries = list(rollup.lake.entries("traffic").values())
-    through = sum(e["figures"]["through_bytes"] for e in entries)
-    unscaled = sum(e["figures"]["through_bytes_unscaled"] for e in entries)
+    if not again:
+        flows = FlowSums(hours.flow_bytes, hours.flow_bytes_unscaled, flows.records)
     for table in ("traffic", "traffic_routes"):
         sums_of = _table_sums(rollup, table)
         yield Identity(
-            f"scaled bytes: flows + through = {table}", flows.scaled_bytes + through, sums_of[True]
-        )
-        yield Identity(
-            f"unscaled bytes: flows + through = {table}", flows.unscaled_bytes + unscaled,
-            sums_of[False],
+            f"scaled bytes: flows + through = {table}", flows.scaled_bytes + hours.through_bytes,
+            sums_of[True],
         )  # fmt: skip
-    counted = sum(e["figures"]["records"] for e in entries)
-    yield Identity("records: flows = traffic", flows.records, counted)
+        yield Identity(
+            f"unscaled bytes: flows + through = {table}",
+            flows.unscaled_bytes + hours.through_bytes_unscaled, sums_of[False],
+        )  # fmt: skip
+    yield Identity("records: flows = traffic", flows.records, hours.records)
 
 
 def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> Iterator[Identity]:
@@ -102,7 +109,7 @@ def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> It
         if again and not hour.frozen:
             figures.add(rollup.recount(hour))
         else:
-            entry = rollup.lake.entry(f"traffic/{hour.relative}")
+            entry = rollup.ledger.entry(f"traffic/{hour.relative}")
             figures.add(Figures(**entry["figures"]) if entry else Figures())
     for table in ("traffic", "traffic_routes"):
         sums_of = _table_sums(rollup, table, {f"{table}/{hour.relative}" for hour in hours})
@@ -122,8 +129,8 @@ def _query(sql: str, files: list[str]) -> list[tuple[Any, ...]]:
 
 
 def _table_sums(rollup: Rollup, table: str, chosen: set[str] | None = None) -> dict[bool, int]:
-    names = rollup.lake.entries(table, damaged=[])
-    files = [str(rollup.lake.path(n)) for n in names if chosen is None or n in chosen]
+    names = rollup.ledger.names(table) if chosen is None else sorted(chosen)
+    files = [str(path) for path in map(rollup.lake.path, names) if path.is_file()]
     found = {True: 0, False: 0}
     if files:
         sql = "SELECT scaled, sum(bytes) FROM read_parquet($files) GROUP BY scaled"

@@ -49,7 +49,7 @@ class Hour:
 
 
 class Rollup(Inputs):
-    """The roll-up of one lake with one configuration; reads the ledger once."""
+    """The roll-up of one lake with one configuration; see Inputs for the arguments."""
 
     def plan(
         self,
@@ -67,7 +67,7 @@ class Rollup(Inputs):
             NoDataError: no flows at all.
             UsageError: no RIB is loaded (exit 2, DESIGN: configuration).
         """
-        if not self._flows and not self._gone and not self._damaged:
+        if not self.ledger.names("flows") and not self.ledger.names("pruned"):
             raise NoDataError(
                 f"{self.lake.root}: no flows", advice="load some with `flowpeer ingest PATH…`"
             )
@@ -111,7 +111,7 @@ class Rollup(Inputs):
     def _entry(self, relative: str) -> dict[str, Any] | None:
         """A ledger document; None also for a damaged one, whose file is then made again."""
         try:
-            return self.lake.entry(relative)
+            return self.ledger.entry(relative)
         except InputError:
             return None
 
@@ -121,7 +121,7 @@ class Rollup(Inputs):
 
     def _frozen_hour(self, begin: datetime, files: tuple[str, ...]) -> Hour:
         hour = Hour(begin, files, {}, (), frozen=True)
-        entry = self.lake.entry(f"traffic/{hour.relative}") or {}
+        entry = self.ledger.entry(f"traffic/{hour.relative}") or {}
         late = tuple(f for f in files if f not in entry.get("files", ()))
         return replace(hour, late=late)
 
@@ -130,20 +130,21 @@ class Rollup(Inputs):
 
     def late_is_counted(self, hour: Hour) -> bool:
         """Whether the ledger says how much came too late for an hour."""
-        return all(self.lake.entry(self._late_entry(hour, name)) for name in hour.late)
+        return all(self.ledger.entry(self._late_entry(hour, name)) for name in hour.late)
 
     def count_late(self, hour: Hour) -> Figures:
         """What came too late for a frozen hour: in no table, but in the ledger (`late/`)."""
         total = Figures()
         for name in hour.late:
             relative = self._late_entry(hour, name)
-            entry = self.lake.entry(relative)
+            entry = self.ledger.entry(relative)
             if entry is None:
                 file = (name, self.lake.path(self._file_of[name]), int(self._flows[name]["rows"]))
                 counted = self._aggregate(hour, [file], None)
                 counted.close()
                 entry = {"file": name, "figures": asdict(counted.figures)}
                 self.lake.write_entry(relative, entry)
+                self.ledger.put(relative, entry)
             total.add(Figures(**entry["figures"]))
         return total
 
@@ -235,7 +236,7 @@ class Rollup(Inputs):
         if done.folded is not None:
             facts["folded"] = asdict(done.folded)
         for one in staged:
-            one.publish(facts)
+            self.ledger.put(one.relative, one.publish(facts))
         return figures
 
     @staticmethod

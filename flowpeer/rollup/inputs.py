@@ -13,18 +13,20 @@ import ipaddress
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from flowpeer.errors import UsageError
 from flowpeer.lake.compact import units
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour
 from flowpeer.network import Network
 from flowpeer.rollup.attribute import Attributor, LateRates, RateRow
 from flowpeer.rollup.tail import Tail
 from flowpeer.routing import match, snapshot
+from flowpeer_ingest.flows import NEWEST_US, OLDEST_US
 
 METHOD = 2
 """Raised when the same inputs give other rows than before: every hour is then redone."""
@@ -39,22 +41,51 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+@cache
 def parse_hour(hour: str) -> datetime:
     """`2026-09-16T07` of the ledger as a time."""
     return datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
 
 
-class Inputs:
-    """The inputs of one lake with one configuration; reads the ledger once."""
+def received_between(
+    start: datetime | None, end: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """First and last moment of receipt of records that may have a part in [start, end): M3 lets a
+    record begin a day before it was received, and end some minutes after. None: no bound."""
+    return (
+        start - timedelta(microseconds=NEWEST_US) if start else None,
+        end + timedelta(microseconds=OLDEST_US) if end else None,
+    )
 
-    def __init__(self, lake: Lake, network: Network) -> None:
+
+class Inputs:
+    """The inputs of one lake with one configuration; reads each ledger document once.
+
+    Args:
+        ledger: of the lake, where the command has one already.
+        period: only hours that overlap [start, end) are asked for. Whole days of receipt are read
+            then, for metering is chosen by the day.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        network: Network,
+        *,
+        ledger: Ledger | None = None,
+        period: tuple[datetime | None, datetime | None] = (None, None),
+    ) -> None:
         self.lake = lake
         self.network = network
-        gone = {name.removeprefix("pruned/"): e for name, e in lake.entries("pruned").items()}
+        self.ledger = ledger or Ledger(lake)
+        self.period = period
+        first, last = received_between(*period)
+        pruned = self.ledger.entries("pruned/flows", first=first, last=last)
+        gone = {name.removeprefix("pruned/"): entry for name, entry in pruned.items()}
         self.pruned = gone
         """Documents of the flow files that were pruned."""
         self._damaged: list[str] = []
-        flows = lake.entries("flows", damaged=self._damaged)
+        flows = self.ledger.entries("flows", first=first, last=last, damaged=self._damaged)
         self.files = {f: e for f, e in flows.items() if f not in gone}
         """Documents of the flow files that are there."""
         placed = units(self.files)
@@ -68,7 +99,7 @@ class Inputs:
     @cached_property
     def snapshots(self) -> list[snapshot.SnapshotInfo]:
         """Snapshots of the lake, oldest first."""
-        return snapshot.snapshots(self.lake)
+        return snapshot.snapshots(self.ledger)
 
     @cached_property
     def _files_by_hour(self) -> dict[datetime, list[str]]:
@@ -95,7 +126,7 @@ class Inputs:
     def _neighbours(self) -> tuple[str, match.RouteTable | None]:
         """Exchange port addresses as host routes whose origin is the member, and their digest."""
         relative = "reference/peeringdb_netixlan.parquet"
-        if self.lake.entry(relative) is None:
+        if self.ledger.entry(relative) is None:
             return "", None
         ours = {e.id for m in self.network.metros for e in m.exchanges}
         ports = (
@@ -123,13 +154,22 @@ class Inputs:
     @cached_property
     def _sampling(self) -> dict[str, list[RateRow]]:
         """Rates from options data, by exporter address."""
+        files = [self.lake.path(relative) for relative in self.ledger.names("sampling")]
         rows: dict[str, list[RateRow]] = {}
-        for relative in self.lake.entries("sampling"):
-            for row in pq.ParquetFile(self.lake.path(relative)).read().to_pylist():
-                key = (row["observation_domain"], row["sampler_id"], row["interface"])
-                rows.setdefault(row["exporter_ip"], []).append(
-                    RateRow(key, row["interval"], row["first_seen"])
-                )
+        if not files:
+            return rows
+        of = ["exporter_ip", "observation_domain", "sampler_id", "interface"]
+        said = (
+            pl.scan_parquet(files, glob=False, hive_partitioning=False)
+            .select(*of, "interval", "first_seen")
+            .sort(*of, "first_seen", "interval")
+            # Routers repeat themselves every few minutes; what counts is a change.
+            .filter(pl.col("interval").ne_missing(pl.col("interval").shift().over(of)))
+            .collect()
+        )
+        for ip, domain, sampler, interface, interval, first_seen in said.iter_rows():
+            key = (domain, sampler, interface)
+            rows.setdefault(ip, []).append(RateRow(key, interval, first_seen))
         return rows
 
     def _attributor(self, file: str) -> Attributor:
@@ -140,17 +180,29 @@ class Inputs:
     def metering(self, day: str) -> Attributor:
         """M1's choices for one UTC day (`YYYY-MM-DD`), from what the ledger says was seen in it."""
         if day not in self._attributors:
-            seen: dict[str, dict[int, int]] = {}
-            for relative, entry in (*self._flows.items(), *self._gone.items()):
-                if f"/date={day}/" not in relative:
-                    continue
+            by_ip: dict[str, dict[str, int]] = {}
+            for entry in self._by_day.get(day, ()):
                 for ip, interfaces in entry["seen"].items():
-                    configured = self.network.exporter_by_address.get(ip)
-                    of_exporter = seen.setdefault(configured.id if configured else ip, {})
+                    of_ip = by_ip.setdefault(ip, {})
                     for index, bits in interfaces.items():
-                        of_exporter[int(index)] = of_exporter.get(int(index), 0) | bits
+                        of_ip[index] = of_ip.get(index, 0) | bits
+            seen: dict[str, dict[int, int]] = {}
+            for ip, of_ip in by_ip.items():
+                configured = self.network.exporter_by_address.get(ip)
+                of_exporter = seen.setdefault(configured.id if configured else ip, {})
+                for index, bits in of_ip.items():
+                    of_exporter[int(index)] = of_exporter.get(int(index), 0) | bits
             self._attributors[day] = Attributor(self.network, seen)
         return self._attributors[day]
+
+    @cached_property
+    def _by_day(self) -> dict[str, list[dict[str, Any]]]:
+        """Documents of units by the UTC day they were received in, those that are gone too."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for units_ in (self._flows, self._gone):
+            for name, entry in units_.items():
+                found.setdefault(f"{partition_hour(name):%Y-%m-%d}", []).append(entry)
+        return found
 
     def _late_rates(self, file: str) -> dict[str, LateRates]:
         """Rates for the exporters that left theirs unsaid in one flow file.
@@ -215,23 +267,24 @@ class Inputs:
         return {name for hour in self._files_by_hour for name in self.in_force(hour)}
 
     def _parts(self, hour: datetime, files: Sequence[str]) -> dict[str, str]:
+        by_day: dict[str, dict[str, set[str]]] = {}
+        for name in files:
+            of_day = by_day.setdefault(f"{partition_hour(name):%Y-%m-%d}", {})
+            for ip, interfaces in self._flows[name]["seen"].items():
+                of_day.setdefault(ip, set()).update(interfaces)
         seen: dict[str, set[int]] = {}
         metering: set[tuple[str, str, int, str, str]] = set()
-        judged: dict[tuple[str, str], set[int]] = {}
-        for name in files:
-            attributor = self._attributor(name)
-            for ip, interfaces in self._flows[name]["seen"].items():
-                indexes = {int(index) for index in interfaces}
+        for day, of_day in by_day.items():
+            attributor = self.metering(day)
+            for ip, texts in of_day.items():
+                indexes = {int(index) for index in texts}
                 seen.setdefault(ip, set()).update(indexes)
                 exporter, _ = attributor.exporter(ip)
-                day = f"{partition_hour(name):%Y-%m-%d}"
-                new = indexes - judged.setdefault((day, exporter), set())
-                judged[day, exporter] |= new
                 metering.update(
                     (day, exporter, index,
                      attributor.counts(exporter, index, inbound=True),
                      attributor.counts(exporter, index, inbound=False))
-                    for index in new
+                    for index in indexes
                     if (exporter, index) in self.network.interface_by_key
                 )  # fmt: skip
         exporters, interfaces_, views = [], [], []

@@ -25,7 +25,7 @@ def prunable_routes(rollup: Rollup, before: datetime, *, daily: bool) -> list[Sn
     """
     infos = rollup.snapshots
     kept = newest(infos) | rollup.in_force_for_flows()
-    used = {n for e in rollup.lake.entries("traffic").values() for n in e.get("snapshots", ())}
+    used = {n for e in rollup.ledger.entries("traffic").values() for n in e.get("snapshots", ())}
     if daily:
         seen: set[tuple[str, str, int]] = set()
         for info in infos:

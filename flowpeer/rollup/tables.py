@@ -51,9 +51,14 @@ class _Ranked:
 
 def _ranked(frame: pl.DataFrame) -> _Ranked:
     order = frame.with_row_index("_n").sort(frame.columns, nulls_last=True)
+    # Rows that are alike share a rank: what has no route is so in IPv4 and in IPv6.
+    columns = map(pl.col, frame.columns)
+    changes = pl.any_horizontal(c.ne_missing(c.shift()) for c in columns)
+    first = order.select(changes | (pl.int_range(pl.len()) == 0)).to_series()
     rank = np.empty(frame.height, dtype=np.int64)
-    rank[order["_n"].to_numpy()] = np.arange(frame.height)
-    return _Ranked(order.drop("_n"), rank, max(1, frame.height.bit_length()))
+    rank[order["_n"].to_numpy()] = first.cum_sum().to_numpy().astype(np.int64) - 1
+    rows = order.filter(first).drop("_n")
+    return _Ranked(rows, rank, max(1, rows.height.bit_length()))
 
 
 class Tables:

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.routing.framing import HEADER, looks_like_mrt, time_of
 from flowpeer.routing.mrt import MrtReader
@@ -305,8 +306,8 @@ def _info(relative: str, entry: dict[str, Any]) -> SnapshotInfo:
     )
 
 
-def snapshots(lake: Lake) -> list[SnapshotInfo]:
-    """All published snapshots, by time taken, then name."""
+def snapshots(lake: Lake | Ledger) -> list[SnapshotInfo]:
+    """All published snapshots of a lake, or of its ledger as read, by time taken, then name."""
     found = [_info(relative, entry) for relative, entry in lake.entries("routes").items()]
     return sorted(found, key=lambda info: (info.taken_at, info.name))
 

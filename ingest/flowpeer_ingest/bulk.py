@@ -23,7 +23,7 @@ from flowpeer_ingest.sampling import Rates, Sampling
 from flowpeer_ingest.unrolled import Unrolled, gathered, unroll
 from flowpeer_ingest.wire import netflow5
 from flowpeer_ingest.wire.layout import Layout, Template
-from flowpeer_ingest.wire.state import DATAGRAMS, Session, State, advance, advance9
+from flowpeer_ingest.wire.state import DATAGRAMS, FLOWS, Session, State, advance, advance9
 
 MAX_SETS = 64
 """Sets of a datagram that are looked at here; 1,400 octets of sets with records have fewer."""
@@ -289,6 +289,8 @@ class Sequences:
 
     def __init__(self, batch: Batch, known: Known, start: int) -> None:
         self._batch, self._known = batch, known
+        self.received = known.units.copy()
+        """Units of each datagram that was followed, as its session's sequence counts them."""
         chosen = np.flatnonzero(known.plain[start:]) + start
         order = np.argsort(batch.session[chosen], kind="stable")
         self._order = chosen[order]
@@ -308,7 +310,9 @@ class Sequences:
         known = self._known.sessions[session]
         if not len(mine) or known is None:
             return []
-        found = follow(known, self._batch.sequence[mine], self._known.units[mine])
+        found, self.received[mine] = follow(
+            known, self._batch.sequence[mine], self._known.units[mine]
+        )
         return [(int(mine[i]), lost) for i, lost in found]
 
     def rest(self, stop: int) -> list[tuple[int, int]]:
@@ -319,10 +323,11 @@ class Sequences:
         return found
 
 
-def follow(session: Session, sequence: Ints, units: Ints) -> list[tuple[int, int]]:
+def follow(session: Session, sequence: Ints, units: Ints) -> tuple[list[tuple[int, int]], Ints]:
     """The sequence numbers of messages of one session with `units` records each, in order.
 
-    Returns (place, units lost before it) where any were: what `advance` and `advance9` say.
+    Returns (place, units lost before it) where any were: what `advance` and `advance9` say; and
+    the units of each message: its records, or 1 where datagrams are counted.
     """
     nine = session.domain.version == 9
     due = np.empty_like(sequence)
@@ -332,11 +337,13 @@ def follow(session: Session, sequence: Ints, units: Ints) -> list[tuple[int, int
     if (due == sequence).all() and (not nine or session.counts == DATAGRAMS):
         session.expected = int(sequence[-1] + (1 if nine else units[-1])) & 0xFFFFFFFF
         session.previous = int(units[-1]) if nine else session.previous
-        return []
+        return [], np.ones_like(units) if nine else units
     step = advance9 if nine else advance
-    lost = []
+    lost, received = [], units.copy()
     for i, (number, count) in enumerate(zip(sequence.tolist(), units.tolist(), strict=True)):
         gap = step(session, number, count)
         if gap:
             lost.append((i, gap))
-    return lost
+        if nine and session.counts != FLOWS:
+            received[i] = 1
+    return lost, received

@@ -315,7 +315,7 @@ def sampling_table(rows: list[tuple[str, int, int | None, int | None, int, int, 
     return _rows_table("sampling", rows)
 
 
-def coverage_table(rows: list[tuple[int, str, int, int, bool]]) -> pa.Table:
+def coverage_table(rows: list[tuple[int, str, int, int, int, bool]]) -> pa.Table:
     """Rows of the `coverage` schema, slots in µs."""
     return _rows_table("coverage", rows)
 

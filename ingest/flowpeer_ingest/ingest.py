@@ -37,7 +37,7 @@ from flowpeer_ingest.wire.events import (
     SequenceGap,
     Unsupported,
 )
-from flowpeer_ingest.wire.state import Session, advance
+from flowpeer_ingest.wire.state import FLOWS, Session, advance
 
 BATCH_DATAGRAMS = 4_096
 BATCH_OCTETS = 8 << 20
@@ -93,6 +93,7 @@ class Run:
         who.versions.add(head.format)
         slot = who.slot(received_us // SLOT_US)
         slot[0] += 1
+        slot[2] += self.units(head, events) - 1
         if head.export_ms >= 0:
             who.clock(received_us - head.export_ms * 1_000)
         if len(events) > 2:
@@ -115,6 +116,23 @@ class Run:
                     self.drain()
             elif kind is not Message:
                 self.other(event, who, slot)
+
+    def units(self, head: Message, events: Sequence[Event]) -> int:
+        """How much of what its sequence numbers count a datagram brought."""
+        if head.version == SFLOW5:
+            return 1
+        if head.version == 9:
+            session = self.decoder.wire.state.session(head.exporter, head.port, 9, head.domain)
+            if session is None or session.counts != FLOWS:
+                return 1
+        kinds = (Records,) if head.version == 9 else (Records, OptionsRecords)
+        # Not those of an earlier datagram that waited for a template of this one.
+        return sum(
+            e.count
+            for e in events
+            if isinstance(e, kinds)
+            and (e.message.sequence, e.message.received_us) == (head.sequence, head.received_us)
+        )
 
     def many(
         self,
@@ -250,6 +268,7 @@ class Run:
             who = self.heard(exporter)
             who.versions.add(FORMATS[version])
             who.many(batch.received_us[mine], batch.export_ms[mine])
+            who.units(batch.received_us[mine], sequences.received[mine])
         # Rows of a few octets can make very many of a batch: not all at once.
         rows = np.cumsum(
             np.bincount(batch.owner, known.counts * chosen[batch.owner], len(batch.payloads))
@@ -323,9 +342,9 @@ class Run:
             sampling.setdefault(hour, []).append((*key, first, last))
         coverage: dict[int, list[Any]] = {}
         for address, who in self.exporters.items():
-            for slot, (datagrams, lost) in who.slots.items():
+            for slot, (datagrams, lost, more) in who.slots.items():
                 at = slot * SLOT_US
-                row = (at, address, datagrams, max(lost, 0), True)
+                row = (at, address, datagrams, datagrams + more, max(lost, 0), True)
                 coverage.setdefault(at // HOUR_US, []).append(row)
 
         def order(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -66,13 +66,15 @@ class Heard:
     versions: set[str] = field(default_factory=set)
     errors_us: list[int] = field(default_factory=list)
     stride: int = 1
-    slots: dict[int, list[int]] = field(default_factory=dict)  # slot → [datagrams, lost]
+    slots: dict[int, list[int]] = field(default_factory=dict)
+    """slot → [datagrams, units lost, units received beyond one a datagram], where units are what
+    the exporter's sequence numbers count."""
 
     def slot(self, number: int) -> list[int]:
-        """[datagrams, lost] of a slot."""
+        """The counters of a slot, see `slots`."""
         found = self.slots.get(number)
         if found is None:
-            found = self.slots[number] = [0, 0]
+            found = self.slots[number] = [0, 0, 0]
         return found
 
     def clock(self, error_us: int) -> None:
@@ -113,3 +115,9 @@ class Heard:
         slots, counts = np.unique(received_us // SLOT_US, return_counts=True)
         for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
             self.slot(slot)[0] += count
+
+    def units(self, received_us: Ints, units: Ints) -> None:
+        """Count what datagrams brought in units of their sequence numbers, beyond one each."""
+        slots, at = np.unique(received_us // SLOT_US, return_inverse=True)
+        for slot, more in zip(slots.tolist(), np.bincount(at, units - 1).tolist(), strict=True):
+            self.slot(slot)[2] += int(more)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from flowpeer.cli.quality_sources import ages, own_places, provider_paths
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network, load
 from flowpeer.registry.names import load_names
@@ -99,7 +100,7 @@ def test_the_share_with_a_path_through_its_provider_is_exact(
     demo_copy: Path, run: Callable[..., Any]
 ) -> None:
     lake = Lake(demo_copy / "lake")
-    (finding,) = provider_paths(lake)
+    (finding,) = provider_paths(Ledger(lake))
     assert finding.level == "ok"
     traffic = pl.read_parquet(demo_copy / "lake" / "traffic_routes" / "**" / "*.parquet")
     carried = traffic.filter(
@@ -116,6 +117,6 @@ def test_the_share_with_a_path_through_its_provider_is_exact(
     for provider, prefix, octets in carried.select("provider_asn", "prefix", "bytes").iter_rows():
         total += octets
         known += octets * (provider != gone and (f"AS{provider}", prefix) in left)
-    (finding,) = provider_paths(lake)
+    (finding,) = provider_paths(Ledger(lake))
     assert finding.level == "note"
     assert finding.text.startswith(f"{known / total:.1%} of the transit bytes")

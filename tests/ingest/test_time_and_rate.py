@@ -301,3 +301,21 @@ def test_coverage_counts_datagrams_and_losses_by_slot(build: Any, tmp_path: Path
     slot = timedelta(minutes=5)
     assert rows == [(T0, 2, 0, True), (T0 + slot, 1, 2, True), (T0 + 2 * slot, 1, 0, True)]
     assert summary.exporters["192.0.2.10"].lost == 2
+
+
+def test_what_was_received_is_counted_in_the_unit_of_the_losses(build: Any, tmp_path: Path) -> None:
+    template = build.template(300, [(1, 4)])
+    data = build.set_(300, bytes(12))  # three records
+    v5 = [build.v5([{"sport": i}] * 4, sequence=4 * i) for i in (0, 1, 3)]
+    nine = [build.v9(template, data, sequence=0)]
+    nine += [build.v9(data, data, sequence=s) for s in (1, 4)]  # a step of 1: it counts datagrams
+    ten = [build.ipfix(build.template(300, [(1, 4)], version=10), data, sequence=0)]
+    ten += [build.ipfix(data, data, sequence=s) for s in (3, 19)]
+    for name, payloads, want in (
+        ("v5", v5, (3, 12, 4)), ("v9", nine, (3, 3, 2)), ("ipfix", ten, (3, 15, 10)),
+    ):  # fmt: skip
+        folder = tmp_path / name
+        folder.mkdir()
+        tables, _ = ingest(build, folder, *payloads)
+        (row,) = tables.rows("coverage")
+        assert (row["datagrams"], row["received"], row["lost"]) == want, name

@@ -1,8 +1,9 @@
 -- Slots that count for a percentile: slots_uncovered, slots_by_metro
 --
 -- METHODS M5: a slot in which an exporter was not heard, or more than 5 % of what it sent was lost,
--- is missing, not zero. Said of exporters that `coverage` knows in the period; one without any row
--- there (imported from another tool) is taken as covered.
+-- is missing, not zero. An exporter counts from the first slot of the period it was heard in to the
+-- last; slots of a metro in which none counts are missing too. A metro without any row in `coverage`
+-- (imported from another tool) is taken as covered.
 --   slots_uncovered(period_start, period_end)  one row per metro and missing slot
 --   slots_by_metro(period_start, period_end)   one row per metro: n_slots that count, missing_slots,
 --       and what a p95 over them is: exact, estimate (over 1 % missing) or refused (over 5 %)
@@ -12,21 +13,27 @@ CREATE OR REPLACE MACRO slots_uncovered(period_start, period_end) AS TABLE
 WITH span AS (
     FROM slots_between(period_start, period_end)
 ), told AS (
-    SELECT e.exporter, e.metro, c.slot, bool_or(c.heard) AS heard,
-        sum(c.lost) AS lost, sum(c.datagrams) AS datagrams
+    SELECT e.exporter, e.metro, c.exporter AS address, c.slot,
+        20 * sum(c.lost) <= sum(c.lost) + sum(c.received) AS well
     FROM coverage c
     JOIN exporters e ON e.address = c.exporter
     JOIN span s ON c.slot BETWEEN s.first_slot AND s.last_slot
     WHERE c.date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
-    GROUP BY e.exporter, e.metro, c.slot
-), heard AS (
-    SELECT exporter, slot FROM told WHERE heard AND 20 * lost <= lost + datagrams
-), wanted AS (
-    SELECT k.exporter, k.metro, unnest(generate_series(
-        s.first_slot, s.last_slot, INTERVAL 5 MINUTE)) AS slot
-    FROM (SELECT DISTINCT exporter, metro FROM told) k CROSS JOIN span s
+    GROUP BY e.exporter, e.metro, c.exporter, c.slot
+    HAVING bool_or(c.heard)
+), counted AS (
+    SELECT exporter, metro, min(slot) AS first_heard, max(slot) AS last_heard
+    FROM told GROUP BY exporter, metro
+), every AS (
+    SELECT metro, unnest(generate_series(s.first_slot, s.last_slot, INTERVAL 5 MINUTE)) AS slot
+    FROM (SELECT DISTINCT metro FROM counted) CROSS JOIN span s
+), due AS (
+    SELECT v.metro, v.slot, c.exporter
+    FROM every v LEFT JOIN counted c
+        ON c.metro = v.metro AND v.slot BETWEEN c.first_heard AND c.last_heard
 )
-SELECT DISTINCT metro, slot FROM wanted ANTI JOIN heard USING (exporter, slot);
+SELECT DISTINCT d.metro, d.slot
+FROM due d ANTI JOIN (FROM told WHERE well) t ON t.exporter = d.exporter AND t.slot = d.slot;
 
 CREATE OR REPLACE MACRO slots_by_metro(period_start, period_end) AS TABLE
 WITH missing AS (

@@ -28,6 +28,7 @@ class World:
     routes: dict[str, int | None]  # prefix → origin, None for a set
     flows: list[Row] = field(default_factory=list)
     sampling: list[Row] = field(default_factory=list)
+    members: dict[str, int] = field(default_factory=dict)  # address on our exchanges → ASN
 
 
 def shares(start: int, end: int, total: int) -> dict[int, int]:
@@ -83,6 +84,14 @@ def rate_of(world: World, flow: Row) -> int:
     return int(exporter.get("sampling") or 0)
 
 
+def member(world: World, flow: Row) -> int | None:
+    """Whose port on an exchange the record's next hop is; BGP's next hop is the better one."""
+    for hop in (flow.get("bgp_hop"), flow.get("hop")):
+        if hop and int(ipaddress.ip_address(hop)):
+            return world.members.get(hop)
+    return None
+
+
 def crossings(world: World, flow: Row) -> list[tuple[Row, str]]:
     """(where the record is counted, which end is remote) by M1."""
     ip = flow["exporter_ip"]
@@ -119,11 +128,14 @@ def crossings(world: World, flow: Row) -> list[tuple[Row, str]]:
             use_egress = sent(side, True, index)
         if use_egress == egress:
             interface = world.interfaces[exporter["id"], index]
+            asn = interface["asn"]
+            if interface["role"] == "ix":
+                asn = member(world, flow) if direction == "out" else None
             counted.append(
                 (
                     {
                         "interface": index, "role": interface["role"], "direction": direction,
-                        "provider_asn": None if interface["role"] == "ix" else interface["asn"],
+                        "provider_asn": asn,
                     },
                     remote,
                 )

@@ -93,7 +93,7 @@ def flow_rows(folder: Path) -> pl.DataFrame:
 
 
 def holds(rollup: Rollup) -> bool:
-    return all(identity.holds for identity in conservation(rollup))
+    return all(identity.holds for identity in conservation(rollup, again=True))
 
 
 def flow(folder: Path, unit: str, start: datetime, received: datetime) -> None:

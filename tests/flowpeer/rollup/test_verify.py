@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import sha256_of
-from flowpeer.lake.verify import verify_files
+from flowpeer.lake.verify import in_period, verify_files
 from flowpeer.network import load
 from flowpeer.rollup.conserve import hours_conserved
 from flowpeer.rollup.hours import Rollup
@@ -75,13 +77,13 @@ def rollups(folder: Path) -> dict[str, str]:
 
 def test_a_flipped_bit_in_any_file_is_found_and_named(done: Path) -> None:
     lake = worlds.Lake(done / "lake")
-    assert not [fault for _, fault in verify_files(lake) if fault]
+    assert not [fault for _, fault in verify_files(Ledger(lake)) if fault]
     dice = random.Random(4)
     for path in lake_files(done):
         for bit in (dice.randrange(1 << 30), dice.randrange(1 << 30)):
             kept = path.read_bytes()
             flip(path, bit)
-            faults = {fault.path for _, fault in verify_files(lake) if fault}
+            faults = {fault.path for _, fault in verify_files(Ledger(lake)) if fault}
             path.write_bytes(kept)
             name = str(path.relative_to(done / "lake")).removeprefix("ledger/")
             assert {str(Path(fault).with_suffix("")) for fault in faults} == {
@@ -164,6 +166,21 @@ def test_a_period_is_verified_alone_and_spread_anew(folder: Path, run: Run) -> N
     assert run("verify", "--period", "2026-09-16T00:00/2026-09-16T01:00",
                cwd=folder).returncode == 0  # fmt: skip
     assert run("verify", cwd=folder).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "inside"),
+    [("03:30", "03:35", True), ("03:55", "05:00", True), ("02:00", "03:05", True),
+     ("03:00", "04:00", True), ("04:00", "05:00", False), ("02:00", "03:00", False)],
+)  # fmt: skip
+def test_an_hour_is_of_a_period_that_it_shares_a_moment_with(
+    start: str, end: str, inside: bool
+) -> None:
+    period = tuple(datetime.fromisoformat(f"2026-09-16T{t}:00+00:00") for t in (start, end))
+    name = "traffic/date=2026-09-16/hour=03/part.parquet"
+    assert in_period(name, period) is inside  # type: ignore[arg-type]
+    assert in_period("routes/a.parquet", period)  # type: ignore[arg-type]
+    assert in_period(name, None)
 
 
 def test_rows_that_do_not_add_up_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
