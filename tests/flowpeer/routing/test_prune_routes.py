@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.lake.store import Lake, partition_hour, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.network import load as load_network
 from flowpeer.rollup import retention
@@ -80,12 +80,14 @@ def octets(folder: Path, *tables: str) -> dict[str, str]:
     }
 
 
-def needed(rollup: Rollup) -> set[str]:
-    """By plain comparison: what was in force for each hour that has traffic."""
+def rolled_up(rollup: Rollup) -> set[datetime]:
+    return {partition_hour(relative) for relative in rollup.lake.entries("traffic")}
+
+
+def needed(rollup: Rollup, hours: set[datetime] | None = None) -> set[str]:
+    """By plain comparison: what was in force for each of these hours, or each with traffic."""
     found: set[str] = set()
-    for relative in rollup.lake.entries("traffic"):
-        day, hour = relative.split("/")[1][5:], int(relative.split("/")[2][5:])
-        start = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(hours=hour)
+    for start in rolled_up(rollup) if hours is None else hours:
         for vantage in {"", *(m.id for m in rollup.network.metros)}:
             for family in ("prefixes4", "prefixes6"):
                 own = [i for i in rollup.snapshots if i.vantage == vantage and getattr(i, family)]
@@ -166,6 +168,23 @@ def test_daily_leaves_the_first_of_each_day_where_the_flow_records_are_gone(fold
     assert octets(folder, "traffic", "traffic_routes") == made
 
 
+def test_what_a_file_with_a_damaged_document_may_need_stays(folder: Path) -> None:
+    """Nobody knows its hours: all that lie up to a day before it was received count."""
+    rollup = again(folder)
+    received = {partition_hour(name) for name in rollup.files}
+    for name in rollup.files:
+        rollup.lake.entry_path(name).write_bytes(b"{")
+    for path in (folder / "lake" / "ledger" / "traffic").rglob("*.json"):
+        path.unlink()
+    rollup = again(folder)
+    assert not rollup.files
+    hours = {hour - timedelta(hours=back) for hour in received for back in range(25)}
+    kept = needed(rollup, hours) | latest(rollup)
+    assert len(kept) > 25
+    chosen = {info.name for info in prunable_routes(rollup, EVER, daily=True)}
+    assert chosen == {info.name for info in rollup.snapshots} - kept
+
+
 def test_broken_off_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rollup = again(folder)
     chosen = prunable_routes(rollup, EVER, daily=False)
@@ -218,12 +237,17 @@ def test_the_command_says_first_and_deletes_on_demand(folder: Path, run: Run) ->
         info.file_bytes for info in rollup.snapshots if info.name in expected
     )
     assert snapshots(rollup.lake) == rollup.snapshots
-    # Flow records go with them, and the hours that are frozen then keep theirs.
-    done = json.loads(run(*words, "--routes", "unused", "--yes", cwd=folder).stdout)
+    said = json.loads(run(*words, "--routes", "daily", cwd=folder).stdout)["snapshots"]
+    assert said == expected  # the flow records are still there
+    done = json.loads(run(*words, "--routes", "daily", "--yes", cwd=folder).stdout)
     assert done["deleted"] is True
-    assert done["snapshots"] == expected
+    assert done["snapshots"] == said
     left = {info.name for info in snapshots(rollup.lake)}
-    assert left == {info.name for info in rollup.snapshots} - set(expected)
+    assert left == {info.name for info in rollup.snapshots} - set(said)
+    assert not again(folder).files
     text = run("prune", "--keep", "1s", "--routes", "daily", cwd=folder).stdout
     assert "route snapshots" in text
     assert "to be deleted (with --yes)" in text
+    more = json.loads(run(*words, "--routes", "daily", "--yes", cwd=folder).stdout)["snapshots"]
+    assert more  # of the hours without flow records
+    assert run("prune", "--keep", "1s", "--routes", "all", cwd=folder).returncode == 2
