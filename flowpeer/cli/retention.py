@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,15 +14,9 @@ from flowpeer.cli.state import State
 if TYPE_CHECKING:
     from flowpeer.lake.store import Lake
 
+Routes = Literal["unused", "daily"]
 CLOSED_AFTER = "2h"
 """After the end of an hour, when nothing of it is expected any more."""
-
-
-class Routes(StrEnum):
-    """Which route snapshots to delete."""
-
-    UNUSED = "unused"
-    DAILY = "daily"
 
 
 def _before(text: str) -> datetime:
@@ -54,7 +47,7 @@ def prune(
     ] = None,
     routes: Annotated[
         Routes | None,
-        typer.Option(help="Route snapshots too: those no hour uses; `daily` leaves one a day."),
+        typer.Option(help="Snapshots of routes too: unused, or daily, which leaves one a day."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only say what.")] = False,
 ) -> None:
@@ -80,6 +73,8 @@ def prune(
             advice="set `keep_flows` under [lake], or say --keep 14d",
         )
     before = _before(text)
+    # Before the flow records, whose hours need them: what was said without --yes is what is done.
+    infos = _prune_routes(state, before, routes, yes)
     if not lake.entries("flows"):
         plan = retention.Plan()
     elif yes:
@@ -89,7 +84,7 @@ def prune(
             retention.prune(rollup, plan)
     else:
         plan = retention.prunable(Rollup(lake, network), before)
-    _report(state, plan, before, yes, _prune_routes(state, before, routes, yes))
+    _report(state, plan, before, yes, infos)
 
 
 def _prune_routes(state: State, before: datetime, routes: Routes | None, yes: bool) -> Any:
@@ -99,7 +94,7 @@ def _prune_routes(state: State, before: datetime, routes: Routes | None, yes: bo
 
     if routes is None:
         return None
-    network, lake, daily = state.network(), state.lake(), routes is Routes.DAILY
+    network, lake, daily = state.network(), state.lake(), routes == "daily"
     if not yes:
         return prunable_routes(Rollup(lake, network), before, daily=daily)
     with flows_alone(lake, "prune"), lake.lock("ribs"):

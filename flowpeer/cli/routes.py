@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowpeer.cli.state import State, table_or_json
+from flowpeer.cli.state import State, printable, table_or_json
 
 rib = typer.Typer(help="RIB snapshots: load and list.", no_args_is_help=True)
 ixf = typer.Typer(help="Member exports of exchanges (IX-F).", no_args_is_help=True)
@@ -170,8 +170,12 @@ def rib_list(ctx: typer.Context) -> None:
     rows = [_row(info) for info in snapshots(state.lake())]
     if not rows:
         state.say("no snapshots; load one with `flowpeer rib load FILE`")
-    columns = LIST_COLUMNS + (["views"] if state.verbosity > 0 else [])
-    table_or_json(state, rows, columns=columns)
+    table_or_json(state, rows, columns=LIST_COLUMNS)
+    if state.verbosity > 0 and not state.json:
+        for row in rows:
+            print(printable(f"\n{row['name']}"))
+            for view in filter(None, row["views"].split(";")):
+                print(printable(f"  {view}"))
 
 
 def lookup(

@@ -263,8 +263,12 @@ class Inputs:
         }
 
     def in_force_for_flows(self) -> set[str]:
-        """Names of the snapshots of all hours that flow records reach into."""
-        return {name for hour in self._files_by_hour for name in self.in_force(hour)}
+        """Names of the snapshots of all hours that flow records reach into, or may: what a file
+        with a damaged document holds began at most a day before it was received (M3)."""
+        hours = set(self._files_by_hour)
+        for file in self._damaged:
+            hours.update(partition_hour(file) - back * HOUR for back in range(25))
+        return {name for hour in hours for name in self.in_force(hour)}
 
     def _parts(self, hour: datetime, files: Sequence[str]) -> dict[str, str]:
         by_day: dict[str, dict[str, set[str]]] = {}

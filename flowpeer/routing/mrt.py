@@ -173,8 +173,9 @@ class MrtReader:
     def _many(self, buffer: bytes, at: int) -> int:
         """Take a lot of records; where the first begins that was not taken.
 
-        After a lot that ended early the next one is smaller, and after none at all some records
-        are read alone, so that what is read twice stays a part of the work.
+        After a lot that ended early the next one is smaller, and after none at all (odd records,
+        or the end of the buffer) some records are read alone, so that what is read twice stays a
+        part of the work.
         """
         if self._alone:
             self._alone -= 1
@@ -182,7 +183,7 @@ class MrtReader:
         lot = lots.read_lot(buffer, at, len(self._peers), self._lot_records)
         if lot is None:
             self._alone = lots.FEWEST_RECORDS
-            self._lot_records = _FIRST_LOT
+            self._lot_records = max(_FIRST_LOT, self._lot_records // 4)
             return at
         self._lot_records = min(lots.MOST_RECORDS, 4 * max(lot.records, lots.FEWEST_RECORDS))
         self.tally.records += lot.records

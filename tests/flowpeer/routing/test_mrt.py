@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import random
 import shutil
 import struct
@@ -11,6 +13,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flowpeer.errors import InputError
@@ -24,6 +27,10 @@ _WELL_KNOWN = {
     "no-advertise": "65535:65282",
     "local-AS": "65535:65283",
 }
+
+
+def _zstd(octets: bytes) -> bytes:
+    return bytes(pa.compress(octets, "zstd", asbytes=True))
 
 
 def _small(mrt: Any, prefixes: int = 40) -> bytes:
@@ -154,6 +161,21 @@ def test_a_file_cut_anywhere_is_refused(mrt: Any, write: Write, rows_of: Rows) -
             assert caught.value.advice
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, _zstd])
+def test_any_packing_gives_the_same_and_cut_short_none(
+    mrt: Any, write: Write, rows_of: Rows, pack: Callable[[bytes], bytes]
+) -> None:
+    octets = _small(mrt, 60)
+    packed = pack(octets)
+    assert rows_of(write(packed)) == rows_of(write(octets))
+    for length in range(1, len(packed), 7):
+        path = write(packed[:length])
+        with pytest.raises(InputError) as caught:
+            rows_of(path)
+        assert "\n" not in str(caught.value)
+        assert caught.value.advice
+
+
 def test_a_wrong_length_costs_few_records(mrt: Any, write: Write) -> None:
     octets = _small(mrt, 200)
     victim = octets.index(bytes([16, 198, 100])) - 12  # type, subtype, then length of its record
@@ -207,8 +229,6 @@ def test_a_file_of_updates_alone_is_refused_by_name(mrt: Any, write: Write, rows
 
 
 def test_a_packed_bomb_is_refused_in_seconds(mrt: Any, tmp_path: Path, rows_of: Rows) -> None:
-    import gzip
-
     path = tmp_path / "bomb.gz"
     record = mrt.record(13, 6, bytes(1 << 20))
     with gzip.open(path, "wb") as file:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.lake.store import Lake, partition_hour, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.network import load as load_network
 from flowpeer.rollup import retention
@@ -25,7 +25,7 @@ from flowpeer.sources import load_sources
 Run = Callable[..., "CompletedProcess[str]"]
 EVER = datetime(2026, 12, 1, tzinfo=UTC)
 FIRST = datetime(2026, 9, 14, 0, 20, tzinfo=UTC)
-STEP = timedelta(minutes=30)
+STEP = timedelta(hours=1)
 
 
 def _worlds() -> Any:
@@ -43,12 +43,12 @@ worlds = _worlds()
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three hours of the 16th rolled up; a snapshot each half hour of four days, IPv4 of all and,
+    """Three hours of the 16th rolled up; a snapshot each hour of four days, IPv4 of all and,
     each sixth time, of one metro."""
     folder = tmp_path_factory.mktemp("routes")
     rollup = worlds.prepare(folder, worlds.make_world(21), 2)
     metro = next(e["metro"] for e in worlds.EXPORTERS.values())
-    for n in range(4 * 48):
+    for n in range(4 * 24):
         when = FIRST + n * STEP
         path = folder / f"table-{n}.txt"
         path.write_text(f"20.0.0.0/8\t{1 + n}\n45.0.0.0/8\t7\n")
@@ -80,12 +80,14 @@ def octets(folder: Path, *tables: str) -> dict[str, str]:
     }
 
 
-def needed(rollup: Rollup) -> set[str]:
-    """By plain comparison: what was in force for each hour that has traffic."""
+def rolled_up(rollup: Rollup) -> set[datetime]:
+    return {partition_hour(relative) for relative in rollup.lake.entries("traffic")}
+
+
+def needed(rollup: Rollup, hours: set[datetime] | None = None) -> set[str]:
+    """By plain comparison: what was in force for each of these hours, or each with traffic."""
     found: set[str] = set()
-    for relative in rollup.lake.entries("traffic"):
-        day, hour = relative.split("/")[1][5:], int(relative.split("/")[2][5:])
-        start = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(hours=hour)
+    for start in rolled_up(rollup) if hours is None else hours:
         for vantage in {"", *(m.id for m in rollup.network.metros)}:
             for family in ("prefixes4", "prefixes6"):
                 own = [i for i in rollup.snapshots if i.vantage == vantage and getattr(i, family)]
@@ -134,7 +136,7 @@ def test_only_what_is_old_enough_is_pruned(folder: Path) -> None:
     chosen = {info.name for info in prunable_routes(rollup, before, daily=True)}
     old = {info.name for info in rollup.snapshots if info.taken_at < before}
     assert chosen == old - needed(rollup) - latest(rollup)
-    assert len(chosen) > 48
+    assert len(chosen) > 20
 
 
 def test_daily_leaves_what_hours_with_flow_records_need(folder: Path) -> None:
@@ -164,6 +166,23 @@ def test_daily_leaves_the_first_of_each_day_where_the_flow_records_are_gone(fold
     prune_routes(rollup.lake, chosen)
     assert not [hour for hour in again(folder).plan() if hour.changed]
     assert octets(folder, "traffic", "traffic_routes") == made
+
+
+def test_what_a_file_with_a_damaged_document_may_need_stays(folder: Path) -> None:
+    """Nobody knows its hours: all that lie up to a day before it was received count."""
+    rollup = again(folder)
+    received = {partition_hour(name) for name in rollup.files}
+    for name in rollup.files:
+        rollup.lake.entry_path(name).write_bytes(b"{")
+    for path in (folder / "lake" / "ledger" / "traffic").rglob("*.json"):
+        path.unlink()
+    rollup = again(folder)
+    assert not rollup.files
+    hours = {hour - timedelta(hours=back) for hour in received for back in range(25)}
+    kept = needed(rollup, hours) | latest(rollup)
+    assert len(kept) >= 25
+    chosen = {info.name for info in prunable_routes(rollup, EVER, daily=True)}
+    assert chosen == {info.name for info in rollup.snapshots} - kept
 
 
 def test_broken_off_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,12 +237,17 @@ def test_the_command_says_first_and_deletes_on_demand(folder: Path, run: Run) ->
         info.file_bytes for info in rollup.snapshots if info.name in expected
     )
     assert snapshots(rollup.lake) == rollup.snapshots
-    # Flow records go with them, and the hours that are frozen then keep theirs.
-    done = json.loads(run(*words, "--routes", "unused", "--yes", cwd=folder).stdout)
+    said = json.loads(run(*words, "--routes", "daily", cwd=folder).stdout)["snapshots"]
+    assert said == expected  # the flow records are still there
+    done = json.loads(run(*words, "--routes", "daily", "--yes", cwd=folder).stdout)
     assert done["deleted"] is True
-    assert done["snapshots"] == expected
+    assert done["snapshots"] == said
     left = {info.name for info in snapshots(rollup.lake)}
-    assert left == {info.name for info in rollup.snapshots} - set(expected)
+    assert left == {info.name for info in rollup.snapshots} - set(said)
+    assert not again(folder).files
     text = run("prune", "--keep", "1s", "--routes", "daily", cwd=folder).stdout
     assert "route snapshots" in text
     assert "to be deleted (with --yes)" in text
+    more = json.loads(run(*words, "--routes", "daily", "--yes", cwd=folder).stdout)["snapshots"]
+    assert more  # of the hours without flow records
+    assert run("prune", "--keep", "1s", "--routes", "all", cwd=folder).returncode == 2
