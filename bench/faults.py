@@ -65,19 +65,20 @@ def main() -> None:
         group = 1 if said.fresh else BETWEEN_ACCOUNTS
         begun = time.monotonic()
         kinds: Counter[str] = Counter()
-        dropped = refused = 0
+        dropped = refused = missed = 0
         for at in range(0, len(chosen), group):
             done = sweep(library, chosen[at : at + group], fresh=said.fresh)
             kinds.update(line.split()[2] for line in done.failed)
             dropped += done.dropped
             refused += done.refused
+            missed += len(done.missed)
             if sys.stdout.isatty():
                 print(f"\r{at + group} of {len(chosen)}", end="", flush=True)
     print(
-        f"\r{calls['collector']} calls of the collector and {calls['receiver']} of its receiver; "
-        f"{len(chosen)} runs with one failing call in {time.monotonic() - begun:.0f} s, "
-        f"{said.errors}: 0 datagrams lost, {dropped} counted as dropped, 0 rows twice, "
-        f"0 leftovers; {refused} starts refused in one line; failed: "
+        f"\rcalls of a run: {calls}; {len(chosen)} runs with one failing call "
+        f"({missed} did not reach it) in {time.monotonic() - begun:.0f} s, {said.errors}: "
+        f"0 datagrams lost, {dropped} counted as dropped, 0 rows twice, 0 leftovers; "
+        f"{refused} starts refused in one line; failed: "
         + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     )
 

@@ -119,7 +119,8 @@ class Collector:
             ticker.start()
             watcher.start()
             notify("READY=1")
-            os.nice(NICENESS)
+            nicer = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, 0, nicer)  # of this thread and those it starts
             while not self.stopping.is_set():
                 self._decode(self.stopping.is_set)
             watcher.join()

@@ -1,7 +1,7 @@
 """A sample of what was refused, as a capture that every tool reads.
 
 pcapng (draft-ietf-opsawg-pcapng), so that each datagram has the reason beside it as its comment:
-Wireshark shows it, and `tshark -T fields -e frame.comment -e ip.src -e frame.time_utc` lists it.
+Wireshark shows it, and `tshark -T fields -e frame.comment -e ip.src -e frame.time_epoch` lists it.
 """
 
 from __future__ import annotations

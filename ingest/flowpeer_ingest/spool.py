@@ -38,7 +38,7 @@ from flowpeer_ingest.errors import IngestError
 SEGMENT_OCTETS = 64 << 20
 """About 45,000 full datagrams, a million flow records: one row group of the published file."""
 PAGE = 4096
-_MADV_HUGEPAGE, _MADV_POPULATE_WRITE, _MS_SYNC = 14, 23, 4
+_MADV_POPULATE_WRITE, _MS_SYNC = 23, 4
 _LIBC = ctypes.CDLL(None, use_errno=True)  # mmap's own methods would hold the interpreter meanwhile
 _LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _LIBC.msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -167,9 +167,8 @@ class Segment:
         """Have all of its memory ready, for a time when datagrams come fast.
 
         A page that is touched first may wait for the file system's journal; here the wait is not
-        the receiving thread's. In large pages, where the file system has them, it costs half.
+        the receiving thread's.
         """
-        _LIBC.madvise(self.address, self.octets, _MADV_HUGEPAGE)
         _LIBC.madvise(self.address, self.octets, _MADV_POPULATE_WRITE)  # else page by page
 
     def sync(self) -> None:

@@ -1,9 +1,9 @@
 /* LD_PRELOAD: the n-th call by which a process changes files below a folder fails.
 
    Built and used by the tests alone. It stands before libc, so that calls of every library count,
-   pyarrow's among them. FAULTY_ROOT names the folder, FAULTY_COUNT a file of two 64-bit counters
-   that all processes of a run share: calls of the collector, calls of its receivers. FAULTY_RULE
-   is `role:n:errno`, both roles being told by the command line; FAULTY_LOG names a file that gets
+   pyarrow's among them. FAULTY_ROOT names the folder, FAULTY_COUNT a file of three 64-bit counters
+   that all processes of a run share: calls of the collector, of its receivers, and those for the
+   status file, whose number depends on how long a run takes. FAULTY_RULE is `role:n:errno`; FAULTY_LOG names a file that gets
    a line for each call. While the file that FAULTY_FULL names exists, the disk is full: whatever
    needs room fails. */
 #define _GNU_SOURCE
@@ -49,7 +49,7 @@ __attribute__((constructor)) static void begin(void) {
     if (count == MAP_FAILED) abort();
     char name[16];
     if (rule && sscanf(rule, "%15[a-z]:%ld:%d", name, &rule_n, &rule_errno) == 3)
-        rule_role = !strcmp(name, "receiver");
+        rule_role = !strcmp(name, "receiver") ? 1 : !strcmp(name, "status") ? 2 : 0;
     if (log) log_fd = plain_open(log, O_WRONLY | O_CREAT | O_APPEND);
     full = getenv("FAULTY_FULL");
     root_length = strlen(folder);
@@ -65,16 +65,17 @@ static int needs_room(const char *call) {
 
 /* True if this call is to fail; errno says how. */
 static int fails(const char *call, const char *path) {
-    long n = atomic_fetch_add(&count[role], 1) + 1;
-    int now = role == rule_role && n == rule_n;
+    int kind = strstr(path, "/status.json") ? 2 : role;
+    long n = atomic_fetch_add(&count[kind], 1) + 1;
+    int now = kind == rule_role && n == rule_n;
     if (full && needs_room(call) && !syscall(SYS_faccessat, AT_FDCWD, full, F_OK)) {
         errno = ENOSPC;
         return 1;
     }
     if (log_fd >= 0) {
+        static const char *names[] = {"collector", "receiver", "status"};
         char line[PATH_MAX + 128];
-        int size = snprintf(line, sizeof line, "%s %ld %s %s%s\n", role ? "receiver" : "collector",
-                            n, call, path, now ? " FAILS" : "");
+        int size = snprintf(line, sizeof line, "%s %ld %s %s%s\n", names[kind], n, call, path, now ? " FAILS" : "");
         syscall(SYS_write, log_fd, line, size);
     }
     if (now) errno = rule_errno;

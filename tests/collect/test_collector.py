@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,4 +59,30 @@ def test_captures_replayed_over_loopback_give_the_sums_of_ingest(
     assert done.returncode in (0, 1), done.stderr
     query = f"SELECT format, {SUMMED} FROM flows GROUP BY format ORDER BY format"
     assert ask(rig.folder, query) == ask(other, query)
+    rig.clean()
+
+
+def test_every_protocol_on_every_port_over_both_families(rig: Rig, shared: Path) -> None:
+    names = ("softflowd-v5.pcap", "softflowd-v9.pcap", "softflowd-ipfix.pcap")
+    found = [payloads(shared / "corpus" / name)[:50] for name in names]
+    [*_, sflow] = sorted((shared / "corpus" / "sflow").glob("*.pcap*"))
+    found.append(payloads(sflow)[:50])
+    rig.start("--listen", "[::1]:0")
+    said = rig.status()["listen"]
+    assert len(said) == 2
+    for family, listener in zip((socket.AF_INET, socket.AF_INET6), said, strict=True):
+        host, _, port = listener["name"].rpartition(":")
+        with socket.socket(family, socket.SOCK_DGRAM) as sender:
+            for payload in (p for one in found for p in one):
+                sender.sendto(payload, (host.strip("[]"), int(port)))
+    sent = 2 * sum(map(len, found))
+    rig.until(lambda: rig.watermark()["received"] == sent)
+    last = rig.end()
+    assert last["totals"]["datagrams"] == sent
+    assert last["rejected"] == {}
+    assert sorted(last["exporters"]) == ["127.0.0.1", "::1"]
+    four, six = (last["exporters"][a] for a in ("127.0.0.1", "::1"))
+    assert four["formats"] == six["formats"] == ["ipfix", "netflow5", "netflow9", "sflow5"]
+    assert four["datagrams"] == six["datagrams"]
+    assert four["records"] == six["records"] > 0
     rig.clean()
