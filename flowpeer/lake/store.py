@@ -11,6 +11,7 @@ not match its digest, which `flowpeer verify` names and the next run of the same
       ledger/flows/date=…/hour=…/<unit>.json one document a file: rows, sums, digest, facts
       staging/<owner>/                       unfinished files; emptied when the owner starts
       cache/                                 derived files that may be deleted at any time
+      decoder/                               what the next capture knows (flowpeer.lake.memory)
       locks/                                 one lock file for each kind of work
       exchange/                              a merged hour on its way in (flowpeer.lake.compact)
 """
