@@ -165,7 +165,7 @@ def commands() -> str:
 _VALUES: dict[str, str] = {
     "bits_per_second": 'rate in bit/s, like `"100G"` (K, M, G, T)',
     "seconds": 'duration, like `"60s"` (s, m, h, d)',
-    "_address": "IP address",
+    "canonical_address": "IP address",
     "_prefix": "prefix",
     "_zone": "time zone name",
 }

@@ -48,7 +48,7 @@ class State:
     def network(self) -> Network:
         """The configuration, read on first use."""
         if self._network is None:
-            from flowpeer.network import load
+            from flowpeer.configuration import load
 
             self._network = load(self.config_path)
         return self._network

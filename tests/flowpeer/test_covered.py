@@ -12,8 +12,9 @@ import pytest
 
 from flowpeer import catalog
 from flowpeer.cli.gather import coverage, covered_slots
+from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network, load
+from flowpeer.network import Network
 from flowpeer.schema import TABLES, arrow_schema
 
 START = datetime(2026, 9, 16, tzinfo=UTC)

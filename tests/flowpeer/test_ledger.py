@@ -18,12 +18,12 @@ import pytest
 from flowpeer.cli import quality
 from flowpeer.cli.pipeline import roll_up
 from flowpeer.cli.state import State
+from flowpeer.configuration import load
 from flowpeer.errors import InputError
 from flowpeer.lake import store
 from flowpeer.lake.flows import MAX_INTERFACES, FlowSink
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import FORMAT, Lake
-from flowpeer.network import load
 from flowpeer.rollup.hours import Rollup
 from flowpeer_ingest.schema import FLOWS, arrow_schema
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flowpeer.configuration import MAX_CONFIG_BYTES, load
 from flowpeer.errors import ConfigError
-from flowpeer.network import MAX_CONFIG_BYTES, bits_per_second, load, seconds
+from flowpeer.network import bits_per_second, seconds
 
 HEAD = """\
 [network]

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from flowpeer.cli.quality_sources import ages, own_places, provider_paths
+from flowpeer.configuration import load
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network, load
+from flowpeer.network import Network
 from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.schema import TRAFFIC_ROUTES, arrow_schema

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowpeer.configuration import load
 from flowpeer.errors import ConfigError
-from flowpeer.network import load
 from flowpeer.rules import classify
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

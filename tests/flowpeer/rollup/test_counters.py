@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flowpeer.configuration import load
 from flowpeer.errors import InputError
-from flowpeer.network import Network, load
+from flowpeer.network import Network
 from flowpeer.rollup.counters import compare, per_slot, read_counters
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

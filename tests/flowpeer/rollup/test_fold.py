@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.network import load
 from flowpeer.rollup import retention
 from flowpeer.rollup.conserve import conservation, hours_conserved
 from flowpeer.rollup.hours import Rollup

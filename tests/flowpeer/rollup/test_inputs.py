@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer.network import load
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.sums import Figures

@@ -11,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer.network import load
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing import snapshot

@@ -23,11 +23,11 @@ import pyarrow as pa
 import pytest
 
 from flowpeer.catalog import connect, query
+from flowpeer.configuration import load
 from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake import compact
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
-from flowpeer.network import load
 from flowpeer.rollup import retention
 from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup

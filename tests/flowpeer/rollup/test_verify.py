@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flowpeer.configuration import load
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import sha256_of
 from flowpeer.lake.verify import in_period, verify_files
-from flowpeer.network import load
 from flowpeer.rollup.conserve import hours_conserved
 from flowpeer.rollup.hours import Rollup
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from flowpeer.configuration import load as load_network
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
 from flowpeer.lake.verify import verify_files
-from flowpeer.network import load as load_network
 from flowpeer.rollup import retention
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
