@@ -167,7 +167,7 @@ def ingest_segment(
             run.block(block)
         run.flush()
         run.finish()
-        decoder.wire.state.expire(run.last_us)
+        decoder.wire.state.drop_overdue(run.last_us)
     except BaseException:
         decoder.columns.clear()
         raise

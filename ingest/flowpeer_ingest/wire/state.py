@@ -268,7 +268,7 @@ class State:
         """Count a data set that was held and is not decoded after all."""
         self._drop(session.domain.owner, (session.domain.version, session.domain.number, number))
 
-    def expire(self, now_us: int) -> None:
+    def drop_overdue(self, now_us: int) -> None:
         """Drop, and count, what has waited longer than `MAX_PENDING_S` at that time."""
         for owner in self.exporters.values():
             for key, _ in self._overdue(owner, now_us - MAX_PENDING_S * 1_000_000):
