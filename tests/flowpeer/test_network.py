@@ -171,7 +171,10 @@ json_like = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
+)
 @given(section=st.sampled_from(["network", "lake", "metros", "exporters", "interfaces", "sources",
                                 "contracts", "sessions", "exclusions", "collector"]),
        value=json_like)  # fmt: skip

@@ -134,7 +134,7 @@ def streams(draw: Any, build: Any) -> list[Sent]:
     return sent
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_generated_streams_give_the_same_in_batches(build: Any, data: Any) -> None:
     sent = data.draw(streams(build))
@@ -150,7 +150,7 @@ def test_clock_samples_are_thinned_alike(build: Any) -> None:
     assert_equal(sent, 5_000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_unrolled_is_flatten_for_many_sets(data: Any) -> None:
     fields = data.draw(

@@ -201,7 +201,7 @@ class Oracle:
         return values[(19 * n + 19) // 20 - 1] * 8 / 300
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(worlds(), st.sampled_from(["out", "in", "both"]), st.sampled_from([0.3, 1.0]))
 def test_rows_equal_those_of_a_search_that_tries_everything(
     world: World, direction: Any, inferred: float
@@ -220,7 +220,7 @@ def test_rows_equal_those_of_a_search_that_tries_everything(
             assert row["p95_bps"] == pytest.approx(oracle.p95(want["routes"], 24), abs=0.2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds(), st.sampled_from(["out", "in", "both"]), st.one_of(st.none(), st.integers(0, 3)))
 def test_every_transit_byte_is_in_one_row_or_has_a_reason(
     world: World, direction: Any, asks: int | None
@@ -237,7 +237,7 @@ def test_every_transit_byte_is_in_one_row_or_has_a_reason(
         assert found.rows["rank"].max() in (None, *range(asks + 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds(), st.integers(0, 3))
 def test_a_shorter_list_is_the_head_of_the_longer_one(world: World, asks: int) -> None:
     long, short = candidates(world.inputs()), candidates(world.inputs(), asks=asks)

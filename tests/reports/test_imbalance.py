@@ -35,7 +35,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(flows, interfaces=links, hours=2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(worlds())
 def test_figures_equal_the_definitions_in_exact_fractions(world: World) -> None:
     found = imbalance(world.inputs())

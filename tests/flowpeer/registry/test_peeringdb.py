@@ -198,7 +198,7 @@ _rows = st.lists(st.dictionaries(st.sampled_from(_fields), _json, max_size=8) | 
 
 
 @given(st.dictionaries(st.sampled_from(OBJECTS), st.fixed_dictionaries({"data": _rows})))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_values_give_typed_tables_or_one_error(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]
 ) -> None:

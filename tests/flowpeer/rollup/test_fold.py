@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -102,7 +102,6 @@ def table(folder: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(f"{folder}/lake/{name}/**/*.parquet", hive_partitioning=False)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 10**6), max_size=40),
     st.sampled_from([0.01, 0.25, 0.5]),

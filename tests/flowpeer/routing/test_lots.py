@@ -20,7 +20,6 @@ from flowpeer.routing.mrt import MrtReader
 
 ALIKE = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
