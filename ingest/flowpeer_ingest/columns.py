@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from flowpeer_ingest import flows
 from flowpeer_ingest.blocks import Block, Group
-from flowpeer_ingest.reading import Arrays, Ints, read
+from flowpeer_ingest.reading import MAX_INT, Arrays, Ints, read
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.schema import FLOWS, TABLES, arrow_schema
 from flowpeer_ingest.wire.events import FORMATS, SFLOW5, Records
@@ -282,7 +282,7 @@ def arrow(values: Values) -> pa.Table:
     arrays: list[Any] = []
     for f in FLOWS_SCHEMA:
         if f.name == "received_at":
-            arrays.append(pa.array(values.received_us).cast(f.type))
+            arrays.append(_fixed(values.received_us, f.type))
         elif f.name == "exporter_ip":
             names = pa.array(values.exporters, pa.string())
             arrays.append(names.take(pa.array(values.exporter)))
@@ -297,17 +297,25 @@ def _array(column: NDArray[Any] | None, type_: pa.DataType, n: int) -> Any:
     if column is None:
         return pa.nulls(n, type_)
     if column.ndim == 2:
-        octets = np.ascontiguousarray(column)
-        return pa.FixedSizeBinaryArray.from_buffers(type_, n, [None, pa.py_buffer(octets)])
-    if pa.types.is_timestamp(type_):
-        return pa.array(column).cast(type_)
+        return _fixed(column, type_)
     if pa.types.is_boolean(type_):
         return pa.array(column)
-    if pa.types.is_int32(type_):
-        unsaid = (column < 0) | (column > _INT32_MAX)
-        return pa.array(column.astype(np.int32), mask=unsaid if unsaid.any() else None)
-    unsaid = column < 0
-    return pa.array(column, mask=unsaid if unsaid.any() else None)
+    if pa.types.is_timestamp(type_):
+        return _fixed(column, type_)
+    narrow = pa.types.is_int32(type_)
+    # Below zero is beyond every bound as an unsigned number; most columns say all their values.
+    unsigned = column.view(np.uint64)
+    most = np.uint64(_INT32_MAX if narrow else MAX_INT)
+    numbers = column.astype(np.int32) if narrow else column
+    if unsigned.max(initial=0) > most:
+        return pa.array(numbers, mask=unsigned > most)
+    return _fixed(numbers, type_)
+
+
+def _fixed(column: NDArray[Any], type_: pa.DataType) -> pa.Array:
+    """The array as it lies in memory; `pa.array` looks first whether pandas is installed."""
+    octets = np.ascontiguousarray(column)
+    return pa.Array.from_buffers(type_, len(column), [None, pa.py_buffer(octets)])
 
 
 def sampling_table(rows: list[tuple[str, int, int | None, int | None, int, int, int]]) -> pa.Table:
