@@ -65,7 +65,7 @@ def test_garbage_is_counted_sampled_and_costs_nothing_else(
 ) -> None:
     rig.start()
     rig.send(1_000)
-    junk = [b"", b"\0", b"GET / HTTP/1.1\r\n", bytes(40), b"\0\x09" + bytes(5), b"\0\x07" * 20]
+    junk = [b"", b"\0", b"GET / HTTP/1.1\r\n", bytes(40), b"\0\x09" + bytes(5), b"\0\x08" * 20]
     rig.deliver(junk * 50)
     rig.send(1_000)
     rig.until(lambda: rig.watermark()["received"] == 2_300)

@@ -182,7 +182,7 @@ def test_check_tells_of_an_exporter_that_names_too_many_interfaces(demo_copy: Pa
         "a": {"unlisted": {str(known.addresses[0]): 7, "203.0.113.1": 1}},
         "b": {"unlisted": {str(known.addresses[0]): 1_000}}, "c": {"unlisted": {}},
     }  # fmt: skip
-    stranger, ours = quality._invented(network, flows)
+    ours, stranger = quality._invented(network, flows)  # by address
     assert (stranger.subject, ours.subject) == ("exporter 203.0.113.1", f"exporter {known.id}")
     assert "1,007 times" in ours.text
     assert {stranger.level, ours.level} == {"warning"}

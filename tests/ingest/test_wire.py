@@ -160,7 +160,7 @@ def test_data_that_waited_too_long_is_dropped_and_counted(build: Any) -> None:
     for at in range(4):
         wire.decode(build.v9(build.set_(300, bytes(8))), EXPORTER, 9, at * 20 * minute)
     bound = state.MAX_PENDING_S * 1_000_000
-    wire.state.expire(bound + 20 * minute)
+    wire.state.drop_overdue(bound + 20 * minute)
     assert wire.state.pending() == {(EXPORTER, 9, 0, 300): 4}, "told as long as it is missing"
     assert wire.state.exporters[EXPORTER].dropped == {(9, 0, 300): 1}
     template = build.v9(build.template(300, [(8, 4), (12, 4)]))
@@ -175,7 +175,7 @@ def test_forged_template_numbers_that_expire_are_not_kept(build: Any) -> None:
     for i in range(numbers):
         at = i * state.MAX_PENDING_S * 1_000
         wire.decode(build.v9(build.set_(256 + i, bytes(8))), EXPORTER, 9, at)
-        wire.state.expire(at)
+        wire.state.drop_overdue(at)
     owner = wire.state.exporters[EXPORTER]
     assert len(owner.dropped) <= state.MAX_PENDING_TEMPLATES + 1
     assert sum(wire.state.pending().values()) == numbers, "none is forgotten"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flowpeer.configuration import load as load_network
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.rollup import retention
@@ -124,7 +125,7 @@ def test_what_no_hour_uses_is_pruned_and_nothing_else(folder: Path) -> None:
     for hour in rollup.plan():  # done again without them: the same octets
         rollup.roll_up(hour)
     assert octets(folder, "traffic", "traffic_routes") == made
-    assert not [fault for _, fault in verify_files(rollup.lake) if fault]
+    assert not [fault for _, fault in verify_files(Ledger(rollup.lake)) if fault]
     gone = rollup.lake.entries(PRUNED)
     assert {Path(name).stem for name in gone} == names - kept
     assert all(entry["pruned_at"] and entry["sha256"] for entry in gone.values())
@@ -197,7 +198,7 @@ def test_broken_off_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     rollup = again(folder)
     prune_routes(rollup.lake, prunable_routes(rollup, EVER, daily=False))
     assert len(rollup.lake.entries(PRUNED)) == len(chosen)
-    assert not [fault for _, fault in verify_files(rollup.lake) if fault]
+    assert not [fault for _, fault in verify_files(Ledger(rollup.lake)) if fault]
 
 
 def test_a_pruned_source_comes_back_only_by_hand(folder: Path) -> None:
