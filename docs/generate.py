@@ -313,8 +313,10 @@ _BY_WAY: dict[int, str] = {
 def wire_fields() -> str:
     """Every information element that is read."""
     from flowpeer_ingest import reference
+    from flowpeer_ingest.names import MAX_INTERFACES
     from flowpeer_ingest.schema import FLOWS
     from flowpeer_ingest.wire import elements
+    from flowpeer_ingest.wire.events import MAX_TEXT
 
     columns: dict[int, list[str]] = {}
     for column in FLOWS:
@@ -342,15 +344,22 @@ def wire_fields() -> str:
         ),
         "## Elements",
         prose("""Information elements of NetFlow v9 and IPFIX that fill a column of `flows`, by
-            their number in IANA's registry. Any other element, enterprise elements included, is
-            skipped by its length. Of several elements for one column the first in the column's
-            entry in [tables](tables.md) counts, and of times the finest that is set."""),
+            their number in IANA's registry. Any other element, enterprise elements included, is in
+            flow records skipped by its length. Of several elements for one column the first in the
+            column's entry in [tables](tables.md) counts, and of times the finest that is set."""),
         table(["element", "name", "fills", "also in", "reverse", "sampling"], rows),
         prose(f"""*Also in*: these formats have no templates, and a field of the same meaning.
             *Reverse*: read also with the enterprise number {elements.REVERSE_PEN} of RFC
             5103; such a record becomes two, one a direction. *Sampling*: read in options data too,
             as the rate of a sampler, an interface or a domain."""),
         f"NetFlow v9 scopes of options data (RFC 3954, 6.1): {scopes}.",
+        prose(f"""Options data also names interfaces, for the `[[rules]]` of the
+            [settings](settings.md): {elements.INTERFACE_NAME} `interfaceName` and
+            {elements.INTERFACE_DESCRIPTION} `interfaceDescription`, padded with NUL or of variable
+            length, at most {MAX_TEXT} characters of each, with U+FFFD for what is no printable
+            UTF-8. The interface is NetFlow v9's scope `interface`, else the first of elements
+            {", ".join(map(str, elements.INTERFACES))} that is not 0, as scope or field. Kept are
+            up to {MAX_INTERFACES:,} interfaces of an exporter."""),
         prose("""The two bits of sampling mode in a NetFlow v5 header are not part of its interval.
             sFlow v5 flow samples are read from the packet header that they carry: each becomes one
             record of one packet with the sample's own rate."""),

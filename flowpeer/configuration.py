@@ -5,26 +5,34 @@ Each is told with the line, the key, the value and what would be accepted.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from flowpeer.errors import ConfigError
-from flowpeer.network import Interface, Network, canonical_address
-from flowpeer.rules import Classified, classify
+from flowpeer.inventory import NEEDS_ASN, Row, classify, exporter_addresses, read_csv
+from flowpeer.network import Network, canonical_address
+from flowpeer.rules import Classified, Exported
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is written by people; a larger file is some other file."""
 
 
-def load(path: Path) -> Network:
+Names = Callable[[Path, Collection[str]], Exported]
+"""What the exporters with these addresses call their interfaces, by the lake in this folder."""
+
+
+def load(path: Path, *, exported: Names | None = None) -> Network:
     """Read, validate and cross-check a configuration.
+
+    Args:
+        exported: asked for interface names if there are rules to read them. Without it the
+            configuration says what it says without a lake.
 
     Raises:
         ConfigError: with every mistake of the file.
@@ -42,22 +50,7 @@ def load(path: Path) -> Network:
         raise ConfigError(str(path), [f"not readable as TOML: {error}"]) from None
     lines = _key_lines(text)
     problems: list[str] = []
-    classified = Classified()
-    if isinstance(raw.get("sources"), dict) and isinstance(raw["sources"].get("interfaces"), str):
-        table = path.parent / raw["sources"]["interfaces"]
-        listed = raw.setdefault("interfaces", [])
-        rows, row_problems = _interfaces_csv(table)
-        problems += row_problems
-        if isinstance(raw.get("rules"), list):
-            rows, classified = _by_rules(rows, raw["rules"])
-        if isinstance(listed, list):
-            lines.update(
-                {
-                    ("interfaces", len(listed) + n): f"{table}, line {line}"
-                    for n, (line, _) in enumerate(rows)
-                }
-            )
-            listed.extend(row for _, row in rows)
+    classified = _add_inventory(raw, path.parent, exported, lines, problems)
     network: Network | None = None
     try:
         known = {"source": path, "classified": classified}
@@ -73,6 +66,40 @@ def load(path: Path) -> Network:
             advice="mend the file; `flowpeer init DIR` writes a commented example",
         )
     return network
+
+
+def _add_inventory(
+    raw: dict[str, Any],
+    folder: Path,
+    exported: Names | None,
+    lines: dict[_Where, str],
+    problems: list[str],
+) -> Classified:
+    """Add to the `[[interfaces]]` sections of `raw` those that the CSV and the exporters tell of.
+
+    Where each stands goes into `lines`, what is wrong with the CSV into `problems`.
+    """
+    listed = raw.get("interfaces", [])
+    if not isinstance(listed, list):
+        return Classified()
+    sources, lake, rules = raw.get("sources"), raw.get("lake"), raw.get("rules")
+    rows: list[Row] = []
+    if isinstance(sources, dict) and isinstance(sources.get("interfaces"), str):
+        rows, wrong = read_csv(folder / sources["interfaces"])
+        problems += wrong
+    sections = {Row("", item).key for item in listed if isinstance(item, dict)}
+    rows = [row for row in rows if row.key not in sections]
+    classified = Classified()
+    if isinstance(rules, list):
+        ids = exporter_addresses(raw)
+        said = Exported()
+        if exported is not None and isinstance(lake, dict) and isinstance(lake.get("path"), str):
+            said = exported(folder / lake["path"], ids)
+        rows, classified = classify(rows, rules, said, ids, sections)
+    lines.update({("interfaces", len(listed) + n): row.origin for n, row in enumerate(rows)})
+    if rows:
+        raw["interfaces"] = [*listed, *(row.item for row in rows)]
+    return classified
 
 
 def _read(path: Path) -> str:
@@ -221,7 +248,7 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
         if key in keys:
             yield ("interfaces", n), f"interface {key[1]} of exporter {key[0]!r} stands twice"
         keys.add(key)
-        if item.get("role") in ("transit", "peer", "customer") and "asn" not in item:
+        if item.get("role") in NEEDS_ASN and "asn" not in item:
             yield (
                 ("interfaces", n),
                 f"role {item['role']!r} needs `asn`, the network on the other side",
@@ -241,44 +268,3 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
                     (section, n, key_name),
                     f"{item[key_name]!r} is no id of [[{target}]]{hint}",
                 )
-
-
-def _by_rules(
-    rows: list[tuple[int, dict[str, Any]]], rules: list[Any]
-) -> tuple[list[tuple[int, dict[str, Any]]], Classified]:
-    """Rows of the CSV that have a role or that a rule gives one, each with its line."""
-    kept: list[tuple[int, dict[str, Any]]] = []
-    whole = Classified()
-    for line, row in rows:
-        one = classify([row], rules)
-        kept += [(line, made) for made in one.rows]
-        whole.caught.update(one.caught)
-        whole.unmatched += one.unmatched
-    return kept, whole
-
-
-def _interfaces_csv(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], list[str]]:
-    """Rows of `[sources] interfaces` as raw `[[interfaces]]` items, each with its line."""
-    advice = (
-        "a CSV with the header exporter,index,name,role,asn,capacity,contract,description is "
-        "expected"
-    )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = set(reader.fieldnames or ())
-            unknown = sorted(header - set(Interface.model_fields))
-            if unknown or not {"exporter", "index"} <= header:
-                return [], [f"{path}, line 1: {advice}"]
-            rows: list[tuple[int, dict[str, Any]]] = []
-            for row in reader:
-                item: dict[str, Any] = {k: v for k, v in row.items() if k and v}
-                for number in ("index", "asn", "l2_overhead"):
-                    if str(item.get(number, "")).isascii() and str(item.get(number)).isdigit():
-                        item[number] = int(item[number])
-                rows.append((reader.line_num, item))
-            return rows, []
-    except FileNotFoundError:
-        return [], [f"sources.interfaces: {path} does not exist"]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return [], [f"sources.interfaces: {path}: {error}; {advice}"]

@@ -203,7 +203,7 @@ class Interface(_Section):
 
 
 class Rule(_Section):
-    """`[[rules]]`: what an interface is that the CSV of `[sources]` lists without a role."""
+    """`[[rules]]`: what an interface is that the CSV, or its exporter, lists without a role."""
 
     exporter: Pattern | None = None
     name: Pattern | None = None

@@ -264,6 +264,7 @@ def ingest_files(
     from dataclasses import asdict
 
     from flowpeer.errors import InputError
+    from flowpeer.lake import names
     from flowpeer.lake.content import Content, content_of, refuse_longer_version
     from flowpeer.lake.flows import FlowSink
     from flowpeer.lake.memory import Memory
@@ -295,9 +296,10 @@ def ingest_files(
             raise
         sink.remove_leftovers()
         sink.publish({"capture": str(path), "capture_sha256": content.sha256})
+        names.merge(lake, "ingest", made, network.exporter_by_address)
         if made.datagrams:
             memory.save(content.unit)
-        entry = {**asdict(made), "content": asdict(content)}
+        entry = {**made.document(), "content": asdict(content)}
         lake.write_entry(f"captures/{content.unit}.parquet", entry)
         return made
 
@@ -329,6 +331,7 @@ def ingest_files(
                 {"path": str(path), "added": not known, "rows": rows, "unit": content.unit}
             )
         _report_pending(state, memory.unread())
+    state.reread()
     return results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +30,12 @@ DOWN_AFTER_S = 10
 class SegmentUnit:
     """Publishes one spool segment into the lake: what the collector's decoder writes to."""
 
-    def __init__(self, lake: Lake, name: str) -> None:
+    def __init__(self, lake: Lake, name: str, configured: Collection[str] = frozenset()) -> None:
         from flowpeer.lake.flows import FlowSink
 
         self._lake = lake
         self._name = name
+        self._configured = configured
         self._sink = FlowSink(lake, name)
 
     def write(self, hour: datetime, name: str, table: pa.Table) -> None:
@@ -45,11 +46,12 @@ class SegmentUnit:
         self._sink.write(hour, name, table)
 
     def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
-        """Publish the tables, then the summary; records without a rate by exporter."""
-        from dataclasses import asdict
+        """Publish the tables and names, then the summary; records without a rate by exporter."""
+        from flowpeer.lake import names
 
         self._sink.publish({"segment": self._name})
-        self._lake.write_entry(f"captures/{self._name}.parquet", asdict(summary))
+        names.merge(self._lake, "collect", summary, self._configured)
+        self._lake.write_entry(f"captures/{self._name}.parquet", summary.document())
         return self._sink.unrated()
 
     def discard(self) -> None:
@@ -116,7 +118,7 @@ def collect(
     with lake.lock("collect"):
         collector = Collector(
             settings,
-            unit=lambda name: SegmentUnit(lake, name),
+            unit=lambda name: SegmentUnit(lake, name, settings.configured),
             active_timeout_s=network.active_timeout_s,
             say=lambda text: state.say(text),
         )

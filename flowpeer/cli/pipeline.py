@@ -15,6 +15,7 @@ from flowpeer.cli.state import State, table_or_json
 
 if TYPE_CHECKING:
     from flowpeer.lake.ledger import Ledger
+    from flowpeer.network import Network
     from flowpeer.rollup.hours import Hour, Rollup
 
 
@@ -40,7 +41,7 @@ def roll_up(
     from flowpeer.rollup.hours import Rollup
     from flowpeer.sources import load_sources
 
-    network, lake = state.network(), state.lake()
+    network, lake = _classified(state), state.lake()
     load_sources(lake, network, state.say, warn=state.warn)
     owner = "rollup" if shard == (1, 1) else f"rollup-{shard[0]}-of-{shard[1]}"
     compact.recover(lake)
@@ -90,6 +91,23 @@ def roll_up(
                     f"{hour.blocked} is damaged; see `flowpeer verify`"
                 )
     return {"hours": len(hours), "rolled_up": done, "reasons": dict(reasons)}
+
+
+def _classified(state: State) -> Network:
+    """The configuration, with all that its rules are to read: without some names, hours would be
+    done anew with interfaces unknown.
+
+    Raises:
+        InputError: names that exporters said cannot be read.
+    """
+    from flowpeer.errors import InputError
+    from flowpeer.lake.names import remedy
+
+    network = state.network()
+    for relative in network.classified.damaged:
+        path = state.lake().entry_path(relative)
+        raise InputError(str(path), "interface names that cannot be read", advice=remedy(relative))
+    return network
 
 
 def first_line(error: Exception) -> str:
@@ -147,7 +165,7 @@ def _explain(
 ) -> None:
     from flowpeer.rollup.hours import Rollup
 
-    rollup = Rollup(state.lake(), state.network(), period=(start, end))
+    rollup = Rollup(state.lake(), _classified(state), period=(start, end))
     hours = rollup.plan(start, end, shard=shard)
     rows = [
         {"hour": f"{h.start:%Y-%m-%dT%H:00Z}", "files": len(h.files),

@@ -16,9 +16,14 @@ SHOWN = 10
 
 def rules(network: Network) -> Iterator[Finding]:
     """What each of the `[[rules]]` caught, and what none did."""
-    named = {(i.exporter, i.index): i.name or str(i.index) for i in network.interfaces}
+    classified = network.classified
+    named = {
+        (i.exporter, i.index): (i.name or i.description or str(i.index))
+        + (" (exported)" if (i.exporter, i.index) in classified.exported else "")
+        for i in network.interfaces
+    }
     for number, rule in enumerate(network.rules):
-        mine = [key for key, caught in network.classified.caught.items() if caught == number]
+        mine = [key for key, caught in classified.caught.items() if caught == number]
         shown = ", ".join(f"{exporter} {named[exporter, index]}" for exporter, index in
                           sorted(mine)[:SHOWN])  # fmt: skip
         more = f" and {len(mine) - SHOWN} more" if len(mine) > SHOWN else ""
@@ -27,15 +32,29 @@ def rules(network: Network) -> Iterator[Finding]:
             f"{rule.role}: {len(mine)} interfaces: {shown}{more}" if mine else
             f"{rule.role}: no interface matches that no rule before it does",
         )  # fmt: skip
-    for row in network.classified.unmatched[:SHOWN]:
+    for row in classified.unmatched[:SHOWN]:
+        exported = (row.get("exporter"), row.get("index")) in classified.exported
         yield Finding(
             "note", f"interface {row.get('index')} of {row.get('exporter')}",
-            f"no rule matches its name {row.get('name', '')!r} and description "
-            f"{row.get('description', '')!r}", "add a rule, or give it a role",
+            f"no rule matches its {'exported ' if exported else ''}name {row.get('name', '')!r} "
+            f"and description {row.get('description', '')!r}", "add a rule, or give it a role",
         )  # fmt: skip
-    left = len(network.classified.unmatched) - SHOWN
+    left = len(classified.unmatched) - SHOWN
     if left > 0:
         yield Finding("note", "rules", f"{left} more interfaces match no rule")
+    for row, why in classified.refused[:SHOWN]:
+        yield Finding(
+            "warning", f"interface {row['index']} of {row['exporter']}",
+            f"has no role: exported name {row.get('name', '')!r} and description "
+            f"{row.get('description', '')!r}; {why}",
+            "mend the rule or the description, or add it under [[interfaces]]",
+        )  # fmt: skip
+    left = len(classified.refused) - SHOWN
+    if left > 0:
+        yield Finding("warning", "rules", f"{left} more interfaces have no role for such reasons")
+    for relative in classified.damaged:
+        yield Finding("warning", "rules", f"{relative}: interface names that cannot be read",
+                      "see `flowpeer verify`")  # fmt: skip
 
 
 def counters(network: Network, ledger: Ledger) -> Iterator[Finding]:

@@ -49,9 +49,14 @@ class State:
         """The configuration, read on first use."""
         if self._network is None:
             from flowpeer.configuration import load
+            from flowpeer.lake.names import exported
 
-            self._network = load(self.config_path)
+            self._network = load(self.config_path, exported=exported)
         return self._network
+
+    def reread(self) -> None:
+        """Read the configuration anew when it is next asked for: exporters said more names."""
+        self._network = None
 
     def lake(self) -> Lake:
         """The lake of the configuration.

@@ -9,6 +9,7 @@ not match its digest, which `flowpeer verify` names and the next run of the same
       format.json                            which layout of files and documents this is
       flows/date=…/hour=…/<unit>.parquet     tables
       ledger/flows/date=…/hour=…/<unit>.json one document a file: rows, sums, digest, facts
+      ledger/exported_interfaces/…           what routers call interfaces (flowpeer.lake.names)
       staging/<owner>/                       unfinished files; emptied when the owner starts
       cache/                                 derived files that may be deleted at any time
       decoder/                               what the next capture knows (flowpeer.lake.memory)

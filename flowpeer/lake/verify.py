@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
+from flowpeer.lake import names
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
 from flowpeer.schema import PARTITIONED, arrow_schema, table_columns
@@ -34,7 +35,7 @@ class Fault:
     advice: str
 
 
-DOCUMENTS = (*TABLES, "captures", "pruned", "pruned_routes", "late")
+DOCUMENTS = (*TABLES, "captures", names.TABLE, "pruned", "pruned_routes", "late")
 Period = tuple[datetime, datetime]
 
 
@@ -110,6 +111,8 @@ def _check(lake: Lake, relative: str, entry: dict[str, object]) -> Fault | None:
 
 def _remedy(relative: str) -> str:
     table = relative.split("/")[0]
+    if table == names.TABLE:
+        return names.remedy(relative)
     made_by = {
         "traffic": "`flowpeer rollup`",
         "traffic_routes": "`flowpeer rollup`",

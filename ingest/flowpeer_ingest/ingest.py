@@ -19,6 +19,7 @@ from flowpeer_ingest.captures import Capture, Datagram
 from flowpeer_ingest.columns import CHUNK_ROWS, HOUR_US, Tally, coverage_table, sampling_table
 from flowpeer_ingest.continuity import Continuity
 from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.names import Names
 from flowpeer_ingest.samples import MAGIC, Agent, Datagrams, agents
 from flowpeer_ingest.summary import SLOT_US, CaptureSummary, ExporterSummary, Heard
 from flowpeer_ingest.unpack import open_source
@@ -27,6 +28,7 @@ from flowpeer_ingest.wire.events import (
     FORMATS,
     SFLOW5,
     Event,
+    InterfaceLearned,
     Malformed,
     Message,
     MissingTemplate,
@@ -67,6 +69,7 @@ class Run:
         self.unsupported: Counter[str] = Counter()
         self.options_records = 0
         self.rates: dict[tuple[Any, ...], list[int]] = {}
+        self.names = Names()
         self.first_us = self.last_us = -1
         decoder.columns.tally = Tally()
 
@@ -324,6 +327,9 @@ class Run:
             slot[1] += event.lost
         elif isinstance(event, MissingTemplate):
             who.misses += 1
+        elif isinstance(event, InterfaceLearned):
+            if not self.names.learn(event):
+                self.malformed["too many interface names"] += 1
         elif isinstance(event, Malformed):
             self.malformed[event.reason] += 1
         elif isinstance(event, Unsupported):
@@ -371,6 +377,7 @@ class Run:
             )
         }
         summary.options_records = self.options_records
+        summary.interfaces = self.names.said
         summary.malformed = dict(self.malformed + tally.malformed)
         summary.unsupported = dict(self.unsupported)
         if self.first_us >= 0:

@@ -18,7 +18,13 @@ from flowpeer_ingest.columns import REVERSE_KEYS, Values, decode
 from flowpeer_ingest.sampling import Sampling
 from flowpeer_ingest.unpack import open_unpacked
 from flowpeer_ingest.wire.dispatch import Wire
-from flowpeer_ingest.wire.elements import BY_NUMBER, SCOPE_V9, V9_SCOPES
+from flowpeer_ingest.wire.elements import (
+    BY_NUMBER,
+    INTERFACE_DESCRIPTION,
+    INTERFACE_NAME,
+    SCOPE_V9,
+    V9_SCOPES,
+)
 from flowpeer_ingest.wire.events import (
     SFLOW5,
     Malformed,
@@ -31,6 +37,7 @@ from flowpeer_ingest.wire.events import (
     Unsupported,
 )
 from flowpeer_ingest.wire.layout import split
+from flowpeer_ingest.wire.options import text
 
 _ADDRESSES = ("src_addr", "dst_addr", "next_hop", "bgp_next_hop")
 _NUMBERS = (
@@ -42,6 +49,7 @@ _AS_EXPORTED = (
     ("direction", "direction"),
     *((key, key.removesuffix("_delta")) for key in REVERSE_KEYS),
 )
+_TEXTS = {INTERFACE_NAME: "interfaceName", INTERFACE_DESCRIPTION: "interfaceDescription"}
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -211,6 +219,9 @@ def _options(event: OptionsRecords) -> Iterator[dict[str, Any]]:
     for row in rows:
         values: dict[str, Any] = {}
         for f, octets in zip(layout.fields, row, strict=True):
+            if f.enterprise == 0 and f.number in _TEXTS:
+                values[_TEXTS[f.number]] = text(octets)
+                continue
             if f.enterprise == SCOPE_V9:
                 name = "scope_" + V9_SCOPES.get(f.number, str(f.number))
             elif f.enterprise:

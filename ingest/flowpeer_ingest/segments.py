@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_ingest.ingest import BATCH_DATAGRAMS, CaptureSummary, Decoder, Run, Write
+from flowpeer_ingest.names import Names
 from flowpeer_ingest.quarantine import Quarantine
 from flowpeer_ingest.spool import Block, Reading, read
 
@@ -51,6 +52,7 @@ class SegmentRun(Run):
         quarantine: Quarantine | None,
     ) -> None:
         super().__init__(decoder, write)
+        self.names = Names(configured)
         self.configured = configured
         self.known_only = known_only
         self.strangers = {a for a in decoder.wire.state.exporters if a not in configured}

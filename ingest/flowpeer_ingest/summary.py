@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
+from flowpeer_ingest.names import Said
 from flowpeer_ingest.reading import Ints
 
 SLOT_US = 300_000_000
@@ -35,6 +37,7 @@ class CaptureSummary:
     packets = datagrams + skipped; datagrams = Σ exporters.datagrams + rejected; records = rows +
     rows_rejected, where the reverse half of a biflow is a record of its own. `pending` holds
     data sets of the run that still wait for a template; their records cannot be counted.
+    `interfaces`: what options data called them.
     """
 
     path: str
@@ -54,6 +57,13 @@ class CaptureSummary:
     first_received: datetime | None = None
     last_received: datetime | None = None
     exporters: dict[str, ExporterSummary] = field(default_factory=dict)
+    interfaces: Said = field(default_factory=dict, repr=False)
+
+    def document(self) -> dict[str, Any]:
+        """The integers alone, as plain values."""
+        plain = asdict(replace(self, interfaces={}))
+        del plain["interfaces"]
+        return plain
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flowpeer.configuration import load
 from flowpeer.errors import ConfigError
-from flowpeer.rules import classify
+from flowpeer.rules import Rules
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAD = """\
@@ -137,12 +137,9 @@ def test_every_row_goes_to_exactly_one_rule_or_to_none(
 ) -> None:
     items = [{"exporter": "e", "index": n, "name": a, "description": b}
              for n, (a, b) in enumerate(rows)]  # fmt: skip
-    made = classify(
-        items, [{"name": a, "description": b, "role": "ix"} for a, b in rules if a and b]
-    )
     usable = [(a, b) for a, b in rules if a and b]
+    asked = Rules([{"name": a, "description": b, "role": "ix"} for a, b in usable])
     for item in items:
         want = next((n for n, (a, b) in enumerate(usable)
                      if a in item["name"] and b in item["description"]), None)  # fmt: skip
-        assert made.caught.get(("e", item["index"])) == want
-        assert (item in made.unmatched) == (want is None)
+        assert asked.match(item) == (None if want is None else (want, {"role": "ix", **item}))

@@ -114,6 +114,10 @@ REVERSIBLE = frozenset({1, 2, 85, 86, 5, 6, 150, 151, 152, 153, 154, 155, 156, 1
 
 SAMPLING = frozenset({34, 50, 305, 306, 309, 310})
 BOOT_TIME = 160
+INTERFACE_NAME, INTERFACE_DESCRIPTION = 82, 83
+"""Read in options data only: the exporter's table of interfaces."""
+INTERFACES = (10, 14, 252, 253)
+"""Elements that say which interface options data is about, in the order they are asked."""
 FRAME_SECTION = 315
 
 V9_SCOPES = {1: "system", 2: "interface", 3: "lineCard", 4: "cache", 5: "template"}

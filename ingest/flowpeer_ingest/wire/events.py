@@ -109,6 +109,27 @@ MAX_SAMPLING = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
+class InterfaceLearned:
+    """Options data said how an interface is called; None: not said, "": said to have none.
+
+    Texts are at most `MAX_TEXT` characters, without any that a terminal would obey.
+    """
+
+    message: Message
+    interface: int
+    name: str | None
+    description: str | None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.interface < 1 << 32:
+            raise ValueError(f"interface {self.interface}")
+
+
+MAX_TEXT = 200
+"""Routers export 32 to 80 octets; an ifAlias ends at 64 characters, an ifDescr at 255 octets."""
+
+
+@dataclass(frozen=True, slots=True)
 class MissingTemplate:
     """A data set came before its template; `held`: it is kept and decoded once that arrives."""
 
@@ -160,6 +181,7 @@ Event: TypeAlias = (
     | Records
     | OptionsRecords
     | SamplingLearned
+    | InterfaceLearned
     | MissingTemplate
     | SequenceGap
     | Malformed

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flowpeer_ingest.wire.elements import BOOT_TIME, FRAME_SECTION, SAMPLING, key_of
+from flowpeer_ingest.wire.elements import (
+    BOOT_TIME,
+    FRAME_SECTION,
+    INTERFACE_DESCRIPTION,
+    INTERFACE_NAME,
+    SAMPLING,
+    key_of,
+)
 
 VARIABLE = 65535
 """RFC 7011 section 7: a field of this length carries its own; H3C does so in v9 too."""
@@ -39,6 +46,7 @@ class Layout:
     keeps: tuple[bool, ...]
     says_sampling: bool
     says_boot_time: bool
+    says_names: bool
     framed: bool
 
 
@@ -84,6 +92,7 @@ def make_layout(fields: tuple[Field, ...]) -> Layout:
         keeps=tuple(keeps),
         says_sampling=bool(numbers & SAMPLING),
         says_boot_time=BOOT_TIME in numbers,
+        says_names=bool(numbers & {INTERFACE_NAME, INTERFACE_DESCRIPTION}),
         framed=FRAME_SECTION in numbers,
     )
 

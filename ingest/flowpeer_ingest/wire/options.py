@@ -1,11 +1,19 @@
-"""What options data says about sampling (RFC 5477, RFC 3954 section 8) and about the clock."""
+"""What options data says of sampling (RFC 5477, RFC 3954 section 8), interfaces and the clock."""
 
 from __future__ import annotations
 
-from flowpeer_ingest.wire.elements import BOOT_TIME, SCOPE_V9
+from flowpeer_ingest.wire.elements import (
+    BOOT_TIME,
+    INTERFACE_DESCRIPTION,
+    INTERFACE_NAME,
+    INTERFACES,
+    SCOPE_V9,
+)
 from flowpeer_ingest.wire.events import (
     MAX_SAMPLING,
+    MAX_TEXT,
     Event,
+    InterfaceLearned,
     Malformed,
     OptionsRecords,
     SamplingLearned,
@@ -15,6 +23,7 @@ from flowpeer_ingest.wire.state import Session
 _SAMPLER_IDS = (48, 302)
 _INTERFACE = 10
 _V9_SCOPE_INTERFACE = 2
+_TEXTS = (INTERFACE_NAME, INTERFACE_DESCRIPTION)
 _CLOCK_LIMIT_MS = 1 << 42  # the year 2109
 
 
@@ -35,12 +44,18 @@ def interval(values: dict[int, int]) -> int:
     return values.get(50, 0) or values.get(34, 0)
 
 
+def text(octets: bytes) -> str:
+    """Foreign octets as text: up to the first NUL, with U+FFFD for what is no printable UTF-8."""
+    said = octets.partition(b"\0")[0][: 4 * MAX_TEXT].decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "\ufffd" for c in said.strip()[:MAX_TEXT])
+
+
 def learn_from_options(
     event: OptionsRecords, records: list[list[bytes]], session: Session, events: list[Event]
 ) -> None:
     """Add what these options records teach to `events` and to the session's domain."""
     layout = event.template.layout
-    if not (layout.says_sampling or layout.says_boot_time):
+    if not (layout.says_sampling or layout.says_boot_time or layout.says_names):
         return
     fields = layout.fields
     for record in records:
@@ -54,6 +69,14 @@ def learn_from_options(
         boot_ms = values.get(BOOT_TIME, 0)
         if 0 < boot_ms < _CLOCK_LIMIT_MS:
             session.domain.boot_ms = boot_ms
+        if layout.says_names:
+            named = interface or next((values[i] for i in INTERFACES if values.get(i)), 0)
+            if 0 < named < 1 << 32:
+                texts = {f.number: text(o) for f, o in zip(fields, record, strict=True)
+                         if f.enterprise == 0 and f.number in _TEXTS}  # fmt: skip
+                events.append(
+                    InterfaceLearned(event.message, named, *(texts.get(n) for n in _TEXTS))
+                )
         if not layout.says_sampling:
             continue
         rate = interval(values)
