@@ -61,6 +61,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """`sha256_of` a file that a user named. Raises InputError where it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise InputError(
+            str(path),
+            f"cannot be read: {error.strerror}",
+            advice="check the path and its permissions",
+        ) from None
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import sha256_of
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.unpack import open_unpacked
 
@@ -33,18 +32,6 @@ def read_all(path: Path) -> bytes:
             advice="check that this is the file you mean",
         )
     return data
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file. Raises InputError where it cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise InputError(
-            str(path),
-            f"cannot be read: {error.strerror}",
-            advice="check the path and its permissions",
-        ) from None
 
 
 def time_of(path: Path) -> str:

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake
-from flowpeer.registry.files import digest_of, parse_json, read_all, time_of
+from flowpeer.lake.store import Lake, digest_of
+from flowpeer.registry.files import parse_json, read_all, time_of
 from flowpeer.schema import IXF_PORTS, arrow_schema
 
 TABLE = "reference/ixf_ports.parquet"

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake
-from flowpeer.registry.files import digest_of, read_all, time_of
+from flowpeer.lake.store import Lake, digest_of
+from flowpeer.registry.files import read_all, time_of
 from flowpeer.schema import ASNS, SPECIAL_ASNS, arrow_schema
 
 TABLE = "reference/asns.parquet"

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake
-from flowpeer.registry.files import digest_of, parse_json, read_all, time_of
+from flowpeer.lake.store import Lake, digest_of
+from flowpeer.registry.files import parse_json, read_all, time_of
 from flowpeer.schema import PEERINGDB, arrow_schema
 
 OBJECTS = tuple(name.removeprefix("peeringdb_") for name in PEERINGDB)

@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake
+from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.adjacency import AdjRibs, View
 from flowpeer.routing.bmp import BmpSession, LostError, looks_like_bmp
 from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import SnapshotInfo, digest_of, find_all, publish
+from flowpeer.routing.snapshot import SnapshotInfo, find_all, publish
 from flowpeer.routing.source import Progress, Tally, opened
 from flowpeer.routing.tcp import Streams, segment_of
 from flowpeer_ingest.captures import Capture

@@ -16,9 +16,9 @@ from typing import Any
 import polars as pl
 
 from flowpeer.errors import InputError, NoDataError
-from flowpeer.lake.store import Lake
+from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.relations import MAX_OCTETS, RELATIONSHIPS
-from flowpeer.routing.snapshot import SnapshotInfo, digest_of
+from flowpeer.routing.snapshot import SnapshotInfo
 from flowpeer.routing.source import BROKEN_SHARE, opened
 from flowpeer.schema import AS_CONES, arrow_schema
 from flowpeer_reports.paths import behind

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.source import BROKEN_SHARE, opened
 from flowpeer.schema import AS_CLIQUE, AS_RELATIONSHIPS, arrow_schema
 
@@ -36,14 +36,7 @@ def load_relations(lake: Lake, path: Path) -> tuple[dict[str, Any], bool]:
     Raises:
         InputError: the file cannot be read or is none; the lake is as it was.
     """
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise InputError(
-            str(path),
-            f"cannot be read: {error.strerror}",
-            advice="check the path and its permissions",
-        ) from None
+    digest = digest_of(path)
     known = [lake.entry(relative) for relative in (RELATIONSHIPS, CLIQUE)]
     if known[0] is not None and all(
         entry is not None and entry.get("source_digest") == digest for entry in known

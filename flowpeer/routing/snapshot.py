@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.framing import HEADER, looks_like_mrt, time_of
 from flowpeer.routing.mrt import MrtReader
 from flowpeer.routing.peers import Peers
@@ -161,18 +161,6 @@ def load(
     facts["kind"] = max(kinds, key=["mrt", "table"].index)
     reader = readers[0] if len(readers) == 1 else Together(readers)
     return publish(lake, reader, max(times).astimezone(UTC), facts), True
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file. Raises InputError where it cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise InputError(
-            str(path),
-            f"cannot be read: {error.strerror}",
-            advice="check the path and its permissions",
-        ) from None
 
 
 def find(lake: Lake, facts: Mapping[str, Any]) -> SnapshotInfo | None:

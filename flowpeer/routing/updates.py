@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, NoDataError
-from flowpeer.lake.store import Lake
+from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing import bgp
 from flowpeer.routing.addresses import address_text
 from flowpeer.routing.adjacency import AdjRibs
 from flowpeer.routing.framing import ADVICE, BGP4MP, BGP4MP_ET, HEADER, looks_like_mrt, records
 from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import SnapshotInfo, digest_of, find, publish, snapshots
+from flowpeer.routing.snapshot import SnapshotInfo, find, publish, snapshots
 from flowpeer.routing.source import BATCH_ROWS, COLUMNS, Progress, Tally, opened
 
 ESTABLISHED = 6

@@ -183,11 +183,9 @@ def look(batch: Batch, state: State, sampling: Sampling) -> Known:
     for at, number in batch.kinds:
         session = sessions[at]
         template = None
-        if session is None:
-            pass
-        elif batch.sessions[at][2] == 5:
+        if session is not None and batch.sessions[at][2] == 5:
             template = netflow5.TEMPLATE
-        else:
+        elif session is not None:
             template = session.templates.get(number) or session.domain.templates.get(number)
         if template is not None and (template.options or template.layout.framed):
             template = None

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ _STAMP = np.dtype([("size", "<u8"), ("level", "<i4"), ("kind", "<i4"), ("s", "<i
 _DROPS = np.dtype([("size", "<u8"), ("level", "<i4"), ("kind", "<i4"), ("drops", "<u4")])
 
 
-class Batch:
+class Batch(ABC):
     """The result of the last `receive`: `count` datagrams, one row each in the arrays."""
 
     def __init__(self) -> None:
@@ -63,9 +64,9 @@ class Batch:
         at = i * (MAX_DATAGRAM + 1)
         return memoryview(self._spill)[at : at + int(self.length[i]) - stride]
 
+    @abstractmethod
     def receive(self, source: socket.socket, memory: memoryview, stride: int, limit: int) -> int:
         """Up to `limit` waiting datagrams into `memory`, one a slot; how many. Never waits."""
-        raise NotImplementedError
 
 
 class Plain(Batch):

@@ -12,18 +12,16 @@ from flowpeer_ingest.wire.state import State
 _HEADER = struct.Struct(">HHIIIIBBH")
 _MAX_COUNT = 30
 INTERVAL_BITS = 0x3FFF
-_PAD = 210  # paddingOctets
+PAD = 210  # paddingOctets
 
-LAYOUT = make_layout(
-    tuple(
-        Field(number, length)
-        for number, length in (
-            (8, 4), (12, 4), (15, 4), (10, 2), (14, 2), (2, 4), (1, 4), (22, 4), (21, 4),
-            (7, 2), (11, 2), (_PAD, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1),
-            (13, 1), (_PAD, 2),
-        )
+FIELDS = tuple(
+    Field(number, length)
+    for number, length in (
+        (8, 4), (12, 4), (15, 4), (10, 2), (14, 2), (2, 4), (1, 4), (22, 4), (21, 4), (7, 2),
+        (11, 2), (PAD, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1), (13, 1),
     )
 )  # fmt: skip
+LAYOUT = make_layout((*FIELDS, Field(PAD, 2)))
 TEMPLATE = Template(0, LAYOUT)
 
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import struct
 
-from flowpeer_ingest.wire import fixed
+from flowpeer_ingest.wire import fixed, netflow5
 from flowpeer_ingest.wire.events import Event, Message, Rejected
 from flowpeer_ingest.wire.layout import Field, Template, make_layout
 from flowpeer_ingest.wire.state import State
 
 _HEADER = struct.Struct(">HHIIIII")
 _MAX_COUNT = 27
-_PAD = 210  # paddingOctets
 
-LAYOUT = make_layout(
-    tuple(
-        Field(number, length)
-        for number, length in (
-            (8, 4), (12, 4), (15, 4), (10, 2), (14, 2), (2, 4), (1, 4), (22, 4), (21, 4),
-            (7, 2), (11, 2), (_PAD, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1),
-            (13, 1), (_PAD, 6),
-        )
-    )
-)  # fmt: skip
-"""The last six octets are flags and the router that the switch took the flow over from."""
+LAYOUT = make_layout((*netflow5.FIELDS, Field(netflow5.PAD, 6)))
+"""As version 5, but for six octets at the end: flags, and the router the switch works for."""
 TEMPLATE = Template(0, LAYOUT)
 
 

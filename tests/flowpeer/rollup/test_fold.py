@@ -15,12 +15,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
+import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -42,18 +41,6 @@ from flowpeer.cli import main
 sys.argv[0] = "flowpeer"
 sys.exit(main())
 """
-
-
-def _worlds() -> Any:
-    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worlds = _worlds()
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from datetime import UTC, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import oracle
 import pyarrow as pa
 import pytest
+import worlds
 
 from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
@@ -20,18 +21,6 @@ from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.sums import Figures
 from flowpeer_ingest.schema import FLOWS, SAMPLING, arrow_schema
 
-
-def _worlds() -> Any:
-    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worlds = _worlds()
-oracle = worlds.oracle
 START = datetime(2026, 9, 16, tzinfo=UTC)
 HOUR_US = 3_600_000_000
 MEMBERS = {"80.249.208.1": 8075, "80.249.208.2": 2906, "2001:7f8:1::a500:6939:1": 6939}

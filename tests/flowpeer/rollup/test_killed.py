@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
+import worlds
 
 from flowpeer.lake.store import Lake, sha256_of
 
@@ -29,20 +29,10 @@ sys.exit(main())
 """
 
 
-def _worlds() -> Any:
-    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with flows of a few hours, not rolled up."""
     folder = tmp_path_factory.mktemp("world")
-    worlds = _worlds()
     worlds.prepare(folder, worlds.make_world(5), 3)
     return folder
 

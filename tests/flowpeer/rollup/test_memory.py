@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import worlds
 
 from flowpeer.rollup import aggregate, reading, sums
-
-
-def _worlds() -> Any:
-    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def rows_of(rollup: Any) -> list[Any]:
@@ -33,7 +24,6 @@ def rows_of(rollup: Any) -> list[Any]:
 def test_little_memory_gives_the_same_rows(
     lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worlds = _worlds()
     made = []
     for name in ("much", "little"):
         folder = tmp_path / name

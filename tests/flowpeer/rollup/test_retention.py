@@ -14,13 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pytest
+import worlds
 
 from flowpeer.catalog import connect, query
 from flowpeer.configuration import load
@@ -44,18 +43,6 @@ sys.exit(main())
 """
 LONG_AGO = datetime(2026, 9, 16, 1, tzinfo=UTC)
 EVER = datetime(2026, 12, 1, tzinfo=UTC)
-
-
-def _worlds() -> Any:
-    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worlds = _worlds()
 
 
 @pytest.fixture(scope="module")

@@ -8,33 +8,21 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import worlds
 
 from flowpeer.configuration import load
 from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import sha256_of
+from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import in_period, verify_files
 from flowpeer.rollup.conserve import hours_conserved
 from flowpeer.rollup.hours import Rollup
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def _worlds() -> Any:
-    spec = spec_from_file_location("rollup_worlds", Path(__file__).with_name("test_oracle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worlds = _worlds()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +64,7 @@ def rollups(folder: Path) -> dict[str, str]:
 
 
 def test_a_flipped_bit_in_any_file_is_found_and_named(done: Path) -> None:
-    lake = worlds.Lake(done / "lake")
+    lake = Lake(done / "lake")
     assert not [fault for _, fault in verify_files(Ledger(lake)) if fault]
     dice = random.Random(4)
     for path in lake_files(done):
@@ -112,7 +100,7 @@ def test_a_damaged_roll_up_costs_only_its_own_hour(folder: Path, run: Run) -> No
 
 def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run) -> None:
     made = rollups(folder)
-    rollup = Rollup(worlds.Lake(folder / "lake"), load(folder / "flowpeer.toml"))
+    rollup = Rollup(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
     victim = next(f for f, e in rollup.files.items() if "T01" in str(e["hours"]))
     path = rollup.lake.path(victim)
     with pq.ParquetFile(path) as file:
@@ -184,7 +172,7 @@ def test_an_hour_is_of_a_period_that_it_shares_a_moment_with(
 
 
 def test_rows_that_do_not_add_up_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rollup = Rollup(worlds.Lake(folder / "lake"), load(folder / "flowpeer.toml"))
+    rollup = Rollup(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
     hours = rollup.plan()
     assert all(i.holds for i in hours_conserved(rollup, hours, again=True))
     recount = rollup.recount

@@ -15,6 +15,7 @@ import pytest
 from flowpeer.routing.mrt import MrtReader
 
 sys.path.insert(0, str(Path(__file__).parent))  # bmp_octets, the writer of BMP beside the tests
+sys.path.insert(0, str(Path(__file__).parents[1] / "rollup"))  # its worlds
 
 WHEN = 1_767_225_600  # 2026-01-01T00:00:00Z
 PathLike = Sequence[int | tuple[int, ...]]

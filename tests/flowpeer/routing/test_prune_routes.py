@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import worlds
 
 from flowpeer.configuration import load as load_network
 from flowpeer.lake.ledger import Ledger
@@ -27,19 +27,6 @@ Run = Callable[..., "CompletedProcess[str]"]
 EVER = datetime(2026, 12, 1, tzinfo=UTC)
 FIRST = datetime(2026, 9, 14, 0, 20, tzinfo=UTC)
 STEP = timedelta(hours=1)
-
-
-def _worlds() -> Any:
-    place = Path(__file__).parents[1] / "rollup" / "test_oracle.py"
-    spec = spec_from_file_location("worlds_of_routes", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worlds = _worlds()
 
 
 @pytest.fixture(scope="module")
