@@ -31,7 +31,7 @@ import polars as pl
 import pyarrow as pa
 
 import flowpeer_sql
-from flowpeer.errors import FlowpeerError, InputError, UsageError
+from flowpeer.errors import FlowpeerError, InputError, UsageError, is_interrupt
 from flowpeer.schema import CONFIGURED, PARTITIONED, REFERENCE, TABLES, Column, arrow_schema
 
 STORAGE_VERSION = "v1.5.0"
@@ -420,6 +420,10 @@ def _told(sql: str, *, where: Path | None = None) -> Iterator[None]:
         raise
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from None
+        raise
     except duckdb.PermissionException as error:
         raise UsageError(
             f"not allowed here: {_first_line(error)}", advice="only the lake can be read"

@@ -81,6 +81,12 @@ class LockedError(FlowpeerError):
     exit_code = 75
 
 
+def is_interrupt(error: Exception) -> bool:
+    """Whether Ctrl-C stands behind it: DuckDB, where it hears it in the main thread, raises an
+    error of its own for it."""
+    return type(error) is RuntimeError and str(error) == "Query interrupted"
+
+
 def from_leaf(error: Exception) -> FlowpeerError | None:
     """The error of this tree that says what a leaf package's base error says; None for others."""
     from flowpeer_ingest.errors import IngestError

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.cli.state import State, printable
+from flowpeer.errors import is_interrupt
 
 app = typer.Typer(
     name="flowpeer",
@@ -124,6 +125,9 @@ def run(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return state.exit_code
     except Exception as error:  # the one place where everything is caught
+        if is_interrupt(error):
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
         if state.debug:
             import traceback
 

@@ -39,10 +39,22 @@ def prompt(
     history = _prepare(con)
     state.say(".help for help, .quit to leave")
     try:
-        while (text := _read()) is not None:
-            _answer(con, text, timeout_seconds)
+        while not _ends(con, timeout_seconds):
+            pass
     finally:
         _keep(history)
+
+
+def _ends(con: duckdb.DuckDBPyConnection, timeout_seconds: float | None) -> bool:
+    """Whether the input ended. Until then, Ctrl-C stops what is being done and never the prompt,
+    wherever between two statements it arrives."""
+    try:
+        while (text := _read()) is not None:
+            _answer(con, text, timeout_seconds)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return False
+    return True
 
 
 def _read() -> str | None:
@@ -96,8 +108,6 @@ def _answer(con: duckdb.DuckDBPyConnection, text: str, timeout_seconds: float | 
         print(printable(f"error: {error.what}"), file=sys.stderr)
         if error.advice:
             print(printable(f"try: {error.advice}"), file=sys.stderr)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
 
 
 def _command(word: str) -> str:
