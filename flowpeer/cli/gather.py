@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -189,27 +189,28 @@ def _siblings(network: Network, nets: pl.DataFrame, relationships: pl.DataFrame)
     return frozenset({*same, *linked["asn"].to_list(), *linked["other_asn"].to_list()} - {asn})
 
 
-def _paths(lake: Lake, infos: list[snapshot.SnapshotInfo], routes: pl.LazyFrame) -> pl.DataFrame:
-    """The views of the prefixes that carried transit traffic."""
+def paths_in_force(
+    lake: Lake, infos: Iterable[snapshot.SnapshotInfo], routes: pl.LazyFrame
+) -> pl.DataFrame:
+    """The paths to the prefixes that carried transit traffic.
+
+    A table a day repeats most of the one before: it is read for what it adds.
+    """
     used = routes.filter(pl.col("role") == "transit").select("prefix").drop_nulls().unique()
-    frames = [
-        pl.scan_parquet(lake.path(f"routes/{info.name}.parquet"))
-        .join(used, on="prefix", how="semi")
-        .select(
-            "prefix",
-            "origin_asn",
-            "as_path",
-            pl.col("vantage").str.extract(r"^AS(\d+)@").cast(pl.Int64).alias("peer_asn"),
-            "vantage",
+    carried = used.collect().lazy()
+    paths = pl.DataFrame(schema={"prefix": pl.String, "as_path": pl.String})
+    for info in infos:
+        added = (
+            pl.scan_parquet(lake.path(f"routes/{info.name}.parquet"))
+            .select("prefix", "as_path")
+            .drop_nulls()
+            .join(carried, on="prefix", how="semi")
+            .join(paths.lazy(), on=["prefix", "as_path"], how="anti")
+            .unique()
+            .collect()
         )
-        for info in infos
-    ]
-    columns = ["prefix", "vantage", "as_path"]
-    if not frames:
-        return pl.DataFrame(schema={"prefix": pl.String, "origin_asn": pl.Int64,
-                                    "as_path": pl.String, "peer_asn": pl.Int64,
-                                    "vantage": pl.String})  # fmt: skip
-    return pl.concat(frames).unique().sort(columns).collect()
+        paths = paths.vstack(added)
+    return paths.sort("prefix", "as_path")
 
 
 def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[str]:
@@ -318,7 +319,7 @@ def gather(
         ),
         traffic=traffic,
         traffic_routes=routes,
-        paths=_paths(lake, infos, routes),
+        paths=paths_in_force(lake, infos, routes),
         relationships=relationships,
         **_cones(ledger),
         clique=frozenset(_reference(lake, "as_clique")["asn"].to_list()),

@@ -63,7 +63,7 @@ class Inputs:
     traffic_routes: pl.LazyFrame
     """One row per hour × interface × direction × prefix × local prefix, of the period."""
     paths: pl.DataFrame
-    """prefix, origin_asn, as_path, peer_asn, vantage: the distinct views in force."""
+    """prefix, as_path: the distinct paths of the tables in force."""
     relationships: pl.DataFrame
     """asn, other_asn, relationship: −1 asn is the provider, 0 peers, 1 siblings."""
     clique: frozenset[int]

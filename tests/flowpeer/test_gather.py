@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +12,11 @@ from subprocess import CompletedProcess
 import polars as pl
 import pytest
 
+from flowpeer.cli.gather import paths_in_force
 from flowpeer.cli.period import default_period, parse_period
 from flowpeer.errors import UsageError
+from flowpeer.lake.store import Lake
+from flowpeer.routing.snapshot import SnapshotInfo
 from flowpeer_sample import answers, world
 
 Run = Callable[..., CompletedProcess[str]]
@@ -103,3 +107,33 @@ def test_the_default_is_the_last_whole_quarter_with_data(
     first: str, last: str, start: str, end: str
 ) -> None:
     assert default_period(day(first), day(last)) == (day(start), day(end))
+
+
+def test_paths_of_a_table_a_day_are_taken_once_and_only_where_transit_went(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    lake = Lake(tmp_path)
+    names = [f"table-{n}" for n in range(6)]
+    prefixes = [f"10.{n}.0.0/16" for n in range(40)]
+    wanted: set[tuple[str, str]] = set()
+    carried = set(prefixes[:25])
+    lake.path("routes").mkdir()
+    for name in names:
+        rows = [
+            (prefix, vantage, rng.choice([None, f"{vantage} 64511", f"{vantage} 64510 64511"]))
+            for prefix in prefixes
+            for vantage in (1299, 3356)
+            if rng.random() < 0.8
+        ]
+        wanted |= {(p, path) for p, _, path in rows if path is not None and p in carried}
+        table = pl.DataFrame(rows, schema=["prefix", "vantage", "as_path"], orient="row")
+        table.write_parquet(lake.path(f"routes/{name}.parquet"))
+    routes = pl.DataFrame(
+        [("transit", p) for p in [*carried, None]] + [("peer", prefixes[30])],
+        schema=["role", "prefix"], orient="row",
+    )  # fmt: skip
+    infos = [
+        SnapshotInfo(name, day("2026-09-15"), "", 0, 0, 0, (), "", "", {}, "") for name in names
+    ]
+    found = paths_in_force(lake, infos, routes.lazy())
+    assert found.rows() == sorted(wanted)
+    assert paths_in_force(lake, [], routes.lazy()).rows() == []

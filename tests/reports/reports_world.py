@@ -74,8 +74,7 @@ TRAFFIC = {"slot": TIME, **WHERE, "family": pl.Int32, "remote_asn": pl.Int64,
            "scaled": pl.Boolean, **SUMS}  # fmt: skip
 TRAFFIC_ROUTES = {"hour_start": TIME, **WHERE, "scaled": pl.Boolean, "prefix": pl.String,
                   "origin_asn": pl.Int64, "local_prefix": pl.String, **SUMS}  # fmt: skip
-PATHS = {"prefix": pl.String, "origin_asn": pl.Int64, "as_path": pl.String, "peer_asn": pl.Int64,
-         "vantage": pl.String}  # fmt: skip
+PATHS = {"prefix": pl.String, "as_path": pl.String}
 
 
 @dataclass
@@ -166,11 +165,7 @@ class World:
                   "local_prefix": None, **f.sums()} for f in self.flows],
                 schema=TRAFFIC_ROUTES,
             ).lazy(),
-            paths=pl.DataFrame(
-                [{"prefix": p, "as_path": path, "vantage": "AS1299@192.0.2.1"}
-                 for p, path in self.paths],
-                schema=PATHS,
-            ),
+            paths=pl.DataFrame(list(self.paths), schema=PATHS, orient="row"),
             relationships=pl.DataFrame(
                 list(self.links),
                 schema={"asn": pl.Int64, "other_asn": pl.Int64, "relationship": pl.Int32},
