@@ -79,6 +79,19 @@ class Records:
         values = self.numbers[name]
         return values if isinstance(values, np.ndarray) else np.full(self.rows, values, np.int64)
 
+    def slice(self, at: slice) -> Records:
+        """Some consecutive records, without a copy."""
+        numbers = {
+            name: values if isinstance(values, int) else values[at]
+            for name, values in self.numbers.items()
+        }
+        addresses = {name: values.take(at) for name, values in self.addresses.items()}
+        start = self.start[at]
+        return Records(
+            self.file, start.size, start, self.end[at], self.exporter[at], self.exporters, numbers,
+            addresses,
+        )  # fmt: skip
+
 
 NO_SAMPLER = -1
 Task = tuple[tuple[str, Path, tuple[int, ...] | None], ...]
