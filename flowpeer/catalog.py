@@ -22,9 +22,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import polars as pl
@@ -39,6 +40,9 @@ STORAGE_VERSION = "v1.5.0"
 
 MEMORY_SHARE = "60%"
 """Of the machine's memory for one connection: a query shares it with what runs beside it."""
+
+TRIES = 5
+T = TypeVar("T")
 
 READING_FUNCTIONS = frozenset(
     re.findall(
@@ -219,9 +223,10 @@ def _define(con: duckdb.DuckDBPyConnection, root: Path, configured: Mapping[str,
             _configured_table(con, name, columns, configured.get(name))
         else:
             with _told("", where=root / name):
-                con.execute(f'CREATE VIEW "{name}" AS {_relation(root, name, columns)}')
+                view = f'CREATE VIEW "{name}" AS {_relation(root, name, columns)}'
+                _while_files_go(partial(con.execute, view))
     for script in flowpeer_sql.views():
-        con.execute(script.sql)
+        _while_files_go(partial(con.execute, script.sql))
 
 
 def _configured_table(
@@ -359,12 +364,27 @@ def _table_functions(tree: Any) -> Iterator[str]:
 
 
 def _run(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, object]) -> pa.Table:
-    try:
-        relation = con.sql(sql, params=values) if values else con.sql(sql)
-    except (duckdb.BinderException, duckdb.CatalogException):
-        con.execute(sql, values)  # fails alike, but says where in the statement
-        raise
-    return relation.to_arrow_table()
+    def once() -> pa.Table:
+        try:
+            relation = con.sql(sql, params=values) if values else con.sql(sql)
+        except (duckdb.BinderException, duckdb.CatalogException):
+            con.execute(sql, values)  # fails alike, but says where in the statement
+            raise
+        return relation.to_arrow_table()
+
+    return _while_files_go(once)
+
+
+def _while_files_go(work: Callable[[], T]) -> T:
+    """`work()`, again where a file went between being listed and being opened: `compact` merges
+    and `prune` deletes meanwhile."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except duckdb.IOException as error:
+            if "Cannot open file" not in str(error):
+                raise
+    return work()
 
 
 def _interruptible(
