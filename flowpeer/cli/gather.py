@@ -39,16 +39,20 @@ class Gathered:
 
 
 def coverage(
-    lake: Lake, start: datetime | None = None, end: datetime | None = None
+    ledger: Ledger, start: datetime | None = None, end: datetime | None = None
 ) -> pl.DataFrame:
     """slot, exporter (address), received, lost, heard: one row each, summed over the units."""
-    return (
-        catalog.scan(lake.root, "coverage", start=start, end=end)
-        .group_by("slot", "exporter")
-        .agg(pl.col("received", "lost").sum(), pl.col("heard").any())
-        .sort("slot", "exporter")
-        .collect()
-    )
+
+    def summed(_: list[str]) -> pl.DataFrame:
+        return (
+            catalog.scan(ledger.lake.root, "coverage", start=start, end=end)
+            .group_by("slot", "exporter")
+            .agg(pl.col("received", "lost").sum(), pl.col("heard").any())
+            .sort("slot", "exporter")
+            .collect()
+        )
+
+    return ledger.read("coverage", summed)
 
 
 def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
@@ -73,9 +77,8 @@ def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
             f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
         )
     last += SLOT
-    covered = ledger.names("coverage")
-    begin = _heard(network, lake, covered).min()
-    final = _heard(network, lake, covered[::-1]).max()
+    begin = ledger.read("coverage", lambda names: _heard(network, lake, names)).min()
+    final = ledger.read("coverage", lambda names: _heard(network, lake, names[::-1])).max()
     # Whole hours where a border is moved: routes are summed by the hour.
     if isinstance(begin, datetime) and first < begin - EARLY:
         first = (begin - EARLY).replace(minute=0)
@@ -249,7 +252,7 @@ def gather(
     """
     lake = ledger.lake
     start, end = period_of(network, ledger, asked)
-    told = coverage(lake, start, end) if told is None else told
+    told = coverage(ledger, start, end) if told is None else told
     covered = covered_slots(network, told, start, end)
     notes = covered.notes
     routes = catalog.scan(lake.root, "traffic_routes", start=start, end=end)

@@ -70,7 +70,7 @@ def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
             found += _traffic(lake)
             found += provider_paths(ledger)
             span = data_span(network, ledger)
-            told = coverage(lake, *span)
+            told = coverage(ledger, *span)
             found += _coverage(network, span, told)
             if not stale:
                 found += _conserved(rollup)

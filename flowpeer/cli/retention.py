@@ -140,9 +140,10 @@ def compact(
         str, typer.Option(help="How long ago an hour must have ended.")
     ] = CLOSED_AFTER,
 ) -> None:
-    """Merge the flow files of each closed hour into one.
+    """Merge the files of each closed hour into one: of flows, coverage and sampling.
 
-    Only hours that are rolled up. Queries go on meanwhile: each sees the old files or the new one.
+    Flows only of hours that are rolled up. Queries go on meanwhile: each sees the old files or the
+    new one.
     """
     from flowpeer.rollup import retention
     from flowpeer.rollup.hours import Rollup
@@ -150,19 +151,22 @@ def compact(
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
     before = _before(after)
-    hours: dict[str, list[str]] = {}
+    folders: dict[str, list[str]] = {}
     with flows_alone(lake, "compact"):
-        if lake.entries("flows"):
+        if lake.entry_names("flows"):
             rollup = Rollup(lake, network)
-            hours = retention.mergeable(rollup, before)
-            total = sum(rollup.files[f]["rows"] for files in hours.values() for f in files)
+            folders = retention.mergeable(rollup, before)
+            names = [name for files in folders.values() for name in files]
+            entries = map(rollup.ledger.entry, names)
+            total = sum(int(entry["rows"]) for entry in entries if entry is not None)
             with state.progress("merging", total) as advance:
-                retention.compact(lake, hours, progress=advance)
-    files = sum(map(len, hours.values()))
+                retention.compact(lake, folders, progress=advance)
+    count = sum(map(len, folders.values()))
+    hours = len({folder.partition("/")[2] for folder in folders})
     if state.json:
-        state.emit({"hours": len(hours), "files": files})
+        state.emit({"hours": hours, "files": count})
     else:
-        print(f"{files:,} files of {len(hours):,} hours merged" if hours else "nothing to merge")
+        print(f"{count:,} files of {hours:,} hours merged" if hours else "nothing to merge")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,12 +1,13 @@
-"""Closed hours of `flows` merged into one file each.
+"""Closed hours of what ingest publishes merged into one file each.
 
-A collector publishes a file a minute; an hour of sixty files costs every reader sixty openings.
-The merged file is made beside the tables, in a folder of its own, and that folder then changes
-places with the hour's folder in one step (renameat2 with RENAME_EXCHANGE): a reader that lists the
-folder sees all of the old files or the one new file. Files that arrived meanwhile are carried over.
+A collector publishes a file a minute and table; an hour of sixty files costs every reader sixty
+openings. The merged file is made beside the tables, in a folder of its own, and that folder then
+changes places with the hour's folder in one step (renameat2 with RENAME_EXCHANGE): a reader that
+lists the folder sees all of the old files or the one new file. Files that arrived meanwhile are
+carried over.
 
     lake/exchange/
-      flows/          the merged file; after the exchange, the old files
+      files/          the merged file; after the exchange, the old files
       ledger/         its document; after the exchange, the old documents
       journal.json    written when both are complete: from then on a crash is repaired by going on
 
@@ -30,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
-from flowpeer.lake.flows import merged_facts
+from flowpeer.lake.flows import MERGED, merged_facts
 from flowpeer.lake.store import (
     ROW_GROUP_ROWS,
     Lake,
@@ -41,7 +42,7 @@ from flowpeer.lake.store import (
     sync_folder,
     write_atomically,
 )  # fmt: skip
-from flowpeer_ingest.schema import FLOWS
+from flowpeer_ingest.schema import TABLES
 
 HOUR = timedelta(hours=1)
 _AT_FDCWD, _EXCHANGE = -100, 2
@@ -56,10 +57,10 @@ def units(entries: Mapping[str, dict[str, Any]]) -> dict[str, tuple[str, dict[st
     return dict(sorted(found.items()))
 
 
-def closed_hours(lake: Lake, before: datetime) -> dict[str, list[str]]:
-    """Folders of `flows` with more than one file whose hour ended at or before a time."""
+def closed_hours(lake: Lake, table: str, before: datetime) -> dict[str, list[str]]:
+    """Folders of a table with more than one file whose hour ended at or before a time."""
     folders: dict[str, list[str]] = {}
-    for relative in lake.entries("flows"):
+    for relative in lake.entry_names(table):
         if partition_hour(relative) + HOUR <= before:
             folders.setdefault(str(PurePosixPath(relative).parent), []).append(relative)
     return {folder: files for folder, files in folders.items() if len(files) > 1}
@@ -86,24 +87,26 @@ def merge(
             )  # fmt: skip
         entries[relative] = entry
     folder = str(PurePosixPath(files[0]).parent)
+    table = folder.partition("/")[0]
     made_of = {name: unit for name, (_, unit) in units(entries).items()}
     digests = "".join(unit["sha256"] for unit in made_of.values())
-    name = f"merged-{hashlib.sha256(digests.encode()).hexdigest()[:16]}"
-    staged = lake.stage(f"{folder}/{name}.parquet", FLOWS)
+    name = f"{MERGED}{hashlib.sha256(digests.encode()).hexdigest()[:16]}"
+    staged = lake.stage(f"{folder}/{name}.parquet", TABLES[table])
     try:
-        for table in _in_row_groups(lake, files):
-            staged.write(table)
+        for rows in _in_row_groups(lake, files):
+            staged.write(rows)
             if progress is not None:
-                progress(table.num_rows)
-        temporary, document = staged.finish({**merged_facts(made_of), "made_of": made_of})
+                progress(rows.num_rows)
+        facts = merged_facts(made_of) if table == "flows" else {}
+        temporary, document = staged.finish({**facts, "made_of": made_of})
     except BaseException:
         staged.discard()
         raise
     area = lake.root / "exchange"
     shutil.rmtree(area, ignore_errors=True)
-    make_folder(area / "flows")
-    temporary.replace(area / "flows" / f"{name}.parquet")
-    sync_folder(area / "flows")
+    make_folder(area / "files")
+    temporary.replace(area / "files" / f"{name}.parquet")
+    sync_folder(area / "files")
     write_atomically(
         area / "ledger" / f"{name}.json", document_octets(document), staging=lake.staging
     )
@@ -141,7 +144,7 @@ def finish(lake: Lake) -> bool:
         return False
     folder, name, merged = journal["folder"], journal["name"], set(journal["merged"])
     pairs = (
-        (area / "flows", lake.path(folder), ".parquet"),
+        (area / "files", lake.path(folder), ".parquet"),
         (area / "ledger", lake.path("ledger") / folder, ".json"),
     )
     done: list[tuple[Path, Path]] = []
@@ -155,7 +158,7 @@ def finish(lake: Lake) -> bool:
                 shutil.rmtree(area)
                 raise InputError(
                     str(theirs), f"folders cannot be exchanged on this file system: "
-                    f"{error.strerror}", advice="leave the files of flows as they are",
+                    f"{error.strerror}", advice="leave the files as they are",
                 ) from None  # fmt: skip
             done.append((ours, theirs))
     for ours, theirs, suffix in pairs:  # files that came while the others were being merged

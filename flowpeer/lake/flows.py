@@ -22,6 +22,8 @@ INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT = 1, 2, 4, 8
 """What was seen of an interface: ingress or egress records, with it as input or output."""
 
 HOUR_US = 3_600_000_000
+MERGED = "merged-"
+"""What the name of a file begins with that holds the rows of several (flowpeer.lake.compact)."""
 MAX_COUNTERS = 1 << 20
 """Up to so many possible values, one counter for each is faster than hashing."""
 MAX_INTERFACES = 4_096
@@ -195,21 +197,22 @@ class FlowSink:
             self._staged.items(), key=lambda item: (item[0][0] == "flows", item[0])
         ):
             more = self._facts[hour].document() if name == "flows" else {}
-            if name == "flows" and self._merged(hour):
+            if self._merged(name, hour):
                 staged.discard()
             else:
                 staged.publish({**facts, **more})
             rows[name] = rows.get(name, 0) + staged.rows
         return rows
 
-    def _merged(self, hour: datetime) -> bool:
+    def _merged(self, name: str, hour: datetime) -> bool:
         """Are this unit's rows of the hour in a merged file already?"""
         if hour + timedelta(hours=1) > datetime.now(UTC):
             return False  # only closed hours are merged
-        folder = hour_folder("flows", f"{hour:%Y-%m-%d}", hour.hour)
+        folder = hour_folder(name, f"{hour:%Y-%m-%d}", hour.hour)
         relative = f"{folder}/{self._unit}.parquet"
-        entries = self._lake.entries(folder)
-        return any(relative in entry.get("made_of", ()) for entry in entries.values())
+        merged = [n for n in self._lake.entry_names(folder) if n.startswith(f"{folder}/{MERGED}")]
+        entries = map(self._lake.entry, merged)
+        return any(relative in entry["made_of"] for entry in entries if entry is not None)
 
     def unrated(self) -> dict[str, int]:
         """Records without a sampling rate, by exporter."""

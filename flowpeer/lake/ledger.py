@@ -8,13 +8,17 @@ with it: it does not see what others publish meanwhile.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 
 Document = dict[str, Any]
+T = TypeVar("T")
+TRIES = 5
+"""Of a read whose files are taken away meanwhile."""
 
 
 class Ledger:
@@ -86,6 +90,16 @@ class Ledger:
             if document is not None:  # taken away since it was listed
                 found[relative] = document
         return found
+
+    def read(self, table: str, work: Callable[[list[str]], T]) -> T:
+        """`work` with the names of a table, again with those there now where it does not find a
+        file any more: `compact` merges meanwhile."""
+        for _ in range(TRIES - 1):
+            try:
+                return work(self.names(table))
+            except FileNotFoundError:
+                del self._listed[table]
+        return work(self.names(table))
 
     def put(self, relative: str, document: Document) -> None:
         """What this command itself has just published."""

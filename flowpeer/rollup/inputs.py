@@ -154,19 +154,23 @@ class Inputs:
     @cached_property
     def _sampling(self) -> dict[str, list[RateRow]]:
         """Rates from options data, by exporter address."""
-        files = [self.lake.path(relative) for relative in self.ledger.names("sampling")]
-        rows: dict[str, list[RateRow]] = {}
-        if not files:
-            return rows
         of = ["exporter_ip", "observation_domain", "sampler_id", "interface"]
-        said = (
-            pl.scan_parquet(files, glob=False, hive_partitioning=False)
-            .select(*of, "interval", "first_seen")
-            .sort(*of, "first_seen", "interval")
-            # Routers repeat themselves every few minutes; what counts is a change.
-            .filter(pl.col("interval").ne_missing(pl.col("interval").shift().over(of)))
-            .collect()
-        )
+
+        def changes(names: list[str]) -> pl.DataFrame:
+            if not names:
+                return pl.DataFrame()
+            files = [self.lake.path(name) for name in names]
+            return (
+                pl.scan_parquet(files, glob=False, hive_partitioning=False)
+                .select(*of, "interval", "first_seen")
+                .sort(*of, "first_seen", "interval")
+                # Routers repeat themselves every few minutes; what counts is a change.
+                .filter(pl.col("interval").ne_missing(pl.col("interval").shift().over(of)))
+                .collect()
+            )
+
+        rows: dict[str, list[RateRow]] = {}
+        said = self.ledger.read("sampling", changes)
         for ip, domain, sampler, interface, interval, first_seen in said.iter_rows():
             key = (domain, sampler, interface)
             rows.setdefault(ip, []).append(RateRow(key, interval, first_seen))

@@ -90,14 +90,20 @@ def finish_pruning(lake: Lake) -> None:
 
 
 def mergeable(rollup: Rollup, before: datetime) -> dict[str, list[str]]:
-    """Folders of closed hours of several files, all of whose hours are up to date."""
+    """Folders of closed hours of several files; of `flows`, those all of whose hours are up to
+    date."""
     stale = stale_hours(rollup)
-    return {
+    found = {
         folder: files
-        for folder, files in closed_hours(rollup.lake, before).items()
+        for folder, files in closed_hours(rollup.lake, "flows", before).items()
         if all(f in rollup.files for f in files)
         and not any(parse_hour(h) in stale for f in files for h in rollup.files[f]["hours"])
     }
+    damaged: list[str] = []
+    for table in ("coverage", "sampling"):  # of these the rows count, whatever file they stand in
+        rollup.ledger.entries(table, damaged=damaged)
+        found |= closed_hours(rollup.lake, table, before)
+    return {folder: files for folder, files in found.items() if not {*files} & {*damaged}}
 
 
 def compact(

@@ -11,6 +11,7 @@ from collector_rig import TEMPLATE_EVERY, numbered
 from flowpeer.cli.collect import SegmentUnit
 from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
+from flowpeer_ingest.columns import coverage_table
 from flowpeer_ingest.ingest import Decoder, Run
 from flowpeer_ingest.segments import SegmentSummary
 
@@ -27,9 +28,15 @@ def flows(number: int) -> pa.Table:
     return tables[0]
 
 
+def heard(records: int) -> pa.Table:
+    slot = int(HOUR.timestamp()) * 1_000_000
+    return coverage_table([(slot, "192.0.2.1", 1, records, 0, True)])
+
+
 def publish(lake: Lake, unit: str, table: pa.Table) -> None:
     segment = SegmentUnit(lake, unit)
     segment.write(HOUR, "flows", table)
+    segment.write(HOUR, "coverage", heard(table.num_rows))
     segment.publish(SegmentSummary(path=unit, rows=table.num_rows))
 
 
@@ -50,11 +57,13 @@ def test_a_segment_that_was_merged_meanwhile_is_not_published_again(tmp_path: Pa
     publish(lake, "segment-a", flows(1))
     publish(lake, "segment-b", flows(2))
     with lake.flow_files(alone=True):
-        compact.merge(lake, sorted(lake.entries("flows")))
+        for table in ("flows", "coverage"):
+            compact.merge(lake, sorted(lake.entries(table)))
     merged = stored(lake)
     assert list(merged.values()) == [3 * TEMPLATE_EVERY + 2]
     publish(lake, "segment-a", flows(1))
     assert stored(lake) == merged
+    assert [entry["rows"] for entry in lake.entries("coverage").values()] == [2]
     publish(lake, "segment-c", flows(3))
     assert sum(stored(lake).values()) == 6 * TEMPLATE_EVERY + 3
     assert [p for p in lake.staging.rglob("*") if p.is_file()] == []

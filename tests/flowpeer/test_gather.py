@@ -12,9 +12,11 @@ from subprocess import CompletedProcess
 import polars as pl
 import pytest
 
-from flowpeer.cli.gather import paths_in_force
+from flowpeer import catalog
+from flowpeer.cli.gather import coverage, paths_in_force
 from flowpeer.cli.period import default_period, parse_period
 from flowpeer.errors import UsageError
+from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.routing.snapshot import SnapshotInfo
 from flowpeer_sample import answers, world
@@ -55,6 +57,54 @@ def test_slots_not_covered_are_left_out_of_the_percentile(
             assert row["p95_bps"] == pytest.approx(want)
     checked = run("check", cwd=demo_copy)
     assert f"metro iad: {missing} of 288 slots not covered" in checked.stdout
+
+
+def test_merged_coverage_and_rates_say_the_same(demo_copy: Path, run: Run) -> None:
+    lake = Lake(demo_copy / "lake")
+
+    def said() -> list[str]:
+        told = [coverage(Ledger(lake)).write_json()]
+        for name in ("coverage", "sampling"):
+            frame = catalog.scan(lake.root, name).collect()
+            told.append(frame.sort(frame.columns).write_json())
+        return [*told, run("imbalance", "--json", cwd=demo_copy).stdout]
+
+    def files(name: str) -> list[Path]:
+        return sorted((lake.root / name).rglob("*.parquet"))
+
+    before, hours = said(), {file.parent for file in files("coverage")}
+    assert len(files("coverage")) > len(hours)
+    damaged = lake.entry_path(files("coverage")[0].relative_to(lake.root).as_posix())
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-9])
+    assert run("compact", cwd=demo_copy).returncode == 0
+    assert len(files("coverage")) > len(hours), "the hour of the damaged one is left alone"
+    damaged.write_bytes(whole)
+    assert run("compact", cwd=demo_copy).returncode == 0
+    for name in ("coverage", "sampling"):
+        assert len(files(name)) == len({file.parent for file in files(name)}) > 0
+    assert said() == before
+    assert "up to date" in run("rollup", cwd=demo_copy).stdout
+    verified = run("verify", cwd=demo_copy)
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_what_is_read_while_it_is_merged_is_looked_for_again(tmp_path: Path) -> None:
+    lake, tries = Lake(tmp_path / "lake"), []
+    lake.write_entry("coverage/date=2026-09-16/hour=00/a.parquet", {"rows": 1})
+    ledger = Ledger(lake)
+
+    def read(names: list[str]) -> list[str]:
+        tries.append(names)
+        if len(tries) == 1:
+            lake.remove(names[0])
+            lake.write_entry("coverage/date=2026-09-16/hour=00/merged-a.parquet", {"rows": 1})
+            raise FileNotFoundError(names[0])
+        return names
+
+    assert ledger.read("coverage", read) == ["coverage/date=2026-09-16/hour=00/merged-a.parquet"]
+    with pytest.raises(FileNotFoundError):
+        ledger.read("coverage", lambda names: Path(tmp_path / names[0]).read_text())
 
 
 def test_flows_without_coverage_count_as_covered(demo_copy: Path, run: Run) -> None:

@@ -193,7 +193,7 @@ def test_a_file_that_comes_during_the_exchange_is_carried_over(
     exchange = compact.exchange
 
     def late(one: Path, other: Path) -> None:
-        if one.name == "flows" and one.parent.name == "exchange":
+        if one.name == "files" and one.parent.name == "exchange":
             hour = partition_hour(f"{other}/x")
             flow(folder, "straggler", hour, hour)
         exchange(one, other)
