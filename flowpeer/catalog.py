@@ -14,6 +14,7 @@ some table functions write files or read memory from within a SELECT.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -41,7 +41,8 @@ STORAGE_VERSION = "v1.5.0"
 MEMORY_SHARE = "60%"
 """Of the machine's memory for one connection: a query shares it with what runs beside it."""
 
-TRIES = 5
+TRIES = 100
+"""Of a query whose files go before they are opened: each time, something else was done."""
 T = TypeVar("T")
 
 READING_FUNCTIONS = frozenset(
@@ -79,7 +80,8 @@ def connect(
     root = lake_root.resolve()
     con = duckdb.connect(":memory:")
     try:
-        _define(con, root, configured)
+        con.execute(f"SET VARIABLE lake_root = {_literal(str(root))}")
+        _define(con, root, configured, listed=True)
         con.execute(f"SET memory_limit = '{MEMORY_SHARE}'")
         if locked:
             _lock(con, root)
@@ -132,7 +134,7 @@ def write_catalog(
                 str(made), config={"storage_compatibility_version": STORAGE_VERSION}
             )
             try:
-                _define(con, root, configured)
+                _define(con, root, configured, listed=False)
             finally:
                 con.close()
             with made.open("rb+") as file:
@@ -169,7 +171,7 @@ def scan(
     stated = _polars_schema(TABLES[table])
     partitioned = table in PARTITIONED
     wanted = {**stated, **_HIVE} if partitioned else stated
-    files = sorted(_files(root, table))
+    files = _files(root, table)
     if partitioned and (start is not None or end is not None):
         files = [file for file in files if _within(file, start, end)]
     if not files:
@@ -186,12 +188,35 @@ def scan(
     return frame.select(*wanted)
 
 
-def _files(root: Path, table: str) -> Iterator[Path]:
+def _files(root: Path, table: str) -> list[Path]:
+    """The files of a table, sorted."""
     if table in PARTITIONED:
-        return (root / table).glob("date=*/hour=*/*.parquet")
+        folders = sorted((root / table).glob("date=*/hour=*"))
+        return [folder / name for folder in folders for name in _of_one_moment(folder)]
     if table in REFERENCE:
-        return (file for file in [root / "reference" / f"{table}.parquet"] if file.is_file())
-    return (root / table).glob("*.parquet")
+        return [file for file in [root / "reference" / f"{table}.parquet"] if file.is_file()]
+    return sorted((root / table).glob("*.parquet"))
+
+
+def _of_one_moment(folder: Path) -> list[str]:
+    """The files of an hour, sorted: all that were there before `compact` put another folder in
+    their place, or all after."""
+    names: list[str] = []
+    for _ in range(TRIES):
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        try:
+            names = os.listdir(handle)  # noqa: PTH208 (of the open folder, not of its path)
+            still = os.path.samestat(os.fstat(handle), folder.stat())
+        except FileNotFoundError:
+            return []
+        finally:
+            os.close(handle)
+        if still:
+            break
+    return sorted(name for name in names if name.endswith(".parquet"))
 
 
 def _within(file: Path, start: datetime | None, end: datetime | None) -> bool:
@@ -213,7 +238,15 @@ def _polars_schema(columns: tuple[Column, ...]) -> dict[str, pl.DataType]:
     return dict(empty.schema)
 
 
-def _define(con: duckdb.DuckDBPyConnection, root: Path, configured: Mapping[str, pa.Table]) -> None:
+def _define(
+    con: duckdb.DuckDBPyConnection,
+    root: Path,
+    configured: Mapping[str, pa.Table],
+    *,
+    listed: bool,
+) -> None:
+    """Every table, view and macro; partitioned tables over the files that are there now
+    (`listed`), or over patterns, which find those to come too."""
     con.execute("SET python_enable_replacements = false")
     con.execute("SET TimeZone = 'UTC'")
     if unknown := sorted(set(configured) - set(CONFIGURED)):
@@ -221,12 +254,19 @@ def _define(con: duckdb.DuckDBPyConnection, root: Path, configured: Mapping[str,
     for name, columns in TABLES.items():
         if name in CONFIGURED:
             _configured_table(con, name, columns, configured.get(name))
-        else:
+        elif not (listed and name in PARTITIONED):
             with _told("", where=root / name):
-                view = f'CREATE VIEW "{name}" AS {_relation(root, name, columns)}'
-                _while_files_go(partial(con.execute, view))
-    for script in flowpeer_sql.views():
-        _while_files_go(partial(con.execute, script.sql))
+                con.execute(f'CREATE VIEW "{name}" AS {_relation(root, name)}')
+
+    def scripts() -> None:
+        for script in flowpeer_sql.views():
+            con.execute(script.sql)
+
+    with _told("", where=root):
+        if listed:
+            _with_files(con, root, scripts)
+        else:
+            scripts()
 
 
 def _configured_table(
@@ -247,28 +287,40 @@ def _configured_table(
     con.unregister("_arrow")
 
 
-def _relation(root: Path, name: str, columns: tuple[Column, ...]) -> str:
-    partitioned = name in PARTITIONED
-    if next(_files(root, name), None) is None:
-        empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in columns]
-        if partitioned:
-            empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
-        return f"SELECT {', '.join(empty)} WHERE false"
+def _relation(root: Path, name: str) -> str:
+    """The SELECT of a table over a pattern."""
+    files = _files(root, name)
+    if not files:
+        return _listed(name, files)
+    folder = _escape(str(root))
+    if name in PARTITIONED:
+        return _reading(name, _literal(f"{folder}/{name}/date=*/hour=*/*.parquet"))
+    if name in REFERENCE:
+        return _reading(name, _literal(f"{folder}/reference/{name}.parquet"))
+    return _reading(name, _literal(f"{folder}/{name}/*.parquet"))
+
+
+def _listed(name: str, files: list[Path]) -> str:
+    """The SELECT of a table over some files."""
+    if files:
+        paths = ", ".join(_literal(_escape(str(file))) for file in files)
+        return _reading(name, f"[{paths}]")
+    empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
+    if name in PARTITIONED:
+        empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
+    return f"SELECT {', '.join(empty)} WHERE false"
+
+
+def _reading(name: str, files: str) -> str:
     cells = [
         f"timezone('UTC', {c.name}) AS {c.name}" if pa.types.is_timestamp(c.type) else c.name
-        for c in columns
+        for c in TABLES[name]
     ]
-    folder = _escape(str(root))
-    if partitioned:
-        where = f"{folder}/{name}/date=*/hour=*/*.parquet"
+    options = "hive_partitioning = false"
+    if name in PARTITIONED:
         options = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
         cells += ["date", "hour"]
-    elif name in REFERENCE:
-        where, options = f"{folder}/reference/{name}.parquet", "hive_partitioning = false"
-    else:
-        where, options = f"{folder}/{name}/*.parquet", "hive_partitioning = false"
-    source = f"read_parquet({_literal(where)}, {options})"
-    return f"SELECT {', '.join(cells)} FROM {source}"  # noqa: S608 (names are the schema's own)
+    return f"SELECT {', '.join(cells)} FROM read_parquet({files}, {options})"  # noqa: S608
 
 
 def _sql_type(column: Column) -> str:
@@ -372,19 +424,36 @@ def _run(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, object]) ->
             raise
         return relation.to_arrow_table()
 
-    return _while_files_go(once)
+    (root,) = con.execute("SELECT getvariable('lake_root')").fetchall()[0]
+    return _with_files(con, Path(root), once)
 
 
-def _while_files_go(work: Callable[[], T]) -> T:
-    """`work()`, again where a file went between being listed and being opened: `compact` merges
-    and `prune` deletes meanwhile."""
-    for _ in range(TRIES - 1):
+def _with_files(con: duckdb.DuckDBPyConnection, root: Path, work: Callable[[], T]) -> T:
+    """`work()` with the views of partitioned tables over the files that are there now.
+
+    `compact` merges and `prune` deletes meanwhile: where a file went before it was opened, the
+    files are listed anew. DuckDB's own patterns will not do: it passes over what goes between
+    listing and opening, and an hour would be missing.
+
+    Raises:
+        InputError: files went as often as they were listed.
+    """
+    for _ in range(TRIES):
+        listing = {name: _files(root, name) for name in PARTITIONED}
         try:
+            for name, files in listing.items():
+                text = _listed(name, files)
+                mark = hashlib.sha256(text.encode()).hexdigest()
+                if con.execute(f"SELECT getvariable('files_of_{name}')").fetchall() != [(mark,)]:
+                    con.execute(f'CREATE OR REPLACE VIEW "{name}" AS {text}')
+                    con.execute(f"SET VARIABLE files_of_{name} = '{mark}'")
             return work()
-        except duckdb.IOException as error:
-            if "Cannot open file" not in str(error):
+        except duckdb.IOException:
+            if listing == {name: _files(root, name) for name in PARTITIONED}:
                 raise
-    return work()
+    raise InputError(
+        str(root), "files were merged all the while", advice="ask again when `compact` is done"
+    )
 
 
 def _interruptible(
@@ -399,17 +468,21 @@ def _interruptible(
     outcome: list[pa.Table | BaseException] = []
     done = threading.Event()  # Thread.join() takes a thread for dead when it is interrupted itself
 
+    begun, given_up = threading.Event(), threading.Event()
+
     def run() -> None:
+        begun.set()
         try:
-            outcome.append(work())
+            if not given_up.is_set():
+                outcome.append(work())
         except BaseException as error:
             outcome.append(error)
         finally:
             done.set()
 
-    threading.Thread(target=run, name="query", daemon=True).start()
     deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
     try:
+        threading.Thread(target=run, name="query", daemon=True).start()
         # In steps: the signal may reach another thread, which does not wake this one.
         while not done.wait(max(0.0, min(0.1, deadline - time.monotonic()))):
             if late := time.monotonic() >= deadline:
@@ -417,9 +490,11 @@ def _interruptible(
         else:
             late = False
     finally:
-        while not done.is_set():  # again and again: an interrupt before the query runs is lost
-            con.interrupt()
-            done.wait(0.05)
+        given_up.set()
+        while begun.is_set() and not done.is_set():  # again and again
+            with contextlib.suppress(KeyboardInterrupt):
+                con.interrupt()
+                done.wait(0.05)
     answer = outcome[0]
     if late and isinstance(answer, duckdb.InterruptException):
         raise UsageError(

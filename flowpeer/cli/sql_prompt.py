@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -38,9 +39,11 @@ def prompt(
     """Read and answer until the end of input."""
     history = _prepare(con)
     state.say(".help for help, .quit to leave")
+    ended = False
     try:
-        while not _ends(con, timeout_seconds):
-            pass
+        while not ended:
+            with contextlib.suppress(KeyboardInterrupt):  # a second one, while the first is told
+                ended = _ends(con, timeout_seconds)
     finally:
         _keep(history)
 
@@ -157,7 +160,6 @@ def _prepare(con: duckdb.DuckDBPyConnection) -> Path | None:
 def _keep(history: Path | None) -> None:
     if history is None:
         return
-    import contextlib
     import readline
 
     with contextlib.suppress(OSError):  # a full disk must not spoil a session that went well

@@ -279,7 +279,7 @@ class Keys:
         none = (hop.hi == 0) & ((hop.lo == 0) | (hop.lo == _MAPPED << np.uint64(32)))
         found = table.match(np.where(none, other.hi, hop.hi), np.where(none, other.lo, hop.lo))
         asn = np.where(found >= 0, table.origin_asn[found], 0)
-        sides = [one for one, _ in self._codes.sides]
+        sides = [one for one, _ in list(self._codes.sides)]  # another thread may add some
         mine = side[exchange]
         side = side.copy()
         for number, neighbour in np.unique(np.stack((mine, asn)), axis=1).T.tolist():

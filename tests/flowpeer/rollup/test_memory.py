@@ -33,6 +33,7 @@ def test_little_memory_gives_the_same_rows(
             monkeypatch.setattr(sums, "FOLD_ROWS", 3)
             monkeypatch.setattr(sums, "HELD_ROWS", 10)
             monkeypatch.setattr(reading, "BATCH_ROWS", 4)
+            monkeypatch.setattr(aggregate, "PIECE_ROWS", 2)
             monkeypatch.setattr(aggregate, "TABLE_ROWS", 7)
         spilled = 0
         write = sums.pl.DataFrame.write_ipc

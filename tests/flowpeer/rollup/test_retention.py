@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 import worlds
 
+from flowpeer import catalog
 from flowpeer.catalog import connect, query
 from flowpeer.configuration import load
 from flowpeer.errors import InputError, LockedError
@@ -399,6 +400,50 @@ def test_nothing_is_pruned_while_a_rollup_reads(folder: Path, run: Run) -> None:
         assert run("prune", "--keep", "1h", cwd=folder).returncode == 0  # says only what it would
         assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 75
     assert flow_rows(folder).equals(rows)
+
+
+def test_files_merged_between_listing_and_opening_are_looked_for_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want, listed, merged = flow_rows(folder).height, catalog._listed, []
+
+    def late(name: str, files: list[Path]) -> str:
+        text = listed(name, files)
+        if name == "flows" and len(merged) < 2:
+            one = sorted(retention.mergeable(again(folder), EVER).items())[:1]
+            with again(folder).lake.flow_files(alone=True):
+                retention.compact(again(folder).lake, dict(one))
+            merged.extend(one)
+        return text
+
+    monkeypatch.setattr(catalog, "_listed", late)
+    with contextlib.closing(connect(folder / "lake")) as con:
+        assert query(con, "SELECT count(*) AS n FROM flows").to_pylist() == [{"n": want}]
+    assert len(merged) == 2
+
+
+def test_a_file_that_is_missing_for_good_is_said_at_once(folder: Path) -> None:
+    hour = next((folder / "lake/flows").glob("date=*/hour=*"))
+    (hour / "gone.parquet").symlink_to(folder / "nowhere.parquet")
+    with pytest.raises(InputError, match=r"gone\.parquet"):
+        connect(folder / "lake")
+
+
+def test_an_hour_is_listed_as_of_one_moment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = next((folder / "lake/flows").glob("date=*/hour=*"))
+    want, other = flow_rows(folder).height, folder / "other"
+    shutil.copytree(hour, other)
+    real, calls = os.listdir, []
+
+    def late(handle: int) -> list[str]:
+        calls.append(handle)
+        if len(calls) == 1:  # the folder opened is exchanged, and emptied before it is listed
+            compact.exchange(other, hour)
+            shutil.rmtree(other)
+        return real(handle)
+
+    monkeypatch.setattr(os, "listdir", late)
+    assert catalog.scan(folder / "lake", "flows").collect().height == want
 
 
 def test_queries_during_merging_count_every_record_once(folder: Path) -> None:

@@ -116,6 +116,7 @@ def publish(lake: Lake, world: Any, units: int) -> None:
     def hour_of(time: int) -> datetime:
         return datetime.fromtimestamp(time // HOUR * 3600, UTC)
 
+    rows: dict[tuple[int, datetime], list[dict[str, Any]]] = {}
     for n, flow in enumerate(world.flows):
         row = {c.name: None for c in FLOWS} | {k: v for k, v in flow.items() if k != "received"}
         row |= {
@@ -125,9 +126,9 @@ def publish(lake: Lake, world: Any, units: int) -> None:
         }  # fmt: skip
         flow["start"], flow["end"] = row["start_time"], row["end_time"]
         row.pop("start", None), row.pop("end", None)
-        sink[n % units].write(
-            hour_of(flow["received"]), "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS))
-        )
+        rows.setdefault((n % units, hour_of(flow["received"])), []).append(row)
+    for (n, hour), some in rows.items():  # together, as ingest does, so that batches are batches
+        sink[n].write(hour, "flows", pa.Table.from_pylist(some, arrow_schema(FLOWS)))
     for rate in world.sampling:
         row = {**rate, "last_seen": rate["first_seen"]}
         sink[0].write(
