@@ -7,6 +7,7 @@ with it: it does not see what others publish meanwhile.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from datetime import datetime
@@ -17,8 +18,8 @@ from flowpeer.lake.store import Lake
 
 Document = dict[str, Any]
 T = TypeVar("T")
-TRIES = 5
-"""Of a read whose files are taken away meanwhile."""
+TRIES, PAUSE_S = 40, 0.05
+"""Of a read whose files are taken away meanwhile: the documents change after the files do."""
 
 
 class Ledger:
@@ -98,6 +99,7 @@ class Ledger:
             try:
                 return work(self.names(table))
             except FileNotFoundError:
+                time.sleep(PAUSE_S)
                 del self._listed[table]
         return work(self.names(table))
 

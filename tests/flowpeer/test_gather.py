@@ -89,7 +89,10 @@ def test_merged_coverage_and_rates_say_the_same(demo_copy: Path, run: Run) -> No
     assert verified.returncode == 0, verified.stdout
 
 
-def test_what_is_read_while_it_is_merged_is_looked_for_again(tmp_path: Path) -> None:
+def test_what_is_read_while_it_is_merged_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowpeer.lake.ledger.PAUSE_S", 0)
     lake, tries = Lake(tmp_path / "lake"), []
     lake.write_entry("coverage/date=2026-09-16/hour=00/a.parquet", {"rows": 1})
     ledger = Ledger(lake)
