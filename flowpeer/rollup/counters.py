@@ -9,6 +9,7 @@ counter fell (a restart), are left out on both sides.
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -66,6 +67,10 @@ def read_counters(path: Path, network: Network) -> pl.DataFrame:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(str(path), f"larger than {MAX_FILE_BYTES} octets, not read")
+        with path.open("rb") as file:
+            head = file.read(4).removeprefix(codecs.BOM_UTF8)
+        if not head.isascii() or not head.decode().isprintable():  # polars would unpack it
+            raise InputError(str(path), "not text", line=1, advice=advice)
         frame = pl.read_csv(path, infer_schema=False)
         if not set(_COLUMNS) <= set(frame.columns):
             raise InputError(str(path), "not a table of counters", line=1, advice=advice)

@@ -23,9 +23,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports import files, values
 from flowpeer_ingest.imports.ingest import (
@@ -35,7 +36,7 @@ from flowpeer_ingest.imports.ingest import (
     is_export,
     read_mapping,
 )
-from flowpeer_ingest.ingest import Decoder, ingest_capture
+from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.schema import FLOWS, arrow_schema
 
 needs_nfdump = pytest.mark.skipif(
@@ -503,6 +504,8 @@ def test_rows_go_to_the_hour_they_were_received_in(tmp_path: Path) -> None:
 
 @settings(max_examples=150)
 @given(st.binary(max_size=300), st.sampled_from(["csv", "json", "array", "parquet", "raw"]))
+@example(b"(\xb5/\xfd", "json")
+@example(b"\x1f\x8b\x08\x00", "json")
 def test_any_octets_give_rows_or_the_one_error(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, kind: str
 ) -> None:
@@ -572,3 +575,15 @@ def test_cells_that_are_not_readable(read: Callable[[pl.Series], values.Read], c
     got, bad = read(pl.Series([cell, None]))
     assert got.to_list() == [None, None]
     assert bad.to_list() == [True, False]
+
+
+@pytest.mark.parametrize("packing", ["zstd", "gzip"])
+def test_a_packed_row_is_a_bad_row_and_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    row = json.dumps(GOFLOW2).encode() + b"\n"
+    path = tmp_path / "x.json"
+    path.write_bytes(row + pa.compress(row * 50_000, packing, asbytes=True) + b"\n" + row)
+    monkeypatch.setattr(files, "BLOCK", len(row))  # so that a block begins with it
+    _, rows = flows(path)
+    assert len(rows) == 2

@@ -240,7 +240,9 @@ def _objects(data: bytes) -> tuple[bytes, bytes]:
 
 def _parsed(block: bytes, schema: pl.Schema, rows: Rows) -> pl.DataFrame:
     try:
-        return pl.read_ndjson(io.BytesIO(block), schema=schema)
+        # Behind an empty line, or polars would unpack, without a bound, what begins like a zstd
+        # or gzip file.
+        return pl.read_ndjson(io.BytesIO(b"\n" + block), schema=schema)
     except pl.exceptions.PolarsError:
         good = list(_good(block.split(b"\n"), rows))
         if not good:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from flowpeer.configuration import load
@@ -51,6 +52,14 @@ def table(tmp_path: Path, *lines: str) -> Path:
     path = tmp_path / "counters.csv"
     path.write_text("\n".join(("exporter,interface,time,in_octets,out_octets", *lines)) + "\n")
     return path
+
+
+def test_a_packed_file_is_refused_and_not_unpacked(tmp_path: Path, network: Network) -> None:
+    path = table(tmp_path, *["edge1,11,2026-09-16T01:00:00Z,1,2"] * 1_000)
+    for packing in ("gzip", "zstd"):
+        path.write_bytes(pa.compress(path.read_bytes(), packing, asbytes=True))
+        with pytest.raises(InputError, match="not text"):
+            read_counters(path, network)
 
 
 def test_times_and_exporters_are_read_in_every_usual_form(tmp_path: Path, network: Network) -> None:
