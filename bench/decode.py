@@ -33,7 +33,8 @@ import pyarrow as pa
 
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer_ingest.ingest import BATCH_DATAGRAMS, Decoder, Run
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.run import BATCH_DATAGRAMS, Run
 
 START_S = 1_767_225_600
 UPTIME_MS = 1_000_000_000

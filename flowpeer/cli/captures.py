@@ -17,8 +17,8 @@ from flowpeer.cli.state import State
 if TYPE_CHECKING:
     from flowpeer.network import Network
     from flowpeer_ingest.imports.ingest import ExportSummary
-    from flowpeer_ingest.ingest import CaptureSummary
     from flowpeer_ingest.records import DecodeSummary
+    from flowpeer_ingest.summary import CaptureSummary
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp")
 EXPORT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -268,9 +268,10 @@ def ingest_files(
     from flowpeer.lake.content import Content, content_of, refuse_longer_version
     from flowpeer.lake.flows import FlowSink
     from flowpeer.lake.memory import Memory
+    from flowpeer_ingest.decoder import Decoder
     from flowpeer_ingest.errors import IngestError
     from flowpeer_ingest.imports.ingest import ingest_export, is_export, read_mapping
-    from flowpeer_ingest.ingest import Decoder, ingest_capture
+    from flowpeer_ingest.ingest import ingest_capture
 
     network, lake = state.network(), state.lake()
     mapped = read_mapping(mapping) if mapping is not None else None

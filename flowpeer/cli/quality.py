@@ -10,21 +10,16 @@ import typer
 
 from flowpeer.cli.quality_interfaces import counters, late, rules
 from flowpeer.cli.quality_sources import Finding, ages, own_places, provider_paths
+from flowpeer.cli.quality_sums import conserved, covered, reported, routed, set_aside
 from flowpeer.cli.state import State, printable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    import polars as pl
-
     from flowpeer.lake.ledger import Ledger
     from flowpeer.lake.store import Lake
     from flowpeer.network import Network
     from flowpeer.rollup.hours import Rollup
     from flowpeer.routing.snapshot import SnapshotInfo
 
-SET_ASIDE_TIMES = 2
-"""Set aside is about as much as counted where both directions are metered; more is a mistake."""
 SAME_MOMENT_S = 301
 """Tables taken this close together are of several routers rather than of several times."""
 RIB_AGE_DAYS = 7
@@ -66,15 +61,15 @@ def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
             found += _interfaces(network, lake, rollup)
             found += counters(network, ledger)
             found += late(ledger)
-            found += _set_aside(lake)
-            found += _traffic(lake)
+            found += set_aside(lake)
+            found += routed(lake)
             found += provider_paths(ledger)
             span = data_span(network, ledger)
             told = coverage(ledger, *span)
-            found += _coverage(network, span, told)
+            found += covered(network, span, told)
             if not stale:
-                found += _conserved(rollup)
-                found += _reported(network, ledger, told)
+                found += conserved(rollup)
+                found += reported(network, ledger, told)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
     if any(f.level == "warning" for f in found):
@@ -231,37 +226,6 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
                           f"out from {chosen['out']} records")  # fmt: skip
 
 
-def _set_aside(lake: Lake) -> Iterator[Finding]:
-    """Interfaces where most records lost against the other kind of metering on some day (M1)."""
-    import polars as pl
-
-    from flowpeer import catalog, schema
-
-    role = pl.col("role")
-    sums = (
-        catalog.scan(lake.root, "traffic")
-        .group_by("exporter", "interface", "date")
-        .agg(
-            pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
-            pl.col("bytes").filter(role.is_in(schema.EXTERNAL_ROLES)).sum().alias("counted"),
-        )
-        .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
-        .group_by("exporter", "interface")
-        .agg(pl.col("aside", "counted").sum(), pl.col("date").min().alias("day"), pl.len())
-        .sort("exporter", "interface")
-        .collect()
-    )
-    for exporter, interface, aside, counted, day, days in sums.iter_rows():
-        more = f" and {days - 1} more days" if days > 1 else ""
-        yield Finding(
-            "warning", f"interface {interface} of {exporter}",
-            f"{day}{more}: {aside:,} bytes set aside and {counted:,} counted: few records metered "
-            "at egress decide over many at ingress, or the other way round",
-            f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever '
-            "it is meant to do (METHODS M1)",
-        )  # fmt: skip
-
-
 def _interrupted(ledger: Ledger) -> Iterator[Finding]:
     """Captures that were published in part: their ingest did not come to its end."""
     done, there = (
@@ -296,98 +260,6 @@ def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
                     "load the dumps of several routers as one with `flowpeer rib load --together`,"
                     " or tie each to its router with --vantage",
                 )  # fmt: skip
-
-
-def _traffic(lake: Lake) -> Iterator[Finding]:
-    import polars as pl
-
-    from flowpeer import catalog, schema
-
-    external = (
-        catalog.scan(lake.root, "traffic")
-        .filter(pl.col("role").is_in(schema.EXTERNAL_ROLES))
-        .group_by("scaled", "remote_asn", "exporter")
-        .agg(pl.col("bytes").sum())
-        .collect()
-    )
-    scaled = external.filter("scaled")
-    total = int(scaled["bytes"].sum())
-    unrouted = int(scaled.filter(pl.col("remote_asn") == schema.UNROUTED)["bytes"].sum())
-    if total:
-        share = 1 - unrouted / total
-        level = "ok" if share >= 0.95 else "warning"
-        yield Finding(level, "routes", f"{share:.2%} of the external bytes have a route",
-                      "" if level == "ok" else "load a full table")  # fmt: skip
-    unscaled = external.filter(~pl.col("scaled")).group_by("exporter").agg(pl.col("bytes").sum())
-    for exporter, octets in unscaled.sort("exporter").iter_rows():
-        yield Finding("warning", f"exporter {exporter}",
-                      f"no sampling rate known: {octets:,} bytes on external interfaces stay as "
-                      "exported, and are in no total",
-                      "set `sampling` under [[exporters]]")  # fmt: skip
-
-
-def _coverage(
-    network: Network, span: tuple[datetime, datetime], told: pl.DataFrame
-) -> Iterator[Finding]:
-    from flowpeer.cli.gather import covered_slots
-
-    start, end = span
-    found = covered_slots(network, told, start, end)
-    covered, missing = found.slots, found.missing
-    short = {m: n for m, n in missing.items() if n * 100 > n + covered[m]}
-    for metro, n in short.items():
-        yield Finding("warning", f"metro {metro}",
-                      f"{n} of {n + covered[metro]} slots not covered: percentiles are estimates",
-                      "look for gaps in the captures or the collector's log")  # fmt: skip
-    if not short:
-        shown = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-        worst = max(missing.values(), default=0)
-        yield Finding("ok", "coverage", f"{shown}, at most {worst} slots of a metro missing")
-    yield from (Finding("note", "coverage", note) for note in found.notes)
-
-
-def _conserved(rollup: Rollup) -> Iterator[Finding]:
-    from flowpeer.rollup.conserve import conservation
-
-    # The flow records themselves are summed anew by `verify`.
-    for identity in conservation(rollup, again=False):
-        if identity.holds:
-            yield Finding("ok", "sums", f"{identity.name}: {identity.left:,}")
-        else:
-            yield Finding(
-                "warning", "sums",
-                f"{identity.name}: {identity.left:,} against {identity.right:,}",
-                "run `flowpeer verify`, and `flowpeer rollup` after it",
-            )  # fmt: skip
-
-
-def _reported(network: Network, ledger: Ledger, told: pl.DataFrame) -> Iterator[Finding]:
-    """Do the reports' totals equal the roll-ups' (M13)?"""
-    import polars as pl
-
-    from flowpeer.cli.gather import gather
-    from flowpeer.errors import NoDataError
-    from flowpeer_reports.candidates import candidates
-
-    try:
-        inputs = gather(network, ledger, None, told=told).inputs
-    except NoDataError as error:
-        yield Finding("note", "sums", str(error))
-        return
-    answer = candidates(inputs, direction="out")
-    rows = int(answer.rows["out_bytes"].sum()) + int(answer.not_listed["out_bytes"].sum())
-    traffic = (
-        inputs.traffic.filter(
-            (pl.col("role") == "transit") & (pl.col("direction") == "out") & pl.col("scaled")
-            & (pl.col("slot") >= inputs.period_start) & (pl.col("slot") < inputs.period_end)
-        )
-        .select(pl.col("bytes").sum())
-        .collect()
-        .item()
-    )  # fmt: skip
-    level = "ok" if rows == traffic else "warning"
-    text = f"outbound transit: candidates + not listed = traffic: {rows:,}"
-    yield Finding(level, "sums", text if level == "ok" else f"{text} against {traffic:,}")
 
 
 def show_findings(state: State, found: list[dict[str, Any]]) -> None:

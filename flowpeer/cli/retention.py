@@ -75,7 +75,7 @@ def prune(
     before = _before(text)
     # Before the flow records, whose hours need them: what was said without --yes is what is done.
     infos = _prune_routes(state, before, routes, yes)
-    if not lake.entries("flows"):
+    if not lake.entry_names("flows"):
         plan = retention.Plan()
     elif yes:
         with flows_alone(lake, "prune"):

@@ -88,7 +88,7 @@ def sql(
             return
         text, values = resolve(text, values)
         with _connection(state) as con:
-            from flowpeer.catalog import query as ask
+            from flowpeer.query import query as ask
 
             table = ask(con, text, values, timeout_seconds=timeout)
         _write(frame_of(table, readable=chosen != "parquet"), chosen)

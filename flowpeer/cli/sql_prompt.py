@@ -90,8 +90,8 @@ def _alone(text: str) -> bool:
 
 
 def _answer(con: duckdb.DuckDBPyConnection, text: str, timeout_seconds: float | None) -> None:
-    from flowpeer.catalog import query
     from flowpeer.errors import FlowpeerError
+    from flowpeer.query import query
 
     if text.startswith("."):
         print(_command(text.removesuffix(";")))

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake
+from flowpeer.lake.store import Lake, documents
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -79,18 +79,7 @@ class Ledger:
         Raises:
             InputError: one is damaged, unless `damaged` is there to take its name.
         """
-        found: dict[str, Document] = {}
-        for relative in self.names(table, first=first, last=last):
-            try:
-                document = self.entry(relative)
-            except InputError:
-                if damaged is None:
-                    raise
-                damaged.append(relative)
-                continue
-            if document is not None:  # taken away since it was listed
-                found[relative] = document
-        return found
+        return documents(self.names(table, first=first, last=last), self.entry, damaged)
 
     def read(self, table: str, work: Callable[[list[str]], T]) -> T:
         """`work` with the names of a table, again with those there now where it does not find a

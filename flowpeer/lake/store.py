@@ -24,7 +24,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -333,18 +333,7 @@ class Lake:
         Raises:
             InputError: one cannot be read, unless `damaged` is there to take its name.
         """
-        found: dict[str, dict[str, Any]] = {}
-        for relative in self.entry_names(table):
-            try:
-                document = self.entry(relative)
-            except InputError:
-                if damaged is None:
-                    raise
-                damaged.append(relative)
-            else:
-                if document is not None:  # taken away since it was listed
-                    found[relative] = document
-        return found
+        return documents(self.entry_names(table), self.entry, damaged)
 
     def remove(self, relative: str) -> None:
         """Take a file out of the lake: its ledger document first, so that none is left dangling."""
@@ -352,6 +341,30 @@ class Lake:
             if path.exists():
                 path.unlink()
                 sync_folder(path.parent)
+
+
+def documents(
+    names: Iterable[str],
+    read: Callable[[str], dict[str, Any] | None],
+    damaged: list[str] | None,
+) -> dict[str, dict[str, Any]]:
+    """What `read` gives for each name, but for files taken away since they were listed.
+
+    Raises:
+        InputError: a document is damaged, unless `damaged` is there to take its name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for relative in names:
+        try:
+            document = read(relative)
+        except InputError:
+            if damaged is None:
+                raise
+            damaged.append(relative)
+            continue
+        if document is not None:
+            found[relative] = document
+    return found
 
 
 _SEAL = re.compile(rb',\n "~sha256": "([0-9a-f]{64})"\n}\n\Z')

@@ -79,7 +79,7 @@ def prune(rollup: Rollup, plan: Plan) -> None:
 
 def finish_pruning(lake: Lake) -> None:
     """Remove files whose documents are among the pruned ones, and folders that are empty then."""
-    for name in lake.entries("pruned"):
+    for name in lake.entry_names("pruned"):
         relative = name.removeprefix("pruned/")
         if lake.entry(relative) is not None or lake.path(relative).exists():
             lake.remove(relative)

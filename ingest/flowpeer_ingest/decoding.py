@@ -19,8 +19,8 @@ import pyarrow as pa
 from flowpeer_ingest import checkpoint, faults, spool
 from flowpeer_ingest.board import Board
 from flowpeer_ingest.checkpoint import Checkpoint
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.ingest import Decoder
 from flowpeer_ingest.quarantine import Quarantine
 from flowpeer_ingest.segments import MAX_UNCONFIGURED, SegmentSummary, ingest_segment
 from flowpeer_ingest.service import Log, now_us

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowpeer_ingest.ingest import BATCH_DATAGRAMS, CaptureSummary, Decoder, Run, Write
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.names import Names
 from flowpeer_ingest.quarantine import Quarantine
+from flowpeer_ingest.run import BATCH_DATAGRAMS, Run, Write
 from flowpeer_ingest.spool import Block, Reading, read
+from flowpeer_ingest.summary import CaptureSummary
 
 UNKNOWN = "exporter not in the configuration"
 CROWD = "too many exporters that are not in the configuration"

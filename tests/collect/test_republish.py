@@ -12,7 +12,8 @@ from flowpeer.cli.collect import SegmentUnit
 from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
 from flowpeer_ingest.columns import coverage_table
-from flowpeer_ingest.ingest import Decoder, Run
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.run import Run
 from flowpeer_ingest.segments import SegmentSummary
 
 HOUR = datetime(2026, 1, 2, 3, tzinfo=UTC)

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flowpeer.catalog import connect, query, scan, write_catalog
+from flowpeer.catalog import connect, scan, write_catalog
 from flowpeer.errors import InputError, UsageError
+from flowpeer.query import query
 from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES, arrow_schema
 
 MINUTE = timedelta(minutes=1)
@@ -139,7 +140,8 @@ def test_sum_beyond_int64_stays_exact(lake: Path) -> None:
 
 def test_times_are_utc_whatever_the_zone_of_the_machine(lake: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from flowpeer.catalog import connect, query\n"
+        "import sys; from pathlib import Path; from flowpeer.catalog import connect\n"
+        "from flowpeer.query import query\n"
         "con = connect(Path(sys.argv[1]))\n"
         "print(query(con, 'SELECT slot::VARCHAR AS s FROM traffic').to_pylist()[0]['s'])"
     )

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpeer_ingest.captures import Capture
-from flowpeer_ingest.ingest import CaptureSummary, Decoder, Run
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.run import Run
+from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unpack import open_unpacked
 from flowpeer_ingest.unrolled import gathered, unroll
 from flowpeer_ingest.wire.layout import Field, flatten, make_layout

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 from flowpeer_ingest.captures import Capture, Datagram
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.ingest import Decoder, ingest_capture
+from flowpeer_ingest.ingest import ingest_capture
 
 PAYLOAD = b"payload of a datagram"
 

@@ -13,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flowpeer_ingest.ingest import CaptureSummary, Decoder, ingest_capture
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.records import DecodeRun
 from flowpeer_ingest.schema import TABLES, arrow_schema
+from flowpeer_ingest.summary import CaptureSummary
 
 REVIEWED = {
     "sflow/tcpdump-counters.pcap": "5 of its 30 datagrams are NetFlow v5 (72 and 120 octets: a "

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowpeer_ingest import names
-from flowpeer_ingest.ingest import Decoder, Run, ingest_capture
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.names import Names, join
 from flowpeer_ingest.records import decode_records
+from flowpeer_ingest.run import Run
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import MAX_TEXT, InterfaceLearned, Message
 from flowpeer_ingest.wire.options import text

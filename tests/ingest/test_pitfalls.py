@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from flowpeer_ingest.ingest import CaptureSummary, Decoder, ingest_capture
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.ingest import ingest_capture
+from flowpeer_ingest.summary import CaptureSummary
 
 Rows = list[dict[str, Any]]
 Read = Callable[..., tuple[Rows, CaptureSummary]]

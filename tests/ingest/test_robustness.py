@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.columns import Columns
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.ingest import CaptureSummary, Decoder, Run, ingest_capture
+from flowpeer_ingest.ingest import ingest_capture
+from flowpeer_ingest.run import Run
 from flowpeer_ingest.sampling import NO_RATES
+from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unpack import open_unpacked
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import Message, Records, Rejected, Unsupported

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pytest
 
 from flowpeer_ingest import samples
-from flowpeer_ingest.ingest import CaptureSummary, Decoder, Run
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.run import Run
 from flowpeer_ingest.samples import Datagrams
+from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.wire import state
 from flowpeer_ingest.wire.saved import snapshot
 

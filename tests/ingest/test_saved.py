@@ -12,7 +12,8 @@ import pytest
 from flowpeer_ingest import checkpoint
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.checkpoint import Checkpoint
-from flowpeer_ingest.ingest import Decoder, Run
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.run import Run
 from flowpeer_ingest.unpack import open_source
 from flowpeer_ingest.wire import state
 from flowpeer_ingest.wire.dispatch import Wire

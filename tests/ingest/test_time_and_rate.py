@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flowpeer_ingest.ingest import CaptureSummary, Decoder, ingest_capture
+from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.ingest import ingest_capture
+from flowpeer_ingest.summary import CaptureSummary
 
 T0 = datetime(2025, 7, 1, tzinfo=UTC)
 NTP = 2_208_988_800

@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 import flowpeer_sql
-from flowpeer.catalog import connect, query
+from flowpeer.catalog import connect
+from flowpeer.query import query
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 import flowpeer_sql
-from flowpeer.catalog import query, scan
+from flowpeer.catalog import scan
+from flowpeer.query import query
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None

@@ -11,8 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flowpeer.catalog import connect, query
+from flowpeer.catalog import connect
 from flowpeer.errors import UsageError
+from flowpeer.query import query
 
 # {out} is a folder outside the lake with readable files in it, {lake} the lake itself.
 ESCAPES = [

@@ -22,12 +22,13 @@ import pytest
 import worlds
 
 from flowpeer import catalog
-from flowpeer.catalog import connect, query
+from flowpeer.catalog import connect
 from flowpeer.configuration import load
 from flowpeer.errors import InputError, LockedError
 from flowpeer.lake import compact
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
+from flowpeer.query import query
 from flowpeer.rollup import retention
 from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup

@@ -1,0 +1,147 @@
+"""What `check` says of the roll-ups: routed, covered, and adding up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flowpeer.cli.quality_sources import Finding
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from flowpeer.lake.ledger import Ledger
+    from flowpeer.lake.store import Lake
+    from flowpeer.network import Network
+    from flowpeer.rollup.hours import Rollup
+
+SET_ASIDE_TIMES = 2
+"""Set aside is about as much as counted where both directions are metered; more is a mistake."""
+
+
+def set_aside(lake: Lake) -> Iterator[Finding]:
+    """Interfaces where most records lost against the other kind of metering on some day (M1)."""
+    import polars as pl
+
+    from flowpeer import catalog, schema
+
+    role = pl.col("role")
+    sums = (
+        catalog.scan(lake.root, "traffic")
+        .group_by("exporter", "interface", "date")
+        .agg(
+            pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
+            pl.col("bytes").filter(role.is_in(schema.EXTERNAL_ROLES)).sum().alias("counted"),
+        )
+        .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
+        .group_by("exporter", "interface")
+        .agg(pl.col("aside", "counted").sum(), pl.col("date").min().alias("day"), pl.len())
+        .sort("exporter", "interface")
+        .collect()
+    )
+    for exporter, interface, aside, counted, day, days in sums.iter_rows():
+        more = f" and {days - 1} more days" if days > 1 else ""
+        yield Finding(
+            "warning", f"interface {interface} of {exporter}",
+            f"{day}{more}: {aside:,} bytes set aside and {counted:,} counted: few records metered "
+            "at egress decide over many at ingress, or the other way round",
+            f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever '
+            "it is meant to do (METHODS M1)",
+        )  # fmt: skip
+
+
+def routed(lake: Lake) -> Iterator[Finding]:
+    """The share of bytes that have a route, and what has no sampling rate."""
+    import polars as pl
+
+    from flowpeer import catalog, schema
+
+    external = (
+        catalog.scan(lake.root, "traffic")
+        .filter(pl.col("role").is_in(schema.EXTERNAL_ROLES))
+        .group_by("scaled", "remote_asn", "exporter")
+        .agg(pl.col("bytes").sum())
+        .collect()
+    )
+    scaled = external.filter("scaled")
+    total = int(scaled["bytes"].sum())
+    unrouted = int(scaled.filter(pl.col("remote_asn") == schema.UNROUTED)["bytes"].sum())
+    if total:
+        share = 1 - unrouted / total
+        level = "ok" if share >= 0.95 else "warning"
+        yield Finding(level, "routes", f"{share:.2%} of the external bytes have a route",
+                      "" if level == "ok" else "load a full table")  # fmt: skip
+    unscaled = external.filter(~pl.col("scaled")).group_by("exporter").agg(pl.col("bytes").sum())
+    for exporter, octets in unscaled.sort("exporter").iter_rows():
+        yield Finding("warning", f"exporter {exporter}",
+                      f"no sampling rate known: {octets:,} bytes on external interfaces stay as "
+                      "exported, and are in no total",
+                      "set `sampling` under [[exporters]]")  # fmt: skip
+
+
+def covered(
+    network: Network, span: tuple[datetime, datetime], told: pl.DataFrame
+) -> Iterator[Finding]:
+    """Slots of each metro that no exporter vouches for (M5)."""
+    from flowpeer.cli.gather import covered_slots
+
+    start, end = span
+    found = covered_slots(network, told, start, end)
+    slots, missing = found.slots, found.missing
+    short = {m: n for m, n in missing.items() if n * 100 > n + slots[m]}
+    for metro, n in short.items():
+        yield Finding("warning", f"metro {metro}",
+                      f"{n} of {n + slots[metro]} slots not covered: percentiles are estimates",
+                      "look for gaps in the captures or the collector's log")  # fmt: skip
+    if not short:
+        shown = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        worst = max(missing.values(), default=0)
+        yield Finding("ok", "coverage", f"{shown}, at most {worst} slots of a metro missing")
+    yield from (Finding("note", "coverage", note) for note in found.notes)
+
+
+def conserved(rollup: Rollup) -> Iterator[Finding]:
+    """Do the sums of the stages agree (M13)?"""
+    from flowpeer.rollup.conserve import conservation
+
+    # The flow records themselves are summed anew by `verify`.
+    for identity in conservation(rollup, again=False):
+        if identity.holds:
+            yield Finding("ok", "sums", f"{identity.name}: {identity.left:,}")
+        else:
+            yield Finding(
+                "warning", "sums",
+                f"{identity.name}: {identity.left:,} against {identity.right:,}",
+                "run `flowpeer verify`, and `flowpeer rollup` after it",
+            )  # fmt: skip
+
+
+def reported(network: Network, ledger: Ledger, told: pl.DataFrame) -> Iterator[Finding]:
+    """Do the reports' totals equal the roll-ups' (M13)?"""
+    import polars as pl
+
+    from flowpeer.cli.gather import gather
+    from flowpeer.errors import NoDataError
+    from flowpeer_reports.candidates import candidates
+
+    try:
+        inputs = gather(network, ledger, None, told=told).inputs
+    except NoDataError as error:
+        yield Finding("note", "sums", str(error))
+        return
+    answer = candidates(inputs, direction="out")
+    rows = int(answer.rows["out_bytes"].sum()) + int(answer.not_listed["out_bytes"].sum())
+    traffic = (
+        inputs.traffic.filter(
+            (pl.col("role") == "transit") & (pl.col("direction") == "out") & pl.col("scaled")
+            & (pl.col("slot") >= inputs.period_start) & (pl.col("slot") < inputs.period_end)
+        )
+        .select(pl.col("bytes").sum())
+        .collect()
+        .item()
+    )  # fmt: skip
+    level = "ok" if rows == traffic else "warning"
+    text = f"outbound transit: candidates + not listed = traffic: {rows:,}"
+    yield Finding(level, "sums", text if level == "ok" else f"{text} against {traffic:,}")
