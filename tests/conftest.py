@@ -15,8 +15,12 @@ from hypothesis import HealthCheck, settings
 
 Finished = subprocess.CompletedProcess[str]
 
-# How long an example takes is the machine's affair.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes is the machine's affair. CI tries the same examples each time, so that
+# it judges the change; new ones are looked for by whoever runs the tests.
+settings.register_profile(
+    "untimed", deadline=None, derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
