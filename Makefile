@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PACKAGES := flowpeer ingest/flowpeer_ingest reports/flowpeer_reports sql/flowpeer_sql sample_data/flowpeer_sample
+PACKAGES := flowpeer core/flowpeer_core ingest/flowpeer_ingest reports/flowpeer_reports sql/flowpeer_sql sample_data/flowpeer_sample
 DEMO := flowpeer-demo
 WORKERS ?= 2
 
@@ -65,7 +65,7 @@ lock: $(VENV)/.dev  ## resolve the requirements anew, with hashes and without ad
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
 		--python-version 3.11 --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
-		--python-version 3.11 --extra all --group dev pyproject.toml -o requirements-dev.lock
+		--python-version 3.11 --extra all --extra serve --extra s3 --extra iceberg --group dev pyproject.toml -o requirements-dev.lock
 
 clean:  ## remove what was built; the demo folder stays
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,12 +19,13 @@ from pathlib import Path
 
 PACKAGES = {
     "flowpeer",
+    "flowpeer_core",
     "flowpeer_ingest",
     "flowpeer_reports",
     "flowpeer_sql",
     "flowpeer_sample",
 }
-SOURCES = ("flowpeer", "ingest", "reports", "sql", "sample_data/flowpeer_sample")
+SOURCES = ("flowpeer", "core", "ingest", "reports", "sql", "sample_data/flowpeer_sample")
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ import pytest
 from flowpeer.cli.app import hoist
 
 Run = Callable[..., CompletedProcess[str]]
-HEAVY = ("polars", "duckdb", "pyarrow", "numpy", "dpkt", "altair", "jinja2")
+HEAVY = ("polars", "duckdb", "pyarrow", "numpy", "altair", "jinja2")
 
 MINIMAL = """\
 [network]

@@ -120,7 +120,7 @@ def test_the_package_imports_nothing_but_numpy_and_the_standard_library() -> Non
         "top = {n.split('.')[0] for n in sys.modules}\n"
         "known = sys.stdlib_module_names | {'flowpeer_sample', 'numpy', '__main__'}\n"
         "print(sorted(n for n in top - known if 'flowpeer' in n or n in "
-        "('polars', 'pyarrow', 'duckdb', 'dpkt')))\n"
+        "('polars', 'pyarrow', 'duckdb')))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
