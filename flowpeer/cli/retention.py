@@ -19,15 +19,23 @@ CLOSED_AFTER = "2h"
 """After the end of an hour, when nothing of it is expected any more."""
 
 
-def _before(text: str) -> datetime:
-    """`14d` → the time so long ago."""
+def _age(text: str) -> int:
+    """`14d` → seconds."""
     from flowpeer.errors import UsageError
     from flowpeer.network import seconds
 
     try:
-        return datetime.now(UTC) - timedelta(seconds=seconds(text))
+        return seconds(text)
     except ValueError as error:
         raise UsageError(f"{text!r}: {error}") from None
+
+
+def _ago(age_s: int) -> datetime:
+    """The time so long ago; the first there is, for more than there was."""
+    try:
+        return datetime.now(UTC) - timedelta(seconds=age_s)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 @contextmanager
@@ -65,14 +73,13 @@ def prune(
 
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
-    kept = network.lake.keep_flows
-    text = keep if keep is not None else f"{kept}s" if kept else None
-    if text is None:
+    age_s = _age(keep) if keep is not None else network.lake.keep_flows
+    if age_s is None:
         raise UsageError(
             "flow records are kept for good",
             advice="set `keep_flows` under [lake], or say --keep 14d",
         )
-    before = _before(text)
+    before = _ago(age_s)
     # Before the flow records, whose hours need them: what was said without --yes is what is done.
     infos = _prune_routes(state, before, routes, yes)
     if not lake.entry_names("flows"):
@@ -150,7 +157,7 @@ def compact(
 
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
-    before = _before(after)
+    before = _ago(_age(after))
     folders: dict[str, list[str]] = {}
     with flows_alone(lake, "compact"):
         if lake.entry_names("flows"):

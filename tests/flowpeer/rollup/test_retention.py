@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -343,6 +344,25 @@ def test_an_age_that_is_none_is_refused_and_nothing_is_touched(
         assert "a duration" in said.stderr
     assert flow_rows(folder).equals(rows)
     assert rollups(folder) == made
+
+
+@pytest.mark.parametrize("keep", ["14d", "90d", "999999d"])
+def test_any_age_that_the_configuration_takes_is_taken_by_prune(
+    folder: Path, run: Run, keep: str
+) -> None:
+    settings = folder / "flowpeer.toml"
+    settings.write_text(
+        re.sub(r"(?m)^path = .*$", rf'\g<0>\nkeep_flows = "{keep}"', settings.read_text())
+    )
+    days = int(keep.removesuffix("d"))
+    now = datetime.now(UTC)
+    old = {f for f in again(folder).files
+           if (now - partition_hour(f)) / timedelta(days=1) > days}  # fmt: skip
+    said = run("prune", "--json", cwd=folder)
+    assert said.returncode == 0, said.stderr
+    assert set(json.loads(said.stdout)["files"]) == old
+    done = run("prune", "--yes", cwd=folder)
+    assert done.returncode == 0, done.stderr
 
 
 def test_prune_takes_the_hours_before_the_age_and_no_others(folder: Path, run: Run) -> None:
