@@ -129,7 +129,9 @@ def scan(
     if not found:
         return pl.LazyFrame(schema=wanted)
     if not partitioned:
-        return pl.scan_parquet(found, schema=stated, glob=False, hive_partitioning=False)
+        return pl.scan_parquet(
+            found, schema=stated, glob=False, hive_partitioning=False, missing_columns="insert"
+        )  # a snapshot of before a column was kept has nulls
     # A folder above the lake may be called a=b; Polars would have it a partition too.
     above: dict[str, pl.DataType] = {
         part.partition("=")[0]: pl.String() for part in root.parts if "=" in part
@@ -213,10 +215,14 @@ def _listed(name: str, files: list[Path]) -> str:
     if files:
         paths = ", ".join(_literal(_escape(str(file))) for file in files)
         return _reading(name, f"[{paths}]")
-    empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
+    empty = _nulls(name)
     if name in PARTITIONED:
         empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
     return f"SELECT {', '.join(empty)} WHERE false"
+
+
+def _nulls(name: str) -> list[str]:
+    return [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
 
 
 def _reading(name: str, files: str) -> str:
@@ -228,7 +234,18 @@ def _reading(name: str, files: str) -> str:
     if name in PARTITIONED:
         options = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
         cells += ["date", "hour"]
-    return f"SELECT {', '.join(cells)} FROM read_parquet({files}, {options})"  # noqa: S608
+    source = f"read_parquet({files}, {options})"
+    if name == "routes":  # a snapshot of before a column was kept has nulls
+        source = (
+            f"(SELECT {', '.join(_raw_nulls(name))} WHERE false UNION ALL BY NAME "  # noqa: S608
+            f"SELECT * FROM read_parquet({files}, {options}, union_by_name = true))"
+        )
+    return f"SELECT {', '.join(cells)} FROM {source}"  # noqa: S608
+
+
+def _raw_nulls(name: str) -> list[str]:
+    """As `_nulls`, with times as the files have them."""
+    return [cell.replace("::TIMESTAMP ", "::TIMESTAMPTZ ") for cell in _nulls(name)]
 
 
 def _sql_type(column: Column) -> str:

@@ -144,6 +144,7 @@ ROUTES: tuple[Column, ...] = (
     _c("local_pref", _INT, "", "local preference"),
     _c("communities", _TEXT, "", "communities, large ones included, separated by blanks"),
     _c("path_id", _INT, "", "path identifier of an ADD-PATH session (RFC 7911)"),
+    _c("origin_code", _TEXT, "", "ORIGIN: IGP, EGP or INCOMPLETE; null where it is not known"),
 )
 
 METROS = (

@@ -13,20 +13,25 @@ from typing import Any, NamedTuple
 OWN_ORIGIN = -1
 """`Route.origin` of a path without any AS: the route originates in the peer's own network."""
 
-AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES = 2, 3, 4, 5, 8
+ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES = 1, 2, 3, 4, 5, 8
 MP_REACH, AS4_PATH, LARGE_COMMUNITIES = 14, 17, 32
 
 _WANTED = sum(
     1 << code
     for code in (
-        AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, MP_REACH, AS4_PATH, LARGE_COMMUNITIES,
+        ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, MP_REACH, AS4_PATH,
+        LARGE_COMMUNITIES,
     )
 )  # fmt: skip
 
 _SET, _SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
 _AS_TRANS = 23456
+ORIGIN_CODES = ("IGP", "EGP", "INCOMPLETE")
+"""Values of ORIGIN (RFC 4271 section 4.3); any other is unknown, and no reason to lose a route."""
 _MEMO_BOUND = 1 << 18
 """Distinct paths or community lists kept; beyond it the memo starts anew."""
+
+_ORIGIN_TEXTS = {bytes([number]): text for number, text in enumerate(ORIGIN_CODES)}
 
 
 class AttributesError(ValueError):
@@ -47,6 +52,7 @@ class Route(NamedTuple):
     med: int | None
     local_pref: int | None
     communities: str | None
+    origin_code: str | None = None
 
 
 Segments = list[tuple[int, tuple[int, ...]]]
@@ -192,7 +198,7 @@ class AttributeParser:
         Raises:
             AttributesError: lengths that contradict each other.
         """
-        path = as4 = plain = large = b""
+        path = as4 = plain = large = code_of_origin = b""
         hop: tuple[int, bytes] | None = None
         med: int | None = None
         local_pref: int | None = None
@@ -219,6 +225,8 @@ class AttributeParser:
             value = block[start:at]
             if code == AS_PATH:
                 path = value
+            elif code == ORIGIN:
+                code_of_origin = value
             elif code == MP_REACH:
                 # A whole one ends in the prefix itself, which would make every block distinct.
                 hop = (code, value[: 4 + value[3]] if size > 3 and not value[0] else value)
@@ -246,7 +254,8 @@ class AttributeParser:
             communities = self._communities.get(key)
             if communities is None:
                 communities = self._learn_communities(key)
-        return Route(steps[1], steps[0], next_hop, med, local_pref, communities)
+        origin_code = _ORIGIN_TEXTS.get(code_of_origin)
+        return Route(steps[1], steps[0], next_hop, med, local_pref, communities, origin_code)
 
     def _learn_path(self, key: tuple[bytes, bytes, int]) -> tuple[str, int | None]:
         value, as4, width = key

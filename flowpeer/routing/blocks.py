@@ -23,6 +23,8 @@ from flowpeer.routing.attributes import (
     MED,
     MP_REACH,
     NEXT_HOP,
+    ORIGIN,
+    ORIGIN_CODES,
     OWN_ORIGIN,
     AttributesError,
 )
@@ -35,7 +37,7 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Octets = np.ndarray[Any, np.dtype[np.uint8]]
 HopOf = Callable[[tuple[int, bytes]], str | None]
 
-_CODES = (AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, MP_REACH, LARGE_COMMUNITIES)
+_CODES = (ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, MP_REACH, LARGE_COMMUNITIES)
 _SLOT = np.full(256, len(_CODES), dtype=np.int64)  # one slot more for what is not wanted
 _SLOT[list(_CODES)] = np.arange(len(_CODES))
 
@@ -82,6 +84,7 @@ def parse_blocks(blocks: Sequence[bytes], hop_of: HopOf) -> Parsed:
         _numbers(data, *values[MED], plain),
         _numbers(data, *values[LOCAL_PREF], plain),
         _all_communities(data, values, plain),
+        _origin_codes(data, *values[ORIGIN]),
     ]
 
     def trimmable(nlri_sizes: Ints) -> Bools:
@@ -176,6 +179,13 @@ def _paths(data: Octets, start: Ints, size: Ints, plain: Bools) -> tuple[pa.Arra
     origin[rows] = _quads(data, first + size[rows] - 4)
     spread = _spread(texts, rows, encoded, len(start))
     return pc.fill_null(spread, ""), pa.array(origin)
+
+
+def _origin_codes(data: Octets, start: Ints, size: Ints) -> pa.Array:
+    """Text of ORIGIN; null where it is absent or no known value."""
+    code = data[np.minimum(start, len(data) - 1)]
+    known = (size == 1) & (code < len(ORIGIN_CODES))
+    return pa.array(ORIGIN_CODES).take(pa.array(code, mask=~known))
 
 
 def _quads(data: Octets, start: Ints) -> Ints:

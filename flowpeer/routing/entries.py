@@ -21,7 +21,9 @@ from flowpeer.routing.attributes import (
 from flowpeer.routing.blocks import parse_blocks
 from flowpeer.routing.source import COLUMNS
 
-_ROUTE_TYPES = (pa.int64(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.string())
+_ROUTE_TYPES = (
+    pa.int64(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.string(), pa.string(),
+)  # fmt: skip
 _POOL_BOUND = 1 << 18
 """Distinct attribute blocks remembered by a reader of tables; then the memory starts anew."""
 FEW_BLOCKS = 24
@@ -212,7 +214,7 @@ def route_table(
 ) -> pa.Table:
     """One row an entry, as `source.COLUMNS`: the fields of its block, taken by number."""
     take = pa.array(blocks)
-    origin, path, hop, med, pref, communities = (column.take(take) for column in pool.columns())
+    origin, path, hop, med, pref, communities, code = (c.take(take) for c in pool.columns())
     is_own = origin.fill_null(0).to_numpy() == OWN_ORIGIN
     if is_own.any():
         filled = np.where(is_own, peer_asns, origin.fill_null(0).to_numpy())
@@ -228,5 +230,6 @@ def route_table(
         "local_pref": pref,
         "communities": communities,
         "path_id": pa.nulls(len(blocks), pa.int64()) if path_ids is None else path_ids,
+        "origin_code": code,
     }
     return pa.Table.from_arrays([columns[f.name] for f in COLUMNS], schema=COLUMNS)

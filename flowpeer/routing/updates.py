@@ -189,8 +189,13 @@ class Updated:
 
 def _batches(path: Path) -> Iterator[pa.Table]:
     file = pq.ParquetFile(path)
-    for batch in file.iter_batches(BATCH_ROWS * 4, columns=COLUMNS.names):
-        yield pa.Table.from_batches([batch]).select(COLUMNS.names)
+    there = [name for name in COLUMNS.names if name in file.schema_arrow.names]
+    for batch in file.iter_batches(BATCH_ROWS * 4, columns=there):
+        table = pa.Table.from_batches([batch])
+        for field_ in COLUMNS:  # a snapshot of before the column was kept
+            if field_.name not in there:
+                table = table.append_column(field_, pa.nulls(table.num_rows, field_.type))
+        yield table.select(COLUMNS.names)
 
 
 def load_updates(

@@ -93,6 +93,22 @@ def test_scan_has_the_same_schema_with_and_without_files(
         assert frame.height == int(full)
 
 
+def test_snapshots_of_before_a_column_was_kept_are_read_with_nulls(lake: Path) -> None:
+    old = _one_row("routes").drop_columns("origin_code")
+    for others in (1, 0):  # with newer files beside it, and alone
+        pq.write_table(old, lake / "routes" / "old.parquet")
+        if not others:
+            (lake / "routes" / "routes.parquet").unlink()
+        codes = scan(lake, "routes").collect()["origin_code"].to_list()
+        assert codes.count(None) == 1
+        assert len(codes) == 1 + others
+        con = connect(lake)
+        rows = query(con, "SELECT origin_code, typeof(taken_at) AS t FROM routes").to_pylist()
+        assert sorted(row["origin_code"] or "" for row in rows) == sorted(c or "" for c in codes)
+        assert {row["t"] for row in rows} == {"TIMESTAMP"}
+        con.close()
+
+
 def test_scan_reads_the_hours_of_a_half_open_period(lake: Path) -> None:
     for hour in (9, 10):
         _publish(lake, "traffic", hour)

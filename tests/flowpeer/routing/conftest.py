@@ -76,8 +76,10 @@ class Mrt:
         communities: Sequence[tuple[int, int]] = (),
         large: Sequence[tuple[int, int, int]] = (),
         whole_reach: bool = False,
+        origin: bytes | None = b"\0",
     ) -> bytes:
-        out = cls.attribute(1, b"\0") + cls.as_path(path)
+        out = cls.attribute(1, origin) if origin is not None else b""
+        out += cls.as_path(path)
         if next_hop is not None and ":" not in next_hop:
             out += cls.attribute(3, ip_address(next_hop).packed)
         elif next_hop is not None:

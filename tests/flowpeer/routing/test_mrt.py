@@ -49,6 +49,7 @@ def test_every_field_of_a_route_is_read(mrt: Any, write: Write, rows_of: Rows) -
         local_pref=200,
         communities=[(1299, 20000), (65535, 65281)],
         large=[(4200000000, 1, 2)],
+        origin=b"\2",
     )
     octets = mrt.peers([(1299, "2001:db8::1")]) + mrt.rib("2001:db8:8000::/33", [(0, attributes)])
     assert rows_of(write(octets)) == [
@@ -63,8 +64,25 @@ def test_every_field_of_a_route_is_read(mrt: Any, write: Write, rows_of: Rows) -
             "local_pref": 200,
             "communities": "1299:20000 65535:65281 4200000000:1:2",
             "path_id": None,
+            "origin_code": "INCOMPLETE",
         }
     ]
+
+
+@pytest.mark.parametrize("count", [1, 60])  # one by one, and many blocks at once
+@pytest.mark.parametrize(
+    ("origin", "code"),
+    [(b"\0", "IGP"), (b"\1", "EGP"), (b"\2", "INCOMPLETE"), (b"\3", None), (b"", None),
+     (b"\0\0", None), (None, None)],
+)  # fmt: skip
+def test_the_origin_code_is_kept_and_a_wrong_one_is_unknown(
+    mrt: Any, write: Write, rows_of: Rows, origin: bytes | None, code: str | None, count: int
+) -> None:
+    octets = mrt.peers([(1299, "192.0.2.1")])
+    for i in range(count):
+        octets += mrt.rib(f"10.{i}.0.0/16", [(0, mrt.attributes([1299, i + 1], origin=origin))])
+    found = [row["origin_code"] for row in rows_of(write(octets))]
+    assert found == [code] * count
 
 
 def test_a_whole_mp_reach_is_read_like_an_abbreviated_one(

@@ -133,6 +133,21 @@ def test_announced_withdrawn_and_dropped(mrt: Any, write: Write, lake: Lake, bas
     assert _routes(lake, again) == _routes(lake, later)
 
 
+def test_a_snapshot_without_origin_codes_can_be_built_upon(
+    mrt: Any, write: Write, lake: Lake, base: Any
+) -> None:
+    path = lake.path(f"routes/{base.name}.parquet")
+    pq.write_table(pq.read_table(path).drop_columns("origin_code"), path)
+    new = mrt.attributes([1299, 7], origin=b"\1")
+    octets = _record(mrt, _update(b"", new, _nlri("198.18.0.0/24")))
+    info, _ = load_updates(lake, [write(octets, "updates.mrt")])
+    rows = pq.read_table(lake.path(f"routes/{info.name}.parquet")).to_pylist()
+    codes = {(row["prefix"], row["as_path"]): row["origin_code"] for row in rows}
+    assert codes.pop(("198.18.0.0/24", "1299 7")) == "EGP"
+    assert len(codes) == 6
+    assert set(codes.values()) == {None}
+
+
 def test_widths_families_and_path_identifiers(
     mrt: Any, write: Write, lake: Lake, base: Any
 ) -> None:
