@@ -168,6 +168,10 @@ _VALUES: dict[str, str] = {
     "canonical_address": "IP address",
     "_prefix": "prefix",
     "_zone": "time zone name",
+    "_decimal": "amount, like `0.12`",
+    "moment": "date or time in UTC, like `2026-07-01`",
+    "_speed_prices": 'amounts by port speed, like `{ "100G" = 1800 }`',
+    "_from_zero": 'rate in bit/s, like `"10G"`, or `"0"`',
 }
 
 
@@ -186,6 +190,8 @@ def _value(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return ", ".join(f"`{a}`" for a in arguments)
     if typing.get_origin(annotation) is tuple:
         return f"list: {_value(arguments[0])}"
+    if typing.get_origin(annotation) is dict:
+        return f"table: {_value(arguments[0])} → {_value(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "table, see below"
     limits = [
@@ -203,8 +209,10 @@ def _value(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    if field.default is None or field.default == ():
+    if field.default is None or field.default == () or field.default_factory is not None:
         return ""
+    if isinstance(field.default, BaseModel):
+        return "see below"
     if any("seconds" in getattr(getattr(m, "func", None), "__name__", "") for m in field.metadata):
         return f'`"{field.default}s"`'
     value = list(field.default) if isinstance(field.default, tuple) else field.default
@@ -227,7 +235,7 @@ def settings() -> Iterator[tuple[str, bool, type[BaseModel]]]:
             yield name, typing.get_origin(field.annotation) is tuple, model
             for key, nested in model.model_fields.items():
                 for below in inner(nested.annotation):
-                    yield f"{name}.{key}", True, below
+                    yield f"{name}.{key}", typing.get_origin(nested.annotation) is tuple, below
 
 
 def settings_page() -> str:
@@ -236,6 +244,8 @@ def settings_page() -> str:
     Raises:
         SystemExit: a setting without a meaning, or a meaning without a setting.
     """
+    from flowpeer.network import PeeringCosts
+
     written = tomllib.loads((HERE / "settings.toml").read_text(encoding="utf-8"))
     parts = [
         prose("""`flowpeer.toml`, or the file named by `--config` or `FLOWPEER_CONFIG`. Paths are
@@ -248,10 +258,13 @@ def settings_page() -> str:
     problems: list[str] = []
     for name, repeated, model in settings():
         meanings = written.get(name, {})
-        known[name] = set(model.model_fields)
+        fields = {field.alias or key: field for key, field in model.model_fields.items()}
+        known[name] = set(fields)
         rows = []
-        for key, field in model.model_fields.items():
-            meaning = field.description or meanings.get(key)
+        for key, field in fields.items():
+            # A metro, exchange or facility may state costs of its own: the same keys.
+            general = written.get("peering_costs", {}) if issubclass(model, PeeringCosts) else {}
+            meaning = field.description or meanings.get(key) or general.get(key)
             if not meaning:
                 problems.append(f"docs/settings.toml: no meaning for `{key}` of [{name}]")
             rows.append(

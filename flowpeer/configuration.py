@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from flowpeer.errors import ConfigError
 from flowpeer.inventory import NEEDS_ASN, Row, classify, exporter_addresses, read_csv
 from flowpeer.network import Network, canonical_address
+from flowpeer.network.values import moment
 from flowpeer.rules import Classified, Exported
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -183,14 +184,18 @@ def _fields_at(where: _Where) -> Iterator[str]:
     for part in where:
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(str(part))
+        field = next((f for n, f in model.model_fields.items() if (f.alias or n) == part), None)
         if field is None:
             return
         inner = list(_models(field.annotation))
         if not inner:
             return
         model = inner[0]
-    yield from (name for name in model.model_fields if name not in ("source", "classified"))
+    yield from (
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if name not in ("source", "classified")
+    )
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -242,17 +247,21 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
                     f"{text} is already an address of exporter {addresses[text]!r}",
                 )
             addresses[text] = str(item.get("id"))
-    keys: set[tuple[str, str]] = set()
+    keys: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for n, item in _sections(raw, "interfaces"):
         key = (str(item.get("exporter")), str(item.get("index")))
-        if key in keys:
-            yield ("interfaces", n), f"interface {key[1]} of exporter {key[0]!r} stands twice"
-        keys.add(key)
+        if any(_overlap(item, other) for other in keys.get(key, ())):
+            yield (
+                ("interfaces", n),
+                f"interface {key[1]} of exporter {key[0]!r} stands twice for the same time",
+            )
+        keys.setdefault(key, []).append(item)
         if item.get("role") in NEEDS_ASN and "asn" not in item:
             yield (
                 ("interfaces", n),
                 f"role {item['role']!r} needs `asn`, the network on the other side",
             )
+    yield from _unknown_members(raw, known, keys)
     for section, key_name, target in (
         ("exporters", "metro", "metros"),
         ("interfaces", "exporter", "exporters"),
@@ -267,4 +276,41 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
                 yield (
                     (section, n, key_name),
                     f"{item[key_name]!r} is no id of [[{target}]]{hint}",
+                )
+
+
+def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Do two sections hold at the same time? Not judged where a time cannot be read."""
+    try:
+        (a, b), (c, d) = (
+            (moment(item["from"]) if "from" in item else None,
+             moment(item["until"]) if "until" in item else None)
+            for item in (one, other)
+        )  # fmt: skip
+    except ValueError:
+        return False
+    return (a is None or d is None or a < d) and (c is None or b is None or c < b)
+
+
+def _unknown_members(
+    raw: Mapping[str, Any],
+    known: Mapping[str, list[str]],
+    interfaces: Collection[tuple[str, str]],
+) -> Iterator[tuple[_Where, str]]:
+    """Lists of names whose members must be configured elsewhere."""
+    for section, key, target in (
+        ("announcements", "metros", "metros"),
+        ("risk_groups", "exporters", "exporters"),
+    ):
+        for n, item in _sections(raw, section):
+            for name in item[key] if isinstance(item.get(key), list) else ():
+                if str(name) not in known[target]:
+                    yield (section, n, key), f"{name!r} is no id of [[{target}]]"
+    for n, item in _sections(raw, "risk_groups"):
+        for name in item["interfaces"] if isinstance(item.get("interfaces"), list) else ():
+            exporter, _, index = str(name).rpartition(":")
+            if (exporter, index) not in interfaces:
+                yield (
+                    ("risk_groups", n, "interfaces"),
+                    f"{name!r} is no configured interface (written exporter:ifIndex)",
                 )

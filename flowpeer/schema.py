@@ -172,6 +172,8 @@ INTERFACES = (
     _c("asn", _INT, "ASN", "network on the other side"),
     _c("capacity_bps", _INT, "bit/s", "capacity"),
     _c("contract", _TEXT, "", "contract it is billed under"),
+    _c("valid_from", TIME, "UTC", "since when it is so; null: from the beginning"),
+    _c("valid_until", TIME, "UTC", "until when, exclusive; null: still"),
 )
 CONTRACTS = (
     _c("contract", _TEXT, "", "id", required=True),
@@ -179,7 +181,15 @@ CONTRACTS = (
     _c("commit_bps", _INT, "bit/s", "committed rate"),
     _c("price_per_mbps", _REAL, "currency/Mbps/month", "price of the commit"),
     _c("overage_per_mbps", _REAL, "currency/Mbps/month", "price above the commit"),
-    _c("billing", _TEXT, "", "max_of_p95, p95_of_max, in, out or sum (M5)", required=True),
+    _c("billing", _TEXT, "", "max_of_p95, p95_of_max, in, out, sum or flat (M5)", required=True),
+    _c("aggregate", _TEXT, "", "p95_of_sum or sum_of_p95 (M8)", required=True),
+    _c("tier_mode", _TEXT, "", "marginal or all_volume, where it has tiers (M8)", required=True),
+    _c("fixed_per_month", _REAL, "currency/month", "fixed charges"),
+    _c("renewal_price_per_mbps", _REAL, "currency/Mbps/month", "price after renewal"),
+    _c("currency", _TEXT, "", "currency of its prices", required=True),
+    _c("timezone", _TEXT, "", "time zone of its months", required=True),
+    _c("starts", pa.date32(), "", "first day"),
+    _c("ends", pa.date32(), "", "last day"),
 )
 SESSIONS = (
     _c("asn", _INT, "ASN", "peer", required=True),

@@ -295,7 +295,9 @@ def gather(
         uncovered=covered.uncovered,
         metros=_frame(configured["metros"]).with_columns(
             pl.Series(
-                "facilities", [list(m.facilities) for m in network.metros], pl.List(pl.Int64)
+                "facilities",
+                [[f.id for f in m.facilities] for m in network.metros],
+                pl.List(pl.Int64),
             ),
             pl.Series(
                 "exchanges",

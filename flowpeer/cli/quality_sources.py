@@ -121,7 +121,7 @@ def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
     for metro in network.metros:
         ours = {
             "exchange": [e.id for e in metro.exchanges],
-            "facility": list(metro.facilities),
+            "facility": [f.id for f in metro.facilities],
         }
         for kind, numbers in ours.items():
             for number in numbers:
@@ -133,7 +133,7 @@ def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
                                   f"{kind} {number}", "enter it there")  # fmt: skip
     configured = {
         "exchange": {e.id for m in network.metros for e in m.exchanges},
-        "facility": {f for m in network.metros for f in m.facilities},
+        "facility": {f.id for m in network.metros for f in m.facilities},
     }
     for kind, numbers_there in at.items():
         beyond = sorted(numbers_there - configured[kind])

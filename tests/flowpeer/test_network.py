@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -56,7 +58,7 @@ def test_a_whole_network_is_read(tmp_path: Path) -> None:
     network = load(path)
     assert network.lake_path == tmp_path / "lake"
     assert [(e.id, e.route_servers, e.speed) for e in network.metros[0].exchanges] == [
-        (26, False, None), (27, True, 100 * 10**9),
+        (26, None, None), (27, True, 100 * 10**9),
     ]  # fmt: skip
     # One exporter, one key: mapped and long forms of an address are its canonical text.
     assert list(network.exporter_by_address) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
@@ -195,3 +197,85 @@ def test_any_value_anywhere_is_a_configuration_or_a_config_error(
     finally:
         monkeypatch.undo()
     assert problems
+
+
+COMMERCIAL = """\
+[peering_costs]
+port_per_month = { "10G" = 500, "100G" = 1800.5 }
+amortise_months = 36
+[[networks]]
+asn = 64510
+acceptance = 0.4
+[policy]
+min_expected = "2M"
+weights = { inferred = 0.2 }
+base_rates = { open = 0.9 }
+siblings = [[64510, 64511]]
+[[fx]]
+from = "EUR"
+to = "USD"
+rate = 1.1
+[[announcements]]
+prefix = "198.18.0.0/16"
+scope = "Region"
+metros = ["ams"]
+[[risk_groups]]
+id = "duct-1"
+interfaces = ["edge1.ams:11"]
+[routing]
+route_scope = [{ community = "64500:100", scope = "global" }]
+"""
+
+
+def test_money_is_decimal_and_scopes_are_read_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "flowpeer.toml"
+    contract = '[[contracts]]\nid = "c1"\ncommit = "2.5G"\n'
+    tiers = contract + (
+        'tiers = [{ from = "0", price_per_mbps = 1.2 }, { from = "10G", price_per_mbps = 0.1 }]\n'
+        "ends = 2027-06-30\nnotice_days = 90\n"
+    )
+    path.write_text(HEAD + BODY.replace(contract, tiers) + COMMERCIAL)
+    network = load(path)
+    assert [(t.from_, t.price_per_mbps) for t in network.contracts[0].tiers] == [
+        (0, Decimal("1.2")), (10**10, Decimal("0.1")),
+    ]  # fmt: skip
+    assert network.peering_costs.port_per_month == {10**10: Decimal(500), 10**11: Decimal("1800.5")}
+    assert (network.policy.weights.inferred, network.policy.weights.declared) == (0.2, 0.3)
+    assert network.announcements[0].scope == "region"
+    assert network.fx[0].from_ == "EUR"
+    assert network.tables()["contracts"]["timezone"].to_pylist() == ["UTC"]
+
+
+def test_an_upgraded_link_has_a_section_for_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "flowpeer.toml"
+    before = BODY.replace('capacity = "100G"\n', 'capacity = "100G"\nuntil = 2026-07-01\n')
+    section = BODY[BODY.index("[[interfaces]]") :].replace('"100G"', '"400G"')
+    path.write_text(HEAD + before + section + "from = 2026-07-01\n")
+    network = load(path)
+    key = ("edge1.ams", 11)
+    june, july = datetime(2026, 6, 30, 23, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+    assert network.interfaces_at(june)[key].capacity == 10**11
+    assert network.interfaces_at(july)[key].capacity == 4 * 10**11
+    assert network.interface_by_key[key].capacity == 4 * 10**11
+    error = refused(tmp_path, HEAD + before + section + "from = 2026-06-30\n")
+    assert "stands twice for the same time" in str(error.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[fx]]\nform = "EUR"\nto = "USD"\nrate = 1', "unknown key; did you mean `from`?"),
+        ('[[fx]]\nfrom = "EUR"\nto = "USD"\nrate = 0', "greater than 0"),
+        (
+            '[[announcements]]\nprefix = "10.0.0.0/8"\nmetros = ["fra"]',
+            "'fra' is no id of [[metros]]",
+        ),
+        ('[[risk_groups]]\nid = "d1"\ninterfaces = ["edge1.ams:12"]', "no configured interface"),
+        ('[[metros]]\nid = "fra"\nname = "F"\ntargets = { "174" = 0.5 }', "add up to 0.5"),
+        ('[[contracts]]\nid = "x"\ntiers = [{ from = "1G", price_per_mbps = 1 }]', 'from = "0"'),
+        ('[[contracts]]\nid = "x1"\nprice_per_mbps = -1', "an amount of at least 0"),
+        ('[[sessions]]\nasn = 1\nmetro = "ams"\nkind = "ix"\nfrom = "soon"', "a date or time"),
+    ],
+)
+def test_mistakes_in_the_newer_sections_are_named(tmp_path: Path, text: str, problem: str) -> None:
+    assert problem in "\n".join(refused(tmp_path, HEAD + BODY + text + "\n").problems)
