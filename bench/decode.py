@@ -34,7 +34,7 @@ import pyarrow as pa
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.run import BATCH_DATAGRAMS, Run
+from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder
 
 START_S = 1_767_225_600
 UPTIME_MS = 1_000_000_000
@@ -285,9 +285,9 @@ BUILD: dict[str, Callable[[Flows], list[bytes]]] = {
 }
 
 
-def decode(payloads: list[bytes], write: Callable[[datetime, str, pa.Table], None]) -> Run:
+def decode(payloads: list[bytes], write: Callable[[datetime, str, pa.Table], None]) -> UnitDecoder:
     """Run datagrams through the decoder as `ingest_capture` does, received as they were sent."""
-    run = Run(Decoder(), write)
+    run = UnitDecoder(Decoder(), write)
     step = SECONDS * 1_000_000 / len(payloads)
     for at in range(0, len(payloads), BATCH_DATAGRAMS):
         some = payloads[at : at + BATCH_DATAGRAMS]
@@ -305,7 +305,7 @@ def one_by_one(payloads: list[bytes], folder: Path) -> tuple[int, int]:
         nonlocal rows
         rows += table.num_rows if name == "flows" else 0
 
-    run = Run(Decoder(), write)
+    run = UnitDecoder(Decoder(), write)
     for payload in payloads:
         run.datagram(payload, EXPORTER, 40_000, START_S * 1_000_000)
     run.finish()

@@ -326,7 +326,7 @@ _BY_WAY: dict[int, str] = {
 def wire_fields() -> str:
     """Every information element that is read."""
     from flowpeer_ingest import reference
-    from flowpeer_ingest.names import MAX_INTERFACES
+    from flowpeer_ingest.interface_names import MAX_INTERFACES
     from flowpeer_ingest.schema import FLOWS
     from flowpeer_ingest.wire import elements
     from flowpeer_ingest.wire.events import MAX_TEXT

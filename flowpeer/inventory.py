@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from flowpeer.network import Interface, canonical_address
 from flowpeer.rules import Classified, Exported, Rules
-from flowpeer_ingest.names import Texts, join
+from flowpeer_ingest.interface_names import Texts, join
 
 NEEDS_ASN = ("transit", "peer", "customer")
 """Roles with one network on the other side."""

@@ -196,7 +196,7 @@ def standard_input(paths: list[Path]) -> Iterator[list[Path]]:
         InputError: it has more octets than a packed file may have.
     """
     from flowpeer.errors import InputError
-    from flowpeer_ingest.unpack import BUFFER, LIMIT_BYTES
+    from flowpeer_ingest.decompress import BUFFER, LIMIT_BYTES
 
     if STDIN not in paths:
         yield paths

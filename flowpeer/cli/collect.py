@@ -171,7 +171,7 @@ def status(ctx: typer.Context) -> None:
     Works whether the collector runs or not. Exits 1 if anything was lost in the last hour.
     """
     from flowpeer.errors import NoDataError
-    from flowpeer_ingest.board import LOSSES, read_status
+    from flowpeer_ingest.stats import LOSSES, read_status
 
     state: State = ctx.obj
     network = state.network()

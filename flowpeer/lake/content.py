@@ -15,7 +15,7 @@ from typing import Any
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
-from flowpeer_ingest.unpack import open_unpacked
+from flowpeer_ingest.decompress import open_unpacked
 
 HEAD_BYTES = 4096
 _STEP = 1 << 20

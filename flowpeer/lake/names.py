@@ -5,8 +5,8 @@
 One document for each exporter and writer: `ingest` and the collector may run at once, and each has
 its own, so that none waits for the other. A document holds each interface's name and description
 with the time they were last received. Taking in the same unit again changes nothing, and the order
-of units does not matter (`flowpeer_ingest.names.join`), so a crash is repaired by doing the unit
-again.
+of units does not matter (`flowpeer_ingest.interface_names.join`), so a crash is repaired by doing
+the unit again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 from flowpeer.rules import Exported
-from flowpeer_ingest.names import MAX_INTERFACES, Texts, join
+from flowpeer_ingest.interface_names import MAX_INTERFACES, Texts, join
 from flowpeer_ingest.summary import CaptureSummary
 
 TABLE = "exported_interfaces"

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flowpeer.errors import InputError
+from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.unpack import open_unpacked
 
 MAX_OCTETS = 1 << 29
 """Unpacked. PeeringDB as a whole is some 150 MB, all AS names 6 MB."""

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.schema import ROUTES, arrow_schema
+from flowpeer_ingest.decompress import Source, open_source
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.unpack import Source, open_source
 
 BLOCK = 1 << 22
 """Octets read at a time."""

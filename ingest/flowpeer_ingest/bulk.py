@@ -1,4 +1,4 @@
-"""Many datagrams at once: what `Wire` and `Run` do for each of them, for those that are plain.
+"""Many datagrams at once: what `Wire` and `UnitDecoder` do for each, for those that are plain.
 
 A datagram is plain if its header is whole, its session is known, and all its sets are data sets
 of known templates that hold flow records. These are taken apart with a few array operations for

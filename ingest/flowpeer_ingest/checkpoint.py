@@ -41,7 +41,7 @@ class Checkpoint:
             "unit": unit,
             "wire": snapshot(decoder.wire.state),
             "sampling": decoder.sampling.snapshot(),
-            "heard": decoder.heard,
+            "last_seen_us": decoder.last_seen_us,
         }
         text = json.dumps(document, separators=(",", ":"), default=_octets)
         return cls(serial, unit, text.encode())
@@ -57,9 +57,10 @@ class Checkpoint:
             address: [(d, s, i, rate) for d, s, i, rate in rows]
             for address, rows in document["sampling"].items()
         }
-        heard = {str(address): int(us) for address, us in document.get("heard", {}).items()}
+        seen = document.get("last_seen_us", document.get("heard", {}))
+        last_seen_us = {str(address): int(us) for address, us in seen.items()}
         decoder.wire.state = state
-        decoder.heard = heard
+        decoder.last_seen_us = last_seen_us
         decoder.sampling.restore(rates)
         decoder.columns.clear()
 

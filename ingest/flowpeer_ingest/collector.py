@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flowpeer_ingest import faults, receive, spool
-from flowpeer_ingest.board import Board, write_status
-from flowpeer_ingest.decoding import Decoding, Unit
+from flowpeer_ingest import faults, receiver, spool
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.receivers import RETRY_S, Receivers
+from flowpeer_ingest.publisher import Publisher, Unit
 from flowpeer_ingest.service import Log, notify, now_us
 from flowpeer_ingest.spool import SEGMENT_OCTETS
+from flowpeer_ingest.stats import Stats, write_status
+from flowpeer_ingest.supervisor import RETRY_S, Supervisor
 
 STATUS_S = 1.0
 LOOK_S = 0.1
@@ -42,7 +42,7 @@ class Settings:
     receivers: int = 1
     seal_after_s: float = 60.0
     segment_octets: int = SEGMENT_OCTETS
-    reserve_octets: int = receive.RESERVE_OCTETS
+    reserve_octets: int = receiver.RESERVE_OCTETS
     configured: frozenset[str] = frozenset()
     known_only: bool = False
     metrics: tuple[str, int] | None = None
@@ -62,18 +62,18 @@ class Collector:
         self.settings = settings
         self.folder = settings.spool
         self.log = Log(say)
-        self.board = Board(self.folder)
-        self.receivers = Receivers(
+        self.stats = Stats(self.folder)
+        self.supervisor = Supervisor(
             self.folder,
-            self.board,
+            self.stats,
             self.log,
             seal_after_s=settings.seal_after_s,
             segment_octets=settings.segment_octets,
             reserve_octets=settings.reserve_octets,
         )
-        self.decoding = Decoding(
+        self.publisher = Publisher(
             self.folder,
-            self.board,
+            self.stats,
             self.log,
             unit=unit,
             active_timeout_s=active_timeout_s,
@@ -109,9 +109,9 @@ class Collector:
         # have to wait until a backlog is decoded.
         watcher = threading.Thread(target=self._watch, name="watch")
         try:
-            for text in self.receivers.bind(self.settings.listen, self.settings.receivers):
+            for text in self.supervisor.bind(self.settings.listen, self.settings.receivers):
                 self._warn(text)
-            self.receivers.start(self.stopping)
+            self.supervisor.start(self.stopping)
             if self.settings.metrics is not None:
                 stop_metrics = self._serve(*self.settings.metrics)
             self.phase = "running"
@@ -129,7 +129,7 @@ class Collector:
             self.stopping.set()
             if watcher.is_alive():
                 watcher.join()
-            self.receivers.end()
+            self.supervisor.end()
             self.phase = "stopped"
             self.ended.set()
             if stop_metrics is not None:
@@ -137,25 +137,25 @@ class Collector:
             if ticker.is_alive():
                 ticker.join()
             self._status()
-            self.receivers.close()
+            self.supervisor.close()
 
     def _decode(self, over: Callable[[], bool]) -> None:
-        done = self.decoding.all(over)
+        done = self.publisher.all(over)
         if not done:
             self.stopping.wait(RETRY_S if done is None else LOOK_S)
 
     def _watch(self) -> None:
         """Start receivers again that ended, until the collector is to stop."""
         while not self.stopping.wait(LOOK_S):
-            self.receivers.watch(self.stopping)
+            self.supervisor.watch(self.stopping)
 
     def _end(self) -> None:
         """Publish what the receivers took, as far as time allows."""
         self.phase = "stopping"
         notify("STOPPING=1")
         end = time.monotonic() + END_S
-        self.receivers.end()
-        while self.decoding.all(lambda: time.monotonic() > end) is None:
+        self.supervisor.end()
+        while self.publisher.all(lambda: time.monotonic() > end) is None:
             if time.monotonic() + RETRY_S > end:
                 break
             time.sleep(RETRY_S)
@@ -181,23 +181,23 @@ class Collector:
         with self._alone():
             found = self.recovered = spool.recover(self.folder)
         now = now_us()
-        self.board.lose("torn_octets", found.torn_octets, now)
-        self.board.lose("failed_segments", found.unreadable, now)
+        self.stats.lose("torn_octets", found.torn_octets, now)
+        self.stats.lose("failed_segments", found.unreadable, now)
         if found.segments or found.torn_octets:
             self.log(
                 "recovery",
                 f"recovered {found.datagrams:,} datagrams in {found.segments} segments that an "
                 f"earlier run left open; {found.torn_octets:,} octets were torn",
             )
-        for path in self.decoding.load():
+        for path in self.publisher.load():
             self._warn(f"{path}: not a readable checkpoint; templates are learned anew")
-        self.receivers.counter = self.decoding.next_counter()
+        self.supervisor.counter = self.publisher.next_counter()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No receiver of an earlier run is still sealing."""
-        handle = os.open(self.folder / receive.LOCK, os.O_RDWR | os.O_CREAT, 0o640)
-        end = time.monotonic() + 2 * receive.DRAIN_S + 1
+        handle = os.open(self.folder / receiver.LOCK, os.O_RDWR | os.O_CREAT, 0o640)
+        end = time.monotonic() + 2 * receiver.DRAIN_S + 1
         try:
             while True:
                 try:
@@ -208,7 +208,7 @@ class Collector:
                         raise IngestError(
                             "a receiver of an earlier run is still writing",
                             path=str(self.folder),
-                            advice=f"wait some seconds, or end it: `fuser -v` on {receive.LOCK}",
+                            advice=f"wait some seconds, or end it: `fuser -v` on {receiver.LOCK}",
                         ) from None
                     time.sleep(0.05)
             yield
@@ -219,7 +219,7 @@ class Collector:
 
     def _warn(self, text: str) -> None:
         """Something a person should mend: said once, and shown in the status."""
-        self.board.warnings.append(text)
+        self.stats.warnings.append(text)
         self.log("warning", f"warning: {text}")
 
     def _tick(self) -> None:
@@ -235,8 +235,8 @@ class Collector:
     def snapshot(self) -> dict[str, Any]:
         """Everything there is to tell, now; from any thread."""
         now = now_us()
-        with self.board.lock:
-            sockets = self.receivers.snapshot(now)
+        with self.stats.lock:
+            sockets = self.supervisor.snapshot(now)
             waiting, octets, oldest_us = self._depth()
             return {
                 "format": 1,
@@ -254,7 +254,7 @@ class Collector:
                     "failed": len(spool.segments(self.folder, "failed")),
                 },
                 **sockets,
-                **self.board.snapshot(),
+                **self.stats.snapshot(),
             }
 
     def _depth(self) -> tuple[int, int, int]:

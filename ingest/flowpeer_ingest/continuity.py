@@ -44,7 +44,7 @@ class Continuity:
 
     def _begin(self, address: str, first_us: int) -> None:
         decoder = self._decoder
-        known_us = decoder.heard.get(address)
+        known_us = decoder.last_seen_us.get(address)
         if known_us is None or known_us - SLACK_US <= first_us <= known_us + PAUSE_US:
             return
         exporter = decoder.wire.state.forget(address)
@@ -69,9 +69,11 @@ class Continuity:
                 decoder.sampling.take_back(exporter.address, rates)
         for address, last_us in self._last_us.items():
             if address in state.exporters:
-                decoder.heard[address] = max(last_us, decoder.heard.pop(address, last_us))
-        for address in [*decoder.heard][: max(0, len(decoder.heard) - MAX_KEPT)]:
-            del decoder.heard[address]
+                decoder.last_seen_us[address] = max(
+                    last_us, decoder.last_seen_us.pop(address, last_us)
+                )
+        for address in [*decoder.last_seen_us][: max(0, len(decoder.last_seen_us) - MAX_KEPT)]:
+            del decoder.last_seen_us[address]
             gone = state.forget(address)
             decoder.sampling.forget(address)
             if gone is not None:

@@ -21,7 +21,7 @@ class Decoder:
         self.wire = Wire()
         self.sampling = Sampling()
         self.columns = Columns(active_timeout_s)
-        self.heard: dict[str, int] = {}
+        self.last_seen_us: dict[str, int] = {}
         """By exporter, when captures last had a datagram of it; the least recent capture first."""
         self.lost: Counter[tuple[str, int, int, int]] = Counter()
         """Data sets given up between captures: (exporter, version, domain, template) → sets."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from flowpeer_ingest.captures import Capture, Datagram
 from flowpeer_ingest.continuity import Continuity
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.run import BATCH_DATAGRAMS, BATCH_OCTETS, Run, Write
+from flowpeer_ingest.decompress import open_source
 from flowpeer_ingest.summary import CaptureSummary
-from flowpeer_ingest.unpack import open_source
+from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, BATCH_OCTETS, UnitDecoder, Write
 
 
 def batches(
@@ -55,7 +55,7 @@ def ingest_capture(
     the decoder has learned from a part of the file.
     """
     stream, source = open_source(path)
-    run = Run(decoder, write)
+    run = UnitDecoder(decoder, write)
     continuity = Continuity(decoder)
     with stream:
         capture = Capture(stream, str(path))

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector as Source
 
-from flowpeer_ingest.board import LOSSES
+from flowpeer_ingest.stats import LOSSES
 
 TOTALS: dict[str, str] = {
     "datagrams": "Datagrams decoded.",
@@ -87,7 +87,7 @@ class Metrics(Source):
                 counter.add_metric([address], exporter[name])
             yield counter
         seen = GaugeMetricFamily(
-            "flowpeer_exporter_last_seen_seconds", "When it was last heard.", labels=["exporter"]
+            "flowpeer_exporter_last_seen_seconds", "When it was last seen.", labels=["exporter"]
         )
         clock = GaugeMetricFamily(
             "flowpeer_exporter_clock_error_seconds",

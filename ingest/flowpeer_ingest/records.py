@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from flowpeer_ingest.blocks import Group
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.columns import REVERSE_KEYS, Values, decode
+from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.sampling import Sampling
-from flowpeer_ingest.unpack import open_unpacked
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.elements import (
     BY_NUMBER,

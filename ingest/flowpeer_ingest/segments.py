@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.names import Names
+from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.quarantine import Quarantine
-from flowpeer_ingest.run import BATCH_DATAGRAMS, Run, Write
 from flowpeer_ingest.spool import Block, Reading, read
 from flowpeer_ingest.summary import CaptureSummary
+from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder, Write
 
 UNKNOWN = "exporter not in the configuration"
 CROWD = "too many exporters that are not in the configuration"
@@ -42,7 +42,7 @@ class SegmentSummary(CaptureSummary):
     last_seen_us: dict[str, int] = field(default_factory=dict)
 
 
-class SegmentRun(Run):
+class SegmentDecoder(UnitDecoder):
     """One segment on its way through a decoder."""
 
     def __init__(
@@ -54,7 +54,7 @@ class SegmentRun(Run):
         quarantine: Quarantine | None,
     ) -> None:
         super().__init__(decoder, write)
-        self.names = Names(configured)
+        self.names = InterfaceNames(configured)
         self.configured = configured
         self.known_only = known_only
         self.strangers = {a for a in decoder.wire.state.exporters if a not in configured}
@@ -78,10 +78,10 @@ class SegmentRun(Run):
         octets = np.bincount(code, entries["length"], len(names)).astype(np.int64)
         last = np.zeros(len(names), np.int64)
         last[code] = entries["received_us"]  # of several to one place, the last one stays
-        for name, heard, size, last_us in zip(
+        for name, kept_one, size, last_us in zip(
             names, kept.tolist(), octets.tolist(), last.tolist(), strict=True
         ):
-            if heard:
+            if kept_one:
                 self.octets[name] += size
                 self.last_seen[name] = last_us
         waiting = self.waiting
@@ -99,7 +99,7 @@ class SegmentRun(Run):
         self.many(payloads, exporters, ports, times)
 
     def refuses(self, source: str) -> bool:
-        """Is it neither in the configuration nor heard before, and is there no room for more?"""
+        """Is it neither in the configuration nor seen before, and is there no room for more?"""
         if source in self.configured or source in self.strangers:
             return False
         if self.known_only or len(self.strangers) >= MAX_UNCONFIGURED:
@@ -162,7 +162,7 @@ def ingest_segment(
     that is damaged ends the reading; what is behind it is told in the warnings. Raises
     IngestError for a file that is no segment.
     """
-    run = SegmentRun(decoder, write, configured, known_only, quarantine)
+    run = SegmentDecoder(decoder, write, configured, known_only, quarantine)
     reading = Reading()
     first = -1
     try:

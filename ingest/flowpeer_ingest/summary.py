@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flowpeer_ingest.names import Said
+from flowpeer_ingest.interface_names import Said
 from flowpeer_ingest.reading import Ints
 
 SLOT_US = 300_000_000
@@ -67,7 +67,7 @@ class CaptureSummary:
 
 
 @dataclass(slots=True)
-class Heard:
+class Counts:
     """Counters of one exporter while its datagrams are read."""
 
     datagrams: int = 0

@@ -14,7 +14,7 @@ import pytest
 from collector_rig import Rig
 
 from flowpeer_ingest.captures import Capture
-from flowpeer_ingest.unpack import open_source
+from flowpeer_ingest.decompress import open_source
 
 CAPTURES = (
     "softflowd-v5.pcap", "softflowd-v9.pcap", "softflowd-ipfix.pcap", "pmacctd-v9.pcap",

@@ -13,8 +13,8 @@ from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
 from flowpeer_ingest.columns import coverage_table
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.run import Run
 from flowpeer_ingest.segments import SegmentSummary
+from flowpeer_ingest.unit_decoder import UnitDecoder
 
 HOUR = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ HOUR = datetime(2026, 1, 2, 3, tzinfo=UTC)
 def flows(number: int) -> pa.Table:
     """One record of number + 1 octets, received in `HOUR`."""
     tables: list[pa.Table] = []
-    run = Run(Decoder(), lambda hour, name, table: tables.append(table))
+    run = UnitDecoder(Decoder(), lambda hour, name, table: tables.append(table))
     payload = numbered(number * TEMPLATE_EVERY)
     run.datagram(payload, "192.0.2.1", 9, int(HOUR.timestamp()) * 1_000_000)
     run.finish()

@@ -16,7 +16,7 @@ import pytest
 from collector_rig import Rig, numbered
 from prometheus_client.parser import text_string_to_metric_families
 
-from flowpeer_ingest.board import LOSSES
+from flowpeer_ingest.stats import LOSSES
 
 EXPORTERS = """
 [[metros]]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.run import Run
+from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.summary import CaptureSummary
-from flowpeer_ingest.unpack import open_unpacked
+from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.unrolled import gathered, unroll
 from flowpeer_ingest.wire.layout import Field, flatten, make_layout
 
@@ -30,7 +30,9 @@ Sent = tuple[bytes, str, int, int]
 def result(sent: list[Sent], sizes: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The summary and the sorted rows by table, in batches of these sizes; 0: one by one."""
     tables: dict[tuple[datetime, str], list[pa.Table]] = {}
-    run = Run(Decoder(), lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
+    run = UnitDecoder(
+        Decoder(), lambda hour, name, t: tables.setdefault((hour, name), []).append(t)
+    )
     at = 0
     for size in sizes:
         if size == 0:

@@ -35,8 +35,8 @@ def test_the_exporters_not_met_for_longest_are_forgotten(
     waits = build.v9(build.set_(300, bytes(40)))
     for n in (1, 2, 3, 1, 4):
         one(decoder, f"192.0.2.{n}", START_US, announced, waits)
-    assert [*decoder.heard] == ["192.0.2.3", "192.0.2.1", "192.0.2.4"]
-    assert {*decoder.wire.state.exporters} == {*decoder.heard}
+    assert [*decoder.last_seen_us] == ["192.0.2.3", "192.0.2.1", "192.0.2.4"]
+    assert {*decoder.wire.state.exporters} == {*decoder.last_seen_us}
     assert decoder.lost == {("192.0.2.2", 9, 0, 300): 1}
     waiting = decoder.wire.state.pending()
     assert waiting == {(f"192.0.2.{n}", 9, 0, 300): 2 if n == 1 else 1 for n in (3, 1, 4)}
@@ -80,5 +80,5 @@ def test_a_memory_that_was_saved_knows_the_same(build: Any) -> None:
         one(decoder, f"192.0.2.{n}", START_US + n, build.v9(build.template(256, build.V4)))
     saved = Checkpoint.of(decoder, 1, "capture-x")
     saved.apply(other)
-    assert [*other.heard.items()] == [(f"192.0.2.{n}", START_US + n) for n in (5, 3, 4)]
+    assert [*other.last_seen_us.items()] == [(f"192.0.2.{n}", START_US + n) for n in (5, 3, 4)]
     assert Checkpoint.of(other, 1, "capture-x") == saved

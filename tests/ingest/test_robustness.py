@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.columns import Columns
 from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.ingest import ingest_capture
-from flowpeer_ingest.run import Run
 from flowpeer_ingest.sampling import NO_RATES
 from flowpeer_ingest.summary import CaptureSummary
-from flowpeer_ingest.unpack import open_unpacked
+from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import Message, Records, Rejected, Unsupported
 
@@ -225,7 +225,7 @@ def test_no_datagram_takes_long_or_much(build: Any, kind: str) -> None:
     *before, last = _hostile(build)[kind]
     seconds = []
     for traced in (False, False, True):
-        run = Run(Decoder(), lambda *_: None)
+        run = UnitDecoder(Decoder(), lambda *_: None)
         for payload in before:
             run.many([payload], ["192.0.2.1"], [7], [build.START * 1_000_000])
         run.drain()
@@ -242,7 +242,7 @@ def test_no_datagram_takes_long_or_much(build: Any, kind: str) -> None:
 
 
 def test_held_sets_beyond_the_bound_are_counted(build: Any) -> None:
-    run = Run(Decoder(), lambda *_: None)
+    run = UnitDecoder(Decoder(), lambda *_: None)
     *before, last = _hostile(build)["held sets"]
     for payload in [*before, last]:
         run.datagram(payload, "192.0.2.1", 7, build.START * 1_000_000)

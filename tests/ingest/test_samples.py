@@ -14,9 +14,9 @@ import pytest
 
 from flowpeer_ingest import samples
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.run import Run
 from flowpeer_ingest.samples import Datagrams
 from flowpeer_ingest.summary import CaptureSummary
+from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.wire import state
 from flowpeer_ingest.wire.saved import snapshot
 
@@ -29,7 +29,7 @@ def result(sent: list[Sent], size: int) -> list[Any]:
     """Counters, memory and sorted rows, in batches of `size`; 0: one by one."""
     tables: dict[tuple[datetime, str], list[pa.Table]] = {}
     decoder = Decoder()
-    run = Run(decoder, lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
+    run = UnitDecoder(decoder, lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
     if size == 0:
         for one in sent:
             run.datagram(*one)

@@ -13,8 +13,8 @@ from flowpeer_ingest import checkpoint
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.run import Run
-from flowpeer_ingest.unpack import open_source
+from flowpeer_ingest.decompress import open_source
+from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.wire import state
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import Malformed, TemplateLearned
@@ -34,7 +34,7 @@ def datagrams(shared: Path) -> list[Datagram]:
 
 def decode(decoder: Decoder, part: list[Datagram]) -> list[pa.Table]:
     tables: list[pa.Table] = []
-    run = Run(decoder, lambda hour, name, table: tables.append(table))
+    run = UnitDecoder(decoder, lambda hour, name, table: tables.append(table))
     for datagram in part:
         run.datagram(*datagram)
     run.finish()

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from flowpeer_ingest.columns import HOUR_US
+from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports import files, nfdump
 from flowpeer_ingest.imports.rows import Importer, InterfaceOf
 from flowpeer_ingest.imports.tools import COLUMNS, EXTRA, GENERIC, Tool, tool_of
 from flowpeer_ingest.summary import CaptureSummary, ExporterSummary
-from flowpeer_ingest.unpack import open_unpacked
 
 MAX_HOURS = 24 * 31
 """Hours one file may reach into: each has a file of its own open while it is read."""

@@ -22,7 +22,7 @@ Said = dict[str, dict[int, Texts]]
 """Texts by exporter address and ifIndex."""
 
 
-class Names:
+class InterfaceNames:
     """What the exporters of one capture or segment call their interfaces."""
 
     def __init__(self, configured: frozenset[str] = frozenset()) -> None:

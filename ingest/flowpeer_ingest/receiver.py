@@ -1,6 +1,6 @@
 """A receiver process: sockets → spool segments, and nothing else.
 
-Started by the collector as `python -m flowpeer_ingest.receive` with its sockets as inherited file
+Started by the collector as `python -m flowpeer_ingest.receiver` with its sockets as inherited file
 descriptors and its settings as one JSON argument. One thread receives; another syncs every
 `COMMIT_S`, publishes the watermark and seals; a third one has the next segments ready. So the first
 one never waits for a disk. SIGTERM, or the end of the parent, makes it take what waits in its

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flowpeer_ingest import receive, recvmmsg, sockets, spool
+from flowpeer_ingest import receiver, recvmmsg, sockets, spool
 from flowpeer_ingest.recvmmsg import Batch, Many, Plain
 
 
@@ -21,8 +21,8 @@ class Harness:
     def __init__(self, folder: Path, address: str, batch: type[Batch], **more: Any) -> None:
         self.folder = folder
         self.listener = sockets.listen(address, 0, shared=False, both=True)
-        self.receiver = receive.Receiver(
-            receive.Settings(
+        self.receiver = receiver.Receiver(
+            receiver.Settings(
                 spool=str(folder), number=0, run="0000beef", counter=1, parent=0,
                 sockets=((self.listener.socket.dup().detach(), self.listener.port),),
                 reserve_octets=0, **more,
@@ -142,7 +142,7 @@ def test_the_hour_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         while not harness.receiver.counters.snapshot()["received"]:
             assert time.monotonic() < end
             time.sleep(0.01)
-        monkeypatch.setattr(receive.time, "time_ns", lambda: real() + 3_600 * 10**9)
+        monkeypatch.setattr(receiver.time, "time_ns", lambda: real() + 3_600 * 10**9)
         while not spool.segments(tmp_path, "sealed"):
             assert time.monotonic() < end
             time.sleep(0.01)

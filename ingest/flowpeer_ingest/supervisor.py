@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowpeer_ingest import receive, spool
-from flowpeer_ingest.board import Board
+from flowpeer_ingest import spool
 from flowpeer_ingest.counters import Counters
+from flowpeer_ingest.receiver import DRAIN_S
+from flowpeer_ingest.receiver import Settings as ReceiverSettings
 from flowpeer_ingest.service import Log, now_us
 from flowpeer_ingest.sockets import Listener, buffer_advice, inherited, listen, queues
+from flowpeer_ingest.stats import Stats
 
 START_S = 10.0
 RETRY_S = 1.0
@@ -49,13 +51,13 @@ class Receiver:
         return self.process is not None and self.process.poll() is not None
 
 
-class Receivers:
+class Supervisor:
     """All receivers of a collector. `counter`: the number of the next segment."""
 
     def __init__(
         self,
         folder: Path,
-        board: Board,
+        stats: Stats,
         log: Log,
         *,
         seal_after_s: float,
@@ -63,7 +65,7 @@ class Receivers:
         reserve_octets: int,
     ) -> None:
         self.folder = folder
-        self.board = board
+        self.stats = stats
         self.log = log
         self.seal_after_s = seal_after_s
         self.segment_octets = segment_octets
@@ -91,7 +93,7 @@ class Receivers:
                     listener = listen(address, port, shared=receivers > 1, both=port not in plain)
                     listeners.append(listener)
                     bound[i] = address, listener.port
-        before = {s.get("inode"): s for s in self.board.before.get("listen", ())}
+        before = {s.get("inode"): s for s in self.stats.before.get("listen", ())}
         advice = []
         for receiver in self.all:
             for listener in receiver.listeners:
@@ -116,7 +118,7 @@ class Receivers:
     def _start(self, receiver: Receiver) -> None:
         # Never the numbers of another process.
         self._path(receiver).unlink(missing_ok=True)
-        settings = receive.Settings(
+        settings = ReceiverSettings(
             spool=str(self.folder),
             number=receiver.number,
             run=secrets.token_hex(4),  # of this process: its datagrams are numbered from 0
@@ -131,7 +133,7 @@ class Receivers:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         try:
             receiver.process = subprocess.Popen(  # noqa: S603 (our own module)
-                [sys.executable, "-m", "flowpeer_ingest.receive", settings.text()],
+                [sys.executable, "-m", "flowpeer_ingest.receiver", settings.text()],
                 pass_fds=[li.socket.fileno() for li in receiver.listeners],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -155,10 +157,10 @@ class Receivers:
 
     def _succeed(self, receiver: Receiver) -> None:
         found = spool.recover(self.folder, receiver.number)
-        torn = self.board.losses["torn_octets"] + found.torn_octets
-        self.board.lose("torn_octets", torn, now_us())
+        torn = self.stats.losses["torn_octets"] + found.torn_octets
+        self.stats.lose("torn_octets", torn, now_us())
         counters = self.counters(receiver)
-        with self.board.lock:  # a snapshot counts its file or what it ended with, never both
+        with self.stats.lock:  # a snapshot counts its file or what it ended with, never both
             self._path(receiver).unlink(missing_ok=True)
             receiver.ended += Counter({k: v for k, v in counters.items() if k in _ADDED})
         taken = [n.counter for s in ("sealed", "failed") for n in spool.segments(self.folder, s)]
@@ -174,7 +176,7 @@ class Receivers:
             if receiver.process is None:
                 continue
             try:
-                receiver.process.wait(2 * receive.DRAIN_S + 1)
+                receiver.process.wait(2 * DRAIN_S + 1)
             except subprocess.TimeoutExpired:
                 self.log("end", f"receiver {receiver.number} does not end: killed")
                 receiver.process.kill()
@@ -200,7 +202,7 @@ class Receivers:
             return {}
 
     def snapshot(self, at_us: int) -> dict[str, list[dict[str, Any]]]:
-        """Sockets and receivers, now; losses go to the board. One caller at a time.
+        """Sockets and receivers, now; losses go to the statistics. One caller at a time.
 
         Kernel drops: the larger of what /proc says of a receiver's sockets and what came with its
         datagrams (SO_RXQ_OVFL), which are two readings of one counter.
@@ -236,5 +238,5 @@ class Receivers:
             said["kernel_drops"] = max(said["kernel_drops"] - told, by_queue)
             receivers.append(dict(said))
         for name in ("kernel_drops", "dropped_disk_full", "truncated"):
-            self.board.lose(name, sum(r.get(name, 0) for r in receivers), at_us)
+            self.stats.lose(name, sum(r.get(name, 0) for r in receivers), at_us)
         return {"listen": listeners, "receivers": receivers}

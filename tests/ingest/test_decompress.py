@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from flowpeer_ingest.decompress import open_source, open_unpacked
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.unpack import open_source, open_unpacked
 
 TEXT = bytes(range(256)) * 3000
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowpeer_ingest import names
+from flowpeer_ingest import interface_names
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.ingest import ingest_capture
-from flowpeer_ingest.names import Names, join
+from flowpeer_ingest.interface_names import InterfaceNames, join
 from flowpeer_ingest.records import decode_records
-from flowpeer_ingest.run import Run
+from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import MAX_TEXT, InterfaceLearned, Message
 from flowpeer_ingest.wire.options import text
@@ -135,14 +135,14 @@ def test_what_stands_does_not_hang_on_the_order_or_on_how_often(said: list[Any])
         if any(key in texts for texts in said)
     }
     for order in permutations([*said, *said[:1]]):
-        found: names.Texts = {}
+        found: interface_names.Texts = {}
         for texts in order:
             join(found, texts)
         assert found == want
 
 
 def test_interfaces_of_an_exporter_are_bounded_and_the_rest_counted(build: Any) -> None:
-    run = Run(Decoder(), lambda *_: None)
+    run = UnitDecoder(Decoder(), lambda *_: None)
     options = build.options_template(400, [(2, 4)], [(82, 8)])
     run.datagram(build.v9(options), ROUTER, 1, 1)
     for first in (1, 4_001, 8_001):
@@ -151,16 +151,16 @@ def test_interfaces_of_an_exporter_are_bounded_and_the_rest_counted(build: Any) 
             for i in range(first, first + 4_000)
         )
         run.datagram(build.v9(build.set_(400, rows)), ROUTER, 1, 2)
-    assert list(run.names.said[ROUTER]) == list(range(1, names.MAX_INTERFACES + 1))
-    beyond = 12_000 - names.MAX_INTERFACES
+    assert list(run.names.said[ROUTER]) == list(range(1, interface_names.MAX_INTERFACES + 1))
+    beyond = 12_000 - interface_names.MAX_INTERFACES
     assert run.malformed == {"too many interface names": beyond}
 
 
 def test_forged_exporters_do_not_take_the_room_of_configured_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(names, "MAX_NAMES", 10)
-    kept = Names(frozenset({ROUTER}))
+    monkeypatch.setattr(interface_names, "MAX_NAMES", 10)
+    kept = InterfaceNames(frozenset({ROUTER}))
     forged = [kept.learn(event(1, 1, "x", f"203.0.113.{i}")) for i in range(50)]
     assert forged == [True] * 10 + [False] * 40
     assert len(kept.said) == 10, "who is refused costs nothing"

@@ -17,13 +17,13 @@ from typing import Protocol
 import pyarrow as pa
 
 from flowpeer_ingest import checkpoint, faults, spool
-from flowpeer_ingest.board import Board
 from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.quarantine import Quarantine
 from flowpeer_ingest.segments import MAX_UNCONFIGURED, SegmentSummary, ingest_segment
 from flowpeer_ingest.service import Log, now_us
+from flowpeer_ingest.stats import Stats
 
 IDLE_S = 900
 """Sources outside the configuration are forgotten after so much silence, when they are many."""
@@ -44,13 +44,13 @@ class Unit(Protocol):
         """Drop what was written."""
 
 
-class Decoding:
+class Publisher:
     """One decoder, one spool; `unit` opens the place where a segment's tables go."""
 
     def __init__(
         self,
         folder: Path,
-        board: Board,
+        stats: Stats,
         log: Log,
         *,
         unit: Callable[[str], Unit],
@@ -59,7 +59,7 @@ class Decoding:
         known_only: bool,
     ) -> None:
         self.folder = folder
-        self.board = board
+        self.stats = stats
         self.log = log
         self.unit = unit
         self.configured = configured
@@ -155,25 +155,25 @@ class Decoding:
             os.replace(name.path(self.folder, "sealed"), aside)  # noqa: PTH105
         except OSError:
             return False
-        self.board.lose("failed_segments", self.board.losses["failed_segments"] + 1, now_us())
+        self.stats.lose("failed_segments", self.stats.losses["failed_segments"] + 1, now_us())
         self.log("decode", f"{name.unit}: set aside as {aside.name}")
         return True
 
     def _tell(self, summary: SegmentSummary, unrated: Mapping[str, int]) -> None:
         now = now_us()
-        self.board.segment(summary, unrated, now)
+        self.stats.segment(summary, unrated, now)
         dropped = self._dropped_sets() - self._dropped_before
-        self.board.lose("template_dropped", dropped, now)
+        self.stats.lose("template_dropped", dropped, now)
         if summary.damaged_octets:
             self._damaged += summary.damaged_octets
-            self.board.lose("damaged_octets", self._damaged, now)
+            self.stats.lose("damaged_octets", self._damaged, now)
         for warning in summary.warnings:
             self.log("damage", f"{summary.path}: {warning}")
         for reason, count in summary.rejected.items():
             self.log(f"rejected: {reason}", f"{summary.path}: {count:,} datagrams: {reason}")
 
     def _forget_idle(self) -> None:
-        """Let go of sources that are not in the configuration and are not heard any more, so
+        """Let go of sources that are not in the configuration and are not seen any more, so
         that a flood of forged ones does not keep others out."""
         state = self.decoder.wire.state
         strangers = [a for a in state.exporters if a not in self.configured]
@@ -181,12 +181,12 @@ class Decoding:
             return
         now = now_us()
         limit = now - IDLE_S * 1_000_000
-        gone = [a for a in strangers if self.board.last_seen_us(a, now) < limit]
+        gone = [a for a in strangers if self.stats.last_seen_us(a, now) < limit]
         for address in gone:
             # What it waited for was counted as dropped, and stays so.
             self._dropped_before -= sum(state.exporters[address].dropped.values())
             state.forget(address)
-        self.board.forget(gone)
+        self.stats.forget(gone)
         rates = self.decoder.sampling.snapshot()
         self.decoder.sampling.restore({a: r for a, r in rates.items() if a in state.exporters})
 

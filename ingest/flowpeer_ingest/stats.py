@@ -1,6 +1,6 @@
 """What the collector tells: totals, exporters, losses and when each last rose.
 
-One `Board` in the collector's process; its snapshot goes to `status.json` in the spool folder
+One `Stats` in the collector's process; its snapshot goes to `status.json` in the spool folder
 each second, which `flowpeer status` reads, and to Prometheus. The times at which losses rose are
 taken over from the file of the run before, so that a restart hides nothing.
 """
@@ -52,7 +52,7 @@ class ExporterState:
     formats: list[str] = field(default_factory=list)
 
 
-class Board:
+class Stats:
     """Everything that is counted; all methods may be called from any thread."""
 
     def __init__(self, folder: Path) -> None:
@@ -121,7 +121,7 @@ class Board:
             self.lose("records_rejected", self.reasons["rows_rejected"].total(), now_us)
 
     def last_seen_us(self, address: str, now_us: int) -> int:
-        """When an exporter was last heard; one that was not heard since the start: just now."""
+        """When an exporter was last seen; one that was not seen since the start: just now."""
         with self.lock:
             return self.exporters.setdefault(
                 address, ExporterState(last_seen_us=now_us)

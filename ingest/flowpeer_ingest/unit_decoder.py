@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from flowpeer_ingest.bulk import Batch, Known, Sequences, look, take
 from flowpeer_ingest.columns import CHUNK_ROWS, HOUR_US, Tally, coverage_table, sampling_table
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.names import Names
+from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.samples import MAGIC, Agent, Datagrams, agents
-from flowpeer_ingest.summary import SLOT_US, CaptureSummary, ExporterSummary, Heard
+from flowpeer_ingest.summary import SLOT_US, CaptureSummary, Counts, ExporterSummary
 from flowpeer_ingest.wire import sflow5
 from flowpeer_ingest.wire.events import (
     FORMATS,
@@ -52,19 +52,19 @@ _FIRST = itemgetter(slice(4))
 Write = Callable[[datetime, str, pa.Table], None]
 
 
-class Run:
+class UnitDecoder:
     """Datagrams of one unit (a capture, a spool segment) on their way through a decoder."""
 
     def __init__(self, decoder: Decoder, write: Write) -> None:
         self.decoder = decoder
         self.write = write
-        self.exporters: dict[str, Heard] = {}
+        self.exporters: dict[str, Counts] = {}
         self.rejected: Counter[str] = Counter()
         self.malformed: Counter[str] = Counter()
         self.unsupported: Counter[str] = Counter()
         self.options_records = 0
         self.rates: dict[tuple[Any, ...], list[int]] = {}
-        self.names = Names()
+        self.names = InterfaceNames()
         self.first_us = self.last_us = -1
         decoder.columns.tally = Tally()
 
@@ -86,7 +86,7 @@ class Run:
             self.rejected[reason] += 1
             self.refused(reason, payload, exporter, port, received_us)
             return
-        who = self.heard(exporter)
+        who = self.counts(exporter)
         who.datagrams += 1
         who.versions.add(head.format)
         slot = who.slot(received_us // SLOT_US)
@@ -102,7 +102,7 @@ class Run:
                     self.rate(event)
         self.take(events, who, slot)
 
-    def take(self, events: Sequence[Event], who: Heard, slot: list[int]) -> None:
+    def take(self, events: Sequence[Event], who: Counts, slot: list[int]) -> None:
         """Gather the records of a datagram and count the rest."""
         decoder = self.decoder
         for event in events:
@@ -190,7 +190,7 @@ class Run:
         times, whose = np.array(received_us, np.int64), np.array(of, np.int64)
         self.seen(times[found.plain])
         for agent in sessions:
-            who = self.heard(listed[agent].exporter)
+            who = self.counts(listed[agent].exporter)
             who.versions.add(FORMATS[SFLOW5])
             who.unclocked(times[found.plain & (whose == agent)])
         rates = [sampling.rates(a.exporter, a.sub_agent) for a in listed]
@@ -203,7 +203,7 @@ class Run:
             assert head is not None
             events: list[Event] = []
             sflow5.sample(payloads[i], int(found.place[at]), head.message, events)
-            who = self.heard(exporters[i])
+            who = self.counts(exporters[i])
             self.take(events, who, who.slot(received_us[i] // SLOT_US))
 
     def sets(
@@ -252,7 +252,7 @@ class Run:
         for number in np.unique(batch.session[chosen]).tolist():
             exporter, _, version, _ = batch.sessions[number]
             mine = chosen & (batch.session == number)
-            who = self.heard(exporter)
+            who = self.counts(exporter)
             who.versions.add(FORMATS[version])
             who.many(batch.received_us[mine], batch.export_ms[mine])
             who.units(batch.received_us[mine], sequences.received[mine])
@@ -280,15 +280,15 @@ class Run:
     def lost(self, exporter: str, received_us: int, units: int) -> None:
         """Count what was lost before a datagram."""
         if units:
-            who = self.heard(exporter)
+            who = self.counts(exporter)
             who.lost += units
             who.slot(received_us // SLOT_US)[1] += units
 
-    def heard(self, exporter: str) -> Heard:
+    def counts(self, exporter: str) -> Counts:
         """The counters of an exporter."""
         who = self.exporters.get(exporter)
         if who is None:
-            who = self.exporters[exporter] = Heard()
+            who = self.exporters[exporter] = Counts()
         return who
 
     def refused(
@@ -314,7 +314,7 @@ class Run:
             seen[0] = min(seen[0], m.received_us)
             seen[1] = max(seen[1], m.received_us)
 
-    def other(self, event: Any, who: Heard, slot: list[int]) -> None:
+    def other(self, event: Any, who: Counts, slot: list[int]) -> None:
         """Events that carry no flow records."""
         if isinstance(event, OptionsRecords):
             self.options_records += event.count
