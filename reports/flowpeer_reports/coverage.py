@@ -40,14 +40,13 @@ class Due:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """The slots of an object that count, and how good a percentile of them is."""
+@dataclass(frozen=True)
+class Judged:
+    """The slots of an object that count, and how good a percentile over them is."""
 
+    coverage: Coverage
     places: Ints
     """Numbers of the slots that count, from the start of the period."""
-    values: Ints
-    """Bytes of each of them, gaps filled."""
     filled: int
     """How many of them hold filled bytes."""
     missing: int
@@ -60,6 +59,26 @@ class Series:
     def counted(self) -> int:
         """Slots that count."""
         return len(self.places)
+
+    def apply(self, series: Mapping[str, Ints]) -> Ints:
+        """Bytes of each slot that counts, gaps filled, from the bytes of each exporter per slot.
+
+        The series may be a part of the object's (a network's, a link's). Exporters that are not
+        configured count as they are.
+
+        Raises:
+            ReportError: a series is not of the period's length.
+        """
+        total = np.zeros(len(self.places), np.int64)
+        for exporter, values in series.items():
+            due, covered = self.coverage.flags(exporter, values)
+            if exporter in self.left_out:
+                continue
+            hole = due & ~covered
+            if hole.any():
+                values = _bridged(values, due & covered, hole)
+            total += values[self.places]
+        return total
 
 
 @dataclass(frozen=True)
@@ -107,74 +126,59 @@ class Coverage:
         present = int((self.due[row] & (self.covered[row] | carries)).sum())
         return Fraction(due, present) if present else Fraction(1)
 
-    def fill(self, series: Mapping[str, Ints]) -> Series:
-        """The slots of an object that count, from the bytes of each of its exporters per slot.
+    def flags(self, exporter: str, values: Ints) -> tuple[Flags, Flags]:
+        """Due and covered slots of an exporter; all of them where it is not configured.
 
-        Exporters that are not configured count as they are, in every slot.
+        Raises:
+            ReportError: `values` is not of the period's length.
+        """
+        if len(values) != self.slots:
+            raise ReportError(f"{exporter}: {len(values)} slots, {self.slots} in the period")
+        row = self.row.get(exporter)
+        if row is None:
+            every = np.ones(self.slots, bool)
+            return every, every
+        return self.due[row], self.covered[row]
+
+    def judge(self, series: Mapping[str, Ints]) -> Judged:
+        """Which slots of an object count, from the bytes of each of its exporters per slot.
 
         Raises:
             ReportError: a series is not of the period's length.
         """
-        total = np.zeros(self.slots, np.int64)
-        lines: list[tuple[str, Ints, Flags, Flags]] = []
-        for exporter, values in series.items():
-            if len(values) != self.slots:
-                raise ReportError(f"{exporter}: {len(values)} slots, {self.slots} in the period")
-            row = self.row.get(exporter)
-            if row is None or (self.covered[row] | ~self.due[row]).all():
-                total += values
-                if row is not None:
-                    lines.append((exporter, values, self.due[row], self.covered[row]))
-            else:
-                lines.append((exporter, values, self.due[row], self.covered[row]))
-        gaps = [line for line in lines if (line[2] & ~line[3]).any()]
-        if not gaps:
+        lines = [(e, v, *self.flags(e, v)) for e, v in series.items()]
+        if not any((due & ~covered).any() for _, _, due, covered in lines):
             every = np.arange(self.slots, dtype=np.int64)
-            return Series(every, total, 0, 0, "exact", ())
-        return self._filled(total, lines, gaps)
-
-    def _filled(
-        self,
-        total: Ints,
-        lines: Sequence[tuple[str, Ints, Flags, Flags]],
-        gaps: Sequence[tuple[str, Ints, Flags, Flags]],
-    ) -> Series:
-        # Means as fractions of integers: bytes over the slots that told, sum and number.
-        means: dict[str, Fraction] = {}
-        left_out: list[str] = []
-        for exporter, values, due, covered in lines:
-            told = due & covered
-            means[exporter] = (
-                Fraction(int(values[told].sum()), int(told.sum())) if told.any() else Fraction(0)
-            )
-            if 2 * int(told.sum()) < int(due.sum()):
-                left_out.append(exporter)
+            return Judged(self, every, 0, 0, "exact", ())
+        # Means as fractions of integers, so that "99 % of" is exact in every slot.
+        means = {e: _mean(v, due & covered) for e, v, due, covered in lines}
+        left_out = tuple(
+            e for e, _, due, covered in lines if 2 * int((due & covered).sum()) < int(due.sum())
+        )
         whole = sum(means.values(), Fraction(0))
         outside = sum((means[e] for e in left_out), Fraction(0))
-        # Scaled to integers of one denominator, so that "99 % of" is exact in every slot.
         kept = [line for line in lines if line[0] not in left_out]
-        weights = _weights([means[line[0]] for line in kept])
         expected = np.zeros(self.slots, object)
-        told_of = np.zeros(self.slots, object)
+        told = np.zeros(self.slots, object)
+        hole = np.zeros(self.slots, bool)
+        weights = _weights([means[line[0]] for line in kept])
         for weight, (_, _, due, covered) in zip(weights, kept, strict=True):
             expected[due] += weight
-            told_of[due & covered] += weight
-        counts = np.array(100 * told_of >= 99 * expected, dtype=bool)
-        touched = np.zeros(self.slots, bool)
-        for exporter, values, due, covered in gaps:
-            if exporter in left_out:
-                continue
-            hole = due & ~covered
-            total = total + _bridged(values, due & covered, hole & counts, means[exporter])
-            touched |= hole & counts
+            told[due & covered] += weight
+            hole |= due & ~covered
+        counts = np.array(100 * told >= 99 * expected, dtype=bool)
         places = np.flatnonzero(counts).astype(np.int64)
-        filled, missing = int(touched.sum()), self.slots - len(places)
+        filled, missing = int((hole & counts).sum()), self.slots - len(places)
         quality: Quality = "exact"
         if 20 * missing > self.slots or 20 * outside > whole:
             quality = "refused"
-        elif 100 * max(missing, filled) > self.slots or 100 * outside > whole or not len(places):
+        elif 100 * max(missing, filled) > self.slots or 100 * outside > whole:
             quality = "estimate"
-        return Series(places, total[places], filled, missing, quality, tuple(left_out))
+        return Judged(self, places, filled, missing, quality, left_out)
+
+
+def _mean(values: Ints, told: Flags) -> Fraction:
+    return Fraction(int(values[told].sum()), int(told.sum())) if told.any() else Fraction(0)
 
 
 def _weights(means: Sequence[Fraction]) -> list[int]:
@@ -182,10 +186,11 @@ def _weights(means: Sequence[Fraction]) -> list[int]:
     return [int(mean * common) for mean in means]
 
 
-def _bridged(values: Ints, told: Flags, hole: Flags, mean: Fraction) -> Ints:
+def _bridged(values: Ints, told: Flags, hole: Flags) -> Ints:
     """The values, those in `hole` replaced by the mean of the nearest told ones around them."""
-    out = np.where(told | ~hole, values, 0)
+    out = values.copy()
     sure = np.flatnonzero(told)
+    mean = _mean(values, told)
     for place in np.flatnonzero(hole):
         after = int(np.searchsorted(sure, place))
         near = [

@@ -129,9 +129,10 @@ def test_series_are_filled_as_the_methods_say(seed: int) -> None:
         np.array([covered[e] for e in names]),
         frozenset(),
     )
-    got = made.fill({e: np.array(v, np.int64) for e, v in series.items()})
+    octets = {e: np.array(v, np.int64) for e, v in series.items()}
+    got = made.judge(octets)
     counted, filled, quality = filled_by_hand(series, due, covered)
-    found = list(zip(got.places.tolist(), got.values.tolist(), strict=True))
+    found = list(zip(got.places.tolist(), got.apply(octets).tolist(), strict=True))
     assert (found, got.filled, got.missing) == (counted, filled, n - len(counted))
     if any(d and not c for e in names for d, c in zip(due[e], covered[e], strict=True)):
         assert got.quality == quality
