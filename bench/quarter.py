@@ -93,9 +93,10 @@ def hours(folder: Path, numbers: list[int], share: float | None = None) -> int:
 
     from flowpeer import schema
     from flowpeer.lake.store import Lake
+    from flowpeer_core.columns import arrow_schema
 
     lake = Lake(folder / "lake")
-    target = schema.arrow_schema(schema.TRAFFIC)
+    target = arrow_schema(schema.TRAFFIC)
     rank = np.arange(1, NETWORKS + 1)
     asn = np.random.default_rng(1).permutation(64_000)[:NETWORKS] + 1
     rng = np.random.default_rng(2)

@@ -40,7 +40,8 @@ from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.reading import COLUMNS
 from flowpeer.routing import match, snapshot
-from flowpeer_ingest.schema import FLOWS, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS
 
 START_S = int(datetime(2026, 9, 16, 1, tzinfo=UTC).timestamp())
 ROUTES = 1_000_000

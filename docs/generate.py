@@ -24,6 +24,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from flowpeer_core.asns import SPECIAL_ASNS
+
 HERE = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/generate.py: change what it reads, then run `make docs`. -->\n"
 
@@ -67,7 +69,7 @@ def tables() -> str:
             snapshots. The tables {names(schema.CONFIGURED)} come from flowpeer.toml whenever a
             query is asked, and have no file. All others are single files in `reference/`."""),
         "A remote network that is no public one has a negative number: "
-        + ", ".join(f"{code} {name}" for code, name in schema.SPECIAL_ASNS.items())
+        + ", ".join(f"{code} {name}" for code, name in SPECIAL_ASNS.items())
         + ".",
     ]
     for name, columns in schema.TABLES.items():

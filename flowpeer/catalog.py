@@ -26,7 +26,8 @@ import pyarrow as pa
 import flowpeer_sql
 from flowpeer.errors import FlowpeerError, InputError, UsageError, is_interrupt
 from flowpeer.lake.listing import table_files
-from flowpeer.schema import CONFIGURED, PARTITIONED, REFERENCE, TABLES, Column, arrow_schema
+from flowpeer.schema import CONFIGURED, PARTITIONED, REFERENCE, TABLES
+from flowpeer_core.columns import Column, arrow_schema
 
 STORAGE_VERSION = "v1.5.0"
 """Of a written catalog: DuckDB 1.5 and later open it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -18,11 +18,10 @@ from flowpeer.lake.store import Lake, partition_hour
 from flowpeer.network import Network
 from flowpeer.routing import snapshot
 from flowpeer.routing.cones import TABLE as CONES
+from flowpeer_core.slots import HOUR, SLOT
 from flowpeer_reports.inputs import Inputs
 from flowpeer_sample import MARKER
 
-HOUR = timedelta(hours=1)
-SLOT = timedelta(seconds=schema.SLOT_SECONDS)
 EARLY = HOUR
 """Flows that began before the first datagram was heard belong to "all the data"; a record dated a
 day back does not stretch the period."""

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from flowpeer.errors import UsageError
+from flowpeer_core.slots import SLOT_SECONDS
 
 _ADVICE = "write it like 2026Q3, 2026-07, 2026-07-01 or 2026-07-01/2026-07-08"
 
@@ -43,7 +44,7 @@ def parse_period(text: str) -> tuple[datetime, datetime]:
         raise UsageError(f"{text!r} is no period", advice=_ADVICE) from None
     if end <= start:
         raise UsageError(f"{text!r} ends before it starts", advice=_ADVICE)
-    if any(t.timestamp() % 300 for t in (start, end)):
+    if any(t.timestamp() % SLOT_SECONDS for t in (start, end)):
         raise UsageError(f"{text!r} does not begin and end on 5-minute slots", advice=_ADVICE)
     return start, end
 

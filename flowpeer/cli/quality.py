@@ -174,7 +174,7 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
     import polars as pl
 
     from flowpeer import catalog
-    from flowpeer.schema import EXTERNAL_ROLES
+    from flowpeer_core.roles import EXTERNAL_ROLES
 
     by_interface = (
         catalog.scan(lake.root, "traffic")

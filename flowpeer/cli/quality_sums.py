@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flowpeer.cli.quality_sources import Finding
+from flowpeer_core.asns import UNROUTED
+from flowpeer_core.roles import EXTERNAL_ROLES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,7 +27,7 @@ def set_aside(lake: Lake) -> Iterator[Finding]:
     """Interfaces where most records lost against the other kind of metering on some day (M1)."""
     import polars as pl
 
-    from flowpeer import catalog, schema
+    from flowpeer import catalog
 
     role = pl.col("role")
     sums = (
@@ -33,7 +35,7 @@ def set_aside(lake: Lake) -> Iterator[Finding]:
         .group_by("exporter", "interface", "date")
         .agg(
             pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
-            pl.col("bytes").filter(role.is_in(schema.EXTERNAL_ROLES)).sum().alias("counted"),
+            pl.col("bytes").filter(role.is_in(EXTERNAL_ROLES)).sum().alias("counted"),
         )
         .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
         .group_by("exporter", "interface")
@@ -56,18 +58,18 @@ def routed(lake: Lake) -> Iterator[Finding]:
     """The share of bytes that have a route, and what has no sampling rate."""
     import polars as pl
 
-    from flowpeer import catalog, schema
+    from flowpeer import catalog
 
     external = (
         catalog.scan(lake.root, "traffic")
-        .filter(pl.col("role").is_in(schema.EXTERNAL_ROLES))
+        .filter(pl.col("role").is_in(EXTERNAL_ROLES))
         .group_by("scaled", "remote_asn", "exporter")
         .agg(pl.col("bytes").sum())
         .collect()
     )
     scaled = external.filter("scaled")
     total = int(scaled["bytes"].sum())
-    unrouted = int(scaled.filter(pl.col("remote_asn") == schema.UNROUTED)["bytes"].sum())
+    unrouted = int(scaled.filter(pl.col("remote_asn") == UNROUTED)["bytes"].sum())
     if total:
         share = 1 - unrouted / total
         level = "ok" if share >= 0.95 else "warning"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from flowpeer_core.addresses import text_of
+
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
@@ -100,12 +102,7 @@ def frame_of(table: pa.Table, *, readable: bool = True) -> pl.DataFrame:
 
 
 def _octets(value: bytes) -> str:
-    from ipaddress import IPv6Address
-
-    if len(value) != 16:
-        return value.hex()
-    address = IPv6Address(value)
-    return str(address.ipv4_mapped or address)
+    return text_of(value) if len(value) == 16 else value.hex()
 
 
 def render(frame: pl.DataFrame, chosen: str, *, width: int) -> str | bytes:

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowpeer.lake.store import Lake, StagedTable, hour_folder
+from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.schema import TABLES
 
 INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT = 1, 2, 4, 8
 """What was seen of an interface: ingress or egress records, with it as input or output."""
 
-HOUR_US = 3_600_000_000
 MERGED = "merged-"
 """What the name of a file begins with that holds the rows of several (flowpeer.lake.compact)."""
 MAX_COUNTERS = 1 << 20

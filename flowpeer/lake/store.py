@@ -36,7 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, LockedError, UsageError
-from flowpeer.schema import Column, arrow_schema
+from flowpeer_core.columns import Column, arrow_schema
 from flowpeer_ingest.encoding import FLOWS_OPTIONS
 from flowpeer_ingest.schema import FLOWS
 

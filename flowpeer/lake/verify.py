@@ -20,7 +20,8 @@ from flowpeer.errors import InputError
 from flowpeer.lake import names
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
-from flowpeer.schema import PARTITIONED, arrow_schema, table_columns
+from flowpeer.schema import PARTITIONED, table_columns
+from flowpeer_core.columns import arrow_schema
 
 TABLES = (*PARTITIONED, "routes", "reference")
 HOUR = timedelta(hours=1)

@@ -42,7 +42,6 @@ from flowpeer.network.settings import (
     SourceSettings,
 )  # fmt: skip
 from flowpeer.network.values import (
-    Address,
     Prefix,
     Section,
     bits_per_second,
@@ -50,9 +49,10 @@ from flowpeer.network.values import (
     seconds,
 )  # fmt: skip
 from flowpeer.rules import Classified
+from flowpeer_core.columns import arrow_schema
 
 __all__ = [
-    "Accepted", "Address", "Announcement", "CollectorSettings", "Contract", "Exchange",
+    "Accepted", "Announcement", "CollectorSettings", "Contract", "Exchange",
     "ExchangeRate", "Exclusion", "Exporter", "Facility", "Identity", "Interface", "LakeSettings",
     "Metro", "Network", "NetworkNote", "PeeringCosts", "Policy", "Prefix", "RiskGroup",
     "RouteScope", "Routing", "Rule", "Session", "SourceSettings", "Tier", "bits_per_second",
@@ -197,6 +197,6 @@ class Network(Section):
             "sessions": [s.model_dump(include={"asn", "metro", "kind"}) for s in self.sessions],
         }
         return {
-            name: pa.Table.from_pylist(rows[name], schema.arrow_schema(columns))
+            name: pa.Table.from_pylist(rows[name], arrow_schema(columns))
             for name, columns in schema.CONFIGURED.items()
         }

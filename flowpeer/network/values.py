@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from flowpeer_core.addresses import Address, parse
+
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -41,12 +42,9 @@ def seconds(value: object) -> int:
 def canonical_address(value: object) -> Address:
     """An address as all tables name it: IPv4-mapped IPv6 is IPv4."""
     try:
-        parsed = ipaddress.ip_address(str(value))
+        return parse(str(value))
     except ValueError:
         raise ValueError('an IP address is expected, like "192.0.2.1"') from None
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        return parsed.ipv4_mapped
-    return parsed
 
 
 def _prefix(value: object) -> Prefix:

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
 from flowpeer.registry.files import parse_json, read_all, time_of
-from flowpeer.schema import IXF_PORTS, arrow_schema
+from flowpeer.schema import IXF_PORTS
+from flowpeer_core.columns import arrow_schema
 
 TABLE = "reference/ixf_ports.parquet"
 _ADVICE = "expected is an IX-F member export: JSON with ixp_list and member_list"

@@ -16,7 +16,9 @@ import pyarrow as pa
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
 from flowpeer.registry.files import read_all, time_of
-from flowpeer.schema import ASNS, SPECIAL_ASNS, arrow_schema
+from flowpeer.schema import ASNS
+from flowpeer_core.asns import SPECIAL_ASNS
+from flowpeer_core.columns import arrow_schema
 
 TABLE = "reference/asns.parquet"
 _COLUMNS = {

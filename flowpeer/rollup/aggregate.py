@@ -23,7 +23,6 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from flowpeer import schema
 from flowpeer.rollup import keys, slots
 from flowpeer.rollup.keys import Attributed, Codes, Context
 from flowpeer.rollup.reading import Bools, Records, Task, read
@@ -31,13 +30,13 @@ from flowpeer.rollup.slots import Ints, Reals
 from flowpeer.rollup.sums import Figures, Sums, exact, summed
 from flowpeer.rollup.tables import Tables
 from flowpeer.rollup.tail import Folded, Tail, among
+from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS, SLOT_US
 
 __all__ = ["Aggregate", "Context", "Figures"]
 
 THREADS = 2
 """Batches worked on at once; each holds some hundred megabytes."""
 
-HOUR_SLOTS = 3600 // schema.SLOT_SECONDS
 SIDE_PARTS = 16
 """Parts of `traffic_routes` that are made one after the other."""
 TABLE_ROWS = 1 << 18
@@ -215,8 +214,8 @@ def _parts(records: Records, rate: Ints, first_slot: int) -> tuple[list[_Parts],
     )  # fmt: skip
     start, end = records.start, records.end
     slots.check_times(start, end)
-    first = start // slots.SLOT_US
-    borders = np.flatnonzero(np.maximum(end - 1, start) // slots.SLOT_US != first)
+    first = start // SLOT_US
+    borders = np.flatnonzero(np.maximum(end - 1, start) // SLOT_US != first)
     ones = np.ones(records.rows, dtype=np.int64)
     if not borders.size:
         only = _Parts(slice(None), first - first_slot, octets, packets, ones, low, high)
@@ -242,7 +241,7 @@ def _batch(
     """Sums by key of the parts of some records that lie in the hour."""
     combo, distinct = keys.combinations(records)
     known = keys.attribute(records.file, distinct, context, codes)
-    first_slot = int(hour.timestamp()) // schema.SLOT_SECONDS
+    first_slot = int(hour.timestamp()) // SLOT_SECONDS
     frames: list[pl.DataFrame] = []
     for at in range(0, records.rows, PIECE_ROWS):
         piece = slice(at, at + PIECE_ROWS)

@@ -19,7 +19,7 @@ from typing import Literal
 
 from flowpeer.lake.flows import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT
 from flowpeer.network import Interface, Network
-from flowpeer.schema import EXTERNAL_ROLES
+from flowpeer_core.roles import EXTERNAL_ROLES
 
 UNKNOWN_METRO = "unknown"
 Remote = Literal["src", "dst"]

@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from flowpeer import schema
 from flowpeer.errors import InputError
 from flowpeer.network import Network
+from flowpeer_core.slots import SLOT_US
 
-SLOT_US = schema.SLOT_SECONDS * 1_000_000
 MAX_FILE_BYTES = 1 << 30
 LONGEST_GAP = timedelta(hours=1)
 """Between two readings; a longer one says nothing of its slots."""

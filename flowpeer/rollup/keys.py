@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from flowpeer import schema
 from flowpeer.rollup.attribute import Attributor, Side
 from flowpeer.rollup.reading import NO_SAMPLER, U64, Addresses, Bools, Records
 from flowpeer.rollup.slots import Ints
 from flowpeer.rollup.tail import Tail
 from flowpeer.routing.match import RouteTable
+from flowpeer_core.asns import OWN
 
 NO_ROUTE_4, NO_ROUTE_6, NO_ADDRESS = 0, 1, 2  # route codes; own prefixes follow, then routes
 SPECIAL = 3
@@ -69,7 +69,7 @@ class Codes:
         self._view_numbers: dict[int, int] = {}
         self._view_of: dict[tuple[str, str], int] = {}
         self.texts: list[Any] = [own.prefixes]
-        self.origins: list[Ints] = [np.full(len(own.prefixes), schema.OWN, np.int64)]
+        self.origins: list[Ints] = [np.full(len(own.prefixes), OWN, np.int64)]
         self.routes = SPECIAL + len(own.prefixes)
         self.local_bits = (len(own.prefixes) + 1).bit_length()
         for table in {id(t): t for t in self._all_views()}.values():

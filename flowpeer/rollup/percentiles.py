@@ -27,14 +27,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowpeer import schema
 from flowpeer.lake.store import Lake, partition_hour
+from flowpeer_core import p95
+from flowpeer_core.asns import FOLDED
+from flowpeer_core.slots import SLOT_US
 
 U64 = npt.NDArray[np.uint64]
 THREADS = 2
 SMALL_ASNS = 1 << 20
 """ASNs below are numbered by themselves; the others (32-bit ones, codes of no network) as seen."""
-_SLOT_US = schema.SLOT_SECONDS * 1_000_000
 _COLUMNS = ("slot", "metro", "role", "direction", "remote_asn", "scaled", "bytes")
 _FOLDED = ("metro", "role", "direction", "origin_asn", "folded", "bytes")
 _TEXTS = ["metro", "role", "direction"]
@@ -241,17 +242,17 @@ def _hour(
     slot = column["slot"].cast(pa.int64()).to_numpy()
     keep = _chosen(column["direction"], [direction]) & _chosen(column["role"], roles)
     keep &= column["scaled"].to_numpy(zero_copy_only=False)
-    keep &= column["remote_asn"].to_numpy() != schema.FOLDED
+    keep &= column["remote_asn"].to_numpy() != FOLDED
     if slot.min() < span[0] or slot.max() >= span[1]:
         keep &= (slot >= span[0]) & (slot < span[1])
-    for time in missing.keys() & set(range(int(slot.min()), int(slot.max()) + 1, _SLOT_US)):
+    for time in missing.keys() & set(range(int(slot.min()), int(slot.max()) + 1, SLOT_US)):
         keep &= (slot != time) | ~_chosen(column["metro"], list(missing[time]))
     at = np.flatnonzero(keep)
     pair = numbers.pairs(column["remote_asn"].to_numpy()[at], column["metro"], at)
     octets = column["bytes"].to_numpy()[at]
     # Of one hour: slot, pair and the row's number in one integer, whose sort brings rows together.
     bits = max(1, int(at.size).bit_length())
-    packed = ((slot[at] // _SLOT_US) % 12 << 40 | pair) << bits | np.arange(at.size)
+    packed = ((slot[at] // SLOT_US) % 12 << 40 | pair) << bits | np.arange(at.size)
     packed.sort()
     order = packed & ((1 << bits) - 1)
     packed >>= bits
@@ -298,8 +299,8 @@ def _ranked(hours: list[_Hour], numbers: _Numbers, n_slots: Mapping[str, int]) -
     names = list(numbers.metros)
     covered = np.array([n_slots.get(name, 0) for name in names], dtype=np.int64)
     n = np.maximum(covered[metro], held)
-    place = (19 * n + 19) // 20 - 1 - (n - held)
-    p95 = (packed[edges[:-1] + np.maximum(place, 0)] & mask).view(np.int64)
+    place = p95.rank(n) - 1 - (n - held)
+    found = (packed[edges[:-1] + np.maximum(place, 0)] & mask).view(np.int64)
     frame = pl.DataFrame(
         {
             "metro": pl.Series(names).gather(metro),
@@ -307,7 +308,7 @@ def _ranked(hours: list[_Hour], numbers: _Numbers, n_slots: Mapping[str, int]) -
             "slots": held,
             "bytes": _sums(packed, edges, mask),
             "folded_bytes": np.zeros(held.size, dtype=np.int64),
-            "p95_bytes": np.where(place < 0, 0, p95),
+            "p95_bytes": np.where(place < 0, 0, found),
         },
         schema=_RESULT,
     )

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowpeer.rollup.slots import HOUR_US, Ints
+from flowpeer.rollup.slots import Ints
+from flowpeer_core.slots import HOUR_US
 
 COLUMNS = (
     "start_time", "end_time", "exporter_ip", "observation_domain", "input_if", "output_if",

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer.schema import SLOT_SECONDS
+from flowpeer_core.slots import SLOT_US
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
-SLOT_US = SLOT_SECONDS * 1_000_000
-HOUR_US = 3_600_000_000
 MAX_DURATION_US = 1 << 34
 """4.7 hours: above the longest record that ingest lets pass (2 × 7,200 s + 60 s), and small enough
 that remainder × overlap stays within 63 bits."""

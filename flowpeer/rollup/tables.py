@@ -22,8 +22,11 @@ from flowpeer.rollup.reading import U64
 from flowpeer.rollup.slots import Ints
 from flowpeer.rollup.sums import HALF_BITS, fold
 from flowpeer.rollup.tail import ASN_BITS, among
+from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
+from flowpeer_core.columns import Column, arrow_schema
+from flowpeer_core.slots import SLOT_SECONDS
 
-_LOWEST = schema.FOLDED
+_LOWEST = FOLDED
 """Added to ASNs and codes, so that the least of them is 0."""
 _REMOTE_BITS = ASN_BITS + 3
 """Of a key below the side: family, remote ASN, and whether the bytes are scaled."""
@@ -32,12 +35,6 @@ _SIDE_COLUMNS = {
     "metro": pl.String, "exporter": pl.String, "interface": pl.Int64, "role": pl.String,
     "provider_asn": pl.Int64, "direction": pl.String,
 }  # fmt: skip
-
-
-def is_public(asn: Ints) -> Any:
-    """ASNs that can be somebody's network (RFC 5398, 6996, 7300, 7607; IANA registry)."""
-    reserved = (asn == 23456) | ((asn >= 64496) & (asn <= 131071)) | (asn >= 4_200_000_000)
-    return (asn > 0) & ~reserved
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Tables:
         self._hour = hour
         self._context = context
         self._codes = codes
-        special = np.array([schema.UNROUTED, schema.UNROUTED, schema.NO_ADDRESS])
+        special = np.array([UNROUTED, UNROUTED, NO_ADDRESS])
         self._origins = np.concatenate((special, *codes.origins))
         self._texts = pa.chunked_array(
             [pa.nulls(keys.SPECIAL, pa.string()), *codes.texts], pa.string()
@@ -106,7 +103,7 @@ class Tables:
 
     def _origin(self, route: Ints) -> Ints:
         origin = self._origins[route]
-        origin[origin == self._context.own_asn] = schema.OWN
+        origin[origin == self._context.own_asn] = OWN
         return origin
 
     def by_network(self, sums: pl.DataFrame) -> pl.DataFrame:
@@ -117,7 +114,7 @@ class Tables:
         # Only the routes that occur are looked at: a full table has a million.
         at = np.flatnonzero(used)
         asn = self._origin(at)
-        asn[(asn >= 0) & ~is_public(asn)] = schema.PRIVATE
+        asn[(asn >= 0) & ~is_public(asn)] = PRIVATE
         prefix = self._texts.take(pa.array(at))
         six = pc.fill_null(pc.match_substring(prefix, ":"), False)
         family = np.asarray(six).astype(np.int64)
@@ -160,7 +157,7 @@ class Tables:
             frame,
             side,
             {
-                "slot": pa.array((begin + slot * schema.SLOT_SECONDS) * 1_000_000),
+                "slot": pa.array((begin + slot * SLOT_SECONDS) * 1_000_000),
                 "family": _FAMILIES.take(pa.array(key >> (ASN_BITS + 1) & 3)),
                 "remote_asn": pa.array(_remote_asn(key)),
                 "scaled": pa.array((key & 1).astype(bool)),
@@ -212,12 +209,12 @@ class Tables:
 
     def _table(
         self,
-        columns: tuple[schema.Column, ...],
+        columns: tuple[Column, ...],
         frame: pl.DataFrame,
         side: Ints,
         given: dict[str, Any],
     ) -> pa.Table:
-        target = schema.arrow_schema(columns)
+        target = arrow_schema(columns)
         made: list[Any] = []
         where = pa.array(side)
         for field in target:

@@ -3,7 +3,7 @@
 A sampled network of the tail shows in a few slots of an hour only, so that a row for each of its
 hours would save little. Its hours are there already: `traffic_routes` has every network by the
 hour. So folding replaces, in `traffic`, the rows of all networks of a metro's tail by one row with
-the code `schema.FOLDED` for each slot, interface, direction and family, and marks their rows of
+the code `FOLDED` for each slot, interface, direction and family, and marks their rows of
 `traffic_routes` as `folded`. Nothing is in a table twice: sums by slot, interface and role are what
 they were, to the byte; a network's own sum is its rows of `traffic` and its folded rows of
 `traffic_routes`; and what cannot be known any more, its slots, is in neither (METHODS M5).

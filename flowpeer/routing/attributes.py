@@ -25,7 +25,6 @@ _WANTED = sum(
 )  # fmt: skip
 
 _SET, _SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
-_AS_TRANS = 23456
 ORIGIN_CODES = ("IGP", "EGP", "INCOMPLETE")
 """Values of ORIGIN (RFC 4271 section 4.3); any other is unknown, and no reason to lose a route."""
 _MEMO_BOUND = 1 << 18

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
-from flowpeer.schema import AS_SET
+from flowpeer_core.asns import AS_SET
 
 ROUTES = pa.schema(
     [

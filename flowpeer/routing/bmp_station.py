@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address
 from threading import Event
 from typing import Any
 
@@ -28,6 +27,7 @@ from flowpeer.routing.bmp_capture import Standing
 from flowpeer.routing.peers import Peers
 from flowpeer.routing.snapshot import SnapshotInfo, publish
 from flowpeer.routing.source import Tally
+from flowpeer_core.addresses import parse
 
 HOUR_S = 3600
 SETTLE_S = 120
@@ -239,7 +239,4 @@ class BmpStation:
 
 def _plain(text: str) -> str:
     """Canonical text of an address; an IPv4-mapped one is IPv4."""
-    address = ip_address(text.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(address)
+    return str(parse(text.partition("%")[0]))

@@ -20,7 +20,8 @@ from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.relations import MAX_OCTETS, RELATIONSHIPS
 from flowpeer.routing.snapshot import SnapshotInfo
 from flowpeer.routing.source import BROKEN_SHARE, opened
-from flowpeer.schema import AS_CONES, arrow_schema
+from flowpeer.schema import AS_CONES
+from flowpeer_core.columns import arrow_schema
 from flowpeer_reports.paths import behind
 from flowpeer_reports.relations import AsGraph
 

@@ -19,7 +19,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.routing.details import Interfaces, Rib, parse_prefix
 from flowpeer.routing.match import RouteTable, open_table
 from flowpeer.routing.snapshot import SnapshotInfo, in_force, snapshots
-from flowpeer.schema import AS_SET
+from flowpeer_core.asns import AS_SET
 
 
 def lookup(

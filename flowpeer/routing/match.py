@@ -30,7 +30,7 @@ from flowpeer.routing.addresses import MAPPED, U64, halves_of, split_prefixes
 from flowpeer.routing.best import ROUTES, combined
 from flowpeer.routing.intervals import CHUNK, I32, Index4, Index6
 from flowpeer.routing.trie import Trie
-from flowpeer.schema import AS_SET
+from flowpeer_core.asns import AS_SET
 
 if TYPE_CHECKING:
     from flowpeer.routing.snapshot import SnapshotInfo

@@ -17,7 +17,8 @@ import pyarrow as pa
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.source import BROKEN_SHARE, opened
-from flowpeer.schema import AS_CLIQUE, AS_RELATIONSHIPS, arrow_schema
+from flowpeer.schema import AS_CLIQUE, AS_RELATIONSHIPS
+from flowpeer_core.columns import arrow_schema
 
 RELATIONSHIPS, CLIQUE = "reference/as_relationships.parquet", "reference/as_clique.parquet"
 MAX_OCTETS = 1 << 29

@@ -26,7 +26,8 @@ from flowpeer.routing.mrt import MrtReader
 from flowpeer.routing.peers import Peers
 from flowpeer.routing.source import Progress, Tally, opened
 from flowpeer.routing.tables import TableReader
-from flowpeer.schema import ROUTES, arrow_schema
+from flowpeer.schema import ROUTES
+from flowpeer_core.columns import arrow_schema
 
 _DATED = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)"

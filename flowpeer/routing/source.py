@@ -12,7 +12,8 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.schema import ROUTES, arrow_schema
+from flowpeer.schema import ROUTES
+from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.decompress import Source, open_source
 from flowpeer_ingest.errors import IngestError
 

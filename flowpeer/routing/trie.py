@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 
 from pytricia import PyTricia  # type: ignore[import-not-found, unused-ignore]
+
+from flowpeer_core.addresses import parse
 
 
 class Trie:
@@ -29,10 +31,7 @@ class Trie:
         Raises:
             ValueError: not an address.
         """
-        parsed = ip_address(address)
-        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
-        text = str(parsed)
+        text = str(parse(address))
         found: str | None = self._trie(text).get(text)
         return found
 

@@ -11,9 +11,9 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from typing import BinaryIO
 
+from flowpeer_core.addresses import text_of
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.fragments import Fragments
 
@@ -41,7 +41,6 @@ _VLANS = frozenset({0x8100, 0x88A8, 0x9100, 0x9200})
 _UDP = 17
 _EXTENSIONS = frozenset({0, 43, 60, 135})
 _FRAGMENT = 44
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 def looks_like_capture(head: bytes) -> bool:
@@ -350,14 +349,5 @@ class Capture:
         if name is None:
             if len(self._addresses) > 1 << 16:
                 self._addresses.clear()
-            name = self._addresses[source] = _name(source)
+            name = self._addresses[source] = text_of(source)
         return Datagram(received_us, name, body[0] << 8 | body[1], payload)
-
-
-def _name(source: bytes) -> str:
-    """Canonical text; an IPv4-mapped source is the IPv4 exporter that it is."""
-    if len(source) == 4:
-        return str(IPv4Address(source))
-    if source[:12] == _MAPPED:
-        return str(IPv4Address(source[12:]))
-    return str(IPv6Address(source))

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from flowpeer_core.columns import arrow_schema
+from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import flows
 from flowpeer_ingest.blocks import Block, Group
 from flowpeer_ingest.reading import MAX_INT, Arrays, Ints, read
 from flowpeer_ingest.sampling import Rates
-from flowpeer_ingest.schema import FLOWS, TABLES, arrow_schema
+from flowpeer_ingest.schema import FLOWS, TABLES
 from flowpeer_ingest.wire.events import FORMATS, SFLOW5, Records
 from flowpeer_ingest.wire.layout import Layout
 
@@ -30,7 +32,6 @@ CHUNK_ROWS = 131_072
 CHUNK_OCTETS = 64 << 20
 PART_ROWS = 16_384
 """Rows decoded at a time: an array of them is 128 KiB, so that all steps stay in the L2 cache."""
-HOUR_US = 3_600_000_000
 LONG_US = 300_000_000
 """A flow beyond one slot smooths the 95th percentile (METHODS M3)."""
 FLOWS_SCHEMA = arrow_schema(FLOWS)

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import faults
 from flowpeer_ingest.counters import INDEX, Counters
 from flowpeer_ingest.recvmmsg import BATCH, batch
@@ -47,7 +48,6 @@ RESERVE_OCTETS = 512 << 20
 NICENESS = -10
 """Where it may: an emptied socket can wait for nothing, everything else on the machine can."""
 LOCK = "receivers.lock"
-_HOUR_US = 3_600_000_000
 _PR_SET_PDEATHSIG = 1
 
 
@@ -157,7 +157,7 @@ class Receiver:
         if segment is None or segment.began_us < 0:
             return
         old = time.monotonic() - self.opened_s >= self.settings.seal_after_s
-        if old or time.time_ns() // 1000 // _HOUR_US != segment.began_us // _HOUR_US:
+        if old or time.time_ns() // 1000 // HOUR_US != segment.began_us // HOUR_US:
             self.hand_over()
 
     def hand_over(self) -> None:

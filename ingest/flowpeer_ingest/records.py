@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowpeer_core.addresses import MAPPED
 from flowpeer_ingest.blocks import Group
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.columns import REVERSE_KEYS, Values, decode
@@ -50,7 +51,6 @@ _AS_EXPORTED = (
     *((key, key.removesuffix("_delta")) for key in REVERSE_KEYS),
 )
 _TEXTS = {INTERFACE_NAME: "interfaceName", INTERFACE_DESCRIPTION: "interfaceDescription"}
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 @dataclass
@@ -208,7 +208,7 @@ def _texts(octets: NDArray[Any]) -> list[str]:
     out = []
     for at in range(0, len(data), 16):
         one = data[at : at + 16]
-        four = one[:12] == _MAPPED
+        four = one[:12] == MAPPED
         out.append(str(IPv4Address(one[12:])) if four else str(IPv6Address(one)))
     return out
 

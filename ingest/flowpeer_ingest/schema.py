@@ -7,44 +7,10 @@ microsecond UTC timestamps, 16-octet addresses, plain strings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
-ADDRESS = pa.binary(16)
-"""Big-endian, IPv4 in its mapped form ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2)."""
-
-TIME = pa.timestamp("us", tz="UTC")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of one table."""
-
-    name: str
-    type: pa.DataType
-    unit: str
-    meaning: str
-    source: str = ""
-    nullable: bool = True
-
-
-def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
-    """The Arrow schema of `columns`, in their order."""
-    return pa.schema([pa.field(c.name, c.type, c.nullable) for c in columns])
-
-
-def _c(
-    name: str,
-    type_: pa.DataType,
-    unit: str,
-    meaning: str,
-    source: str = "",
-    *,
-    required: bool = False,
-) -> Column:
-    return Column(name, type_, unit, meaning, source, nullable=not required)
-
+from flowpeer_core.columns import ADDRESS, TIME, Column
+from flowpeer_core.columns import column as _c
 
 FLOWS: tuple[Column, ...] = (
     _c("received_at", TIME, "UTC", "when the datagram arrived", "capture or socket", required=True),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv6Address
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowpeer_core.addresses import octets_of, text_of
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.quarantine import Quarantine
@@ -119,7 +119,7 @@ class SegmentDecoder(UnitDecoder):
     ) -> None:
         """Keep a sample of what is no export packet."""
         if self.quarantine is not None:
-            self.quarantine.keep(reason, payload, packed(exporter), port, received_us)
+            self.quarantine.keep(reason, payload, octets_of(exporter), port, received_us)
 
 
 def sources(addresses: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]:
@@ -135,16 +135,7 @@ def sources(addresses: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]
     return [text(addresses[i].tobytes()) for i in first[order].tolist()], place[code]
 
 
-@lru_cache(maxsize=16_384)
-def text(address: bytes) -> str:
-    """Canonical text of 16 octets, IPv4 mapped as IPv4."""
-    parsed = IPv6Address(address)
-    return str(parsed.ipv4_mapped or parsed)
-
-
-def packed(address: str) -> bytes:
-    """The 16 octets of an address in text."""
-    return IPv6Address(address if ":" in address else f"::ffff:{address}").packed
+text = lru_cache(maxsize=16_384)(text_of)
 
 
 def ingest_segment(

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from flowpeer_core.slots import SLOT_US
 from flowpeer_ingest.interface_names import Said
 from flowpeer_ingest.reading import Ints
 
-SLOT_US = 300_000_000
 CLOCK_SAMPLES = 4_096
 """Clock errors kept per exporter for their median; every 2^k-th once that many are there."""
 

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flowpeer_core.slots import HOUR_US, SLOT_US
 from flowpeer_ingest.bulk import Batch, Known, Sequences, look, take
-from flowpeer_ingest.columns import CHUNK_ROWS, HOUR_US, Tally, coverage_table, sampling_table
+from flowpeer_ingest.columns import CHUNK_ROWS, Tally, coverage_table, sampling_table
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.samples import MAGIC, Agent, Datagrams, agents
-from flowpeer_ingest.summary import SLOT_US, CaptureSummary, Counts, ExporterSummary
+from flowpeer_ingest.summary import CaptureSummary, Counts, ExporterSummary
 from flowpeer_ingest.wire import sflow5
 from flowpeer_ingest.wire.events import (
     FORMATS,

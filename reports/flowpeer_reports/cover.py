@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from flowpeer_reports.inputs import is_public
+from flowpeer_core.asns import is_public
 from flowpeer_reports.paths import observed
 from flowpeer_reports.relations import AsGraph, Flags, Ints
 
@@ -64,7 +64,7 @@ def cover(
         atoms, on=["origin_asn", "seen"], nulls_equal=True, maintain_order="left"
     )
     origins = atoms["origin_asn"].fill_null(-1).to_numpy()
-    public = np.array([is_public(int(o)) for o in origins], dtype=np.bool_)
+    public = is_public(origins)
 
     sighted = (
         atoms.filter(pl.Series(public))

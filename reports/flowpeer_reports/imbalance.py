@@ -9,16 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from flowpeer_core.percentile import p95_of
+from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.greedy import Reals
-from flowpeer_reports.inputs import (
-    SLOT_SECONDS,
-    Inputs,
-    chosen_metros,
-    coverage_notes,
-    transit,
-)
-from flowpeer_reports.percentile import p95_rank
+from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
 from flowpeer_reports.relations import Ints
 
 Direction = Literal["out", "in", "both"]
@@ -194,7 +189,7 @@ def _measure(
     over = np.zeros(len(slots), dtype=np.bool_)
     records: list[dict[str, Any]] = []
     for i, provider in enumerate(providers):
-        p95 = None if refused else _p95(bytes_[i, counts], n) * 8 / SLOT_SECONDS
+        p95 = None if refused else p95_of(bytes_[i, counts], n) * 8 / SLOT_SECONDS
         capacity = provider.capacity_bps
         full = rate[i] > FULL * capacity if capacity else np.zeros(len(slots), np.bool_)
         over |= full
@@ -237,14 +232,6 @@ def _measure(
             "slots_over_80": int(over.sum()),
         },
     )
-
-
-def _p95(values: Ints, n: int) -> int:
-    """Nearest rank over `values` and as many zeros as make `n` of them."""
-    if n == 0:
-        return 0
-    place = p95_rank(n) - (n - len(values)) - 1
-    return int(np.sort(values)[place]) if place >= 0 else 0
 
 
 def _jain(average: Reals, providers: Sequence[_Provider]) -> float | None:

@@ -8,19 +8,8 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 
+from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.errors import ReportError
-
-SLOT_SECONDS = 300
-
-SPECIAL_ASNS: Mapping[int, str] = {
-    -1: "unrouted",
-    -2: "private or reserved ASN",
-    -3: "AS set",
-    -4: "own",
-    -5: "no address",
-    -6: "folded to hours",
-}
-"""Codes of `remote_asn` and `origin_asn` that stand for no public network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,14 +176,4 @@ def pdb(
     return frame.select(
         pl.col(c).cast(t, strict=False) if c in frame.columns else pl.lit(None, t).alias(c)
         for c, t in columns.items()
-    )
-
-
-def is_public(asn: int) -> bool:
-    """Whether a network of the public Internet can have this ASN (IANA's registry)."""
-    return not (
-        asn <= 0
-        or asn == 23456  # AS_TRANS, RFC 6793
-        or 64496 <= asn <= 131071  # documentation, private, last 16-bit, reserved: RFC 5398, 6996
-        or asn >= 4200000000  # private and last, RFC 6996, 7300
     )

@@ -7,7 +7,8 @@ from datetime import date
 
 import polars as pl
 
-from flowpeer_reports.inputs import SPECIAL_ASNS, Inputs, is_public, pdb
+from flowpeer_core.asns import PRIVATE, SPECIAL_ASNS, is_public
+from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.relations import AsGraph
 
 OWN = "own network"
@@ -17,7 +18,7 @@ TRANSIT_SIBLING = "sibling of our transit"
 CLIQUE = "clique"
 CUSTOMER = "customer cone"
 EXCHANGE = "exchange"
-RESERVED = SPECIAL_ASNS[-2]
+RESERVED = SPECIAL_ASNS[PRIVATE]
 
 SHORTEST_NAME, LARGEST_FAMILY = 3, 200
 """Organisation names that tie networks together: "-" or "n/a", or one that hundreds of networks

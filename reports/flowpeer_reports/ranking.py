@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flowpeer_core.asns import is_public
+from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.cover import Cover
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.greedy import Entries, Reals, select
-from flowpeer_reports.inputs import SLOT_SECONDS, Inputs, is_public
+from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.never import OWN, SIBLING, transits
 from flowpeer_reports.relations import Flags, Ints
 
@@ -92,7 +94,7 @@ def rank_metro(
     barred = np.array(sorted(peers | set(never)), dtype=np.int64)
     size_of = np.diff(entries.first)
     allowed = ~np.isin(entries.asns, barred)
-    allowed &= np.array([is_public(int(a)) for a in entries.asns], dtype=np.bool_)
+    allowed &= is_public(entries.asns)
     entries = entries.keep(np.repeat(allowed, size_of) & (m.owner[entries.atom] < 0))
     out, in_, cone = (entries.totals(v) for v in (m.out, m.in_, m.chosen))
     around = list(zip(out.tolist(), in_.tolist(), strict=True))

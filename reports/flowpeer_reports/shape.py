@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.inputs import SLOT_SECONDS, Inputs, covered, transit
-from flowpeer_reports.percentile import p95_sparse
+from flowpeer_core.percentile import p95_sparse
+from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.inputs import Inputs, covered, transit
 
 _LINK = ["exporter", "interface", "direction"]
 

@@ -8,6 +8,7 @@ they apply, lines of these forms:
     -- Parameter metro VARCHAR = NULL: one metro; all of them where NULL
 
 A parameter is bound by name (`$metro`), never pasted into the text. NULL is the absent value.
+`{p95_rank}` stands for the one definition of the percentile's rank, `flowpeer_core.p95`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
+
+from flowpeer_core.p95 import RANK_SQL
 
 __all__ = ["Parameter", "Question", "Script", "questions", "views"]
 
@@ -65,7 +68,7 @@ def _read(folder: str) -> Iterator[tuple[str, list[str], str]]:
     for path in sorted(files(__name__).joinpath(folder).iterdir(), key=lambda path: path.name):
         if not path.name.endswith(".sql"):
             continue
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("{p95_rank}", f"({RANK_SQL})")
         header = []
         for line in text.splitlines():
             if not line.startswith("--"):

@@ -20,7 +20,8 @@ import pytest
 from flowpeer.catalog import connect, scan, write_catalog
 from flowpeer.errors import InputError, UsageError
 from flowpeer.query import query
-from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES, arrow_schema
+from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
+from flowpeer_core.columns import arrow_schema
 
 MINUTE = timedelta(minutes=1)
 AT = datetime(2026, 7, 1, 8, 5, tzinfo=UTC)

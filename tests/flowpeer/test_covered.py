@@ -17,7 +17,8 @@ from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.query import query
-from flowpeer.schema import TABLES, arrow_schema
+from flowpeer.schema import TABLES
+from flowpeer_core.columns import arrow_schema
 
 START = datetime(2026, 9, 16, tzinfo=UTC)
 SLOT = timedelta(minutes=5)

@@ -13,7 +13,8 @@ import pytest
 
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer_ingest.schema import COVERAGE, FLOWS, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import COVERAGE, FLOWS
 
 Run = Callable[..., CompletedProcess[str]]
 CONFIG = """\

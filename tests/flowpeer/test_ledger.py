@@ -25,7 +25,8 @@ from flowpeer.lake.flows import MAX_INTERFACES, FlowSink
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import FORMAT, Lake
 from flowpeer.rollup.hours import Rollup
-from flowpeer_ingest.schema import FLOWS, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS
 
 Run = Callable[..., CompletedProcess[str]]
 

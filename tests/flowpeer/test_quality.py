@@ -48,7 +48,8 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
 
     from flowpeer.lake.flows import FlowSink
     from flowpeer.lake.store import Lake, partition_hour
-    from flowpeer_ingest.schema import FLOWS, arrow_schema
+    from flowpeer_core.columns import arrow_schema
+    from flowpeer_ingest.schema import FLOWS
 
     lake = Lake(demo_copy / "lake")
     traffic = pl.read_parquet(f"{lake.root}/traffic/**/*.parquet", hive_partitioning=False)

@@ -15,7 +15,8 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.schema import TRAFFIC_ROUTES, arrow_schema
+from flowpeer.schema import TRAFFIC_ROUTES
+from flowpeer_core.columns import arrow_schema
 
 TEXT = """
 [network]

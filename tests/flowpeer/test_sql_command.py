@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import flowpeer_sql
-from flowpeer.schema import TABLES, arrow_schema
+from flowpeer.schema import TABLES
+from flowpeer_core.columns import arrow_schema
 
 CONFIG = """
 [network]

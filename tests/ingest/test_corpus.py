@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.records import DecodeRun
-from flowpeer_ingest.schema import TABLES, arrow_schema
+from flowpeer_ingest.schema import TABLES
 from flowpeer_ingest.summary import CaptureSummary
 
 REVIEWED_FRAMES = {

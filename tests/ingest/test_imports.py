@@ -26,6 +26,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports import files, values
@@ -37,7 +38,7 @@ from flowpeer_ingest.imports.ingest import (
     read_mapping,
 )
 from flowpeer_ingest.ingest import ingest_capture
-from flowpeer_ingest.schema import FLOWS, arrow_schema
+from flowpeer_ingest.schema import FLOWS
 
 needs_nfdump = pytest.mark.skipif(
     shutil.which("nfdump") is None or shutil.which("nfcapd") is None,

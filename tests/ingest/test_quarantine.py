@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from flowpeer_core.addresses import octets_of
 from flowpeer_ingest import quarantine
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.quarantine import Quarantine
-from flowpeer_ingest.segments import packed
 
 NOW_US = 1_790_000_000_123_456
 
@@ -28,8 +28,8 @@ def test_tshark_shows_reason_source_and_time(tmp_path: Path) -> None:
     if shutil.which("tshark") is None:
         pytest.skip("tshark is not installed")
     box = Quarantine(tmp_path)
-    box.keep("not an export packet", b"junk!", packed("192.0.2.9"), 2_055, NOW_US)
-    box.keep("NetFlow v7 is not decoded", b"\0\x07", packed("2001:db8::9"), 99, NOW_US + 1)
+    box.keep("not an export packet", b"junk!", octets_of("192.0.2.9"), 2_055, NOW_US)
+    box.keep("NetFlow v7 is not decoded", b"\0\x07", octets_of("2001:db8::9"), 99, NOW_US + 1)
     fields = ("frame.comment", "frame.time_epoch", "ip.src", "ipv6.src", "udp.srcport", "data.data")
     words = [w for f in fields for w in ("-e", f)]
     done = subprocess.run(
@@ -47,7 +47,7 @@ def test_tshark_shows_reason_source_and_time(tmp_path: Path) -> None:
 def test_a_file_goes_on_over_restarts_and_keeps_its_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = packed("192.0.2.9")
+    source = octets_of("192.0.2.9")
     for start in range(2):
         box = Quarantine(tmp_path)
         for i in range(quarantine.PER_REASON + 10):
@@ -67,10 +67,10 @@ def test_a_file_goes_on_over_restarts_and_keeps_its_bounds(
 
 def test_what_a_crash_cut_short_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / quarantine.NAME
-    Quarantine(tmp_path).keep("one", b"first", packed("192.0.2.9"), 1, NOW_US)
+    Quarantine(tmp_path).keep("one", b"first", octets_of("192.0.2.9"), 1, NOW_US)
     whole = path.read_bytes()
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        Quarantine(tmp_path).keep("one", b"second", packed("192.0.2.9"), 2, NOW_US)
+        Quarantine(tmp_path).keep("one", b"second", octets_of("192.0.2.9"), 2, NOW_US)
         last = kept(path)[-1]
         assert last == (NOW_US, "192.0.2.9", 2, b"second"), size

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flowpeer.catalog import connect
-from flowpeer.schema import CONFIGURED, TABLES, arrow_schema
+from flowpeer.schema import CONFIGURED, TABLES
+from flowpeer_core.columns import arrow_schema
 
 START = datetime(2026, 6, 30, 22, tzinfo=UTC)
 SLOTS = 48  # four hours across the end of a month

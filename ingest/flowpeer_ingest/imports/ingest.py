@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flowpeer_ingest.columns import HOUR_US
+from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports import files, nfdump

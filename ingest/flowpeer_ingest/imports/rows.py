@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from flowpeer_core.addresses import text_of
 from flowpeer_ingest import flows
 from flowpeer_ingest.columns import FLOWS_SCHEMA, LONG_US, Tally
 from flowpeer_ingest.imports import values
@@ -117,7 +117,7 @@ class Importer:
         known = octets.unique().drop_nulls()
         return octets.replace_strict(
             known,
-            pl.Series([_canonical(o) for o in known.to_list()], dtype=pl.String),
+            pl.Series([text_of(o) for o in known.to_list()], dtype=pl.String),
             default="",
             return_dtype=pl.String,
         )
@@ -236,11 +236,6 @@ def _either(first: pl.Series, second: pl.Series, column: str) -> pl.Series:
     if column.endswith(("addr", "hop")) or column == "exporter_ip":
         said &= ~first.is_in(values.UNSET) | second.is_null()
     return pl.select(pl.when(said).then(first).otherwise(second)).to_series()
-
-
-def _canonical(octets: bytes) -> str:
-    address = IPv6Address(octets)
-    return str(address.ipv4_mapped or address)
 
 
 def _array(column: pl.Series | None, f: pa.Field, n: int) -> Any:

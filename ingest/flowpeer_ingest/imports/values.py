@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import TypeAlias
 
 import polars as pl
 
+from flowpeer_core.addresses import MAPPED, octets_of
+
 Read: TypeAlias = tuple[pl.Series, pl.Series]
 """(values, which cells are unreadable)."""
 
-_MAPPED = bytes(10) + b"\xff\xff"
-UNSET = (bytes(16), _MAPPED + bytes(4))
+UNSET = (bytes(16), MAPPED + bytes(4))
 """Addresses that stand for none."""
 _FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "C": 128}
 _PROTOCOLS = {
@@ -80,13 +80,7 @@ def each(column: pl.Series, read: Callable[[str], int | str | bytes | None], kin
 
 def packed(value: str) -> bytes:
     """16 octets of an address in text, IPv4 mapped. Raises ValueError."""
-    value = value.partition("/")[0].partition("%")[0]
-    try:
-        if ":" in value:
-            return inet_pton(AF_INET6, value)
-        return _MAPPED + inet_pton(AF_INET, value)
-    except (OSError, UnicodeEncodeError):
-        raise ValueError(value) from None
+    return octets_of(value.partition("/")[0].partition("%")[0])
 
 
 def address(column: pl.Series) -> Read:
@@ -96,7 +90,7 @@ def address(column: pl.Series) -> Read:
         if (size.drop_nulls().is_in([4, 16])).all():
             four = (size == 4).fill_null(value=False)
             mapped = pl.select(
-                pl.when(four).then(pl.lit(_MAPPED) + column).otherwise(column)
+                pl.when(four).then(pl.lit(MAPPED) + column).otherwise(column)
             ).to_series()
             return mapped, pl.repeat(value=False, n=len(column), eager=True)
     return each(column, packed, bytes)

@@ -13,8 +13,8 @@ CREATE OR REPLACE MACRO mbps(bytes, seconds) AS bytes::DOUBLE * 8 / (seconds::DO
 CREATE OR REPLACE MACRO _p95_sorted(ascending, n) AS
     CASE WHEN len(ascending) > n THEN error('p95: more values than slots')
     WHEN n = 0 THEN NULL
-    WHEN (19 * n + 19) // 20 > n - len(ascending)
-    THEN ascending[(19 * n + 19) // 20 - n + len(ascending)]
+    WHEN {p95_rank} > n - len(ascending)
+    THEN ascending[{p95_rank} - n + len(ascending)]
     ELSE 0 END;
 
 CREATE OR REPLACE MACRO p95(bytes, n_slots) AS

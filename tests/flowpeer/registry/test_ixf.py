@@ -14,7 +14,8 @@ from flowpeer.cli.gather import with_exports
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 from flowpeer.registry.ixf import TABLE, load_ixf
-from flowpeer.schema import IXF_PORTS, PEERINGDB, arrow_schema
+from flowpeer.schema import IXF_PORTS, PEERINGDB
+from flowpeer_core.columns import arrow_schema
 
 
 def _member(asn: int, number: int = 1, **connection: Any) -> dict[str, Any]:

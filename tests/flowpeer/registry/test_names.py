@@ -8,7 +8,9 @@ import pytest
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 from flowpeer.registry.names import load_names
-from flowpeer.schema import ASNS, SPECIAL_ASNS, arrow_schema
+from flowpeer.schema import ASNS
+from flowpeer_core.asns import SPECIAL_ASNS
+from flowpeer_core.columns import arrow_schema
 
 
 def _rows(lake: Lake) -> dict[int, tuple[str, str | None, str | None]]:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 from flowpeer.registry.peeringdb import OBJECTS, load_peeringdb
-from flowpeer.schema import PEERINGDB, arrow_schema
+from flowpeer.schema import PEERINGDB
+from flowpeer_core.columns import arrow_schema
 
 NET = {"id": 1, "asn": 64500, "name": "Example", "policy_ratio": True, "status": "ok", "new": [1]}
 DUMP = {

@@ -19,7 +19,8 @@ from flowpeer.lake.store import Lake
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.sums import Figures
-from flowpeer_ingest.schema import FLOWS, SAMPLING, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS, SAMPLING
 
 START = datetime(2026, 9, 16, tzinfo=UTC)
 HOUR_US = 3_600_000_000

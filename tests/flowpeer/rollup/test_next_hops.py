@@ -17,7 +17,8 @@ from flowpeer.lake.store import Lake
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing import snapshot
-from flowpeer_ingest.schema import FLOWS, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS
 
 WHEN = datetime(2026, 9, 16, 1, tzinfo=UTC)
 CONFIG = """

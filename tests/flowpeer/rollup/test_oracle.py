@@ -15,7 +15,8 @@ from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup
-from flowpeer_ingest.schema import FLOWS, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS
 
 
 def test_in_most_worlds_something_is_folded() -> None:

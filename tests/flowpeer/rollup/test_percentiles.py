@@ -16,6 +16,7 @@ import pytest
 from flowpeer import schema
 from flowpeer.lake.store import Lake
 from flowpeer.rollup import percentiles
+from flowpeer_core.columns import arrow_schema
 
 START = datetime(2026, 9, 16, tzinfo=UTC)
 SLOT = timedelta(minutes=5)
@@ -46,7 +47,7 @@ def make(lake: Lake, seed: int, hours: int) -> list[dict[str, object]]:
         made += table
         lake.publish(
             f"traffic/date={begin:%Y-%m-%d}/hour={begin.hour:02d}/part.parquet", schema.TRAFFIC,
-            pa.Table.from_pylist(table, schema.arrow_schema(schema.TRAFFIC)), {},
+            pa.Table.from_pylist(table, arrow_schema(schema.TRAFFIC)), {},
         )  # fmt: skip
     return made
 
@@ -110,7 +111,7 @@ def test_folded_hours_are_in_the_bytes_and_make_a_lower_bound(tmp_path: Path, se
                 known[key][r["slot"]] += r["bytes"]  # type: ignore[index, operator]
         facts = {"folded": {"networks": len(folded), "bytes": sum(r["bytes"] for r in folded)}}
         for table, made in (("traffic", kept), ("traffic_routes", folded)):
-            arrow = schema.arrow_schema(schema.TABLES[table])
+            arrow = arrow_schema(schema.TABLES[table])
             cells = [{name: row.get(name) for name in arrow.names} for row in made]
             lake.publish(
                 f"{table}/date={begin:%Y-%m-%d}/hour={begin.hour:02d}/part.parquet",
@@ -146,7 +147,7 @@ def test_duckdb_agrees_on_dense_series(tmp_path: Path) -> None:
         for n in range(12) for asn in (10, 20)
     ]  # fmt: skip
     lake.publish("traffic/date=2026-09-16/hour=00/part.parquet", schema.TRAFFIC,
-                 pa.Table.from_pylist(rows, schema.arrow_schema(schema.TRAFFIC)), {})  # fmt: skip
+                 pa.Table.from_pylist(rows, arrow_schema(schema.TRAFFIC)), {})  # fmt: skip
     got = percentiles.p95_per_asn(lake, START, START + timedelta(hours=1), n_slots={"ams": 12})
     with duckdb.connect() as con:
         want = con.execute(

@@ -33,7 +33,8 @@ from flowpeer.query import query
 from flowpeer.rollup import retention
 from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup
-from flowpeer_ingest.schema import FLOWS, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = """

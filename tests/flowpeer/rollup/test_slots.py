@@ -10,19 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowpeer.rollup import slots
+from flowpeer_core.slots import HOUR_US, SLOT_US
 
-EPOCH = 1_790_000_000_000_000 // slots.SLOT_US * slots.SLOT_US
+EPOCH = 1_790_000_000_000_000 // SLOT_US * SLOT_US
 
 
 def shares_by_hand(start: int, end: int, total: int) -> dict[int, int]:
     """METHODS M3 in plain Python: linear shares, largest remainder, ties to the earlier slot."""
     if start == end:
-        return {start // slots.SLOT_US: total}
+        return {start // SLOT_US: total}
     exact: dict[int, Fraction] = {}
     at = start
     while at < end:
-        slot = at // slots.SLOT_US
-        until = min(end, (slot + 1) * slots.SLOT_US)
+        slot = at // SLOT_US
+        until = min(end, (slot + 1) * SLOT_US)
         exact[slot] = Fraction(total * (until - at), end - start)
         at = until
     given_out = {slot: int(share) for slot, share in exact.items()}
@@ -33,12 +34,12 @@ def shares_by_hand(start: int, end: int, total: int) -> dict[int, int]:
 
 
 record = st.tuples(
-    st.integers(EPOCH, EPOCH + slots.HOUR_US),
+    st.integers(EPOCH, EPOCH + HOUR_US),
     st.one_of(
         st.just(0),
         st.integers(0, 70_000_000),
         st.integers(0, slots.MAX_DURATION_US),
-        st.sampled_from([slots.SLOT_US, 2 * slots.SLOT_US, slots.SLOT_US - 1]),
+        st.sampled_from([SLOT_US, 2 * SLOT_US, SLOT_US - 1]),
     ),
     st.one_of(st.integers(0, 20), st.integers(0, slots.MAX_SCALED_BYTES)),
     st.integers(0, 2000),

@@ -17,7 +17,8 @@ from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing import snapshot
-from flowpeer_ingest.schema import FLOWS, SAMPLING, arrow_schema
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import FLOWS, SAMPLING
 
 MIDNIGHT = int(datetime(2026, 9, 16, tzinfo=UTC).timestamp()) * 1_000_000
 HOUR = 3_600_000_000

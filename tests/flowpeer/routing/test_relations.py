@@ -13,7 +13,8 @@ import pytest
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 from flowpeer.routing.relations import load_relations
-from flowpeer.schema import AS_RELATIONSHIPS, arrow_schema
+from flowpeer.schema import AS_RELATIONSHIPS
+from flowpeer_core.columns import arrow_schema
 
 SERIAL_1 = b"# source:topology|BGP\n# inferred clique: 3356 174\n174|64500|-1\n174|3356|0\n"
 SERIAL_2 = b"# input clique: 174 3356\n174|64500|-1|bgp\n174|3356|0|mlp\n"

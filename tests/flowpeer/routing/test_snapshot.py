@@ -16,7 +16,8 @@ from flowpeer.routing import match
 from flowpeer.routing.lookup import lookup
 from flowpeer.routing.match import open_table
 from flowpeer.routing.snapshot import SnapshotInfo, in_force, load, snapshots
-from flowpeer.schema import ROUTES, arrow_schema
+from flowpeer.schema import ROUTES
+from flowpeer_core.columns import arrow_schema
 
 Write = Callable[..., Path]
 

@@ -1,4 +1,4 @@
-"""The 95th percentile of billing: nearest rank over a dense series (METHODS M5)."""
+"""The 95th percentile of sparse series, nearest rank (METHODS M5)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from flowpeer_core import p95
+
 Ints = npt.NDArray[np.int64]
 
 
-def p95_rank(n: int) -> int:
-    """Rank, from 1, of the 95th percentile among `n` sorted values: ceil(0.95 n), in integers."""
-    return (19 * n + 19) // 20
+def p95_of(values: Ints, n: int) -> int:
+    """The p95 of non-negative values and as many zeros as make `n` of them; 0 where n is 0."""
+    if n == 0:
+        return 0
+    place = p95.rank(n) - (n - len(values)) - 1
+    return int(np.sort(values)[place]) if place >= 0 else 0
 
 
 def p95_sparse(series: Iterable[tuple[Ints, Ints]], n: Ints) -> Ints:
@@ -34,7 +39,7 @@ def p95_sparse(series: Iterable[tuple[Ints, Ints]], n: Ints) -> Ints:
     held = np.diff(edges)
     whole = np.maximum(n, held)
     # Rank among all of them, less the zeros that sort before the values held.
-    place = (19 * whole + 19) // 20 - (whole - held) - 1
+    place = p95.rank(whole) - (whole - held) - 1
     out = np.zeros(n.size, np.int64)
     some = place >= 0
     out[some] = packed[edges[:-1][some] + place[some]] & ((1 << bits) - 1)
