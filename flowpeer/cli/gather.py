@@ -40,14 +40,14 @@ class Gathered:
 def coverage(
     ledger: Ledger, start: datetime | None = None, end: datetime | None = None
 ) -> pl.DataFrame:
-    """slot, exporter (address), received, lost, heard: one row each, summed over the units."""
+    """slot, exporter_ip, received, lost, seen: one row each, summed over the units."""
 
     def summed(_: list[str]) -> pl.DataFrame:
         return (
             catalog.scan(ledger.lake.root, "coverage", start=start, end=end)
-            .group_by("slot", "exporter")
-            .agg(pl.col("received", "lost").sum(), pl.col("heard").any())
-            .sort("slot", "exporter")
+            .group_by("slot", "exporter_ip")
+            .agg(pl.col("received", "lost").sum(), pl.col("seen").any())
+            .sort("slot", "exporter_ip")
             .collect()
         )
 
@@ -92,12 +92,12 @@ def _has_rows(ledger: Ledger) -> Callable[[str], bool]:
 
 def _heard(network: Network, lake: Lake, names: list[str]) -> pl.Series:
     """Slots in which an exporter of ours was heard, of the first hour in `names` that has any."""
-    ours = pl.col("exporter").is_in(list(network.exporter_by_address))
+    ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
     for _, files in groupby(names, key=partition_hour):
         frame = pl.scan_parquet(
             [lake.path(name) for name in files], glob=False, hive_partitioning=False
         )
-        slots = frame.filter(pl.col("heard") & ours).select("slot").collect()["slot"]
+        slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
         if slots.len():
             return slots
     return pl.Series("slot", [], dtype=pl.Datetime)
@@ -147,7 +147,7 @@ def covered_slots(network: Network, told: pl.DataFrame, start: datetime, end: da
     every = pl.DataFrame(
         {"slot": pl.datetime_range(start, end, SLOT, closed="left", eager=True, time_zone="UTC")}
     )
-    told = told.filter((pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("heard"))
+    told = told.filter((pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("seen"))
     # A router counts from when it was first heard to when it was last: one that joins at noon
     # does not unmake the morning of the others.
     well = told.filter(pl.col("lost") <= MAX_LOSS * (pl.col("lost") + pl.col("received")))
@@ -157,7 +157,7 @@ def covered_slots(network: Network, told: pl.DataFrame, start: datetime, end: da
     for metro in network.metros:
         missing, spans = every.clear(), []
         for exporter in (e for e in network.exporters if e.metro == metro.id):
-            mine = pl.col("exporter").is_in([str(a) for a in exporter.addresses])
+            mine = pl.col("exporter_ip").is_in([str(a) for a in exporter.addresses])
             if told.filter(mine).is_empty():
                 if not told.is_empty():
                     found.notes.append(f"{metro.id}: nothing was heard from {exporter.id}")

@@ -319,12 +319,12 @@ def _fixed(column: NDArray[Any], type_: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(type_, len(column), [None, pa.py_buffer(octets)])
 
 
-def sampling_table(rows: list[tuple[str, int, int | None, int | None, int, int, int]]) -> pa.Table:
+def sampling_table(rows: list[tuple[Any, ...]]) -> pa.Table:
     """Rows of the `sampling` schema, times in µs."""
     return _rows_table("sampling", rows)
 
 
-def coverage_table(rows: list[tuple[int, str, int, int, int, bool]]) -> pa.Table:
+def coverage_table(rows: list[tuple[Any, ...]]) -> pa.Table:
     """Rows of the `coverage` schema, slots in µs."""
     return _rows_table("coverage", rows)
 

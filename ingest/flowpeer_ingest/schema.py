@@ -124,6 +124,14 @@ FLOWS: tuple[Column, ...] = (
         "METHODS M3",
         required=True,
     ),
+    _c("export_time", TIME, "UTC", "when the datagram was sent, by its header", "message header"),
+    _c(
+        "datagram_sequence",
+        pa.int64(),
+        "",
+        "sequence number of the datagram, as sent: with `export_time` it tells a datagram",
+        "message header",
+    ),
 )
 
 SAMPLING: tuple[Column, ...] = (
@@ -155,17 +163,33 @@ SAMPLING: tuple[Column, ...] = (
     _c("interval", pa.int64(), "1:N", "the N of 1:N", "34, 50, 305/306, 309/310", required=True),
     _c("first_seen", TIME, "UTC", "first datagram that said so", "", required=True),
     _c("last_seen", TIME, "UTC", "last datagram that said so", "", required=True),
+    _c("numerator", pa.int64(), "", "the rate as stated: numerator / denominator (M2)", ""),
+    _c("denominator", pa.int64(), "", "packets or flows taken of `numerator`", ""),
 )
 
 COVERAGE: tuple[Column, ...] = (
     _c("slot", TIME, "UTC", "start of the 5-minute slot, by time received", "", required=True),
     _c(
-        "exporter",
+        "exporter_ip",
         pa.string(),
         "",
         "source address of the datagrams",
         "IP header",
         required=True,
+    ),
+    _c(
+        "session",
+        pa.int64(),
+        "",
+        "transport session that the sequence numbers belong to; null: not told apart",
+        "source port",
+    ),
+    _c(
+        "domain",
+        pa.int64(),
+        "",
+        "observation domain that they belong to; null: not told apart",
+        "message header",
     ),
     _c(
         "datagrams",
@@ -191,7 +215,21 @@ COVERAGE: tuple[Column, ...] = (
         "sequence numbers",
         required=True,
     ),
-    _c("heard", pa.bool_(), "", "the exporter was heard in the slot (M5)", "", required=True),
+    _c(
+        "first_sequence",
+        pa.int64(),
+        "",
+        "sequence number of the first datagram in the slot; null: none is known",
+        "sequence numbers",
+    ),
+    _c(
+        "last_sequence",
+        pa.int64(),
+        "",
+        "the number expected next after the last datagram in the slot; null: none is known",
+        "sequence numbers",
+    ),
+    _c("seen", pa.bool_(), "", "the exporter was seen in the slot (M5)", "", required=True),
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {

@@ -347,17 +347,20 @@ class UnitDecoder:
         for address, who in self.exporters.items():
             for slot, (datagrams, lost, more) in who.slots.items():
                 at = slot * SLOT_US
-                row = (at, address, datagrams, datagrams + more, max(lost, 0), True)
+                row = (
+                    at, address, None, None, datagrams, datagrams + more, max(lost, 0),
+                    None, None, True,
+                )  # fmt: skip
                 coverage.setdefault(at // HOUR_US, []).append(row)
 
         def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple((v is not None, v) for v in row)
 
         for hour in sorted(sampling):
-            rows = sorted(sampling[hour], key=order)
+            rows = [(*row, None, None) for row in sorted(sampling[hour], key=order)]
             self.write(_EPOCH + timedelta(hours=hour), "sampling", sampling_table(rows))
         for hour in sorted(coverage):
-            rows = sorted(coverage[hour])
+            rows = sorted(coverage[hour], key=order)
             self.write(_EPOCH + timedelta(hours=hour), "coverage", coverage_table(rows))
 
     def summarise(self, summary: CaptureSummary) -> None:

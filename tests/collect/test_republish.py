@@ -31,7 +31,7 @@ def flows(number: int) -> pa.Table:
 
 def heard(records: int) -> pa.Table:
     slot = int(HOUR.timestamp()) * 1_000_000
-    return coverage_table([(slot, "192.0.2.1", 1, records, 0, True)])
+    return coverage_table([(slot, "192.0.2.1", None, None, 1, records, 0, None, None, True)])
 
 
 def publish(lake: Lake, unit: str, table: pa.Table) -> None:

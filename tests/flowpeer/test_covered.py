@@ -66,8 +66,8 @@ def project(folder: Path, rows: list[dict[str, Any]]) -> tuple[Network, Lake]:
 
 
 def heard(n: int, address: str, received: int, lost: int, *, datagrams: int = 3) -> dict[str, Any]:
-    return {"slot": START + n * SLOT, "exporter": address, "datagrams": datagrams,
-            "received": received, "lost": lost, "heard": True}  # fmt: skip
+    return {"slot": START + n * SLOT, "exporter_ip": address, "datagrams": datagrams,
+            "received": received, "lost": lost, "seen": True}  # fmt: skip
 
 
 def plainly(rows: list[dict[str, Any]]) -> set[tuple[str, datetime]]:
@@ -76,7 +76,7 @@ def plainly(rows: list[dict[str, Any]]) -> set[tuple[str, datetime]]:
     for metro in ("ams", "fra", "mad"):
         spans, missed = [], set()
         for _, (place, addresses) in EXPORTERS.items():
-            mine = [r for r in rows if r["exporter"] in addresses and place == metro]
+            mine = [r for r in rows if r["exporter_ip"] in addresses and place == metro]
             if not mine:
                 continue
             first, last = min(r["slot"] for r in mine), max(r["slot"] for r in mine)
@@ -85,7 +85,7 @@ def plainly(rows: list[dict[str, Any]]) -> set[tuple[str, datetime]]:
                 slot = START + n * SLOT
                 good = False
                 for address in addresses:
-                    here = [r for r in mine if (r["slot"], r["exporter"]) == (slot, address)]
+                    here = [r for r in mine if (r["slot"], r["exporter_ip"]) == (slot, address)]
                     lost, came = sum(r["lost"] for r in here), sum(r["received"] for r in here)
                     good |= bool(here) and lost * 100 <= 5 * (lost + came)
                 if first <= slot <= last and not good:

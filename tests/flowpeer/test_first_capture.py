@@ -69,8 +69,8 @@ def constant(lake: Lake, first: datetime, slots: int, heard: dict[str, range]) -
         sink.write(hour, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
         for ip, when in heard.items():
             if n in when:
-                told = {"slot": at, "exporter": ip, "datagrams": 9, "lost": 0, "heard": True}
-                told = {c.name: told.get(c.name, 9) for c in COVERAGE}
+                told = {"slot": at, "exporter_ip": ip, "datagrams": 9, "lost": 0, "seen": True}
+                told = {c.name: told.get(c.name, None if c.nullable else 9) for c in COVERAGE}
                 sink.write(hour, "coverage", pa.Table.from_pylist([told], arrow_schema(COVERAGE)))
     sink.publish({})
 

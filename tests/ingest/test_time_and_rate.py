@@ -299,7 +299,7 @@ def test_data_that_still_waits_is_pending(build: Any, tmp_path: Path) -> None:
 def test_coverage_counts_datagrams_and_losses_by_slot(build: Any, tmp_path: Path) -> None:
     payloads = [build.v9(sequence=s) for s in (0, 1, 4, 5)]
     tables, summary = ingest(build, tmp_path, *payloads, step=200.0)
-    rows = [(r["slot"], r["datagrams"], r["lost"], r["heard"]) for r in tables.rows("coverage")]
+    rows = [(r["slot"], r["datagrams"], r["lost"], r["seen"]) for r in tables.rows("coverage")]
     slot = timedelta(minutes=5)
     assert rows == [(T0, 2, 0, True), (T0 + slot, 1, 2, True), (T0 + 2 * slot, 1, 0, True)]
     assert summary.exporters["192.0.2.10"].lost == 2

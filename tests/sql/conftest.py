@@ -179,8 +179,8 @@ def build(root: Path, traffic: list[Row], by_route: list[Row]) -> Path:
         {"asn": 6461, "name": "Carrier"}, {"asn": -1, "name": "unrouted"},
     ])  # fmt: skip
     publish(root, "coverage", [
-        {"slot": START + n * SLOT, "exporter": address, "datagrams": 10, "received": 10, "lost": 0,
-         "heard": not (metro == "fra" and n == 30)}
+        {"slot": START + n * SLOT, "exporter_ip": address, "datagrams": 10, "received": 10,
+         "lost": 0, "seen": not (metro == "fra" and n == 30)}
         for n in range(SLOTS) for metro, _, address in EDGES
     ], time="slot")  # fmt: skip
     mapped = bytes(10) + b"\xff\xff"

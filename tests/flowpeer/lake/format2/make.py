@@ -35,9 +35,8 @@ EVER = datetime(2026, 12, 1, tzinfo=UTC)
 FOLD = 'fold_share = 0.4\nfold_below = "900G"'
 QUERIES = (
     "SELECT count(*) AS n, sum(bytes)::BIGINT AS bytes, min(received_at) AS first FROM flows",
-    "SELECT role, direction, scaled, sum(bytes)::BIGINT AS bytes FROM traffic "
-    "GROUP BY ALL ORDER BY ALL",
-    "SELECT prefix, sum(bytes)::BIGINT AS bytes FROM traffic_routes GROUP BY ALL ORDER BY ALL",
+    "SELECT role, direction, scaled, sum(bytes)::BIGINT AS n FROM traffic GROUP BY ALL ORDER BY ALL",  # noqa: E501
+    "SELECT prefix, sum(bytes)::BIGINT AS n FROM traffic_routes GROUP BY ALL ORDER BY ALL",
     "SELECT slot, datagrams, received, lost FROM coverage ORDER BY ALL",
     "SELECT exporter_ip, interval FROM sampling ORDER BY ALL",
     "SELECT count(*) AS n FROM routes",
