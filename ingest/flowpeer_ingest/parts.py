@@ -1,0 +1,206 @@
+"""What one unit of work hands over to be published: a part for each table and hour.
+
+The decoder of a capture or segment makes parts; whoever publishes them need not open their files.
+`FlowFacts` is what must be known of flow records without reading them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT = 1, 2, 4, 8
+"""What was seen of an interface: ingress or egress records, with it as input or output."""
+WAYS = (INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT)
+"""The order of `FlowFacts.octets`."""
+HOUR_US = 3_600_000_000
+MAX_COUNTERS = 1 << 20
+"""Up to so many possible values, one counter for each is faster than hashing."""
+MAX_INTERFACES = 4_096
+"""Interfaces of an exporter that facts name, those with the most records: forged records could
+have 2^32. What decides over traffic are the configured ones, which carry much."""
+MAX_OCTETS = 1 << 40
+"""Of one record, scaled, in `octets`: what is above cannot be traffic, and 2^22 rows of it still
+fit into 63 bits."""
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """What the record says of flow records received in one hour.
+
+    Hours are `2026-09-16T07`. Exporters are addresses as text.
+    """
+
+    hours: tuple[str, ...] = ()
+    """Those that the records reach into."""
+    seen: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """Bits of `WAYS` by exporter and interface."""
+    unlisted: Mapping[str, int] = field(default_factory=dict)
+    """Times that records named interfaces which are not in `seen`, by exporter."""
+    unrated: Mapping[str, int] = field(default_factory=dict)
+    """Records without a sampling rate, by exporter."""
+    time_corrected: int = 0
+    octets: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
+    """By exporter and interface: bytes of each way in the order of `WAYS`, times the rate that the
+    record states; then of each way again, bytes of records that state none. Empty in what format 2
+    left: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a unit brings to one table and UTC hour of receipt.
+
+    content: a table of the stated schema, or an encoded Parquet file of it, complete and on the
+    file system of the lake, which is moved into it.
+    sums: of the columns that are summed (bytes, packets, …), by name.
+    """
+
+    table: str
+    hour: datetime
+    content: pa.Table | Path
+    rows: int
+    sums: Mapping[str, int]
+    facts: FlowFacts | None = None
+
+
+class Facts:
+    """Gathers `FlowFacts` table by table."""
+
+    def __init__(self) -> None:
+        self._hours: set[int] = set()
+        self._seen: dict[str, dict[int, int]] = {}
+        self._records: dict[str, dict[int, int]] = {}
+        self._octets: dict[str, dict[int, list[int]]] = {}
+        self._unlisted: dict[str, int] = {}
+        self._unrated: dict[str, int] = {}
+        self._corrected = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Take the rows of `table` into account."""
+        if not table.num_rows:
+            return
+        begins, ends = _microseconds(table, "start_time"), _microseconds(table, "end_time")
+        # A record that ends on the border of an hour has no part in the one that begins there.
+        start, end = begins // HOUR_US, np.maximum(begins, ends - 1) // HOUR_US
+        for first, last in _pairs(start, end):
+            self._hours.update(range(first, last + 1))
+        named = table["exporter_ip"].combine_chunks().dictionary_encode()
+        exporters = named.dictionary.to_pylist()
+        exporter = named.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        egress = pc.equal(pc.fill_null(table["direction"], 0), 1).to_numpy().astype(np.int64)
+        octets, unrated = _octets(table)
+        for place, name in ((0, "input_if"), (2, "output_if")):
+            interface = pc.fill_null(table[name], 0).to_numpy()
+            way = egress + place + 4 * unrated
+            for of, index, at, count, total in _sums(exporter, interface, way, octets):
+                self._take(exporters[of], index, at, total, count)
+        for ip in exporters:
+            if len(self._seen[ip]) > 2 * MAX_INTERFACES:
+                self._shorten(ip)
+        for of, records in enumerate(np.bincount(exporter[unrated == 1]).tolist()):
+            if records:
+                self._unrated[exporters[of]] = self._unrated.get(exporters[of], 0) + records
+        self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
+
+    def _take(self, ip: str, index: int, way: int, octets: int, count: int) -> None:
+        seen = self._seen.setdefault(ip, {})
+        seen[index] = seen.get(index, 0) | WAYS[way & 3]
+        records = self._records.setdefault(ip, {})
+        records[index] = records.get(index, 0) + count
+        self._octets.setdefault(ip, {}).setdefault(index, [0] * 8)[way] += octets
+
+    def _shorten(self, ip: str) -> None:
+        """Keep the interfaces of an exporter that most records named."""
+        seen, records = self._seen[ip], self._records[ip]
+        for index in sorted(seen, key=lambda i: (-records[i], i))[MAX_INTERFACES:]:
+            del seen[index], self._octets[ip][index]
+            self._unlisted[ip] = self._unlisted.get(ip, 0) + records.pop(index)
+
+    def facts(self) -> FlowFacts:
+        """What was gathered."""
+        for ip in self._seen:
+            self._shorten(ip)
+        return FlowFacts(
+            hours=tuple(hour_text(h) for h in sorted(self._hours)),
+            seen={ip: dict(sorted(seen.items())) for ip, seen in sorted(self._seen.items())},
+            unlisted=dict(sorted(self._unlisted.items())),
+            unrated=dict(sorted(self._unrated.items())),
+            time_corrected=self._corrected,
+            octets={
+                ip: {index: tuple(of[index]) for index in sorted(of)}
+                for ip, of in sorted(self._octets.items())
+            },
+        )
+
+
+def facts_of(table: pa.Table) -> FlowFacts:
+    """The facts of one table of flow records."""
+    gathered = Facts()
+    gathered.add(table)
+    return gathered.facts()
+
+
+def hour_text(hours_since_epoch: int) -> str:
+    """`2026-09-16T07`: an hour as the record names it."""
+    return str(np.datetime64(hours_since_epoch, "h"))
+
+
+def _octets(table: pa.Table) -> tuple[Ints, Ints]:
+    """Bytes times the stated rate (at most `MAX_OCTETS`), and 1 where none is stated."""
+    unrated = pc.is_null(table["sampling_interval"]).to_numpy().astype(np.int64)
+    rate = pc.fill_null(table["sampling_interval"], 1).to_numpy()
+    octets = np.clip(pc.fill_null(table["bytes"], 0).to_numpy(), 0, MAX_OCTETS)
+    rate = np.clip(rate, 1, 1 << 22)  # the product fits into 63 bits
+    return np.minimum(octets * rate, MAX_OCTETS), unrated
+
+
+def _sums(
+    exporter: Ints, interface: Ints, way: Ints, octets: Ints
+) -> list[tuple[int, int, int, int, int]]:
+    """Exporter, interface, way, records and octets of each that is there. Each is made one integer,
+    and octets are summed in halves, whose sums a float64 holds exactly."""
+    base, span = int(interface.min()), int(interface.max()) - int(interface.min()) + 1
+    keys = interface - base
+    values = None
+    if span * 8 * (int(exporter.max()) + 1) > MAX_COUNTERS:
+        values, keys = np.unique(interface, return_inverse=True)
+        span = values.size
+    keys = (exporter * span + keys) * 8 + way
+    places = None
+    if span * 8 * (int(exporter.max()) + 1) > MAX_COUNTERS:
+        places, keys = np.unique(keys, return_inverse=True)
+    counts = np.bincount(keys)
+    low = np.bincount(keys, octets & 0xFFFFF)
+    high = np.bincount(keys, octets >> 20)
+    found = np.flatnonzero(counts)
+    rows: list[tuple[int, int, int, int, int]] = []
+    for at, count in zip(found.tolist(), counts[found].tolist(), strict=True):
+        key = at if places is None else int(places[at])
+        index = key // 8 % span
+        rows.append((
+            key // 8 // span, base + index if values is None else int(values[index]), key % 8,
+            count, (int(high[at]) << 20) + int(low[at]),
+        ))  # fmt: skip
+    return rows
+
+
+def _pairs(first: Ints, second: Ints) -> list[tuple[int, int]]:
+    """The distinct pairs of hours."""
+    if not (first != second).any():
+        return [(hour, hour) for hour in np.unique(first).tolist()]
+    found = np.unique(np.stack((first, second)), axis=1)
+    return [(a, b) for a, b in found.T.tolist()]
+
+
+def _microseconds(table: pa.Table, name: str) -> Ints:
+    values: Ints = table[name].cast(pa.int64()).to_numpy()
+    return values
