@@ -33,7 +33,6 @@ import pyarrow.parquet as pq
 from flowpeer.errors import InputError
 from flowpeer.lake.flows import MERGED, merged_facts
 from flowpeer.lake.store import (
-    ROW_GROUP_ROWS,
     Lake,
     document_octets,
     make_folder,
@@ -45,6 +44,8 @@ from flowpeer.lake.store import (
 from flowpeer_ingest.schema import TABLES
 
 HOUR = timedelta(hours=1)
+ROWS_AT_ONCE = 1 << 20
+"""Rows of merged files that are in memory together."""
 _AT_FDCWD, _EXCHANGE = -100, 2
 
 
@@ -121,10 +122,10 @@ def _in_row_groups(lake: Lake, files: list[str]) -> Iterator[pa.Table]:
     rows = 0
     for relative in files:
         with pq.ParquetFile(lake.path(relative), page_checksum_verification=True) as file:
-            for batch in file.iter_batches(ROW_GROUP_ROWS):
+            for batch in file.iter_batches(ROWS_AT_ONCE):
                 waiting.append(pa.Table.from_batches([batch]))
                 rows += batch.num_rows
-                if rows >= ROW_GROUP_ROWS:
+                if rows >= ROWS_AT_ONCE:
                     yield pa.concat_tables(waiting)
                     waiting, rows = [], 0
     if waiting:

@@ -25,7 +25,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,17 +33,17 @@ from typing import Any
 import filelock
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer_core.columns import Column, arrow_schema
-from flowpeer_ingest.encoding import FLOWS_OPTIONS
+from flowpeer_core.native.encodings import usual
+from flowpeer_core.native.writing import open_writer
+from flowpeer_ingest.encoding import FLOWS_ENCODING
 from flowpeer_ingest.schema import FLOWS
 
 FORMAT = 2
 """Raised when an older flowpeer could not read what this one writes, or the other way round."""
 SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
-ROW_GROUP_ROWS = 1 << 20
 
 
 def exact_sum(column: pa.ChunkedArray) -> int:
@@ -116,9 +116,9 @@ class StagedTable:
         self.sums = dict.fromkeys(self._summed, 0)
         make_folder(lake.staging)
         self._temporary = lake.staging / f"{os.getpid()}-{relative.replace('/', '+')}"
-        options = FLOWS_OPTIONS if columns is FLOWS else {"compression": "zstd"}
-        self._writer = pq.ParquetWriter(
-            self._temporary, self._schema, write_page_checksum=True, **options
+        self._file = self._temporary.open("wb")
+        self._writer = open_writer(
+            self._file, self._schema, FLOWS_ENCODING if columns is FLOWS else usual(self._schema)
         )
 
     def write(self, table: pa.Table) -> None:
@@ -128,11 +128,12 @@ class StagedTable:
         self.rows += table.num_rows
         for name in self._summed:
             self.sums[name] += exact_sum(table.column(name))
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        self._writer.write(table)
 
     def finish(self, facts: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
         """Complete and sync the file, still in the staging folder; it and its ledger document."""
         self._writer.close()
+        self._file.close()
         with self._temporary.open("rb") as file:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -158,10 +159,8 @@ class StagedTable:
 
     def discard(self) -> None:
         """Drop the unfinished file."""
-        try:
-            self._writer.close()
-        except OSError:  # no room for its footer either
-            self._writer.is_open = False
+        with suppress(OSError):  # no room for what it still holds
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 

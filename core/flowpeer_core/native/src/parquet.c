@@ -1,0 +1,380 @@
+/* Values of a column -> pages of Apache Parquet (format 2.10, Encodings.md, Thrift's compact form).
+ *
+ * Input: columns as Arrow lays them out. Output: page bodies before compression, and page headers.
+ * Covered is what the schemas of flowpeer need: bool, int32, int64, double and 16 fixed octets;
+ * plain, delta (DELTA_BINARY_PACKED), dictionary; one level of nulls. Files, compression and
+ * footers are Python's (parquet.py), whose reference is pyarrow's own writer.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include "flowpeer.h"
+
+/* Room left of an output buffer. Every write asks for its room first. */
+typedef struct {
+    uint8_t *at;
+    uint8_t *end;
+} room_t;
+
+static inline bool has(const room_t *out, int64_t octets) {
+    return out->end - out->at >= octets;
+}
+
+static bool put_varint(room_t *out, uint64_t value) {
+    if (!has(out, 10)) return false;
+    while (value >= 0x80) {
+        *out->at++ = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    *out->at++ = (uint8_t)value;
+    return true;
+}
+
+static inline uint64_t zigzag(int64_t value) {
+    return ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
+}
+
+static inline int width_of(uint64_t most) {
+    return most ? 64 - __builtin_clzll(most) : 0;
+}
+
+static inline void put64(uint8_t *at, uint64_t value) {
+    memcpy(at, &value, 8); /* little-endian, as all that we run on */
+}
+
+/* 32 values below 2^width, the first in the lowest bits: 4 * width octets. With a constant width
+ * the compiler unrolls it. */
+static inline __attribute__((always_inline)) void pack32(const uint64_t *in, uint8_t *out,
+                                                         int width) {
+    uint64_t word = 0;
+    int used = 0;
+    for (int i = 0; i < 32; i++) {
+        word |= in[i] << used;
+        used += width;
+        if (used >= 64) {
+            put64(out, word);
+            out += 8;
+            used -= 64;
+            word = used ? in[i] >> (width - used) : 0;
+        }
+    }
+    if (used) memcpy(out, &word, 4); /* 32 * width bits: an odd width ends on half a word */
+}
+
+#define WIDTH(n) case n: pack32(in, out, n); break;
+#define WIDTHS(n) WIDTH(n) WIDTH(n + 1) WIDTH(n + 2) WIDTH(n + 3)
+static void pack(const uint64_t *in, uint8_t *out, int width) {
+    switch (width) {
+        case 0: break;
+        WIDTH(1) WIDTH(2) WIDTH(3) WIDTHS(4) WIDTHS(8) WIDTHS(12) WIDTHS(16) WIDTHS(20) WIDTHS(24)
+        WIDTHS(28)
+        default: pack32(in, out, width);
+    }
+}
+
+/* DELTA_BINARY_PACKED: blocks of 128 values, 4 miniblocks of 32. int32 wraps in 32 bits. */
+enum { BLOCK = 128, MINI = 32 };
+
+static inline __attribute__((always_inline)) int64_t value_at(const uint8_t *values, int64_t i,
+                                                              bool narrow) {
+    if (narrow) {
+        int32_t v;
+        memcpy(&v, values + i * 4, 4);
+        return v;
+    }
+    int64_t v;
+    memcpy(&v, values + i * 8, 8);
+    return v;
+}
+
+static inline __attribute__((always_inline)) bool delta_as(const uint8_t *values, int64_t n,
+                                                           room_t *out, bool narrow) {
+    int64_t first = n ? value_at(values, 0, narrow) : 0;
+    if (!put_varint(out, BLOCK) || !put_varint(out, BLOCK / MINI) ||
+        !put_varint(out, (uint64_t)n) || !put_varint(out, zigzag(first)))
+        return false;
+    uint64_t delta[BLOCK];
+    for (int64_t at = 1; at < n; at += BLOCK) {
+        int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
+        int64_t least = INT64_MAX;
+        uint64_t before = (uint64_t)value_at(values, at - 1, narrow);
+        for (int i = 0; i < count; i++) {
+            uint64_t value = (uint64_t)value_at(values, at + i, narrow);
+            uint64_t d = value - before;
+            if (narrow) d = (uint64_t)(int64_t)(int32_t)(uint32_t)d;
+            before = value;
+            delta[i] = d;
+            least = (int64_t)d < least ? (int64_t)d : least;
+        }
+        for (int i = 0; i < count; i++) {
+            delta[i] -= (uint64_t)least;
+            if (narrow) delta[i] &= 0xFFFFFFFF;
+        }
+        for (int i = count; i < BLOCK; i++) delta[i] = 0;
+        if (!put_varint(out, zigzag(least)) || !has(out, 4 + BLOCK * 8)) return false;
+        uint8_t *widths = out->at;
+        out->at += BLOCK / MINI;
+        for (int m = 0; m < BLOCK / MINI; m++) {
+            uint64_t all = 0;
+            for (int i = 0; i < MINI; i++) all |= delta[m * MINI + i];
+            int width = width_of(all);
+            widths[m] = (uint8_t)width;
+            pack(delta + m * MINI, out->at, width);
+            if (m * MINI < count) out->at += width * MINI / 8; /* none behind the last value */
+        }
+    }
+    return true;
+}
+
+/* The RLE / bit-packing hybrid of dictionary indices below 2^width. */
+static bool put_packed(room_t *out, const uint32_t *index, int64_t n, int width) {
+    if (!n) return true;
+    int64_t groups = (n + 7) / 8;
+    if (!put_varint(out, (uint64_t)groups << 1 | 1) || !has(out, (n + 31) / 32 * 4 * width))
+        return false;
+    uint64_t some[32];
+    for (int64_t at = 0; at < n; at += 32) {
+        int64_t count = n - at < 32 ? n - at : 32;
+        for (int64_t i = 0; i < 32; i++) some[i] = i < count ? index[at + i] : 0;
+        pack(some, out->at, width);
+        out->at += (count + 7) / 8 * width;
+    }
+    return true;
+}
+
+static bool put_run(room_t *out, uint32_t value, int64_t n, int width) {
+    if (!put_varint(out, (uint64_t)n << 1) || !has(out, 4)) return false;
+    for (int bits = 0; bits < width; bits += 8) *out->at++ = (uint8_t)(value >> bits);
+    return true;
+}
+
+static bool put_indices(room_t *out, const uint32_t *index, int64_t n, int width) {
+    int64_t i = 0, literal = 0;
+    while (i < n) {
+        int64_t stop = i + 1;
+        while (stop < n && index[stop] == index[i]) stop++;
+        int64_t odd = (8 - (i - literal) % 8) % 8; /* what fills the last group before the run */
+        if (stop - i >= odd + 16) {
+            if (!put_packed(out, index + literal, i + odd - literal, width) ||
+                !put_run(out, index[i], stop - i - odd, width))
+                return false;
+            literal = stop;
+        }
+        i = stop;
+    }
+    return put_packed(out, index + literal, n - literal, width);
+}
+
+/* Definition levels of width 1, behind their length in 4 octets. Arrow's bitmap is Parquet's. */
+static bool put_levels(room_t *out, const uint8_t *valid, int64_t from, int64_t rows, bool none) {
+    if (!has(out, 4)) return false;
+    uint8_t *size = out->at;
+    out->at += 4;
+    if (none || !valid) {
+        if (rows && !put_run(out, none ? 0 : 1, rows, 1)) return false;
+    } else {
+        int64_t groups = (rows + 7) / 8;
+        if (!put_varint(out, (uint64_t)groups << 1 | 1) || !has(out, groups)) return false;
+        int shift = (int)(from & 7);
+        const uint8_t *bits = valid + (from >> 3);
+        int64_t last = (from + rows - 1) >> 3; /* the last octet of the bitmap that is ours */
+        for (int64_t i = 0; i < groups; i++) {
+            int octet = bits[i] >> shift;
+            if (shift && (from >> 3) + i + 1 <= last) octet |= bits[i + 1] << (8 - shift);
+            out->at[i] = (uint8_t)octet;
+        }
+        if (rows % 8) out->at[groups - 1] &= (uint8_t)((1 << (rows % 8)) - 1);
+        out->at += groups;
+    }
+    uint32_t length = (uint32_t)(out->at - size - 4);
+    memcpy(size, &length, 4);
+    return true;
+}
+
+static inline bool bit(const uint8_t *bits, int64_t i) {
+    return bits[i >> 3] >> (i & 7) & 1;
+}
+
+static int size_of(int32_t type) {
+    switch (type) {
+        case FLOWPEER_BOOL: return 1;
+        case FLOWPEER_INT32: return 4;
+        case FLOWPEER_FIXED16: return 16;
+        default: return 8;
+    }
+}
+
+/* The values that are not null, one after the other; bools become octets. */
+static int64_t compact(const flowpeer_chunk *chunk, const uint8_t *values, int64_t values_from,
+                       const uint8_t *valid, int64_t valid_from, int64_t rows) {
+    int64_t n = 0;
+    int32_t type = chunk->encoding == FLOWPEER_INDICES ? FLOWPEER_INT32 : chunk->type;
+    int size = size_of(type);
+    for (int64_t i = 0; i < rows; i++) {
+        if (type == FLOWPEER_BOOL)
+            chunk->scratch[n] = bit(values, values_from + i);
+        else
+            memcpy(chunk->scratch + n * size, values + i * size, (size_t)size);
+        n += !valid || bit(valid, valid_from + i);
+    }
+    return n;
+}
+
+#define MEASURE(type_t)                                                       \
+    do {                                                                      \
+        type_t least, greatest, value;                                        \
+        memcpy(&least, chunk->known ? chunk->least : values, sizeof least);   \
+        memcpy(&greatest, chunk->known ? chunk->greatest : values, sizeof least); \
+        for (int64_t i = 0; i < n; i++) {                                     \
+            memcpy(&value, values + i * (int64_t)sizeof value, sizeof value); \
+            least = value < least ? value : least;                            \
+            greatest = value > greatest ? value : greatest;                   \
+        }                                                                     \
+        memcpy(chunk->least, &least, sizeof least);                           \
+        memcpy(chunk->greatest, &greatest, sizeof greatest);                  \
+    } while (0)
+
+static void measure(flowpeer_chunk *chunk, const uint8_t *values, int64_t n) {
+    if (!n) return;
+    switch (chunk->type) {
+        case FLOWPEER_BOOL: MEASURE(uint8_t); break;
+        case FLOWPEER_INT32: MEASURE(int32_t); break;
+        case FLOWPEER_INT64: MEASURE(int64_t); break;
+        case FLOWPEER_DOUBLE: MEASURE(double); break;
+        default:
+            for (int64_t i = 0; i < n; i++) {
+                const uint8_t *value = values + i * 16;
+                bool first = !chunk->known && i == 0;
+                if (first || memcmp(value, chunk->least, 16) < 0) memcpy(chunk->least, value, 16);
+                if (first || memcmp(value, chunk->greatest, 16) > 0)
+                    memcpy(chunk->greatest, value, 16);
+            }
+    }
+    chunk->known = 1;
+}
+
+static inline uint64_t mixed(uint64_t value) {
+    value *= 0x9E3779B97F4A7C15u;
+    return value ^ value >> 29;
+}
+
+/* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
+ * that is at most half full, since `places` is twice as large as `entries`. */
+static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
+                                                          const uint8_t *values, int64_t n,
+                                                          int size) {
+    uint32_t last = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *value = values + i * size;
+        if (i && !memcmp(value, value - size, (size_t)size)) {
+            chunk->index[i] = last;
+            continue;
+        }
+        uint64_t low = 0, high = 0;
+        memcpy(&low, value, size == 4 ? 4 : 8);
+        if (size == 16) memcpy(&high, value + 8, 8);
+        uint64_t place = mixed(low ^ mixed(high)) & (uint64_t)chunk->places_mask;
+        uint32_t found;
+        while ((found = chunk->places[place]) &&
+               memcmp(chunk->entries + (int64_t)(found - 1) * size, value, (size_t)size))
+            place = (place + 1) & (uint64_t)chunk->places_mask;
+        if (!found) {
+            if (chunk->distinct >= chunk->capacity) return false;
+            memcpy(chunk->entries + chunk->distinct * size, value, (size_t)size);
+            found = chunk->places[place] = (uint32_t)++chunk->distinct;
+        }
+        chunk->index[i] = last = found - 1;
+    }
+    return true;
+}
+
+int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t values_from,
+                      const uint8_t *valid, int64_t valid_from, int64_t rows, uint8_t *out,
+                      int64_t room) {
+    if (rows < 0 || rows > chunk->page_rows || (!chunk->nullable && (!values || valid)))
+        return FLOWPEER_ARGUMENT;
+    room_t to = {out, out + room};
+    if (chunk->nullable && !put_levels(&to, valid, valid_from, rows, !values))
+        return FLOWPEER_NO_ROOM;
+    int64_t n = values ? rows : 0;
+    bool indices = chunk->encoding == FLOWPEER_INDICES;
+    if (values && (valid || (chunk->type == FLOWPEER_BOOL && !indices))) {
+        n = compact(chunk, values, values_from, valid, valid_from, rows);
+        values = chunk->scratch;
+    }
+    if (chunk->measured && !indices) measure(chunk, values, n);
+    bool done = true;
+    if (indices) {
+        int width = chunk->distinct > 1 ? width_of((uint64_t)chunk->distinct - 1) : 0;
+        if (!has(&to, 1)) return FLOWPEER_NO_ROOM;
+        *to.at++ = (uint8_t)width;
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(chunk->index + i, values + i * 4, 4);
+            if (chunk->index[i] >= chunk->distinct) return FLOWPEER_ARGUMENT;
+        }
+        done = put_indices(&to, chunk->index, n, width);
+    } else if (chunk->encoding == FLOWPEER_DICTIONARY) {
+        switch (size_of(chunk->type)) {
+            case 4: done = look_up(chunk, values, n, 4); break;
+            case 8: done = look_up(chunk, values, n, 8); break;
+            case 16: done = look_up(chunk, values, n, 16); break;
+            default: return FLOWPEER_ARGUMENT;
+        }
+        if (!done || !has(&to, 1)) return FLOWPEER_NO_ROOM;
+        int width = chunk->distinct > 1 ? width_of((uint64_t)chunk->distinct - 1) : 0;
+        *to.at++ = (uint8_t)width;
+        done = put_indices(&to, chunk->index, n, width);
+    } else if (chunk->encoding == FLOWPEER_DELTA) {
+        if (chunk->type == FLOWPEER_INT32)
+            done = delta_as(values, n, &to, true);
+        else if (chunk->type == FLOWPEER_INT64)
+            done = delta_as(values, n, &to, false);
+        else
+            return FLOWPEER_ARGUMENT;
+    } else if (chunk->type == FLOWPEER_BOOL) {
+        if (!has(&to, (n + 7) / 8)) return FLOWPEER_NO_ROOM;
+        memset(to.at, 0, (size_t)((n + 7) / 8));
+        for (int64_t i = 0; i < n; i++) to.at[i >> 3] |= (uint8_t)(values[i] << (i & 7));
+        to.at += (n + 7) / 8;
+    } else {
+        int64_t size = n * size_of(chunk->type);
+        if (!has(&to, size)) return FLOWPEER_NO_ROOM;
+        if (size) memcpy(to.at, values, (size_t)size);
+        to.at += size;
+    }
+    if (!done) return FLOWPEER_NO_ROOM;
+    chunk->rows += rows;
+    chunk->nulls += rows - n;
+    return to.at - out;
+}
+
+/* Thrift's compact protocol: a field's header is its step from the field before it, and its type;
+ * integers are zigzag varints. */
+static void put_field(room_t *out, int step, int type) {
+    *out->at++ = (uint8_t)(step << 4 | type);
+}
+
+static void put_i32(room_t *out, int step, int64_t value) {
+    put_field(out, step, 5);
+    put_varint(out, zigzag(value));
+}
+
+int64_t flowpeer_page_header(int32_t dictionary, int32_t encoding, int64_t values, int64_t raw,
+                             int64_t stored, uint32_t crc, uint8_t *out, int64_t room) {
+    if (room < FLOWPEER_HEADER_ROOM) return FLOWPEER_NO_ROOM;
+    room_t to = {out, out + room};
+    put_i32(&to, 1, dictionary ? 2 : 0); /* PageType */
+    put_i32(&to, 1, raw);
+    put_i32(&to, 1, stored);
+    put_i32(&to, 1, (int32_t)crc);
+    put_field(&to, dictionary ? 3 : 1, 12); /* 7: DictionaryPageHeader, 5: DataPageHeader */
+    put_i32(&to, 1, values);
+    put_i32(&to, 1, encoding);
+    if (!dictionary) {
+        put_i32(&to, 1, 3); /* definition levels: RLE */
+        put_i32(&to, 1, 3); /* repetition levels: RLE, there are none */
+    }
+    *to.at++ = 0;
+    *to.at++ = 0;
+    return to.at - out;
+}

@@ -1,0 +1,189 @@
+"""Files of the compiled Parquet writer are read back equal by others."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowpeer.schema import TABLES
+from flowpeer_core.columns import arrow_schema
+from flowpeer_core.native import library, parquet
+from flowpeer_core.native.encodings import DELTA, DICTIONARY, PLAIN, Encoding, usual
+from flowpeer_core.native.writing import open_writer
+from flowpeer_ingest.encoding import FLOWS_ENCODING
+from flowpeer_ingest.schema import FLOWS
+
+NATIVE = library()
+pytestmark = pytest.mark.skipif(NATIVE is None, reason="built without the compiled core")
+
+WHOLE = (pa.int32(), pa.int64(), pa.timestamp("us", tz="UTC"))
+TYPES = (*WHOLE, pa.float64(), pa.bool_(), pa.binary(16), pa.string())
+
+
+def written(table: pa.Table, encodings: dict[str, Encoding], *, step: int = 1 << 30) -> bytes:
+    sink = io.BytesIO()
+    assert NATIVE is not None
+    writer = parquet.Writer(NATIVE, sink, table.schema, encodings)
+    for at in range(0, table.num_rows, step):
+        writer.write(table.slice(at, step))
+    writer.close()
+    return sink.getvalue()
+
+
+def same(found: pa.Table, wanted: pa.Table) -> None:
+    assert found.column_names == wanted.column_names
+    for name in wanted.column_names:
+        column = wanted[name].combine_chunks()
+        assert found[name].combine_chunks().cast(column.type).equals(column), name
+
+
+def read_by_all(octets: bytes, table: pa.Table, folder: Path) -> None:
+    """pyarrow (with CRCs), DuckDB and Polars see the table."""
+    path = folder / "one.parquet"
+    path.write_bytes(octets)
+    read = pq.read_table(path, page_checksum_verification=True)
+    assert read.schema.equals(table.schema, check_metadata=True)
+    assert read.equals(table)
+    with duckdb.connect() as con:
+        con.execute("set timezone = 'UTC'")
+        same(con.sql(f"select * from '{path}'").to_arrow_table(), table)
+    same(pl.read_parquet(path).to_arrow(), table)
+
+
+def values(type_: pa.DataType, rng: np.random.Generator, n: int, spread: int) -> Any:
+    """`n` values of a type; `spread`: bits that they differ in."""
+    bits = min(spread, 30 if type_ == pa.int32() else 62)
+    whole = rng.integers(-(1 << bits), 1 << bits, n)
+    if type_ in (pa.int32(), pa.date32()):
+        return whole.astype(np.int32)
+    if type_ == pa.float64():
+        return whole / 8
+    if type_ == pa.bool_():
+        return whole % 2 == 0
+    if type_ == pa.binary(16):
+        return [int(v).to_bytes(16, "big", signed=True) for v in whole]
+    if type_ == pa.string():
+        return [f"ü{v}" for v in whole % 1_000]
+    return whole
+
+
+@pytest.mark.parametrize("how", [PLAIN, DELTA, DICTIONARY])
+@pytest.mark.parametrize(
+    ("rows", "nulls", "spread", "step"),
+    [
+        (0, 0.0, 8, 1),
+        (1, 0.0, 8, 1),
+        (1, 1.0, 8, 1),
+        (257, 0.5, 62, 7),
+        (40_000, 0.1, 3, 9_999),
+        (40_000, 0.0, 40, 16_384),
+        (170_000, 0.02, 14, 30_001),
+        (20_000, 1.0, 8, 20_000),
+    ],
+)
+def test_what_is_written_is_read_back_equal(
+    how: str, rows: int, nulls: float, spread: int, step: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(rows + spread)
+    table = pa.table(
+        {
+            f"c{i}": pa.array(values(t, rng, rows, spread), t, mask=rng.random(rows) < nulls)
+            for i, t in enumerate(TYPES)
+        }
+    )
+    encodings = {
+        f.name: Encoding(PLAIN if how == DELTA and f.type not in WHOLE else how, codec)
+        for f, codec in zip(table.schema, ("none", "zstd", "lz4_raw") * 3, strict=False)
+    }
+    read_by_all(written(table, encodings, step=step), table, tmp_path)
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-3, 3)),
+        max_size=300,
+    ),
+    st.sampled_from([PLAIN, DELTA, DICTIONARY]),
+    st.integers(0, 20),
+)
+def test_whole_numbers_of_any_size_and_runs(rows: list[int | None], how: str, repeat: int) -> None:
+    long = [v for v in rows for _ in range(repeat if v == 3 else 1)]
+    narrow = [None if v is None else (v + (1 << 31)) % (1 << 32) - (1 << 31) for v in long]
+    table = pa.table({"a": pa.array(long, pa.int64()), "b": pa.array(narrow, pa.int32())})
+    octets = written(table, {"a": Encoding(how), "b": Encoding(how)}, step=101)
+    assert pq.read_table(io.BytesIO(octets), page_checksum_verification=True).equals(table)
+    footer = pq.read_metadata(io.BytesIO(octets))
+    if [v for v in long if v is not None] and footer.num_row_groups == 1:
+        known = footer.row_group(0).column(0).statistics
+        some = [v for v in long if v is not None]
+        assert (known.min, known.max) == (min(some), max(some))
+        assert known.null_count == long.count(None)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_every_table_of_the_lake_is_covered(name: str, tmp_path: Path) -> None:
+    schema = arrow_schema(TABLES[name])
+    assert parquet.covers(schema)
+    rng = np.random.default_rng(1)
+    table = pa.Table.from_arrays(
+        [
+            pa.array(
+                values(f.type, rng, 500, 9), f.type,
+                mask=(rng.random(500) < 0.3) if f.nullable else None,
+            )
+            for f in schema
+        ],
+        schema=schema,
+    )  # fmt: skip
+    encodings = FLOWS_ENCODING if TABLES[name] is FLOWS else usual(schema)
+    octets = written(table, encodings)
+    read_by_all(octets, table, tmp_path)
+    sink = io.BytesIO()
+    reference = open_writer(sink, schema, encodings, reference=True)
+    reference.write(table)
+    reference.close()
+    ours, theirs = pq.ParquetFile(io.BytesIO(octets)), pq.ParquetFile(sink)
+    assert ours.schema.equals(theirs.schema)
+    assert ours.metadata.metadata == theirs.metadata.metadata
+    for i in range(len(schema)):
+        one, other = (f.metadata.row_group(0).column(i) for f in (ours, theirs))
+        assert (one.physical_type, one.compression) == (other.physical_type, other.compression)
+        if one.statistics.has_min_max and other.statistics and other.statistics.has_min_max:
+            assert one.statistics.min == other.statistics.min
+            assert one.statistics.max == other.statistics.max
+
+
+def test_dictionary_encoded_texts_may_come_with_other_dictionaries(tmp_path: Path) -> None:
+    parts = [["a", "b", None], ["c", "b", "b"], [None], ["a"] * 50]
+    table = pa.table({"t": pa.array([x for p in parts for x in p], pa.string())})
+    sink = io.BytesIO()
+    assert NATIVE is not None
+    writer = parquet.Writer(NATIVE, sink, table.schema, {"t": Encoding(DICTIONARY)})
+    for part in parts:
+        writer.write(pa.table({"t": pa.array(part, pa.string()).dictionary_encode()}))
+    writer.close()
+    read_by_all(sink.getvalue(), table, tmp_path)
+
+
+def test_a_page_that_no_reader_could_hold_is_refused() -> None:
+    assert NATIVE is not None
+    chunk = parquet.native.Chunk(type=parquet.native.INT64, page_rows=10)
+    import ctypes
+
+    at = ctypes.addressof(chunk)
+    out = (ctypes.c_uint8 * 8)()
+    rows = (ctypes.c_int64 * 11)()
+    where = ctypes.addressof(rows)
+    assert NATIVE.flowpeer_page(at, where, 0, 0, 0, 11, out, 8) == parquet.native.ARGUMENT
+    assert NATIVE.flowpeer_page(at, 0, 0, 0, 0, 1, out, 8) == parquet.native.ARGUMENT
+    assert NATIVE.flowpeer_page(at, where, 0, 0, 0, 2, out, 8) == parquet.native.NO_ROOM
