@@ -1,0 +1,261 @@
+"""The bill of each contract and calendar month (METHODS M5 and M8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer_reports.billing.months import Month
+from flowpeer_reports.billing.octets import SLOT, Octets, by_source
+from flowpeer_reports.billing.rate import (
+    Ints,
+    as_bps,
+    billed_of_links,
+    p95_octets,
+)
+from flowpeer_reports.billing.terms import Terms, printed
+from flowpeer_reports.columns.bills import BILLS
+from flowpeer_reports.coverage import Judged
+
+WEEK = 7 * 288
+WEEKS_BACK = 4
+"""How many weeks the range of a running month's heading is taken from."""
+
+
+@dataclass(frozen=True)
+class MonthSeries:
+    """The slots of a contract's month that count, by link."""
+
+    terms: Terms
+    month: Month
+    octets: Octets
+    judged: Judged
+    links: tuple[tuple[Ints, Ints], ...]
+    """(in, out) of each link, in the slots that count, gaps filled."""
+
+    @property
+    def missing(self) -> int:
+        """Slots of the month that lie in the data's span and do not count."""
+        return self.judged.missing
+
+    @property
+    def complete(self) -> bool:
+        """The data reach over the whole month."""
+        return self.octets.slots == self.month.slots
+
+    @property
+    def both(self) -> tuple[Ints, Ints]:
+        """In and out, all links together."""
+        none = np.zeros(self.judged.counted, np.int64)
+        if not self.links:
+            return none, none
+        came, went = (np.add.reduce(one, axis=0) for one in zip(*self.links, strict=True))
+        return came, went
+
+    def billed_bps(self, less: Sequence[Ints] | None = None) -> Fraction:
+        """The billed rate; `less`: outbound octets of each link and counting slot taken away."""
+        links = self.links
+        if less is not None:
+            links = tuple(
+                (came, went - gone) for (came, went), gone in zip(links, less, strict=True)
+            )
+        return as_bps(billed_of_links(links, self.terms.billing, self.terms.aggregate))
+
+
+def month_series(terms: Terms, month: Month, octets: Octets) -> MonthSeries:
+    """A contract's month cut out of octets that may reach further, judged by METHODS M5.
+
+    The judgement is of both directions together, so that both have the same slots.
+    """
+    mine = octets.of(terms.contract, month.start, month.end)
+    judged = mine.coverage.judge(by_source(mine))
+    links = tuple(
+        (
+            judged.apply({mine.source_of(n): mine.values[n, 0]}),
+            judged.apply({mine.source_of(n): mine.values[n, 1]}),
+        )
+        for n in range(len(mine.links))
+    )
+    return MonthSeries(terms, month, mine, judged, links)
+
+
+@dataclass(frozen=True, slots=True)
+class Bills:
+    """The answer: a row a contract and month, in the columns of BILLS."""
+
+    rows: pl.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+
+def bills(
+    series: Iterable[MonthSeries],
+    octets: Octets,
+    *,
+    now: datetime,
+    invoices: Mapping[tuple[str, str], Fraction] | None = None,
+    forced: bool = False,
+) -> Bills:
+    """A row for each month of each contract.
+
+    Args:
+        octets: of the whole span, four weeks before the first running month if there are.
+        now: until when the data reach; a month that goes on after it is projected.
+        invoices: (contract, month) → the amount that the provider wants.
+        forced: give figures also where more than 5 % of the slots are missing.
+    """
+    invoices = dict(invoices or {})
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for one in series:
+        row = _row(one, octets, now, invoices.pop((one.terms.contract, one.month.name), None),
+                   forced)  # fmt: skip
+        rows.append(row)
+        notes += _notes(one, row, forced)
+    notes += [
+        f"invoice for {contract} {month}: no such contract and month in this period"
+        for contract, month in invoices
+    ]
+    return Bills(
+        pl.DataFrame(rows, schema={c.name: c.type for c in BILLS}), list(dict.fromkeys(notes))
+    )
+
+
+def _row(
+    one: MonthSeries, octets: Octets, now: datetime, invoice: Fraction | None, forced: bool
+) -> dict[str, Any]:
+    terms, month = one.terms, one.month
+    came, went = one.both
+    quality = _quality(one)
+    known = bool(one.judged.counted) and (quality != "refused" or forced)
+    rate = one.billed_bps() if known else None
+    total = terms.total(rate) if rate is not None else None
+    used_in, used_out = _burst(terms, came, went) if known else (None, None)
+    heading = _heading(one, octets, now) if known and now < month.end else []
+    row: dict[str, Any] = {
+        "contract": terms.contract,
+        "provider": terms.provider or None,
+        "month": month.name,
+        "timezone": month.timezone,
+        "status": "complete" if one.complete else "projected",
+        "source": one.octets.source,
+        "billing": terms.billing,
+        "aggregate": terms.aggregate,
+        "slots": month.slots,
+        "missing_slots": one.missing,
+        "filled_slots": one.judged.filled,
+        "quality": quality,
+        "p95_in_bps": float(as_bps(p95_octets(came))) if known else None,
+        "p95_out_bps": float(as_bps(p95_octets(went))) if known else None,
+        "billed_bps": None if rate is None else float(terms.billed(rate)),
+        "commit_bps": float(terms.commit_bps),
+        "overage_bps": None if rate is None else float(terms.overage_bps(rate)),
+        "usage_amount": printed(terms.usage(rate)) if rate is not None else None,
+        "fixed_amount": printed(terms.fixed_per_month),
+        "total": printed(total),
+        "currency": terms.currency,
+        "burst_slots_allowed": month.slots - (19 * month.slots + 19) // 20,
+        "burst_slots_used_in": used_in,
+        "burst_slots_used_out": used_out,
+        "heading_for_bps": float(heading[0]) if heading else None,
+        "heading_for_total": printed(terms.total(heading[0])) if heading else None,
+        "heading_for_low_bps": float(min(heading)) if heading else None,
+        "heading_for_high_bps": float(max(heading)) if heading else None,
+        "ends": terms.ends,
+        "notice_by": notice_by(terms),
+        "invoice": printed(invoice),
+        "invoice_difference": (
+            printed(invoice - total) if invoice is not None and total is not None else None
+        ),
+    }
+    return row
+
+
+def _quality(one: MonthSeries) -> str:
+    """Of a month that data cover to its end that of its slots; else of the slots there are."""
+    if not one.complete and one.judged.quality == "exact":
+        return "estimate"
+    return one.judged.quality
+
+
+def notice_by(terms: Terms) -> Any:
+    """The last day to give notice, None where the contract says no end or no notice."""
+    if terms.ends is None or terms.notice_days is None:
+        return None
+    return terms.ends - timedelta(days=terms.notice_days)
+
+
+def _burst(terms: Terms, came: Ints, went: Ints) -> tuple[int | None, int | None]:
+    """Slots above the commit by billed direction; both directions billed as one count in both."""
+
+    def above(values: Ints) -> int:
+        # 8 · octets / 300 s > commit
+        return int((2 * values > 75 * terms.commit_bps).sum())
+
+    match terms.billing:
+        case "in":
+            return above(came), None
+        case "out":
+            return None, above(went)
+        case "sum":
+            return above(came + went), above(came + went)
+        case "p95_of_max":
+            return above(np.maximum(came, went)), above(np.maximum(came, went))
+        case _:
+            return above(came), above(went)
+
+
+def _heading(one: MonthSeries, octets: Octets, now: datetime) -> list[Fraction]:
+    """The billed rate of a running month, each slot to come taken from one, two, three and four
+    weeks before the first of them. Empty where the data do not go back a week."""
+    month, terms = one.month, one.terms
+    left = month.slots - one.octets.slots
+    found: list[Fraction] = []
+    for weeks in range(1, WEEKS_BACK + 1):
+        # The same slot a week earlier; where that is to come itself, a further week.
+        places = np.arange(left, dtype=np.int64)
+        back = (places // WEEK + weeks) * WEEK
+        begin = one.octets.start + SLOT * one.octets.slots
+        source = octets.of(terms.contract, octets.start, begin)
+        numbers = (begin - source.start) // SLOT + places - back
+        if left == 0 or numbers.min() < 0:
+            break
+        judged = source.coverage.judge(by_source(source))
+        where = np.searchsorted(judged.places, numbers)
+        if (where >= judged.counted).any() or (judged.places[where] != numbers).any():
+            break
+        links = []
+        for n, (came, went) in enumerate(one.links):
+            more = [judged.apply({source.source_of(n): source.values[n, d]})[where] for d in (0, 1)]
+            links.append((np.concatenate([came, more[0]]), np.concatenate([went, more[1]])))
+        found.append(as_bps(billed_of_links(links, terms.billing, terms.aggregate)))
+    return found
+
+
+def _notes(one: MonthSeries, row: Mapping[str, Any], forced: bool) -> list[str]:
+    name = f"{one.terms.contract} {one.month.name}"
+    notes = []
+    if not one.terms.priced:
+        notes.append(f"{one.terms.contract}: states no price, so there is no amount")
+    if not one.octets.links:
+        notes.append(f"{one.terms.contract}: no interface names this contract")
+    if row["quality"] == "refused":
+        notes.append(
+            f"{name}: {one.missing:,} of {one.octets.slots:,} slots are missing or filled from too "
+            "little" + ("; given because it was forced" if forced else ": no bill (--force)")
+        )
+    if row["status"] == "projected":
+        notes.append(f"{name}: projected from {one.octets.slots:,} of {one.month.slots:,} slots")
+    if row["source"] != "counters":
+        overheads = sorted({link.l2_overhead for link in one.octets.links})
+        notes.append(
+            f"{one.terms.contract}: from sampled flows, with "
+            f"{' or '.join(map(str, overheads))} octets of framing a packet; load interface "
+            "counters for the octets that the provider counts"
+        )
+    return notes
