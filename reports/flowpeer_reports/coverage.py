@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flowpeer_core.slots import SLOT
 from flowpeer_reports.errors import ReportError
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Quality = Literal["exact", "estimate", "refused"]
 
-SLOT = timedelta(minutes=5)
 REACH = 6
 """Slots, before and after, that a gap may be filled from."""
 

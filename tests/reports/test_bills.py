@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 from billing_oracle import Slots, amount, billed, cents, month_slots
 
+from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import Bills, bills, month_series
 from flowpeer_reports.billing.months import Month, month_named, months_of
 from flowpeer_reports.billing.octets import Link, Octets, octets_of
 from flowpeer_reports.billing.terms import Terms, Tier, converter, printed
-from flowpeer_reports.coverage import SLOT, Coverage, Due
+from flowpeer_reports.coverage import Coverage, Due
 
 ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Asia/Kolkata")
 MODES = ("max_of_p95", "p95_of_max", "in", "out", "sum", "flat")

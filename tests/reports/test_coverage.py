@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flowpeer_reports.coverage import SLOT, Coverage, Due, coverage_of
+from flowpeer_core.slots import SLOT
+from flowpeer_reports.coverage import Coverage, Due, coverage_of
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flowpeer_core import p95
+from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.months import Month
-from flowpeer_reports.billing.octets import SLOT, Octets, by_source
+from flowpeer_reports.billing.octets import Octets, by_source
 from flowpeer_reports.billing.rate import (
     Ints,
     as_bps,
@@ -159,7 +161,7 @@ def _row(
         "fixed_amount": printed(terms.fixed_per_month),
         "total": printed(total),
         "currency": terms.currency,
-        "burst_slots_allowed": month.slots - (19 * month.slots + 19) // 20,
+        "burst_slots_allowed": month.slots - p95.rank(month.slots),
         "burst_slots_used_in": used_in,
         "burst_slots_used_out": used_out,
         "heading_for_bps": float(heading[0]) if heading else None,

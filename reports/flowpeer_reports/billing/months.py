@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-SLOT = timedelta(minutes=5)
+from flowpeer_core.slots import SLOT
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flowpeer_core.slots import SLOT
 from flowpeer_reports.coverage import Coverage, Due
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Source = Literal["flows", "counters", "counters and flows"]
-SLOT = timedelta(minutes=5)
 DIRECTIONS = ("in", "out")
 
 

@@ -8,10 +8,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from flowpeer_core.percentile import p95_of
+from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.billing.terms import Billing
 
 Ints = npt.NDArray[np.int64]
-SLOT_SECONDS = 300
 
 
 def as_bps(octets: int) -> Fraction:
@@ -20,12 +21,8 @@ def as_bps(octets: int) -> Fraction:
 
 
 def p95_octets(values: Ints) -> int:
-    """Nearest rank, ceil(0.95 n) of n values from below; 0 of none."""
-    n = len(values)
-    if not n:
-        return 0
-    place = (19 * n + 19) // 20 - 1
-    return int(np.partition(values, place)[place])
+    """The 95th percentile of a dense series."""
+    return p95_of(values, len(values))
 
 
 def billed_octets(inbound: Ints, outbound: Ints, billing: Billing) -> int:
