@@ -68,21 +68,27 @@ def classify(
     """
     texts = _texts(exported, ids)
     made = Classified(damaged=exported.damaged)
-    usable = Rules(rules)
-    kept: list[Row] = []
+    filled: list[tuple[Row, Row | None]] = []
     for row in rows:
         said = texts.get((row.key[0], row.item.get("index", 0)), {})
         more = {name: text for name, text in said.items() if name not in row.item}
-        filled = Row(row.origin, {**more, **row.item})
-        if not more or _take(filled, usable, made, kept, foreign=True):
-            _take(row, usable, made, kept)
+        filled.append((row, Row(row.origin, {**more, **row.item}) if more else None))
     known = {*sections, *(row.key for row in rows)}
-    for (exporter, index), said in sorted(texts.items()):
-        row = Row(f"options data of {exporter}", {"exporter": exporter, "index": index, **said})
-        if row.key not in known:
-            why = _take(row, usable, made, kept, foreign=True)
-            if why:
-                made.refused.append((row.item, why))
+    told = [
+        Row(f"options data of {exporter}", {"exporter": exporter, "index": index, **said})
+        for (exporter, index), said in sorted(texts.items())
+    ]
+    told = [row for row in told if row.key not in known]
+    asked = [*rows, *(full for _, full in filled if full is not None), *told]
+    usable = Rules(rules, (row.item for row in asked if "role" not in row.item))
+    kept: list[Row] = []
+    for row, full in filled:
+        if full is None or _take(full, usable, made, kept, foreign=True):
+            _take(row, usable, made, kept)
+    for row in told:
+        why = _take(row, usable, made, kept, foreign=True)
+        if why:
+            made.refused.append((row.item, why))
     return kept, made
 
 

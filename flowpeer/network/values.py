@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from flowpeer.rules import fault
 from flowpeer_core.addresses import Address, parse
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -58,13 +59,12 @@ def _prefix(value: object) -> Prefix:
 
 
 def _pattern(value: object) -> str:
-    if isinstance(value, str) and 0 < len(value) <= 500:
-        try:
-            re.compile(value)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"a regular expression is expected ({error})") from None
-        return value
-    raise ValueError("a regular expression of at most 500 characters is expected")
+    if not isinstance(value, str) or not 0 < len(value) <= 500:
+        raise ValueError("a regular expression of at most 500 characters is expected")
+    wrong = fault(value)
+    if wrong:
+        raise ValueError(f"a regular expression is expected that the engine takes ({wrong})")
+    return value
 
 
 def _zone(value: object) -> str:

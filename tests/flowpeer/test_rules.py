@@ -94,7 +94,10 @@ def test_without_rules_a_role_is_required(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("name = '('\nrole = \"ix\"", "rules[1].name = '(': a regular expression is expected"),
+        ("name = '('\nrole = \"ix\"", "rules[1].name = '(': a regular expression is expected that"),
+        ("name = '(?<=a)b'\nrole = \"ix\"", "look-around, including look-ahead and look-behind"),
+        ("name = '(a)\\1'\nrole = \"ix\"", "backreferences are not supported"),
+        ("name = 'a{1000}{1000}'\nrole = \"ix\"", "exceeds size limit"),
         ("nam = 'a'\nrole = \"ix\"", "did you mean `name`?"),
         ("name = 'a'", "rules[1].role: required"),
         ("name = 'a'\nrole = \"exchange\"", "rules[1].role"),
@@ -114,6 +117,24 @@ def test_a_transit_by_rule_needs_its_asn_and_the_line_is_named(tmp_path: Path) -
         load(write(tmp_path, rules="[[rules]]\nname = 'et'\nrole = \"transit\"\n"
                                    "[[rules]]\nrole = \"internal\"\n"))  # fmt: skip
     assert any("interfaces.csv, line 2" in p and "needs `asn`" in p for p in raised.value.problems)
+
+
+def test_a_pattern_that_backtracks_for_ever_elsewhere_ends_at_once_here(tmp_path: Path) -> None:
+    rule = "[[rules]]\ndescription = '^(\\w+\\s?)+:.*AS(?P<asn>\\d+)'\nrole = \"peer\"\n"
+    table = f"exporter,index,description\nedge1.ams,11,{'a' * 60}\nedge1.ams,12,peer b: as174\n"
+    network = load(write(tmp_path, rules=rule, table=table))
+    assert [(i.index, i.asn) for i in network.interfaces] == [(12, 174)]
+    assert [row["index"] for row in network.classified.unmatched] == [11]
+
+
+def test_case_is_ignored_in_every_alternative_and_a_group_may_be_absent() -> None:
+    rules = Rules([{"name": "transit|PEER(?P<asn>[0-9]+)", "role": "peer"}])
+    assert rules.match({"name": "Peer15169"}) == (
+        0,
+        {"role": "peer", "asn": 15169, "name": "Peer15169"},
+    )
+    assert rules.match({"name": "TRANSIT"}) == (0, {"role": "peer", "name": "TRANSIT"})
+    assert rules.match({"name": "core"}) is None
 
 
 def test_check_lists_what_each_rule_caught(tmp_path: Path, run: Run) -> None:
