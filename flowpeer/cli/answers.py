@@ -251,7 +251,7 @@ def _deliver(
             state.emit([str(p) for p in paths])
         else:
             for path in paths:
-                print(f"wrote {path}")
+                state.tell(f"wrote {path}")
         return
     if not formats and not state.json:
         sys.stdout.write(on_screen(answer))

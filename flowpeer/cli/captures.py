@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +37,10 @@ CSV_COLUMNS = (
     "sampling_interval", "sampler_id",
 )  # fmt: skip
 """The keys that most exporters fill; JSON lines have every key of a record."""
+Done = Annotated[
+    Path | None,
+    typer.Option("--done", help="Move each file there that is in the lake; others stay."),
+]
 TABLE_ROWS = 2_000
 """Rows of a decode table that are laid out together; longer output is a table after a table."""
 
@@ -214,8 +219,11 @@ def standard_input(paths: list[Path]) -> Iterator[list[Path]]:
         yield [copy if path == STDIN else path for path in paths]
 
 
-def capture_files(paths: Iterable[Path]) -> list[Path]:
+def capture_files(paths: Iterable[Path], *, empty: bool = False) -> list[Path]:
     """The files named, and the captures and exports in the folders named, sorted by name.
+
+    Args:
+        empty: folders without any are as good as others.
 
     Raises:
         NoDataError: a folder without any.
@@ -237,7 +245,7 @@ def capture_files(paths: Iterable[Path]) -> list[Path]:
                 or ((_unpacked_suffix(p) in EXPORT_SUFFIXES or _nfcapd(p)) and is_export(p))
             )
         )
-        if not inside:
+        if not inside and not empty:
             raise NoDataError(
                 f"{path}: no captures in this folder",
                 advice=f"captures are files that end in {', '.join(CAPTURE_SUFFIXES)}, "
@@ -258,9 +266,13 @@ def _nfcapd(path: Path) -> bool:
 
 
 def ingest_files(
-    state: State, files: list[Path], mapping: Path | None = None
+    state: State, files: list[Path], mapping: Path | None = None, *, done: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Load captures and other tools' exports into the lake, each one once; one row a file."""
+    """Load captures and other tools' exports into the lake, each one once; one row a file.
+
+    Args:
+        done: folder that a file is moved to once it is in the lake.
+    """
     from dataclasses import asdict
 
     from flowpeer.errors import InputError
@@ -317,7 +329,7 @@ def ingest_files(
                     summary = load(path, content)
             except (IngestError, InputError) as error:
                 # One file that is empty, cut or still growing does not keep a folder from loading.
-                if len(files) == 1:
+                if len(files) == 1 and done is None:
                     raise
                 state.warn(f"{error}; not loaded: {error.advice or 'the other files go on'}")
                 results.append({"path": str(path), "added": False, "rows": 0, "unit": None})
@@ -331,9 +343,20 @@ def ingest_files(
             results.append(
                 {"path": str(path), "added": not known, "rows": rows, "unit": content.unit}
             )
+            if done is not None:
+                _move(path, done)
         _report_pending(state, memory.unread())
     state.reread()
     return results
+
+
+def _move(path: Path, folder: Path) -> None:
+    """Move a file that is in the lake to `folder`, beside one of the same name if there is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target, n = folder / path.name, 1
+    while target.exists():
+        target, n = folder / f"{path.name}~{n}", n + 1
+    shutil.move(path, target)
 
 
 def _interface_of(network: Network) -> Callable[[str, str], int | None]:
@@ -357,6 +380,7 @@ def ingest(
         Path | None,
         typer.Option(help="TOML file that names the columns of a table of your own."),
     ] = None,
+    done: Done = None,
 ) -> None:
     """Captures and other tools' exports into flow records; a file twice adds nothing.
 
@@ -366,12 +390,13 @@ def ingest(
     """
     state: State = ctx.obj
     with standard_input(paths) as named:
-        results = ingest_files(state, capture_files(named), mapping)
+        files = capture_files(named, empty=done is not None)
+        results = ingest_files(state, files, mapping, done=done)
     if state.json:
         state.emit(results)
         return
     added = [r for r in results if r["added"]]
-    print(f"{sum(r['rows'] for r in added):,} flow records added from {len(added)} files")
+    state.tell(f"{sum(r['rows'] for r in added):,} flow records added from {len(added)} files")
 
 
 def register(app: typer.Typer) -> None:

@@ -115,8 +115,8 @@ def _report(
     if not state.json:
         for identity in identities:
             if identity["holds"]:
-                print(f"{identity['identity']}: {identity['left']:,}")
-        print(f"{files} files, {len(faults)} faults, "
+                state.tell(f"{identity['identity']}: {identity['left']:,}")
+        state.tell(f"{files} files, {len(faults)} faults, "
               f"{len(identities) - len(broken)} of {len(identities)} identities hold")  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowpeer.cli.captures import Done
 from flowpeer.cli.state import State, table_or_json
 
 if TYPE_CHECKING:
@@ -154,10 +155,10 @@ def rollup(
     if state.json:
         state.emit(done)
     elif not done["rolled_up"]:
-        print(f"{done['hours']} hours, all up to date")
+        state.tell(f"{done['hours']} hours, all up to date")
     else:
         why = ", ".join(f"{n} {reason}" for reason, n in done["reasons"].items())
-        print(f"{done['rolled_up']} of {done['hours']} hours rolled up ({why})")
+        state.tell(f"{done['rolled_up']} of {done['hours']} hours rolled up ({why})")
 
 
 def _explain(
@@ -184,6 +185,7 @@ def run(
         Path | None, typer.Option("--out", help="Write candidates and imbalance there too.")
     ] = None,
     period: Annotated[str | None, typer.Option(help="Of the reports; see candidates.")] = None,
+    done: Done = None,
 ) -> None:
     """All that a scheduler needs, where out of date.
 
@@ -196,7 +198,8 @@ def run(
     from flowpeer.lake.ledger import Ledger
 
     state: State = ctx.obj
-    result: dict[str, Any] = {"ingest": ingest_files(state, capture_files(paths)) if paths else []}
+    files = capture_files(paths or (), empty=done is not None)
+    result: dict[str, Any] = {"ingest": ingest_files(state, files, done=done) if files else []}
     ledger = Ledger(state.lake())
     result["rollup"] = roll_up(state, ledger=ledger)
     result["check"] = found = findings(state, ledger)
@@ -207,11 +210,11 @@ def run(
         state.emit(result)
         return
     if paths:
-        print(f"ingest: {sum(r['rows'] for r in result['ingest']):,} flow records added")
-    print(f"rollup: {result['rollup']['rolled_up']} of {result['rollup']['hours']} hours done")
+        state.tell(f"ingest: {sum(r['rows'] for r in result['ingest']):,} flow records added")
+    state.tell(f"rollup: {result['rollup']['rolled_up']} of {result['rollup']['hours']} hours done")
     show_findings(state, found)
     for path in result.get("reports", ()):
-        print(f"wrote {path}")
+        state.tell(f"wrote {path}")
 
 
 def register(app: typer.Typer) -> None:

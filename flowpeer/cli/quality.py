@@ -263,9 +263,10 @@ def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
 
 
 def show_findings(state: State, found: list[dict[str, Any]]) -> None:
-    """Print what `findings` found: all with -v, else what is not plainly good."""
+    """Print what `findings` found: all with -v, with -q what is wrong, else what is not good."""
+    hidden = ("ok",) if state.verbosity == 0 else () if state.verbosity > 0 else ("ok", "note")
     for f in found:
-        if f["level"] != "ok" or state.verbosity > 0:
+        if f["level"] not in hidden:
             step = f"; {f['next_step']}" if f["next_step"] else ""
             print(printable(f"{f['level']:<8} {f['subject']}: {f['text']}{step}"))
     counts = Counter(f["level"] for f in found)

@@ -126,13 +126,13 @@ def _report(state: State, plan: Any, before: datetime, yes: bool, infos: Any) ->
         for name in plan.chosen:
             state.say(name, level=1)
         done = "deleted" if yes else "to be deleted (with --yes)"
-        print(f"{len(plan.chosen):,} files with {plan.rows:,} flow records, "
+        state.tell(f"{len(plan.chosen):,} files with {plan.rows:,} flow records, "
               f"{plan.file_bytes:,} bytes, received before {before:%Y-%m-%d %H:%M} UTC: "
               f"{done}")  # fmt: skip
         if infos is not None:
             for info in infos:
                 state.say(f"routes/{info.name}", level=1)
-            print(f"{len(infos):,} route snapshots, {snapshot_bytes:,} bytes, taken before "
+            state.tell(f"{len(infos):,} route snapshots, {snapshot_bytes:,} bytes, taken before "
                   f"{before:%Y-%m-%d %H:%M} UTC: {done}")  # fmt: skip
     if waiting:
         state.warn(
@@ -173,7 +173,7 @@ def compact(
     if state.json:
         state.emit({"hours": hours, "files": count})
     else:
-        print(f"{count:,} files of {hours:,} hours merged" if hours else "nothing to merge")
+        state.tell(f"{count:,} files of {hours:,} hours merged" if hours else "nothing to merge")
 
 
 def register(app: typer.Typer) -> None:

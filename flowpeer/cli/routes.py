@@ -271,7 +271,7 @@ def peeringdb_load(
         return
     from flowpeer.sources import describe
 
-    print(f"{path}: {describe(facts)}" if new else f"{path}: already loaded, nothing changed")
+    state.tell(f"{path}: {describe(facts)}" if new else f"{path}: already loaded, nothing changed")
 
 
 @peeringdb.command("sync")
@@ -312,7 +312,7 @@ def peeringdb_sync(
         state.emit(facts)
         return
     changed = ", ".join(f"{n:,} {name}" for name, n in facts["changed"].items() if n)
-    print(f"{facts['source']}: {f'changed: {changed}' if changed else 'nothing has changed'}")
+    state.tell(f"{facts['source']}: {f'changed: {changed}' if changed else 'nothing has changed'}")
 
 
 @ixf.command("load")

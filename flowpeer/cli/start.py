@@ -162,7 +162,7 @@ def init(
     if state.json:
         state.emit({"path": str(path)})
     else:
-        print(f"wrote {path}")
+        state.tell(f"wrote {path}")
         state.say("next: describe your network in it, then `flowpeer check`")
 
 

@@ -82,6 +82,11 @@ class State:
         if level <= self.verbosity:
             print(printable(text), file=sys.stderr, flush=True)
 
+    def tell(self, text: str) -> None:
+        """A line on stdout that says what a command did; nothing with -q."""
+        if self.verbosity >= 0:
+            print(printable(text))
+
     def warn(self, text: str, *, status: int = 1) -> None:
         """Something is wrong with the data: say so, and make the process end with `status`."""
         self.exit_code = max(self.exit_code, status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -324,3 +325,36 @@ def test_a_flipped_bit_is_found(demo_copy: Path, run: Run) -> None:
     assert done.returncode == 1
     assert victim.name in done.stderr
     assert "not what was published" in done.stderr
+
+
+def test_only_what_is_wrong_is_said_with_q_and_what_is_loaded_is_moved(
+    demo_folder: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for name in ("flowpeer.toml", "ribs", "peeringdb.json", "as-rel2.txt.bz2", "asns.csv"):
+        copy = shutil.copytree if (demo_folder / name).is_dir() else shutil.copy
+        copy(demo_folder / name, folder / name)
+    ready = folder / "ready"
+    ready.mkdir()
+    source = next((demo_folder / "captures").glob("*dfw*"))
+    shutil.copy(source, ready)
+    first = run("-q", "run", "ready", "--done", "done", "--out", "report", cwd=folder)
+    assert {line.split()[0] for line in first.stdout.splitlines()} <= {"warning"}
+    for words in (["rollup"], ["compact"], ["prune", "--keep", "1h"], ["verify"]):
+        quiet = run("-q", *words, cwd=folder)
+        assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", ""), words
+    assert [p.name for p in (folder / "done").iterdir()] == [source.name]
+    # Known already, unreadable, and nothing to read at all.
+    shutil.copy(source, ready)
+    (ready / "cut.pcap").write_bytes(source.read_bytes()[:20])
+    second = run("-q", "run", "ready", "--done", "done", cwd=folder)
+    assert second.returncode == 1
+    assert "cut.pcap" in second.stderr
+    assert [p.name for p in ready.iterdir()] == ["cut.pcap"]
+    assert len(list((folder / "done").iterdir())) == 2
+    third = run("run", "ready", "--done", "done", "--json", cwd=folder)
+    assert third.returncode == 1
+    assert json.loads(third.stdout)["rollup"]["rolled_up"] == 0  # all the same, the rest is done
+    (ready / "cut.pcap").unlink()
+    assert "cut.pcap" not in run("-q", "run", "ready", "--done", "done", cwd=folder).stderr
