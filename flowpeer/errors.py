@@ -14,7 +14,9 @@ error of each leaf package into one of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class FlowpeerError(Exception):
@@ -79,6 +81,17 @@ class LockedError(FlowpeerError):
     """Another process is working on the lake."""
 
     exit_code = 75
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError names `path` where it names no file: that of `write` and `fsync` never does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def is_interrupt(error: Exception) -> bool:

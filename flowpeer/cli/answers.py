@@ -166,13 +166,16 @@ def write_answer(
 
 def write_documents(folder: Path, documents: dict[str, bytes]) -> list[Path]:
     """Write files into `folder`: each appears whole, and one that is right already stays."""
+    from flowpeer.errors import naming
+
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, content in documents.items():
         path = folder / name
         if not path.is_file() or path.read_bytes() != content:
             temporary = folder / f".{name}.part"
-            temporary.write_bytes(content)
+            with naming(temporary):
+                temporary.write_bytes(content)
             temporary.replace(path)
         written.append(path)
     return written

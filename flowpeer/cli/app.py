@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -104,6 +105,7 @@ def _register() -> None:
 def run(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Every exception ends here, as one line and a next step."""
     _register()
+    _say_it_all()
     state = State()
     try:
         ended = app(
@@ -136,8 +138,24 @@ def run(words: Sequence[str] | None = None) -> int:
     return state.exit_code
 
 
+def _say_it_all() -> None:
+    """No text ends in an error for the locale's sake: names come from everywhere.
+
+    A terminal shows `?` for what its encoding has not; a pipe or a file gets UTF-8, which is what
+    JSON is and what other programs take CSV for.
+    """
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper) or stream.encoding.lower() == "utf-8":
+            continue
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
 _DISK_ADVICE = {
-    errno.ENOSPC: "make room, then run it again: nothing is lost",
+    errno.ENOSPC: "make room there, then run it again: nothing is lost",
+    errno.EDQUOT: "make room there, or raise the quota, then run it again: nothing is lost",
     errno.EIO: "see what the kernel says of the disk (`dmesg`), then run it again",
 }
 
@@ -153,6 +171,8 @@ def _explain(error: Exception) -> int:
             where = f"{error.filename}: " if error.filename else ""
             advice = _DISK_ADVICE.get(error.errno or 0, "")
             return _complain(f"{where}{error.strerror or error}", advice, 3)
+        if _is_full(error):
+            return _complain(_first_line(error), _DISK_ADVICE[errno.ENOSPC], 3)
         if _is_damaged_table(error):
             return _complain(_first_line(error), "`flowpeer verify` names the damaged file", 3)
         return _complain(
@@ -166,10 +186,18 @@ def _explain(error: Exception) -> int:
     return _complain(known.what, known.advice, known.exit_code)
 
 
+def _of_engine(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in ("polars", "pyarrow", "duckdb", "_duckdb")
+
+
+def _is_full(error: Exception) -> bool:
+    """An engine found no room for what it puts aside."""
+    return _of_engine(error) and os.strerror(errno.ENOSPC) in str(error)
+
+
 def _is_damaged_table(error: Exception) -> bool:
     """An engine could not read a Parquet file of the lake."""
-    engine = type(error).__module__.split(".")[0] in ("polars", "pyarrow", "duckdb", "_duckdb")
-    return engine and "parquet" in str(error).lower()
+    return _of_engine(error) and "parquet" in str(error).lower()
 
 
 def _explain_usage(error: Exception) -> int:

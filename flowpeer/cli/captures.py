@@ -200,7 +200,7 @@ def standard_input(paths: list[Path]) -> Iterator[list[Path]]:
     Raises:
         InputError: it has more octets than a packed file may have.
     """
-    from flowpeer.errors import InputError
+    from flowpeer.errors import InputError, naming
     from flowpeer_ingest.decompress import BUFFER, LIMIT_BYTES
 
     if STDIN not in paths:
@@ -208,7 +208,7 @@ def standard_input(paths: list[Path]) -> Iterator[list[Path]]:
         return
     with tempfile.TemporaryDirectory(prefix="flowpeer-") as folder:
         copy = Path(folder) / "stdin"
-        with copy.open("wb") as file:
+        with naming(copy), copy.open("wb") as file:
             while octets := sys.stdin.buffer.read(BUFFER):
                 file.write(octets)
                 if file.tell() > LIMIT_BYTES:

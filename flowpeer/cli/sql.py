@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -134,8 +135,8 @@ def _statement(query: str | None, file: Path | None) -> str | None:
 
     if query is not None and file is not None:
         raise UsageError("a query and a file of one exclude each other", advice="give one of them")
-    if query is not None:
-        return query
+    if query is not None:  # in a locale that is not UTF-8, its octets come in disguise
+        return os.fsencode(query).decode("utf-8", errors="replace")
     if file is None:
         if sys.stdin.isatty():
             return None

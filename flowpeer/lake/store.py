@@ -34,7 +34,7 @@ import filelock
 import numpy as np
 import pyarrow as pa
 
-from flowpeer.errors import InputError, LockedError, UsageError
+from flowpeer.errors import InputError, LockedError, UsageError, naming
 from flowpeer_core.columns import Column, arrow_schema
 from flowpeer_core.native.encodings import usual
 from flowpeer_core.native.writing import open_writer
@@ -96,7 +96,7 @@ def write_atomically(path: Path, content: bytes, *, staging: Path) -> None:
     make_folder(staging)
     make_folder(path.parent)
     temporary = staging / f"{os.getpid()}-{path.name}"
-    with temporary.open("wb") as file:
+    with naming(temporary), temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -128,13 +128,15 @@ class StagedTable:
         self.rows += table.num_rows
         for name in self._summed:
             self.sums[name] += exact_sum(table.column(name))
-        self._writer.write(table)
+        with naming(self._temporary):
+            self._writer.write(table)
 
     def finish(self, facts: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
         """Complete and sync the file, still in the staging folder; it and its ledger document."""
-        self._writer.close()
-        self._file.close()
-        with self._temporary.open("rb") as file:
+        with naming(self._temporary):
+            self._writer.close()
+            self._file.close()
+        with naming(self._temporary), self._temporary.open("rb") as file:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return self._temporary, {

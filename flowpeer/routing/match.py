@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from flowpeer.errors import naming
 from flowpeer.lake.store import Lake, make_folder, sync_folder
 from flowpeer.routing.addresses import MAPPED, U64, halves_of, split_prefixes
 from flowpeer.routing.best import ROUTES, combined
@@ -159,6 +160,10 @@ class RouteTable:
 
     def save(self, folder: Path) -> None:
         """Write the compiled form into an existing folder."""
+        with naming(folder):
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
         for name, (part, attribute) in _ARRAYS.items():
             np.save(folder / f"{name}.npy", getattr(getattr(self, part), attribute))
         with (

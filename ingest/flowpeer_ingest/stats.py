@@ -158,7 +158,7 @@ class Stats:
 def write_status(folder: Path, document: Mapping[str, Any]) -> None:
     """Replace the status file atomically; it need not survive a loss of power."""
     temporary = folder / (STATUS + ".new")
-    temporary.write_text(json.dumps(document, ensure_ascii=False))
+    temporary.write_text(json.dumps(document))
     os.rename(temporary, folder / STATUS)  # noqa: PTH104 (not among the calls that tests fail)
 
 

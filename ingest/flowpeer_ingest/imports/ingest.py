@@ -58,7 +58,7 @@ def read_mapping(path: Path) -> Mapping:
         '[columns] has lines like src_addr = "SourceIP", [constants] like exporter_ip = "192.0.2.1"'
     )
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise IngestError(f"not a mapping: {error}", path=str(path), advice=advice) from None
     strange = data.keys() - {"columns", "constants"}

@@ -1,0 +1,112 @@
+"""What the program meets outside itself: a full disk, a locale that is not UTF-8."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowpeer.errors import naming
+
+COMMAND = """
+import errno, os, sys
+from flowpeer_ingest import faults
+faults.install()
+from flowpeer.cli import main
+sys.argv[0] = "flowpeer"
+sys.exit(main())
+"""
+NAME = "Zürich ≤ 東京"
+CONFIG = f"""\
+[network]
+asn = 64500
+name = "{NAME}"
+prefixes = ["198.18.0.0/15"]
+[lake]
+path = "lake"
+[[metros]]
+id = "zrh"
+name = "{NAME}"
+"""
+
+
+def small_files(limit: int) -> Callable[[], None]:
+    """What a child does first: no file of its grows beyond `limit` octets."""
+
+    def set_limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return set_limit
+
+
+@pytest.mark.parametrize("words", [("ingest", "captures"), ("candidates", "--out", "out"),
+                                   ("ingest", "-")])  # fmt: skip
+def test_a_file_that_cannot_grow_is_named(
+    demo_folder: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(demo_folder, folder)
+    if words[0] == "ingest":
+        shutil.rmtree(folder / "lake")
+    done = subprocess.run(
+        [sys.executable, "-m", "flowpeer", *words, "--format", "csv"][: 3 + len(words) + 2 * (
+            words[0] == "candidates")],
+        cwd=folder, capture_output=True, check=False, preexec_fn=small_files(4096),
+        input=(next((folder / "captures").iterdir()).read_bytes() if "-" in words else b""),
+    )  # fmt: skip
+    said = done.stderr.decode()
+    assert done.returncode == 3, said
+    last = [line for line in said.splitlines() if line.startswith("error: ")][-1]
+    assert "File too large" in last
+    named = Path(last.removeprefix("error: ").split(": ")[0])
+    assert named.is_absolute() or named.parts[0] in ("lake", "out"), last
+
+
+def test_an_error_that_names_a_file_keeps_it() -> None:
+    with pytest.raises(OSError, match="first"), naming(Path("second")):
+        raise OSError(28, "No space left on device", "first")
+    with pytest.raises(OSError, match="plain") as raised, naming(Path("second")):
+        raise OSError("plain")
+    assert "second" not in str(raised.value)
+
+
+def ascii_locale() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+def test_a_locale_without_the_letters_of_a_name_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "flowpeer.toml").write_text(CONFIG, encoding="utf-8")
+    for words in (["check"], ["check", "--json"], ["--help"], ["sql", "SELECT name FROM metros"],
+                  ["sql", "--format", "csv", "SELECT name FROM metros"],
+                  ["sql", f"SELECT '{NAME}' AS x"],
+                  ["status"]):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "flowpeer", *words], cwd=tmp_path, env=ascii_locale(),
+            capture_output=True, check=False, timeout=120,
+        )  # fmt: skip
+        said = done.stderr.decode(errors="replace")
+        assert "internal error" not in said, (words, said)
+        assert "Traceback" not in said, (words, said)
+        assert done.returncode != 4, (words, said)
+        if words[0] == "sql" and len(words) > 1 and "FROM" in words[-1]:
+            assert NAME in done.stdout.decode("utf-8"), words
+        if words == ["check", "--json"]:
+            json.loads(done.stdout.decode("utf-8"))
+
+
+def test_addresses_from_standard_input_may_be_any_octets(demo_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flowpeer", "lookup"], cwd=demo_folder, env=ascii_locale(),
+        input=b"8.8.8.8\n\xff\xfe\n", capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert b"internal error" not in done.stderr
+    assert done.returncode in (1, 2, 3)
