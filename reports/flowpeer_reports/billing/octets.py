@@ -53,6 +53,8 @@ class Octets:
     """[link, 0 in 1 out, slot]"""
     counted: Flags
     """[link]: from counters"""
+    flow_bytes: Ints
+    """[link, direction, slot]: IP bytes by the flows, scaled, without framing."""
     coverage: Coverage
     """Due and covered slots of each source: an exporter, or `exporter:interface` of a counter."""
 
@@ -84,6 +86,7 @@ class Octets:
             tuple(self.links[n] for n in places),
             self.values[places, :, first:last],
             self.counted[places],
+            self.flow_bytes[places, :, first:last],
             Coverage(
                 begin,
                 self.coverage.exporters,
@@ -129,10 +132,12 @@ def octets_of(
         .group_by("exporter", "interface", "direction", "slot")
         .agg(pl.col("bytes", "packets").sum(), pl.col("overhead").first())
         .with_columns(octets=pl.col("bytes") + pl.col("overhead") * pl.col("packets"))
-        .select("exporter", "interface", "direction", "slot", "octets")
+        .select("exporter", "interface", "direction", "slot", "octets", "bytes")
         .collect()
     )
     _place(rows, values, places, start)
+    flow_bytes = np.zeros_like(values)
+    _place(rows.with_columns(octets="bytes"), flow_bytes, places, start)
     counted = np.zeros(len(links), bool)
     exporters = list(coverage.exporters)
     due, covered = [coverage.due], [coverage.covered]
@@ -151,13 +156,16 @@ def octets_of(
             due.append(np.ones((1, n), bool))
             covered.append((known[number] > 0).all(axis=0)[np.newaxis])
     for number, link in enumerate(links):
-        values[number][:, ~_holds(link, start, n)] = 0
+        outside = ~_holds(link, start, n)
+        values[number][:, outside] = 0
+        flow_bytes[number][:, outside] = 0
     # An exporter that is not configured, or twice as a link's counter, is told by its first row.
     return Octets(
         start,
         tuple(links),
         values,
         counted,
+        flow_bytes,
         Coverage(
             start, tuple(exporters), np.concatenate(due), np.concatenate(covered), coverage.untold
         ),

@@ -1,0 +1,346 @@
+"""What a row saves: the bill before it less the bill after it, on the real slots (METHODS M8).
+
+Rows come in the order of their list, and what those above took away stays away. Three accounts are
+kept side by side: the observed routes outbound, which is what a saving is; with the network's own
+inbound added; with inferred routes added, an upper bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from flowpeer_core.slots import SLOT
+from flowpeer_reports.billing.bills import MonthSeries
+from flowpeer_reports.billing.costs import Amounts
+from flowpeer_reports.billing.octets import Octets
+from flowpeer_reports.billing.rate import as_bps, billed_of_links, p95_octets
+from flowpeer_reports.billing.terms import MBPS, Converter
+
+Ints = npt.NDArray[np.int64]
+Key = tuple[str, int]
+"""(exporter, interface)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Traffic of a set of routes on one link in one direction, over the slots of a span."""
+
+    bytes: Ints
+    packets: Ints
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a row takes away from the links, by account."""
+
+    start: datetime
+    """First slot of every part."""
+    observed_out: Mapping[Key, Part] = field(default_factory=dict)
+    own_in: Mapping[Key, Part] = field(default_factory=dict)
+    inferred_out: Mapping[Key, Part] = field(default_factory=dict)
+    cap_bps: float | None = None
+    """The most that can move in a slot: what the port in between carries; None: any."""
+    observed_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Contract → observed bytes of the row, the weights of its break-even price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """One row's money per month, in the currency of the report; None: no price, or no rate of
+    exchange."""
+
+    bill_saving: Fraction | None
+    saving: Fraction | None
+    saving_with_inbound: Fraction | None
+    saving_upper: Fraction | None
+    saving_at_renewal: Fraction | None
+    peering_cost: Fraction | None
+    billed_bps_avoided: Fraction | None
+    break_even_bps: Fraction | None
+    payback_months: Fraction | None
+    notes: tuple[str, ...]
+
+
+class _Account:
+    """A contract's months with some traffic taken away."""
+
+    def __init__(self, months: Sequence[MonthSeries]) -> None:
+        self.months = months
+        self.gone = [
+            [[np.zeros(m.judged.counted, np.int64) for _ in m.links] for _ in (0, 1)]
+            for m in months
+        ]
+        self.rates = [m.billed_bps() for m in months]
+
+    def take(self, month: int, link: int, direction: int, octets: Ints) -> None:
+        """Take away what is still there of `octets` in the counting slots."""
+        at = self.gone[month][direction]
+        at[link] = np.minimum(at[link] + octets, self.months[month].links[link][direction])
+
+    def rate(self, month: int) -> Fraction:
+        """The billed rate of a month as it is now."""
+        one = self.months[month]
+        left = [
+            (came - gone_in, went - gone_out)
+            for (came, went), gone_in, gone_out in zip(one.links, *self.gone[month], strict=True)
+        ]
+        return as_bps(billed_of_links(left, one.terms.billing, one.terms.aggregate))
+
+    def other_direction(self, month: int) -> bool:
+        """Does the inbound direction set the bill?"""
+        one = self.months[month]
+        if one.terms.billing != "max_of_p95" or not one.links:
+            return False
+        came = np.add.reduce([a - g for (a, _), g in zip(one.links, self.gone[month][0],
+                                                         strict=True)])  # fmt: skip
+        went = np.add.reduce([b - g for (_, b), g in zip(one.links, self.gone[month][1],
+                                                         strict=True)])  # fmt: skip
+        return p95_octets(came) >= p95_octets(went)
+
+
+_NONE = Fraction(0)
+ACCOUNTS = ("observed", "inbound", "upper")
+
+
+class Savings:
+    """The bills of every contract while the rows of one list take their traffic away, in order.
+
+    `months`: the months that belong to the period, complete ones, or all where none is: then every
+    amount is projected.
+    """
+
+    def __init__(self, months: Sequence[MonthSeries], convert: Converter) -> None:
+        complete = [m for m in months if m.complete]
+        self.projected = not complete
+        usable = [m for m in (complete or months) if m.judged.counted and m.links]
+        self._convert = convert
+        self._contracts: dict[str, list[MonthSeries]] = {}
+        for one in usable:
+            self._contracts.setdefault(one.terms.contract, []).append(one)
+        self._accounts = {
+            (name, account): _Account(of)
+            for name, of in self._contracts.items()
+            for account in ACCOUNTS
+        }
+        self.reached: dict[str, int] = {}
+        """Contract → number of rows after which its months are at or below the commit."""
+        self._rows = 0
+
+    def row(self, moved: Moved, cost: Amounts = Amounts()) -> Money:  # noqa: B008 — frozen
+        """What the next row of the list saves, after those before it."""
+        self._rows += 1
+        falls: dict[str, Fraction | None] = {}
+        avoided = Fraction(0)
+        renewal: Fraction | None = Fraction(0)
+        notes: list[str] = []
+        for account in ACCOUNTS:
+            total: Fraction | None = Fraction(0)
+            for name, months in self._contracts.items():
+                before, after, touched = self._move(name, account, moved)
+                if not touched:
+                    continue
+                total = self._add(total, months, before, after)
+                if account == "observed":
+                    avoided += _mean([b - a for b, a in zip(before, after, strict=True)])
+                    renewal = self._add_renewal(renewal, months, before, after)
+                    notes += self._reason(name, months, before, after)
+                    self._commit_reached(name, months, before, after)
+            falls[account] = total
+        priced = any(m.terms.priced for of in self._contracts.values() for m in of)
+        own = self._convert(cost.per_month, cost.currency) if cost.currency else cost.per_month
+        recurring = (
+            self._convert(cost.recurring, cost.currency) if cost.currency else cost.recurring
+        )
+        setup = self._convert(cost.setup, cost.currency) if cost.currency else cost.setup
+
+        def net(amount: Fraction | None) -> Fraction | None:
+            return amount - own if priced and amount is not None and own is not None else None
+
+        bill = falls["observed"] if priced else None
+        gain = bill - recurring if bill is not None and recurring is not None else None
+        return Money(
+            bill_saving=bill,
+            saving=net(falls["observed"]),
+            saving_with_inbound=net(falls["inbound"]),
+            saving_upper=net(falls["upper"]),
+            saving_at_renewal=net(renewal),
+            peering_cost=own if priced else None,
+            billed_bps_avoided=avoided if self._contracts else None,
+            break_even_bps=self._break_even(own, moved) if priced else None,
+            payback_months=setup / gain
+            if setup is not None and gain is not None and gain > 0
+            else None,
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def _move(
+        self, name: str, account: str, moved: Moved
+    ) -> tuple[list[Fraction], list[Fraction], bool]:
+        state = self._accounts[name, account]
+        before = list(state.rates)
+        outbound = [moved.observed_out]
+        inbound = [moved.own_in] if account == "inbound" else []
+        if account == "upper":
+            outbound.append(moved.inferred_out)
+        touched = False
+        for number, month in enumerate(state.months):
+            for direction, sets in ((1, outbound), (0, inbound)):
+                for parts in sets:
+                    touched |= self._take(state, number, month, direction, parts, moved)
+            state.rates[number] = state.rate(number) if touched else state.rates[number]
+        return before, list(state.rates), touched
+
+    @staticmethod
+    def _take(
+        state: _Account, number: int, month: MonthSeries, direction: int,
+        parts: Mapping[Key, Part], moved: Moved,
+    ) -> bool:  # fmt: skip
+        octets = month.octets
+        touched = False
+        keep = _capped(parts, moved, octets)
+        for place, link in enumerate(octets.links):
+            part = parts.get(link.key)
+            if part is None:
+                continue
+            size, packets = (_cut(a, moved.start, octets) for a in (part.bytes, part.packets))
+            gone = framed(octets, place, direction, size, packets)
+            if keep is not None:
+                gone = np.rint(gone * keep).astype(np.int64)
+            state.take(number, place, direction,
+                       month.judged.apply({octets.source_of(place): gone}))  # fmt: skip
+            touched |= bool(gone.any())
+        return touched
+
+    def _add(
+        self, total: Fraction | None, months: Sequence[MonthSeries],
+        before: Sequence[Fraction], after: Sequence[Fraction],
+    ) -> Fraction | None:  # fmt: skip
+        if total is None or not months[0].terms.priced:
+            return total
+        bills = [
+            (m.terms.total(b) or _NONE) - (m.terms.total(a) or _NONE)
+            for m, b, a in zip(months, before, after, strict=True)
+        ]
+        amount = self._convert(_mean(bills), months[0].terms.currency)
+        return None if amount is None else total + amount
+
+    def _add_renewal(
+        self, total: Fraction | None, months: Sequence[MonthSeries],
+        before: Sequence[Fraction], after: Sequence[Fraction],
+    ) -> Fraction | None:  # fmt: skip
+        terms = months[0].terms.at_renewal()
+        if total is None or terms is None:
+            return total
+        falls = [(terms.total(b) or _NONE) - (terms.total(a) or _NONE)
+                 for b, a in zip(before, after, strict=True)]  # fmt: skip
+        amount = self._convert(_mean(falls), terms.currency)
+        return None if amount is None else total + amount
+
+    def _reason(
+        self, name: str, months: Sequence[MonthSeries],
+        before: Sequence[Fraction], after: Sequence[Fraction],
+    ) -> list[str]:  # fmt: skip
+        """Why a contract's bill does not fall though its traffic does."""
+        terms = months[0].terms
+        if not terms.priced:
+            return [f"{name}: states no price"]
+        same = all(terms.total(b) == terms.total(a) for b, a in zip(before, after, strict=True))
+        if not same:
+            if any((terms.total(a) or 0) > (terms.total(b) or 0)
+                   for b, a in zip(before, after, strict=True)):  # fmt: skip
+                return [f"{name}: tier lost"]
+            return []
+        if terms.billing == "flat":
+            return [f"{name}: a flat price"]
+        if all(terms.billed(b) <= terms.commit_bps for b in before):
+            end = f" until the contract ends {terms.ends}" if terms.ends else ""
+            return [f"{name}: below commit{end}"]
+        state = self._accounts[name, "observed"]
+        if any(state.other_direction(n) for n in range(len(months))) or terms.billing == "in":
+            return [f"{name}: the other direction sets the bill"]
+        return [f"{name}: it is not there in the slots that set the bill"]
+
+    def _commit_reached(
+        self, name: str, months: Sequence[MonthSeries],
+        before: Sequence[Fraction], after: Sequence[Fraction],
+    ) -> None:  # fmt: skip
+        commit = months[0].terms.commit_bps
+        if commit and any(b > commit for b in before) and all(a <= commit for a in after):
+            self.reached.setdefault(name, self._rows)
+
+    def _break_even(self, own: Fraction | None, moved: Moved) -> Fraction | None:
+        """Monthly cost over the renewal price of its contracts, by the row's observed bytes."""
+        weight, price = 0, Fraction(0)
+        for name, octets in moved.observed_bytes.items():
+            months = self._contracts.get(name)
+            terms = months[0].terms if months else None
+            if terms is None:
+                continue
+            each = terms.renewal_price_per_mbps
+            if each is None:
+                each = terms.price_per_mbps
+            if each is None and terms.tiers:
+                each = terms.tiers[0].price_per_mbps
+            if each is None:
+                continue
+            converted = self._convert(each, terms.currency)
+            if converted is None:
+                return None
+            weight += octets
+            price += octets * converted
+        return own * MBPS * weight / price if own is not None and price else None
+
+    def notes(self) -> list[str]:
+        """Which contracts reach their commit, and after how many asks."""
+        found = []
+        for name, count in sorted(self.reached.items()):
+            terms = self._contracts[name][0].terms
+            until = f" before {terms.ends}" if terms.ends else ""
+            asks = "ask reaches" if count == 1 else f"{count} asks reach"
+            found.append(f"{name}: the first {asks} the commit; the rest save nothing on it{until}")
+        return found
+
+
+def framed(octets: Octets, link: int, direction: int, size: Ints, packets: Ints) -> Ints:
+    """What a set's traffic is in the octets that the link is billed by, [slot].
+
+    From flows: its bytes and the framing of its packets. From counters: the counter's octets by
+    the set's share of the interface's flow bytes in the slot.
+    """
+    if not octets.counted[link]:
+        return size + octets.links[link].l2_overhead * packets
+    whole = octets.flow_bytes[link, direction]
+    share = np.divide(size, whole, out=np.zeros(len(size)), where=whole > 0)
+    made: Ints = np.rint(octets.values[link, direction] * np.minimum(share, 1)).astype(np.int64)
+    return made
+
+
+def _cut(values: Ints, start: datetime, octets: Octets) -> Ints:
+    """The slots of `octets` out of a span that begins at `start`; zero where it does not reach."""
+    first = (octets.start - start) // SLOT
+    out = np.zeros(octets.slots, np.int64)
+    low, high = max(first, 0), min(first + octets.slots, len(values))
+    if high > low:
+        out[low - first : high - first] = values[low:high]
+    return out
+
+
+def _capped(
+    parts: Mapping[Key, Part], moved: Moved, octets: Octets
+) -> npt.NDArray[np.float64] | None:
+    """[slot]: the share of what a set carries that the port in between can take."""
+    if moved.cap_bps is None or not parts:
+        return None
+    total = np.add.reduce([_cut(p.bytes, moved.start, octets) for p in parts.values()])
+    room = moved.cap_bps * SLOT.total_seconds() / 8
+    return np.minimum(1.0, np.divide(room, total, out=np.ones(len(total)), where=total > 0))
+
+
+def _mean(values: Sequence[Fraction]) -> Fraction:
+    return sum(values, Fraction(0)) / len(values)
