@@ -15,16 +15,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from flowpeer.errors import InputError
 from flowpeer.network import Network
+from flowpeer.rollup import slots
 from flowpeer_core.slots import SLOT_US
 
 MAX_FILE_BYTES = 1 << 30
 LONGEST_GAP = timedelta(hours=1)
 """Between two readings; a longer one says nothing of its slots."""
 LOW, HIGH = 0.9, 1.1
+Ints = npt.NDArray[np.int64]
 _COLUMNS = ("exporter", "interface", "time", "in_octets", "out_octets")
 
 
@@ -102,37 +105,57 @@ def read_counters(path: Path, network: Network) -> pl.DataFrame:
 
 
 def per_slot(counters: pl.DataFrame) -> pl.DataFrame:
-    """exporter, interface, direction, slot, octets (float) of slots that readings cover whole."""
+    """exporter, interface, direction, slot, octets of the slots that readings cover whole.
+
+    What a counter rose between two readings is spread by METHODS M3: linear shares, conserved to
+    the octet, what is left over to the largest remainders, ties to the earlier slot.
+    """
     pieces: list[pl.DataFrame] = []
     for (exporter, interface), rows in counters.group_by("exporter", "interface"):
         rows = rows.unique("time").sort("time")
         time = rows["time"].dt.epoch("us").to_numpy()
         if len(time) < 2:
             continue
-        slots = np.arange(-(-time[0] // SLOT_US), time[-1] // SLOT_US + 1)
-        edges = slots * SLOT_US
-        for direction in ("in", "out"):
-            value = rows[f"{direction}_octets"].to_numpy()
-            rise = np.diff(value)
-            bad = (rise < 0) | (np.diff(time) > LONGEST_GAP.total_seconds() * 1e6)
-            total = np.concatenate(([0.0], np.cumsum(np.where(bad, 0, rise).astype(np.float64))))
-            broken = np.concatenate(([0.0], np.cumsum(np.where(bad, np.diff(time), 0.0))))
-            octets = np.diff(np.interp(edges, time, total))
-            whole = np.diff(np.interp(edges, time, broken)) == 0
-            pieces.append(
-                pl.DataFrame({"slot": slots[:-1][whole] * SLOT_US, "octets": octets[whole]}).select(
-                    pl.lit(exporter).alias("exporter"),
-                    pl.lit(interface, pl.Int64).alias("interface"),
-                    pl.lit(direction).alias("direction"),
-                    pl.col("slot").cast(pl.Datetime("us", "UTC")),
-                    "octets",
-                )
+        rises = (np.diff(rows[f"{d}_octets"].to_numpy()) for d in ("in", "out"))
+        pieces.append(
+            _spread(time, *rises)
+            .unpivot(["in", "out"], index="slot", variable_name="direction", value_name="octets")
+            .select(
+                pl.lit(exporter).alias("exporter"),
+                pl.lit(interface, pl.Int64).alias("interface"),
+                "direction",
+                (pl.col("slot") * SLOT_US).cast(pl.Datetime("us", "UTC")),
+                "octets",
             )
+        )
     empty = pl.DataFrame(
         schema={"exporter": pl.String, "interface": pl.Int64, "direction": pl.String,
-                "slot": pl.Datetime("us", "UTC"), "octets": pl.Float64}
+                "slot": pl.Datetime("us", "UTC"), "octets": pl.Int64}
     )  # fmt: skip
     return pl.concat([empty, *pieces])
+
+
+def _spread(time: Ints, rise_in: Ints, rise_out: Ints) -> pl.DataFrame:
+    """slot (its number), in, out: of the slots that good intervals cover whole."""
+    begin, end = time[:-1], time[1:]
+    good = (rise_in >= 0) & (rise_out >= 0)
+    good &= end - begin <= LONGEST_GAP // timedelta(microseconds=1)
+    begin, end = begin[good], end[good]
+    parts = slots.spread(begin, end, rise_in[good], rise_out[good])
+    edges = np.stack(
+        [np.maximum(begin[parts.record], parts.slot * SLOT_US),
+         np.minimum(end[parts.record], (parts.slot + 1) * SLOT_US)]
+    )  # fmt: skip
+    pieces = {"slot": parts.slot, "in": parts.bytes, "out": parts.packets,
+              "covered": edges[1] - edges[0]}  # fmt: skip
+    return (
+        pl.DataFrame(pieces)
+        .group_by("slot")
+        .agg(pl.all().sum())
+        .filter(pl.col("covered") == SLOT_US)
+        .select("slot", "in", "out")
+        .sort("slot")
+    )
 
 
 def compare(
