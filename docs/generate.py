@@ -166,6 +166,7 @@ def commands() -> str:
 
 _VALUES: dict[str, str] = {
     "bits_per_second": 'rate in bit/s, like `"100G"` (K, M, G, T)',
+    "octets": 'octets, like `"512M"` (K, M, G, T)',
     "seconds": 'duration, like `"60s"` (s, m, h, d)',
     "canonical_address": "IP address",
     "_prefix": "prefix",
@@ -215,8 +216,11 @@ def _default(field: FieldInfo) -> str:
         return ""
     if isinstance(field.default, BaseModel):
         return "see below"
-    if any("seconds" in getattr(getattr(m, "func", None), "__name__", "") for m in field.metadata):
+    kinds = {getattr(getattr(m, "func", None), "__name__", "") for m in field.metadata}
+    if "seconds" in kinds:
         return f'`"{field.default}s"`'
+    if "octets" in kinds:
+        return f'`"{field.default // 10**6}M"`'
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
     return f"`{text}`"

@@ -106,6 +106,8 @@ def run(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Every exception ends here, as one line and a next step."""
     _register()
     _say_it_all()
+    # Traffic, contracts and templates are nobody else's business; the group is the umask's affair.
+    os.umask(os.umask(0o077) | 0o007)
     state = State()
     try:
         ended = app(

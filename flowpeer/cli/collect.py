@@ -111,6 +111,7 @@ def collect(
         listen=_addresses(listen or network.collector.listen),
         receivers=receivers,
         seal_after_s=network.collector.seal_after,
+        reserve_octets=network.collector.reserve,
         configured=frozenset(network.exporter_by_address),
         known_only=known_only,
         metrics=_addresses([metrics])[0] if metrics else None,

@@ -17,6 +17,7 @@ from flowpeer.network.values import (
     Interval,
     Moment,
     Net,
+    Octets,
     Pattern,
     PeeringDBId,
     Role,
@@ -72,6 +73,7 @@ class CollectorSettings(Section):
     listen: tuple[Text, ...] = ("0.0.0.0:2055",)
     spool: Text | None = None
     seal_after: Seconds = 60
+    reserve: Octets = 512_000_000
     active_timeout: Annotated[Seconds, Field(ge=1, le=7200)] = 60
 
 

@@ -32,6 +32,14 @@ def bits_per_second(value: object) -> int:
     raise ValueError('a rate in bit/s as text with K, M, G or T is expected, like "100G"')
 
 
+def octets(value: object) -> int:
+    """`"512M"` → 512_000_000. Raises ValueError for anything else than a number of octets."""
+    match = re.fullmatch(r"(\d{1,6})\s*([KMGT]?)", str(value).strip())
+    if isinstance(value, str) and match:
+        return int(match[1]) * _SCALE[match[2]]
+    raise ValueError('octets as text with K, M, G or T are expected, like "512M"')
+
+
 def seconds(value: object) -> int:
     """`"60s"` → 60. Raises ValueError for anything else than a positive duration."""
     match = re.fullmatch(r"(\d{1,6})\s*([smhd])", str(value).strip())
@@ -118,6 +126,7 @@ def _from_zero(value: object) -> int:
 
 
 Bps = Annotated[int, BeforeValidator(bits_per_second)]
+Octets = Annotated[int, BeforeValidator(octets)]
 Seconds = Annotated[int, BeforeValidator(seconds)]
 IP = Annotated[Address, BeforeValidator(canonical_address)]
 Pattern = Annotated[str, BeforeValidator(_pattern)]

@@ -22,10 +22,11 @@ from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.publisher import Publisher, Unit
 from flowpeer_ingest.service import Log, notify, now_us
 from flowpeer_ingest.spool import SEGMENT_OCTETS
-from flowpeer_ingest.stats import Stats, write_status
+from flowpeer_ingest.stats import LOSSES, Stats, write_status
 from flowpeer_ingest.supervisor import RETRY_S, Supervisor
 
 STATUS_S = 1.0
+TELL_S = 60.0
 LOOK_S = 0.1
 END_S = 7.0
 """After SIGTERM, decoding of further segments begins until then; the rest waits for a start."""
@@ -86,6 +87,7 @@ class Collector:
         self.started_us = now_us()
         self.recovered = spool.Recovered()
         self.metrics_port = 0
+        self.told: dict[str, tuple[int, float]] = {}  # losses: how many were told, and when
 
     def stop(self) -> None:
         """Seal, decode, publish, return from `run`."""
@@ -137,6 +139,7 @@ class Collector:
             if ticker.is_alive():
                 ticker.join()
             self._status()
+            self._tell_losses(0)
             self.supervisor.close()
 
     def _decode(self, over: Callable[[], bool]) -> None:
@@ -164,17 +167,19 @@ class Collector:
             self.log("end", f"{waiting} segments wait in the spool for the next start")
 
     def _serve(self, address: str, port: int) -> Callable[[], None]:
-        from flowpeer_ingest.metrics import serve
+        from flowpeer_ingest.metrics import text
+        from flowpeer_ingest.web import Server
 
         try:
-            self.metrics_port, stop = serve(address, port, self.snapshot)
+            server = Server(address, port, {"/metrics": text(self.snapshot)})
         except OSError as error:
             raise IngestError(
                 f"cannot answer Prometheus: {error.strerror}",
                 path=f"{address}:{port}",
                 advice="see who does with `ss -tlpn`, or choose another --metrics HOST:PORT",
             ) from None
-        return stop
+        self.metrics_port = server.port
+        return server.stop
 
     def _recover(self) -> None:
         """Make an earlier run's segments ready, and know what it knew."""
@@ -226,7 +231,27 @@ class Collector:
         """Write the status each second until the end."""
         while not self.ended.wait(STATUS_S):
             self._status()
+            self._tell_losses()
             notify("WATCHDOG=1")
+
+    def _tell_losses(self, every_s: float = TELL_S) -> None:
+        """Log each loss when it begins, then how it goes on, once a minute."""
+        now = time.monotonic()
+        for name, total in self.stats.losses.items():
+            before, at = self.told.get(name, (0, now - every_s))
+            if total <= before or now - at < every_s:
+                continue
+            self.told[name] = total, now
+            remedy = ""
+            if name == "dropped_disk_full":
+                remedy = (
+                    f"; make room on the disk of {self.folder}, of which receiving leaves "
+                    f"{self.settings.reserve_octets:,} octets free (`reserve` of [collector])"
+                )
+            self.log(
+                f"loss {name}",
+                f"lost: {name} +{total - before:,} to {total:,}: {LOSSES[name]}{remedy}",
+            )
 
     def _status(self) -> None:
         with suppress(OSError):
@@ -237,7 +262,9 @@ class Collector:
         now = now_us()
         with self.stats.lock:
             sockets = self.supervisor.snapshot(now)
-            waiting, octets, oldest_us = self._depth()
+            waiting, octets, sealed_us = self._depth()
+            waits = [sealed_us, *(r.get("oldest_us", 0) for r in sockets["receivers"])]
+            oldest_us = min(filter(None, waits), default=0)
             return {
                 "format": 1,
                 "phase": self.phase,
@@ -250,7 +277,7 @@ class Collector:
                     "spool_segments": waiting,
                     "spool_octets": octets
                     + sum(r.get("segment_octets", 0) for r in sockets["receivers"]),
-                    "lag_seconds": (now - oldest_us) / 1e6 if oldest_us else 0.0,
+                    "lag_seconds": max(0, now - oldest_us) / 1e6 if oldest_us else 0.0,
                     "failed": len(spool.segments(self.folder, "failed")),
                 },
                 **sockets,
@@ -258,13 +285,14 @@ class Collector:
             }
 
     def _depth(self) -> tuple[int, int, int]:
-        """Sealed segments, their octets, and when the oldest of them was last written to."""
-        waiting = octets = oldest = 0
+        """Sealed segments, their octets, and when the oldest datagram in them was received."""
+        waiting = octets = 0
+        first: dict[int, int] = {}  # by receiver: each one's segments are in the order of time
         for name in spool.segments(self.folder, "sealed"):
             with suppress(OSError):
-                stat = name.path(self.folder, "sealed").stat()
+                path = name.path(self.folder, "sealed")
+                octets += path.stat().st_size
                 waiting += 1
-                octets += stat.st_size
-                modified = stat.st_mtime_ns // 1000
-                oldest = min(oldest or modified, modified)
-        return waiting, octets, oldest
+                if name.receiver not in first:
+                    first[name.receiver] = spool.first_received_us(path)
+        return waiting, octets, min(filter(None, first.values()), default=0)

@@ -32,8 +32,10 @@ RECEIVER: tuple[str, ...] = (
     "sealed",
     "batches",
     "stopped",
+    "oldest_us",
 )
-"""In this order in the file. received = committed + what waits for the next sync, all of which is
+"""In this order in the file. `oldest_us`: when the first datagram came that is in no sealed
+segment, 0 if there is none. received = committed + what waits for the next sync, all of which is
 in the spool; dropped_disk_full counts what came while there was no room, and is not in received."""
 
 _OCTETS = 4096

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector as Source
 
 from flowpeer_ingest.stats import LOSSES
+from flowpeer_ingest.web import Answer
 
 TOTALS: dict[str, str] = {
     "datagrams": "Datagrams decoded.",
@@ -104,17 +105,8 @@ class Metrics(Source):
             yield GaugeMetricFamily(f"flowpeer_{name}", text, value=now["spool"][name])
 
 
-def serve(
-    address: str, port: int, snapshot: Callable[[], dict[str, Any]]
-) -> tuple[int, Callable[[], None]]:
-    """Answer GET /metrics in a thread: (the port, a function that ends it)."""
+def text(snapshot: Callable[[], dict[str, Any]]) -> Callable[[], Answer]:
+    """The page /metrics: everything that a snapshot says, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Metrics(snapshot))
-    server, thread = start_http_server(port, address, registry)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return int(server.server_address[1]), stop
+    return lambda: Answer(generate_latest(registry).decode(), type=CONTENT_TYPE_LATEST)

@@ -43,7 +43,7 @@ SPARES = 4
 DRAIN_S = 2.0
 """Longest time that the queue is emptied for at the end, should senders go on."""
 MIN_STRIDE, MAX_STRIDE = 128, 2_048
-RESERVE_OCTETS = 512 << 20
+RESERVE_OCTETS = 512 * 10**6
 """Room on the disk that receiving leaves to the decoder: without it nothing would get free."""
 NICENESS = -10
 """Where it may: an emptied socket can wait for nothing, everything else on the machine can."""
@@ -220,6 +220,8 @@ class Receiver:
             entries["offset"] = np.arange(n, dtype=np.uint32) * stride
             segment.add(entries, (n - 1) * stride + int(lengths[-1]))
             self.taken(n, total)
+        if not self.words[INDEX["oldest_us"]] and segment.began_us >= 0:
+            self.words[INDEX["oldest_us"]] = segment.began_us
         faults.point("framed")
         words = self.words
         words[INDEX["last_received_us"]] = int(data.received_us[n - 1])
@@ -319,6 +321,7 @@ class Receiver:
             self.wake.clear()
             done = self.finished.is_set()
             failed = self.commit()
+            self.words[INDEX["oldest_us"]] = self.oldest_us()
             self.words[INDEX["beat_us"]] = time.time_ns() // 1000
             if done and not self.full:
                 break
@@ -366,6 +369,12 @@ class Receiver:
             return True
         self.failing_since = 0.0
         return False
+
+    def oldest_us(self) -> int:
+        """When the first datagram came that is in no sealed segment; 0 if there is none."""
+        with self.lock:
+            unsealed = [*self.full, *([self.segment] if self.segment is not None else [])]
+        return min((s.began_us for s in unsealed if s.began_us >= 0), default=0)
 
     def watermark(self, reached: int) -> None:
         """Everything before datagram `reached` is on the disk."""

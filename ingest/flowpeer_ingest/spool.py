@@ -294,6 +294,18 @@ def read(path: Path, reading: Reading | None = None) -> Iterator[Block]:
     found.torn = int(used[-1]) + 1 if len(used) else 0
 
 
+def first_received_us(path: Path) -> int:
+    """When the first datagram of a segment was received, without reading the rest; 0 if that is
+    not to be found."""
+    with path.open("rb") as file:
+        head = os.pread(file.fileno(), BLOCK_OCTETS, PAGE)
+        if len(head) < BLOCK_OCTETS or not head.startswith(_BLOCK_MAGIC):
+            return 0
+        payload = int(_BLOCK.unpack(head)[4])
+        entry = os.pread(file.fileno(), ENTRY.itemsize, PAGE + BLOCK_OCTETS + payload)
+    return int(np.frombuffer(entry, ENTRY)["received_us"][0]) if len(entry) == ENTRY.itemsize else 0
+
+
 _ADVICE = "move it out of the spool folder; the other segments are not affected"
 
 

@@ -76,6 +76,8 @@ class Rig:
     runs: list[Run] = field(default_factory=list)
     last_run: int = -1
     held: socket.socket | None = None
+    log: str = ""
+    """What the collector that ended last wrote to stderr."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +199,7 @@ class Rig:
         self.process.send_signal(signal.SIGTERM)
         out, err = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, err
+        self.log = err
         self.reap()
         return dict(json.loads(out))
 

@@ -123,6 +123,38 @@ def test_status_names_exporters_losses_and_what_to_make_of_them(rig: Rig) -> Non
     rig.end()
 
 
+def test_what_waits_unsealed_is_seen_in_the_lag(rig: Rig) -> None:
+    rig.seal_after = "900s"
+    rig.configure()
+    rig.start()
+    assert rig.status()["spool"]["lag_seconds"] == 0
+    rig.send(2_000)
+    rig.until(lambda: rig.watermark()["received"] == 2_000)
+    rig.until(lambda: rig.status()["spool"]["lag_seconds"] > 2)
+    spool = rig.status()["spool"]
+    assert spool["spool_segments"] == 0
+    assert spool["spool_octets"] > 0
+    last = rig.end()
+    assert last["spool"]["lag_seconds"] == 0
+    assert last["totals"]["datagrams"] == 2_000
+
+
+def test_what_is_dropped_for_want_of_room_is_logged_and_the_reserve_is_a_setting(rig: Rig) -> None:
+    rig.configure()
+    path = rig.folder / "flowpeer.toml"
+    path.write_text(path.read_text().replace("[collector]", '[collector]\nreserve = "900000G"'))
+    rig.start()
+    rig.send(1_000)
+    rig.until(lambda: rig.watermark()["dropped_disk_full"] == 1_000)
+    rig.until(lambda: rig.status()["losses"]["dropped_disk_full"]["total"] == 1_000)
+    rig.end()
+    lines = [text for text in rig.log.splitlines() if "dropped_disk_full" in text]
+    assert 1 <= len(lines) <= 2
+    assert "the disk of lake/spool" in lines[0]
+    assert "`reserve` of [collector]" in lines[0]
+    assert not list(rig.spool.glob("*.sealed"))
+
+
 def test_unknown_exporters_are_refused_if_asked(rig: Rig) -> None:
     rig.configure(EXPORTERS.format(address="127.0.0.2"))
     rig.start("--known-only")

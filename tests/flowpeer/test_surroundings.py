@@ -79,6 +79,23 @@ def test_an_error_that_names_a_file_keeps_it() -> None:
     assert "second" not in str(raised.value)
 
 
+def test_what_is_made_is_for_the_user_and_the_group(demo_folder: Path, tmp_path: Path) -> None:
+    for mask, wanted in ((0o022, 0o640), (0o002, 0o660), (0o077, 0o600)):
+        folder = tmp_path / f"{mask:o}"
+        folder.mkdir()
+        for name in ("flowpeer.toml", "peeringdb.json", "as-rel2.txt.bz2", "asns.csv"):
+            shutil.copy(demo_folder / name, folder / name)
+        given = set(folder.rglob("*"))
+        capture = next((demo_folder / "captures").iterdir())
+        subprocess.run(
+            [sys.executable, "-m", "flowpeer", "ingest", capture],
+            cwd=folder, check=True, capture_output=True, umask=mask,
+        )  # fmt: skip
+        made = [path for path in folder.rglob("*") if path not in given and path.is_file()]
+        assert len(made) > 5
+        assert {path.stat().st_mode & 0o777 & ~wanted for path in made} == {0}, made
+
+
 def ascii_locale() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 

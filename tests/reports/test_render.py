@@ -33,6 +33,7 @@ EVIL = (
     "\t=1",
     " =1",
     "＝1",
+    "﹦1",
     "</td><script>alert(1)</script>",
     '" onmouseover="x',
     "a\nb\r\nc",
@@ -154,10 +155,10 @@ def test_csv_reads_back_with_plain_numbers_and_no_formula() -> None:
     assert len(rows) == FRAME.height
     assert made.count("\n") == FRAME.height + 1
     for row, evil in zip(rows, EVIL, strict=True):
-        assert not row["name"].lstrip().startswith(("=", "+", "-", "@", "＝"))
+        assert not row["name"].lstrip().startswith(("=", "+", "-", "@", "＝", "﹦"))
         assert row["name"].lstrip("'").strip() == clean(evil)
         for item in row["list"].split(";"):
-            assert not item.lstrip().startswith(("=", "+", "-", "@", "＝"))
+            assert not item.lstrip().startswith(("=", "+", "-", "@", "＝", "﹦"))
     assert [r["bytes"] for r in rows] == [str(10**15 + i) for i in range(len(EVIL))]
     assert [r["share"] for r in rows[:4]] == ["0.5", "", "", ""]
     assert (rows[1]["up"], rows[1]["list"], rows[0]["list"]) == ("", "", "a;'=b")

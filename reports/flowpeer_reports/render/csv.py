@@ -9,8 +9,9 @@ import polars as pl
 
 from flowpeer_reports.render.cells import CONTROL_PATTERN, plain
 
-# What makes a spreadsheet take a cell for a formula, ASCII and full-width, also after blanks.
-_FORMULA = r"^\s*[=+\-@＝＋－＠]"
+# What makes a spreadsheet take a cell for a formula: ASCII, full-width and small forms, also after
+# blanks.
+_FORMULA = r"^\s*[=+\-@＝＋－＠﹦﹢﹣﹫]"
 
 
 def csv(frame: pl.DataFrame) -> str:
