@@ -1,0 +1,1 @@
+"""What answers are made from: periods, coverage, the inputs of reports; and the answers."""

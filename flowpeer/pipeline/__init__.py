@@ -1,0 +1,1 @@
+"""The stages as functions: ingest, roll up, merge, prune, collect."""
