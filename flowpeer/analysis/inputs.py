@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import polars as pl
 
 from flowpeer import catalog, schema
-from flowpeer.cli.period import default_period, parse_period
-from flowpeer.errors import NoDataError, UsageError
+from flowpeer.analysis.coverage import coverage, covered_slots
+from flowpeer.analysis.periods import parse_period, period_of
+from flowpeer.errors import FlowpeerError
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour
 from flowpeer.network import Network
+from flowpeer.rollup.hours import Rollup
 from flowpeer.routing import snapshot
 from flowpeer.routing.cones import TABLE as CONES
-from flowpeer_core.slots import HOUR, SLOT
+from flowpeer_core.sample import MARKER
+from flowpeer_core.slots import HOUR
 from flowpeer_reports.inputs import Inputs
-from flowpeer_sample import MARKER
-
-EARLY = HOUR
-"""Flows that began before the first datagram was heard belong to "all the data"; a record dated a
-day back does not stretch the period."""
-MAX_LOSS = 0.05
-"""Sequence loss above which a slot does not count as covered (M5)."""
 
 
 @dataclass(frozen=True)
@@ -35,145 +30,6 @@ class Gathered:
 
     inputs: Inputs
     provenance: dict[str, Any]
-
-
-def coverage(
-    ledger: Ledger, start: datetime | None = None, end: datetime | None = None
-) -> pl.DataFrame:
-    """slot, exporter_ip, received, lost, seen: one row each, summed over the units."""
-
-    def summed(_: list[str]) -> pl.DataFrame:
-        return (
-            catalog.scan(ledger.lake.root, "coverage", start=start, end=end)
-            .group_by("slot", "exporter_ip")
-            .agg(pl.col("received", "lost").sum(), pl.col("seen").any())
-            .sort("slot", "exporter_ip")
-            .collect()
-        )
-
-    return ledger.read("coverage", summed)
-
-
-def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
-    """[first, end of last) slot that was rolled up, held to what was heard.
-
-    Raises:
-        NoDataError: nothing has been rolled up.
-    """
-    lake, names = ledger.lake, ledger.names("traffic")
-    ends = [next(filter(_has_rows(ledger), way), None) for way in (names, reversed(names))]
-    slots = pl.concat(
-        [
-            pl.read_parquet(lake.path(name), columns=["slot"], hive_partitioning=False)
-            for name in ends
-            if name is not None
-        ]
-        or [pl.DataFrame(schema={"slot": pl.Datetime})]
-    )["slot"]
-    first, last = slots.min(), slots.max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise NoDataError(
-            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
-        )
-    last += SLOT
-    begin = ledger.read("coverage", lambda names: _heard(network, lake, names)).min()
-    final = ledger.read("coverage", lambda names: _heard(network, lake, names[::-1])).max()
-    # Whole hours where a border is moved: routes are summed by the hour.
-    if isinstance(begin, datetime) and first < begin - EARLY:
-        first = (begin - EARLY).replace(minute=0)
-    if isinstance(final, datetime) and last > final + EARLY:
-        last = (final + EARLY).replace(minute=0) + HOUR
-    return first, last
-
-
-def _has_rows(ledger: Ledger) -> Callable[[str], bool]:
-    return lambda name: bool((ledger.entry(name) or {}).get("rows"))
-
-
-def _heard(network: Network, lake: Lake, names: list[str]) -> pl.Series:
-    """Slots in which an exporter of ours was heard, of the first hour in `names` that has any."""
-    ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
-    for _, files in groupby(names, key=partition_hour):
-        frame = pl.scan_parquet(
-            [lake.path(name) for name in files], glob=False, hive_partitioning=False
-        )
-        slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
-        if slots.len():
-            return slots
-    return pl.Series("slot", [], dtype=pl.Datetime)
-
-
-def period_of(network: Network, ledger: Ledger, asked: str | None) -> tuple[datetime, datetime]:
-    """The period asked for, cut at the last slot rolled up; the default where none is asked.
-
-    Raises:
-        NoDataError: no data in it.
-    """
-    first, last = data_span(network, ledger)
-    if asked is None:
-        return default_period(first, last)
-    start, end = parse_period(asked)
-    if any(time.minute for time in (start, end)):
-        raise UsageError(
-            f"--period {asked}: begins or ends inside an hour",
-            advice="reports sum routes by the hour: give full hours",
-        )
-    if start >= last or end <= first:
-        raise NoDataError(
-            f"no data in {asked}: the roll-ups go from {first:%Y-%m-%d %H:%M} to "
-            f"{last:%Y-%m-%d %H:%M} UTC",
-            advice="ask for a period inside that, or load more with `flowpeer ingest`",
-        )
-    return start, min(end, last)
-
-
-@dataclass(frozen=True)
-class Covered:
-    """Covered and missing slots by metro (M5), the missing ones themselves, and notes."""
-
-    slots: dict[str, int]
-    missing: dict[str, int]
-    uncovered: pl.DataFrame
-    notes: list[str]
-
-
-def covered_slots(network: Network, told: pl.DataFrame, start: datetime, end: datetime) -> Covered:
-    """Which slots of [start, end) count for each metro (M5), by `coverage` of at least those.
-
-    A slot of a metro is covered if an exporter of it was heard in it, and none that was heard
-    before and after in the period was not, or with much loss. Where no exporter of a metro was
-    heard (its flows came from another tool, which does not tell), every slot counts as covered.
-    """
-    every = pl.DataFrame(
-        {"slot": pl.datetime_range(start, end, SLOT, closed="left", eager=True, time_zone="UTC")}
-    )
-    told = told.filter((pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("seen"))
-    # A router counts from when it was first heard to when it was last: one that joins at noon
-    # does not unmake the morning of the others.
-    well = told.filter(pl.col("lost") <= MAX_LOSS * (pl.col("lost") + pl.col("received")))
-    found = Covered({}, {}, pl.DataFrame(schema={"metro": pl.String, "slot": every["slot"].dtype}),
-                    [])  # fmt: skip
-    gaps = [found.uncovered]
-    for metro in network.metros:
-        missing, spans = every.clear(), []
-        for exporter in (e for e in network.exporters if e.metro == metro.id):
-            mine = pl.col("exporter_ip").is_in([str(a) for a in exporter.addresses])
-            if told.filter(mine).is_empty():
-                if not told.is_empty():
-                    found.notes.append(f"{metro.id}: nothing was heard from {exporter.id}")
-                continue
-            heard = told.filter(mine)["slot"]
-            spans.append((heard.min(), heard.max()))
-            gaps_ = every.join(well.filter(mine), on="slot", how="anti")
-            missing = missing.vstack(gaps_.filter(pl.col("slot").is_between(*spans[-1])))
-        if spans:
-            inside = [pl.col("slot").is_between(*span) for span in spans]
-            missing = missing.vstack(every.filter(~pl.any_horizontal(inside)))
-        missing = missing.unique().sort("slot")
-        gaps.append(missing.select(pl.lit(metro.id).alias("metro"), "slot"))
-        found.missing[metro.id] = missing.height
-        found.slots[metro.id] = every.height - missing.height
-    return replace(found, uncovered=pl.concat(gaps))
 
 
 def _reference(lake: Lake, name: str) -> pl.DataFrame:
@@ -347,6 +203,17 @@ def gather(
         "notes": notes,
     }
     return Gathered(inputs, provenance)
+
+
+def stale_hours(network: Network, ledger: Ledger, asked: str | None) -> int:
+    """How many hours of a period the roll-ups are behind the flows, routes or configuration."""
+    try:
+        # Where no period is asked for, hours after the last one rolled up belong to it too.
+        period = parse_period(asked) if asked else (period_of(network, ledger, None)[0], None)
+        rollup = Rollup(ledger.lake, network, ledger=ledger, period=period)
+        return sum(bool(hour.changed) for hour in rollup.plan(*period))
+    except FlowpeerError:  # nothing to roll up: `gather` says what is missing
+        return 0
 
 
 def with_exports(peeringdb: dict[str, pl.DataFrame], exports: pl.DataFrame) -> pl.DataFrame:

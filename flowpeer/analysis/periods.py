@@ -1,13 +1,26 @@
-"""Periods as users write them: start inclusive, end exclusive, midnight UTC."""
+"""Periods: as users write them, and the time there is data of.
+
+Start inclusive, end exclusive, midnight UTC.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
-from flowpeer.errors import UsageError
-from flowpeer_core.slots import SLOT_SECONDS
+import polars as pl
 
+from flowpeer.errors import NoDataError, UsageError
+from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.network import Network
+from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
+
+EARLY = HOUR
+"""Flows that began before the first datagram was heard belong to "all the data"; a record dated a
+day back does not stretch the period."""
 _ADVICE = "write it like 2026Q3, 2026-07, 2026-07-01 or 2026-07-01/2026-07-08"
 
 
@@ -66,3 +79,76 @@ def default_period(first: datetime, last: datetime) -> tuple[datetime, datetime]
     if start >= first and end <= last:
         return start, end
     return first, last
+
+
+def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
+    """[first, end of last) slot that was rolled up, held to what was heard.
+
+    Raises:
+        NoDataError: nothing has been rolled up.
+    """
+    lake, names = ledger.lake, ledger.names("traffic")
+    ends = [next(filter(_has_rows(ledger), way), None) for way in (names, reversed(names))]
+    slots = pl.concat(
+        [
+            pl.read_parquet(lake.path(name), columns=["slot"], hive_partitioning=False)
+            for name in ends
+            if name is not None
+        ]
+        or [pl.DataFrame(schema={"slot": pl.Datetime})]
+    )["slot"]
+    first, last = slots.min(), slots.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        raise NoDataError(
+            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
+        )
+    last += SLOT
+    begin = ledger.read("coverage", lambda names: _heard(network, lake, names)).min()
+    final = ledger.read("coverage", lambda names: _heard(network, lake, names[::-1])).max()
+    # Whole hours where a border is moved: routes are summed by the hour.
+    if isinstance(begin, datetime) and first < begin - EARLY:
+        first = (begin - EARLY).replace(minute=0)
+    if isinstance(final, datetime) and last > final + EARLY:
+        last = (final + EARLY).replace(minute=0) + HOUR
+    return first, last
+
+
+def _has_rows(ledger: Ledger) -> Callable[[str], bool]:
+    return lambda name: bool((ledger.entry(name) or {}).get("rows"))
+
+
+def _heard(network: Network, lake: Lake, names: list[str]) -> pl.Series:
+    """Slots in which an exporter of ours was heard, of the first hour in `names` that has any."""
+    ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
+    for _, files in groupby(names, key=partition_hour):
+        frame = pl.scan_parquet(
+            [lake.path(name) for name in files], glob=False, hive_partitioning=False
+        )
+        slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
+        if slots.len():
+            return slots
+    return pl.Series("slot", [], dtype=pl.Datetime)
+
+
+def period_of(network: Network, ledger: Ledger, asked: str | None) -> tuple[datetime, datetime]:
+    """The period asked for, cut at the last slot rolled up; the default where none is asked.
+
+    Raises:
+        NoDataError: no data in it.
+    """
+    first, last = data_span(network, ledger)
+    if asked is None:
+        return default_period(first, last)
+    start, end = parse_period(asked)
+    if any(time.minute for time in (start, end)):
+        raise UsageError(
+            f"--period {asked}: begins or ends inside an hour",
+            advice="reports sum routes by the hour: give full hours",
+        )
+    if start >= last or end <= first:
+        raise NoDataError(
+            f"no data in {asked}: the roll-ups go from {first:%Y-%m-%d %H:%M} to "
+            f"{last:%Y-%m-%d %H:%M} UTC",
+            advice="ask for a period inside that, or load more with `flowpeer ingest`",
+        )
+    return start, min(end, last)

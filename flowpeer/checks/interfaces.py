@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from flowpeer.cli.quality_sources import Finding
-
-if TYPE_CHECKING:
-    from flowpeer.lake.ledger import Ledger
-    from flowpeer.network import Network
+from flowpeer import catalog
+from flowpeer.analysis.periods import data_span
+from flowpeer.checks.findings import Finding
+from flowpeer.lake.ledger import Ledger
+from flowpeer.network import Network
+from flowpeer.rollup.counters import HIGH, LOW, compare, read_counters
 
 SHOWN = 10
 
@@ -47,7 +47,7 @@ def rules(network: Network) -> Iterator[Finding]:
             "warning", f"interface {row['index']} of {row['exporter']}",
             f"has no role: exported name {row.get('name', '')!r} and description "
             f"{row.get('description', '')!r}; {why}",
-            "mend the rule or the description, or add it under [[interfaces]]",
+            "fix the rule or the description, or add it under [[interfaces]]",
         )  # fmt: skip
     left = len(classified.refused) - SHOWN
     if left > 0:
@@ -59,10 +59,6 @@ def rules(network: Network) -> Iterator[Finding]:
 
 def counters(network: Network, ledger: Ledger) -> Iterator[Finding]:
     """Flows over interface counters, where those are loaded."""
-    from flowpeer import catalog
-    from flowpeer.cli.gather import data_span
-    from flowpeer.rollup.counters import HIGH, LOW, compare, read_counters
-
     path = network.source_path("counters")
     if path is None:
         return

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
-import typer
+import polars as pl
 
-from flowpeer.cli.quality_interfaces import counters, late, rules
-from flowpeer.cli.quality_sources import Finding, ages, own_places, provider_paths
-from flowpeer.cli.quality_sums import conserved, covered, reported, routed, set_aside
-from flowpeer.cli.state import State, printable
-
-if TYPE_CHECKING:
-    from flowpeer.lake.ledger import Ledger
-    from flowpeer.lake.store import Lake
-    from flowpeer.network import Network
-    from flowpeer.rollup.hours import Rollup
-    from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer import catalog
+from flowpeer.analysis.coverage import coverage
+from flowpeer.analysis.periods import data_span
+from flowpeer.checks.findings import Finding
+from flowpeer.checks.interfaces import counters, late, rules
+from flowpeer.checks.sources import ages, own_places, provider_paths
+from flowpeer.checks.sums import conserved, covered, reported, routed, set_aside
+from flowpeer.lake.flows import MAX_INTERFACES
+from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.network import Network
+from flowpeer.rollup.hours import Rollup
+from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer_core.roles import EXTERNAL_ROLES
 
 SAME_MOMENT_S = 301
 """Tables taken this close together are of several routers rather than of several times."""
@@ -30,14 +34,11 @@ UNKNOWN_PARTS = 1000
 SHOWN = 10
 
 
-def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
-    """Everything `check` has to say, worst last seen first; warnings set the exit status."""
-    from flowpeer.cli.gather import coverage, data_span
-    from flowpeer.rollup.hours import Rollup
-
-    network, lake = state.network(), ledger.lake
+def findings(network: Network, ledger: Ledger) -> list[Finding]:
+    """Everything there is to say of configuration, sources and data."""
+    lake = ledger.lake
     found: list[Finding] = [
-        Finding("ok", "configuration", f"{state.config_path}: {len(network.metros)} metros, "
+        Finding("ok", "configuration", f"{network.source}: {len(network.metros)} metros, "
                 f"{len(network.exporters)} exporters, {len(network.interfaces)} interfaces")
     ]  # fmt: skip
     rollup = Rollup(lake, network, ledger=ledger)
@@ -72,9 +73,7 @@ def findings(state: State, ledger: Ledger) -> list[dict[str, Any]]:
                 found += reported(network, ledger, told)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
-    if any(f.level == "warning" for f in found):
-        state.exit_code = max(state.exit_code, 1)
-    return [f._asdict() for f in found]
+    return found
 
 
 def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
@@ -84,7 +83,7 @@ def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
             continue
         if not path.exists():
             yield Finding("warning", f"sources.{key}", f"{path} does not exist",
-                          "mend the configuration or put the file there")  # fmt: skip
+                          "fix the configuration or put the file there")  # fmt: skip
     infos = rollup.snapshots
     if not infos:
         yield Finding("warning", "routes", "no RIB is loaded", "run `flowpeer rib load FILE`")
@@ -95,8 +94,6 @@ def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
                   f"{latest.taken_at:%Y-%m-%d %H:%M} UTC with {latest.prefixes4:,} IPv4 and "
                   f"{latest.prefixes6:,} IPv6 prefixes")  # fmt: skip
     if hours:
-        from flowpeer.lake.store import partition_hour
-
         age = (partition_hour(hours[-1]) - latest.taken_at).days
         if age > RIB_AGE_DAYS:
             yield Finding("warning", "routes", f"{age} days older than the latest traffic",
@@ -155,8 +152,6 @@ def _exporters(
 
 def _invented(network: Network, flows: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     """Exporters whose records name more interfaces than the ledger keeps."""
-    from flowpeer.lake.flows import MAX_INTERFACES
-
     beyond: Counter[str] = Counter()
     for entry in flows.values():
         beyond.update(entry["unlisted"])
@@ -171,11 +166,6 @@ def _invented(network: Network, flows: dict[str, dict[str, Any]]) -> Iterator[Fi
 
 
 def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Finding]:
-    import polars as pl
-
-    from flowpeer import catalog
-    from flowpeer_core.roles import EXTERNAL_ROLES
-
     by_interface = (
         catalog.scan(lake.root, "traffic")
         .group_by("exporter", "interface", "role", "direction")
@@ -240,8 +230,6 @@ def _interrupted(ledger: Ledger) -> Iterator[Finding]:
 
 def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
     """Tables of one moment of which only one can be in force."""
-    from itertools import pairwise
-
     parts = {digest for info in infos for digest in info.parts}
     for family, count in ((4, "prefixes4"), (6, "prefixes6")):
         mine = [
@@ -260,37 +248,3 @@ def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
                     "load the dumps of several routers as one with `flowpeer rib load --together`,"
                     " or tie each to its router with --vantage",
                 )  # fmt: skip
-
-
-def show_findings(state: State, found: list[dict[str, Any]]) -> None:
-    """Print what `findings` found: all with -v, with -q what is wrong, else what is not good."""
-    hidden = ("ok",) if state.verbosity == 0 else () if state.verbosity > 0 else ("ok", "note")
-    for f in found:
-        if f["level"] not in hidden:
-            step = f"; {f['next_step']}" if f["next_step"] else ""
-            print(printable(f"{f['level']:<8} {f['subject']}: {f['text']}{step}"))
-    counts = Counter(f["level"] for f in found)
-    state.say(
-        f"check: {counts['ok']} ok, {counts['note']} notes, {counts['warning']} warnings"
-        + ("" if state.verbosity > 0 else " (-v shows all)")
-    )
-
-
-def check(ctx: typer.Context) -> None:
-    """Configuration, sources and data quality.
-
-    Exit 1 if anything is wrong with the data; -v shows also what is right.
-    """
-    from flowpeer.lake.ledger import Ledger
-
-    state: State = ctx.obj
-    found = findings(state, Ledger(state.lake()))
-    if state.json:
-        state.emit(found)
-    else:
-        show_findings(state, found)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(check)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    import polars as pl
+import polars as pl
 
-    from flowpeer.lake.ledger import Ledger
-    from flowpeer.lake.store import Lake
-    from flowpeer.network import Network
+from flowpeer import catalog
+from flowpeer.checks.findings import Finding
+from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.store import Lake
+from flowpeer.network import Network
 
 OLD_DAYS = {"peeringdb": 30, "ixf": 30, "as_relationships": 180, "as_cones": 180, "as_names": 365}
 """Ports and facilities change by the hour, relationships by the month."""
@@ -20,16 +20,6 @@ _TABLES = {
     "as_cones": "as_cones", "as_names": "asns",
 }  # fmt: skip
 KNOWN_SHARE = 0.9
-
-
-class Finding(NamedTuple):
-    """One line of `check`."""
-
-    level: str
-    """ok, note or warning; a warning makes the exit status 1."""
-    subject: str
-    text: str
-    next_step: str = ""
 
 
 def ages(lake: Lake, now: datetime | None = None) -> Iterator[Finding]:
@@ -50,10 +40,6 @@ def ages(lake: Lake, now: datetime | None = None) -> Iterator[Finding]:
 
 def provider_paths(ledger: Ledger) -> Iterator[Finding]:
     """The share of transit bytes whose route is in the view of the very provider they crossed."""
-    import polars as pl
-
-    from flowpeer import catalog
-
     lake = ledger.lake
     carried = (
         catalog.scan(lake.root, "traffic_routes")
@@ -98,9 +84,6 @@ def provider_paths(ledger: Ledger) -> Iterator[Finding]:
 
 def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
     """Ports and facilities of ours that PeeringDB does not know, and those that only it knows."""
-    import polars as pl
-
-    from flowpeer import catalog
 
     def read(name: str) -> pl.DataFrame:
         return catalog.scan(lake.root, f"peeringdb_{name}").collect()
@@ -127,7 +110,7 @@ def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
             for number in numbers:
                 if exists[kind] and number not in exists[kind]:
                     yield Finding("warning", f"metro {metro.id}", f"PeeringDB has no {kind} "
-                                  f"{number}", "mend the number in the configuration")  # fmt: skip
+                                  f"{number}", "fix the number in the configuration")  # fmt: skip
                 elif any(at.values()) and number not in at[kind]:
                     yield Finding("note", f"metro {metro.id}", f"PeeringDB does not list us at "
                                   f"{kind} {number}", "enter it there")  # fmt: skip
@@ -144,7 +127,5 @@ def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
 
 
 def _of(frame: pl.DataFrame, column: str, asn: int, ids: list[int], place: str) -> set[int]:
-    import polars as pl
-
     own = frame.filter((pl.col(column) == asn) | pl.col("net_id").is_in(ids))
     return set(own[place].drop_nulls().to_list())

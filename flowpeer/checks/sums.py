@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from flowpeer.cli.quality_sources import Finding
+import polars as pl
+
+from flowpeer import catalog
+from flowpeer.analysis.coverage import covered_slots
+from flowpeer.analysis.inputs import gather
+from flowpeer.checks.findings import Finding
+from flowpeer.errors import NoDataError
+from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.store import Lake
+from flowpeer.network import Network
+from flowpeer.rollup.conserve import conservation
+from flowpeer.rollup.hours import Rollup
 from flowpeer_core.asns import UNROUTED
 from flowpeer_core.roles import EXTERNAL_ROLES
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import polars as pl
-
-    from flowpeer.lake.ledger import Ledger
-    from flowpeer.lake.store import Lake
-    from flowpeer.network import Network
-    from flowpeer.rollup.hours import Rollup
+from flowpeer_reports.candidates import candidates
 
 SET_ASIDE_TIMES = 2
 """Set aside is about as much as counted where both directions are metered; more is a mistake."""
@@ -25,10 +27,6 @@ SET_ASIDE_TIMES = 2
 
 def set_aside(lake: Lake) -> Iterator[Finding]:
     """Interfaces where most records lost against the other kind of metering on some day (M1)."""
-    import polars as pl
-
-    from flowpeer import catalog
-
     role = pl.col("role")
     sums = (
         catalog.scan(lake.root, "traffic")
@@ -56,10 +54,6 @@ def set_aside(lake: Lake) -> Iterator[Finding]:
 
 def routed(lake: Lake) -> Iterator[Finding]:
     """The share of bytes that have a route, and what has no sampling rate."""
-    import polars as pl
-
-    from flowpeer import catalog
-
     external = (
         catalog.scan(lake.root, "traffic")
         .filter(pl.col("role").is_in(EXTERNAL_ROLES))
@@ -87,8 +81,6 @@ def covered(
     network: Network, span: tuple[datetime, datetime], told: pl.DataFrame
 ) -> Iterator[Finding]:
     """Slots of each metro that no exporter vouches for (M5)."""
-    from flowpeer.cli.gather import covered_slots
-
     start, end = span
     found = covered_slots(network, told, start, end)
     slots, missing = found.slots, found.missing
@@ -106,8 +98,6 @@ def covered(
 
 def conserved(rollup: Rollup) -> Iterator[Finding]:
     """Do the sums of the stages agree (M13)?"""
-    from flowpeer.rollup.conserve import conservation
-
     # The flow records themselves are summed anew by `verify`.
     for identity in conservation(rollup, again=False):
         if identity.holds:
@@ -122,12 +112,6 @@ def conserved(rollup: Rollup) -> Iterator[Finding]:
 
 def reported(network: Network, ledger: Ledger, told: pl.DataFrame) -> Iterator[Finding]:
     """Do the reports' totals equal the roll-ups' (M13)?"""
-    import polars as pl
-
-    from flowpeer.cli.gather import gather
-    from flowpeer.errors import NoDataError
-    from flowpeer_reports.candidates import candidates
-
     try:
         inputs = gather(network, ledger, None, told=told).inputs
     except NoDataError as error:

@@ -16,11 +16,13 @@ from typing import Annotated
 
 import typer
 
+from flowpeer.cli.commands import LazyGroup
 from flowpeer.cli.state import State, printable
 from flowpeer.errors import is_interrupt
 
 app = typer.Typer(
     name="flowpeer",
+    cls=LazyGroup,
     help="From NetFlow/IPFIX exports to a ranked, feasible list of peering candidates.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -82,29 +84,8 @@ def hoist(words: Sequence[str]) -> list[str]:
     return common + rest
 
 
-def _register() -> None:
-    from flowpeer.cli import (
-        answers,
-        captures,
-        collect,
-        integrity,
-        pipeline,
-        quality,
-        retention,
-        routes,
-        sql,
-        start,
-    )  # fmt: skip
-
-    for module in (
-        start, captures, collect, routes, pipeline, answers, sql, quality, integrity, retention,
-    ):  # fmt: skip
-        module.register(app)
-
-
 def run(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Every exception ends here, as one line and a next step."""
-    _register()
     _say_it_all()
     # Traffic, contracts and templates are nobody else's business; the group is the umask's affair.
     os.umask(os.umask(0o077) | 0o007)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from flowpeer.cli.state import State, printable, table_or_json
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from flowpeer.lake.store import Lake
-    from flowpeer.network import Network
-    from flowpeer_ingest.segments import SegmentSummary
+from flowpeer.errors import NoDataError, UsageError
+from flowpeer.pipeline.collect import Address, SegmentUnit, bmp_station, spool_folder
+from flowpeer_ingest.collector import Collector, Settings
+from flowpeer_ingest.sockets import parse
+from flowpeer_ingest.stats import LOSSES, read_status
 
 LOSS_WINDOW_S = 3600
 """`status` exits 1 while a loss counter rose within this."""
@@ -27,49 +23,7 @@ DOWN_AFTER_S = 10
 """The status is written each second; after this, nobody writes it."""
 
 
-class SegmentUnit:
-    """Publishes one spool segment into the lake: what the collector's decoder writes to."""
-
-    def __init__(self, lake: Lake, name: str, configured: Collection[str] = frozenset()) -> None:
-        from flowpeer.lake.flows import FlowSink
-
-        self._lake = lake
-        self._name = name
-        self._configured = configured
-        self._sink = FlowSink(lake, name)
-
-    def write(self, hour: datetime, name: str, table: pa.Table) -> None:
-        """Stage rows."""
-        from flowpeer_ingest import faults
-
-        faults.point("write")
-        self._sink.write(hour, name, table)
-
-    def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
-        """Publish the tables and names, then the summary; records without a rate by exporter."""
-        from flowpeer.lake import names
-
-        self._sink.publish({"segment": self._name})
-        names.merge(self._lake, "collect", summary, self._configured)
-        self._lake.write_entry(f"captures/{self._name}.parquet", summary.document())
-        return self._sink.unrated()
-
-    def discard(self) -> None:
-        """Drop what was staged."""
-        self._sink.discard()
-
-
-def spool_folder(network: Network) -> Path:
-    """`[collector] spool`, else `spool` in the lake."""
-    if network.collector.spool is None:
-        return network.lake_path / "spool"
-    return network.source.parent / network.collector.spool
-
-
-def _addresses(texts: list[str] | tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    from flowpeer.errors import UsageError
-    from flowpeer_ingest.sockets import parse
-
+def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
     try:
         return tuple(parse(text) for text in texts)
     except ValueError as error:
@@ -102,8 +56,6 @@ def collect(
     NetFlow v5 and v9, IPFIX and sFlow v5, on any port. SIGTERM or ^C seals, decodes and publishes
     what was received, then exits 0.
     """
-    from flowpeer_ingest.collector import Collector, Settings
-
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
     settings = Settings(
@@ -126,7 +78,8 @@ def collect(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: collector.stop())
         state.say(f"collecting into {lake.root}, spool {settings.spool}")
-        with _station(state, bmp):
+        station = _addresses([bmp])[0] if bmp is not None else None
+        with bmp_station(network, state.lake(), station, state):
             collector.run()
     done = collector.snapshot()
     if state.json:
@@ -139,41 +92,11 @@ def collect(
         )
 
 
-@contextmanager
-def _station(state: State, listen: str | None) -> Iterator[None]:
-    """A BMP station beside the collector, in a thread with a lake of its own."""
-    if listen is None:
-        yield
-        return
-    from threading import Thread
-
-    from flowpeer.routing.bmp_station import BmpStation
-
-    exporters = state.network().exporter_by_address
-    station = BmpStation(
-        state.lake(),
-        _addresses([listen])[0],
-        {address: exporter.id for address, exporter in exporters.items()},
-        say=state.say,
-    )
-    thread = Thread(target=station.run, name="bmp")
-    thread.start()
-    state.say("BMP: listening on {} port {}".format(*station.address))
-    try:
-        yield
-    finally:
-        station.stop()
-        thread.join()
-
-
 def status(ctx: typer.Context) -> None:
     """The collector's counters, losses and lag.
 
     Works whether the collector runs or not. Exits 1 if anything was lost in the last hour.
     """
-    from flowpeer.errors import NoDataError
-    from flowpeer_ingest.stats import LOSSES, read_status
-
     state: State = ctx.obj
     network = state.network()
     folder = spool_folder(network)
@@ -262,10 +185,3 @@ def _show(state: State, said: dict[str, Any]) -> None:
 
 def _time(microseconds: int) -> str:
     return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    commands: tuple[Callable[..., None], ...] = (collect, status)
-    for command in commands:
-        app.command()(command)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from flowpeer.cli.lookup_text import show
 from flowpeer.cli.state import State, printable, table_or_json
+from flowpeer.cli.words import parse_time, suggestion
+from flowpeer.errors import UsageError
+from flowpeer.registry.peeringdb import load_peeringdb
+from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
+from flowpeer.routing.lookup import detailed, kind_of
+from flowpeer.routing.lookup import lookup as look_up
+from flowpeer.routing.peers import Peers
+from flowpeer.routing.snapshot import snapshots
+from flowpeer.sources import (
+    describe,
+    load_exports,
+    load_ribs,
+    load_sources,
+    load_updates,
+    rib_files,
+)
 
 rib = typer.Typer(help="RIB snapshots: load and list.", no_args_is_help=True)
 ixf = typer.Typer(help="Member exports of exchanges (IX-F).", no_args_is_help=True)
@@ -24,25 +42,6 @@ LOOKUP_COLUMNS = [
 ]  # fmt: skip
 
 
-def parse_time(text: str) -> datetime:
-    """An ISO 8601 time; without an offset it is UTC.
-
-    Raises:
-        UsageError: it is none.
-    """
-    from datetime import UTC
-
-    from flowpeer.errors import UsageError
-
-    try:
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f"{text!r} is no time", advice="write it like 2026-09-15T22:00 (UTC)"
-        ) from None
-
-
 def _age(seconds: int) -> str:
     """In words: the two largest units are enough."""
     for unit, word in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -52,8 +51,6 @@ def _age(seconds: int) -> str:
 
 
 def _row(info: Any) -> dict[str, Any]:
-    from datetime import UTC
-
     age_s = max(0, int((datetime.now(UTC) - info.taken_at).total_seconds()))
     return {
         "name": info.name,
@@ -75,17 +72,11 @@ def _row(info: Any) -> dict[str, Any]:
 
 
 def _check_vantage(state: State, vantage: str) -> None:
-    import difflib
-
-    from flowpeer.errors import UsageError
-
     network = state.network()
     known = [e.id for e in network.exporters] + [m.id for m in network.metros]
     if vantage and vantage not in known:
-        near = difflib.get_close_matches(vantage, known, n=1)
         raise UsageError(
-            f"--vantage {vantage}: no such exporter or metro",
-            advice=f"did you mean {near[0]}?" if near else f"one of {', '.join(known) or 'none'}",
+            f"--vantage {vantage}: no such exporter or metro", advice=suggestion(vantage, known)
         )
 
 
@@ -128,10 +119,6 @@ def rib_load(
     With --updates the routes of a snapshot are brought forward: announcements, withdrawals and
     sessions that ended make a new snapshot, of the time of the last update.
     """
-    from flowpeer.errors import UsageError
-    from flowpeer.routing.peers import Peers
-    from flowpeer.sources import load_ribs, load_updates, rib_files
-
     _check_vantage(ctx.obj, vantage)
     state: State = ctx.obj
     options: dict[str, Any] = {"vantage": vantage, "peers": Peers.of(peer or ())}
@@ -164,8 +151,6 @@ def rib_load(
 @rib.command("list")
 def rib_list(ctx: typer.Context) -> None:
     """The snapshots in the lake, oldest first: age, size, peers; -v names each peer's view."""
-    from flowpeer.routing.snapshot import snapshots
-
     state: State = ctx.obj
     rows = [_row(info) for info in snapshots(state.lake())]
     if not rows:
@@ -198,11 +183,6 @@ def lookup(
     Addresses give one row each. A prefix or an AS number (AS64500) gives all that is known: routes
     over and inside it, and each view's path with our interfaces to that neighbour.
     """
-    from flowpeer.routing.lookup import kind_of
-    from flowpeer.routing.lookup import lookup as look_up
-    from flowpeer.routing.snapshot import snapshots
-    from flowpeer.sources import load_sources
-
     state: State = ctx.obj
     lake = state.lake()
     if not snapshots(lake):
@@ -215,9 +195,6 @@ def lookup(
             rows = [{**r, "origins": ";".join(map(str, r.get("origins") or ()))} for r in rows]
         table_or_json(state, rows, columns=LOOKUP_COLUMNS)
         return
-    from flowpeer.cli.lookup_text import show
-    from flowpeer.routing.lookup import detailed
-
     rows = detailed(lake, words, as_of=when, interfaces=_interfaces(state))
     if state.json:
         state.emit(rows)
@@ -228,9 +205,6 @@ def lookup(
 
 def _lines() -> list[str]:
     """What standard input asks for; one that asks for nothing known refuses all, with its line."""
-    from flowpeer.errors import UsageError
-    from flowpeer.routing.lookup import kind_of
-
     words = []
     for number, line in enumerate(sys.stdin, 1):
         if word := line.strip():
@@ -260,8 +234,6 @@ def peeringdb_load(
     path: Annotated[Path, typer.Argument(help="API dump, folder of objects, or SQLite database.")],
 ) -> None:
     """Load PeeringDB objects; the same file twice does nothing."""
-    from flowpeer.registry.peeringdb import load_peeringdb
-
     state: State = ctx.obj
     lake = state.lake()
     with lake.lock("reference"):
@@ -269,8 +241,6 @@ def peeringdb_load(
     if state.json:
         state.emit({**facts, "loaded": new})
         return
-    from flowpeer.sources import describe
-
     state.tell(f"{path}: {describe(facts)}" if new else f"{path}: already loaded, nothing changed")
 
 
@@ -286,11 +256,6 @@ def peeringdb_sync(
 
     The API key comes from FLOWPEER_PEERINGDB_API_KEY or the file `peeringdb_api_key_file`.
     """
-    import os
-
-    from flowpeer.errors import UsageError
-    from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
-
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
     if network.sources.peeringdb is not None:
@@ -325,8 +290,6 @@ def ixf_load(
     ] = None,
 ) -> None:
     """Load who is at an exchange, from the exchange itself; the same file twice does nothing."""
-    from flowpeer.sources import load_exports, rib_files
-
     state: State = ctx.obj
     paths = [file for path in files for file in rib_files(path)]
     rows = load_exports(state.lake(), paths, state.say, exchange=exchange)
@@ -334,11 +297,3 @@ def ixf_load(
         rows = [{**r, "exchanges": ";".join(map(str, r["exchanges"])),
                  "skipped": sum(r["skipped"].values())} for r in rows]  # fmt: skip
     table_or_json(state, rows, columns=["source", "exchanges", "members", "ports", "skipped"])
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.add_typer(rib, name="rib")
-    app.command()(lookup)
-    app.add_typer(peeringdb, name="peeringdb")
-    app.add_typer(ixf, name="ixf")

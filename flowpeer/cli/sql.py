@@ -28,11 +28,6 @@ FORMATS = ("table", "csv", "json", "parquet")
 MAX_QUERY_BYTES = 1 << 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("sql")(sql)
-
-
 def sql(
     ctx: typer.Context,
     query: Annotated[
@@ -119,7 +114,7 @@ def _parameters(words: list[str], period: str | None) -> dict[str, str | None]:
             raise UsageError(f"parameter {name} is given twice", advice="give it once")
         values[name] = value
     if period is not None:
-        from flowpeer.cli.period import parse_period
+        from flowpeer.analysis.periods import parse_period
 
         start, end = parse_period(period)
         for name, time in (("period_start", start), ("period_end", end)):

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State
+from flowpeer.cli.state import State, terminal_width
+from flowpeer.errors import UsageError
+from flowpeer.pipeline.demo import run_demo
 
 DEMO_ASKS = 3
 """Candidates a metro that the demo prints; the HTML page has more."""
@@ -21,48 +23,25 @@ def demo(
     ),
 ) -> None:
     """The whole pipeline on a synthetic sample network, in DIR."""
-    import flowpeer_sample
-    from flowpeer.cli import answers
-    from flowpeer.cli.captures import capture_files, ingest_files
-    from flowpeer.cli.pipeline import roll_up
-    from flowpeer.errors import UsageError
-
     state: State = ctx.obj
     begun = time.monotonic()
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory}: is a file", advice="name a folder that does not exist yet")
-    if directory.is_dir() and any(directory.iterdir()):
-        if not (directory / flowpeer_sample.MARKER).is_file():
-            raise UsageError(
-                f"{directory}: not empty, and not a folder of this demo",
-                advice="name a new folder: `flowpeer demo DIR`",
-            )
-        state.say(f"1/4 sample network: bringing {directory}/ up to date")
-    else:
-        state.say(f"1/4 sample network: writing one day of nine metros into {directory}/")
-    with state.progress("writing") as advance:
-        flowpeer_sample.write(directory, progress=lambda *_: advance(1))
     state.config = directory / "flowpeer.toml"
-    state.say("2/4 ingest: export packets → flow records")
-    added = ingest_files(state, capture_files([directory / "captures"]))
-    state.say("3/4 roll up: flow records × routes → traffic by network")
-    done = roll_up(state)
-    state.say("4/4 reports: candidates and imbalance")
-    reports = answers.write_reports(state, directory / "report", formats=("csv", "json", "parquet"))
+    done = run_demo(directory, state)
     if state.json:
         state.emit(
             {
                 "directory": str(directory),
-                "records_added": sum(r["rows"] for r in added),
-                "hours_rolled_up": done["rolled_up"],
-                "files": [str(path) for path in reports.files],
-                "report": str(reports.page),
+                "records_added": sum(file.rows for file in done.added),
+                "hours_rolled_up": done.rolled_up.rolled_up,
+                "files": [str(path) for path in done.reports.files],
+                "report": str(done.reports.page),
             }
         )
         return
-    print(answers.on_screen(reports.candidates, asks=DEMO_ASKS))
-    print(answers.on_screen(reports.imbalance))
-    print(f"Report: {reports.page}")
+    width = terminal_width()
+    print(done.reports.candidates.on_screen(width, asks=DEMO_ASKS))
+    print(done.reports.imbalance.on_screen(width))
+    print(f"Report: {done.reports.page}")
     print(f"Next: cd {directory} && flowpeer check")
     state.say(f"{time.monotonic() - begun:.1f} s")
 
@@ -147,8 +126,6 @@ def init(
 
     An existing one is never touched.
     """
-    from flowpeer.errors import UsageError
-
     state: State = ctx.obj
     path = directory / "flowpeer.toml"
     directory.mkdir(parents=True, exist_ok=True)
@@ -164,9 +141,3 @@ def init(
     else:
         state.tell(f"wrote {path}")
         state.say("next: describe your network in it, then `flowpeer check`")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(demo)
-    app.command()(init)

@@ -9,15 +9,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowpeer.checks.findings import Finding
     from flowpeer.lake.store import Lake
     from flowpeer.network import Network
+    from flowpeer.workspace import Workspace
 
 PROGRESS_AFTER_S = 1.0
 UNBOUNDED = 10_000
@@ -31,51 +33,44 @@ def printable(text: str) -> str:
 
 @dataclass
 class State:
-    """The options common to all commands, and what follows from them."""
+    """The options common to all commands, and what follows from them; a `Reporter` of the work."""
 
     config: Path | None = None
     json: bool = False
     verbosity: int = 0
     debug: bool = False
     exit_code: int = 0
-    _network: Network | None = field(default=None, repr=False)
+    _workspace: Workspace | None = field(default=None, repr=False)
 
     @property
     def config_path(self) -> Path:
         """`--config`, else `FLOWPEER_CONFIG`, else ./flowpeer.toml."""
         return self.config or Path(os.environ.get("FLOWPEER_CONFIG") or "flowpeer.toml")
 
+    def workspace(self) -> Workspace:
+        """The configuration file and what it leads to."""
+        if self._workspace is None or self._workspace.path != self.config_path:
+            from flowpeer.workspace import Workspace  # after parsing: it imports engines
+
+            self._workspace = Workspace(self.config_path)
+        return self._workspace
+
     def network(self) -> Network:
         """The configuration, read on first use."""
-        if self._network is None:
-            from flowpeer.configuration import load
-            from flowpeer.lake.names import exported
-
-            self._network = load(self.config_path, exported=exported)
-        return self._network
+        return self.workspace().network()
 
     def reread(self) -> None:
-        """Read the configuration anew when it is next asked for: exporters said more names."""
-        self._network = None
+        """Read the configuration again when it is next asked for: exporters announced names."""
+        self.workspace().reread()
 
     def lake(self) -> Lake:
-        """The lake of the configuration.
+        """The lake of the configuration."""
+        return self.workspace().lake()
 
-        Raises:
-            ConfigError: there is something else in its place.
-            UsageError: another version of flowpeer made it.
-        """
-        from flowpeer.lake.store import Lake
-
-        path = self.network().lake_path
-        if path.exists() and not path.is_dir():
-            from flowpeer.errors import ConfigError
-
-            problem = f"lake.path: {path} is a file; name a folder, which is made when needed"
-            raise ConfigError(str(self.config_path), [problem])
-        lake = Lake(path)
-        lake.check_format()
-        return lake
+    def judge(self, findings: Iterable[Finding]) -> None:
+        """Make the process end with 1 if there is a warning among them."""
+        if any(finding.level == "warning" for finding in findings):
+            self.exit_code = max(self.exit_code, 1)
 
     def say(self, text: str, *, level: int = 0) -> None:
         """A line on stderr; `level` 1 only with -v, and nothing below 2 with -q."""
@@ -87,9 +82,9 @@ class State:
         if self.verbosity >= 0:
             print(printable(text))
 
-    def warn(self, text: str, *, status: int = 1) -> None:
-        """Something is wrong with the data: say so, and make the process end with `status`."""
-        self.exit_code = max(self.exit_code, status)
+    def warn(self, text: str) -> None:
+        """Something is wrong with the data: say so, and make the process end with 1."""
+        self.exit_code = max(self.exit_code, 1)
         print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
 
     def emit(self, document: Any) -> None:

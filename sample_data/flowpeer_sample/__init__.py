@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-MARKER = ".flowpeer-sample"
-"""A small file with the sample's version, by which a folder is known as a sample's own."""
+from flowpeer_core.sample import MARKER as MARKER
 
 
 def write(directory: Path, *, progress: Callable[[str, int, int], None] | None = None) -> None:

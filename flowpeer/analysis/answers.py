@@ -1,0 +1,118 @@
+"""An answer: a table with its columns, side tables, notes, totals and where it came from.
+
+Every format is made from it (flowpeer_reports.render). Each answer is made by a function in a
+module of its own beside this one; to add one, write that function, a command in flowpeer/cli and a
+method in flowpeer/api.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from flowpeer import __version__
+from flowpeer.errors import naming
+from flowpeer_reports.columns import Column
+from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.render import render_table
+
+FileFormat = Literal["csv", "parquet", "json", "xlsx", "html", "md"]
+FORMATS: tuple[FileFormat, ...] = ("csv", "parquet", "json", "xlsx", "html", "md")
+Direction = Literal["out", "in", "both"]
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """A table beside the answer's own, with a file of its own."""
+
+    rows: pl.DataFrame
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer in the form every format is made from."""
+
+    name: str
+    """Stem of its files."""
+    title: str
+    rows: pl.DataFrame
+    columns: tuple[Column, ...]
+    found: Any
+    """The object of the reports package that it was made from."""
+    html: Callable[[], str] = field(repr=False)
+    """Makes its page."""
+    side_tables: Mapping[str, SideTable] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    totals: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    screen_columns: tuple[str, ...] = ()
+    """What a screen has room for; empty: all. Files have every column."""
+
+    def render(self, format_: FileFormat) -> str | bytes:
+        """The answer's own table as one document."""
+        if format_ == "html":
+            return self.html()
+        return render_table(
+            self.rows, self.columns, format=format_, title=self.title, notes=self.notes
+        )
+
+    def on_screen(self, width: int, *, asks: int | None = None) -> str:
+        """As a terminal of `width` columns shows it; `asks` keeps the first rows of each metro."""
+        rows = self.rows if asks is None else self.rows.filter(pl.col("rank") <= asks)
+        shown = self.screen_columns
+        columns = [c for c in self.columns if not shown or c.name in shown]
+        return str(
+            render_table(
+                rows, columns, format="terminal", width=width, title=self.title, notes=self.notes
+            )
+        )
+
+    def write(self, folder: Path, formats: Sequence[FileFormat] = ("csv",)) -> list[Path]:
+        """Write the answer, its side tables and where it came from; each file atomically."""
+        documents: dict[str, bytes] = {}
+        tables = {self.name: SideTable(self.rows, self.columns), **self.side_tables}
+        for format_ in formats:
+            if format_ == "html":
+                documents[f"{self.name}.html"] = self.html().encode()
+                continue
+            for name, table in tables.items():
+                made = render_table(
+                    table.rows, table.columns,
+                    format=format_, title=self.title, notes=self.notes,
+                )  # fmt: skip
+                documents[f"{name}.{format_}"] = made.encode() if isinstance(made, str) else made
+        meta = {
+            "flowpeer": __version__, **self.provenance, **self.totals, "notes": list(self.notes),
+        }  # fmt: skip
+        text = json.dumps(meta, indent=1, ensure_ascii=False, default=str) + "\n"
+        documents[f"{self.name}.meta.json"] = text.encode()
+        return write_documents(folder, documents)
+
+
+def write_documents(folder: Path, documents: Mapping[str, bytes]) -> list[Path]:
+    """Write files into `folder`, each atomically; one that is right already stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, content in documents.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            temporary = folder / f".{name}.part"
+            with naming(temporary):
+                temporary.write_bytes(content)
+            temporary.replace(path)
+        written.append(path)
+    return written
+
+
+def title_of(inputs: Inputs, what: str) -> str:
+    """A title that names the network, the answer and the period."""
+    return (
+        f"{inputs.name} (AS{inputs.asn}): {what}, {inputs.period_start:%Y-%m-%d %H:%M} to "
+        f"{inputs.period_end:%Y-%m-%d %H:%M} UTC"
+    )

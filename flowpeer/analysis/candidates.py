@@ -1,0 +1,59 @@
+"""The candidate list: whom to ask for peering, where, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
+from flowpeer.analysis.inputs import Gathered
+from flowpeer_reports.candidates import Candidates, candidates
+from flowpeer_reports.columns import CANDIDATES, NOT_LISTED
+from flowpeer_reports.render import html_report
+from flowpeer_reports.render.report import Sections
+
+SCREEN_COLUMNS = (
+    "rank", "metro", "asn", "name", "own_bps", "cone_bps", "marginal_bps", "p95_bps",
+    "cumulative_share", "meet", "policy", "feasibility",
+)  # fmt: skip
+
+
+def candidate_answer(
+    gathered: Gathered,
+    *,
+    direction: Direction = "out",
+    metros: Sequence[str] | None = None,
+    asks: int | None = None,
+) -> Answer:
+    """The candidate list of a period; `asks` bounds the rows of each metro."""
+    inputs = gathered.inputs
+    found = candidates(inputs, direction=direction, metros=metros or None, asks=asks)
+    title = title_of(inputs, f"peering candidates, {direction}bound" if direction != "both"
+                     else "peering candidates, both directions")  # fmt: skip
+    return Answer(
+        "candidates", title, _with_estimates(found), CANDIDATES, found,
+        lambda: html_report(title=title, sections=Sections(candidates=found)),
+        side_tables={"not_listed": SideTable(found.not_listed, NOT_LISTED)},
+        notes=[*found.notes, *_next_asks(found.next_ask)],
+        totals={"totals": found.totals, "next_ask": found.next_ask,
+                "p95_estimates": found.p95_estimates},
+        provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
+    )  # fmt: skip
+
+
+def _with_estimates(found: Candidates) -> pl.DataFrame:
+    """The rows, and beside p95_bps whether it is an estimate, for those who read a table."""
+    pairs = found.rows.select("metro", "asn").iter_rows()
+    marks = [found.is_estimate(metro, asn) for metro, asn in pairs]
+    return found.rows.with_columns(pl.Series("p95_estimate", marks, pl.Boolean))
+
+
+def _next_asks(next_ask: Mapping[str, dict[str, Any] | None]) -> list[str]:
+    return [
+        f"{metro}: one more ask, {ask['name'] or 'unnamed'} (AS{ask['asn']}), would add "
+        f"{ask['marginal_bps'] / 1e6:,.1f} Mbps"
+        for metro, ask in next_ask.items()
+        if ask and ask["marginal_bps"]
+    ]

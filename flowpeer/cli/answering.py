@@ -1,0 +1,97 @@
+"""What the commands that give an answer share: their options, and how an answer is put out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
+from flowpeer.analysis.inputs import Gathered, gather, stale_hours
+from flowpeer.analysis.periods import parse_period
+from flowpeer.cli.state import State, terminal_width
+from flowpeer.cli.words import suggestion
+from flowpeer.errors import UsageError
+from flowpeer.lake.ledger import Ledger
+
+PeriodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--period",
+        help="2026Q3, 2026-07, 2026-07-01/2026-07-08; default: the last whole quarter with data, "
+        "else all.",
+    ),
+]
+MetroOption = Annotated[
+    list[str] | None, typer.Option("--metro", help="Only these metros (repeatable).")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write files into.")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help=f"{','.join(FORMATS)}: several with --out, one on stdout without."
+    ),
+]
+
+
+def formats_of(text: str | None, out: Path | None) -> list[FileFormat]:
+    """The formats asked for; none: the screen. Raises UsageError."""
+    asked = [f.strip() for f in text.split(",")] if text else (["csv"] if out else [])
+    chosen = [f for f in FORMATS if f in asked]
+    wrong = [f for f in asked if f not in FORMATS]
+    if wrong:
+        raise UsageError(
+            f"--format {','.join(wrong)}: unknown", advice=f"one of {', '.join(FORMATS)}"
+        )
+    if len(chosen) > 1 and out is None:
+        raise UsageError("several formats need a folder", advice="add --out DIR")
+    return sorted(chosen, key=asked.index)
+
+
+def gathered_for(state: State, period: str | None, metros: Sequence[str] | None) -> Gathered:
+    """The inputs of an answer; says so where the roll-ups are not up to date.
+
+    Raises:
+        UsageError: a period or metro that is misspelt, before any work is done.
+        NoDataError: nothing rolled up, or not in the period.
+    """
+    if period is not None:
+        parse_period(period)
+    network = state.network()
+    known = [m.id for m in network.metros]
+    for metro in metros or ():
+        if metro not in (*known, "unknown"):
+            raise UsageError(f"--metro {metro}: no such metro", advice=suggestion(metro, known))
+    ledger = Ledger(state.lake())
+    stale = stale_hours(network, ledger, period)
+    if stale:
+        state.warn(f"{stale} hours are not up to date, and the answer is made from what they "
+                   "were: run `flowpeer rollup`")  # fmt: skip
+    return gather(network, ledger, period)
+
+
+def deliver(state: State, answer: Answer, *, out: Path | None, formats: list[FileFormat]) -> None:
+    """Write an answer into files, or put it out in one format; without one, on the screen."""
+    if out is not None:
+        paths = answer.write(out, formats)
+        if state.json:
+            state.emit([str(p) for p in paths])
+        else:
+            for path in paths:
+                state.tell(f"wrote {path}")
+        return
+    if not formats and not state.json:
+        sys.stdout.write(answer.on_screen(terminal_width()))
+        return
+    format_: FileFormat = "json" if state.json else formats[0]
+    if format_ in ("json", "csv", "parquet"):  # these have no place for them
+        for note in answer.notes:
+            state.say(f"note: {note}")
+    made = answer.render(format_)
+    if isinstance(made, bytes):
+        sys.stdout.buffer.write(made)
+    else:
+        sys.stdout.write(made)

@@ -1,0 +1,49 @@
+"""Words of the command line that several commands take: times, ages, shards, addresses."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from flowpeer.errors import UsageError
+from flowpeer.network import seconds
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time; without an offset it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{text!r} is no time", advice="write it like 2026-09-15T22:00 (UTC)"
+        ) from None
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`i/n` → i and n. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
+    if match and 1 <= int(match[1]) <= int(match[2]):
+        return int(match[1]), int(match[2])
+    raise UsageError(f"--shard {text}: not i/n with 1 ≤ i ≤ n", advice="write it like 1/4")
+
+
+def parse_age(text: str) -> int:
+    """`14d` → seconds. Raises UsageError."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r}: {error}") from None
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What may have been meant by a word that is not known; else what is known."""
+    choices = list(known)
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(choices) or 'none'}"

@@ -1,0 +1,81 @@
+"""What the collector needs of the application: where segments go, and the BMP station beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from threading import Thread
+
+import pyarrow as pa
+
+from flowpeer.lake import names
+from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.store import Lake
+from flowpeer.network import Network
+from flowpeer.reporter import Reporter
+from flowpeer.routing.bmp_station import BmpStation
+from flowpeer_ingest import faults
+from flowpeer_ingest.segments import SegmentSummary
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+class SegmentUnit:
+    """Publishes one spool segment into the lake: what the collector's decoder writes to."""
+
+    def __init__(self, lake: Lake, name: str, configured: Collection[str] = frozenset()) -> None:
+        self._lake = lake
+        self._name = name
+        self._configured = configured
+        self._sink = FlowSink(lake, name)
+
+    def write(self, hour: datetime, name: str, table: pa.Table) -> None:
+        """Stage rows."""
+        faults.point("write")
+        self._sink.write(hour, name, table)
+
+    def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
+        """Publish the tables and names, then the summary; records without a rate by exporter."""
+        self._sink.publish({"segment": self._name})
+        names.merge(self._lake, "collect", summary, self._configured)
+        self._lake.write_entry(f"captures/{self._name}.parquet", summary.document())
+        return self._sink.unrated()
+
+    def discard(self) -> None:
+        """Drop what was staged."""
+        self._sink.discard()
+
+
+def spool_folder(network: Network) -> Path:
+    """`[collector] spool`, else `spool` in the lake."""
+    if network.collector.spool is None:
+        return network.lake_path / "spool"
+    return network.source.parent / network.collector.spool
+
+
+@contextmanager
+def bmp_station(
+    network: Network, lake: Lake, listen: Address | None, reporter: Reporter
+) -> Iterator[None]:
+    """A BMP station beside the collector, in a thread; `lake` is its own. None: no station."""
+    if listen is None:
+        yield
+        return
+    exporters = network.exporter_by_address
+    station = BmpStation(
+        lake,
+        listen,
+        {address: exporter.id for address, exporter in exporters.items()},
+        say=reporter.say,
+    )
+    thread = Thread(target=station.run, name="bmp")
+    thread.start()
+    reporter.say("BMP: listening on {} port {}".format(*station.address))
+    try:
+        yield
+    finally:
+        station.stop()
+        thread.join()

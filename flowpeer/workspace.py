@@ -1,0 +1,48 @@
+"""A configuration file and what it leads to: the network it describes, and its lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowpeer.configuration import load
+from flowpeer.errors import ConfigError
+from flowpeer.lake.names import exported
+from flowpeer.lake.store import Lake
+from flowpeer.network import Network
+
+
+class Workspace:
+    """Reads the configuration when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._network: Network | None = None
+
+    def network(self) -> Network:
+        """The configuration.
+
+        Raises:
+            ConfigError: every mistake in it.
+        """
+        if self._network is None:
+            self._network = load(self.path, exported=exported)
+        return self._network
+
+    def reread(self) -> None:
+        """Read the configuration again when it is next asked for: exporters announced names."""
+        self._network = None
+
+    def lake(self) -> Lake:
+        """The lake of the configuration.
+
+        Raises:
+            ConfigError: there is something else in its place.
+            UsageError: another version of flowpeer made it.
+        """
+        path = self.network().lake_path
+        if path.exists() and not path.is_dir():
+            problem = f"lake.path: {path} is a file; name a folder, which is made when needed"
+            raise ConfigError(str(self.path), [problem])
+        lake = Lake(path)
+        lake.check_format()
+        return lake
