@@ -123,11 +123,12 @@ def application() -> Any:
     """The command tree of `flowpeer`, with every command registered."""
     import typer
 
-    from flowpeer.cli import app as cli
+    from flowpeer.cli.app import app
+    from flowpeer.cli.commands import COMMANDS, load
 
-    if not cli.app.registered_commands:
-        cli._register()
-    return typer.main.get_command(cli.app)
+    root: Any = typer.main.get_command(app)
+    root.commands = {entry.name: load(entry.name) for entry in COMMANDS}
+    return root
 
 
 def commands() -> str:

@@ -23,8 +23,8 @@ class Entry(NamedTuple):
 
 
 COMMANDS = (
-    Entry("demo", "The whole pipeline on a synthetic sample network, in DIR.", "start:demo"),
-    Entry("init", "A commented flowpeer.toml to start from.", "start:init"),
+    Entry("demo", "The whole pipeline on a synthetic sample network, in DIR.", "demo:demo"),
+    Entry("init", "A commented flowpeer.toml to start from.", "init:init"),
     Entry("decode", "What the export packets of captures say.", "captures:decode"),
     Entry("ingest", "Captures and other tools' exports into flow records; a file twice adds "
           "nothing.", "captures:ingest"),

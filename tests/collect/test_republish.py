@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 from collector_rig import TEMPLATE_EVERY, numbered
 
-from flowpeer.cli.collect import SegmentUnit
 from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
+from flowpeer.pipeline.collect import SegmentUnit
 from flowpeer_ingest.columns import coverage_table
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.segments import SegmentSummary

@@ -17,6 +17,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from flowpeer.cli.app import hoist
+from flowpeer.cli.commands import COMMANDS, load
 
 Run = Callable[..., CompletedProcess[str]]
 HEAVY = ("polars", "duckdb", "pyarrow", "numpy", "altair", "jinja2")
@@ -46,7 +47,7 @@ def complaint(done: CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["candidates", "--help"], []])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["init", "--help"], []])
 def test_help_imports_no_engine(words: list[str]) -> None:
     code = (
         "import sys\n"
@@ -59,6 +60,20 @@ def test_help_imports_no_engine(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "flowpeer" in (done.stdout or done.stderr)
+
+
+def test_the_table_of_commands_says_what_their_modules_say() -> None:
+    for name, help_, _ in COMMANDS:
+        found = load(name).help.partition("\n\n")[0]
+        assert help_ == " ".join(found.split()), name
+    targets = {target for _, _, target in COMMANDS}
+    assert len(targets) == len({name for name, _, _ in COMMANDS}) == len(COMMANDS)
+
+
+def test_a_misspelt_command_is_answered_with_the_one_that_was_meant(run: Run) -> None:
+    done = run("canidates")
+    assert done.returncode == 2
+    assert "Did you mean 'candidates'?" in complaint(done)
 
 
 def test_common_options_stand_before_or_after_the_command() -> None:

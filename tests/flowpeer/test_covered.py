@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from flowpeer import catalog
-from flowpeer.cli.gather import coverage, covered_slots
+from flowpeer.analysis.coverage import coverage, covered_slots
 from flowpeer.configuration import load
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake

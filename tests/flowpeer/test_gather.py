@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 
 from flowpeer import catalog
-from flowpeer.cli.gather import coverage, paths_in_force
-from flowpeer.cli.period import default_period, parse_period
+from flowpeer.analysis.coverage import coverage
+from flowpeer.analysis.inputs import paths_in_force
+from flowpeer.analysis.periods import default_period, parse_period
 from flowpeer.errors import UsageError
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake

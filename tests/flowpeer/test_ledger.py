@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flowpeer.cli import quality
-from flowpeer.cli.pipeline import roll_up
-from flowpeer.cli.state import State
+from flowpeer.checks import quality
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
 from flowpeer.lake import store
 from flowpeer.lake.flows import MAX_INTERFACES, FlowSink
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import FORMAT, Lake
+from flowpeer.pipeline.rollup import roll_up
 from flowpeer.rollup.hours import Rollup
+from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 
@@ -49,11 +49,10 @@ def test_run_reads_each_document_once(demo_copy: Path, monkeypatch: pytest.Monke
 
     monkeypatch.chdir(demo_copy)
     monkeypatch.setattr(store, "_read_document", counted)
-    state = State(verbosity=-1)
-    ledger = Ledger(state.lake())
-    done = roll_up(state, ledger=ledger)
-    assert done["rolled_up"] == 0
-    assert quality.findings(state, ledger)
+    workspace = Workspace(Path("flowpeer.toml"))
+    network, ledger = workspace.network(), Ledger(workspace.lake())
+    assert roll_up(network, ledger.lake, Collected(), ledger=ledger).rolled_up == 0
+    assert quality.findings(network, ledger)
     several = {str(path): n for path, n in reads.items() if n > 1}
     # Loading sources comes first, and looks at what is loaded.
     assert {p for p in several if "/reference/" not in p and "/routes/" not in p} == set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from flowpeer.cli.quality_sources import ages, own_places, provider_paths
+from flowpeer.checks.sources import ages, own_places, provider_paths
 from flowpeer.configuration import load
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake

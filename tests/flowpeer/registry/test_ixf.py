@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from flowpeer.cli.gather import with_exports
+from flowpeer.analysis.inputs import with_exports
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
 from flowpeer.registry.ixf import TABLE, load_ixf

@@ -1,50 +1,14 @@
-"""`demo` and `init`: the first steps."""
+"""`init`: a configuration to start from."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State, terminal_width
+from flowpeer.cli.state import State
 from flowpeer.errors import UsageError
-from flowpeer.pipeline.demo import run_demo
-
-DEMO_ASKS = 3
-"""Candidates a metro that the demo prints; the HTML page has more."""
-
-
-def demo(
-    ctx: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to make.")] = Path(
-        "flowpeer-demo"
-    ),
-) -> None:
-    """The whole pipeline on a synthetic sample network, in DIR."""
-    state: State = ctx.obj
-    begun = time.monotonic()
-    state.config = directory / "flowpeer.toml"
-    done = run_demo(directory, state)
-    if state.json:
-        state.emit(
-            {
-                "directory": str(directory),
-                "records_added": sum(file.rows for file in done.added),
-                "hours_rolled_up": done.rolled_up.rolled_up,
-                "files": [str(path) for path in done.reports.files],
-                "report": str(done.reports.page),
-            }
-        )
-        return
-    width = terminal_width()
-    print(done.reports.candidates.on_screen(width, asks=DEMO_ASKS))
-    print(done.reports.imbalance.on_screen(width))
-    print(f"Report: {done.reports.page}")
-    print(f"Next: cd {directory} && flowpeer check")
-    state.say(f"{time.monotonic() - begun:.1f} s")
-
 
 TEMPLATE = """\
 # flowpeer.toml: your network. `flowpeer check` reads it and says what is missing or wrong.
