@@ -64,14 +64,17 @@ def _show(state: State, pruned: Pruned, before: datetime, yes: bool) -> None:
         for name in plan.chosen:
             state.say(name, level=1)
         done = "deleted" if yes else "to be deleted (with --yes)"
-        state.tell(f"{len(plan.chosen):,} files with {plan.rows:,} flow records, "
-              f"{plan.file_bytes:,} bytes, received before {before:%Y-%m-%d %H:%M} UTC: "
-              f"{done}")  # fmt: skip
+        state.tell(
+            f"{len(plan.chosen):,} files with {plan.rows:,} flow records, {plan.file_bytes:,} "
+            f"bytes, received before {before:%Y-%m-%d %H:%M} UTC: {done}"
+        )
         if infos is not None:
             for info in infos:
                 state.say(f"routes/{info.name}", level=1)
-            state.tell(f"{len(infos):,} route snapshots, {pruned.snapshot_bytes:,} bytes, taken before "
-                  f"{before:%Y-%m-%d %H:%M} UTC: {done}")  # fmt: skip
+            state.tell(
+                f"{len(infos):,} route snapshots, {pruned.snapshot_bytes:,} bytes, taken before "
+                f"{before:%Y-%m-%d %H:%M} UTC: {done}"
+            )
     if waiting:
         state.warn(
             f"{len(plan.waiting):,} older files are kept: {len(waiting)} hours from "

@@ -33,7 +33,7 @@ def forget(folder: Path, address: str, hours: range) -> None:
     """Take an exporter's coverage of some hours out of the lake."""
     for path in sorted((folder / "lake" / "coverage").rglob("*.parquet")):
         hour = int(path.parent.name.removeprefix("hour="))
-        whose = pl.read_parquet(path, hive_partitioning=False)["exporter"][0]
+        whose = pl.read_parquet(path, hive_partitioning=False)["exporter_ip"][0]
         if hour in hours and whose == address:
             ledger = folder / "lake" / "ledger" / path.relative_to(folder / "lake")
             ledger.with_suffix(".json").unlink()

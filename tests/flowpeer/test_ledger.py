@@ -23,6 +23,7 @@ from flowpeer.lake.flows import MAX_INTERFACES, FlowSink
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import FORMAT, Lake
 from flowpeer.pipeline.rollup import roll_up
+from flowpeer.reporter import Collected
 from flowpeer.rollup.hours import Rollup
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
