@@ -58,7 +58,7 @@ def capture_files(paths: Iterable[Path], *, empty: bool = False) -> list[Path]:
             if p.is_file()
             and (
                 _unpacked_suffix(p) in CAPTURE_SUFFIXES
-                or ((_unpacked_suffix(p) in EXPORT_SUFFIXES or _nfcapd(p)) and is_export(p))
+                or ((_unpacked_suffix(p) in EXPORT_SUFFIXES or _nfcapd(p)) and _is_export(p))
             )
         )
         if not inside and not empty:
@@ -70,6 +70,14 @@ def capture_files(paths: Iterable[Path], *, empty: bool = False) -> list[Path]:
             )
         found += inside
     return found
+
+
+def _is_export(path: Path) -> bool:
+    """Is it another tool's file, or one that is damaged, which is told when it is loaded?"""
+    try:
+        return is_export(path)
+    except IngestError:
+        return True
 
 
 def _unpacked_suffix(path: Path) -> str:

@@ -588,3 +588,70 @@ def test_a_packed_row_is_a_bad_row_and_is_not_unpacked(
     monkeypatch.setattr(files, "BLOCK", len(row))  # so that a block begins with it
     _, rows = flows(path)
     assert len(rows) == 2
+
+
+ROW = "192.0.2.1,2026-09-16 01:02:03,198.18.0.1,8.8.8.8,100"
+HEADER = "exporter_ip,received_at,src_addr,dst_addr,bytes"
+
+
+def test_a_carriage_return_in_a_header_is_a_blank(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_bytes(f"{HEADER}\r,note\n{ROW},x\n".encode())
+    assert [r["bytes"] for r in flows(path)[1]] == [100]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (f"{HEADER}\r{ROW}\r{ROW}\r", "lines that end in a carriage return alone"),
+        (f"{HEADER},Bytes\n{ROW},7\n", "2 columns are called 'bytes'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_error(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_bytes(text.encode())
+    with pytest.raises(IngestError, match=what) as raised:
+        ingest_export(path, write=lambda *_: None)
+    assert raised.value.path == str(path)
+    assert raised.value.advice
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("bytes", 2**63), ("bytes", "9223372036854775808"), ("tcp_flags", 2**64),
+        ("src_mac", "f" * 40), ("src_addr", 3221225985), ("src_addr", True), ("dst_addr", [1]),
+        ("received_at", -5), ("received_at", "9999-12-31 23:59:59-99:99"), ("bytes", 1e300),
+    ],
+)  # fmt: skip
+def test_a_cell_that_is_no_value_costs_its_row_alone(
+    tmp_path: Path, column: str, cell: object
+) -> None:
+    good = dict(zip(HEADER.split(","), ROW.split(","), strict=True))
+    path = tmp_path / "flows.json"
+    for rows in ([good, {**good, column: cell}, good], [{**good, column: cell}]):
+        path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+        summary, made = flows(path)
+        assert len(made) == len(rows) - 1
+        assert summary.rows_rejected == {f"{column} not readable": 1}
+
+
+def test_parquet_cells_of_any_type_cost_their_rows_alone(tmp_path: Path) -> None:
+    good = {"exporter_ip": "192.0.2.1", "src_addr": "198.18.0.1", "dst_addr": "8.8.8.8"}
+    times = [1_789_520_523_000, 2**62, -(2**62)]
+    strange: dict[str, pl.Series] = {
+        "received_at": pl.Series(times).cast(pl.Datetime("ms", "Europe/Berlin")),
+        "start_time": pl.Series(times).cast(pl.Datetime("ms")),
+        "bytes": pl.Series([100, 2**63, 1], dtype=pl.UInt64),
+        "packets": pl.Series([1, 1, 2**62]).cast(pl.Datetime("ns")),
+        "src_port": pl.Series([[1], None, [2]]),
+        "next_hop": pl.Series([b"\xff\xfe", b"", b"\x01\x02\x03"]),
+    }
+    for name, column in strange.items():
+        frame = pl.DataFrame({n: [v] * 3 for n, v in good.items()} | {
+            "received_at": [1_789_520_523] * 3, "bytes": [100] * 3, name: column})  # fmt: skip
+        frame.write_parquet(tmp_path / "flows.parquet")
+        summary, made = flows(tmp_path / "flows.parquet")
+        assert 1 <= len(made) + sum(summary.rows_rejected.values()) == 3, name
+        assert set(summary.rows_rejected) <= {f"{name} not readable", f"{name} beyond 2^40"}, name
+        assert summary.rows_rejected, name

@@ -64,7 +64,7 @@ def parquet_rows(path: str, wanted: set[str]) -> Rows:
         ) from None  # fmt: skip
 
     def frames() -> Iterator[pl.DataFrame]:
-        columns = [n for n in names if n.lower() in wanted]
+        columns = _wanted(names, wanted, path)
         try:
             for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
                 frame = pl.from_arrow(pa.Table.from_batches([batch]))
@@ -91,8 +91,24 @@ def delimited_names(head: bytes) -> tuple[list[str], str]:
     delimiter = max(_DELIMITERS, key=text.count)
     if delimiter not in text:
         return [], ""
-    names = next(csv.reader([text], delimiter=delimiter), [])
+    try:
+        # A carriage return alone ends no line: of the header it is a blank.
+        names = next(csv.reader([text.replace("\r", " ")], delimiter=delimiter), [])
+    except csv.Error:
+        return [], ""
     return [n.strip().lstrip("#").strip() for n in names], delimiter
+
+
+def _wanted(names: list[str], wanted: set[str], path: str) -> list[str]:
+    """The columns to read. Raises IngestError where it is not clear which is meant."""
+    columns = [n for n in names if n.lower() in wanted]
+    for name, count in Counter(n.lower() for n in columns).items():
+        if count > 1:
+            raise IngestError(
+                f"{count} columns are called {name!r}", path=path,
+                advice="rename or leave out all but one of them",
+            )  # fmt: skip
+    return columns
 
 
 class _Utf8:
@@ -117,7 +133,7 @@ def delimited_rows(stream: BinaryIO, path: str, wanted: set[str]) -> Rows:
     """Rows of a CSV file with a header line."""
     names, delimiter = delimited_names(stream.readline(HEAD))
     rows = Rows(names, iter(()))
-    columns = [n for n in names if n.lower() in wanted]
+    columns = _wanted(names, wanted, path)
 
     ended = False
 

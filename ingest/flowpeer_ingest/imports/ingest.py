@@ -110,6 +110,11 @@ def _look(path: Path, mapping: Mapping) -> _File | None:
     else:
         with open_unpacked(path) as stream:
             head = stream.read(files.HEAD)
+        if b"\r" in head and b"\n" not in head and files.delimited_names(head)[0]:
+            raise IngestError(
+                "lines that end in a carriage return alone", path=str(path),
+                advice="write it again with newlines, as `tr '\\r' '\\n'` does",
+            )  # fmt: skip
         names, shape = files.json_names(head), "json"
         if not names:
             (names, _), shape = files.delimited_names(head), "delimited"

@@ -77,6 +77,8 @@ class Importer:
         received, start, end = self._times(read, n, keep)
         self.rows += n
         mine = np.flatnonzero(keep)
+        if not len(mine):
+            return FLOWS_SCHEMA.empty_table(), received[mine]
         out = {name: column.gather(mine) for name, column in read.items()}
         return self._flows(out, exporter.gather(mine), received[mine], start[mine], end[mine])
 
@@ -92,7 +94,8 @@ class Importer:
             if bad.any():
                 at = int(bad.arg_max() or 0)
                 if keep[at] and len(self.unreadable) < MAX_EXAMPLES:
-                    cell = repr(one[at])[:40]
+                    shown = one.to_physical() if one.dtype.is_temporal() else one
+                    cell = repr(shown[at])[:40]
                     self.unreadable.append(f"row {self.rows + at + 1}: {column} is {cell}")
                 self._refuse(bad, f"{column} not readable", keep)
             found = got if found is None else _either(found, got, column)

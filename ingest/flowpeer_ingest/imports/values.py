@@ -19,6 +19,8 @@ Read: TypeAlias = tuple[pl.Series, pl.Series]
 
 UNSET = (bytes(16), MAPPED + bytes(4))
 """Addresses that stand for none."""
+LAST_US = 1 << 52
+"""In 2112: what is later is no time of a flow, and up to there doubles hold microseconds."""
 _FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "C": 128}
 _PROTOCOLS = {
     "hopopt": 0, "icmp": 1, "igmp": 2, "ggp": 3, "ipip": 4, "ipv4": 4, "ipencap": 4, "ip": 0,
@@ -39,8 +41,15 @@ _EMPTY = ("", "null", "NULL", "\\N")
 
 def text(column: pl.Series) -> pl.Series:
     """As text without surrounding blanks, null where there is nothing."""
-    if column.dtype == pl.Binary:
-        column = column.cast(pl.String, strict=False)
+    if column.dtype.is_temporal():
+        column = column.to_physical()  # the number: Polars panics on dates that no calendar has
+    elif column.dtype.is_nested() or column.dtype == pl.Object:
+        column = column.is_not_null().replace_strict(
+            {True: f"a {column.dtype.base_type()}"}, default=None, return_dtype=pl.String
+        )
+    elif column.dtype == pl.Binary:
+        decoded = [None if v is None else v.decode(errors="replace") for v in column]
+        column = pl.Series(decoded, dtype=pl.String)
     out = column.cast(pl.String).str.strip_chars()
     return out.set(out.is_in(_EMPTY).fill_null(value=False), None)
 
@@ -59,15 +68,20 @@ def integer(column: pl.Series) -> Read:
 
 
 def each(column: pl.Series, read: Callable[[str], int | str | bytes | None], kind: type) -> Read:
-    """By one call for each distinct value; a `ValueError` of it: unreadable."""
+    """By one call for each distinct value; unreadable: a `ValueError`, or what is no counter."""
     cells = text(column)
     found: dict[str, int | str | bytes | None] = {}
     bad: list[str] = []
     for value in cells.unique().drop_nulls().to_list():
         try:
-            found[value] = read(value)
+            got = read(value)
         except ValueError:
             bad.append(value)
+            continue
+        if isinstance(got, int) and not 0 <= got < 1 << 63:
+            bad.append(value)
+        else:
+            found[value] = got
     type_ = {int: pl.Int64, str: pl.String, bytes: pl.Binary}[kind]
     values = cells.replace_strict(
         pl.Series(list(found), dtype=pl.String),
@@ -163,10 +177,18 @@ def instant(column: pl.Series) -> Read:
     read as the next finer one is before 1973), zero is unset; text is `YYYY-MM-DD HH:MM:SS` with
     or without T, fraction and offset. Times without an offset are UTC.
     """
-    if isinstance(column.dtype, pl.Datetime):
-        zoned = column if column.dtype.time_zone is None else column.dt.convert_time_zone("UTC")
-        out = zoned.dt.replace_time_zone(None).cast(pl.Datetime("us")).cast(pl.Int64)
-        return out, pl.repeat(value=False, n=len(column), eager=True)
+    if isinstance(column.dtype, pl.Datetime | pl.Date):
+        # By its number, which is of UTC: Polars panics on dates that no calendar has.
+        unit = column.dtype.time_unit if isinstance(column.dtype, pl.Datetime) else "d"
+        out = column.to_physical().cast(pl.Int64)
+        if unit == "ns":
+            out = out // 1_000
+        elif unit != "us":
+            factor = 1_000 if unit == "ms" else 86_400_000_000
+            beyond = (out.abs() > LAST_US // factor).fill_null(value=False)
+            out = out.set(beyond, -1) * factor
+        bad = ((out < 0) | (out >= LAST_US)).fill_null(value=False)
+        return out.set(bad | (out == 0).fill_null(value=False), None), bad
     cells = text(column)
     frame = pl.DataFrame({"t": cells})
     number = pl.col("t").str.extract(r"^(\d+)(?:\.\d*)?$").cast(pl.Int64, strict=False)
@@ -184,11 +206,13 @@ def instant(column: pl.Series) -> Read:
     shape = "%Y-%m-%d %H:%M:%S%.f"
     date = plain.str.to_datetime(shape, time_unit="us", strict=False).cast(pl.Int64)
     offset = (
-        pl.when(plain.str.contains(r"[+-]\d\d:?\d\d$"))
+        # Not every year with every offset: Polars panics beyond the calendar's end.
+        pl.when(plain.str.contains(r"^(19|20|21)\d\d-.*[+-][01]\d:?[0-5]\d$"))
         .then(plain)
         .str.to_datetime(shape + "%z", time_unit="us", strict=False)
         .cast(pl.Int64)
     )
     out = frame.select(t=pl.coalesce(epoch, date, offset))["t"]
-    bad = cells.is_not_null() & (out.is_null() | (out < 0) | (out >= 1 << 52)).fill_null(value=True)
+    beyond = out.is_null() | (out < 0) | (out >= LAST_US)
+    bad = cells.is_not_null() & beyond.fill_null(value=True)
     return out.set(bad | (out == 0).fill_null(value=False), None), bad
