@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 
 import flowpeer_sql
@@ -32,7 +32,10 @@ from flowpeer_core.columns import Column, arrow_schema
 STORAGE_VERSION = "v1.5.0"
 """Of a written catalog: DuckDB 1.5 and later open it."""
 
-MEMORY_SHARE = "60%"
+if TYPE_CHECKING:
+    import polars as pl
+
+MEMORY_SHARE = "'60%'"
 """Of the machine's memory for one connection: a query shares it with what runs beside it."""
 
 TRIES = 100
@@ -40,34 +43,47 @@ TRIES = 100
 T = TypeVar("T")
 
 _NONE: Mapping[str, pa.Table] = MappingProxyType({})
-_HIVE = {"date": pl.Date(), "hour": pl.Int32()}
+_NO_SETTINGS: Mapping[str, int | str] = MappingProxyType({})
 
 
 def connect(
-    lake_root: Path, *, configured: Mapping[str, pa.Table] = _NONE, locked: bool = True
+    lake_root: Path, *, configured: Mapping[str, pa.Table] = _NONE
 ) -> duckdb.DuckDBPyConnection:
-    """DuckDB in memory over the lake at `lake_root`.
+    """DuckDB in memory over the lake at `lake_root`, for statements of our own.
 
     `configured` holds the tables made from flowpeer.toml (metros, exporters, interfaces,
-    contracts, sessions); those not given are empty. With `locked` the connection can neither read
-    outside the lake nor change its settings; writing into the lake is kept out by `query`.
+    contracts, sessions); those not given are empty. The connection can neither read outside the
+    lake nor change its settings. What others ask goes through `flowpeer.query`.
 
     Raises:
         InputError: a file of the lake that cannot be read.
         UsageError: a configured table that is none, or lacks a column.
     """
-    root = lake_root.resolve()
+    rows = configured_rows(configured)
     con = duckdb.connect(":memory:")
     try:
-        con.execute(f"SET VARIABLE lake_root = {_literal(str(root))}")
-        _define(con, root, configured, listed=True)
-        con.execute(f"SET memory_limit = '{MEMORY_SHARE}'")
-        if locked:
-            _lock(con, root)
+        con.execute(f"SET memory_limit = {MEMORY_SHARE}")
+        fill(con, lake_root.resolve(), rows)
     except BaseException:
         con.close()
         raise
     return con
+
+
+def fill(
+    con: duckdb.DuckDBPyConnection,
+    root: Path,
+    configured: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    private: Path | None = None,
+    settings: Mapping[str, int | str] = _NO_SETTINGS,
+) -> None:
+    """Tables, views and macros on an empty connection, which is then locked.
+
+    `private` is a folder for what does not fit into memory; `settings` are DuckDB's.
+    """
+    _define(con, root, configured, listed=True)
+    _lock(con, root, private, settings)
 
 
 def write_catalog(
@@ -89,7 +105,7 @@ def write_catalog(
                 str(made), config={"storage_compatibility_version": STORAGE_VERSION}
             )
             try:
-                _define(con, root, configured, listed=False)
+                _define(con, root, configured_rows(configured), listed=False)
             finally:
                 con.close()
             with made.open("rb+") as file:
@@ -122,10 +138,13 @@ def scan(
     """
     if table not in TABLES or table in CONFIGURED:
         raise UsageError(f"no table {table!r} in the lake", advice="see `flowpeer sql --list`")
+    import polars as pl
+
     root = lake_root.resolve()
     stated = _polars_schema(TABLES[table])
     partitioned = table in PARTITIONED
-    wanted = {**stated, **_HIVE} if partitioned else stated
+    hive: dict[str, pl.DataType] = {"date": pl.Date(), "hour": pl.Int32()}
+    wanted = {**stated, **hive} if partitioned else stated
     found = table_files(root, table, start=start, end=end)
     if not found:
         return pl.LazyFrame(schema=wanted)
@@ -138,12 +157,14 @@ def scan(
         part.partition("=")[0]: pl.String() for part in root.parts if "=" in part
     }
     frame = pl.scan_parquet(
-        found, schema=stated, glob=False, hive_partitioning=True, hive_schema={**above, **_HIVE}
+        found, schema=stated, glob=False, hive_partitioning=True, hive_schema={**above, **hive}
     )
     return frame.select(*wanted)
 
 
 def _polars_schema(columns: tuple[Column, ...]) -> dict[str, pl.DataType]:
+    import polars as pl
+
     empty = pl.from_arrow(arrow_schema(columns).empty_table())
     assert isinstance(empty, pl.DataFrame)
     return dict(empty.schema)
@@ -152,7 +173,7 @@ def _polars_schema(columns: tuple[Column, ...]) -> dict[str, pl.DataType]:
 def _define(
     con: duckdb.DuckDBPyConnection,
     root: Path,
-    configured: Mapping[str, pa.Table],
+    configured: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
     listed: bool,
 ) -> None:
@@ -160,11 +181,9 @@ def _define(
     (`listed`), or over patterns, which find those to come too."""
     con.execute("SET python_enable_replacements = false")
     con.execute("SET TimeZone = 'UTC'")
-    if unknown := sorted(set(configured) - set(CONFIGURED)):
-        raise UsageError(f"no table that a configuration makes: {', '.join(unknown)}")
-    for name, columns in TABLES.items():
+    for name in TABLES:
         if name in CONFIGURED:
-            _configured_table(con, name, columns, configured.get(name))
+            _configured_table(con, name, configured.get(name, []))
         elif not (listed and name in PARTITIONED):
             with told("", where=root / name):
                 con.execute(f'CREATE VIEW "{name}" AS {_relation(root, name)}')
@@ -181,21 +200,32 @@ def _define(
 
 
 def _configured_table(
-    con: duckdb.DuckDBPyConnection,
-    name: str,
-    columns: tuple[Column, ...],
-    table: pa.Table | None,
+    con: duckdb.DuckDBPyConnection, name: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    schema = arrow_schema(columns)
-    if table is None:
-        table = schema.empty_table()
-    try:
-        table = table.select(schema.names).cast(schema)
-    except (KeyError, pa.ArrowInvalid) as error:
-        raise UsageError(f"table {name} is not as stated: {error}") from error
-    con.register("_arrow", table)
-    con.table("_arrow").create(name)
-    con.unregister("_arrow")
+    kinds = {c.name: _sql_type(c) for c in TABLES[name]}
+    con.execute(
+        f'CREATE TABLE "{name}" AS'  # noqa: S608 (a name of ours)
+        " SELECT unnest(r) FROM (SELECT unnest(from_json_strict(?, ?)) AS r)",
+        [json.dumps(rows, default=str), json.dumps([kinds])],
+    )
+
+
+def configured_rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
+    """Tables of the configuration as rows with the stated columns.
+
+    Raises:
+        UsageError: a table that is none of them, or lacks a column.
+    """
+    if unknown := sorted(set(configured) - set(CONFIGURED)):
+        raise UsageError(f"no table that a configuration makes: {', '.join(unknown)}")
+    found = {}
+    for name, table in configured.items():
+        schema = arrow_schema(CONFIGURED[name])
+        try:
+            found[name] = table.select(schema.names).cast(schema).to_pylist()
+        except (KeyError, pa.ArrowInvalid) as error:
+            raise UsageError(f"table {name} is not as stated: {error}") from error
+    return found
 
 
 def _relation(root: Path, name: str) -> str:
@@ -261,6 +291,7 @@ def _sql_type(column: Column) -> str:
         pa.int32(): "INTEGER",
         pa.float64(): "DOUBLE",
         pa.bool_(): "BOOLEAN",
+        pa.date32(): "DATE",
     }[kind]
 
 
@@ -273,11 +304,23 @@ def _escape(path: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
-def _lock(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+def _lock(
+    con: duckdb.DuckDBPyConnection,
+    root: Path,
+    private: Path | None,
+    settings: Mapping[str, int | str],
+) -> None:
     # The escaped form is allowed too: DuckDB checks a pattern as if it were a path.
-    places = sorted({str(root), _escape(str(root))})
-    con.execute(f"SET allowed_directories = [{', '.join(map(_literal, places))}]")
-    con.execute("SET temp_directory = ''")
+    places = {
+        str(root),
+        str(root.resolve()),
+        _escape(str(root)),
+        *([] if private is None else [str(private)]),
+    }
+    con.execute(f"SET allowed_directories = [{', '.join(map(_literal, sorted(places)))}]")
+    con.execute(f"SET temp_directory = {_literal('' if private is None else str(private))}")
+    for name, value in settings.items():
+        con.execute(f"SET {name} = '{value}'")
     con.execute("SET autoinstall_known_extensions = false")
     con.execute("SET autoload_known_extensions = false")
     con.execute("SET enable_external_access = false")
@@ -313,8 +356,9 @@ def with_files(con: duckdb.DuckDBPyConnection, root: Path, work: Callable[[], T]
 
 
 @contextlib.contextmanager
-def told(sql: str, *, where: Path | None = None) -> Iterator[None]:
-    """DuckDB's errors as ours: one line, with the place in the statement."""
+def told(sql: str, *, offset: int = 0, where: Path | None = None) -> Iterator[None]:
+    """DuckDB's errors as ours: one line, with the place in the text `sql`, of which the statement
+    starts at `offset`."""
     try:
         yield
     except FlowpeerError:
@@ -325,19 +369,24 @@ def told(sql: str, *, where: Path | None = None) -> Iterator[None]:
         if is_interrupt(error):
             raise KeyboardInterrupt from None
         raise
+    except duckdb.OutOfMemoryException as error:
+        raise UsageError(
+            "the query needs more memory than it is allowed",
+            advice="narrow it to fewer days or columns",
+        ) from error
     except duckdb.PermissionException as error:
         raise UsageError(
             f"not allowed here: {_first_line(error)}", advice="only the lake can be read"
         ) from error
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
         if where is None and not re.search(r"\.parquet\b|[Pp]arquet file", str(error)):
-            raise UsageError(f"SQL{_place(error, sql)}: {_first_line(error)}") from error
+            raise UsageError(f"SQL{_place(error, sql, offset)}: {_first_line(error)}") from error
         raise InputError(
             str(where or "lake"), _first_line(error), advice="run `flowpeer verify`"
         ) from error
     except duckdb.Error as error:
         raise UsageError(
-            f"SQL{_place(error, sql)}: {_first_line(error)}",
+            f"SQL{_place(error, sql, offset)}: {_first_line(error)}",
             advice="`flowpeer sql --list` names the tables and views",
         ) from error
 
@@ -349,15 +398,18 @@ def _first_line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _place(error: Exception, sql: str) -> str:
+def _place(error: Exception, sql: str, offset: int) -> str:
     """`, line 2, column 8` from DuckDB's echo of the line with a caret below it."""
     found = re.search(r"^(LINE (\d+): )(.*)\n( *)\^", str(error), re.MULTILINE)
     if found is None:
         return ""
     shift = len(found[4]) - len(found[1])
     echoed, number = found[3], int(found[2])
-    lines = sql.splitlines()
+    lines = sql[offset:].splitlines()
     if echoed.startswith("...") and number <= len(lines):  # a long line is echoed from its middle
         at = lines[number - 1].find(echoed.strip(".")[:40])
         shift = shift - 3 + at if at >= 0 else -1
+    if number == 1 and shift >= 0:
+        shift += offset - (sql.rfind("\n", 0, offset) + 1)
+    number += sql.count("\n", 0, offset)
     return f", line {number}" + (f", column {shift + 1}" if shift >= 0 else "")

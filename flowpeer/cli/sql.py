@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,8 @@ from flowpeer.cli.state import State, terminal_width
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from flowpeer.query import Session
 
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -62,8 +64,8 @@ def sql(
 ) -> None:
     """Ask the lake in SQL (DuckDB). Without a query: a prompt.
 
-    Every table and view is in place, and named questions with parameters. Nothing is written, and
-    no file outside the lake is read. Ctrl-C stops a running query.
+    Every table and view is in place, and named questions with parameters. A query runs in a process
+    of its own that can only read the lake. Ctrl-C stops it.
     """
     state: State = ctx.obj
     chosen = _format(state, format_)
@@ -79,14 +81,14 @@ def sql(
         if text is None:
             from flowpeer.cli.sql_prompt import prompt
 
-            with _connection(state) as con:
-                prompt(con, state, timeout_seconds=timeout)
+            with _session(state) as session:
+                prompt(session, state, timeout_seconds=timeout)
             return
         text, values = resolve(text, values)
-        with _connection(state) as con:
-            from flowpeer.query import query as ask
-
-            table = ask(con, text, values, timeout_seconds=timeout)
+        with _session(state) as session:
+            table = session.query(text, values, timeout_seconds=timeout)
+            if session.note:
+                state.say(f"note: {session.note}")
         _write(frame_of(table, readable=chosen != "parquet"), chosen)
 
 
@@ -152,15 +154,13 @@ def _statement(query: str | None, file: Path | None) -> str | None:
         raise InputError(str(file), "not UTF-8 text", offset=error.start) from error
 
 
-def _connection(state: State) -> Any:
-    from contextlib import closing
-
-    from flowpeer.catalog import connect
+def _session(state: State) -> Session:
+    from flowpeer.query import Session
 
     lake = state.lake().root
     if not lake.is_dir():
         state.say(f"note: no lake at {lake} yet, every table is empty")
-    return closing(connect(lake, configured=state.network().tables()))
+    return Session(lake, configured=state.network().tables())
 
 
 def _write_catalog(state: State, path: Path) -> None:

@@ -13,7 +13,7 @@ from flowpeer.cli.sql_names import frame_of, render, resolve, view_names
 from flowpeer.cli.state import State, printable, terminal_width
 
 if TYPE_CHECKING:
-    import duckdb
+    from flowpeer.query import Session
 
 HISTORY_LINES = 10_000
 SHOWN_ROWS = 1_000
@@ -33,27 +33,27 @@ _KEYWORDS = re.findall(
 )
 
 
-def prompt(
-    con: duckdb.DuckDBPyConnection, state: State, *, timeout_seconds: float | None = None
-) -> None:
+def prompt(session: Session, state: State, *, timeout_seconds: float | None = None) -> None:
     """Read and answer until the end of input."""
-    history = _prepare(con)
+    history = _prepare(session)
+    if session.note:
+        state.say(f"note: {session.note}")
     state.say(".help for help, .quit to leave")
     ended = False
     try:
         while not ended:
             with contextlib.suppress(KeyboardInterrupt):  # a second one, while the first is told
-                ended = _ends(con, timeout_seconds)
+                ended = _ends(session, timeout_seconds)
     finally:
         _keep(history)
 
 
-def _ends(con: duckdb.DuckDBPyConnection, timeout_seconds: float | None) -> bool:
+def _ends(session: Session, timeout_seconds: float | None) -> bool:
     """Whether the input ended. Until then, Ctrl-C stops what is being done and never the prompt,
     wherever between two statements it arrives."""
     try:
         while (text := _read()) is not None:
-            _answer(con, text, timeout_seconds)
+            _answer(session, text, timeout_seconds)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return False
@@ -89,9 +89,8 @@ def _alone(text: str) -> bool:
     return text.startswith(".") or text.split()[0] in {q.name for q in questions()}
 
 
-def _answer(con: duckdb.DuckDBPyConnection, text: str, timeout_seconds: float | None) -> None:
+def _answer(session: Session, text: str, timeout_seconds: float | None) -> None:
     from flowpeer.errors import FlowpeerError
-    from flowpeer.query import query
 
     if text.startswith("."):
         print(_command(text.removesuffix(";")))
@@ -102,7 +101,7 @@ def _answer(con: duckdb.DuckDBPyConnection, text: str, timeout_seconds: float | 
         values = {name: value for name, _, value in (word.partition("=") for word in words)}
     try:
         statement, values = resolve(text, values)
-        table = query(con, statement, values, timeout_seconds=timeout_seconds)
+        table = session.query(statement, values, timeout_seconds=timeout_seconds)
         frame = frame_of(table.slice(0, SHOWN_ROWS))
         sys.stdout.write(str(render(frame, "table", width=terminal_width())))
         if table.num_rows > SHOWN_ROWS:
@@ -125,7 +124,7 @@ def _command(word: str) -> str:
     return HELP
 
 
-def _prepare(con: duckdb.DuckDBPyConnection) -> Path | None:
+def _prepare(session: Session) -> Path | None:
     """Completion and history; where the latter is kept."""
     try:
         import readline
@@ -133,8 +132,8 @@ def _prepare(con: duckdb.DuckDBPyConnection) -> Path | None:
         return None
     from flowpeer_sql import questions
 
-    found = con.execute("SELECT DISTINCT column_name FROM duckdb_columns() WHERE NOT internal")
-    words = {name for (name,) in found.fetchall()} | {q.name for q in questions()} | set(_KEYWORDS)
+    found = session.query("SELECT DISTINCT column_name FROM duckdb_columns() WHERE NOT internal")
+    words = set(found["column_name"].to_pylist()) | {q.name for q in questions()} | set(_KEYWORDS)
     words |= set(re.findall(r"\S+", _command(".tables"))) | {".help", ".list", ".tables", ".quit"}
     ordered = sorted(words)
 

@@ -10,13 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flowpeer import catalog
 from flowpeer.analysis.coverage import coverage, covered_slots
 from flowpeer.configuration import load
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
-from flowpeer.query import query
+from flowpeer.query import Session
 from flowpeer.schema import TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -113,9 +112,9 @@ def test_python_and_sql_agree_on_the_slots_that_count(seed: int, tmp_path: Path)
     found = covered_slots(network, coverage(Ledger(lake), START, end), START, end)
     want = plainly(rows)
     assert set(found.uncovered.iter_rows()) == want
-    with catalog.connect(lake.root, configured=network.tables()) as con:
+    with Session(lake.root, configured=network.tables()) as con:
         for period in ("NULL, NULL", f"'{START:%Y-%m-%d %H:%M}', '{end:%Y-%m-%d %H:%M}'"):
-            said = query(con, f"FROM slots_uncovered({period})").to_pylist()
+            said = con.query(f"FROM slots_uncovered({period})").to_pylist()
             assert {(r["metro"], r["slot"].replace(tzinfo=UTC)) for r in said} == want
             assert len(said) == len(want)
 

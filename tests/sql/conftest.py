@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flowpeer.catalog import connect
+from flowpeer.query import Session
 from flowpeer.schema import CONFIGURED, TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -121,7 +120,8 @@ def routes() -> list[Row]:
 
 
 def configured() -> dict[str, pa.Table]:
-    contracts = [(f"c{asn}", name, 20_000_000_000, 0.12, 0.15, "max_of_p95")
+    contracts = [(f"c{asn}", name, 20_000_000_000, 0.12, 0.15, "max_of_p95", "p95_of_sum",
+                  "marginal", None, None, "USD", "UTC", None, None)
                  for asn, name in ((1299, "North Transit"), (3356, "South Transit"))]  # fmt: skip
     rows: dict[str, list[tuple[Any, ...]]] = {
         "metros": [("ams", "Amsterdam", "eu", "EU", 52.3, 4.9),
@@ -129,7 +129,7 @@ def configured() -> dict[str, pa.Table]:
         "exporters": [(e, m, a, 1000, None, "auto") for m, e, a in EDGES],
         "interfaces": [
             (e, m, i, f"et-0/0/{i}", role, asn, 100_000_000 * i if role == "transit" else None,
-             f"c{asn}" if role == "transit" else None)
+             f"c{asn}" if role == "transit" else None, None, None)
             for m, e, _ in EDGES for i, role, asn in INTERFACES
         ],
         "contracts": contracts,
@@ -194,8 +194,7 @@ def build(root: Path, traffic: list[Row], by_route: list[Row]) -> Path:
     return root
 
 
-@pytest.fixture
-def con(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = connect(lake, configured=configured())
-    yield connection
-    connection.close()
+@pytest.fixture(scope="session")
+def con(lake: Path) -> Iterator[Session]:
+    with Session(lake, configured=configured()) as session:
+        yield session

@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 import flowpeer_sql
-from flowpeer.catalog import connect
-from flowpeer.query import query
+from flowpeer.query import Session
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None
@@ -47,22 +45,23 @@ def rows() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def both(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]]:
+) -> Iterator[tuple[Session, Session]]:
     """The same traffic, as it was and folded."""
     folder = tmp_path_factory.mktemp("folded")
     traffic = rows()
     plain = world.build(folder / "plain", traffic, world.route_traffic(traffic))
     folded = world.build(folder / "folded", *world.fold(traffic, tail))
-    connections = [connect(lake, configured=world.configured()) for lake in (plain, folded)]
-    yield connections[0], connections[1]
-    for connection in connections:
-        connection.close()
+    with (
+        Session(plain, configured=world.configured()) as first,
+        Session(folded, configured=world.configured()) as second,
+    ):
+        yield first, second
 
 
-def ask(con: duckdb.DuckDBPyConnection, name: str, **values: object) -> list[dict[str, Any]]:
+def ask(con: Session, name: str, **values: object) -> list[dict[str, Any]]:
     question = QUESTIONS[name]
     many = {"top": "1000"} if "top" in question.defaults() else {}
-    answer = query(con, question.sql, {**question.defaults(), **many, **values})
+    answer = con.query(question.sql, {**question.defaults(), **many, **values})
     found: list[dict[str, Any]] = answer.to_pylist()
     return found
 
@@ -71,7 +70,7 @@ def ask(con: duckdb.DuckDBPyConnection, name: str, **values: object) -> list[dic
 @pytest.mark.parametrize("period", [{}, {"period_start": "2026-06-30 23:00",
                                          "period_end": "2026-07-01 01:00"}])  # fmt: skip
 def test_every_question_has_the_answer_it_had(
-    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+    both: tuple[Session, Session],
     name: str,
     period: dict[str, str],
 ) -> None:
@@ -81,31 +80,29 @@ def test_every_question_has_the_answer_it_had(
 
 
 @pytest.mark.parametrize("view", ["provider_slots", "interface_slots", "asn_totals", "unscaled"])
-def test_views_have_the_sums_they_had(
-    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection], view: str
-) -> None:
+def test_views_have_the_sums_they_had(both: tuple[Session, Session], view: str) -> None:
     what = "* EXCLUDE (first_slot, last_slot)" if view == "asn_totals" else "*"
     plain, folded = (
-        query(con, f"SELECT {what} FROM {view} ORDER BY ALL").to_pylist() for con in both
+        con.query(f"SELECT {what} FROM {view} ORDER BY ALL").to_pylist() for con in both
     )
     assert plain
     assert folded == plain
 
 
 def test_all_traffic_of_networks_is_all_traffic(
-    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+    both: tuple[Session, Session],
 ) -> None:
     sums = "SELECT sum(bytes)::BIGINT AS b, sum(packets)::BIGINT AS p, sum(records)::BIGINT AS r"
     for con in both:
-        found = [query(con, f"{sums} FROM {t}").to_pylist() for t in ("traffic", "asn_traffic")]
+        found = [con.query(f"{sums} FROM {t}").to_pylist() for t in ("traffic", "asn_traffic")]
         assert found[0] == found[1]
-    folded = query(both[1], "FROM asn_traffic WHERE folded")
+    folded = both[1].query("FROM asn_traffic WHERE folded")
     assert folded.num_rows
     assert set(folded["family"].to_pylist()) == {4, 6}
 
 
 def test_a_percentile_of_what_was_folded_is_never_exact(
-    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+    both: tuple[Session, Session],
 ) -> None:
     true = {tuple(r[k] for k in KEY): r for r in ask(both[0], "p95_per_asn")}
     known: dict[tuple[Any, ...], dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
@@ -139,7 +136,7 @@ def test_a_percentile_of_what_was_folded_is_never_exact(
 
 
 def test_a_period_that_begins_within_a_folded_hour_is_not_exact(
-    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+    both: tuple[Session, Session],
 ) -> None:
     period = {"period_start": "2026-07-01 01:20", "period_end": "2026-07-01 02:00"}
     plain, folded = (ask(con, "p95_per_asn", metro="ams", **period) for con in both)
@@ -150,11 +147,14 @@ def test_a_period_that_begins_within_a_folded_hour_is_not_exact(
 
 
 def test_only_the_days_of_the_period_are_read(
-    both: tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection],
+    both: tuple[Session, Session],
 ) -> None:
-    plan = query(
-        both[1],
-        "EXPLAIN SELECT sum(bytes) FROM asn_traffic_between($a::TIMESTAMP, NULL)",
-        {"a": "2026-07-01"},
-    ).to_pylist()[0]["explain_value"]
+    plan = (
+        both[1]
+        .query(
+            "EXPLAIN SELECT sum(bytes) FROM asn_traffic_between($a::TIMESTAMP, NULL)",
+            {"a": "2026-07-01"},
+        )
+        .to_pylist()[0]["explain_value"]
+    )
     assert plan.count("Scanning Files: 2/4") == 2

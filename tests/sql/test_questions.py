@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
 
 import flowpeer_sql
 from flowpeer.catalog import scan
-from flowpeer.query import query
+from flowpeer.query import Session
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None
@@ -50,14 +49,14 @@ def as_text(table: pa.Table) -> str:
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def ask(con: duckdb.DuckDBPyConnection, name: str, **values: object) -> pa.Table:
+def ask(con: Session, name: str, **values: object) -> pa.Table:
     question = QUESTIONS[name]
-    return query(con, question.sql, {**question.defaults(), **values})
+    return con.query(question.sql, {**question.defaults(), **values})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_answer_is_the_golden_one(
-    con: duckdb.DuckDBPyConnection, golden: Callable[[str, str], None], name: str
+    con: Session, golden: Callable[[str, str], None], name: str
 ) -> None:
     values: dict[str, object] = {}
     if "top" in QUESTIONS[name].defaults():
@@ -79,9 +78,10 @@ def test_file_is_documented_and_its_parameters_are_those_of_the_text(name: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sums_are_bigint_and_nothing_is_huge(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_sums_are_bigint_and_nothing_is_huge(con: Session, name: str) -> None:
     question = QUESTIONS[name]
-    types = con.execute("DESCRIBE " + question.sql, question.defaults()).fetchall()
+    described = con.query("DESCRIBE " + question.sql, question.defaults())
+    types = [tuple(row.values()) for row in described.to_pylist()]
     assert not [t for t in types if "HUGEINT" in t[1] or "DECIMAL" in t[1]]
     assert all(t[1] == "BIGINT" for t in types if t[0].endswith("bytes"))
 
@@ -90,7 +90,7 @@ def _transit() -> list[dict[str, Any]]:
     return [r for r in world.traffic_rows() if r["role"] == "transit" and r["scaled"]]
 
 
-def test_top_remote_asns_equal_plain_sums(con: duckdb.DuckDBPyConnection) -> None:
+def test_top_remote_asns_equal_plain_sums(con: Session) -> None:
     wanted: dict[tuple[Any, ...], int] = defaultdict(int)
     for row in _transit():
         wanted[row["metro"], row["provider_asn"], row["remote_asn"]] += row["bytes"]
@@ -101,7 +101,7 @@ def test_top_remote_asns_equal_plain_sums(con: duckdb.DuckDBPyConnection) -> Non
     assert got == wanted
 
 
-def test_p95_is_nearest_rank_over_covered_slots_with_zeros(con: duckdb.DuckDBPyConnection) -> None:
+def test_p95_is_nearest_rank_over_covered_slots_with_zeros(con: Session) -> None:
     series: dict[tuple[Any, ...], dict[Any, int]] = defaultdict(lambda: defaultdict(int))
     for row in _transit():
         key = (row["metro"], row["provider_asn"], row["direction"], row["remote_asn"])
@@ -118,9 +118,7 @@ def test_p95_is_nearest_rank_over_covered_slots_with_zeros(con: duckdb.DuckDBPyC
         assert row["p95_mbps"] == dense[rank - 1] * 8 / 300e6
 
 
-def test_polars_and_duckdb_agree_on_sums_and_p95(
-    con: duckdb.DuckDBPyConnection, lake: Path
-) -> None:
+def test_polars_and_duckdb_agree_on_sums_and_p95(con: Session, lake: Path) -> None:
     slots = (
         scan(lake, "traffic")
         .filter((pl.col("role") == "transit") & pl.col("scaled"))
@@ -153,7 +151,7 @@ def test_polars_and_duckdb_agree_on_sums_and_p95(
 
 
 def test_bytes_by_path_and_by_next_as_are_all_transit_bytes(
-    con: duckdb.DuckDBPyConnection,
+    con: Session,
 ) -> None:
     total = sum(r["bytes"] for r in _transit())
     for name in ("traffic_by_as_path", "next_as_after_provider"):
@@ -161,7 +159,7 @@ def test_bytes_by_path_and_by_next_as_are_all_transit_bytes(
 
 
 def test_through_traffic_counts_a_network_on_the_way_apart_from_its_own(
-    con: duckdb.DuckDBPyConnection,
+    con: Session,
 ) -> None:
     rows = ask(con, "through_traffic", asn="6461", direction="out", metro="ams").to_pylist()
     out = [r for r in _transit() if r["direction"] == "out" and r["metro"] == "ams"]
@@ -175,11 +173,11 @@ def test_through_traffic_counts_a_network_on_the_way_apart_from_its_own(
 
 
 def test_period_is_half_open_and_ends_with_the_last_slot_rolled_up(
-    con: duckdb.DuckDBPyConnection,
+    con: Session,
 ) -> None:
     def slots(start: str | None, end: str | None) -> list[tuple[Any, ...]]:
-        table = query(
-            con, "FROM slots_between($a::TIMESTAMP, $b::TIMESTAMP)", {"a": start, "b": end}
+        table = con.query(
+            "FROM slots_between($a::TIMESTAMP, $b::TIMESTAMP)", {"a": start, "b": end}
         )
         return [(r["n_slots"], str(r["last_slot"])) for r in table.to_pylist()]
 
@@ -191,7 +189,7 @@ def test_period_is_half_open_and_ends_with_the_last_slot_rolled_up(
     assert {str(r["bucket_start"]) for r in july} == {"2026-07-01 00:00:00", "2026-07-01 01:00:00"}
 
 
-def test_unknown_traffic_and_the_rest_are_all_there_is(con: duckdb.DuckDBPyConnection) -> None:
+def test_unknown_traffic_and_the_rest_are_all_there_is(con: Session) -> None:
     placed = [
         r
         for r in world.traffic_rows()
@@ -204,9 +202,8 @@ def test_unknown_traffic_and_the_rest_are_all_there_is(con: duckdb.DuckDBPyConne
     assert unknown + sum(r["bytes"] for r in placed) == total
 
 
-def test_only_the_days_of_the_period_are_read(con: duckdb.DuckDBPyConnection) -> None:
-    plan = query(
-        con,
+def test_only_the_days_of_the_period_are_read(con: Session) -> None:
+    plan = con.query(
         "EXPLAIN SELECT sum(bytes) FROM transit_between($a::TIMESTAMP, NULL)",
         {"a": "2026-07-01"},
     ).to_pylist()[0]["explain_value"]

@@ -23,13 +23,12 @@ import pytest
 import worlds
 
 from flowpeer import catalog
-from flowpeer.catalog import connect
 from flowpeer.configuration import load
 from flowpeer.errors import InputError, LockedError
 from flowpeer.lake import compact
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake, partition_hour, sha256_of
-from flowpeer.query import query
+from flowpeer.query import Session
 from flowpeer.rollup import retention
 from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup
@@ -439,8 +438,13 @@ def test_files_merged_between_listing_and_opening_are_looked_for_again(
         return text
 
     monkeypatch.setattr(catalog, "_listed", late)
-    with contextlib.closing(connect(folder / "lake")) as con:
-        assert query(con, "SELECT count(*) AS n FROM flows").to_pylist() == [{"n": want}]
+    root = folder / "lake"
+    with contextlib.closing(catalog.connect(root)) as con:
+
+        def count() -> list[tuple[int]]:
+            return con.execute("SELECT count(*) FROM flows").fetchall()
+
+        assert catalog.with_files(con, root, count) == [(want,)]
     assert len(merged) == 2
 
 
@@ -448,7 +452,7 @@ def test_a_file_that_is_missing_for_good_is_said_at_once(folder: Path) -> None:
     hour = next((folder / "lake/flows").glob("date=*/hour=*"))
     (hour / "gone.parquet").symlink_to(folder / "nowhere.parquet")
     with pytest.raises(InputError, match=r"gone\.parquet"):
-        connect(folder / "lake")
+        catalog.connect(folder / "lake")
 
 
 def test_an_hour_is_listed_as_of_one_moment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,10 +479,10 @@ def test_queries_during_merging_count_every_record_once(folder: Path) -> None:
     stop = threading.Event()
 
     def ask() -> None:
-        while not stop.is_set():
-            with contextlib.closing(connect(rollup.lake.root)) as con:
+        with Session(rollup.lake.root) as con:
+            while not stop.is_set():
                 counts[
-                    query(con, "SELECT sum(bytes) > 0, count(*) AS n FROM flows")["n"][0].as_py()
+                    con.query("SELECT sum(bytes) > 0, count(*) AS n FROM flows")["n"][0].as_py()
                 ] += 1
 
     reader = threading.Thread(target=ask)

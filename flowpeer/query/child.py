@@ -1,0 +1,159 @@
+"""The process that runs queries: `python -m flowpeer.query.child`, started by `session`.
+
+One line of JSON a message, both ways. The first says where the lake is and what the limits are;
+then the process is confined, and every further line is a query, or a word to stop one. An answer
+is a file of Arrow IPC in the private folder. Whoever closes the input ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+import duckdb
+import pyarrow as pa
+
+import flowpeer_sql
+from flowpeer.catalog import MEMORY_SHARE, fill
+from flowpeer.errors import FlowpeerError, InputError, UsageError
+from flowpeer.query import confine
+from flowpeer.query.run import Runner
+
+STOP_AGAIN_S = 0.05
+"""A stop that comes between two steps of a query is lost on DuckDB, so it is said again."""
+
+
+class Stops:
+    """Reads the input beside a running query: further queries wait, a stop does not."""
+
+    def __init__(self, lines: TextIO) -> None:
+        self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.con: duckdb.DuckDBPyConnection | None = None
+        self.running = 0
+        self.stopped = 0
+        self._lines = lines
+
+    def listen(self) -> None:
+        for line in self._lines:
+            message = json.loads(line)
+            if "stop" in message:
+                self.stopped = message["stop"]
+                threading.Thread(target=self._stop, args=(self.stopped,), daemon=True).start()
+            else:
+                self.requests.put(message)
+        os._exit(0)
+
+    def _stop(self, number: int) -> None:
+        done = threading.Event()
+        while self.running == number and self.con is not None:
+            self.con.interrupt()
+            done.wait(STOP_AGAIN_S)
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what is stopped
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
+
+    def reply(message: dict[str, Any]) -> None:
+        replies.write(json.dumps(message) + "\n")
+        replies.flush()
+
+    setup = json.loads(sys.stdin.readline() or os._exit(0))
+    try:
+        root, private = Path(setup["lake"]), Path(setup["private"])
+        # It looks up what the machine has, and starts no thread before the process is confined.
+        con = duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
+        _rehearse(con)
+        memory = _allow(con, int(setup["memory"]))
+        disk, threads = int(setup["disk"]), int(setup["threads"])
+        confine.limit(memory_bytes=memory, disk_bytes=disk, threads=2 * threads)
+        seen = root
+        if set("*?[") & set(str(root)):  # a pattern to DuckDB, which would list the folder above
+            seen = private / "lake"
+            seen.symlink_to(root)
+        note = confine.confine(read=[root], write=[private])
+        stops = Stops(sys.stdin)
+        threading.Thread(target=stops.listen, daemon=True).start()
+        settings: dict[str, int | str] = {
+            "max_temp_directory_size": f"{disk}B",
+            "threads": threads,
+        }  # fmt: skip
+        fill(con, seen, setup["configured"], private=private, settings=settings)
+        stops.con = con
+        runner = Runner(con, seen, private)
+    except Exception as error:
+        reply({"error": told_error(error)})
+        return
+    reply({"note": note})
+    while True:
+        request = stops.requests.get()
+        number = request["number"]
+        try:
+            stops.running = number
+            try:
+                if stops.stopped >= number:
+                    raise KeyboardInterrupt
+                answer = runner.run(request["sql"], request["parameters"], number)
+            finally:
+                stops.running = 0
+            reply({"number": number, **answer})
+        except KeyboardInterrupt:
+            reply({"number": number, "stopped": True})
+        except Exception as error:
+            reply({"number": number, "error": told_error(error)})
+
+
+def _rehearse(con: duckdb.DuckDBPyConnection) -> None:
+    """What is imported on first use is imported now: no file of Python's can be read later."""
+    every = ", ".join(
+        f"NULL::{kind}"
+        for kind in (
+            "TIMESTAMPTZ",
+            "DECIMAL(38, 0)",
+            "INTERVAL",
+            "TIME",
+            "UUID",
+            "DATE",
+            "INTEGER[]",
+        )
+    )
+    reader = con.sql(f"SELECT {every}").to_arrow_reader(1)
+    with pa.ipc.new_file(pa.BufferOutputStream(), reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    con.execute("SELECT $a", {"a": "1"}).fetchall()
+    con.executemany("SELECT ?", [["1"]])
+    flowpeer_sql.views()  # and kept
+
+
+def _allow(con: duckdb.DuckDBPyConnection, memory: int) -> int:
+    """Set the limit of memory, or a share of the machine's or the container's; in bytes."""
+    con.execute("SET memory_limit = " + (f"'{memory}B'" if memory else MEMORY_SHARE))
+    found = con.execute("SELECT parse_formatted_bytes(current_setting('memory_limit'))")
+    return int(found.fetchall()[0][0])
+
+
+def told_error(error: Exception) -> dict[str, str]:
+    """An error as the parent can raise it again."""
+    if isinstance(error, MemoryError):
+        error = UsageError(
+            "the query needs more memory than it is allowed",
+            advice="narrow it to fewer days or columns",
+        )
+    if not isinstance(error, FlowpeerError):
+        return {"kind": type(error).__name__, "what": str(error), "advice": ""}
+    path = error.path if isinstance(error, InputError) else ""
+    kind = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "flowpeer.errors")
+    return {"kind": kind, "what": error.what, "advice": error.advice, "path": path}
+
+
+if __name__ == "__main__":
+    main()

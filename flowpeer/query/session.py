@@ -1,0 +1,296 @@
+"""The parent's side of a query: a child process that is asked, waited for, and stopped.
+
+Nothing of DuckDB runs here. So Ctrl-C is heard at once, and a query that does not stop when it is
+told to is killed, with everything it took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from flowpeer import errors
+from flowpeer.errors import FlowpeerError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GRACE_S = 1.0
+"""Between the word to stop and the end of the process."""
+
+DISK_BYTES = 64 << 30
+"""What a query may put aside in its private folder."""
+
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""So no library starts a thread when it is imported, before the process is confined: Landlock
+holds for a thread and those it starts."""
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Session:
+    """Queries over the lake at `lake_root`, in a process of their own that can only read it.
+
+    `configured` holds the tables made from flowpeer.toml; `memory_bytes` is what a query may take,
+    else a share of the machine's (`flowpeer.catalog.MEMORY_SHARE`). Temporary tables and views
+    live as long as the process: until `close`, or until a query had to be killed. `note` says what
+    the system lacks to keep the process in, once it has started. Use it from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        lake_root: Path,
+        *,
+        configured: Mapping[str, pa.Table] = _NONE,
+        memory_bytes: int | None = None,
+        disk_bytes: int = DISK_BYTES,
+    ) -> None:
+        self.note = ""
+        self._made = False
+        self._lake = lake_root.resolve()
+        self._configured = _rows(configured)
+        self._memory = memory_bytes or 0
+        self._disk = disk_bytes
+        self._number = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._heard = b""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> pa.Table:
+        """The rows of one reading statement, with `$name` parameters bound.
+
+        SELECT, FROM, WITH, VALUES, TABLE, PIVOT, DESCRIBE, SHOW and SUMMARIZE are taken, EXPLAIN of
+        one of them, and CREATE TEMP TABLE|VIEW name AS one of them (which gives no rows), also
+        before another statement. Sums that DuckDB gives as HUGEINT come back as int64 where they
+        fit.
+
+        Raises:
+            UsageError: anything else, an error in the statement (with its line and column), a
+                query that needs more memory than allowed, or was still running after
+                `timeout_seconds`.
+            InputError: a file of the lake that cannot be read.
+            KeyboardInterrupt: Ctrl-C; the query is stopped.
+        """
+        import pyarrow as pa
+
+        answer = self._ask(sql, parameters or {}, timeout_seconds)
+        self._made = self._made or bool(answer["made"])
+        if "file" not in answer:
+            return pa.table({})
+        assert self._folder is not None
+        path = Path(self._folder.name) / Path(answer["file"]).name
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        path.unlink()  # the mapping keeps what is read
+        return narrow(table)
+
+    def close(self) -> None:
+        """End the process and remove its folder."""
+        self._end()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _ask(
+        self, sql: str, parameters: Mapping[str, object], seconds: float | None
+    ) -> dict[str, Any]:
+        self._number += 1
+        request = {
+            "number": self._number,
+            "sql": sql,
+            "parameters": {name: _plain(name, value) for name, value in parameters.items()},
+        }
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        try:
+            if self._process is None:
+                self._start(deadline)
+            self._send(request)
+            reply = self._reply(deadline)
+            while reply is not None and reply.get("number") not in (None, self._number):
+                reply = self._reply(deadline)  # an answer that nobody waited for any more
+        except BaseException:
+            self._stop()
+            raise
+        if reply is None:
+            lost = self._stop()
+            raise UsageError(
+                f"the query was stopped after {seconds:g} s{lost}",
+                advice="narrow it to fewer days or columns, or allow more with --timeout",
+            )
+        if reply.get("stopped"):
+            raise KeyboardInterrupt
+        if "error" in reply:
+            raise _error(reply["error"])
+        return reply
+
+    def _start(self, deadline: float) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="flowpeer-sql-")
+        log = Path(self._folder.name) / "messages"
+        with log.open("wb") as messages:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flowpeer.query.child"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=messages,
+                env={**os.environ, **_ONE_THREAD}, start_new_session=True, bufsize=0,
+            )  # fmt: skip
+        self._heard = b""
+        self._send(
+            {
+                "lake": str(self._lake),
+                "private": self._folder.name,
+                "configured": self._configured,
+                "memory": self._memory,
+                "disk": self._disk,
+                "threads": len(os.sched_getaffinity(0))
+                if hasattr(os, "sched_getaffinity")
+                else os.cpu_count() or 1,
+            }
+        )
+        reply = self._reply(deadline)
+        if reply is not None and "error" in reply:
+            self._end()
+            raise _error(reply["error"])
+        self.note = str(reply["note"]) if reply is not None else ""
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        data = json.dumps(message, default=str).encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._process.stdin.fileno(), data) :]
+        except BrokenPipeError:
+            self._died()
+
+    def _reply(self, deadline: float) -> dict[str, Any] | None:
+        """The next message; None where it has not come by the deadline."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        out = self._process.stdout.fileno()
+        while b"\n" not in self._heard:
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([out], [], [], None if left == math.inf else max(0.0, left))
+            if not ready:
+                return None
+            data = os.read(out, 1 << 16)
+            if not data:
+                self._died()
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _died(self) -> None:
+        """The process ended by itself: its limits, or a defect of an engine."""
+        assert self._process is not None
+        assert self._folder is not None
+        status = self._process.wait()
+        lost = self._end()
+        said = (Path(self._folder.name) / "messages").read_text(errors="replace").strip()
+        if "bad_alloc" in said or "MemoryError" in said or status == -9:
+            raise UsageError(
+                f"the query needs more memory than it is allowed{lost}",
+                advice="narrow it to fewer days or columns",
+            )
+        why = said.splitlines()[-1] if said else f"status {status}"
+        raise UsageError(
+            f"the query ended its process: {why[:200]}{lost}", advice="write it in another way"
+        )
+
+    def _stop(self) -> str:
+        """Tell the process to stop; where it does not, end it. Says what was lost."""
+        if self._process is None:
+            return ""
+        try:
+            if self._process.poll() is None:
+                self._send({"stop": self._number})
+                until = time.monotonic() + GRACE_S
+                while (reply := self._reply(until)) is not None:
+                    if reply.get("number") == self._number:
+                        return ""
+        except (KeyboardInterrupt, FlowpeerError):
+            pass
+        return self._end()
+
+    def _end(self) -> str:
+        if self._process is None:
+            return ""
+        process, self._process = self._process, None
+        process.kill()
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        made, self._made = self._made, False
+        return ", and its temporary tables are gone" if made else ""
+
+
+def _error(told: dict[str, str]) -> FlowpeerError:
+    """An error of the child as one of ours."""
+    kind = getattr(errors, told["kind"], None)
+    if not (isinstance(kind, type) and issubclass(kind, FlowpeerError)):
+        return FlowpeerError(f"{told['kind']}: {told['what']}", advice=told["advice"])
+    error = kind.__new__(kind)
+    FlowpeerError.__init__(error, told["what"], advice=told["advice"])
+    if isinstance(error, errors.InputError):
+        error.path, error.offset, error.line = told["path"], None, None
+    return error
+
+
+def _rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
+    if not configured:
+        return {}
+    from flowpeer.catalog import configured_rows
+
+    return configured_rows(configured)
+
+
+def _plain(name: str, value: object) -> object:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return [_plain(name, v) for v in value]
+    raise UsageError(
+        f"parameter {name} is a {type(value).__name__}", advice="give text or a number"
+    )
+
+
+def narrow(table: pa.Table) -> pa.Table:
+    """HUGEINT columns (decimal(38, 0) in Arrow) as int64 where all their values fit."""
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:
+            with contextlib.suppress(pa.ArrowInvalid):
+                column = table.column(index).cast(pa.int64())
+                table = table.set_column(index, field.name, column)
+    return table
