@@ -296,7 +296,9 @@ def settings_page() -> str:
 def report_columns() -> str:
     """Every column that a report puts out."""
     from flowpeer_reports import columns
+    from flowpeer_reports.columns import bills
 
+    stated = {**vars(columns), **vars(bills)}
     parts = [
         prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
             and utilisations fractions from 0 to 1. Lists are lists in JSON and Parquet, and `a;b`
@@ -311,8 +313,9 @@ def report_columns() -> str:
         ("IMBALANCE", "imbalance", "One row per metro, direction and transit provider."),
         ("IMBALANCE_TOTALS", "imbalance.meta.json, totals",
          "One entry per `metro/direction`, and `all`."),
+        ("BILLS", "bills", "One row per contract and calendar month."),
     ):  # fmt: skip
-        rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in vars(columns)[name]]
+        rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in stated[name]]
         parts += [f"## {title}", text, table(["column", "type", "unit", "meaning"], rows)]
     return page("Report columns", *parts)
 

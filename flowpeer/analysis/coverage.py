@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -11,7 +11,9 @@ from flowpeer import catalog
 from flowpeer.lake.ledger import Ledger
 from flowpeer.network import Network
 from flowpeer_core.slots import SLOT
+from flowpeer_reports.coverage import Coverage, Due, coverage_of
 
+DAY = timedelta(days=1)
 MAX_LOSS = 0.05
 """Sequence loss above which a slot does not count as covered (M5)."""
 
@@ -31,6 +33,32 @@ def coverage(
         )
 
     return ledger.read("coverage", summed)
+
+
+def exporter_coverage(network: Network, ledger: Ledger, start: datetime, end: datetime) -> Coverage:
+    """Due and covered slots of every configured exporter over [start, end) (METHODS M5).
+
+    A day on either side is read too, for silences that reach over the border.
+    """
+    ids = pl.DataFrame(
+        [(str(a), e.id) for e in network.exporters for a in e.addresses],
+        schema={"exporter_ip": pl.String, "exporter": pl.String},
+        orient="row",
+    )
+    rows = (
+        catalog.scan(ledger.lake.root, "coverage", start=start - DAY, end=end + DAY)
+        .join(ids.lazy(), on="exporter_ip")
+        .group_by("slot", "exporter", "session", "domain")
+        .agg(
+            pl.col("received", "lost").sum(),
+            pl.col("first_sequence").min(),
+            pl.col("last_sequence").max(),
+            pl.col("seen").any(),
+        )
+        .collect()
+    )
+    dues = [Due(e.id, e.metro, e.from_, e.until) for e in network.exporters]
+    return coverage_of(rows, dues, start, end)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ COMMANDS = (
     Entry("candidates", "Whom to ask for peering, where, and what it is worth.",
           "answers:candidates"),
     Entry("imbalance", "Is transit balanced against what is paid for?", "answers:imbalance"),
+    Entry("bills", "What each transit contract costs, by calendar month.", "bills:bills"),
     Entry("sql", "Ask the lake in SQL (DuckDB). Without a query: a prompt.", "sql:sql"),
     Entry("check", "Configuration, sources and data quality.", "checks:check"),
     Entry("verify", "Digests of all files, and sums through every stage.", "checks:verify"),

@@ -223,7 +223,7 @@ def test_an_invoice_is_compared_with_the_bill_and_a_stray_one_is_named() -> None
     found, _ = made(words, flows, coverage, month, invoices=invoices)
     (row,) = found.rows.to_dicts()
     assert (row["total"], row["invoice"], row["invoice_difference"]) == (10.0, 15.5, 5.5)
-    assert any("invoice for c 2026-03" in note for note in found.notes)
+    assert any(note.startswith("c 2026-03: an invoice") for note in found.notes)
 
 
 def test_amounts_are_rounded_half_up_once() -> None:

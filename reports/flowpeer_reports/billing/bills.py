@@ -113,19 +113,26 @@ def bills(
     """
     invoices = dict(invoices or {})
     rows: list[dict[str, Any]] = []
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}
     for one in series:
         row = _row(one, octets, now, invoices.pop((one.terms.contract, one.month.name), None),
                    forced)  # fmt: skip
         rows.append(row)
-        notes += _notes(one, row, forced)
-    notes += [
-        f"invoice for {contract} {month}: no such contract and month in this period"
-        for contract, month in invoices
-    ]
+        for text in _notes(one, row, forced):
+            notes.setdefault(text, []).append(_name(one))
+    for contract, month in invoices:
+        notes.setdefault("an invoice, and no such bill in this period", []).append(
+            f"{contract} {month}"
+        )
     return Bills(
-        pl.DataFrame(rows, schema={c.name: c.type for c in BILLS}), list(dict.fromkeys(notes))
+        pl.DataFrame(rows, schema={c.name: c.type for c in BILLS}),
+        [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in notes.items()],
     )
+
+
+def _name(one: MonthSeries) -> str:
+    """A bill as notes name it."""
+    return f"{one.terms.contract} {one.month.name}"
 
 
 def _row(
@@ -240,24 +247,22 @@ def _heading(one: MonthSeries, octets: Octets, now: datetime) -> list[Fraction]:
 
 
 def _notes(one: MonthSeries, row: Mapping[str, Any], forced: bool) -> list[str]:
-    name = f"{one.terms.contract} {one.month.name}"
     notes = []
     if not one.terms.priced:
-        notes.append(f"{one.terms.contract}: states no price, so there is no amount")
+        notes.append("states no price, so there is no amount")
     if not one.octets.links:
-        notes.append(f"{one.terms.contract}: no interface names this contract")
+        notes.append("no interface names this contract")
     if row["quality"] == "refused":
         notes.append(
-            f"{name}: {one.missing:,} of {one.octets.slots:,} slots are missing or filled from too "
-            "little" + ("; given because it was forced" if forced else ": no bill (--force)")
+            f"{one.missing:,} of {one.octets.slots:,} slots are missing or filled from too little"
+            + ("; given because it was forced" if forced else ": no bill (--force gives one)")
         )
     if row["status"] == "projected":
-        notes.append(f"{name}: projected from {one.octets.slots:,} of {one.month.slots:,} slots")
-    if row["source"] != "counters":
+        notes.append(f"projected from {one.octets.slots:,} of {one.month.slots:,} slots")
+    if row["source"] != "counters" and one.octets.links:
         overheads = sorted({link.l2_overhead for link in one.octets.links})
         notes.append(
-            f"{one.terms.contract}: from sampled flows, with "
-            f"{' or '.join(map(str, overheads))} octets of framing a packet; load interface "
-            "counters for the octets that the provider counts"
+            f"from sampled flows, with {' or '.join(map(str, overheads))} octets of framing a "
+            "packet; load interface counters for the octets that the provider counts"
         )
     return notes

@@ -93,6 +93,15 @@ def _choose(
     return chosen
 
 
+def table_page(
+    frame: pl.DataFrame, columns: Sequence[Column], *, title: str = "", notes: Sequence[str] = ()
+) -> str:
+    """One table on a page of its own; see `render.html`."""
+    from flowpeer_reports.render.html import table_page as make
+
+    return make(frame, columns, title=title, notes=notes)
+
+
 def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) -> str:
     """Candidates, imbalance and provenance on one self-contained page; see `render.report`."""
     from flowpeer_reports.render.report import html_report as make
