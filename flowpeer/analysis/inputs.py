@@ -186,7 +186,6 @@ def gather(
         asns=_reference(lake, "asns"),
         peeringdb=peeringdb,
         notes=tuple(notes),
-        made_on=datetime.now(UTC).date(),
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     provenance = {

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from flowpeer_reports.columns import NOT_LISTED, schema
-from flowpeer_reports.cover import Cover
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.never import origin_reason
-from flowpeer_reports.ranking import MetroList, bps
+from flowpeer_reports.never import CLIQUE, origin_reason
+from flowpeer_reports.ranking import Listing, Ranking, bps
 
 BEYOND = "beyond the asks listed"
 NOTHING_CHOSEN = "nothing in the chosen direction"
@@ -20,44 +19,25 @@ UNSCALED = "no sampling rate known"
 
 
 def unlisted(
-    ranked: Sequence[MetroList],
-    found: Cover,
-    never: dict[int, str],
-    universe: pl.DataFrame,
-    limited: bool,
+    inputs: Inputs, ranking: Ranking, universe: pl.DataFrame, limited: bool
 ) -> pl.DataFrame:
     """The columns NOT_LISTED: each metro's routes that no row holds, by the reason of their origin.
 
+    Networks of the clique stand alone, by name: they sell peering, or give it for something.
     `universe` has the unscaled bytes too; `limited`: the list was cut short by a number of asks.
     """
-    why = {int(o): origin_reason(int(o), never) for o in np.unique(found.origins)}
-    reasons = np.array([why[int(o)] for o in found.origins], dtype=object)
+    origins, never, names = ranking.cover.origins, ranking.never, inputs.names()
+    why = {int(o): origin_reason(int(o), never) for o in np.unique(origins)}
+    reasons = np.array([why[int(o)] for o in origins], dtype=object)
     frames = [pl.DataFrame(schema=schema(NOT_LISTED))]
-    for m in ranked:
-        left = np.flatnonzero((m.owner < 0) & (m.out + m.in_ > 0))
-        default = np.where(limited & (m.chosen[left] > 0), BEYOND, NOTHING_CHOSEN)
-        reason = [r or d for r, d in zip(reasons[left], default, strict=True)]
-        frames.append(
-            pl.DataFrame(
-                {"reason": reason, "asn": found.origins[left], "out_bytes": m.out[left],
-                 "in_bytes": m.in_[left]},
-                schema={"reason": pl.String, "asn": pl.Int64, "out_bytes": pl.Int64,
-                        "in_bytes": pl.Int64},
-            )
-            .group_by("reason")
-            .agg(pl.col("asn").n_unique().cast(pl.Int64).alias("asns"),
-                 pl.col("out_bytes").sum(), pl.col("in_bytes").sum())
-            .with_columns(bytes=pl.col("out_bytes") + pl.col("in_bytes"))
-            .sort("bytes", "reason", descending=[True, False])
-            .select(pl.lit(m.metro).alias("metro"), "reason", "asns", "out_bytes", "in_bytes",
-                    "bytes", pl.lit(0, pl.Int64).alias("unscaled_bytes"))
-        )  # fmt: skip
-        bare = universe.filter(~pl.col("scaled"), pl.col("metro") == m.metro)
+    for listing in ranking.metros:
+        frames.append(_left(ranking, listing, reasons, names, limited))
+        bare = universe.filter(~pl.col("scaled"), pl.col("metro") == listing.name)
         if bare.height:
             frames.append(
                 pl.DataFrame(
-                    [(m.metro, UNSCALED, bare["origin_asn"].n_unique(), 0, 0, 0,
-                      int(bare["bytes"].sum()))],
+                    [(listing.name, UNSCALED, bare["origin_asn"].n_unique(), 0, 0, 0,
+                      int(bare["bytes"].sum()), None, None)],
                     schema=schema(NOT_LISTED),
                     orient="row",
                 )
@@ -65,34 +45,68 @@ def unlisted(
     return pl.concat(frames)
 
 
+def _left(
+    ranking: Ranking, listing: Listing, reasons: Any, names: dict[int, str], limited: bool
+) -> pl.DataFrame:
+    """What is in no row of one metro."""
+    cells, base = ranking.cells, listing.base
+    part = slice(base, base + len(listing.owner))
+    out, in_, chosen, atom = (v[part] for v in (cells.out, cells.in_, cells.chosen, cells.atom))
+    left = np.flatnonzero(listing.owner < 0)
+    origin = ranking.cover.origins[atom[left]]
+    default = np.where(limited & (chosen[left] > 0), BEYOND, NOTHING_CHOSEN)
+    reason = [r or d for r, d in zip(reasons[atom[left]], default, strict=True)]
+    alone = [
+        ranking.parties.of(int(o)) if r == CLIQUE else None
+        for o, r in zip(origin, reason, strict=True)
+    ]
+    return (
+        pl.DataFrame(
+            {"reason": reason, "asn": alone, "origin": origin, "out_bytes": out[left],
+             "in_bytes": in_[left]},
+            schema={"reason": pl.String, "asn": pl.Int64, "origin": pl.Int64,
+                    "out_bytes": pl.Int64, "in_bytes": pl.Int64},
+        )
+        .group_by("reason", "asn")
+        .agg(pl.col("origin").n_unique().cast(pl.Int64).alias("asns"),
+             pl.col("out_bytes").sum(), pl.col("in_bytes").sum())
+        .with_columns(bytes=pl.col("out_bytes") + pl.col("in_bytes"))
+        .sort("bytes", "reason", "asn", descending=[True, False, False])
+        .select(pl.lit(listing.name).alias("metro"), "reason", "asns", "out_bytes", "in_bytes",
+                "bytes", pl.lit(0, pl.Int64).alias("unscaled_bytes"), "asn",
+                pl.col("asn").replace_strict(names, default=None, return_dtype=pl.String)
+                .alias("name"))
+    )  # fmt: skip
+
+
 def account(
-    ranked: Sequence[MetroList],
+    ranking: Ranking,
     universe: pl.DataFrame,
     rows: pl.DataFrame,
+    organisations: pl.DataFrame,
     not_listed: pl.DataFrame,
-    directions: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
     """By metro and `all`; every scaled byte of the universe in one of three places."""
     totals: dict[str, dict[str, Any]] = {}
-    for m in ranked:
-        here = universe.filter(pl.col("metro") == m.metro)
+    for m in ranking.metros:
+        here = universe.filter(pl.col("metro") == m.name)
         scaled = here.filter("scaled")
         total = {
             d: int(scaled.filter(pl.col("direction") == d)["bytes"].sum()) for d in ("out", "in")
         }
-        listed = rows.filter(pl.col("metro") == m.metro)
-        rest = not_listed.filter(pl.col("metro") == m.metro)
+        listed = rows.filter(pl.col("metro") == m.name)
+        rest = not_listed.filter(pl.col("metro") == m.name)
         for d, whole in total.items():
             parts = int(listed[f"{d}_bytes"].sum()) + int(rest[f"{d}_bytes"].sum())
-            assert parts == whole, f"{m.metro} {d}: {parts} bytes placed of {whole}"
-        asked = listed.filter(pl.col("rank") > 0)
+            assert parts == whole, f"{m.name} {d}: {parts} bytes placed of {whole}"
+        asked = listed.filter(pl.col("rank").is_null() | (pl.col("rank") > 0))
         in_rows, in_asks = (
             sum(int(f[c].sum()) for c in ("out_bytes", "in_bytes")) for f in (listed, asked)
         )
-        totals[m.metro] = {
+        totals[m.name] = {
             "slots": m.slots,
-            "transit_bps": bps(sum(total[d] for d in directions), m.slots),
-            "candidates": asked.height,
+            "transit_bps": bps(_rate(ranking, m), m.slots),
+            "candidates": m.candidates,
             "already_peered_bytes": in_rows - in_asks,
             "listed_bytes": in_asks,
             "not_listed_bytes": int(rest["bytes"].sum()),
@@ -100,6 +114,12 @@ def account(
             "in_bytes": total["in"],
             "unscaled_bytes": int(here.filter(~pl.col("scaled"))["bytes"].sum()),
         }
+    for d in ("out", "in"):
+        parts = int(organisations[f"{d}_bytes"].sum()) + int(not_listed[f"{d}_bytes"].sum())
+        whole = sum(t[f"{d}_bytes"] for t in totals.values())
+        # A number of asks cuts the two lists at different places.
+        cut = any(m.next_row for m in (*ranking.metros, ranking.organisations))
+        assert cut or parts == whole, f"organisations {d}: {parts} bytes placed of {whole}"
     whole_: dict[str, Any] = {
         key: sum(t[key] for t in totals.values())
         for key in ("transit_bps", "candidates", "already_peered_bytes", "listed_bytes",
@@ -107,6 +127,11 @@ def account(
     }  # fmt: skip
     whole_["transit_bps"] = round(whole_["transit_bps"], 3)
     return {**totals, "all": {"slots": None, **whole_}}
+
+
+def _rate(ranking: Ranking, listing: Listing) -> float:
+    part = slice(listing.base, listing.base + len(listing.owner))
+    return float(ranking.cells.rate[part].sum())
 
 
 def bare_notes(totals: dict[str, dict[str, Any]]) -> list[str]:

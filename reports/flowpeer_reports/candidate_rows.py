@@ -1,178 +1,513 @@
-"""The rows of the candidate list: every figure of the ranking in its column."""
+"""The rows of the candidate lists: every figure of the ranking in its column."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from flowpeer_reports.columns import CANDIDATES, Column
-from flowpeer_reports.cover import Cover
-from flowpeer_reports.error_bars import half_width
+from flowpeer_reports.columns import CANDIDATES, ORGANISATIONS, PLACES, Column
+from flowpeer_reports.cover import DECLARED, INFERRED, OBSERVED
+from flowpeer_reports.error_bars import MTU_BYTES, interval
 from flowpeer_reports.feasibility import Feasibility
-from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.meeting import EXISTS, Place, Places
-from flowpeer_reports.ranking import MetroList, Row, bps
-from flowpeer_reports.shape import p95_of_rows
+from flowpeer_reports.inputs import Inputs, pdb
+from flowpeer_reports.meeting import BILATERAL, EXISTS, ROUTE_SERVERS, Place, Places
+from flowpeer_reports.percentiles import Counted, Percentile, percentile, seed_of
+from flowpeer_reports.ranking import Listing, Ranking, Row, bps
+from flowpeer_reports.series import Series
 
 NAMED = 10
 """Networks that a note names; all of them stand beside the answer."""
+KINDS = ((OBSERVED, "observed"), (INFERRED, "inferred"), (DECLARED, "declared"))
+PEAK = 20
+"""A 95th percentile is at most this many times the average of what is not negative."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the series of the rows say, by list and row."""
+
+    percentiles: dict[tuple[str, int], Percentile] = field(default_factory=dict)
+    """(list, number of the row) → percentile of its marginal part."""
+    alone_p95: dict[tuple[str, int], float] = field(default_factory=dict)
+    """The same of own and observed routes, standing alone, the larger direction; only where it
+    could reach the threshold of a private interconnection."""
+
+
+@dataclass(slots=True)
+class Made:
+    """The lists as frames."""
+
+    rows: pl.DataFrame
+    organisations: pl.DataFrame
+    places: pl.DataFrame
+    estimates: dict[str, list[int]]
+    notes: list[str]
+
+
+def wants(ranking: Ranking, series: Series, inputs: Inputs, places: Places) -> None:
+    """Name the sets whose slots the lists need; rows go by (list, what, number of the row)."""
+    cells = ranking.cells
+    for listing in (*ranking.metros, ranking.organisations):
+        for number, row in enumerate(listing.rows):
+            for way in ranking.directions:
+                series.want((listing.name, "marginal", number), row.cells + listing.base, way)
+    for i, listing in enumerate(ranking.metros):
+        base = cells.of(i).start
+        for number, row in enumerate(listing.rows):
+            if row.asn is None or row.rank == 0:
+                continue
+            if PEAK * bps(max(row.alone), listing.slots) < places.pni_from(row.asn):
+                continue
+            for way in ("out", "in"):
+                series.want((listing.name, "alone", number), _alone(ranking, i, row) + base, way)
+
+
+def _alone(ranking: Ranking, metro: int, row: Row) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Cells of the metro with what the row is observed for, whoever stands above it."""
+    found, cells = ranking.cover, ranking.cells
+    assert row.asn is not None
+    at = int(np.searchsorted(found.asns, row.asn))
+    span = found.entries(at)
+    atoms = found.atom[span][found.kind[span] == OBSERVED]
+    here = cells.atom[cells.of(metro)]
+    return np.flatnonzero(np.isin(here, atoms))
+
+
+def figures(
+    inputs: Inputs, ranking: Ranking, series: Series, folded: Mapping[str, set[int]]
+) -> Figures:
+    """Percentiles of all rows. `folded`: list → numbers of rows with bytes kept by the hour."""
+    made = Figures()
+    organisations = ranking.organisations
+    size = len(organisations.rows)
+    sums = np.zeros((len(ranking.directions), size, series.slots), dtype=np.int64)
+    spread = np.zeros((len(ranking.directions), size, series.slots))
+    shaped = np.zeros(size, dtype=np.bool_)
+    for i, listing in enumerate(ranking.metros):
+        counted = Counted(inputs, series, i, listing.name, ranking.directions)
+        both = Counted(inputs, series, i, listing.name, ("out", "in"))
+        for number, row in enumerate(listing.rows):
+            values, variance, by_hour = counted.line(series, (listing.name, "marginal", number), i)
+            made.percentiles[listing.name, number] = percentile(
+                counted, values, variance, number in folded.get(listing.name, ()), by_hour,
+                seed_of(listing.name, row.asn),
+            )  # fmt: skip
+            key = (listing.name, "alone", number)
+            if series.wanted(key):
+                alone, _, _ = both.line(series, key, i)
+                found = percentile(both, alone, np.zeros(series.slots), False, False, (0,))
+                made.alone_p95[listing.name, number] = found.p95_bps or 0.0
+        for number, row in enumerate(organisations.rows):
+            if i in row.metros:
+                for w, way in enumerate(ranking.directions):
+                    part = series.get(("", "marginal", number), way, i)
+                    sums[w, number] += part.total()
+                    spread[w, number] += part.variance.sum(axis=0)
+                    shaped[number] |= part.shaped
+    if ranking.metros:
+        counted = _everywhere(inputs, ranking, series)
+        for number, row in enumerate(organisations.rows):
+            top = sums[:, number].argmax(axis=0)[None]
+            made.percentiles["", number] = percentile(
+                counted, np.take_along_axis(sums[:, number], top, 0)[0],
+                np.take_along_axis(spread[:, number], top, 0)[0],
+                number in folded.get("", ()), bool(shaped[number]), seed_of("", row.asn),
+            )  # fmt: skip
+    return made
+
+
+def _everywhere(inputs: Inputs, ranking: Ranking, series: Series) -> Counted:
+    """Slots that count in every metro: those of a sum over all of them."""
+    parts = [
+        Counted(inputs, series, i, m.name, ranking.directions) for i, m in enumerate(ranking.metros)
+    ]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole.counts &= part.counts
+    whole.missing = max(*(p.missing for p in parts), int((~whole.counts).sum()))
+    whole.quality = (
+        "refused" if whole.missing * 20 > whole.slots
+        else "estimate" if whole.missing * 100 > whole.slots else "exact"
+    )  # fmt: skip
+    return whole
+
+
+def folded_rows(inputs: Inputs, ranking: Ranking) -> dict[str, set[int]]:
+    """List → numbers of the rows that hold bytes kept by the hour only."""
+    if "folded" not in ranking.flows.columns:
+        return {}
+    small = ranking.flows.filter(pl.col("folded") > 0).select("metro", "atom").unique()
+    if small.is_empty():
+        return {}
+    cells = ranking.cells
+    names = pl.Series(cells.metros, dtype=pl.String).gather(cells.metro_of())
+    place = (
+        pl.DataFrame({"metro": names, "atom": cells.atom.astype(np.int32)})
+        .with_row_index("cell")
+        .join(small, on=["metro", "atom"], how="semi")["cell"]
+        .to_numpy()
+        .astype(np.int64)
+    )
+    found: dict[str, set[int]] = {}
+    for listing in (*ranking.metros, ranking.organisations):
+        mine = place[(place >= listing.base) & (place < listing.base + len(listing.owner))]
+        owner = listing.owner[mine - listing.base]
+        found[listing.name] = {int(n) for n in owner[owner >= 0]}
+    return found
+
+
+class _Shared:
+    """What every row is described by."""
+
+    def __init__(self, inputs: Inputs, ranking: Ranking, feasibility: Feasibility) -> None:
+        self.inputs, self.ranking, self.feasibility = inputs, ranking, feasibility
+        self.names = inputs.names()
+        self.organisations = organisation_names(inputs)
+        self.extend = _peered_elsewhere(inputs, ranking)
+        self.sampling: dict[str, tuple[float, int]] = {
+            exporter: (rate, mtu)
+            for exporter, rate, mtu in inputs.sampling.select("exporter", "rate", "mtu").iter_rows()
+        }
+
+    def error(self, row: Row, by_exporter: Mapping[str, int], slots: int) -> dict[str, float]:
+        """The interval of the marginal part."""
+        if not row.marginal:
+            return dict.fromkeys(("ci95_bps", "ci95_low_bps", "ci95_high_bps"), 0.0)
+        inputs, default = self.inputs, (float(self.inputs.default_sampling), MTU_BYTES)
+        parts = [(self.sampling.get(e, default), octets) for e, octets in by_exporter.items()]
+        whole = sum(octets for _, octets in parts)
+        rate = sum(n * octets for (n, _), octets in parts) / whole if whole else default[0]
+        largest = max((m for (_, m), _ in parts), default=MTU_BYTES)
+        variance = self.variance(row)
+        scale = row.marginal_rate / row.marginal
+        found = interval(row.marginal, variance, rate or inputs.default_sampling, largest)
+        names = ("ci95_bps", "ci95_low_bps", "ci95_high_bps")
+        return {n: bps(v * scale, slots) for n, v in zip(names, found, strict=True)}
+
+    base = 0
+
+    def variance(self, row: Row) -> float:
+        """Summed variance of the marginal part."""
+        return float(self.ranking.cells.variance[row.cells + self.base].sum())
 
 
 def candidate_rows(
     inputs: Inputs,
-    ranked: Sequence[MetroList],
-    found: Cover,
-    flows: pl.DataFrame,
-    directions: Sequence[str],
+    ranking: Ranking,
+    made: Figures,
     places: Places,
     feasibility: Feasibility,
-    refused: set[str],
-) -> tuple[pl.DataFrame, dict[str, list[int]], list[str]]:
-    """The rows of all metros, in the order of metros and ranks.
+    port_p95: Mapping[tuple[str, int], float],
+) -> Made:
+    """All lists as frames, metros in their order, rows in that of their ranks.
 
-    Also, by metro, the ASNs of rows whose p95_bps is an estimate, and notes on these and on rows
-    that have none.
+    `port_p95`: (metro, exchange) → 95th percentile of our own ports there.
     """
-    owners = _owned(ranked)
-    slots = pl.DataFrame(
-        [(i, inputs.slots_of(m.metro)) for i, m in enumerate(m for m in ranked for _ in m.rows)],
-        schema={"row": pl.Int64, "n": pl.Int64},
-        orient="row",
-    )
-    routes = found.units.join(owners, on="atom").select("metro", "prefix", "origin_asn", "row")
-    percentiles = p95_of_rows(inputs, directions, routes, slots)
-    p95, estimate = percentiles["p95_bps"].to_list(), percentiles["estimate"].to_list()
-    known_in_part: dict[str, list[int]] = {}
-    unknown: dict[str, int] = {}
-    carriers = _carriers(flows, owners, directions)
-    extend = _peered_elsewhere(inputs)
-    names = inputs.names()
+    shared = _Shared(inputs, ranking, feasibility)
     columns: dict[str, list[Any]] = {c.name: [] for c in CANDIDATES}
-    number = 0
-    for m in ranked:
-        total, taken = int(m.chosen.sum()), 0
-        for row in m.rows:
-            p95_bps = None if m.metro in refused else p95[number]
-            if estimate[number] and p95_bps is not None:
-                known_in_part.setdefault(m.metro, []).append(row.asn)
-            elif estimate[number] and m.metro not in refused:
-                unknown[m.metro] = unknown.get(m.metro, 0) + 1
-            marginal = int(m.chosen[row.atoms].sum())
-            taken += marginal
-            figures = _figures(m, row, marginal, inputs.default_sampling)
-            if row.rank == 0:
-                place, reasons = Place(EXISTS, "session exists"), [f"1.00 {row.note}"]
-            else:
-                place = places.meet(row.asn, m.metro, p95_bps or 0.0)
-                reasons = feasibility.reasons(row.asn, m.metro, *row.around)
-                if row.asn in extend:
-                    reasons.append(f"extend: peers with us in {', '.join(extend[row.asn])}")
-            figures |= {
-                "name": names.get(row.asn),
-                "transits": carriers.get(number, []),
-                "p95_bps": p95_bps,
-                "cumulative_share": taken / total if total else None,
-                "currency": inputs.currency,
-                "meet": place.text,
-                "meet_rank": place.rank,
-                "policy": feasibility.policy(row.asn),
-                "feasibility_reasons": reasons,
-            }
+    options: dict[str, list[Any]] = {c.name: [] for c in PLACES}
+    estimates: dict[str, list[int]] = {}
+    notes: list[str] = []
+    for listing in ranking.metros:
+        shared.base = listing.base
+        carried = _carried(ranking, listing)
+        ports = _Headroom(places, listing.name, port_p95)
+        both_ways = _both_ways(ranking, listing)
+        shaped = 0
+        for number, (row, figures_) in enumerate(
+            zip(listing.rows, _figures(shared, listing, carried), strict=True)
+        ):
+            found = made.percentiles[listing.name, number]
+            if found.quality in ("estimate", "folded", "noisy") and row.asn is not None:
+                estimates.setdefault(listing.name, []).append(row.asn)
+            shaped += found.shaped
+            figures_ |= {"metro": listing.name, **_percentile(found)}
+            alone = made.alone_p95.get((listing.name, number), 0.0)
+            figures_ |= _meeting(shared, listing, row, places, alone, found, ports, both_ways)
+            if row.asn is not None and row.rank:
+                _options(options, places, listing.name, row, alone)
             for name, values in columns.items():
-                values.append(figures.get(name))
-            number += 1
-    rows = pl.DataFrame({c.name: _series(c, columns[c.name]) for c in CANDIDATES})
-    return rows, known_in_part, _percentile_notes(known_in_part, unknown)
+                values.append(figures_.get(name))
+        if shaped:
+            notes.append(
+                f"{listing.name}: {shaped:,} rows have networks only in part: their slots are "
+                "shaped by the hours of their routes"
+            )
+    every: dict[str, list[Any]] = {c.name: [] for c in ORGANISATIONS}
+    listing = ranking.organisations
+    shared.base = 0
+    for number, (row, figures_) in enumerate(
+        zip(listing.rows, _figures(shared, listing, _carried(ranking, listing)), strict=True)
+    ):
+        figures_ |= _percentile(made.percentiles.get(("", number), Percentile()))
+        figures_ |= _meeting_anywhere(shared, row, places)
+        for name, values in every.items():
+            values.append(figures_.get(name))
+    return Made(
+        _frame(CANDIDATES, columns), _frame(ORGANISATIONS, every), _frame(PLACES, options),
+        estimates, notes,
+    )  # fmt: skip
 
 
-def _percentile_notes(known_in_part: dict[str, list[int]], unknown: dict[str, int]) -> list[str]:
-    notes = []
-    for metro, asns in known_in_part.items():
-        named = ", ".join(f"AS{asn}" for asn in asns[:NAMED])
-        more = f" and {len(asns) - NAMED:,} more" if len(asns) > NAMED else ""
-        notes.append(
-            f"{metro}: p95_bps of {named}{more} (~) is an estimate, the true one is not less: up "
-            "to 5 % of their bytes are kept by the hour only"
-        )
-    return notes + [
-        f"{metro}: {count:,} rows have no p95_bps: more than 5 % of their bytes are kept by the "
-        "hour only"
-        for metro, count in unknown.items()
-    ]
+def _frame(columns: Sequence[Column], values: Mapping[str, list[Any]]) -> pl.DataFrame:
+    return pl.DataFrame({c.name: _series(c, values[c.name]) for c in columns})
 
 
 def _series(column: Column, values: list[Any]) -> pl.Series:
     # By way of Arrow: Polars makes a Series of every list on its own.
     if isinstance(column.type, pl.List):
-        return pl.Series(column.name, pa.array(values, pa.large_list(pa.large_string())))
+        inner = pa.int64() if column.type.inner == pl.Int64 else pa.large_string()
+        return pl.Series(column.name, pa.array(values, pa.large_list(inner)))
     return pl.Series(column.name, values, column.type)
 
 
-def _figures(m: MetroList, row: Row, marginal: int, sampling: int) -> dict[str, Any]:
-    """What follows from the ranking alone."""
-    seen = int(m.chosen[row.atoms[row.observed]].sum())
-    variance = float(m.variance[row.atoms].sum())
-    marginal_bps = bps(marginal, m.slots)
+def _percentile(found: Percentile) -> dict[str, Any]:
+    present = [w for w in found.weeks if w > 0]
     return {
-        "rank": row.rank,
-        "metro": m.metro,
-        "asn": row.asn,
-        "own_bps": bps(row.own, m.slots),
-        "cone_bps": bps(row.cone, m.slots),
-        "marginal_bps": marginal_bps,
-        "ci95_bps": bps(half_width(marginal, variance, sampling), m.slots) if marginal else 0.0,
-        "out_bytes": int(m.out[row.atoms].sum()),
-        "in_bytes": int(m.in_[row.atoms].sum()),
-        "evidence": [
-            f"{kind} {part / marginal:.2f}"
-            for kind, part in (("observed", seen), ("inferred", marginal - seen))
-            if part
-        ],
-        "feasibility": row.score,
-        "expected_value": bps(row.expected, m.slots),
-        "tied_with": row.tied,
+        "p95_bps": found.p95_bps,
+        "p95_corrected_bps": found.corrected_bps,
+        "p95_quality": found.quality,
+        "slots_counted": found.counted,
+        "slots_filled": found.filled,
+        "slots_missing": found.missing,
+        "weeks_present": len(present),
+        "weekly_min_bps": min(found.weeks, default=None),
+        "weekly_max_bps": max(found.weeks, default=None),
     }
 
 
-def _owned(ranked: Sequence[MetroList]) -> pl.DataFrame:
-    """atom, metro, row: what each row holds; rows are numbered through all metros."""
-    frames = [pl.DataFrame(schema={"atom": pl.Int32, "metro": pl.String, "row": pl.Int64})]
-    base = 0
-    for m in ranked:
-        held = np.flatnonzero(m.owner >= 0)
-        frames.append(
-            pl.DataFrame({"atom": held.astype(np.int32)}).with_columns(
-                metro=pl.lit(m.metro), row=pl.Series(m.owner[held] + base, dtype=pl.Int64)
-            )
-        )
-        base += len(m.rows)
-    return pl.concat(frames)
+def _figures(
+    shared: _Shared, listing: Listing, carried: Mapping[int, _Carried]
+) -> Iterable[dict[str, Any]]:
+    """What follows from the ranking alone, row by row."""
+    inputs, ranking = shared.inputs, shared.ranking
+    taken = seen = expected = 0.0
+    for number, row in enumerate(listing.rows):
+        if row.rank != 0:
+            taken += row.marginal
+            if not row.refuses:
+                seen, expected = seen + row.observed, expected + row.expected
+        by = carried.get(number, _NOTHING)
+        cells = row.cells + listing.base
+        asn = row.asn
+        members = list(ranking.parties.members(asn)) if asn is not None else []
+        chosen = ranking.cells.chosen[cells]
+        yield {
+            "rank": row.rank,
+            "asn": asn,
+            "asns": members,
+            "metros": [ranking.cells.metros[m] for m in row.metros],
+            "name": _name(shared, row),
+            "organisation": None if asn is None else shared.organisations.get(asn),
+            "status": _status(row),
+            "transits": by.transits,
+            "own_bps": bps(row.own_rate, listing.slots),
+            "cone_bps": bps(row.cone_rate, listing.slots),
+            "marginal_bps": bps(row.marginal_rate, listing.slots),
+            "observed_bps": bps(row.observed_rate, listing.slots),
+            "inferred_bps": bps(row.inferred_rate, listing.slots),
+            **shared.error(row, by.exporters, listing.slots),
+            "expected_bps": bps(row.expected_rate, listing.slots),
+            "out_bytes": int(ranking.cells.out[cells].sum()),
+            "in_bytes": int(ranking.cells.in_[cells].sum()),
+            "cumulative_share": taken / listing.total if listing.total else None,
+            "cumulative_observed_share": seen / listing.total if listing.total else None,
+            "cumulative_expected_share": expected / listing.total if listing.total else None,
+            "evidence": [
+                f"{word} {part / row.marginal:.2f}"
+                for kind, word in KINDS
+                if (part := int(chosen[row.kinds == kind].sum()))
+            ],
+            "currency": inputs.currency,
+            "feasibility": None if asn is None else row.acceptance,
+            "expected_value": bps(row.expected_rate, listing.slots),
+            "tied_with": row.tied,
+        }
 
 
-def _carriers(
-    flows: pl.DataFrame, owners: pl.DataFrame, directions: Sequence[str]
-) -> dict[int, list[str]]:
-    """Row → the providers that carry it, largest first: `AS1299 0.62`."""
-    shares = (
-        flows.filter(pl.col("direction").is_in(list(directions)), pl.col("bytes") > 0)
+def _name(shared: _Shared, row: Row) -> str | None:
+    if row.asn is not None:
+        return shared.names.get(row.asn)
+    what = "more with sessions" if row.rank == 0 else "more candidates"
+    return f"{row.parties:,} {what}"
+
+
+def _status(row: Row) -> str | None:
+    if not row.behind:
+        return None
+    shown = [f"#{rank}" for rank in row.behind[:3] if rank]
+    more = " and others" if len(row.behind) > len(shown) else ""
+    if not shown:
+        return None
+    verb = "say" if more or len(shown) > 1 else "says"
+    return f"if {' and '.join(shown)}{more} {verb} no"
+
+
+@dataclass(slots=True)
+class _Carried:
+    """How the marginal part of a row is carried, in the directions that rank."""
+
+    transits: list[str] = field(default_factory=list)
+    exporters: dict[str, int] = field(default_factory=dict)
+
+
+_NOTHING = _Carried()
+
+
+def _carried(ranking: Ranking, listing: Listing) -> dict[int, _Carried]:
+    """By row: providers that carry it, largest first (`AS1299 0.62`), and bytes by exporter."""
+    held = np.flatnonzero(listing.owner >= 0)
+    cell = held + listing.base
+    names = pl.Series(ranking.cells.metros, dtype=pl.String)
+    owners = pl.DataFrame(
+        {"metro": names.gather(ranking.cells.metro_of()[cell]),
+         "atom": ranking.cells.atom[cell].astype(np.int32), "row": listing.owner[held]}
+    )  # fmt: skip
+    parts = (
+        ranking.flows.filter(pl.col("direction").is_in(ranking.directions), pl.col("bytes") > 0)
         .join(owners, on=["metro", "atom"])
-        .group_by("row", "provider_asn")
+        .group_by("row", "provider_asn", "exporter")
+        .agg(pl.col("bytes").sum())
+    )
+    found: dict[int, _Carried] = {}
+    for row, exporter, octets in (
+        parts.group_by("row", "exporter")
+        .agg(pl.col("bytes").sum())
+        .sort("row", "exporter")
+        .iter_rows()
+    ):
+        found.setdefault(row, _Carried()).exporters[exporter] = octets
+    shares = (
+        parts.group_by("row", "provider_asn")
         .agg(pl.col("bytes").sum())
         .with_columns(share=pl.col("bytes") / pl.col("bytes").sum().over("row"))
         .sort("row", "bytes", "provider_asn", descending=[False, True, False])
     )
-    found: dict[int, list[str]] = {}
     for row, provider, share in shares.select("row", "provider_asn", "share").iter_rows():
         who = "unknown" if provider is None else f"AS{provider}"
-        found.setdefault(row, []).append(f"{who} {share:.2f}")
+        found[row].transits.append(f"{who} {share:.2f}")
     return found
 
 
-def _peered_elsewhere(inputs: Inputs) -> dict[int, list[str]]:
+def _both_ways(ranking: Ranking, listing: Listing) -> bool:
+    part = slice(listing.base, listing.base + len(listing.owner))
+    return bool(ranking.cells.out[part].any() and ranking.cells.in_[part].any())
+
+
+class _Headroom:
+    """What the rows so far leave of our own ports on the exchanges of a metro (M9)."""
+
+    def __init__(self, places: Places, metro: str, p95: Mapping[tuple[str, int], float]) -> None:
+        here = places.here.get(metro)
+        self._left = {
+            ix: 0.8 * speed - p95.get((metro, ix), 0.0)
+            for ix, (_, speed) in (here.exchanges.items() if here else ())
+            if speed
+        }
+
+    def over(self, place: Place, p95_bps: float | None) -> float | None:
+        """What of a row's percentile is too much for this place; takes its part of our port."""
+        if place.rank not in (ROUTE_SERVERS, BILATERAL) or place.ix is None or p95_bps is None:
+            return None
+        limits = [float(place.their_bps)] if place.their_bps else []
+        if place.ix in self._left:
+            limits.append(max(0.0, self._left[place.ix]))
+            self._left[place.ix] -= p95_bps
+        return round(max(0.0, p95_bps - min(limits)), 3) if limits else None
+
+
+def _meeting(
+    shared: _Shared,
+    listing: Listing,
+    row: Row,
+    places: Places,
+    alone_p95: float,
+    found: Percentile,
+    ports: _Headroom,
+    both_ways: bool,
+) -> dict[str, Any]:
+    asn, metro = row.asn, listing.name
+    if row.rank == 0:
+        return {"meet": "session exists", "meet_rank": EXISTS, "policy": _policy(shared, asn),
+                "feasibility_reasons": [f"1.00 {row.note}"]}  # fmt: skip
+    if asn is None:
+        return {"feasibility_reasons": []}
+    place = places.meet(asn, metro, alone_p95)
+    alone = [bps(volume, listing.slots) for volume in row.alone]
+    reasons = shared.feasibility.reasons(asn, metro, alone[0], alone[1], both_ways)
+    if asn in shared.extend:
+        reasons.append(f"extend: peers with us in {', '.join(shared.extend[asn])}")
+    return {
+        "meet": place.text,
+        "meet_rank": place.rank,
+        "over_port_bps": ports.over(place, found.p95_bps),
+        "policy": _policy(shared, asn),
+        "feasibility_reasons": reasons,
+    }
+
+
+def _policy(shared: _Shared, asn: int | None) -> str | None:
+    return None if asn is None else shared.feasibility.policy(asn)
+
+
+def _meeting_anywhere(shared: _Shared, row: Row, places: Places) -> dict[str, Any]:
+    """Of an ask over several metros: the best place of each."""
+    if row.asn is None or row.rank == 0:
+        return {"meet_rank": EXISTS if row.rank == 0 else None, "policy": _policy(shared, row.asn),
+                "meet": "session exists" if row.rank == 0 else None}  # fmt: skip
+    names = [shared.ranking.cells.metros[m] for m in row.metros]
+    found = [(places.meet(row.asn, metro), metro) for metro in names]
+    reasons = (
+        [f"extend: peers with us in {', '.join(shared.extend[row.asn])}"]
+        if row.asn in shared.extend
+        else []
+    )
+    return {
+        "meet": "; ".join(f"{metro}: {place.text}" for place, metro in found),
+        "meet_rank": min((place.rank for place, _ in found), default=None),
+        "policy": _policy(shared, row.asn),
+        "feasibility_reasons": reasons,
+    }
+
+
+def _options(
+    columns: dict[str, list[Any]], places: Places, metro: str, row: Row, alone_p95: float
+) -> None:
+    """The rungs of one row, for the table of places."""
+    assert row.asn is not None
+    misses = places.near_misses(row.asn, metro)
+    for option, place in enumerate(places.options(row.asn, metro, alone_p95), start=1):
+        values = {
+            "metro": metro, "rank": row.rank, "asn": row.asn, "option": option,
+            "meet_rank": place.rank, "place": place.text, "ix_id": place.ix,
+            "our_facility": place.our_facility, "their_facility": place.facility,
+            "campus": place.campus, "our_port_bps": place.our_bps,
+            "their_port_bps": place.their_bps, "route_servers": place.route_servers or None,
+            "carriers": list(place.carriers),
+            "note": "; ".join([*([place.note] if place.note else []),
+                               *(misses if option == 1 else [])]) or None,
+        }  # fmt: skip
+        for name, cells in columns.items():
+            cells.append(values[name])
+
+
+def organisation_names(inputs: Inputs) -> dict[int, str]:
+    """ASN → its organisation: PeeringDB's, else that of the table of names."""
+    known = dict(
+        inputs.asns.select("asn", pl.col("organisation").cast(pl.String)).drop_nulls().iter_rows()
+    )
+    org = pdb(inputs.peeringdb, "org", {"id": pl.Int64, "name": pl.String}).drop_nulls()
+    net = pdb(inputs.peeringdb, "net", {"asn": pl.Int64, "org_id": pl.Int64}).drop_nulls()
+    joined = net.join(org, left_on="org_id", right_on="id")
+    return known | dict(joined.select("asn", "name").iter_rows())
+
+
+def _peered_elsewhere(inputs: Inputs, ranking: Ranking) -> dict[int, list[str]]:
     pairs = set(inputs.sessions.select("asn", "metro").iter_rows())
     pairs |= set(
         inputs.interfaces.filter(pl.col("role") == "peer", pl.col("asn").is_not_null())
@@ -181,5 +516,7 @@ def _peered_elsewhere(inputs: Inputs) -> dict[int, list[str]]:
     )
     found: dict[int, list[str]] = {}
     for asn, metro in sorted(pairs):
-        found.setdefault(asn, []).append(metro)
+        at = found.setdefault(ranking.parties.of(asn), [])
+        if metro not in at:
+            at.append(metro)
     return found

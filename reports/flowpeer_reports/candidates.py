@@ -1,55 +1,59 @@
-"""Whom to ask for peering: the ranked list of each metro (METHODS M6, M7, M9, M10).
+"""Whom to ask for peering: the ranked lists of metros and of organisations (METHODS M6 to M10).
 
 Every byte of transit traffic ends up in exactly one place: a row of rank 0 (a session exists),
-a row of the list, or a reason in `not_listed`. `candidates` checks that before it answers.
+a row of the list, the row of all remaining candidates, or a reason in `not_listed`. `candidates`
+checks that before it answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import polars as pl
 
 from flowpeer_reports.accounts import account, bare_notes, disagreements, unlisted
-from flowpeer_reports.candidate_rows import candidate_rows
+from flowpeer_reports.asks import next_asks, sentences
+from flowpeer_reports.candidate_rows import candidate_rows, figures, folded_rows, wants
 from flowpeer_reports.cover import cover
-from flowpeer_reports.feasibility import Feasibility
+from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
 from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.never import never_candidates
-from flowpeer_reports.ranking import rank_metro
+from flowpeer_reports.parties import Parties, parties
+from flowpeer_reports.policy import Weights
+from flowpeer_reports.ports import port_p95
+from flowpeer_reports.ranking import Ranking, rank
 from flowpeer_reports.relations import AsGraph
+from flowpeer_reports.series import Memory, Series, Store
 
 Direction = Literal["out", "in", "both"]
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What evidence is worth in the ranking; observed counts 1. Printed volumes are unweighted."""
-
-    inferred: float = 0.3
-    declared: float = 0.3
-
-
 @dataclass(slots=True)
 class Candidates:
-    """The answer. `rows` and `not_listed` have the columns of `flowpeer_reports.columns`."""
+    """The answer; frames have the columns of `flowpeer_reports.columns`."""
 
     rows: pl.DataFrame
+    organisations: pl.DataFrame
     not_listed: pl.DataFrame
+    places: pl.DataFrame
     totals: dict[str, dict[str, Any]]
     """By metro, and `all`: transit bytes by direction and where they went."""
     notes: list[str]
     next_ask: dict[str, dict[str, Any] | None]
-    """By metro: what one more ask would add; None where nothing is left or no limit was set."""
+    """By metro ("" the organisations): what one more ask would add; None where nothing is left or
+    no limit was set."""
+    ranking: Ranking
+    series: Series
+    """The slots of every row's routes; see `candidate_rows.wants` for their names."""
     direction: Direction = "out"
     asks: int | None = None
     p95_estimates: dict[str, list[int]] = field(default_factory=dict)
-    """By metro: ASNs of the rows whose p95_bps is an estimate (M5)."""
+    """By metro: ASNs of the rows whose p95_bps is no exact figure (M5, M6)."""
 
-    def is_estimate(self, metro: str, asn: int) -> bool:
+    def is_estimate(self, metro: str, asn: int | None) -> bool:
         """Whether the p95_bps of a row is an estimate."""
         return asn in self.p95_estimates.get(metro, ())
 
@@ -60,25 +64,39 @@ def candidates(
     direction: Direction = "out",
     metros: Sequence[str] | None = None,
     asks: int | None = None,
-    weights: Weights = Weights(),
+    weights: Weights | None = None,
     acceptance: Callable[[int, str], float] | None = None,
+    min_expected_bps: float | None = None,
+    store: Store | None = None,
 ) -> Candidates:
-    """The ranked candidates of each metro.
+    """The ranked candidates of each metro, and of the organisations over these metros.
 
     Args:
         direction: which transit traffic ranks; in_bytes and out_bytes are shown all the same.
         metros: only these; default all.
-        asks: rows of rank 1 and above a metro, default all that add anything.
+        asks: rows of rank 1 and above a list, default all that are expected to bring enough.
+        weights, min_expected_bps: instead of those of the policy.
         acceptance: probability of (ASN, metro) instead of the score of M10; 1 for all gives the
             ranking if everybody says yes.
+        store: where the slots of the rows are held meanwhile; default in memory.
 
     Raises:
         ReportError: an unknown metro.
     """
-    directions = ["out", "in"] if direction == "both" else [direction]
-    universe = _universe(inputs)
-    names = chosen_metros(inputs, universe["metro"].unique().to_list(), metros)
-    universe = universe.filter(pl.col("metro").is_in(names))
+    policy = inputs.policy
+    policy = replace(
+        policy,
+        weights=weights or policy.weights,
+        min_expected_bps=(
+            policy.min_expected_bps if min_expected_bps is None else min_expected_bps
+        ),
+    )
+    inputs = replace(inputs, policy=policy)
+    directions = ("out", "in") if direction == "both" else (direction,)
+    everything = _universe(inputs)
+    names = chosen_metros(inputs, everything["metro"].unique().to_list(), metros)
+    siblings = _parties(inputs, everything)
+    universe = everything.filter(pl.col("metro").is_in(names))
     scaled = universe.filter("scaled")
     graph = AsGraph(inputs.relationships)
     found = cover(
@@ -86,83 +104,101 @@ def candidates(
         inputs.paths,
         graph,
         {inputs.asn, *inputs.siblings},
-        inputs.cones,
+        cones=inputs.cones,
+        declared=inputs.declared,
+        parties=siblings,
+        declared_first=policy.weights.declared > policy.weights.inferred,
     )
     flows = (
         scaled.join(found.units, on=["prefix", "origin_asn"], nulls_equal=True)
-        .group_by("metro", "provider_asn", "atom", "direction")
-        .agg(pl.col("bytes").sum(), pl.col("variance_high").sum())
-        .sort("metro", "provider_asn", "atom", "direction")
+        .group_by("metro", "exporter", "interface", "provider_asn", "atom", "direction")
+        .agg(pl.col("bytes").sum(), pl.col("variance_high").sum(), pl.col("folded").sum())
+        .sort("metro", "exporter", "interface", "provider_asn", "atom", "direction")
     )
-    never = never_candidates(inputs, graph)
-    places = Places(inputs)
+    never = never_candidates(inputs, graph, siblings)
+    places = Places(inputs, siblings)
     feasibility = Feasibility(inputs, places, acceptance)
-    averaged = inputs.averaging_slots()
-    ranked = [
-        rank_metro(
-            inputs, found, flows, metro, directions, never, feasibility, asks, weights.inferred,
-            averaged.get(metro, 0) or inputs.period_slots,
-        )
-        for metro in names
-    ]  # fmt: skip
-    notes, refused = coverage_notes(inputs, names)
-    rows, estimates, row_notes = candidate_rows(
-        inputs, ranked, found, flows, directions, places, feasibility, refused
-    )
-    not_listed = unlisted(ranked, found, never, universe, asks is not None)
-    totals = account(ranked, universe, rows, not_listed, directions)
+    ranking = rank(inputs, found, siblings, flows, names, directions, never, feasibility, asks)
+    series = Series(inputs, found, ranking.cells, flows, store or Memory())
+    wants(ranking, series, inputs, places)
+    series.load()
+    notes, _ = coverage_notes(inputs, names)
+    made = candidate_rows(
+        inputs, ranking, figures(inputs, ranking, series, folded_rows(inputs, ranking)), places,
+        feasibility, port_p95(inputs),
+    )  # fmt: skip
+    not_listed = unlisted(inputs, ranking, universe, asks is not None)
+    totals = account(ranking, universe, made.rows, made.organisations, not_listed)
     return Candidates(
-        rows=rows,
+        rows=made.rows,
+        organisations=made.organisations,
         not_listed=not_listed,
+        places=made.places,
         totals=totals,
         notes=[
+            *sentences(ranking, inputs),
             *inputs.notes,
             *notes,
-            *row_notes,
+            *made.notes,
             *bare_notes(totals),
             *disagreements(inputs, universe, names),
-            *_method_notes(inputs, direction, weights),
-            *_fallback_note(rows),
+            *_method_notes(inputs, direction, feasibility),
         ],
-        next_ask={m.metro: _named(m.next_ask, inputs) for m in ranked},
+        next_ask=next_asks(ranking, inputs),
+        ranking=ranking,
+        series=series,
         direction=direction,
         asks=asks,
-        p95_estimates=estimates,
+        p95_estimates=made.estimates,
     )
 
 
-def _fallback_note(rows: pl.DataFrame) -> list[str]:
-    if rows.filter((pl.col("rank") > 0) & (pl.col("marginal_bps") == 0)).is_empty():
-        return []
-    return ["a row with marginal_bps 0 is a fallback: worth asking if a row above it says no"]
-
-
-def _named(ask: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any] | None:
-    return None if ask is None else {**ask, "name": inputs.names().get(ask["asn"])}
+def _parties(inputs: Inputs, everything: pl.DataFrame) -> Parties:
+    own = everything.filter("scaled").group_by("origin_asn").agg(pl.col("bytes").sum())
+    return parties(
+        inputs.relationships,
+        inputs.peeringdb,
+        dict(own.drop_nulls().iter_rows()),
+        inputs.policy.sibling_groups,
+        apart=inputs.policy.siblings == "apart",
+    )
 
 
 def _universe(inputs: Inputs) -> pl.DataFrame:
+    routes = transit(inputs.traffic_routes, inputs, "hour_start")
+    if "folded" not in routes.collect_schema():
+        routes = routes.with_columns(folded=pl.lit(False))
     return (
-        transit(inputs.traffic_routes, inputs, "hour_start")
-        .group_by("metro", "provider_asn", "prefix", "origin_asn", "direction", "scaled")
-        .agg(pl.col("bytes").sum(), pl.col("variance_high").sum())
+        routes.group_by(
+            "metro", "exporter", "interface", "provider_asn", "prefix", "origin_asn", "direction",
+            "scaled",
+        )
+        .agg(
+            pl.col("bytes").sum(),
+            pl.col("variance_high").sum(),
+            folded=pl.col("bytes").filter(pl.col("folded")).sum(),
+        )
         .collect()
-    )
+    )  # fmt: skip
 
 
 def _cone_words(inputs: Inputs) -> str:
     if inputs.cones is None:
-        return "an upper bound (recursive customer cones)"
+        return "an upper bound, several times too large for big carriers (recursive customer cones)"
     return f"from {inputs.cones_source or 'given customer cones'}"
 
 
-def _method_notes(inputs: Inputs, direction: Direction, weights: Weights) -> list[str]:
+def _method_notes(inputs: Inputs, direction: Direction, feasibility: Feasibility) -> list[str]:
+    weights = inputs.policy.weights
     notes = [
         f"ranks weigh observed routes 1, inferred ones {weights.inferred:g}",
         f"volumes are unweighted; the inferred part is {_cone_words(inputs)}",
-        "feasibility is a score, not calibrated on outcomes",
-        "saving_per_month is empty: prices do not count yet",
     ]
+    if feasibility.answered < CALIBRATED_FROM:
+        notes.append(
+            f"feasibility is a score: {feasibility.answered} of our asks are answered, "
+            f"{CALIBRATED_FROM} are needed to call it a probability"
+        )
     if direction != "out":
         notes.append(
             "inbound moves only if the sender's best path changes: likely for a network's own "
@@ -170,6 +206,11 @@ def _method_notes(inputs: Inputs, direction: Direction, weights: Weights) -> lis
         )
     if inputs.relationships.is_empty():
         notes.append("no AS relationships: only a network's own routes count as its own")
+        if inputs.peeringdb.get("net") is None:
+            notes.append(
+                "siblings are unknown: neither AS relationships nor PeeringDB; networks of one "
+                "organisation, and of our transits', stand apart"
+            )
     if not inputs.peeringdb:
         notes.append("no PeeringDB: policies and places are unknown")
     return notes

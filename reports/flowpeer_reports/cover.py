@@ -1,7 +1,7 @@
 """Who can take what: the universe of routes against the networks that could carry them.
 
 Routes of one origin with the same observed networks behave alike, so they are one **atom**;
-a table of (network, atom, class of evidence), grouped by network, is all that the ranking needs.
+a table of (party, atom, class of evidence), grouped by party, is all that the ranking needs.
 """
 
 from __future__ import annotations
@@ -14,28 +14,34 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import is_public
+from flowpeer_reports.parties import NOBODY_TOGETHER, Parties
 from flowpeer_reports.paths import observed
-from flowpeer_reports.relations import AsGraph, Flags, Ints
+from flowpeer_reports.relations import AsGraph, Ints
+
+OBSERVED, INFERRED, DECLARED = range(3)
+"""Classes of evidence, the strongest first: what is known by two counts once, as the stronger."""
+
+Kinds = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """Entries of network i are `atom[first[i]:first[i + 1]]`, in rising order of atoms."""
+    """Entries of party i are `atom[first[i]:first[i + 1]]`, in rising order of atoms."""
 
     units: pl.DataFrame
     """prefix, origin_asn, atom: every route of the universe and the atom it belongs to."""
     origins: Ints
     """Origin of each atom; not public: nobody takes it."""
     asns: Ints
-    """The networks, rising."""
+    """The parties by the ASN that is asked, rising."""
     first: Ints
     atom: npt.NDArray[np.int32]
-    observed: Flags
-    """Class of each entry: observed, else inferred."""
+    kind: Kinds
+    """Class of evidence of each entry."""
 
-    def entries(self, network: int) -> slice:
-        """The entries of the network with this index."""
-        return slice(int(self.first[network]), int(self.first[network + 1]))
+    def entries(self, party: int) -> slice:
+        """The entries of the party with this index."""
+        return slice(int(self.first[party]), int(self.first[party + 1]))
 
 
 def cover(
@@ -43,11 +49,18 @@ def cover(
     paths: pl.DataFrame,
     graph: AsGraph,
     ourselves: Iterable[int],
+    *,
     cones: pl.DataFrame | None = None,
+    declared: pl.DataFrame | None = None,
+    parties: Parties = NOBODY_TOGETHER,
+    declared_first: bool = False,
 ) -> Cover:
     """The cover of `units` (prefix, origin_asn: distinct), from path views and relationships.
 
-    `cones` (asn, member_asn) stands in the place of the graph's recursive customer cones.
+    Args:
+        cones: asn, member_asn: customer cones; None: the graph's recursive ones.
+        declared: asn, member_asn: what networks say they announce (IRR AS-SETs).
+        declared_first: what is declared weighs more than what is inferred, so it is the stronger.
     """
     needed = paths.join(units.select("prefix").unique(), on="prefix", how="semi")
     seen = observed(needed, graph, ourselves)
@@ -77,22 +90,28 @@ def cover(
     distinct, position = np.unique(origins[which], return_inverse=True)
     # Atoms are sorted by origin, so each origin's public atoms are one run.
     run_first = np.searchsorted(position, np.arange(len(distinct) + 1))
-    if cones is None:
-        index, ancestor = graph.above(distinct)
-    else:
-        held = cones.filter(pl.col("member_asn").is_in(distinct))
-        ancestor = held["asn"].to_numpy()
-        index = np.searchsorted(distinct, held["member_asn"].to_numpy())
-    size = run_first[index + 1] - run_first[index]
-    entry = np.repeat(run_first[index] - np.cumsum(size) + size, size) + np.arange(size.sum())
-    asn = np.concatenate([sighted["asn"].to_numpy(), origins[which], np.repeat(ancestor, size)])
-    atom = np.concatenate([sighted["atom"].to_numpy(), which, which[entry]]).astype(np.int64)
-    by_path = np.arange(len(asn)) < sighted.height + len(which)
 
-    ok = (asn > 0) & (asn != np.array(0))
-    asn, atom, by_path = asn[ok], atom[ok], by_path[ok]
+    def below(pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+        """(ASN, atom) of all atoms of the origins that an ASN holds; pairs: origin index, ASN."""
+        index, ancestor = pairs
+        size = run_first[index + 1] - run_first[index]
+        entry = np.repeat(run_first[index] - np.cumsum(size) + size, size) + np.arange(size.sum())
+        return np.repeat(ancestor, size), which[entry]
+
+    inferred = below(graph.above(distinct) if cones is None else _held(cones, distinct))
+    said = below(_held(declared, distinct)) if declared is not None else (which[:0], which[:0])
+    asn = np.concatenate([sighted["asn"].to_numpy(), origins[which], inferred[0], said[0]])
+    atom = np.concatenate([sighted["atom"].to_numpy(), which, inferred[1], said[1]])
+    atom = atom.astype(np.int64)
+    sizes = [sighted.height + len(which), len(inferred[0]), len(said[0])]
+    kind = np.repeat(np.array([OBSERVED, INFERRED, DECLARED], dtype=np.int8), sizes)
+
+    asn = parties.named(asn)
+    ok = asn > 0
+    asn, atom, kind = asn[ok], atom[ok], kind[ok]
+    strength = np.where(kind == DECLARED, 0.5, kind) if declared_first else kind
     key = asn * max(len(origins), 1) + atom
-    order = np.lexsort((~by_path, key))  # observed before inferred: it wins
+    order = np.lexsort((strength, key))
     key = key[order]
     once = np.ones(len(key), dtype=np.bool_)
     once[1:] = key[1:] != key[:-1]
@@ -104,5 +123,11 @@ def cover(
         asns=asns,
         first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         atom=atom[order].astype(np.int32),
-        observed=by_path[order],
+        kind=kind[order],
     )
+
+
+def _held(pairs: pl.DataFrame, origins: Ints) -> tuple[Ints, Ints]:
+    """(index into `origins`, ASN) of `pairs` (asn, member_asn)."""
+    held = pairs.filter(pl.col("member_asn").is_in(origins))
+    return np.searchsorted(origins, held["member_asn"].to_numpy()), held["asn"].to_numpy()

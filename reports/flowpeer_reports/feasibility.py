@@ -1,7 +1,7 @@
-"""Will they: a score from the policy class and at most three hard factors (METHODS M10).
+"""Will they: acceptance from the policy class and hard factors (METHODS M10).
 
-The numbers are starting points, not measurements: until they are calibrated on the outcome of
-asks, the result is a score. What PeeringDB does not say is unknown, never zero.
+The base rates are a prior, updated by the outcomes of our own asks; until enough of these are
+known the result is called a score. What PeeringDB does not say is unknown, and counts 1.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import polars as pl
 
 from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.meeting import ELSEWHERE, JOIN_IX, Places
+from flowpeer_reports.policy import CLASSES, MAX_RATIO
 
-BASE_RATES: dict[str, float] = {"Open": 0.8, "Selective": 0.5, "Restrictive": 0.2, "No": 0.05}
-UNKNOWN_RATE = sum(BASE_RATES.values()) / len(BASE_RATES)
-PLACE_JOIN, PLACE_ELSEWHERE, PLACE_NONE, PLACE_UNKNOWN = 0.5, 0.3, 0.1, 0.5
-LOCATIONS_UNMET = 0.5
-RATIO_UNMET = 0.5
-BALANCED = (1 / 3, 2 / 3)
-"""Share of what we send in the exchange of both directions that counts as balanced: 1:2 to 2:1."""
+PRIOR_ASKS = 10
+"""Asks that a base rate is worth against our own outcomes."""
+CALIBRATED_FROM = 30
+"""Answered asks from which acceptance is a probability and no mere score."""
+BELOW_MINIMUM, LOCATIONS_UNMET, PLACE_JOIN, PLACE_ELSEWHERE, RATIO_EXCEEDED = (
+    0.3,
+    0.5,
+    0.5,
+    0.3,
+    0.5,
+)
 MIN_LOCATIONS = 2
 _REGIONS = {"US": "NA", "EU": "EU"}
 
@@ -36,7 +41,7 @@ class Terms:
 
 
 class Feasibility:
-    """Scores by network and metro."""
+    """Acceptance by network and metro."""
 
     def __init__(
         self,
@@ -44,9 +49,15 @@ class Feasibility:
         places: Places,
         override: Callable[[int, str], float] | None = None,
     ) -> None:
-        """`override` gives the score of (ASN, metro) from elsewhere; it wins."""
+        """`override` gives the acceptance of (ASN, metro) from elsewhere; it wins."""
         self._places = places
         self._override = override
+        self._policy = inputs.policy
+        self._outcomes = inputs.outcomes
+        rates = {c: self._calibrated(c) for c in CLASSES}
+        self.rates = {**rates, "": sum(rates.values()) / len(rates)}
+        """Base rate of each class; "" is an unknown policy."""
+        self.answered = sum(answered for _, answered in inputs.outcomes.values())
         self._continent = dict(inputs.metros.select("metro", "continent").iter_rows())
         self._terms: dict[int, Terms] = {}
         net = pdb(
@@ -56,65 +67,107 @@ class Feasibility:
              "policy_ratio": pl.Boolean, "info_ratio": pl.String},
         )  # fmt: skip
         for asn, policy, locations, required, ratio in net.iter_rows():
-            known = policy.strip().title() if policy else None
+            known = policy.strip().lower() if policy else ""
             self._terms[asn] = Terms(
-                known if known in BASE_RATES else None, locations, required, ratio
+                known if known in CLASSES else None, locations, required, ratio
             )
 
-    def policy(self, asn: int) -> str | None:
-        """Its stated policy class, None where PeeringDB names none."""
-        return self._terms.get(asn, Terms()).policy
+    def _calibrated(self, policy: str) -> float:
+        prior = self._policy.base_rates[policy]
+        accepted, answered = self._outcomes.get(policy, (0, 0))
+        return (prior * PRIOR_ASKS + accepted) / (PRIOR_ASKS + answered)
 
-    def score(self, asn: int, metro: str, out_bytes: int, in_bytes: int) -> float:
-        """Acceptance from 0 to 1 for an ask in a metro; bytes of all it could take there."""
+    @property
+    def word(self) -> str:
+        """What acceptance may be called."""
+        return "probability" if self.answered >= CALIBRATED_FROM else "score"
+
+    def policy(self, asn: int) -> str | None:
+        """Its stated policy class as PeeringDB spells it, None where it names none."""
+        policy = self._terms.get(asn, Terms()).policy
+        return policy.title() if policy else None
+
+    def refuses(self, asn: int) -> bool:
+        """Whether its policy is *no* and the operator does not know better."""
+        stated = self._terms.get(asn, Terms()).policy
+        return stated == "no" and self._override is None and self._policy.of(asn).acceptance is None
+
+    def score(
+        self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool = True
+    ) -> float:
+        """Acceptance from 0 to 1 for an ask in a metro.
+
+        `out_bps` and `in_bps`: averages of its own and observed routes there, standing alone;
+        `both_ways`: whether both directions are metered in the metro.
+        """
         score = 1.0
-        for factor, _ in self._factors(asn, metro, out_bytes, in_bytes):
+        for factor, _ in self._factors(asn, metro, out_bps, in_bps, both_ways):
             score *= factor
         return score
 
-    def reasons(self, asn: int, metro: str, out_bytes: int, in_bytes: int) -> list[str]:
+    def reasons(
+        self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool = True
+    ) -> list[str]:
         """The factors of `score` in words, each with its source."""
         return [
             f"{factor:.2f} {words}"
-            for factor, words in self._factors(asn, metro, out_bytes, in_bytes)
+            for factor, words in self._factors(asn, metro, out_bps, in_bps, both_ways)
         ]
 
     def _factors(
-        self, asn: int, metro: str, out_bytes: int, in_bytes: int
+        self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool
     ) -> Sequence[tuple[float, str]]:
         if self._override is not None:
             return [(self._override(asn, metro), "as given, instead of a score")]
+        known = self._policy.of(asn)
+        note = f": {known.note}" if known.note else ""
+        if known.acceptance is not None:
+            return [(known.acceptance, f"acceptance (configuration){note}")]
         terms = self._terms.get(asn)
         if terms is None:
-            factors = [(UNKNOWN_RATE, "policy unknown: not in PeeringDB")]
+            words = "policy unknown: not in PeeringDB"
             terms = Terms()
         elif terms.policy is None:
-            factors = [(UNKNOWN_RATE, "policy unknown: PeeringDB policy_general is empty")]
+            words = "policy unknown: PeeringDB policy_general is empty"
         else:
-            factors = [(BASE_RATES[terms.policy], f"policy {terms.policy} (PeeringDB)")]
-        place = self._place(asn, metro)
-        if place is not None:
-            factors.append(place)
-        locations = self._locations(asn, terms.locations)
-        if locations is not None:
-            factors.append(locations)
-        ratio = _ratio(terms, out_bytes, in_bytes)
-        if ratio is not None:
-            factors.append(ratio)
-        return factors
+            words = f"policy {terms.policy.title()} (PeeringDB)"
+        accepted, answered = self._outcomes.get(terms.policy or "", (0, 0))
+        if answered:
+            words += f"; of our asks {accepted} of {answered} were accepted"
+        factors = [(self.rates[terms.policy or ""], words + note)]
+        more = (
+            self._minimum(asn, terms, max(out_bps, in_bps)),
+            self._place(asn, metro),
+            self._locations(asn, terms.locations),
+            self._ratio(asn, terms, out_bps, in_bps, both_ways),
+        )
+        return [*factors, *(f for f in more if f is not None)]
+
+    def _minimum(self, asn: int, terms: Terms, volume: float) -> tuple[float, str] | None:
+        least, source = self._policy.of(asn).minimum_bps, "configuration, [[networks]]"
+        if least is None and terms.policy is not None:
+            least, source = self._policy.minimum_bps.get(terms.policy), "configuration, [policy]"
+        if not least:
+            return None
+        words = f"volume {volume / 1e6:,.0f} Mbps of at least {least / 1e6:,.0f} ({source})"
+        if volume < least:
+            return BELOW_MINIMUM, f"{words}: not met"
+        return 1.0, f"{words}: met"
 
     def _place(self, asn: int, metro: str) -> tuple[float, str] | None:
-        if not self._places.listed(asn):
-            return PLACE_UNKNOWN, "no place known (PeeringDB has no port or facility of it)"
+        if not self._places.registry.loaded:
+            return None
         reach = self._places.reach(asn, metro)
         if reach < JOIN_IX:
             return None
         if reach == JOIN_IX:
             return PLACE_JOIN, "meets only at an exchange we are not on (PeeringDB)"
         assert reach == ELSEWHERE
+        if not self._places.listed(asn):
+            return PLACE_ELSEWHERE, "no place known (PeeringDB has no port or facility of it)"
         if self._places.shared_metros(asn):
             return PLACE_ELSEWHERE, "no place in this metro, only in others (PeeringDB)"
-        return PLACE_NONE, "no common place in any metro (PeeringDB)"
+        return PLACE_ELSEWHERE, "no common place in any metro (PeeringDB)"
 
     def _locations(self, asn: int, stated: str | None) -> tuple[float, str] | None:
         if stated is None or not stated.startswith("Required"):
@@ -131,21 +184,20 @@ class Feasibility:
         words = f"locations “{stated}” (PeeringDB), {what}"
         return (1.0, f"{words}: met") if met else (LOCATIONS_UNMET, f"{words}: not met")
 
-
-def _ratio(terms: Terms, out_bytes: int, in_bytes: int) -> tuple[float, str] | None:
-    """Our outbound is their inbound: a sender and a mostly inbound network match."""
-    if not terms.ratio_required or out_bytes + in_bytes == 0:
-        return None
-    sent = out_bytes / (out_bytes + in_bytes)
-    ours = f"we send {sent:.0%} of it"
-    stated = terms.ratio or ""
-    if "Inbound" in stated:
-        met = sent >= 0.5
-    elif "Outbound" in stated:
-        met = sent <= 0.5
-    elif "Balanced" in stated:
-        met = BALANCED[0] <= sent <= BALANCED[1]
-    else:
-        return 1.0, f"ratio required (PeeringDB), theirs not stated, {ours}"
-    words = f"ratio required (PeeringDB), theirs {stated}, {ours}"
-    return (1.0, f"{words}: match") if met else (RATIO_UNMET, f"{words}: no match")
+    def _ratio(
+        self, asn: int, terms: Terms, out_bps: float, in_bps: float, both_ways: bool
+    ) -> tuple[float, str] | None:
+        if not terms.ratio_required or out_bps + in_bps <= 0:
+            return None
+        most = self._policy.of(asn).max_ratio or MAX_RATIO
+        said = f", it calls itself {terms.ratio}" if terms.ratio else ""
+        words = f"ratio required (PeeringDB){said}"
+        low, high = sorted((out_bps, in_bps))
+        if not low and not both_ways:
+            return 1.0, f"{words}; ours is unknown: one direction is not metered here"
+        ours = f"ours is {high / low:.1f}:1" if low else "ours is one-way"
+        way = "out:in" if out_bps >= in_bps else "in:out"
+        words = f"{words}; {ours} {way}, at most {most:g}:1"
+        if not low or high / low > most:
+            return RATIO_EXCEEDED, f"{words}: exceeded"
+        return 1.0, f"{words}: met"

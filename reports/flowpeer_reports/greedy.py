@@ -1,18 +1,23 @@
-"""Who to ask next: lazy greedy selection by expected marginal value (METHODS M7).
+"""Whom to ask next: lazy greedy selection by expected marginal value (METHODS M7).
 
-The value of a row is p × Σ over the routes it takes of weight × bytes × Π over rows above that
-take the route too of (1 − p). Every row can only lower it for those below, so a figure computed
-earlier is an upper bound: only the head of the heap has to be computed anew.
+A party that says yes with probability p takes a route that it is known for with weight w. The
+value of a row is Σ over its routes of p·w × bytes × Π over the rows above that take the route too
+of (1 − p·w): a guess takes from those below only as much as it is worth. That is the increase of an
+expected coverage, which is monotone and submodular: greedy reaches 1 − 1/e of the best at least.
+Every row can only lower the value of those below, so a figure computed earlier is an upper bound,
+and only the head of the heap has to be computed anew.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from flowpeer_reports.cover import Kinds
 from flowpeer_reports.error_bars import tied
 from flowpeer_reports.relations import Flags, Ints
 
@@ -22,26 +27,37 @@ _sum = np.add.reduce  # a matrix product would be spread over threads, and its o
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Networks against atoms: those of network i are `atom[first[i]:first[i + 1]]`, none empty."""
+    """Parties against atoms: those of party i are `atom[first[i]:first[i + 1]]`, none empty."""
 
     asns: Ints
     first: Ints
-    atom: npt.NDArray[np.int32]
-    observed: Flags
+    atom: npt.NDArray[np.int32] | Ints
+    kind: Kinds
 
-    def of(self, network: int) -> slice:
-        """The entries of one network."""
-        return slice(int(self.first[network]), int(self.first[network + 1]))
+    def of(self, party: int) -> slice:
+        """The entries of one party."""
+        return slice(int(self.first[party]), int(self.first[party + 1]))
+
+    def spread(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """A value of each party at each of its entries."""
+        return np.repeat(values, np.diff(self.first))
 
     def totals(self, value: Ints) -> Ints:
-        """Σ of `value` (by atom) over each network's atoms, in integers."""
+        """Σ of `value` (by atom) over each party's atoms, in integers."""
         if not len(self.asns):
             return np.zeros(0, dtype=np.int64)
         sums: Ints = np.add.reduceat(value[self.atom], self.first[:-1])
         return sums
 
+    def sums(self, value: Reals) -> Reals:
+        """Σ of `value` (by entry) over each party's entries."""
+        if not len(self.asns):
+            return np.zeros(0)
+        sums: Reals = np.add.reduceat(value, self.first[:-1])
+        return sums
+
     def keep(self, mask: Flags) -> Entries:
-        """The entries of the mask; networks left without any are dropped."""
+        """The entries of the mask; parties left without any are dropped."""
         size = np.diff(self.first)
         held = np.add.reduceat(mask, self.first[:-1], dtype=np.int64) if len(size) else size
         left = held > 0
@@ -49,85 +65,93 @@ class Entries:
             self.asns[left],
             np.concatenate([[0], np.cumsum(held[left])]).astype(np.int64),
             self.atom[mask],
-            self.observed[mask],
+            self.kind[mask],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One row: index of the network, its expected bytes when chosen, and whether sampling
-    cannot tell it from the row above."""
+    """One row: index of the party, what it is expected to bring, and whether sampling cannot tell
+    it from the row above."""
 
-    network: int
-    expected: float
+    party: int
+    gain: float
     tied_with_above: bool
 
 
-def select(
-    entries: Entries,
-    value: Ints,
-    variance: Reals,
-    acceptance: Reals,
-    inferred_weight: float,
-    limit: int | None,
-) -> list[Pick]:
-    """Picks in the order of selection, at most `limit`, while they add anything.
+class Selection:
+    """The search over one universe; `picks` yields the rows one by one and keeps `open`."""
 
-    `value` (bytes) and `variance` (bytes²) by atom, `acceptance` by network. Equal values: the
-    lower ASN first.
-    """
-    worth = value.astype(np.float64)
-    weight = np.where(entries.observed, 1.0, inferred_weight)
-    open_ = np.ones(len(value))  # Π (1 − p) of the rows above
-    bound = np.zeros(len(entries.asns))
-    weighed = weight * worth[entries.atom]
-    if len(bound):
-        bound = acceptance * np.add.reduceat(weighed, entries.first[:-1])
-    # Slightly up: summed in another order than below, it must stay an upper bound.
-    heap = [(-float(b) * (1 + 1e-9), i, -1) for i, b in enumerate(bound) if b > 0]
-    heapq.heapify(heap)
-    picks: list[Pick] = []
-    before = open_.copy()  # as `open_` was when the last pick was chosen
-    last = np.zeros(len(value))  # that pick's share of each atom
-    first = entries.first.tolist()
-    while heap and (limit is None or len(picks) < limit):
-        head, network, when = heapq.heappop(heap)
-        span = slice(first[network], first[network + 1])
-        atoms = entries.atom[span]
-        if when != len(picks):
-            gain = float(acceptance[network] * _sum(weighed[span] * open_.take(atoms)))
-            if gain > 0:
-                heapq.heappush(heap, (-gain, network, len(picks)))
-            continue
-        share = acceptance[network] * weight[span]
-        same = False
-        if picks:
-            above = entries.of(picks[-1].network)
-            same = _tied(
-                last, entries.atom[above], atoms, share * before.take(atoms), worth, variance
-            )
-            before[entries.atom[above]] = open_[entries.atom[above]]
-            last[entries.atom[above]] = 0.0
-        picks.append(Pick(network, -head, same))
-        last[atoms] = share * open_[atoms]
-        open_[atoms] *= 1 - acceptance[network]
-    return picks
+    def __init__(
+        self, entries: Entries, share: Reals, takes: Flags, value: Reals, variance: Reals
+    ) -> None:
+        """
+        Args:
+            share: p·w of each entry, 0 to 1.
+            takes: by party: whether it takes from the rows below (policy *no* does not).
+            value, variance: by atom, bytes and bytes².
+        """
+        self.entries, self.share, self.value = entries, share, value
+        self.open: Reals = np.ones(len(value))
+        """By atom: Π (1 − p·w) of the rows picked so far."""
+        self._takes, self._variance = takes, variance
+        self._weighed = share * value[entries.atom]
 
+    def expected(self, party: int, value: Reals) -> float:
+        """Σ of another `value` (by atom) that the party would bring next."""
+        span = self.entries.of(party)
+        atoms = self.entries.atom[span]
+        return float(_sum(self.share[span] * value.take(atoms) * self.open.take(atoms)))
 
-def _tied(
-    first: Reals,
-    first_atoms: npt.NDArray[np.int32],
-    second_atoms: npt.NDArray[np.int32],
-    second_share: Reals,
-    worth: Reals,
-    variance: Reals,
-) -> bool:
-    """Tie of two neighbours as they stood when the first was chosen; common parts cancel."""
-    shown, common = first.take(first_atoms), first.take(second_atoms)
-    difference = _sum(shown * worth.take(first_atoms)) - _sum(
-        second_share * worth.take(second_atoms)
-    )
-    spread = _sum(shown * shown * variance.take(first_atoms)) + _sum(
-        second_share * (second_share - 2 * common) * variance.take(second_atoms)
-    )
-    return tied(float(difference), max(float(spread), 0.0))
+    def picks(self) -> Iterator[Pick]:
+        """Rows in the order of selection while they add anything; equal values: lower ASN first.
+
+        `open` is changed for a row when the next one is asked for.
+        """
+        bound = self.entries.sums(self._weighed)
+        # Slightly up: summed in another order than below, it must stay an upper bound.
+        heap = [(-float(b) * (1 + 1e-9), i, -1) for i, b in enumerate(bound) if b > 0]
+        heapq.heapify(heap)
+        before = self.open.copy()  # as `open` was when the last pick was chosen
+        last = np.zeros(len(self.value))  # that pick's share of each atom
+        first, entry_atoms = self.entries.first.tolist(), self.entries.atom
+        count, above = 0, -1
+        while heap:
+            head, party, when = heapq.heappop(heap)
+            span = slice(first[party], first[party + 1])
+            atoms = entry_atoms[span]
+            if when != count:
+                gain = float(_sum(self._weighed[span] * self.open.take(atoms)))
+                if gain > 0:
+                    heapq.heappush(heap, (-gain, party, count))
+                continue
+            share = self.share[span]
+            same = False
+            if above >= 0:
+                old = entry_atoms[first[above] : first[above + 1]]
+                same = self._tied(last, old, atoms, share * before.take(atoms))
+                before[old] = self.open[old]
+                last[old] = 0.0
+            last[atoms] = share * self.open[atoms]
+            yield Pick(party, -head, same)
+            if self._takes[party]:
+                self.open[atoms] *= 1 - share
+            count, above = count + 1, party
+
+    def _tied(
+        self,
+        first: Reals,
+        first_atoms: npt.NDArray[np.int32] | Ints,
+        second_atoms: npt.NDArray[np.int32] | Ints,
+        second_share: Reals,
+    ) -> bool:
+        """Tie of two neighbours as they stood when the first was chosen; common parts cancel."""
+        worth, variance = self.value, self._variance
+        shown, common = first.take(first_atoms), first.take(second_atoms)
+        difference = _sum(shown * worth.take(first_atoms)) - _sum(
+            second_share * worth.take(second_atoms)
+        )
+        spread = _sum(shown * shown * variance.take(first_atoms)) + _sum(
+            second_share * (second_share - 2 * common) * variance.take(second_atoms)
+        )
+        return tied(float(difference), max(float(spread), 0.0))

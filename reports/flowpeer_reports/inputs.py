@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.errors import ReportError
+from flowpeer_reports.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,23 @@ class Inputs:
     peeringdb: dict[str, pl.DataFrame]
     """PeeringDB objects by type ("net", "netixlan", …); types and columns may be missing."""
     notes: tuple[str, ...] = ()
-    made_on: date | None = None
-    """The day the list is made, by which exclusions expire; None: the end of the period."""
+    policy: Policy = field(default_factory=Policy)
+    """What the operator decided about the ranking."""
+    declared: pl.DataFrame | None = None
+    """asn, member_asn: whose routes networks say they announce (IRR AS-SETs)."""
+    outcomes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Policy class → (accepted, answered) of our own asks (M10)."""
+    presence: pl.DataFrame | None = None
+    """exporter, due, present: slots of the period in which it should have been heard, and those
+    in which it was; None: only the metro's covered slots are known (M5)."""
+    sampling: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(
+            schema={"exporter": pl.String, "rate": pl.Float64, "mtu": pl.Int64}
+        )
+    )
+    """exporter, rate (scaled ÷ sampled bytes of the period), mtu: for sampling intervals (M6)."""
     default_sampling: int = 1000
-    """N of the 1:N assumed for the small-sample term of the sampling interval (M6)."""
+    """N of the 1:N of an exporter that `sampling` does not name."""
 
     def __post_init__(self) -> None:
         for name, moment in (("period_start", self.period_start), ("period_end", self.period_end)):
@@ -101,6 +115,26 @@ class Inputs:
         extra = dict(heard.iter_rows())
         metros = {*self.slots, *extra}
         return {m: (self.slots_of(m) if m in self.slots else 0) + extra.get(m, 0) for m in metros}
+
+    def silence(self) -> pl.DataFrame:
+        """metro, exporter, weight: what an exporter's bytes count for in an average (M5)."""
+        if self.presence is not None:
+            known = self.presence.filter(pl.col("present") > 0)
+            metros = self.interfaces.select("metro", "exporter").unique()
+            return metros.join(known, on="exporter").select(
+                "metro", "exporter", weight=pl.col("due") / pl.col("present")
+            )
+        slots = self.averaging_slots()
+        return (
+            self.interfaces.select("metro", "exporter")
+            .unique()
+            .with_columns(
+                weight=pl.col("metro").map_elements(
+                    lambda m: self.period_slots / (slots.get(m) or self.period_slots),
+                    return_dtype=pl.Float64,
+                )
+            )
+        )
 
     def names(self) -> dict[int, str]:
         """ASN → name; PeeringDB's where the table of names has none."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import polars as pl
 
 from flowpeer_core.asns import PRIVATE, SPECIAL_ASNS, is_public
 from flowpeer_reports.inputs import Inputs, pdb
+from flowpeer_reports.parties import NOBODY_TOGETHER, Parties
 from flowpeer_reports.relations import AsGraph
 
 OWN = "own network"
 SIBLING = "own sibling"
 TRANSIT = "our transit"
 TRANSIT_SIBLING = "sibling of our transit"
-CLIQUE = "clique"
+CLIQUE = "commercial or paid peering"
 CUSTOMER = "customer cone"
 EXCHANGE = "exchange"
+_OF_SIBLINGS = {OWN: SIBLING, TRANSIT: TRANSIT_SIBLING}
 RESERVED = SPECIAL_ASNS[PRIVATE]
 
 SHORTEST_NAME, LARGEST_FAMILY = 3, 200
@@ -32,8 +34,13 @@ def transits(inputs: Inputs) -> set[int]:
     return {int(a) for a in rows}
 
 
-def never_candidates(inputs: Inputs, graph: AsGraph) -> dict[int, str]:
-    """ASN → why it is never a candidate in any metro. Where several hold, the first above."""
+def never_candidates(
+    inputs: Inputs, graph: AsGraph, parties: Parties = NOBODY_TOGETHER
+) -> dict[int, str]:
+    """ASN → why it is never a candidate in any metro. Where several hold, the first above.
+
+    If one member of a party is none, no other is.
+    """
     ours = {inputs.asn, *inputs.siblings}
     organisations = _organisations(inputs)
     providers = transits(inputs)
@@ -60,16 +67,16 @@ def never_candidates(inputs: Inputs, graph: AsGraph) -> dict[int, str]:
         (CUSTOMER, graph.cone(int(c) for c in customers) - ours if customers else ()),
         (EXCHANGE, exchanges),
     ]
-    today = inputs.made_on or inputs.period_end.date()
+    groups += [(reason, [asn]) for asn, reason in _exclusions(inputs, inputs.period_end.date())]
     for reason, asns in groups:
         for asn in asns:
             reasons.setdefault(int(asn), reason)
-    for asn, reason in _exclusions(inputs, today):
-        reasons.setdefault(asn, reason)
+            for sibling in parties.members(parties.of(int(asn))):
+                reasons.setdefault(sibling, _OF_SIBLINGS.get(reason, reason))
     return reasons
 
 
-def origin_reason(origin: int, never: dict[int, str]) -> str | None:
+def origin_reason(origin: int, never: Mapping[int, str]) -> str | None:
     """Why traffic of this origin stands for no candidate; None: it could be one."""
     if origin in SPECIAL_ASNS:
         return SPECIAL_ASNS[origin]

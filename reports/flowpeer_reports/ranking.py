@@ -1,145 +1,332 @@
-"""The list of one metro: what sessions should carry already, then the asks in order (M7)."""
+"""The ranking: what sessions should carry already, then the asks in order, then the tail (M7).
+
+A **cell** is an atom of routes in a metro. A list is a sequence of rows over cells: each metro has
+one over its own cells, and the organisation list goes over all of them. Every row has a part of
+the cells in each of two accounts: *marginal* (known for it by any evidence, taken by no row above)
+and *observed* (seen on its paths, taken by no row above that was seen on them).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import is_public
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.cover import Cover
+from flowpeer_reports.cover import DECLARED, OBSERVED, Cover, Kinds
 from flowpeer_reports.feasibility import Feasibility
-from flowpeer_reports.greedy import Entries, Reals, select
+from flowpeer_reports.greedy import Entries, Reals, Selection
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.never import OWN, SIBLING, transits
+from flowpeer_reports.parties import Parties
+from flowpeer_reports.policy import Weights
 from flowpeer_reports.relations import Flags, Ints
+
+ALREADY = 0
+"""Rank of what a session exists for."""
+
+
+@dataclass(slots=True)
+class Cells:
+    """Transit traffic by metro and atom, one position a cell; a metro's cells are one run."""
+
+    metros: tuple[str, ...]
+    first: Ints
+    """Cells of metro i are `first[i]:first[i + 1]`, in rising order of atoms."""
+    atom: Ints
+    out: Ints
+    in_: Ints
+    chosen: Ints
+    """Bytes in the directions that rank."""
+    variance: Reals
+    rate_out: Reals
+    """Bytes as the average of the period has them: those of a router that was silent for a part of
+    it count for more (M5). The same as `out` where nothing is missing."""
+    rate_in: Reals
+    rate: Reals
+
+    def of(self, metro: int) -> slice:
+        """The cells of one metro."""
+        return slice(int(self.first[metro]), int(self.first[metro + 1]))
+
+    def metro_of(self) -> Ints:
+        """The number of the metro of each cell."""
+        return np.repeat(np.arange(len(self.metros)), np.diff(self.first))
 
 
 @dataclass(slots=True)
 class Row:
-    asn: int
-    rank: int
-    atoms: Ints
-    observed: Flags
-    own: int
-    cone: int
-    score: float
-    expected: float
-    """Bytes that it was ranked by: what it adds if the rows above say yes as likely as they may."""
-    around: tuple[int, int]
-    """Bytes out and in of all it could take standing alone."""
+    """One row of one list. Volumes are bytes in the directions that rank; `*_rate` the same as
+    averages count them."""
+
+    rank: int | None
+    """0: a session exists; None: the tail, all remaining candidates together."""
+    asn: int | None
+    """The network to ask, None where the row stands for `parties` of them."""
+    cells: Ints
+    """Its part of the marginal account."""
+    kinds: Kinds
+    """Evidence of each of `cells`."""
+    seen: Ints
+    """Its part of the observed account."""
+    own: int = 0
+    cone: int = 0
+    marginal: int = 0
+    observed: int = 0
+    expected: float = 0.0
+    own_rate: float = 0.0
+    cone_rate: float = 0.0
+    marginal_rate: float = 0.0
+    observed_rate: float = 0.0
+    inferred_rate: float = 0.0
+    expected_rate: float = 0.0
+    acceptance: float = 1.0
+    refuses: bool = False
+    """Policy *no* without an override: it takes nothing in the observed and expected accounts."""
+    alone: tuple[float, float] = (0.0, 0.0)
+    """Average bytes out and in of its own and observed routes, standing alone."""
+    parties: int = 1
     note: str = ""
+    behind: tuple[int, ...] = ()
+    """Of a row with nothing left: ranks of the rows above that take its routes, most first."""
     tied: list[str] = field(default_factory=list)
+    metros: tuple[int, ...] = ()
+    """Numbers of the metros that it has cells in, by what it could take there."""
 
 
 @dataclass(slots=True)
-class MetroList:
-    """Bytes by atom of one metro, and its rows."""
+class Listing:
+    """A list: its rows, and who has each cell. Cells are counted from `base` in `Cells`."""
 
-    metro: str
+    name: str
+    """The metro, or "" for the organisations."""
+    base: int
     slots: int
-    out: Ints
-    in_: Ints
-    chosen: Ints
-    variance: Reals
+    total: int
+    """Bytes in the directions that rank, of all cells."""
     owner: Ints
+    """By cell: number of the row in the marginal account, −1 none."""
+    seen_by: Ints
+    """By cell: number of the row in the observed account, −1 none."""
     rows: list[Row] = field(default_factory=list)
-    next_ask: dict[str, Any] | None = None
+    next_row: Row | None = None
+    """What one more ask would add, where the list was cut at a number of asks."""
+    candidates: int = 0
 
 
-def _by_atom(flows: pl.DataFrame, column: str, size: int) -> Ints:
-    values = np.zeros(size, dtype=flows.schema[column].to_python())
-    np.add.at(values, flows["atom"].to_numpy(), flows[column].to_numpy())
-    return values
+@dataclass(slots=True)
+class Ranking:
+    """Everything that the cells of the candidate lists are made from, and money is counted on."""
+
+    cover: Cover
+    parties: Parties
+    cells: Cells
+    flows: pl.DataFrame
+    """metro, exporter, interface, provider_asn, atom, direction, bytes, variance_high: the scaled
+    transit traffic of the period."""
+    metros: list[Listing]
+    organisations: Listing
+    never: Mapping[int, str]
+    directions: tuple[str, ...]
+
+    def routes(self, listing: Listing) -> pl.DataFrame:
+        """metro, prefix, origin_asn, row, seen_row, kind: the routes that rows of a list have.
+
+        `row` and `seen_row` are positions in `listing.rows` by the marginal and the observed
+        account (null: none); `kind` is the evidence of the marginal one.
+        """
+        kind = np.full(len(listing.owner), -1, dtype=np.int8)
+        for row in listing.rows:
+            kind[row.cells] = row.kinds
+        held = np.flatnonzero((listing.owner >= 0) | (listing.seen_by >= 0))
+        cell = held + listing.base
+        names = pl.Series(self.cells.metros, dtype=pl.String)
+        return (
+            pl.DataFrame(
+                {
+                    "metro": names.gather(self.cells.metro_of()[cell]),
+                    "atom": self.cells.atom[cell].astype(np.int32),
+                    "row": listing.owner[held],
+                    "seen_row": listing.seen_by[held],
+                    "kind": kind[held],
+                }
+            )
+            .with_columns(
+                pl.when(pl.col(c) >= 0).then(pl.col(c)).alias(c) for c in ("row", "seen_row")
+            )
+            .join(self.cover.units, on="atom")
+            .select("metro", "prefix", "origin_asn", "row", "seen_row", "kind")
+        )
 
 
-def rank_metro(
+def bps(count: float, slots: int) -> float:
+    """Bytes over that many slots as a rate; rounded, so that no sum's order shows."""
+    return round(count * 8 / (slots * SLOT_SECONDS), 3)
+
+
+def cells_of(
     inputs: Inputs,
     found: Cover,
     flows: pl.DataFrame,
-    metro: str,
+    metros: Sequence[str],
     directions: Sequence[str],
-    never: dict[int, str],
-    feasibility: Feasibility,
-    asks: int | None,
-    inferred_weight: float,
-    averaged: int,
-) -> MetroList:
-    """The list of `metro`; `flows`: metro, provider_asn, atom, direction, bytes, variance_high.
-
-    Rank 0: what existing sessions should carry. Then `asks` candidates, default all that add
-    anything, by expected marginal bytes in `directions`; `never` says who is none and why.
-    """
-    size = len(found.origins)
-    here = flows.filter(pl.col("metro") == metro)
-    counted = here.filter(pl.col("direction").is_in(list(directions)))
-    m = MetroList(
-        metro=metro,
-        slots=averaged,
-        out=_by_atom(here.filter(pl.col("direction") == "out"), "bytes", size),
-        in_=_by_atom(here.filter(pl.col("direction") == "in"), "bytes", size),
-        chosen=_by_atom(counted, "bytes", size),
-        variance=_by_atom(counted, "variance_high", size).astype(np.float64),
-        owner=np.full(size, -1, dtype=np.int64),
+) -> Cells:
+    """The cells of `flows` (see `Ranking.flows`), by metro in the order of `metros`."""
+    number = {m: i for i, m in enumerate(metros)}
+    size = max(len(found.origins), 1)
+    metro = flows["metro"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
+    key = metro * size + flows["atom"].to_numpy().astype(np.int64)
+    distinct, at = np.unique(key, return_inverse=True)
+    weight = (
+        flows.select("metro", "exporter")
+        .join(inputs.silence(), on=["metro", "exporter"], how="left", maintain_order="left")[
+            "weight"
+        ]
+        .fill_null(1.0)
+        .to_numpy()
     )
-    entries = Entries(found.asns, found.first, found.atom, found.observed)
-    entries = entries.keep((m.out + m.in_ > 0)[entries.atom])
-    peers = _peers(inputs, metro) - {a for a, why in never.items() if why in (OWN, SIBLING)}
-    _already_peered(m, entries, found.origins, peers, transits(inputs))
+    octets, variance = flows["bytes"].to_numpy(), flows["variance_high"].to_numpy()
+    ways = {d: (flows["direction"] == d).to_numpy() for d in ("out", "in")}
 
-    barred = np.array(sorted(peers | set(never)), dtype=np.int64)
-    size_of = np.diff(entries.first)
+    def octets_of(mask: Flags) -> Ints:
+        sums = np.zeros(len(distinct), dtype=np.int64)
+        np.add.at(sums, at[mask], octets[mask])
+        return sums
+
+    def summed(values: Reals, mask: Flags) -> Reals:
+        return np.bincount(at[mask], values[mask], len(distinct)).astype(np.float64)
+
+    counted = np.isin(flows["direction"].to_numpy(), list(directions))
+    return Cells(
+        metros=tuple(metros),
+        first=np.searchsorted(distinct, np.arange(len(metros) + 1) * size),
+        atom=distinct % size,
+        out=octets_of(ways["out"]),
+        in_=octets_of(ways["in"]),
+        chosen=octets_of(counted),
+        variance=summed(variance.astype(np.float64), counted),
+        rate_out=summed(octets * weight, ways["out"]),
+        rate_in=summed(octets * weight, ways["in"]),
+        rate=summed(octets * weight, counted),
+    )
+
+
+@dataclass(slots=True)
+class _Metro:
+    """One metro made ready: its candidates, and what is already peered."""
+
+    base: int
+    entries: Entries
+    """Candidates against cells of the metro (counted from its first)."""
+    acceptance: Reals
+    refuses: Flags
+    alone: list[tuple[float, float]]
+    held: list[tuple[int, Ints, str]]
+    """Sessions that should carry something, largest first: ASN, cells, a note."""
+
+
+def rank(
+    inputs: Inputs,
+    found: Cover,
+    parties: Parties,
+    flows: pl.DataFrame,
+    metros: Sequence[str],
+    directions: Sequence[str],
+    never: Mapping[int, str],
+    feasibility: Feasibility,
+    asks: int | None = None,
+) -> Ranking:
+    """The lists of all `metros` and of the organisations over them.
+
+    Each stops after `asks` rows of rank 1 and above, or before the first that is expected to
+    bring less than the policy's minimum; the latter leaves the rest in one row.
+    """
+    cells = cells_of(inputs, found, flows, metros, directions)
+    origin_party = parties.named(np.where(found.origins > 0, found.origins, 0))
+    ready = [
+        _prepare(inputs, found, parties, cells, i, never, feasibility, origin_party)
+        for i in range(len(metros))
+    ]
+    slots = inputs.period_slots
+    policy = inputs.policy
+    lists = []
+    for i, (name, metro) in enumerate(zip(metros, ready, strict=True)):
+        span = cells.of(i)
+        build = _Build(cells, span, origin_party, policy.weights, slots, policy.min_expected_bps)
+        lists.append(
+            build.listing(
+                name, metro.entries, metro.acceptance, metro.entries.spread(metro.acceptance),
+                metro.refuses, metro.alone, metro.held, asks,
+            )
+        )  # fmt: skip
+    together = _together(cells, ready)
+    build = _Build(
+        cells, slice(0, len(cells.atom)), origin_party, policy.weights, slots,
+        policy.min_expected_bps,
+    )  # fmt: skip
+    organisations = build.listing("", *together, asks)
+    return Ranking(found, parties, cells, flows, lists, organisations, never, tuple(directions))
+
+
+def _prepare(
+    inputs: Inputs,
+    found: Cover,
+    parties: Parties,
+    cells: Cells,
+    number: int,
+    never: Mapping[int, str],
+    feasibility: Feasibility,
+    origin_party: Ints,
+) -> _Metro:
+    metro, span = cells.metros[number], cells.of(number)
+    here = np.full(len(found.origins), -1, dtype=np.int64)
+    here[cells.atom[span]] = np.arange(span.stop - span.start)
+    entries = Entries(found.asns, found.first, found.atom, found.kind)
+    entries = entries.keep(here[entries.atom] >= 0)
+    entries = Entries(entries.asns, entries.first, here[entries.atom], entries.kind)
+    own = origin_party[cells.atom[span]]
+    ours = {a for a, why in never.items() if why in (OWN, SIBLING)}
+    peers = {parties.of(a) for a in peers_in(inputs, metro) - ours}
+    providers = {parties.of(a) for a in transits(inputs)}
+    held = _already(
+        entries, own, peers, providers, cells.chosen[span], (cells.out + cells.in_)[span]
+    )
+    taken = np.zeros(span.stop - span.start, dtype=np.bool_)
+    for _, part, _ in held:
+        taken[part] = True
+
+    barred = np.array(sorted(peers | {parties.of(a) for a in never}), dtype=np.int64)
     allowed = ~np.isin(entries.asns, barred)
     allowed &= is_public(entries.asns)
-    entries = entries.keep(np.repeat(allowed, size_of) & (m.owner[entries.atom] < 0))
-    out, in_, cone = (entries.totals(v) for v in (m.out, m.in_, m.chosen))
-    around = list(zip(out.tolist(), in_.tolist(), strict=True))
+    # Cells count where a candidate takes anything that ranks; elsewhere nobody asks for them.
+    allowed &= entries.totals(np.where(taken, 0, cells.chosen[span])) > 0
+    entries = entries.keep(entries.spread(allowed).astype(np.bool_) & ~taken[entries.atom])
+    seen = entries.kind == OBSERVED
+    alone = list(
+        zip(*(entries.sums(np.where(seen, rate[span][entries.atom], 0.0)).tolist()
+              for rate in (cells.rate_out, cells.rate_in)), strict=True)
+    )  # fmt: skip
+    both_ways = bool(cells.out[span].any() and cells.in_[span].any())
     asns = entries.asns.tolist()
-    acceptance = np.array(
-        [feasibility.score(a, metro, *io) for a, io in zip(asns, around, strict=True)],
-        dtype=np.float64,
+    rates = [(bps(out, inputs.period_slots), bps(in_, inputs.period_slots)) for out, in_ in alone]
+    return _Metro(
+        span.start,
+        entries,
+        np.array(
+            [feasibility.score(a, metro, *r, both_ways) for a, r in zip(asns, rates, strict=True)],
+            dtype=np.float64,
+        ),
+        np.array([feasibility.refuses(a) for a in asns], dtype=np.bool_),
+        alone,
+        held,
     )
-    limit = None if asks is None else asks + 1
-    picks = select(entries, m.chosen, m.variance, acceptance, inferred_weight, limit)
-    own = _own(m, found.origins)
-    rank = 0
-    for rank, pick in enumerate(picks, start=1):
-        asn, span = asns[pick.network], entries.of(pick.network)
-        free = m.owner[entries.atom[span]] < 0
-        atoms = entries.atom[span][free].astype(np.int64)
-        if pick.tied_with_above:  # said of the last row too, for a tie across the cut
-            m.rows[-1].tied.append(f"AS{asn}")
-        if asks is not None and rank > asks:
-            m.next_ask = {
-                "rank": rank,
-                "asn": asn,
-                "marginal_bps": bps(int(m.chosen[atoms].sum()), m.slots),
-                "expected_bps": bps(pick.expected, m.slots),
-            }
-            break
-        row = Row(
-            asn,
-            rank,
-            atoms,
-            entries.observed[span][free],
-            own.get(asn, 0),
-            int(cone[pick.network]),
-            float(acceptance[pick.network]),
-            pick.expected,
-            around[pick.network],
-        )
-        if pick.tied_with_above:
-            row.tied.append(f"AS{m.rows[-1].asn}")
-        m.owner[atoms] = len(m.rows)
-        m.rows.append(row)
-    return m
 
 
-def _peers(inputs: Inputs, metro: str) -> set[int]:
+def peers_in(inputs: Inputs, metro: str) -> set[int]:
     """Networks with a session, or a private interconnection, in the metro."""
     sessions = inputs.sessions.filter(pl.col("metro") == metro)["asn"]
     ports = inputs.interfaces.filter(
@@ -148,10 +335,10 @@ def _peers(inputs: Inputs, metro: str) -> set[int]:
     return {int(a) for a in (*sessions, *ports)}
 
 
-def _already_peered(
-    m: MetroList, entries: Entries, origins: Ints, peers: set[int], providers: set[int]
-) -> None:
-    """Rows of rank 0: what an existing session should carry by the paths we see, largest first.
+def _already(
+    entries: Entries, own: Ints, peers: set[int], providers: set[int], chosen: Ints, both: Ints
+) -> list[tuple[int, Ints, str]]:
+    """What existing sessions should carry by the paths we see, largest first, nothing twice.
 
     Of a peer that is our transit too only its own routes count: what it announces to its peers
     is less than what it sells.
@@ -159,35 +346,246 @@ def _already_peered(
     held: list[tuple[int, int, int, Ints]] = []
     for i in np.flatnonzero(np.isin(entries.asns, np.array(sorted(peers), dtype=np.int64))):
         asn, span = int(entries.asns[i]), entries.of(int(i))
-        atoms = entries.atom[span][entries.observed[span]].astype(np.int64)
+        part = entries.atom[span][entries.kind[span] == OBSERVED].astype(np.int64)
         if asn in providers:
-            atoms = atoms[origins[atoms] == asn]
-        held.append((-int(m.chosen[atoms].sum()), -int((m.out + m.in_)[atoms].sum()), asn, atoms))
-    own = _own(m, origins)
-    for chosen, _, asn, every in sorted(held, key=lambda h: h[:3]):
-        atoms = every[m.owner[every] < 0]
-        if not len(atoms):
-            continue
-        note = "session exists in this metro"
-        if asn in providers:
-            note += "; also our transit: only its own routes are counted"
-        m.owner[atoms] = len(m.rows)
-        m.rows.append(
-            Row(asn, 0, atoms, np.ones(len(atoms), np.bool_), own.get(asn, 0), -chosen, 1.0,
-                 float(m.chosen[atoms].sum()),
-                 (int(m.out[every].sum()), int(m.in_[every].sum())), note)
+            part = part[own[part] == asn]
+        held.append((-int(chosen[part].sum()), -int(both[part].sum()), asn, part))
+    taken = np.zeros(len(chosen), dtype=np.bool_)
+    found = []
+    for _, _, asn, every in sorted(held, key=lambda h: h[:3]):
+        part = every[~taken[every]]
+        taken[part] = True
+        if len(part):
+            note = "session exists in this metro"
+            if asn in providers:
+                note += "; also our transit: only its own routes are counted"
+            found.append((asn, part, note))
+    return found
+
+
+def _together(
+    cells: Cells, ready: Sequence[_Metro]
+) -> tuple[Entries, Reals, Reals, Flags, list[tuple[float, float]], list[tuple[int, Ints, str]]]:
+    """All metros as one: candidates against all cells, each with its acceptance by metro."""
+    asn = np.concatenate([m.entries.spread(m.entries.asns) for m in ready] or [_NONE])
+    cell = np.concatenate([m.entries.atom.astype(np.int64) + m.base for m in ready] or [_NONE])
+    kind = np.concatenate([m.entries.kind for m in ready] or [_NONE.astype(np.int8)])
+    share = np.concatenate([m.entries.spread(m.acceptance) for m in ready] or [_NONE * 1.0])
+    order = np.lexsort((cell, asn))
+    asns, counts = np.unique(asn, return_counts=True)
+    entries = Entries(
+        asns, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), cell[order], kind[order]
+    )
+    per_entry = share[order].astype(np.float64)
+    refuses: dict[int, bool] = {}
+    alone: dict[int, tuple[float, float]] = {}
+    for metro in ready:
+        for a, no, (out, in_) in zip(
+            metro.entries.asns.tolist(), metro.refuses.tolist(), metro.alone, strict=True
+        ):
+            before = alone.get(a, (0.0, 0.0))
+            alone[a] = (before[0] + out, before[1] + in_)
+            refuses[a] = no
+    # Of one ask over several metros: what it could take there, weighted, says how likely.
+    worth: Reals = cells.chosen[entries.atom].astype(np.float64) + 1e-9
+    mean = entries.sums(per_entry * worth) / entries.sums(worth)
+    peered: dict[int, tuple[list[Ints], str]] = {}
+    for metro in ready:
+        for a, part, note in metro.held:
+            parts, _ = peered.setdefault(a, ([], note.replace("in this metro", "there")))
+            parts.append(part + metro.base)
+    held = [(a, np.concatenate(parts), note) for a, (parts, note) in peered.items()]
+    held.sort(key=lambda h: (-int(cells.chosen[h[1]].sum()), h[0]))
+    listed = asns.tolist()
+    return (
+        entries, mean, per_entry, np.array([refuses[a] for a in listed], dtype=np.bool_),
+        [alone[a] for a in listed], held,
+    )  # fmt: skip
+
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(slots=True)
+class _Build:
+    """Makes one list over a run of cells."""
+
+    cells: Cells
+    span: slice
+    origin_party: Ints
+    weights: Weights
+    slots: int
+    least_bps: float
+
+    def listing(
+        self,
+        name: str,
+        entries: Entries,
+        acceptance: Reals,
+        per_entry: npt.NDArray[np.generic],
+        refuses: Flags,
+        alone: list[tuple[float, float]],
+        held: list[tuple[int, Ints, str]],
+        asks: int | None,
+    ) -> Listing:
+        cells, span = self.cells, self.span
+        chosen, rate = cells.chosen[span], cells.rate[span]
+        size = len(chosen)
+        made = Listing(
+            name, span.start, self.slots, int(chosen.sum()),
+            np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64),
         )  # fmt: skip
+        self._peered(made, held)
+        weight = np.array([1.0, self.weights.inferred, self.weights.declared])[entries.kind]
+        share = per_entry.astype(np.float64) * weight
+        search = Selection(
+            entries, share, ~refuses, chosen.astype(np.float64), cells.variance[span]
+        )
+        cone, cone_rate = entries.totals(chosen), entries.sums(rate[entries.atom])
+        made.candidates = int((cone > 0).sum())
+        listed = np.zeros(len(entries.asns), dtype=np.bool_)
+        place = 0
+        for place, pick in enumerate(search.picks(), start=1):
+            party = pick.party
+            expected = search.expected(party, rate)
+            if pick.tied_with_above and made.rows:
+                made.rows[-1].tied.append(f"AS{entries.asns[party]}")
+            if bps(expected, self.slots) < self.least_bps:
+                break
+            row = self._row(made, entries, party, place)
+            row.cone, row.cone_rate = int(cone[party]), float(cone_rate[party])
+            row.expected, row.expected_rate = pick.gain, expected
+            row.acceptance, row.refuses = float(acceptance[party]), bool(refuses[party])
+            row.alone = alone[party]
+            if asks is not None and place > asks:
+                made.next_row = row
+                break
+            if pick.tied_with_above:
+                row.tied.append(f"AS{made.rows[-1].asn}")
+            self._add(made, row)
+            listed[party] = True
+        if made.next_row is None:
+            self._tail(made, entries, search, share, refuses, ~listed & (cone > 0))
+        return made
 
+    def _row(self, made: Listing, entries: Entries, party: int, place: int) -> Row:
+        span = entries.of(party)
+        every, kind, asn = (
+            entries.atom[span].astype(np.int64),
+            entries.kind[span],
+            entries.asns[party],
+        )
+        free = made.owner[every] < 0
+        seen = every[(kind == OBSERVED) & (made.seen_by[every] < 0)]
+        row = Row(place, int(asn), every[free], kind[free], seen)
+        own = every[self.origin_party[self.cells.atom[self.span][every]] == asn]
+        row.own = int(self.cells.chosen[self.span][own].sum())
+        row.own_rate = float(self.cells.rate[self.span][own].sum())
+        rate = self.cells.rate[self.span][every]
+        where = self._metro(every)
+        sums = np.bincount(where, weights=rate, minlength=len(self.cells.metros))
+        row.metros = tuple(sorted(np.unique(where).tolist(), key=lambda m: (-sums[m], m)))
+        if not self.cells.chosen[self.span][row.cells].any():
+            row.behind = self._behind(made, every)
+        return row
 
-def _own(m: MetroList, origins: Ints) -> dict[int, int]:
-    """Bytes in the chosen directions by origin, of the routes that no row holds yet."""
-    free = (m.owner < 0) & (m.chosen > 0)
-    asns, at = np.unique(origins[free], return_inverse=True)
-    sums = np.zeros(len(asns), dtype=np.int64)
-    np.add.at(sums, at, m.chosen[free])
-    return dict(zip(asns.tolist(), sums.tolist(), strict=True))
+    def _behind(self, made: Listing, every: Ints) -> tuple[int, ...]:
+        """Ranks of the rows that hold these cells, by bytes."""
+        held = every[made.owner[every] >= 0]
+        sums = np.bincount(
+            made.owner[held], self.cells.chosen[self.span][held], minlength=len(made.rows)
+        )
+        order = sorted(np.flatnonzero(sums).tolist(), key=lambda i: (-sums[i], i))
+        return tuple(r for i in order if (r := made.rows[i].rank))
 
+    def _add(self, made: Listing, row: Row) -> None:
+        number = len(made.rows)
+        made.owner[row.cells] = number
+        if not row.refuses:
+            made.seen_by[row.seen] = number
+        self._sums(row)
+        made.rows.append(row)
 
-def bps(count: float, slots: int) -> float:
-    """Bytes over that many slots as a rate; rounded, so that no sum's order shows."""
-    return round(count * 8 / (slots * SLOT_SECONDS), 3)
+    def _sums(self, row: Row) -> None:
+        chosen, rate = self.cells.chosen[self.span], self.cells.rate[self.span]
+        row.marginal, row.observed = int(chosen[row.cells].sum()), int(chosen[row.seen].sum())
+        row.marginal_rate = float(rate[row.cells].sum())
+        row.observed_rate = float(rate[row.seen].sum())
+        row.inferred_rate = float(rate[row.cells[row.kinds != OBSERVED]].sum())
+
+    def _peered(self, made: Listing, held: list[tuple[int, Ints, str]]) -> None:
+        """Rows of rank 0; those below the minimum are one."""
+        rate, chosen = self.cells.rate[self.span], self.cells.chosen[self.span]
+        small: list[Ints] = []
+        for asn, part, note in held:
+            if bps(float(rate[part].sum()), self.slots) < self.least_bps:
+                small.append(part)
+                continue
+            self._add(made, self._already(part, asn, note))
+        if len(small) == 1:  # one network is no smaller for going without its name
+            made_of = next(h for h in held if h[1] is small[0])
+            self._add(made, self._already(made_of[1], made_of[0], made_of[2]))
+        elif small:
+            row = self._already(np.concatenate(small), None, "sessions exist")
+            row.parties = len(small)
+            row.own = row.cone = int(chosen[row.cells].sum())
+            self._add(made, row)
+
+    def _already(self, part: Ints, asn: int | None, note: str) -> Row:
+        cells, span = self.cells, self.span
+        own = part if asn is None else part[self.origin_party[cells.atom[span][part]] == asn]
+        row = Row(ALREADY, asn, part, np.full(len(part), OBSERVED, dtype=np.int8), part, note=note)
+        row.own, row.own_rate = (
+            int(cells.chosen[span][own].sum()),
+            float(cells.rate[span][own].sum()),
+        )
+        row.cone = int(cells.chosen[span][part].sum())
+        row.cone_rate = float(cells.rate[span][part].sum())
+        row.expected, row.expected_rate = float(row.cone), row.cone_rate
+        row.alone = (
+            float(cells.rate_out[span][part].sum()),
+            float(cells.rate_in[span][part].sum()),
+        )
+        row.metros = tuple(np.unique(self._metro(part)).tolist())
+        return row
+
+    def _tail(
+        self,
+        made: Listing,
+        entries: Entries,
+        search: Selection,
+        share: Reals,
+        refuses: Flags,
+        rest: Flags,
+    ) -> None:
+        """The remaining candidates as one row; its figures need no order."""
+        if not rest.any():
+            return
+        chosen, rate = self.cells.chosen[self.span], self.cells.rate[self.span]
+        mine = entries.spread(rest).astype(np.bool_)
+        willing = mine & ~entries.spread(refuses).astype(np.bool_)
+        strongest = np.full(len(chosen), DECLARED + 1, dtype=np.int8)
+        np.minimum.at(strongest, entries.atom[mine], entries.kind[mine])
+        part = np.flatnonzero((strongest <= DECLARED) & (made.owner < 0))
+        observed = np.zeros(len(chosen), dtype=np.bool_)
+        observed[entries.atom[willing & (entries.kind == OBSERVED)]] = True
+        row = Row(None, None, part, strongest[part], np.flatnonzero(observed & (made.seen_by < 0)))
+        with np.errstate(divide="ignore"):
+            left = np.bincount(
+                entries.atom[willing], weights=np.log1p(-share[willing]), minlength=len(chosen)
+            )
+        some = search.open * -np.expm1(left)
+        row.expected, row.expected_rate = float((chosen * some).sum()), float((rate * some).sum())
+        union = np.flatnonzero(strongest <= DECLARED)
+        row.cone, row.cone_rate = int(chosen[union].sum()), float(rate[union].sum())
+        origin = self.origin_party[self.cells.atom[self.span][union]]
+        own = union[np.isin(origin, entries.asns[rest])]
+        row.own, row.own_rate = int(chosen[own].sum()), float(rate[own].sum())
+        row.parties = int(rest.sum())
+        row.metros = tuple(np.unique(self._metro(union)).tolist())
+        self._add(made, row)
+
+    def _metro(self, cells: Ints) -> Ints:
+        """The number of the metro of each of these cells."""
+        found: Ints = np.searchsorted(self.cells.first, cells + self.span.start, side="right") - 1
+        return found

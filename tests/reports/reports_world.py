@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.policy import Policy
 
 START = datetime(2026, 9, 16, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
@@ -98,6 +99,8 @@ class World:
     places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ports: Sequence[tuple[str, int, bool, int | None]] = ()
     notes: Sequence[str] = ()
+    policy: Policy = field(default_factory=lambda: Policy(min_expected_bps=0))
+    """Small worlds have small volumes: their lists have no end."""
 
     def inputs(self) -> Inputs:
         end = START + timedelta(hours=self.hours)
@@ -180,4 +183,5 @@ class World:
             ),
             peeringdb=dict(self.peeringdb),
             notes=tuple(self.notes),
+            policy=self.policy,
         )  # fmt: skip

@@ -11,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
 
-from flowpeer_reports.candidates import Weights, candidates
+from flowpeer_reports.candidates import candidates
+from flowpeer_reports.policy import Weights
 
 TRANSITS = (1299, 174)
 NETWORKS = (2001, 2002, 2003, 2004, 2005, 2006)
-UNKNOWN_POLICY, UNKNOWN_PLACE = (0.8 + 0.5 + 0.2 + 0.05) / 4, 0.5
-P = UNKNOWN_POLICY * UNKNOWN_PLACE
+RATES = {"Open": 0.8, "Selective": 0.5, "Restrictive": 0.15, "No": 0.02}
+P = sum(RATES.values()) / 4
+PLACE = 0.3
+"""PeeringDB is loaded and nobody is anywhere."""
+SECONDS = 7200
 
 
 @st.composite
@@ -61,8 +65,30 @@ def worlds(draw: st.DrawFn) -> World:
         )
     sessions = [(n, "ams", "ix") for n in NETWORKS if draw(st.integers(0, 5)) == 0]
     excluded = [(n, "no", None) for n in NETWORKS if draw(st.integers(0, 7)) == 0]
+    policies = {n: draw(st.sampled_from(["", *RATES])) for n in NETWORKS}
+    # PeeringDB knows some of them, some as one organisation; with its places nobody is judged.
+    listed = [n for n in NETWORKS if draw(st.booleans())]
+    net = pl.DataFrame(
+        [
+            {"id": n, "asn": n, "name": f"N{n}", "org_id": draw(st.integers(1, 9)),
+             "policy_general": policies[n]}
+            for n in listed
+        ]
+        + [  # somebody else, so that PeeringDB is loaded
+            {"id": 9999, "asn": 9999, "name": "N9999", "org_id": 99, "policy_general": None}
+        ],
+        schema={"id": pl.Int64, "asn": pl.Int64, "name": pl.String, "org_id": pl.Int64,
+                "policy_general": pl.String},
+    )  # fmt: skip
     return World(
-        flows, paths, links, metros=("ams", "fra"), hours=2, sessions=sessions, exclusions=excluded
+        flows,
+        paths,
+        links,
+        metros=("ams", "fra"),
+        hours=2,
+        sessions=sessions,
+        exclusions=excluded,
+        peeringdb={"net": net},
     )
 
 
@@ -99,88 +125,175 @@ def above(origin: int, world: World) -> set[int]:
     return found
 
 
-class Oracle:
-    """Greedy by trying everything at every step, over single routes."""
+def families(world: World) -> dict[int, frozenset[int]]:
+    """Network → everybody that it is one party with."""
+    known = world.peeringdb["net"].filter(pl.col("asn").is_in(NETWORKS))
+    rows = known.select("asn", "org_id").rows()
+    linked = [(a, b) for a, b, kind in world.links if kind == 1]
+    linked += [(a, b) for a, o in rows for b, p in rows if o == p]
+    of = {n: {n} for n in NETWORKS}
+    for _ in NETWORKS:
+        for a, b in linked:
+            of[a] = of[b] = of[a] | of[b]
+            for member in of[a]:
+                of[member] = of[a]
+    return {n: frozenset(members) for n, members in of.items()}
 
-    def __init__(self, world: World, metro: str, directions: set[str], inferred: float) -> None:
-        self.flows = [f for f in world.flows if f.metro == metro and f.scaled]
+
+class Oracle:
+    """Greedy by trying everything at every step, over single routes; `metros` as one universe."""
+
+    def __init__(
+        self, world: World, metros: list[str], directions: set[str], inferred: float
+    ) -> None:
+        self.world, self.metros, self.inferred = world, metros, inferred
+        self.flows = [f for f in world.flows if f.metro in metros and f.scaled]
         self.directions = directions
-        self.routes = sorted({(f.prefix or "", f.origin) for f in self.flows})
-        self.observed: dict[tuple[str, int], set[int]] = {}
-        self.takers: dict[tuple[str, int], dict[int, float]] = {}
+        self.routes = sorted({(f.metro, f.prefix or "", f.origin) for f in self.flows})
+        self.net = {r["asn"]: r for r in world.peeringdb["net"].to_dicts()}
+        self.family = families(world)
+        own = {n: sum(f.bytes for f in world.flows if f.origin == n and f.scaled) for n in NETWORKS}
+        self.ask = {
+            members: min(
+                [m for m in members if m in self.net] or members, key=lambda m: (-own[m], m)
+            )
+            for members in set(self.family.values())
+        }
+        self.observed: dict[Any, set[int]] = {}
+        self.takers: dict[Any, dict[int, float]] = {}
         for route in self.routes:
-            prefix, origin = route
+            _, prefix, origin = route
             seen: set[int] = set()
+            cone: set[int] = set()
             if origin > 0:
                 seen = {origin}.union(*(seen_on(p, world) for q, p in world.paths if q == prefix))
-                takers = dict.fromkeys(above(origin, world), inferred)
-            else:
-                takers = {}
-            self.observed[route] = seen
-            self.takers[route] = {**takers, **dict.fromkeys(seen, 1.0)}
-        self.peers = {a for a, m, _ in world.sessions if m == metro}
-        never = {*TRANSITS, *(a for a, *_ in world.exclusions)}
-        self.allowed = set(NETWORKS) - never - self.peers
-        self.transit_peer = self.peers & set(TRANSITS)
+                cone = above(origin, world)
+            self.observed[route] = {self.party(a) for a in seen if a in NETWORKS}
+            self.takers[route] = {
+                **dict.fromkeys((self.party(a) for a in cone if a in NETWORKS), inferred),
+                **dict.fromkeys(self.observed[route], 1.0),
+            }
+        never = {a for a, *_ in world.exclusions}
+        self.barred = {self.party(a) for a in never}
+        self.peers = {m: {self.party(a) for a, at, _ in world.sessions if at == m} for m in metros}
 
-    def value(self, route: tuple[str, int], directions: set[str] | None = None) -> int:
+    def party(self, asn: int) -> int:
+        return self.ask[self.family[asn]]
+
+    def p(self, asn: int) -> float:
+        return RATES.get((self.net.get(asn) or {}).get("policy_general", ""), P) * PLACE
+
+    def refuses(self, asn: int) -> bool:
+        return bool((self.net.get(asn) or {}).get("policy_general") == "No")
+
+    def value(self, route: Any, directions: set[str] | None = None) -> int:
         wanted = self.directions if directions is None else directions
         return sum(
             f.bytes
             for f in self.flows
-            if (f.prefix or "", f.origin) == route and f.direction in wanted
+            if (f.metro, f.prefix or "", f.origin) == route and f.direction in wanted
         )
 
-    def answer(self) -> list[dict[str, Any]]:
+    def bps(self, octets: float) -> float:
+        return octets * 8 / SECONDS
+
+    def answer(self, least: float) -> list[dict[str, Any]]:
         free = set(self.routes)
+        seen_free = set(self.routes)
         rows: list[dict[str, Any]] = []
 
-        def row(rank: int, asn: int, part: set[tuple[str, int]]) -> None:
+        def row(
+            rank: int | None, asn: int | None, part: set[Any], seen: set[Any], expected: float
+        ) -> None:
             rows.append(
                 {
                     "rank": rank,
                     "asn": asn,
                     "marginal": sum(self.value(r) for r in part),
+                    "observed": sum(self.value(r) for r in seen),
+                    "expected": expected,
                     "out_bytes": sum(self.value(r, {"out"}) for r in part),
                     "in_bytes": sum(self.value(r, {"in"}) for r in part),
                     "routes": part,
                 }
             )
 
-        def worth(peer: int) -> tuple[int, int, int]:
-            mine = [r for r in self.routes if peer in self.observed[r]]
-            return (
-                -sum(self.value(r) for r in mine),
-                -sum(self.value(r, {"in", "out"}) for r in mine),
-                peer,
-            )
+        peered: dict[int, set[Any]] = {}
+        for metro in self.metros:
 
-        for peer in sorted(self.peers, key=worth):
-            part = {r for r in free if peer in self.observed[r]}
-            if part:
-                row(0, peer, part)
+            def worth(peer: int, metro: str = metro) -> tuple[int, int, int]:
+                mine = [r for r in self.routes if r[0] == metro and peer in self.observed[r]]
+                return (
+                    -sum(self.value(r) for r in mine),
+                    -sum(self.value(r, {"in", "out"}) for r in mine),
+                    peer,
+                )
+
+            for peer in sorted(self.peers[metro], key=worth):
+                part = {r for r in free if r[0] == metro and peer in self.observed[r]}
+                peered.setdefault(peer, set()).update(part)
                 free -= part
+                seen_free -= part
+        of = {a: sum(self.value(r) for r in part) for a, part in peered.items() if part}
+        small = [a for a in of if self.bps(of[a]) < least]
+        for peer in sorted(of, key=lambda a: (-of[a], a)) if len(self.metros) > 1 else of:
+            if peer not in small or len(small) == 1:
+                row(0, peer, peered[peer], peered[peer], of[peer])
+        if len(small) > 1:
+            part = set().union(*(peered[a] for a in small))
+            row(0, None, part, part, sum(of[a] for a in small))
         universe = set(free)
+        parties = {self.party(n) for n in NETWORKS}
+        can = {
+            a: {
+                r
+                for r in universe
+                if a in self.takers[r] and a not in self.barred and a not in self.peers[r[0]]
+            }
+            for a in parties
+        }
+        # Where a candidate takes nothing that ranks, in a metro, it is none there.
+        can = {
+            a: {r for r in mine if any(self.value(q) for q in mine if q[0] == r[0])}
+            for a, mine in can.items()
+        }
+        left = {a for a, mine in can.items() if mine}
         open_ = dict.fromkeys(universe, 1.0)
-        left, rank = set(self.allowed), 0
+        rank = 0
         while left:
             gains = {
-                a: P * sum(self.value(r) * self.takers[r].get(a, 0.0) * open_[r] for r in universe)
+                a: self.p(a) * sum(self.value(r) * self.takers[r][a] * open_[r] for r in can[a])
                 for a in left
             }
             top = max(gains.values())
-            if top <= 0:
-                break
             # Equal to the last bit or so: the lower number; the world has few such ties.
             best = min(a for a, g in gains.items() if g >= top * (1 - 1e-12))
+            if top <= 0 or round(self.bps(gains[best]), 3) < least:
+                break
             rank += 1
-            part = {r for r in free if best in self.takers[r]}
-            row(rank, best, part)
+            part = free & can[best]
+            seen = {r for r in seen_free & can[best] if best in self.observed[r]}
+            row(rank, best, part, seen, gains[best])
             free -= part
-            for r in universe:
-                if best in self.takers[r]:
-                    open_[r] *= 1 - P
+            if not self.refuses(best):
+                seen_free -= seen
+                for r in can[best]:
+                    open_[r] *= 1 - self.p(best) * self.takers[r][best]
             left.remove(best)
+        if left:
+            part = free & set().union(*(can[a] for a in left))
+            willing = [a for a in left if not self.refuses(a)]
+            seen = {
+                r for r in seen_free if any(r in can[a] and a in self.observed[r] for a in willing)
+            }
+            expected = 0.0
+            for r in universe:
+                none = 1.0
+                for a in willing:
+                    if r in can[a]:
+                        none *= 1 - self.p(a) * self.takers[r][a]
+                expected += self.value(r) * open_[r] * (1 - none)
+            row(None, None, part, seen, expected)
         return rows
 
     def p95(self, part: set[tuple[str, int]], n: int) -> float:
@@ -192,32 +305,61 @@ class Oracle:
             alike = [
                 g
                 for g in self.flows
-                if (g.provider, g.direction, g.origin, g.slot // 12)
-                == (f.provider, f.direction, f.origin, f.slot // 12)
+                if (g.metro, g.provider, g.direction, g.origin, g.slot // 12)
+                == (f.metro, f.provider, f.direction, f.origin, f.slot // 12)
             ]
-            mine = sum(g.bytes for g in alike if (g.prefix or "", g.origin) in part)
+            mine = sum(g.bytes for g in alike if (g.metro, g.prefix or "", g.origin) in part)
             series[f.slot][f.direction] += f.bytes * mine / sum(g.bytes for g in alike)  # type: ignore[assignment]
         values = sorted(max(s.values()) for s in series)
         return values[(19 * n + 19) // 20 - 1] * 8 / 300
 
 
-@settings(max_examples=120)
-@given(worlds(), st.sampled_from(["out", "in", "both"]), st.sampled_from([0.3, 1.0]))
+def same(rows: list[dict[str, Any]], expected: list[dict[str, Any]], total: int) -> None:
+    """Every figure of the ranking, row by row; shares from the sums."""
+    assert [(r["rank"], r["asn"]) for r in rows] == [(e["rank"], e["asn"]) for e in expected]
+    taken = seen = hoped = 0.0
+    for row, want in zip(rows, expected, strict=True):
+        assert (row["out_bytes"], row["in_bytes"]) == (want["out_bytes"], want["in_bytes"])
+        for name in ("marginal", "observed", "expected"):
+            assert row[f"{name}_bps"] == pytest.approx(want[name] * 8 / SECONDS, abs=2e-3)
+        if row["rank"] != 0:
+            taken += want["marginal"]
+            if row["policy"] != "No":
+                seen, hoped = seen + want["observed"], hoped + want["expected"]
+        if total:
+            assert row["cumulative_share"] == pytest.approx(taken / total)
+            assert row["cumulative_observed_share"] == pytest.approx(seen / total)
+            assert row["cumulative_expected_share"] == pytest.approx(hoped / total)
+
+
+@settings(max_examples=80)
+@given(
+    worlds(),
+    st.sampled_from(["out", "in", "both"]),
+    st.sampled_from([0.3, 1.0]),
+    st.sampled_from([0.0, 100.0, 400.0]),
+)
 def test_rows_equal_those_of_a_search_that_tries_everything(
-    world: World, direction: Any, inferred: float
+    world: World, direction: Any, inferred: float, least: float
 ) -> None:
-    found = candidates(world.inputs(), direction=direction, weights=Weights(inferred=inferred))
+    found = candidates(
+        world.inputs(),
+        direction=direction,
+        weights=Weights(inferred=inferred),
+        min_expected_bps=least,
+    )
     directions = {"in", "out"} if direction == "both" else {direction}
     for metro in world.metros:
-        oracle = Oracle(world, metro, directions, inferred)
-        expected = oracle.answer()
+        oracle = Oracle(world, [metro], directions, inferred)
+        expected = oracle.answer(least)
         rows = found.rows.filter(pl.col("metro") == metro).to_dicts()
-        assert [(r["rank"], r["asn"]) for r in rows] == [(e["rank"], e["asn"]) for e in expected]
+        same(rows, expected, sum(map(oracle.value, oracle.routes)))
         for row, want in zip(rows, expected, strict=True):
-            assert (row["out_bytes"], row["in_bytes"]) == (want["out_bytes"], want["in_bytes"])
-            assert row["marginal_bps"] == pytest.approx(want["marginal"] * 8 / 7200, abs=1e-3)
             # A slot's part is rounded to a byte for each ASN and interface.
             assert row["p95_bps"] == pytest.approx(oracle.p95(want["routes"], 24), abs=0.2)
+    oracle = Oracle(world, list(world.metros), directions, inferred)
+    total = sum(map(oracle.value, oracle.routes))
+    same(found.organisations.to_dicts(), oracle.answer(least), total)
 
 
 @settings(max_examples=60)
@@ -240,9 +382,11 @@ def test_every_transit_byte_is_in_one_row_or_has_a_reason(
 @settings(max_examples=40)
 @given(worlds(), st.integers(0, 3))
 def test_a_shorter_list_is_the_head_of_the_longer_one(world: World, asks: int) -> None:
-    long, short = candidates(world.inputs()), candidates(world.inputs(), asks=asks)
+    inputs = world.inputs()
+    long = candidates(inputs, min_expected_bps=0)
+    short = candidates(inputs, min_expected_bps=0, asks=asks)
     head = long.rows.filter(pl.col("rank") <= asks)
-    assert short.rows.equals(head)
+    assert short.rows.filter(pl.col("rank").is_not_null()).equals(head)
     for metro in world.metros:
         after = long.rows.filter(pl.col("metro") == metro, pl.col("rank") == asks + 1).to_dicts()
         coming = short.next_ask[metro]

@@ -40,7 +40,7 @@ def reasons(found: Candidates) -> dict[str, int]:
         (1299, {}, "our transit"),
         (2009, {"links": [(2009, 1299, 1)]}, "sibling of our transit"),
         (2009, {"peeringdb": {"net": PEERINGDB_ORG}}, "sibling of our transit"),
-        (2001, {"clique": [2001]}, "clique"),
+        (2001, {"clique": [2001]}, "commercial or paid peering"),
         (2001, {"interfaces": "customer 2001"}, "customer cone"),
         (2002, {"interfaces": "customer 2001", "links": [(2001, 2002, -1)]}, "customer cone"),
         (2001, {"peeringdb": {"ixlan": pl.DataFrame({"id": [1], "rs_asn": [2001]})}}, "exchange"),
@@ -96,7 +96,8 @@ def test_bytes_that_a_session_should_carry_are_rank_0_and_taken_out_first() -> N
     found = candidates(world.inputs())
     assert ranks(found) == {2001: 0}
     row = found.rows.row(0, named=True)
-    assert (row["out_bytes"], row["meet_rank"], row["cumulative_share"]) == (800, 0, 1.0)
+    assert (row["out_bytes"], row["meet_rank"]) == (800, 0)
+    assert row["cumulative_share"] == row["cumulative_expected_share"] == 0.0  # nothing is asked
 
 
 def test_a_peer_interface_is_a_session() -> None:

@@ -194,7 +194,7 @@ def _asks(found: Candidates, rows: pl.DataFrame, *, with_metro: bool) -> str:
         ties = ", ".join(row["tied_with"] or ())
         tied = f"<br><small class=soft>tied with {text(ties)}</small>" if ties else ""
         cells += [
-            _number(str(row["rank"])),
+            _number("" if row["rank"] is None else str(row["rank"])),
             f"<td class=m>{_network(row['asn'], row['name'])}{tied}</td>",
             _number(f"{rate_text(row['marginal_bps'])} <span class=soft>± "
                     f"{rate_text(row['ci95_bps'])}</span>"),
@@ -203,7 +203,9 @@ def _asks(found: Candidates, rows: pl.DataFrame, *, with_metro: bool) -> str:
             f"<td class=w>{text(row['meet'] or '')}</td>",
             f"<td>{text(row['policy'] or 'unknown')}</td>",
             (
-                f"<td class=n><details><summary>{row['feasibility']:.2f}</summary>"
+                "<td></td>"
+                if row["feasibility"] is None
+                else f"<td class=n><details><summary>{row['feasibility']:.2f}</summary>"
                 f"<small>{why.removeprefix('<br>')}</small></details></td>"
             ),
             _number(rate_text(row["own_bps"])),

@@ -1,0 +1,373 @@
+"""Slots of sets of routes: bytes by link and slot of whatever cells a row stands for (METHODS M8).
+
+A slot's traffic of a network on an interface goes to a set by the share of that network's bytes on
+that interface in that hour which is the set's: exact for whole networks, else *hour-shaped*.
+Networks that are kept by the hour only take the shape of their interface's folded traffic.
+
+Networks that are in the same sets with all their routes are one **node**, so the traffic is read
+once and split once, however many sets overlap; a set's series is the sum of its nodes. What was
+split is held by metro, in a store that the caller may keep on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from flowpeer_core.asns import FOLDED
+from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.cover import Cover
+from flowpeer_reports.inputs import Inputs, transit
+from flowpeer_reports.ranking import Cells
+from flowpeer_reports.relations import Ints
+
+Reals = npt.NDArray[np.float64]
+WAYS = ("out", "in")
+_LINK = ["metro", "exporter", "interface", "direction"]
+_ENTRY = np.dtype(
+    [("node", np.int32), ("at", np.int32), ("bytes", np.int64), ("variance", np.float32)]
+)
+"""`at` = link × slots of the period + slot."""
+
+
+class Store(Protocol):
+    """Where entries wait, by metro."""
+
+    def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
+        """Add entries of a metro."""
+
+    def get(self, metro: int) -> npt.NDArray[Any]:
+        """All entries of a metro, in the order in which they were put."""
+
+
+class Memory:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[npt.NDArray[Any]]] = {}
+
+    def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
+        """See `Store`."""
+        self._parts.setdefault(metro, []).append(entries)
+
+    def get(self, metro: int) -> npt.NDArray[Any]:
+        """See `Store`."""
+        parts = self._parts.get(metro, [])
+        if len(parts) > 1:
+            parts[:] = [np.concatenate(parts)]
+        return parts[0] if parts else np.empty(0, _ENTRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A transit interface of a metro in one direction."""
+
+    exporter: str
+    interface: int
+    provider_asn: int | None
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetSeries:
+    """One set in one metro: `octets[i]` and `variance[i]` are the slots of `links[i]`."""
+
+    links: tuple[Link, ...]
+    octets: npt.NDArray[np.int64]
+    variance: Reals
+    shaped: bool
+    """Some of it has the shape of the hours or of folded traffic, not of its own slots."""
+
+    def total(self) -> Ints:
+        """Bytes by slot over all links."""
+        total: Ints = self.octets.sum(axis=0)
+        return total
+
+
+class Series:
+    """The slots of many sets, from one reading of the traffic.
+
+    Name the sets with `want`, then `load`, then ask with `get`, best metro by metro.
+    """
+
+    def __init__(
+        self, inputs: Inputs, found: Cover, cells: Cells, flows: pl.DataFrame, store: Store
+    ) -> None:
+        self._inputs, self._cover, self._cells, self._store = inputs, found, cells, store
+        self.slots = inputs.period_slots
+        self._keys: dict[tuple[Hashable, str], int] = {}
+        self._wanted: list[tuple[Ints, str]] = []
+        self._first: datetime = inputs.period_start.astimezone(UTC)
+        links = flows.select(*_LINK, "provider_asn").unique(_LINK).sort(_LINK)
+        number = {m: i for i, m in enumerate(cells.metros)}
+        links = links.filter(pl.col("metro").is_in(list(number))).with_columns(
+            place=pl.int_range(pl.len()).over("metro").cast(pl.Int32),
+            number=pl.col("metro").replace_strict(number, return_dtype=pl.Int32),
+        )
+        self._links = links
+        self.links: list[tuple[Link, ...]] = [
+            tuple(
+                Link(e, i, p, d)
+                for e, i, d, p in links.filter(pl.col("number") == n)
+                .select("exporter", "interface", "direction", "provider_asn")
+                .iter_rows()
+            )
+            for n in range(len(cells.metros))
+        ]
+        self._totals = [np.zeros((len(of), self.slots), np.int64) for of in self.links]
+        self._held: tuple[int, npt.NDArray[Any]] = (-1, np.empty(0, _ENTRY))
+
+    def want(self, key: Hashable, cells: Ints, direction: str) -> None:
+        """Name a set: the traffic of these cells (places in `Cells`) in one direction."""
+        self._keys[key, direction] = len(self._wanted)
+        self._wanted.append((cells, direction))
+
+    def wanted(self, key: Hashable) -> bool:
+        """Whether a set of that name was asked for, in any direction."""
+        return any((key, way) in self._keys for way in WAYS)
+
+    def load(self) -> None:
+        """Read the traffic of the period, a day at a time."""
+        self._plan()
+        for day in _days(self._inputs):
+            self._day(day)
+
+    def totals(self, metro: int) -> Ints:
+        """Slots of each of `links`: all of its scaled traffic, whoever it is of or for."""
+        return self._totals[metro]
+
+    def get(self, key: Hashable, direction: str, metro: int) -> SetSeries:
+        """The slots of one set in one metro."""
+        links = self.links[metro]
+        label = self._keys[key, direction]
+        nodes = self._nodes_of.get((metro, label), _NONE)
+        entries = self._of(metro)
+        octets = np.zeros(len(links) * self.slots, dtype=np.int64)
+        variance = np.zeros(len(links) * self.slots)
+        names = entries["node"]
+        first = np.searchsorted(names, nodes)
+        last = np.searchsorted(names, nodes, side="right")
+        for begin, end in zip(first.tolist(), last.tolist(), strict=True):
+            part = entries[begin:end]  # an entry of a node stands once
+            octets[part["at"]] += part["bytes"]
+            variance[part["at"]] += part["variance"]
+        shaped = bool(len(nodes)) and bool(nodes[-1] >= self._signatures) and first[-1] < last[-1]
+        return SetSeries(
+            links,
+            octets.reshape(len(links), self.slots),
+            variance.reshape(len(links), self.slots),
+            bool(shaped),
+        )
+
+    def _of(self, metro: int) -> npt.NDArray[Any]:
+        if self._held[0] != metro:
+            entries = self._store.get(metro)
+            order = np.argsort(entries["node"], kind="stable")
+            self._held = (metro, entries[order])
+        return self._held[1]
+
+    def _plan(self) -> None:
+        """Nodes: what is whole goes by its signature, what is split by its label."""
+        cells = self._cells
+        metro = cells.metro_of()
+        origin = self._cover.origins[cells.atom]
+        label = np.concatenate(
+            [_NONE, *(np.full(len(c), n) for n, (c, _) in enumerate(self._wanted))]
+        )
+        cell = np.concatenate([_NONE, *(c for c, _ in self._wanted)])
+        way = np.array([WAYS.index(d) for _, d in self._wanted], dtype=np.int64)[label]
+        pairs = pl.DataFrame(
+            {"number": metro[cell], "way": way, "origin_asn": origin[cell], "label": label,
+             "cell": cell}
+        )  # fmt: skip
+        pairs = pairs.filter(pl.col("origin_asn") > 0)
+        sizes = (
+            pl.DataFrame({"number": metro, "origin_asn": origin, "out": cells.out, "in": cells.in_})
+            .unpivot(["out", "in"], index=["number", "origin_asn"], variable_name="direction")
+            .filter(pl.col("value") > 0)
+            .with_columns(
+                way=pl.col("direction").replace_strict({"out": 0, "in": 1}, return_dtype=pl.Int64)
+            )
+            .group_by("number", "way", "origin_asn")
+            .agg(size=pl.len())
+        )  # fmt: skip
+        carried = np.stack([cells.out, cells.in_])
+        pairs = pairs.filter(
+            pl.Series(carried[pairs["way"].to_numpy(), pairs["cell"].to_numpy()] > 0)
+        )
+        held = pairs.group_by("number", "way", "origin_asn", "label").agg(
+            here=pl.len(), cell=pl.col("cell")
+        )
+        held = held.join(sizes, on=["number", "way", "origin_asn"])
+        whole = (
+            held.filter(pl.col("here") == pl.col("size"))
+            .group_by("number", "way", "origin_asn")
+            .agg(labels=pl.col("label").sort())
+        )
+        kinds = (
+            whole.select("number", "labels").unique(maintain_order=False).sort("number", "labels")
+        )
+        kinds = kinds.with_row_index("node").with_columns(pl.col("node").cast(pl.Int32))
+        self._signatures = kinds.height
+        self._whole = whole.join(kinds, on=["number", "labels"]).select(
+            pl.col("number").cast(pl.Int32),
+            pl.col("way").cast(pl.Int8),
+            pl.col("origin_asn").alias("remote_asn"),
+            "node",
+        )
+        split = held.filter(pl.col("here") < pl.col("size")).explode("cell")
+        split = split.with_columns(
+            atom=pl.Series("atom", cells.atom[split["cell"].to_numpy()].astype(np.int32))
+        )
+        self._split = split.join(self._cover.units.drop("origin_asn"), on="atom").select(
+            pl.col("number").cast(pl.Int32),
+            pl.col("way").cast(pl.Int8),
+            pl.col("origin_asn").alias("remote_asn"),
+            "prefix",
+            node=(pl.col("label") + self._signatures).cast(pl.Int32),
+        )
+        nodes: dict[tuple[int, int], list[int]] = {}
+        for node, number, labels in kinds.select("node", "number", "labels").iter_rows():
+            for one in labels:
+                nodes.setdefault((number, one), []).append(node)
+        # Also where it is whole: a part of it may be kept by the hour.
+        for number, one in pairs.select("number", "label").unique().iter_rows():
+            nodes.setdefault((number, one), []).append(self._signatures + one)
+        self._nodes_of = {k: np.array(sorted(v), dtype=np.int64) for k, v in nodes.items()}
+
+    def _day(self, day: datetime) -> None:
+        links = self._links.select(
+            *_LINK, "number", "place",
+            way=pl.col("direction").replace_strict({"out": 0, "in": 1}, return_dtype=pl.Int8),
+        ).lazy()  # fmt: skip
+
+        def linked(frame: pl.LazyFrame, time: str) -> pl.LazyFrame:
+            return (
+                _on(transit(frame, self._inputs, time), time, day)
+                .filter(pl.col("scaled"))
+                .join(links, on=_LINK)
+            )
+
+        rows = (
+            linked(self._inputs.traffic, "slot")
+            .select(
+                "number", "place", "way", "remote_asn", "bytes", "variance_high",
+                slot=((pl.col("slot") - self._first).dt.total_seconds() // SLOT_SECONDS).cast(
+                    pl.Int32),
+                hour=pl.col("slot").dt.truncate("1h"),
+            )
+            .collect()
+        )  # fmt: skip
+        every = rows.group_by("number", "place", "slot").agg(pl.col("bytes").sum())
+        for number, place, slot, octets in every.iter_rows():
+            self._totals[number][place, slot] += octets
+        ways = sorted({WAYS.index(d) for _, d in self._wanted})
+        rows = rows.filter(
+            (pl.col("remote_asn") > 0) | (pl.col("remote_asn") == FOLDED),
+            pl.col("way").is_in(ways),
+        )
+        own = ["number", "place", "node", "slot"]
+        parts = [
+            rows.lazy()
+            .join(self._whole.lazy(), on=["number", "way", "remote_asn"])
+            .select(*own, "bytes", variance="variance_high")
+        ]
+        shares = self._shares(linked, day, rows)
+        if shares is not None:
+            parts.append(
+                rows.lazy()
+                .join(shares.lazy(), on=["hour", "number", "place", "remote_asn"])
+                # Rounded before summing: a sum of integers does not depend on its order.
+                .select(
+                    *own,
+                    bytes=(pl.col("bytes") * pl.col("share")).round().cast(pl.Int64),
+                    variance=pl.col("variance_high") * pl.col("share"),
+                )
+            )
+        summed = (
+            pl.concat(parts)
+            .group_by(own)
+            .agg(pl.col("bytes").sum(), pl.col("variance").sum())
+            .sort("number", "node", "place", "slot")
+            .collect()
+        )
+        numbers = summed["number"].to_numpy()
+        entries = np.empty(summed.height, _ENTRY)
+        entries["node"] = summed["node"].to_numpy()
+        entries["at"] = summed["place"].to_numpy() * self.slots + summed["slot"].to_numpy()
+        entries["bytes"] = summed["bytes"].to_numpy()
+        entries["variance"] = summed["variance"].to_numpy()
+        edges = np.searchsorted(numbers, np.arange(len(self._cells.metros) + 1))
+        for number, (begin, end) in enumerate(pairwise(edges.tolist())):
+            if end > begin:
+                self._store.put(number, entries[begin:end])
+
+    def _shares(self, linked: Any, day: datetime, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """hour, number, place, remote_asn, node, share: of networks that are split, and of what is
+        kept by the hour only (`remote_asn` is then the code of folded traffic)."""
+        routes = self._inputs.traffic_routes
+        has_folded = "folded" in routes.collect_schema() and bool(
+            (rows["remote_asn"] == FOLDED).any()
+        )
+        if not self._split.height and not has_folded:
+            return None
+        if not has_folded:
+            routes = routes.filter(
+                pl.col("origin_asn").is_in(self._split["remote_asn"].unique().implode())
+            ).with_columns(folded=pl.lit(False))
+        by_route = linked(routes, "hour_start").select(
+            "number", "place", "way", "prefix", "bytes", "folded",
+            hour="hour_start", origin="origin_asn",
+            remote_asn=pl.when(pl.col("folded")).then(FOLDED).otherwise(pl.col("origin_asn")),
+        )  # fmt: skip
+        hours = ["hour", "number", "place", "remote_asn"]
+        by_route = by_route.collect().lazy()
+        whole = by_route.group_by(hours).agg(all=pl.col("bytes").sum())
+        split = by_route.join(
+            self._split.lazy(),
+            left_on=["number", "way", "origin", "prefix"],
+            right_on=["number", "way", "remote_asn", "prefix"],
+        ).select(*hours, "node", "bytes")
+        complete = (
+            by_route.filter("folded")
+            .join(
+                self._whole.lazy(),
+                left_on=["number", "way", "origin"],
+                right_on=["number", "way", "remote_asn"],
+            )
+            .select(*hours, "node", "bytes")
+        )
+        shares: pl.DataFrame = (
+            pl.concat([split, complete])
+            .group_by(*hours, "node")
+            .agg(pl.col("bytes").sum())
+            .filter(pl.col("bytes") > 0)
+            .join(whole, on=hours)
+            .select(*hours, "node", share=pl.col("bytes") / pl.col("all"))
+            .collect()
+        )
+        return shares
+
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+def _days(inputs: Inputs) -> Iterator[datetime]:
+    """The UTC days of the period; a quarter at once would not fit into memory."""
+    day = inputs.period_start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    while day < inputs.period_end:
+        yield day
+        day += timedelta(days=1)
+
+
+def _on(frame: pl.LazyFrame, time: str, day: datetime) -> pl.LazyFrame:
+    if "date" in frame.collect_schema():  # of the files' folders: others are not opened
+        frame = frame.filter(pl.col("date") == day.date())
+    return frame.filter(pl.col(time) >= day, pl.col(time) < day + timedelta(days=1))
