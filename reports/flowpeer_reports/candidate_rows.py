@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,18 @@ from flowpeer_reports.columns import CANDIDATES, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.cover import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.error_bars import MTU_BYTES, interval
 from flowpeer_reports.feasibility import Feasibility
+from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.meeting import BILATERAL, EXISTS, ROUTE_SERVERS, Place, Places
-from flowpeer_reports.percentiles import Counted, Percentile, percentile, seed_of
+from flowpeer_reports.percentiles import (
+    Percentile,
+    counted,
+    everywhere,
+    percentile,
+    seed_of,
+)
 from flowpeer_reports.ranking import Listing, Ranking, Row, bps
+from flowpeer_reports.relations import Ints
 from flowpeer_reports.series import Series
 
 NAMED = 10
@@ -84,57 +92,51 @@ def figures(
     """Percentiles of all rows. `folded`: list → numbers of rows with bytes kept by the hour."""
     made = Figures()
     organisations = ranking.organisations
-    size = len(organisations.rows)
-    sums = np.zeros((len(ranking.directions), size, series.slots), dtype=np.int64)
-    spread = np.zeros((len(ranking.directions), size, series.slots))
-    shaped = np.zeros(size, dtype=np.bool_)
+    slots = inputs.period_slots
+    sums: dict[tuple[int, str], Ints] = {}
+    spread: dict[tuple[int, str], Reals] = {}
+    shaped = np.zeros(len(organisations.rows), dtype=np.bool_)
+    parts = []
     for i, listing in enumerate(ranking.metros):
-        counted = Counted(inputs, series, i, listing.name, ranking.directions)
-        both = Counted(inputs, series, i, listing.name, ("out", "in"))
+        counts = counted(inputs, series, i, listing.name, ranking.directions)
+        parts.append(counts)
+        both = None
         for number, row in enumerate(listing.rows):
-            values, variance, by_hour = counted.line(series, (listing.name, "marginal", number), i)
+            key: Hashable = (listing.name, "marginal", number)
+            values, variance, by_hour = counts.line(series, key, i, ranking.directions)
             made.percentiles[listing.name, number] = percentile(
-                counted, values, variance, number in folded.get(listing.name, ()), by_hour,
-                seed_of(listing.name, row.asn),
+                counts, values, variance, folded=number in folded.get(listing.name, ()),
+                shaped=by_hour, seed=seed_of(listing.name, row.asn),
             )  # fmt: skip
             key = (listing.name, "alone", number)
             if series.wanted(key):
-                alone, _, _ = both.line(series, key, i)
-                found = percentile(both, alone, np.zeros(series.slots), False, False, (0,))
+                both = both or counted(inputs, series, i, listing.name, ("out", "in"))
+                values, variance, _ = both.line(series, key, i, ("out", "in"))
+                found = percentile(both, values, np.zeros(len(values)))
                 made.alone_p95[listing.name, number] = found.p95_bps or 0.0
         for number, row in enumerate(organisations.rows):
-            if i in row.metros:
-                for w, way in enumerate(ranking.directions):
-                    part = series.get(("", "marginal", number), way, i)
-                    sums[w, number] += part.total()
-                    spread[w, number] += part.variance.sum(axis=0)
-                    shaped[number] |= part.shaped
-    if ranking.metros:
-        counted = _everywhere(inputs, ranking, series)
-        for number, row in enumerate(organisations.rows):
-            top = sums[:, number].argmax(axis=0)[None]
+            for way in ranking.directions if i in row.metros else ():
+                values, variance, by_hour = counts.line(series, ("", "marginal", number), i, (way,))
+                line = sums.setdefault((number, way), np.zeros(slots, dtype=np.int64))
+                noise = spread.setdefault((number, way), np.zeros(slots))
+                line[counts.places] += values
+                noise[counts.places] += variance
+                shaped[number] |= by_hour
+    if not parts:
+        return made
+    counts = everywhere(parts)
+    for number, row in enumerate(organisations.rows):
+        ways = [way for way in ranking.directions if (number, way) in sums]
+        if ways:
+            lines = np.stack([sums[number, way][counts.places] for way in ways])
+            top = lines.argmax(axis=0)[None]
+            noise = np.stack([spread[number, way][counts.places] for way in ways])
             made.percentiles["", number] = percentile(
-                counted, np.take_along_axis(sums[:, number], top, 0)[0],
-                np.take_along_axis(spread[:, number], top, 0)[0],
-                number in folded.get("", ()), bool(shaped[number]), seed_of("", row.asn),
+                counts, np.take_along_axis(lines, top, 0)[0],
+                np.take_along_axis(noise, top, 0)[0], folded=number in folded.get("", ()),
+                shaped=bool(shaped[number]), seed=seed_of("", row.asn),
             )  # fmt: skip
     return made
-
-
-def _everywhere(inputs: Inputs, ranking: Ranking, series: Series) -> Counted:
-    """Slots that count in every metro: those of a sum over all of them."""
-    parts = [
-        Counted(inputs, series, i, m.name, ranking.directions) for i, m in enumerate(ranking.metros)
-    ]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole.counts &= part.counts
-    whole.missing = max(*(p.missing for p in parts), int((~whole.counts).sum()))
-    whole.quality = (
-        "refused" if whole.missing * 20 > whole.slots
-        else "estimate" if whole.missing * 100 > whole.slots else "exact"
-    )  # fmt: skip
-    return whole
 
 
 def folded_rows(inputs: Inputs, ranking: Ranking) -> dict[str, set[int]]:

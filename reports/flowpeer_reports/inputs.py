@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.coverage import Coverage
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.policy import Policy
 
@@ -72,9 +75,9 @@ class Inputs:
     """asn, member_asn: whose routes networks say they announce (IRR AS-SETs)."""
     outcomes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Policy class → (accepted, answered) of our own asks (M10)."""
-    presence: pl.DataFrame | None = None
-    """exporter, due, present: slots of the period in which it should have been heard, and those
-    in which it was; None: only the metro's covered slots are known (M5)."""
+    coverage: Coverage | None = None
+    """Due and covered slots of each exporter over the period; None: only the metros' covered slots
+    are known (M5)."""
     sampling: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"exporter": pl.String, "rate": pl.Float64, "mtu": pl.Int64}
@@ -118,23 +121,38 @@ class Inputs:
 
     def silence(self) -> pl.DataFrame:
         """metro, exporter, weight: what an exporter's bytes count for in an average (M5)."""
-        if self.presence is not None:
-            known = self.presence.filter(pl.col("present") > 0)
-            metros = self.interfaces.select("metro", "exporter").unique()
-            return metros.join(known, on="exporter").select(
-                "metro", "exporter", weight=pl.col("due") / pl.col("present")
+        exporters = self.interfaces.select("metro", "exporter").unique().sort("metro", "exporter")
+        if self.coverage is None:
+            slots = self.averaging_slots()
+            weights = [
+                self.period_slots / (slots.get(m) or self.period_slots)
+                for m in exporters["metro"].to_list()
+            ]
+        else:
+            carries = self._carries(self.coverage)
+            quiet = np.zeros(self.coverage.slots, dtype=np.bool_)
+            weights = [
+                float(self.coverage.factor(e, carries.get(e, quiet)))
+                for e in exporters["exporter"].to_list()
+            ]
+        return exporters.with_columns(weight=pl.Series(weights, dtype=pl.Float64))
+
+    def _carries(self, coverage: Coverage) -> dict[str, npt.NDArray[np.bool_]]:
+        """Slots with bytes, covered or not, of the exporters that something is missing of."""
+        silent = [e.exporter for e in coverage.exporters if coverage.missing(e.exporter)]
+        carries = {e: np.zeros(coverage.slots, dtype=np.bool_) for e in silent}
+        if silent:
+            start = int(self.period_start.astimezone(UTC).timestamp())
+            heard = (
+                transit(self.traffic, self, "slot")
+                .filter(pl.col("exporter").is_in(silent))
+                .select("exporter", place=(pl.col("slot").dt.epoch("s") - start) // SLOT_SECONDS)
+                .unique()
+                .collect()
             )
-        slots = self.averaging_slots()
-        return (
-            self.interfaces.select("metro", "exporter")
-            .unique()
-            .with_columns(
-                weight=pl.col("metro").map_elements(
-                    lambda m: self.period_slots / (slots.get(m) or self.period_slots),
-                    return_dtype=pl.Float64,
-                )
-            )
-        )
+            for exporter, place in heard.iter_rows():
+                carries[exporter][place] = True
+        return carries
 
     def names(self) -> dict[int, str]:
         """ASN → name; PeeringDB's where the table of names has none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from zlib import crc32
@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from flowpeer_core import p95
 from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.coverage import Judged
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.series import Series
+from flowpeer_reports.relations import Ints
+from flowpeer_reports.series import Link, Series
 
 Reals = npt.NDArray[np.float64]
 NOTICEABLE, UNUSABLE = 0.02, 0.10
@@ -41,92 +42,140 @@ class Percentile:
     shaped: bool = False
 
 
+@dataclass(slots=True)
 class Counted:
-    """The slots of one metro that count, by direction; the same for every row of it (M5)."""
+    """The slots of one metro that count; the same for every row of it (M5)."""
 
-    def __init__(self, inputs: Inputs, series: Series, metro: int, name: str, ways: Sequence[str]):
-        self.slots, self._links = series.slots, series.links[metro]
-        every = np.ones(self.slots, dtype=np.bool_)
-        gone = inputs.uncovered.filter(inputs.uncovered["metro"] == name)["slot"]
-        if len(gone):
-            start = int(inputs.period_start.astimezone(UTC).timestamp())
-            places = gone.dt.epoch("s").to_numpy() - start
-            places = places[(places >= 0) & (places < self.slots * SLOT_SECONDS)] // SLOT_SECONDS
-            every[places] = False
-        missing = inputs.missing_slots.get(name, int((~every).sum()))
-        self.quality = "exact"
-        if missing * 20 > self.slots:
-            self.quality = "refused"
-        elif missing * 100 > self.slots:
-            self.quality = "estimate"
-        self.counts: Flags = every
-        self.filled, self.missing = 0, missing
-        self.ways = tuple(ways)
+    places: Ints
+    """Numbers of the slots that count, from the start of the period."""
+    slots: int
+    """Slots of the period."""
+    quality: str = "exact"
+    filled: int = 0
+    judged: Mapping[str, Judged] | None = None
+    """By direction: how gaps of single exporters are filled; None: there are none to fill."""
 
     @property
-    def n(self) -> int:
-        """How many slots count."""
-        return self.slots - self.missing
+    def missing(self) -> int:
+        """Slots of the period that do not count."""
+        return self.slots - len(self.places)
 
-    def line(self, series: Series, key: Hashable, metro: int) -> tuple[Ints, Reals, bool]:
+    def line(
+        self, series: Series, key: Hashable, metro: int, ways: Sequence[str]
+    ) -> tuple[Ints, Reals, bool]:
         """Values and variance of the slots that count, the larger direction of each; and whether
-        some of it is shaped."""
-        values = np.zeros(self.slots, dtype=np.int64)
-        variance = np.zeros(self.slots)
+        some of it has the shape of its hours."""
+        values = np.zeros(len(self.places), dtype=np.int64)
+        variance = np.zeros(len(self.places))
         shaped = False
-        for way in self.ways:
+        for way in ways:
             found = series.get(key, way, metro)
-            total, spread = found.total(), found.variance.sum(axis=0)
+            total = self._counting(series, found.links, found.octets, way)
+            spread = found.variance[:, series.inside].sum(axis=0)[self.places]
             variance = np.where(total > values, spread, variance)
             values = np.maximum(values, total)
             shaped |= found.shaped
         return values, variance, shaped
+
+    def _counting(self, series: Series, links: Sequence[Link], octets: Ints, way: str) -> Ints:
+        inside = octets[:, series.inside]
+        if self.judged is None:
+            total: Ints = inside.sum(axis=0)[self.places]
+            return total
+        judged = self.judged[way]
+        return judged.apply(by_exporter(links, inside))[np.isin(judged.places, self.places)]
+
+
+def by_exporter(links: Sequence[Link], octets: Ints) -> dict[str, Ints]:
+    """Slots of each exporter, from those of its links."""
+    found: dict[str, Ints] = {}
+    for link, line in zip(links, octets, strict=True):
+        found[link.exporter] = found[link.exporter] + line if link.exporter in found else line
+    return found
+
+
+def counted(inputs: Inputs, series: Series, metro: int, name: str, ways: Sequence[str]) -> Counted:
+    """Which slots of a metro count, in all of these directions."""
+    slots = inputs.period_slots
+    if inputs.coverage is None:
+        every = np.ones(slots, dtype=np.bool_)
+        gone = inputs.uncovered.filter(inputs.uncovered["metro"] == name)["slot"]
+        if len(gone):
+            start = int(inputs.period_start.astimezone(UTC).timestamp())
+            places = (gone.dt.epoch("s").to_numpy() - start) // SLOT_SECONDS
+            every[places[(places >= 0) & (places < slots)]] = False
+        made = Counted(np.flatnonzero(every), slots)
+        missing = max(made.missing, inputs.missing_slots.get(name, 0))
+        made.quality = _quality(missing, slots)
+        return made
+    totals = series.totals(metro)[:, series.inside]
+    judged = {}
+    for way in ways:
+        mine = [i for i, link in enumerate(series.links[metro]) if link.direction == way]
+        links = [series.links[metro][i] for i in mine]
+        judged[way] = inputs.coverage.judge(by_exporter(links, totals[mine]))
+    of = list(judged.values())
+    places = of[0].places
+    for other in of[1:]:
+        places = np.intersect1d(places, other.places)
+    worst = max((j.quality for j in of), key=("exact", "estimate", "refused").index)
+    plain = all(j.quality == "exact" and not j.filled and len(j.places) == slots for j in of)
+    return Counted(places, slots, worst, max(j.filled for j in of), None if plain else judged)
+
+
+def everywhere(parts: Sequence[Counted]) -> Counted:
+    """Slots that count in every metro: those of a sum over all of them."""
+    places = parts[0].places
+    for part in parts[1:]:
+        places = np.intersect1d(places, part.places)
+    made = Counted(places, parts[0].slots, filled=max(p.filled for p in parts))
+    qualities = [*(p.quality for p in parts), _quality(made.missing, made.slots)]
+    made.quality = max(qualities, key=("exact", "estimate", "refused").index)
+    return made
+
+
+def _quality(missing: int, slots: int) -> str:
+    if missing * 20 > slots:
+        return "refused"
+    return "estimate" if missing * 100 > slots else "exact"
 
 
 def percentile(
     counted: Counted,
     values: Ints,
     variance: Reals,
-    folded: bool,
-    shaped: bool,
-    seed: tuple[int, ...],
+    *,
+    folded: bool = False,
+    shaped: bool = False,
+    seed: tuple[int, ...] = (0,),
 ) -> Percentile:
-    """The percentile of one series over the slots that count.
+    """The percentile of one series, given by the slots that count.
 
     Args:
         folded: some of it is kept by the hour only.
         seed: of the draws that the correction is made with.
     """
-    weeks = _weeks(values, counted.counts)
-    about = (counted.n, counted.filled, counted.missing)
-    if counted.quality == "refused" or not counted.n:
+    n = len(values)
+    about = (n, counted.filled, counted.missing)
+    weeks = _weeks(values, counted)
+    if counted.quality == "refused" or not n:
         return Percentile(None, None, None, *about, weeks, shaped)
-    kept, noise = values[counted.counts], variance[counted.counts]
-    extra = counted.n - len(kept)
-    if extra > 0:  # counted, but outside what was handed over: nothing was heard
-        kept, noise = np.append(kept, np.zeros(extra, np.int64)), np.append(noise, np.zeros(extra))
-    place = p95.rank(len(kept)) - 1
-    measured = int(np.partition(kept, place)[place])
-    total, sum_of = int(kept.sum()), float(noise.sum())
-    scatter = math.sqrt(len(kept) * sum_of) / total if total else 0.0
+    place = int(p95.rank(n)) - 1
+    measured = int(np.partition(values, place)[place])
+    total = int(values.sum())
+    scatter = math.sqrt(n * float(variance.sum())) / total if total else 0.0
     corrected = None
     if NOTICEABLE < scatter <= UNUSABLE:
-        corrected = max(0.0, 2 * measured - _noisy(kept, noise, place, seed))
-    quality = (
-        "noisy"
-        if scatter > UNUSABLE
-        else "folded"
-        if folded
-        else "estimate"
-        if counted.quality == "estimate"
-        else "corrected"
-        if corrected is not None
-        else "exact"
-    )
-    return Percentile(
-        _bps(measured), None if corrected is None else _bps(corrected), quality, *about, weeks,
-        shaped,
-    )  # fmt: skip
+        corrected = _bps(max(0.0, 2 * measured - _noisy(values, variance, place, seed)))
+    if scatter > UNUSABLE:
+        quality = "noisy"
+    elif folded:
+        quality = "folded"
+    elif counted.quality == "estimate":
+        quality = "estimate"
+    else:
+        quality = "exact" if corrected is None else "corrected"
+    return Percentile(_bps(measured), corrected, quality, *about, weeks, shaped)
 
 
 def _noisy(values: Ints, variance: Reals, place: int, seed: tuple[int, ...]) -> float:
@@ -149,14 +198,15 @@ def seed_of(metro: str, asn: int | None) -> tuple[int, int]:
     return crc32(metro.encode()), asn or 0
 
 
-def _weeks(values: Ints, counts: Flags) -> tuple[float, ...]:
+def _weeks(values: Ints, counted: Counted) -> tuple[float, ...]:
     """Averages of the weeks of the period; a shorter one at its end only if it is the only one."""
     found = []
-    for begin in range(0, len(values), SLOTS_OF_WEEK):
-        part = slice(begin, begin + SLOTS_OF_WEEK)
-        n = int(counts[part].sum())
-        if n and (begin == 0 or len(values[part]) == SLOTS_OF_WEEK):
-            found.append(_bps(int(values[part][counts[part]].sum()) / n))
+    for begin in range(0, counted.slots, SLOTS_OF_WEEK):
+        if begin and begin + SLOTS_OF_WEEK > counted.slots:
+            break
+        first, last = np.searchsorted(counted.places, [begin, begin + SLOTS_OF_WEEK])
+        if last > first:
+            found.append(_bps(int(values[first:last].sum()) / (last - first)))
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ split is held by metro, in a store that the caller may keep on disk.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Protocol
@@ -31,10 +31,8 @@ from flowpeer_reports.relations import Ints
 Reals = npt.NDArray[np.float64]
 WAYS = ("out", "in")
 _LINK = ["metro", "exporter", "interface", "direction"]
-_ENTRY = np.dtype(
-    [("node", np.int32), ("at", np.int32), ("bytes", np.int64), ("variance", np.float32)]
-)
-"""`at` = link × slots of the period + slot."""
+_ENTRY = [("node", np.int32), ("at", np.int32), ("bytes", np.int64), ("variance", np.float32)]
+"""`at` = link × slots + slot; `packets` comes on top where asked for."""
 
 
 class Store(Protocol):
@@ -62,7 +60,7 @@ class Memory:
         parts = self._parts.get(metro, [])
         if len(parts) > 1:
             parts[:] = [np.concatenate(parts)]
-        return parts[0] if parts else np.empty(0, _ENTRY)
+        return parts[0] if parts else np.empty(0, [*_ENTRY, ("packets", np.int64)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +75,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class SetSeries:
-    """One set in one metro: `octets[i]` and `variance[i]` are the slots of `links[i]`."""
+    """One set in one metro: `octets[i]`, `packets[i]` and `variance[i]` are the slots of
+    `links[i]`."""
 
     links: tuple[Link, ...]
-    octets: npt.NDArray[np.int64]
+    octets: Ints
+    packets: Ints
+    """Zeros where packets were not asked for."""
     variance: Reals
     shaped: bool
     """Some of it has the shape of the hours or of folded traffic, not of its own slots."""
@@ -98,13 +99,35 @@ class Series:
     """
 
     def __init__(
-        self, inputs: Inputs, found: Cover, cells: Cells, flows: pl.DataFrame, store: Store
+        self,
+        inputs: Inputs,
+        found: Cover,
+        cells: Cells,
+        flows: pl.DataFrame,
+        store: Store,
+        *,
+        span: tuple[datetime, datetime] | None = None,
+        packets: bool = False,
     ) -> None:
+        """
+        Args:
+            span: the slots wanted, where they are more than the period's: a contract's month begins
+                at another hour. The routes of a set are those of the period.
+            packets: hold packets too.
+        """
+        start, end = span or (inputs.period_start, inputs.period_end)
+        start, end = min(start, inputs.period_start), max(end, inputs.period_end)
+        self.start = start.astimezone(UTC)
+        before = int((inputs.period_start - start).total_seconds()) // SLOT_SECONDS
+        self.inside = slice(before, before + inputs.period_slots)
+        """The slots of the period among those held."""
+        inputs = replace(inputs, period_start=start, period_end=end)
         self._inputs, self._cover, self._cells, self._store = inputs, found, cells, store
         self.slots = inputs.period_slots
+        self._packets = packets
+        self._entry = np.dtype([*_ENTRY, ("packets", np.int64)] if packets else _ENTRY)
         self._keys: dict[tuple[Hashable, str], int] = {}
         self._wanted: list[tuple[Ints, str]] = []
-        self._first: datetime = inputs.period_start.astimezone(UTC)
         links = flows.select(*_LINK, "provider_asn").unique(_LINK).sort(_LINK)
         number = {m: i for i, m in enumerate(cells.metros)}
         links = links.filter(pl.col("metro").is_in(list(number))).with_columns(
@@ -122,7 +145,7 @@ class Series:
             for n in range(len(cells.metros))
         ]
         self._totals = [np.zeros((len(of), self.slots), np.int64) for of in self.links]
-        self._held: tuple[int, npt.NDArray[Any]] = (-1, np.empty(0, _ENTRY))
+        self._held: tuple[int, npt.NDArray[Any]] = (-1, np.empty(0, self._entry))
 
     def want(self, key: Hashable, cells: Ints, direction: str) -> None:
         """Name a set: the traffic of these cells (places in `Cells`) in one direction."""
@@ -150,7 +173,7 @@ class Series:
         nodes = self._nodes_of.get((metro, label), _NONE)
         entries = self._of(metro)
         octets = np.zeros(len(links) * self.slots, dtype=np.int64)
-        variance = np.zeros(len(links) * self.slots)
+        packets, variance = octets.copy(), np.zeros(len(links) * self.slots)
         names = entries["node"]
         first = np.searchsorted(names, nodes)
         last = np.searchsorted(names, nodes, side="right")
@@ -158,10 +181,13 @@ class Series:
             part = entries[begin:end]  # an entry of a node stands once
             octets[part["at"]] += part["bytes"]
             variance[part["at"]] += part["variance"]
+            if self._packets:
+                packets[part["at"]] += part["packets"]
         shaped = bool(len(nodes)) and bool(nodes[-1] >= self._signatures) and first[-1] < last[-1]
         return SetSeries(
             links,
             octets.reshape(len(links), self.slots),
+            packets.reshape(len(links), self.slots),
             variance.reshape(len(links), self.slots),
             bool(shaped),
         )
@@ -258,8 +284,8 @@ class Series:
         rows = (
             linked(self._inputs.traffic, "slot")
             .select(
-                "number", "place", "way", "remote_asn", "bytes", "variance_high",
-                slot=((pl.col("slot") - self._first).dt.total_seconds() // SLOT_SECONDS).cast(
+                "number", "place", "way", "remote_asn", "bytes", "variance_high", "packets",
+                slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(
                     pl.Int32),
                 hour=pl.col("slot").dt.truncate("1h"),
             )
@@ -277,7 +303,7 @@ class Series:
         parts = [
             rows.lazy()
             .join(self._whole.lazy(), on=["number", "way", "remote_asn"])
-            .select(*own, "bytes", variance="variance_high")
+            .select(*own, "bytes", "packets", variance="variance_high")
         ]
         shares = self._shares(linked, day, rows)
         if shares is not None:
@@ -288,22 +314,23 @@ class Series:
                 .select(
                     *own,
                     bytes=(pl.col("bytes") * pl.col("share")).round().cast(pl.Int64),
+                    packets=(pl.col("packets") * pl.col("share")).round().cast(pl.Int64),
                     variance=pl.col("variance_high") * pl.col("share"),
                 )
             )
         summed = (
             pl.concat(parts)
             .group_by(own)
-            .agg(pl.col("bytes").sum(), pl.col("variance").sum())
+            .agg(pl.col("bytes", "packets", "variance").sum())
             .sort("number", "node", "place", "slot")
             .collect()
         )
         numbers = summed["number"].to_numpy()
-        entries = np.empty(summed.height, _ENTRY)
+        entries = np.empty(summed.height, self._entry)
         entries["node"] = summed["node"].to_numpy()
         entries["at"] = summed["place"].to_numpy() * self.slots + summed["slot"].to_numpy()
-        entries["bytes"] = summed["bytes"].to_numpy()
-        entries["variance"] = summed["variance"].to_numpy()
+        for name in self._entry.names[2:] if self._entry.names else ():
+            entries[name] = summed[name].to_numpy()
         edges = np.searchsorted(numbers, np.arange(len(self._cells.metros) + 1))
         for number, (begin, end) in enumerate(pairwise(edges.tolist())):
             if end > begin:

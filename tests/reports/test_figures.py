@@ -70,13 +70,13 @@ def test_noise_raises_a_percentile_and_the_correction_takes_it_off_again() -> No
     draw, n, sampling = np.random.default_rng(3), 2016, 1000
     true = (2e9 * (1 + 0.3 * np.sin(np.arange(n) / 288 * 2 * np.pi))).astype(np.int64)
     right = np.sort(true)[p95.rank(n) - 1] * 8 / 300
-    counted = Always(n)
+    counted = Counted(np.arange(n), n)
     found = []
     for seed in range(12):
         packets = draw.poisson(true / (sampling * 1000))
         values = packets * sampling * 1000
         variance = packets * sampling * (sampling - 1.0) * 1000.0**2
-        found.append(percentile(counted, values, variance, False, False, (seed, 1)))
+        found.append(percentile(counted, values, variance, seed=(seed, 1)))
     assert {f.quality for f in found} == {"corrected"}
     measured = np.mean([f.p95_bps for f in found]) / right - 1
     corrected = np.mean([f.corrected_bps for f in found]) / right - 1
@@ -94,17 +94,9 @@ def test_the_first_that_holds_names_the_quality(
     noise: float, folded: bool, missing: str, quality: str | None
 ) -> None:
     values = np.full(300, 10**9)
-    counted = Always(300)
+    counted = Counted(np.arange(300), 300)
     counted.quality = missing
-    found = percentile(counted, values, (noise * values) ** 2, folded, False, (1, 1))
+    found = percentile(counted, values, (noise * values) ** 2, folded=folded)
     assert found.quality == quality
     assert (found.p95_bps is None) == (quality is None)
     assert (found.corrected_bps is None) == (noise != 0.05)
-
-
-class Always(Counted):
-    """Every slot counts."""
-
-    def __init__(self, n: int) -> None:
-        self.slots, self.missing, self.filled, self.quality = n, 0, 0, "exact"
-        self.counts = np.ones(n, dtype=np.bool_)

@@ -182,7 +182,7 @@ def test_parquet_has_the_stated_types_and_keeps_lists() -> None:
     kinds = {f.name: str(f.type) for f in table.schema}
     assert list(kinds) == [c.name for c in CANDIDATES]
     assert set(kinds.values()) == {
-        "int64", "string", "double", "date32[day]", "list<element: string>",
+        "int64", "string", "double", "date32[day]", "list<element: string>", "list<element: int64>",
     }  # fmt: skip
     assert pl.from_arrow(table).equals(found.rows)  # type: ignore[union-attr]
 
