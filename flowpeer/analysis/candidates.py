@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer_reports.candidates import Candidates, candidates
-from flowpeer_reports.columns import CANDIDATES, NOT_LISTED
+from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
 
 SCREEN_COLUMNS = (
-    "rank", "metro", "asn", "name", "own_bps", "cone_bps", "marginal_bps", "p95_bps",
-    "cumulative_share", "meet", "policy", "feasibility",
+    "rank", "metro", "asn", "name", "status", "own_bps", "marginal_bps", "observed_bps",
+    "expected_bps", "p95_bps", "cumulative_share", "meet", "policy", "feasibility",
 )  # fmt: skip
 
 
@@ -35,8 +34,12 @@ def candidate_answer(
     return Answer(
         "candidates", title, _with_estimates(found), CANDIDATES, found,
         lambda: html_report(title=title, sections=Sections(candidates=found)),
-        side_tables={"not_listed": SideTable(found.not_listed, NOT_LISTED)},
-        notes=[*found.notes, *_next_asks(found.next_ask)],
+        side_tables={
+            "organisations": SideTable(found.organisations, ORGANISATIONS),
+            "not_listed": SideTable(found.not_listed, NOT_LISTED),
+            "places": SideTable(found.places, PLACES),
+        },
+        notes=found.notes,
         totals={"totals": found.totals, "next_ask": found.next_ask,
                 "p95_estimates": found.p95_estimates},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
@@ -48,12 +51,3 @@ def _with_estimates(found: Candidates) -> pl.DataFrame:
     pairs = found.rows.select("metro", "asn").iter_rows()
     marks = [found.is_estimate(metro, asn) for metro, asn in pairs]
     return found.rows.with_columns(pl.Series("p95_estimate", marks, pl.Boolean))
-
-
-def _next_asks(next_ask: Mapping[str, dict[str, Any] | None]) -> list[str]:
-    return [
-        f"{metro}: one more ask, {ask['name'] or 'unnamed'} (AS{ask['asn']}), would add "
-        f"{ask['marginal_bps'] / 1e6:,.1f} Mbps"
-        for metro, ask in next_ask.items()
-        if ask and ask["marginal_bps"]
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from flowpeer import catalog, schema
 from flowpeer.analysis.coverage import coverage, covered_slots
 from flowpeer.analysis.periods import parse_period, period_of
+from flowpeer.analysis.policy import policy_of
 from flowpeer.errors import FlowpeerError
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour
@@ -170,7 +171,9 @@ def gather(
             schema={"metro": pl.String, "ix_id": pl.Int64, "route_servers": pl.Boolean,
                     "speed_bps": pl.Int64},
         ),
-        interfaces=_frame(configured["interfaces"]),
+        interfaces=_frame(configured["interfaces"]).join(
+            _on_exchanges(network), on=["exporter", "interface"], how="left"
+        ),
         contracts=_frame(configured["contracts"]),
         sessions=_frame(configured["sessions"]),
         exclusions=pl.DataFrame(
@@ -182,10 +185,12 @@ def gather(
         paths=paths_in_force(lake, infos, routes),
         relationships=relationships,
         **_cones(ledger),
-        clique=frozenset(_reference(lake, "as_clique")["asn"].to_list()),
+        clique=frozenset(_reference(lake, "as_clique")["asn"].to_list())
+        or frozenset(network.policy.clique),
         asns=_reference(lake, "asns"),
         peeringdb=peeringdb,
         notes=tuple(notes),
+        policy=policy_of(network),
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     provenance = {
@@ -240,6 +245,15 @@ def _cones(ledger: Ledger) -> dict[str, Any]:
     if entry is None:
         return {}
     return {"cones": _reference(ledger.lake, "as_cones"), "cones_source": entry["words"]}
+
+
+def _on_exchanges(network: Network) -> pl.DataFrame:
+    """exporter, interface, exchange: our own ports, by the PeeringDB id of what they are on."""
+    return pl.DataFrame(
+        [(*key, i.exchange) for key, i in network.interface_by_key.items() if i.exchange],
+        schema={"exporter": pl.String, "interface": pl.Int64, "exchange": pl.Int64},
+        orient="row",
+    )
 
 
 def _frame(table: Any) -> pl.DataFrame:

@@ -87,6 +87,7 @@ class NetworkNote(Section):
     asn: ASN
     acceptance: Share | None = None
     minimum: Bps | None = None
+    pni_from: Bps | None = None
     max_ratio: Annotated[float, Field(ge=1)] | None = None
     note: Text | None = None
 

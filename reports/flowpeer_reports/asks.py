@@ -45,7 +45,8 @@ def sentences(ranking: Ranking, inputs: Inputs) -> list[str]:
     lists = [ranking.organisations, *ranking.metros]
     for listing in lists if len(ranking.metros) > 1 else ranking.metros:
         asked = [r for r in listing.rows if r.rank]
-        first, rest = asked[:HEADLINE], asked[HEADLINE:]
+        cut = len(asked) if listing.next_row is not None else HEADLINE
+        first, rest = asked[:cut], asked[cut:]
         if not first or not listing.total:
             continue
         counted = [r for r in first if not r.refuses]

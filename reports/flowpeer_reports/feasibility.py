@@ -55,7 +55,8 @@ class Feasibility:
         self._policy = inputs.policy
         self._outcomes = inputs.outcomes
         rates = {c: self._calibrated(c) for c in CLASSES}
-        self.rates = {**rates, "": sum(rates.values()) / len(rates)}
+        unknown = self._policy.base_rates.get("unknown", sum(rates.values()) / len(rates))
+        self.rates = {**rates, "": unknown}
         """Base rate of each class; "" is an unknown policy."""
         self.answered = sum(answered for _, answered in inputs.outcomes.values())
         self._continent = dict(inputs.metros.select("metro", "continent").iter_rows())
