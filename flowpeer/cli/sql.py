@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowpeer.query import Session
 
 
-FORMATS = ("table", "csv", "json", "parquet")
+FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 MAX_QUERY_BYTES = 1 << 20
 
 
@@ -36,7 +36,14 @@ def sql(
         str | None, typer.Argument(help="A statement, or the name of a question (see --list).")
     ] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="table, csv, json or parquet.")
+        str | None, typer.Option("--format", help="table, csv, json, parquet or xlsx.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the answer to a file; its ending says the format.")
+    ] = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(help="name=FILE: CSV, Parquet, JSON or XLSX as a table. Repeatable."),
     ] = None,
     file: Annotated[
         Path | None,
@@ -68,7 +75,7 @@ def sql(
     of its own that can only read the lake. Ctrl-C stops it.
     """
     state: State = ctx.obj
-    chosen = _format(state, format_)
+    chosen = _format(state, format_, out)
     if list_:
         _write(_catalogue(), chosen)
     elif show is not None:
@@ -81,20 +88,32 @@ def sql(
         if text is None:
             from flowpeer.cli.sql_prompt import prompt
 
-            with _session(state) as session:
+            with _session(state, attach or []) as session:
                 prompt(session, state, timeout_seconds=timeout)
             return
         text, values = resolve(text, values)
-        with _session(state) as session:
-            table = session.query(text, values, timeout_seconds=timeout)
+        with _session(state, attach or []) as session:
+            table = session.query(text, values, timeout_seconds=timeout, flat=True)
             if session.note:
                 state.say(f"note: {session.note}")
-        _write(frame_of(table, readable=chosen != "parquet"), chosen)
+        _write(frame_of(table, readable=chosen != "parquet"), chosen, out)
 
 
-def _format(state: State, chosen: str | None) -> str:
+def _format(state: State, chosen: str | None, out: Path | None) -> str:
     from flowpeer.errors import UsageError
 
+    if out is not None:
+        ending = out.suffix.lower().removeprefix(".")
+        if ending not in FORMATS[1:]:
+            raise UsageError(
+                f"--out {out}: its ending names no format",
+                advice=f"use one of .{', .'.join(FORMATS[1:])}",
+            )
+        if chosen not in (None, ending):
+            raise UsageError(f"--out {out} and --format {chosen} exclude each other")
+        return ending
+    if chosen == "xlsx" and sys.stdout.isatty():
+        raise UsageError("xlsx is nothing for a terminal", advice="use --out FILE.xlsx")
     if chosen is None:
         return "json" if state.json else "table"
     if chosen not in FORMATS:
@@ -154,13 +173,22 @@ def _statement(query: str | None, file: Path | None) -> str | None:
         raise InputError(str(file), "not UTF-8 text", offset=error.start) from error
 
 
-def _session(state: State) -> Session:
+def _session(state: State, attached: list[str]) -> Session:
     from flowpeer.query import Session
+    from flowpeer.query.attach import parse
 
+    files = [parse(word) for word in attached]
     lake = state.lake().root
     if not lake.is_dir():
         state.say(f"note: no lake at {lake} yet, every table is empty")
-    return Session(lake, configured=state.network().tables())
+    session = Session(lake, configured=state.network().tables())
+    try:
+        for name, path in files:
+            session.attach(name, path)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def _write_catalog(state: State, path: Path) -> None:
@@ -205,9 +233,14 @@ def _show(name: str, chosen: str) -> None:
     sys.stdout.write(text)
 
 
-def _write(frame: pl.DataFrame, chosen: str) -> None:
+def _write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
     document = render(frame, chosen, width=terminal_width())
-    if isinstance(document, bytes):
+    content = document if isinstance(document, bytes) else document.encode("utf-8")
+    if out is not None:
+        from flowpeer.analysis.answers import write_documents
+
+        write_documents(out.parent, {out.name: content})
+    elif isinstance(document, bytes):
         sys.stdout.flush()
         sys.stdout.buffer.write(document)
         sys.stdout.buffer.flush()

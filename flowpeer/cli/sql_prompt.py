@@ -101,7 +101,7 @@ def _answer(session: Session, text: str, timeout_seconds: float | None) -> None:
         values = {name: value for name, _, value in (word.partition("=") for word in words)}
     try:
         statement, values = resolve(text, values)
-        table = session.query(statement, values, timeout_seconds=timeout_seconds)
+        table = session.query(statement, values, timeout_seconds=timeout_seconds, flat=True)
         frame = frame_of(table.slice(0, SHOWN_ROWS))
         sys.stdout.write(str(render(frame, "table", width=terminal_width())))
         if table.num_rows > SHOWN_ROWS:

@@ -89,6 +89,8 @@ def main() -> None:
         fill(con, seen, setup["configured"], private=private, settings=settings)
         stops.con = con
         runner = Runner(con, seen, private)
+        for request in setup["attached"]:
+            runner.serve(request)
     except Exception as error:
         reply({"error": told_error(error)})
         return
@@ -101,7 +103,7 @@ def main() -> None:
             try:
                 if stops.stopped >= number:
                     raise KeyboardInterrupt
-                answer = runner.run(request["sql"], request["parameters"], number)
+                answer = runner.serve(request)
             finally:
                 stops.running = 0
             reply({"number": number, **answer})

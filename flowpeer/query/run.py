@@ -12,6 +12,7 @@ from flowpeer.catalog import told, with_files
 from flowpeer.errors import UsageError
 from flowpeer.query.check import check, tree_of
 from flowpeer.query.pivot import with_values
+from flowpeer.query.portable import selection
 from flowpeer.query.words import ADVICE, Statement, statements
 
 RESULT = "_flowpeer_result"
@@ -42,7 +43,31 @@ class Runner:
         )
         return frozenset(name for (name,) in found.fetchall())
 
-    def run(self, sql: str, parameters: dict[str, Any], number: int) -> dict[str, Any]:
+    def serve(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request of the parent."""
+        if "attach" in request:
+            self.attach(request["attach"], self.private / request["file"])
+            return {}
+        return self.run(
+            request["sql"], request["parameters"], request["number"], flat=request["flat"]
+        )
+
+    def attach(self, name: str, file: Path) -> None:
+        """A Parquet file in the private folder as a table that nothing replaces.
+
+        Raises:
+            UsageError: there is a table of that name.
+        """
+        if name.lower() in self.taken or name.lower() in self.made:
+            raise UsageError(f"there is a table {name} already", advice="choose another name")
+        path = str(file).replace("'", "''")
+        with told("", where=file):
+            self.con.execute(f"""CREATE TEMP VIEW "{name}" AS FROM read_parquet('{path}')""")
+        self.taken.add(name.lower())
+
+    def run(
+        self, sql: str, parameters: dict[str, Any], number: int, *, flat: bool
+    ) -> dict[str, Any]:
         """The answer to one or more statements: the last is asked, those before it make
         temporary tables and views.
 
@@ -65,7 +90,7 @@ class Runner:
                 self._run(one, select, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
         with told(sql):
-            return {"made": made, **self._answer(every[-1], number)}
+            return {"made": made, **self._answer(every[-1], number, flat=flat)}
 
     def _checked(self, one: Statement) -> tuple[str, set[str]]:
         """The SELECT of a statement, every node of it allowed, and its parameters."""
@@ -109,16 +134,16 @@ class Runner:
         if one.kind != "select":
             self.made[name.lower()] = one.kind
 
-    def _answer(self, one: Statement, number: int) -> dict[str, Any]:
+    def _answer(self, one: Statement, number: int, *, flat: bool) -> dict[str, Any]:
         if one.kind in ("table", "view"):
             return {}
         file = self.private / f"{number}.arrow"
-        relation = self.con.sql(f'FROM temp.main."{RESULT}"')
-        reader = relation.to_arrow_reader(BATCH_ROWS)
+        table = f'temp.main."{RESULT}"'
+        reader = self.con.sql(selection(self.con, table, flat=flat)).to_arrow_reader(BATCH_ROWS)
         rows = 0
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
             for batch in reader:
                 writer.write_batch(batch)
                 rows += batch.num_rows
-        self.con.execute(f'DROP TABLE temp.main."{RESULT}"')
+        self.con.execute(f"DROP TABLE {table}")
         return {"file": file.name, "rows": rows}

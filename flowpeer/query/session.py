@@ -64,6 +64,7 @@ class Session:
         self._memory = memory_bytes or 0
         self._disk = disk_bytes
         self._number = 0
+        self._attached: list[dict[str, Any]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._heard = b""
@@ -82,13 +83,15 @@ class Session:
         parameters: Mapping[str, object] | None = None,
         *,
         timeout_seconds: float | None = None,
+        flat: bool = False,
     ) -> pa.Table:
         """The rows of one reading statement, with `$name` parameters bound.
 
         SELECT, FROM, WITH, VALUES, TABLE, PIVOT, DESCRIBE, SHOW and SUMMARIZE are taken, EXPLAIN of
         one of them, and CREATE TEMP TABLE|VIEW name AS one of them (which gives no rows), also
-        before another statement. Sums that DuckDB gives as HUGEINT come back as int64 where they
-        fit.
+        before another statement. Types are those that every engine has (`query.portable`): sums
+        that DuckDB gives as HUGEINT come back as int64 where they fit, intervals as text; with
+        `flat` structures and maps as JSON text too.
 
         Raises:
             UsageError: anything else, an error in the statement (with its line and column), a
@@ -99,16 +102,29 @@ class Session:
         """
         import pyarrow as pa
 
-        answer = self._ask(sql, parameters or {}, timeout_seconds)
+        answer = self._ask(sql, parameters or {}, timeout_seconds, flat=flat)
         self._made = self._made or bool(answer["made"])
         if "file" not in answer:
             return pa.table({})
-        assert self._folder is not None
-        path = Path(self._folder.name) / Path(answer["file"]).name
+        path = self._private() / Path(answer["file"]).name
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         path.unlink()  # the mapping keeps what is read
-        return narrow(table)
+        return table
+
+    def attach(self, name: str, path: Path) -> None:
+        """A file of the operator's own as the table `name`, to be read only; as it is now.
+
+        Raises:
+            InputError: a file that cannot be read.
+            UsageError: there is a table of that name.
+        """
+        from flowpeer.query.attach import to_parquet
+
+        file = f"attached_{len(self._attached)}.parquet"
+        to_parquet(path, self._private() / file)
+        self._exchange({"attach": name, "file": file}, None)
+        self._attached.append({"attach": name, "file": file})
 
     def close(self) -> None:
         """End the process and remove its folder."""
@@ -118,14 +134,15 @@ class Session:
             self._folder = None
 
     def _ask(
-        self, sql: str, parameters: Mapping[str, object], seconds: float | None
+        self, sql: str, parameters: Mapping[str, object], seconds: float | None, *, flat: bool
     ) -> dict[str, Any]:
+        values = {name: _plain(name, value) for name, value in parameters.items()}
+        return self._exchange({"sql": sql, "flat": flat, "parameters": values}, seconds)
+
+    def _exchange(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        """Send a request, starting the process where there is none, and wait for its answer."""
         self._number += 1
-        request = {
-            "number": self._number,
-            "sql": sql,
-            "parameters": {name: _plain(name, value) for name, value in parameters.items()},
-        }
+        request = {"number": self._number, **request}
         deadline = math.inf if seconds is None else time.monotonic() + seconds
         try:
             if self._process is None:
@@ -150,9 +167,8 @@ class Session:
         return reply
 
     def _start(self, deadline: float) -> None:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="flowpeer-sql-")
-        log = Path(self._folder.name) / "messages"
+        private = self._private()
+        log = private / "messages"
         with log.open("wb") as messages:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "flowpeer.query.child"],
@@ -163,7 +179,8 @@ class Session:
         self._send(
             {
                 "lake": str(self._lake),
-                "private": self._folder.name,
+                "private": str(private),
+                "attached": self._attached,
                 "configured": self._configured,
                 "memory": self._memory,
                 "disk": self._disk,
@@ -177,6 +194,11 @@ class Session:
             self._end()
             raise _error(reply["error"])
         self.note = str(reply["note"]) if reply is not None else ""
+
+    def _private(self) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="flowpeer-sql-")
+        return Path(self._folder.name)
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process is not None
@@ -209,10 +231,9 @@ class Session:
     def _died(self) -> None:
         """The process ended by itself: its limits, or a defect of an engine."""
         assert self._process is not None
-        assert self._folder is not None
         status = self._process.wait()
         lost = self._end()
-        said = (Path(self._folder.name) / "messages").read_text(errors="replace").strip()
+        said = (self._private() / "messages").read_text(errors="replace").strip()
         if "bad_alloc" in said or "MemoryError" in said or status == -9:
             raise UsageError(
                 f"the query needs more memory than it is allowed{lost}",
@@ -282,15 +303,3 @@ def _plain(name: str, value: object) -> object:
     raise UsageError(
         f"parameter {name} is a {type(value).__name__}", advice="give text or a number"
     )
-
-
-def narrow(table: pa.Table) -> pa.Table:
-    """HUGEINT columns (decimal(38, 0) in Arrow) as int64 where all their values fit."""
-    import pyarrow as pa
-
-    for index, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type) and field.type.scale == 0:
-            with contextlib.suppress(pa.ArrowInvalid):
-                column = table.column(index).cast(pa.int64())
-                table = table.set_column(index, field.name, column)
-    return table

@@ -84,6 +84,27 @@ def test_statement_comes_from_a_file_or_standard_input(folder: Path) -> None:
     assert json.loads(run(folder, "--json", text=b"SELECT 1 AS n").stdout) == [{"n": 1}]
 
 
+def test_answer_goes_to_a_file_by_its_ending_and_a_failed_one_leaves_none(folder: Path) -> None:
+    (folder / "accounts.csv").write_text("asn,owner\n2906,ann\n")
+    query = (
+        "SELECT owner, sum(bytes) AS b FROM traffic JOIN accounts ON asn = remote_asn GROUP BY 1"
+    )
+    for ending in ("csv", "json", "parquet", "xlsx"):
+        out = folder / f"answer.{ending}"
+        done = run(folder, query, "--attach", "accounts=accounts.csv", "--out", out.name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert out.stat().st_size > 10
+    assert (folder / "answer.csv").read_text() == "owner,b\nann,37500000\n"
+    before = sorted(folder.iterdir())
+    for words in (["SELECT 1 / 'x'", "--out", "no.csv"], ["SELECT 1", "--out", "no.docx"]):
+        done = run(folder, *words)
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"error: ")
+    assert sorted(folder.iterdir()) == before
+    assert run(folder, "FROM a", "--attach", "a=none.csv", "--out", "no.csv").returncode == 3
+    assert sorted(folder.iterdir()) == before
+
+
 def test_list_and_show_need_no_lake(tmp_path: Path) -> None:
     listed = {r["name"]: r for r in json.loads(run(tmp_path, "--list", "--json").stdout)}
     assert {q.name for q in flowpeer_sql.questions()} <= set(listed)

@@ -1,0 +1,58 @@
+"""Types of a result that every format and engine can hold.
+
+INTERVAL, UUID, TIME, BIT and the like become text as DuckDB writes it; HUGEINT becomes BIGINT where
+all its values fit, else a decimal, else text; with `flat`, structures, maps and lists in lists
+become JSON text too. Everything not listed here is text, whatever a release brings.
+"""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+
+_AS_IT_IS = re.compile(
+    r"BOOLEAN|(?:TINY|SMALL|BIG)?INT|INTEGER|U(?:TINY|SMALL)INT|UINTEGER|FLOAT|DOUBLE|VARCHAR|BLOB"
+    r"|DATE|TIMESTAMP|TIMESTAMP WITH TIME ZONE|DECIMAL\(\d+,\d+\)"
+)
+_WIDE = frozenset({"HUGEINT", "UHUGEINT", "UBIGINT"})
+_TIMES = re.compile(r"TIMESTAMP_(?:S|MS|NS)")
+_LIST = re.compile(r"(?P<item>[A-Z_0-9 ]+(?:\(\d+,\d+\))?)\[\d*\]")
+_NESTED = re.compile(r"STRUCT\(|MAP\(|UNION\(|VARIANT|JSON|.*\]$", re.DOTALL)
+
+
+def selection(con: duckdb.DuckDBPyConnection, table: str, *, flat: bool) -> str:
+    """The SELECT that reads `table` (as written in SQL) in portable types."""
+    columns = con.execute(f"DESCRIBE {table}").fetchall()
+    cells = []
+    for name, kind, *_ in columns:
+        quoted = '"' + str(name).replace('"', '""') + '"'
+        cells.append(f"{_cell(con, table, quoted, str(kind), flat=flat)} AS {quoted}")
+    return f"SELECT {', '.join(cells)} FROM {table}"  # noqa: S608 (names of ours, quoted)
+
+
+def _cell(con: duckdb.DuckDBPyConnection, table: str, quoted: str, kind: str, *, flat: bool) -> str:
+    if _AS_IT_IS.fullmatch(kind):
+        return quoted
+    if kind in _WIDE:
+        return f"{quoted}::{_number(con, table, quoted)}"
+    if _TIMES.fullmatch(kind):
+        return f"{quoted}::TIMESTAMP"
+    if found := _LIST.fullmatch(kind):
+        item = found["item"]
+        item = item if _AS_IT_IS.fullmatch(item) and item != "BLOB" else "VARCHAR"
+        return f"{quoted}::{item}[]"
+    if _NESTED.match(kind) and kind != "JSON":
+        plain = not flat and not re.search(
+            r"UNION\(|VARIANT|INTERVAL|BIT\b|BIGNUM|HUGEINT|_NS", kind
+        )
+        return quoted if plain else f"to_json({quoted})::VARCHAR"
+    return f"{quoted}::VARCHAR"
+
+
+def _number(con: duckdb.DuckDBPyConnection, table: str, quoted: str) -> str:
+    """The type of a wide integer: by its least and greatest value."""
+    low, high = con.execute(f"SELECT min({quoted}), max({quoted}) FROM {table}").fetchall()[0]  # noqa: S608
+    if low is None or (low >= -(2**63) and high < 2**63):
+        return "BIGINT"
+    return "DECIMAL(38, 0)" if max(-low, high) < 10**38 else "VARCHAR"
