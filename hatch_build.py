@@ -1,6 +1,7 @@
 """Builds the compiled core: a hook for hatchling, and a command for a checkout.
 
-    python hatch_build.py        build core/flowpeer_core/native/libflowpeer.so in place
+    python hatch_build.py               build core/flowpeer_core/native/libflowpeer.so in place
+    python hatch_build.py --if-stale    the same, if it is there and of other sources
 
 One shared object with a plain C interface and no Python in it, so that one wheel serves every
 Python: its tag is py3-none-<platform>. `FLOWPEER_PURE=1` builds a wheel without it, for tests.
@@ -62,7 +63,10 @@ def build(target: Path = NATIVE / LIBRARY, extra: Sequence[str] = ()) -> Path:
 
 
 def build_if_stale() -> None:
-    """Compile again unless the library in place says that it is of these sources."""
+    """Compile again where the library in place says that it is of other sources. For a process
+    of its own: a library that is loaded stays."""
+    if not (NATIVE / LIBRARY).exists():
+        return
     found = ctypes.CDLL(str(NATIVE / LIBRARY))
     found.flowpeer_abi.restype = ctypes.c_uint32
     if found.flowpeer_abi() != sources_crc():
@@ -90,4 +94,7 @@ else:
 
 
 if __name__ == "__main__":
-    print(build(), file=sys.stderr)
+    if "--if-stale" in sys.argv:
+        build_if_stale()
+    else:
+        print(build(), file=sys.stderr)

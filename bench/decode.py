@@ -298,14 +298,14 @@ def decode(payloads: list[bytes], write: Callable[[datetime, str, pa.Table], Non
 
 
 def one_by_one(payloads: list[bytes], folder: Path) -> tuple[int, int]:
-    """To Arrow by the general path, which takes apart one sample after the other."""
+    """To Arrow in plain Python, one record after the other."""
     rows = 0
 
     def write(hour: datetime, name: str, table: pa.Table) -> None:
         nonlocal rows
         rows += table.num_rows if name == "flows" else 0
 
-    run = UnitDecoder(Decoder(), write)
+    run = UnitDecoder(Decoder(plain=True), write)
     for payload in payloads:
         run.datagram(payload, EXPORTER, 40_000, START_S * 1_000_000)
     run.finish()
@@ -445,8 +445,8 @@ def main() -> None:
         if name == "sflow5":
             single_s, _ = measured(one_by_one, payloads, n, 1)
             single = (
-                f"sFlow sample by sample: {n / single_s / 1e6:.3f} M/s; "
-                f"taken together {single_s / arrow_s:.1f} times as fast (octets → Arrow)"
+                f"sFlow in plain Python: {n / single_s / 1e6:.3f} M/s; "
+                f"the compiled core {single_s / arrow_s:.0f} times as fast (octets → Arrow)"
             )
     if {"ipfix", "variable"} <= arrow_rate.keys():
         ratio = arrow_rate["ipfix"] / arrow_rate["variable"]

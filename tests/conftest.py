@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -35,16 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """In a checkout, build the compiled core again where its sources have changed."""
-    hook = REPOSITORY / "hatch_build.py"
-    if hasattr(config, "workerinput") or not (REPOSITORY / "core").is_dir():
-        return
-    spec = importlib.util.spec_from_file_location("hatch_build", hook)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if (module.NATIVE / module.LIBRARY).exists():
-        module.build_if_stale()
+    if not hasattr(config, "workerinput") and (REPOSITORY / "core").is_dir():
+        hook = REPOSITORY / "hatch_build.py"
+        subprocess.run([sys.executable, hook, "--if-stale"], check=True)
 
 
 @pytest.fixture(scope="session")

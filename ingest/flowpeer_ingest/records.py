@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from flowpeer_core.addresses import MAPPED
-from flowpeer_ingest.blocks import Group
+from flowpeer_core.addresses import text_of
+from flowpeer_ingest import flows
 from flowpeer_ingest.captures import Capture
-from flowpeer_ingest.columns import REVERSE_KEYS, Values, decode
 from flowpeer_ingest.decompress import open_unpacked
-from flowpeer_ingest.sampling import Sampling
+from flowpeer_ingest.sampling import Rates, Sampling
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.elements import (
     BY_NUMBER,
@@ -39,6 +34,7 @@ from flowpeer_ingest.wire.events import (
 )
 from flowpeer_ingest.wire.layout import split
 from flowpeer_ingest.wire.options import text
+from flowpeer_ingest.wire.values import read_all
 
 _ADDRESSES = ("src_addr", "dst_addr", "next_hop", "bgp_next_hop")
 _NUMBERS = (
@@ -48,7 +44,11 @@ _NUMBERS = (
 )  # fmt: skip
 _AS_EXPORTED = (
     ("direction", "direction"),
-    *((key, key.removesuffix("_delta")) for key in REVERSE_KEYS),
+    *(
+        (f"reverse_{name}_{kind}", f"reverse_{name}" + ("_total" if kind == "total" else ""))
+        for name in ("bytes", "packets")
+        for kind in ("delta", "total")
+    ),
 )
 _TEXTS = {INTERFACE_NAME: "interfaceName", INTERFACE_DESCRIPTION: "interfaceDescription"}
 
@@ -95,12 +95,7 @@ class DecodeRun:
                 for event in events:
                     if isinstance(event, Records):
                         rates = sampling.rates(d.exporter, event.message.domain)
-                        layout = event.template.layout
-                        group = Group(
-                            event.message.version, layout, [event.flat], [event.count],
-                            [event.message], [rates],
-                        )  # fmt: skip
-                        for row in _rows(event, group):
+                        for row in _rows(event, rates):
                             record += 1
                             summary.records += 1
                             yield {"datagram": number, "record": record, **row}
@@ -145,7 +140,7 @@ def _head(message: Message) -> dict[str, Any]:
     if message.version == SFLOW5:
         out |= {
             "version": 5, "format": message.format, "agent": message.agent,
-            "sub_agent_id": message.domain, "sample_seq": message.sequence,
+            "sub_agent_id": message.domain, "sample_seq": message.sample,
         }  # fmt: skip
         return out
     out |= {"version": message.version, "format": message.format}
@@ -156,61 +151,34 @@ def _head(message: Message) -> dict[str, Any]:
     return out
 
 
-def _rows(event: Records, group: Group) -> Iterator[dict[str, Any]]:
-    head = _head(event.message)
-    if event.message.version in (9, 10):
-        head["template_id"] = event.template.number
-    yield from _dicts(decode(group.version, group.layout, group.block(), lambda _: 60), head)
-
-
-def _dicts(values: Values, head: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(event: Records, rates: Rates) -> Iterator[dict[str, Any]]:
     """Rows of the view; a biflow stays one row, its other direction under `reverse_` keys."""
-    columns = values.columns
-    named: list[tuple[str, list[Any]]] = []
-    for name in _ADDRESSES:
-        if name in columns:
-            named.append((name, _texts(columns[name])))
-    for name in ("bytes", "packets"):
-        total = columns.get(f"exported_{name}_total")
-        if name in columns and columns[name] is not total:
-            named.append((name, columns[name].tolist()))
-        if total is not None:
-            named.append((name + "_total", total.tolist()))
-    named.extend((name, columns[name].tolist()) for name in _NUMBERS if name in columns)
-    named.extend(
-        (shown, columns["exported_" + key].tolist())
-        for key, shown in _AS_EXPORTED
-        if "exported_" + key in columns
-    )
-    named.extend(
-        (name, [_mac(v) if v >= 0 else -1 for v in columns[name].tolist()])
-        for name in ("src_mac", "dst_mac")
-        if name in columns
-    )
-    for name in ("start", "end"):
-        exported = columns["exported_" + name]
-        named.append((name, np.where(exported >= 0, exported // 1_000, -1).tolist()))
-    for i in range(len(values.received_us)):
-        row = dict(head)
-        for name, column in named:
-            value = column[i]
-            if value != -1:
-                row[name] = value
-        yield row
-
-
-def _mac(value: int) -> str:
-    return (value & 0xFFFFFFFFFFFF).to_bytes(6, "big").hex(":")
-
-
-def _texts(octets: NDArray[Any]) -> list[str]:
-    data = octets.tobytes()
-    out = []
-    for at in range(0, len(data), 16):
-        one = data[at : at + 16]
-        four = one[:12] == MAPPED
-        out.append(str(IPv4Address(one[12:])) if four else str(IPv6Address(one)))
-    return out
+    message = event.message
+    head = _head(message)
+    if message.version in (9, 10):
+        head["template_id"] = event.template.number
+    context = flows.Context(message, rates, 60_000_000)
+    for raw in read_all(event.template.layout, event.flat, event.count):
+        row = flows.forward(raw, context)
+        shown = dict(head)
+        for name in _ADDRESSES:
+            if name in row:
+                shown[name] = text_of(bytes(row[name]))
+        for name in ("bytes", "packets"):
+            total = raw.get(name + "_total")
+            if name in row and (total is None or name + "_delta" in raw):
+                shown[name] = row[name]
+            if total is not None:
+                shown[name + "_total"] = total
+        shown |= {name: row[name] for name in _NUMBERS if name in row}
+        shown |= {name: raw[key] for key, name in _AS_EXPORTED if key in raw}
+        for name in ("src_mac", "dst_mac"):
+            if name in raw:
+                shown[name] = (raw[name] & 0xFFFFFFFFFFFF).to_bytes(6, "big").hex(":")
+        for name, at_us in zip(("start", "end"), flows.times(raw, message), strict=True):
+            if at_us >= 0:
+                shown[name] = at_us // 1_000
+        yield shown
 
 
 def _options(event: OptionsRecords) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from flowpeer_ingest.reading import Ints
 from flowpeer_ingest.wire.events import SamplingLearned
 
 MAX_RATES = 16_384
@@ -22,35 +19,24 @@ MAX_RATES = 16_384
 class Rates:
     """The rates that hold for one domain of one exporter at one moment; never changed."""
 
-    __slots__ = ("_interfaces", "_samplers", "only", "wide")
+    __slots__ = ("__weakref__", "interfaces", "only", "samplers", "wide")
 
     def __init__(
         self, samplers: dict[int, int], interfaces: dict[int, int], wide: int, only: int
     ) -> None:
-        self._samplers = _table(samplers)
-        self._interfaces = _table(interfaces)
+        self.samplers = samplers
+        self.interfaces = interfaces
         self.wide = wide
         self.only = only
 
-    def lookup(self, sampler: Ints, interface: Ints) -> Ints:
-        """N for each record, 0 unknown; −1 in the arguments: the record does not say."""
-        out = np.where(sampler < 0, self.only, 0)
-        if self.wide:
-            out[:] = self.wide
-        for (keys, values), asked in (
-            (self._interfaces, interface),
-            (self._samplers, sampler),
-        ):
-            if len(keys):
-                at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-                found = keys[at] == asked
-                out[found] = values[at[found]]
-        return out
-
-
-def _table(rates: dict[int, int]) -> tuple[Ints, Ints]:
-    keys = np.array(sorted(rates), np.int64)
-    return keys, np.array([rates[int(k)] for k in keys], np.int64)
+    def lookup(self, sampler: int, interface: int) -> int:
+        """N for a record, 0 unknown; −1 in the arguments: the record does not say."""
+        return (
+            self.samplers.get(sampler)
+            or self.interfaces.get(interface)
+            or self.wide
+            or (self.only if sampler < 0 else 0)
+        )
 
 
 NO_RATES = Rates({}, {}, 0, 0)
@@ -94,6 +80,7 @@ class Sampling:
 
     def restore(self, saved: dict[str, list[tuple[int, int | None, int | None, int]]]) -> None:
         """Know what `snapshot` gave, and nothing else."""
+        self.changes += 1
         self._exporters = {
             address: Known({(d, s, i): rate for d, s, i, rate in rates})
             for address, rates in saved.items()

@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowpeer_core.slots import SLOT_US
 from flowpeer_ingest.interface_names import Said
-from flowpeer_ingest.reading import Ints
 
 CLOCK_SAMPLES = 4_096
 """Clock errors kept per exporter for their median; every 2^k-th once that many are there."""
+
+
+Ints = NDArray[np.int64]
 
 
 @dataclass

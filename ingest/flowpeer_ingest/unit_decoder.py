@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import compress
-from operator import itemgetter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from statistics import median_low
 from typing import Any
 
@@ -15,13 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flowpeer_core.slots import HOUR_US, SLOT_US
-from flowpeer_ingest.bulk import Batch, Known, Sequences, look, take
-from flowpeer_ingest.columns import CHUNK_ROWS, Tally, coverage_table, sampling_table
+from flowpeer_ingest.columns import EPOCH, Tally, coverage_table, sampling_table
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
-from flowpeer_ingest.samples import MAGIC, Agent, Datagrams, agents
 from flowpeer_ingest.summary import CaptureSummary, Counts, ExporterSummary
-from flowpeer_ingest.wire import sflow5
+from flowpeer_ingest.walk import Taken
 from flowpeer_ingest.wire.events import (
     FORMATS,
     SFLOW5,
@@ -37,18 +33,13 @@ from flowpeer_ingest.wire.events import (
     SequenceGap,
     Unsupported,
 )
-from flowpeer_ingest.wire.state import FLOWS, Session, advance
+from flowpeer_ingest.wire.state import FLOWS
 
 BATCH_DATAGRAMS = 4_096
 BATCH_OCTETS = 8 << 20
-"""Datagrams decoded together: enough that array operations cost little a datagram."""
-MAX_CHANGES = 16
-"""Changes of templates or rates in a batch, each of which costs another look at the whole batch;
-after so many, what is left of it is decoded one by one."""
+"""Datagrams decoded together."""
 MAX_RATE_ROWS = 1 << 18
 """Rows of `sampling` per capture: a rate per interface and hour of hundreds of routers."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST = itemgetter(slice(4))
 
 Write = Callable[[datetime, str, pa.Table], None]
 
@@ -140,131 +131,33 @@ class UnitDecoder:
         ports: Sequence[int],
         received_us: Sequence[int],
     ) -> None:
-        """Decode datagrams in the order they came: `datagram` for each, with the same result.
+        """Decode datagrams in the order they came: `datagram` for each, with the same result."""
+        walk = self.decoder.walk
+        if walk is None:
+            for one in zip(payloads, exporters, ports, received_us, strict=True):
+                self.datagram(*one)
+            return
+        taken = walk.batch(
+            payloads, exporters, ports, received_us, drain=self.drain,
+            odd=lambda i: self.datagram(payloads[i], exporters[i], ports[i], received_us[i]),
+        )  # fmt: skip
+        for plain in taken:
+            self.plain(plain)
+        self.unsupported.update(walk.samples_left_out())
 
-        Only the order of rows may differ, between datagrams of different kinds.
-        """
-        if MAGIC in map(_FIRST, payloads):
-            of, listed = agents(payloads, exporters, ports, self.decoder.wire.state)
-            some = [agent >= 0 for agent in of]
-            self.samples(
-                [agent for agent in of if agent >= 0],
-                listed,
-                *_chosen(some, payloads, exporters, ports, received_us),
-            )
-            others = [agent < 0 for agent in of]
-            self.sets(*_chosen(others, payloads, exporters, ports, received_us))
+    def plain(self, taken: Taken) -> None:
+        """Count plain datagrams of a session, whose records were gathered."""
+        self.seen(taken.received_us)
+        version = taken.session.domain.version
+        who = self.counts(taken.exporter)
+        who.versions.add(FORMATS[version])
+        if version == SFLOW5:
+            who.unclocked(taken.received_us)
         else:
-            self.sets(payloads, exporters, ports, received_us)
-
-    def samples(
-        self,
-        of: list[int],
-        listed: list[Agent],
-        payloads: list[bytes],
-        exporters: list[str],
-        ports: list[int],
-        received_us: list[int],
-    ) -> None:
-        """sFlow datagrams of these agents: `of` has the place of each one's in `listed`."""
-        if not payloads:
-            return
-        found = Datagrams(payloads)
-        state, sampling = self.decoder.wire.state, self.decoder.sampling
-        sessions: dict[int, Session] = {}
-        plain, sequences = found.plain.tolist(), found.sequence.tolist()
-        for i, agent in enumerate(of):
-            if not plain[i]:
-                self.datagram(payloads[i], exporters[i], ports[i], received_us[i])
-                continue
-            session = sessions.get(agent)
-            if session is None:
-                a = listed[agent]
-                session = state.session(a.exporter, a.session, SFLOW5, a.sub_agent)
-                assert session is not None  # `agents` saw to it that there is room
-                sessions[agent] = session
-            self.lost(exporters[i], received_us[i], advance(session, sequences[i], 1))
-        self.unsupported.update(found.others)
-        silent = int(np.count_nonzero(~found.found & ~found.odd))
-        if silent:
-            self.unsupported[sflow5.NO_PACKET] += silent
-        times, whose = np.array(received_us, np.int64), np.array(of, np.int64)
-        self.seen(times[found.plain])
-        for agent in sessions:
-            who = self.counts(listed[agent].exporter)
-            who.versions.add(FORMATS[SFLOW5])
-            who.unclocked(times[found.plain & (whose == agent)])
-        rates = [sampling.rates(a.exporter, a.sub_agent) for a in listed]
-        for layout, block in found.blocks(times, whose, listed, rates):
-            if self.decoder.columns.add_block(SFLOW5, layout, block):
-                self.drain()
-        for at in np.flatnonzero(found.odd).tolist():
-            i = int(found.owner[at])
-            head = sflow5.head(payloads[i], exporters[i], ports[i], received_us[i])
-            assert head is not None
-            events: list[Event] = []
-            sflow5.sample(payloads[i], int(found.place[at]), head.message, events)
-            who = self.counts(exporters[i])
-            self.take(events, who, who.slot(received_us[i] // SLOT_US))
-
-    def sets(
-        self,
-        payloads: Sequence[bytes],
-        exporters: Sequence[str],
-        ports: Sequence[int],
-        received_us: Sequence[int],
-    ) -> None:
-        """The datagrams of all other protocols."""
-        if not payloads:
-            return
-        batch = Batch(payloads, exporters, ports, received_us)
-        n = len(payloads)
-        wire = self.decoder.wire
-        start = changes = 0
-        while start < n:
-            known = look(batch, wire.state, self.decoder.sampling)
-            if changes == MAX_CHANGES:
-                known.plain[start:] = False
-            changes += 1
-            sequences = Sequences(batch, known, start)
-            others = np.flatnonzero(~known.plain[start:]) + start
-            stop = n
-            for i in others.tolist():
-                self.gaps(batch, sequences.until(i, int(batch.session[i])))
-                self.datagram(payloads[i], exporters[i], ports[i], int(batch.received_us[i]))
-                if changes <= MAX_CHANGES and known.outdated(
-                    int(batch.session[i]), wire.state, self.decoder.sampling
-                ):
-                    stop = i + 1
-                    break
-            self.plain(batch, known, sequences, start, stop)
-            start = stop
-
-    def plain(
-        self, batch: Batch, known: Known, sequences: Sequences, start: int, stop: int
-    ) -> None:
-        """Take the records of the plain datagrams in [start, stop), and count them."""
-        chosen = known.plain.copy()
-        chosen[:start] = chosen[stop:] = False
-        self.gaps(batch, sequences.rest(stop))
-        if not chosen.any():
-            return
-        self.seen(batch.received_us[chosen])
-        for number in np.unique(batch.session[chosen]).tolist():
-            exporter, _, version, _ = batch.sessions[number]
-            mine = chosen & (batch.session == number)
-            who = self.counts(exporter)
-            who.versions.add(FORMATS[version])
-            who.many(batch.received_us[mine], batch.export_ms[mine])
-            who.units(batch.received_us[mine], sequences.received[mine])
-        # Rows of a few octets can make very many of a batch: not all at once.
-        rows = np.cumsum(
-            np.bincount(batch.owner, known.counts * chosen[batch.owner], len(batch.payloads))
-        )
-        for at in range(0, int(rows[-1]) + 1, CHUNK_ROWS):
-            for taken in take(batch, known, chosen & (rows > at) & (rows <= at + CHUNK_ROWS)):
-                if self.decoder.columns.add_block(taken.version, taken.layout, taken.block):
-                    self.drain()
+            who.many(taken.received_us, taken.export_ms)
+        who.units(taken.received_us, taken.units)
+        for i in np.flatnonzero(taken.lost).tolist():
+            self.lost(taken.exporter, int(taken.received_us[i]), int(taken.lost[i]))
 
     def seen(self, received_us: NDArray[np.int64]) -> None:
         """Times at which datagrams were received."""
@@ -272,11 +165,6 @@ class UnitDecoder:
             first, last = int(received_us.min()), int(received_us.max())
             self.first_us = first if self.first_us < 0 else min(self.first_us, first)
             self.last_us = max(self.last_us, last)
-
-    def gaps(self, batch: Batch, found: list[tuple[int, int]]) -> None:
-        """Count (datagram of the batch, units lost before it)."""
-        for i, units in found:
-            self.lost(batch.exporters[i], int(batch.received_us[i]), units)
 
     def lost(self, exporter: str, received_us: int, units: int) -> None:
         """Count what was lost before a datagram."""
@@ -332,14 +220,14 @@ class UnitDecoder:
         elif isinstance(event, Unsupported):
             self.unsupported[event.name] += 1
 
-    def drain(self) -> None:
-        """Write all rows that wait."""
-        for hour, table in self.decoder.columns.drain():
+    def drain(self, *, last: bool = False) -> None:
+        """Write rows that wait; all of them at the `last`."""
+        for hour, table in self.decoder.columns.drain(last=last):
             self.write(hour, "flows", table)
 
     def finish(self) -> None:
         """Write what is left, then the rates and the coverage of each hour."""
-        self.drain()
+        self.drain(last=True)
         sampling: dict[int, list[Any]] = {}
         for (hour, *key), (first, last) in self.rates.items():
             sampling.setdefault(hour, []).append((*key, first, last))
@@ -358,10 +246,10 @@ class UnitDecoder:
 
         for hour in sorted(sampling):
             rows = [(*row, None, None) for row in sorted(sampling[hour], key=order)]
-            self.write(_EPOCH + timedelta(hours=hour), "sampling", sampling_table(rows))
+            self.write(EPOCH + timedelta(hours=hour), "sampling", sampling_table(rows))
         for hour in sorted(coverage):
             rows = sorted(coverage[hour], key=order)
-            self.write(_EPOCH + timedelta(hours=hour), "coverage", coverage_table(rows))
+            self.write(EPOCH + timedelta(hours=hour), "coverage", coverage_table(rows))
 
     def summarise(self, summary: CaptureSummary) -> None:
         """Fill in all counters."""
@@ -381,8 +269,8 @@ class UnitDecoder:
         summary.malformed = dict(self.malformed + tally.malformed)
         summary.unsupported = dict(self.unsupported)
         if self.first_us >= 0:
-            summary.first_received = _EPOCH + timedelta(microseconds=self.first_us)
-            summary.last_received = _EPOCH + timedelta(microseconds=self.last_us)
+            summary.first_received = EPOCH + timedelta(microseconds=self.first_us)
+            summary.last_received = EPOCH + timedelta(microseconds=self.last_us)
         for address, who in sorted(self.exporters.items()):
             summary.exporters[address] = ExporterSummary(
                 datagrams=who.datagrams,
@@ -394,7 +282,3 @@ class UnitDecoder:
                 time_corrected=tally.time_corrected[address],
                 long_flows=tally.long_flows[address],
             )
-
-
-def _chosen(which: Sequence[bool], *columns: Sequence[Any]) -> Iterator[list[Any]]:
-    return (list(compress(column, which)) for column in columns)

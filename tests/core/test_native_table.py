@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import re
+from typing import Any
 
 import pytest
 
 from flowpeer_core import native
 from flowpeer_core.native import table
+from flowpeer_ingest.schema import FLOWS
+from flowpeer_ingest.wire.elements import BY_NUMBER, ELEMENTS, REVERSIBLE
+from flowpeer_ingest.wire.events import FORMATS
 
 TYPES = {
     "int32_t": ctypes.c_int32,
@@ -23,9 +27,18 @@ HEADER = re.sub(
 )
 
 
-def ctype(text: str) -> object:
+def ctype(text: str) -> Any:
     """The ctypes type of a C declaration without its name."""
-    return ctypes.c_void_p if "*" in text else TYPES[text.replace("const", "").strip()]
+    name = text.replace("const", "").strip()
+    return ctypes.c_void_p if "*" in text else TYPES.get(name) or table.STRUCTURES[name]
+
+
+def number(text: str) -> int:
+    """A number, or what the table has under a constant's name: tuples count their members."""
+    if text.isdigit():
+        return int(text)
+    found: Any = getattr(table, text.removeprefix("FLOWPEER_"))
+    return len(found) if isinstance(found, tuple) else int(found)
 
 
 def test_every_prototype_is_in_the_table_with_its_types() -> None:
@@ -47,8 +60,7 @@ def test_every_structure_is_in_the_table_with_its_members() -> None:
             r"((?:const )?\w+) (\*?)(\w+)(?:\[(\w+)\])?;", body
         ):
             one = ctype(type_ + star)
-            length = int(size) if size.isdigit() else getattr(table, size[9:]) if size else 0
-            members.append((member, one * length if length else one))
+            members.append((member, one * number(size) if size else one))
         found[name] = members
     known = {name: list(s._fields_) for name, s in table.STRUCTURES.items()}
     assert {n: [m for m, _ in ms] for n, ms in found.items()} == {
@@ -62,10 +74,21 @@ def test_every_structure_is_in_the_table_with_its_members() -> None:
 
 def test_constants_are_the_headers() -> None:
     for names in re.findall(r"enum \{(.*?)\}", HEADER, flags=re.DOTALL):
-        for value, name in enumerate(names.split(",")):
-            assert getattr(table, name.strip().removeprefix("FLOWPEER_")) == value
-    for name, number in re.findall(r"#define FLOWPEER_(\w+) \(?(-?\d+)\)?", HEADER):
-        assert getattr(table, name) == int(number)
+        for value, name in enumerate(re.findall(r"\w+", names)):
+            kind, _, rest = name.partition("_")
+            if kind in ("KEY", "COLUMN", "FORMAT"):
+                assert getattr(table, kind + "S")[value] == rest.lower()
+            else:
+                assert number(name) == value
+    for name, value in re.findall(r"#define (FLOWPEER_\w+) \(?(-?\d+)\)?", HEADER):
+        assert number(name) == int(value)
+
+
+def test_the_columns_are_those_of_the_schema_and_the_keys_those_of_the_wire() -> None:
+    assert list(table.COLUMNS) == [c.name for c in FLOWS]
+    keys = {e.key for e in ELEMENTS}
+    assert set(table.KEYS) == keys | {"reverse_" + BY_NUMBER[n].key for n in REVERSIBLE}
+    assert set(table.FORMATS) == set(FORMATS.values())
 
 
 def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Records → columns: the array path against one record, one field at a time."""
+"""Records → columns: both ways against what one field at a time must give."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowpeer_ingest.columns import FLOWS_SCHEMA, Columns
+from flowpeer_ingest.columns import FLOWS_SCHEMA
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.sampling import NO_RATES
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import Records
 
+TIMEOUTS = lambda ip: {"192.0.2.1": 60, "192.0.2.2": 300}.get(ip, 30)  # noqa: E731
 NOW_MS = 1_751_328_000_000
 SCALAR = {
     1: "bytes", 2: "packets", 4: "protocol", 5: "tos", 6: "tcp_flags", 7: "src_port",
@@ -27,7 +29,15 @@ INT32 = {"protocol", "tos", "tcp_flags", "src_port", "min_length", "max_length"}
 
 
 def tables(payloads: list[bytes], version: int = 9, chunk: int = 10**9) -> pa.Table:
-    wire, columns = Wire(), Columns(lambda _: 60)
+    """The rows by the compiled core, which are those by plain Python."""
+    both = [made(payloads, chunk, plain=plain) for plain in (False, True)]
+    assert both[0].equals(both[1])
+    return both[0]
+
+
+def made(payloads: list[bytes], chunk: int, *, plain: bool) -> pa.Table:
+    decoder = Decoder(plain=plain)
+    wire, columns = decoder.wire, decoder.columns
     out: list[pa.Table] = []
     for payload in payloads:
         for event in wire.decode(payload, "192.0.2.1", 7, NOW_MS * 1000):
@@ -36,8 +46,8 @@ def tables(payloads: list[bytes], version: int = 9, chunk: int = 10**9) -> pa.Ta
                 chunk -= 1
                 if chunk == 0:
                     out.extend(t for _, t in columns.drain())
-    out.extend(t for _, t in columns.drain())
-    return pa.concat_tables([FLOWS_SCHEMA.empty_table(), *out])
+    out.extend(t for _, t in columns.drain(last=True))
+    return pa.concat_tables([FLOWS_SCHEMA.empty_table(), *(t.cast(FLOWS_SCHEMA) for t in out)])
 
 
 @st.composite
@@ -238,13 +248,13 @@ def test_next_hop_by_content(build: Any) -> None:
 
 
 def test_rows_beyond_any_link_are_rejected_by_reason(build: Any) -> None:
-    columns, wire = Columns(lambda _: 60), Wire()
+    columns, wire = Decoder(active_timeout_s=lambda _: 60).columns, Wire()
     octets = b"".join(v.to_bytes(8, "big") for v in (1 << 40, (1 << 40) + 1, (1 << 64) - 1))
     payload = build.v9(build.template(300, [(1, 8)]), build.set_(300, octets))
     for event in wire.decode(payload, "192.0.2.1", 7, NOW_MS * 1000):
         if isinstance(event, Records):
             columns.add(event, NO_RATES)
-    (rows,) = [t["bytes"].to_pylist() for _, t in columns.drain()]
+    (rows,) = [t["bytes"].to_pylist() for _, t in columns.drain(last=True)]
     assert rows == [1 << 40]
     assert columns.tally.rejected == {"bytes beyond 2^40": 2}
     assert columns.tally.records == 3
@@ -273,7 +283,12 @@ def test_v5_columns(build: Any) -> None:
 
 
 def test_rows_of_several_exporters_keep_who_where_and_when(build: Any) -> None:
-    wire, columns = Wire(), Columns(lambda ip: {"192.0.2.1": 60, "192.0.2.2": 300}.get(ip, 30))
+    wire, columns = (
+        Wire(),
+        Decoder(
+            active_timeout_s=lambda ip: {"192.0.2.1": 60, "192.0.2.2": 300}.get(ip, 30)
+        ).columns,
+    )
     want = []
     template = build.template(300, build.V4)
     for i in range(60):
@@ -285,7 +300,7 @@ def test_rows_of_several_exporters_keep_who_where_and_when(build: Any) -> None:
                 columns.add(event, NO_RATES)
         timeout = {"192.0.2.1": 60, "192.0.2.2": 300}.get(exporter, 30)
         want += [(exporter, domain, i, i * 10 + k, timeout) for k in range(i % 5 + 1)]
-    (table,) = [t for _, t in columns.drain()]
+    (table,) = [t for _, t in columns.drain(last=True)]
     rows = table.to_pylist()
     first = min(r["received_at"] for r in rows)
     got = [

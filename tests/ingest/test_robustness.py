@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpeer_ingest.captures import Capture
-from flowpeer_ingest.columns import Columns
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.errors import IngestError
@@ -30,7 +29,7 @@ NOW = 1_751_328_000_000_000
 
 def decode_all(payloads: list[bytes]) -> None:
     """Through the wire and the columns, with one memory."""
-    wire, columns = Wire(), Columns(lambda _: 60)
+    wire, columns = Wire(), Decoder(active_timeout_s=lambda _: 60).columns
     for payload in payloads:
         events = wire.decode(payload, "192.0.2.1", 1, NOW)
         assert isinstance(events[0], Message | Rejected | Unsupported)
@@ -38,7 +37,7 @@ def decode_all(payloads: list[bytes]) -> None:
             if isinstance(event, Records):
                 assert len(event.flat) == event.count * event.template.layout.flat_size
                 columns.add(event, NO_RATES)
-    for _, table in columns.drain():
+    for _, table in columns.drain(last=True):
         table.validate(full=True)
 
 
@@ -131,7 +130,7 @@ def test_every_prefix_of_a_capture_is_read_or_refused(build: Any, tmp_path: Path
 )
 @pytest.mark.parametrize("options", [False, True])
 def test_no_datagram_is_dear(build: Any, fields: list[tuple[int, int]], options: bool) -> None:
-    wire, columns = Wire(), Columns(lambda _: 60)
+    wire, columns = Wire(), Decoder(active_timeout_s=lambda _: 60).columns
     if options:
         template = build.options_template(300, fields[:1], [*fields[1:], (34, 0)])
     else:
@@ -144,7 +143,7 @@ def test_no_datagram_is_dear(build: Any, fields: list[tuple[int, int]], options:
         for event in wire.decode(payload, "192.0.2.1", 1, NOW):
             if isinstance(event, Records):
                 columns.add(event, NO_RATES)
-        for _, table in columns.drain():
+        for _, table in columns.drain(last=True):
             assert table.nbytes < 20 << 20
         best = min(best, time.process_time() - before)
     assert best < 0.25, "the bound is 50 ms on an idle machine; five times that under load"
@@ -228,12 +227,12 @@ def test_no_datagram_takes_long_or_much(build: Any, kind: str) -> None:
         run = UnitDecoder(Decoder(), lambda *_: None)
         for payload in before:
             run.many([payload], ["192.0.2.1"], [7], [build.START * 1_000_000])
-        run.drain()
+        run.drain(last=True)
         if traced:
             tracemalloc.start()
         started = time.process_time()
         run.many([last], ["192.0.2.1"], [7], [build.START * 1_000_000])
-        run.drain()
+        run.drain(last=True)
         seconds.append(time.process_time() - started)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

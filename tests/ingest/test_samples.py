@@ -1,4 +1,4 @@
-"""sFlow samples taken apart together say what they say one by one."""
+"""The compiled core says of sFlow samples what plain Python says, sample for sample."""
 
 from __future__ import annotations
 
@@ -12,41 +12,39 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flowpeer_ingest import samples
+from flowpeer_core.columns import arrow_schema
+from flowpeer_core.native import library
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.samples import Datagrams
+from flowpeer_ingest.schema import TABLES
 from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.wire import state
 from flowpeer_ingest.wire.saved import snapshot
+
+pytestmark = pytest.mark.skipif(library() is None, reason="built without the compiled core")
 
 NOW = 1_751_328_000_000_000
 Sent = tuple[bytes, str, int, int]
 """Payload, exporter, source port, time received."""
 
 
-def result(sent: list[Sent], size: int) -> list[Any]:
-    """Counters, memory and sorted rows, in batches of `size`; 0: one by one."""
+def result(sent: list[Sent], size: int, *, plain: bool = False) -> list[Any]:
+    """Counters, memory, and rows in their order, in batches of `size`."""
     tables: dict[tuple[datetime, str], list[pa.Table]] = {}
-    decoder = Decoder()
+    decoder = Decoder(plain=plain)
     run = UnitDecoder(decoder, lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
-    if size == 0:
-        for one in sent:
-            run.datagram(*one)
-    else:
-        for at in range(0, len(sent), size):
-            payloads, exporters, ports, times = zip(*sent[at : at + size], strict=True)
-            run.many(payloads, exporters, ports, times)
+    for at in range(0, len(sent), size):
+        run.many(*zip(*sent[at : at + size], strict=True))
     run.finish()
     summary = CaptureSummary("")
     run.summarise(summary)
-    memory = snapshot(decoder.wire.state)
-    memory["exporters"].sort(key=lambda e: e["address"])
     rows = {
-        f"{hour} {name}": sorted(pa.concat_tables(parts).to_pylist(), key=repr)
+        f"{hour} {name}": pa.concat_tables(
+            [t.cast(arrow_schema(TABLES[name])) for t in parts]
+        ).to_pylist()
         for (hour, name), parts in tables.items()
     }
-    return [asdict(summary), memory, rows]
+    return [asdict(summary), snapshot(decoder.wire.state), rows]
 
 
 def transport(rng: Random, protocol: int) -> bytes:
@@ -179,7 +177,7 @@ def stream(rng: Random, build: Any, length: int) -> list[Sent]:
 @pytest.mark.parametrize("size", [1, 7, 150, 2_000])
 def test_generated_samples_give_the_same_in_batches(build: Any, size: int) -> None:
     sent = stream(Random(size), build, 2_000 if size > 10 else 300)
-    one, many = result(sent, 0), result(sent, size)
+    one, many = result(sent, size, plain=True), result(sent, size)
     assert many[0] == one[0]
     assert many[1] == one[1]
     assert many[2].keys() == one[2].keys()
@@ -198,23 +196,34 @@ def plain_sample(build: Any, *more: bytes) -> bytes:
     return struct.pack(">II", 1, len(body)) + body
 
 
-def test_what_agents_send_is_not_left_to_the_general_path(
-    build: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_agents_send_is_not_left_to_plain_python(build: Any) -> None:
     switch = struct.pack(">IIIIII", 1001, 16, 7, 0, 7, 0)
     router = struct.pack(">III4sII", 1002, 16, 1, bytes(4), 24, 16)
     path = struct.pack(">III4sIIIIIII", 1003, 36, 1, bytes(4), 1, 2, 3, 1, 2, 1, 64_500)
     counters = struct.pack(">II", 2, 12) + bytes(12)
     one = plain_sample(build, switch, router, path + bytes(0))
     payload = datagram(counters, one, plain_sample(build), one)
-    found = Datagrams([payload] * 3)
-    assert found.plain.all()
-    assert len(found.owner) == 9
-    assert found.found.all()
-    assert not found.odd.any()
-    monkeypatch.setattr(samples, "Datagrams", None)  # the general path alone says the same
-    rows = result([(payload, "192.0.2.1", 7, NOW)], 0)[2]
-    assert [len(r) for name, r in rows.items() if name.endswith("flows")] == [3]
+    rows = 0
+
+    def write(hour: datetime, name: str, table: pa.Table) -> None:
+        nonlocal rows
+        rows += table.num_rows if name == "flows" else 0
+
+    run = UnitDecoder(Decoder(), write)
+    run.datagram(payload, "192.0.2.1", 7, NOW)  # makes the session known
+    run.datagram = None  # type: ignore[assignment,method-assign]
+    run.many([payload] * 3, ["192.0.2.1"] * 3, [7] * 3, [NOW] * 3)
+    run.finish()
+    assert rows == 12
+
+
+def test_pseudowires_within_pseudowires_end_somewhere(build: Any) -> None:
+    frame = (bytes(12) + b"\x88\x47" + b"\0\0\x11\0" + bytes(4)) * 2_500
+    header = struct.pack(">IIIIII", 1, 16 + len(frame), 1, 1514, 4, len(frame)) + frame
+    body = struct.pack(">8I", 9, 5, 512, 0, 0, 3, 4, 1) + header
+    payload = datagram(struct.pack(">II", 1, len(body)) + body)
+    sent = [(payload, "192.0.2.1", 7, NOW)] * 2
+    assert result(sent, 2) == result(sent, 2, plain=True)
 
 
 def test_more_agents_than_are_remembered_give_the_same(build: Any) -> None:
@@ -224,15 +233,14 @@ def test_more_agents_than_are_remembered_give_the_same(build: Any) -> None:
         for i in range(200)
     ]
     sent += [(datagram(one, sequence=i), "192.0.2.2", 7, NOW) for i in range(50)]
-    assert result(sent, 90) == result(sent, 0)
+    assert result(sent, 90) == result(sent, 90, plain=True)
 
 
 def test_more_exporters_than_are_remembered_give_the_same(
     build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (state, samples):
-        monkeypatch.setattr(module, "MAX_EXPORTERS", 10)
+    monkeypatch.setattr(state, "MAX_EXPORTERS", 10)
     sent = [(datagram(plain_sample(build)), f"192.0.2.{i % 14}", 7, NOW) for i in range(60)]
-    many, one = result(sent, 25), result(sent, 0)
+    many, one = result(sent, 25), result(sent, 25, plain=True)
     assert many == one
     assert one[0]["rejected"]["too many exporters"] > 0

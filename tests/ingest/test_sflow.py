@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowpeer_ingest.columns import Columns
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.sampling import NO_RATES
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import Malformed, Records, Rejected, SequenceGap, Unsupported
@@ -54,11 +54,11 @@ def datagram(*samples: bytes, sequence: int = 1, agent: str = "10.0.0.1") -> byt
 
 def decode(payload: bytes, wire: Wire | None = None) -> tuple[list[dict[str, Any]], list[Any]]:
     events = (wire or Wire()).decode(payload, "192.0.2.1", 6343, NOW)
-    columns = Columns(lambda _: 60)
+    columns = Decoder(active_timeout_s=lambda _: 60).columns
     for event in events:
         if isinstance(event, Records):
             columns.add(event, NO_RATES)
-    return [row for _, t in columns.drain() for row in t.to_pylist()], list(events)
+    return [row for _, t in columns.drain(last=True) for row in t.to_pylist()], list(events)
 
 
 @pytest.mark.parametrize("expanded", [False, True])

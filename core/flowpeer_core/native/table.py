@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_int64, c_uint8, c_uint32, c_void_p
+from ctypes import c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 NO_ROOM, ARGUMENT, HEADER_ROOM = -1, -2, 64
@@ -37,7 +37,241 @@ class Chunk(ctypes.Structure):
     ]
 
 
-STRUCTURES: dict[str, type[ctypes.Structure]] = {"flowpeer_chunk": Chunk}
+KEYS = (
+    "bytes_delta", "packets_delta", "bytes_total", "packets_total", "bytes_initiator",
+    "packets_initiator", "bytes_responder", "packets_responder", "protocol", "tos", "tcp_flags",
+    "src_port", "dst_port", "icmp4", "icmp6", "icmp4_type", "icmp4_code", "icmp6_type",
+    "icmp6_code", "input_if", "output_if", "direction", "src_as", "dst_as", "src_mask4",
+    "dst_mask4", "src_mask6", "dst_mask6", "min_length", "max_length", "src_mac", "dst_mac",
+    "src4", "dst4", "next_hop4", "bgp_next_hop4", "src6", "dst6", "next_hop6", "bgp_next_hop6",
+    "sampling_interval", "sampler_random_interval", "sampling_packet_interval",
+    "sampling_packet_space", "sampling_size", "sampling_population", "sampler_id",
+    "start_uptime", "end_uptime", "start_s", "end_s", "start_ms", "end_ms", "start_ntp",
+    "end_ntp", "start_ntp_ns", "end_ntp_ns", "start_delta_us", "end_delta_us", "boot_ms",
+    "duration_ms", "duration_us", "observed_s", "observed_ms", "reverse_bytes_delta",
+    "reverse_packets_delta", "reverse_bytes_total", "reverse_packets_total", "reverse_tos",
+    "reverse_tcp_flags", "reverse_start_uptime", "reverse_end_uptime", "reverse_start_s",
+    "reverse_end_s", "reverse_start_ms", "reverse_end_ms", "reverse_start_ntp",
+    "reverse_end_ntp", "reverse_start_ntp_ns", "reverse_end_ntp_ns",
+)  # fmt: skip
+"""`KEY_…` of the header."""
+COLUMNS = (
+    "received_at", "start_time", "end_time", "exporter_ip", "observation_domain", "format",
+    "input_if", "output_if", "direction", "src_addr", "dst_addr", "src_port", "dst_port",
+    "protocol", "tos", "tcp_flags", "bytes", "packets", "sampling_interval", "sampler_id",
+    "min_length", "max_length", "next_hop", "bgp_next_hop", "src_as", "dst_as", "src_mask",
+    "dst_mask", "src_mac", "dst_mac", "time_corrected", "export_time", "datagram_sequence",
+)  # fmt: skip
+"""`COLUMN_…` of the header."""
+FORMATS = ("netflow1", "netflow5", "netflow7", "netflow9", "ipfix", "sflow5")
+"""`FORMAT_…` of the header."""
+PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 64, 1_048_576, 144
+STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
+
+
+class Layout(ctypes.Structure):
+    """`flowpeer_layout`."""
+
+    _fields_ = [
+        ("minimum", c_int32),
+        ("flat_size", c_int32),
+        ("variables", c_int32),
+        ("unused", c_int32),
+        ("runs", c_void_p),
+        ("keeps", c_void_p),
+        ("offset", c_int32 * len(KEYS)),
+        ("length", c_int32 * len(KEYS)),
+    ]
+
+
+class Session(ctypes.Structure):
+    """`flowpeer_session`."""
+
+    _fields_ = [
+        ("exporter", c_uint32),
+        ("port", c_uint16),
+        ("version", c_uint16),
+        ("domain", c_uint32),
+        ("agent", c_uint8 * 16),
+        ("unused", c_uint32),
+        ("expected", c_int64),
+        ("previous", c_int64),
+        ("boot_ms", c_int64),
+        ("rates", c_int32),
+        ("plain", c_int32),
+        ("touched", c_int32),
+        ("unsure", c_int32),
+    ]
+
+
+class Set(ctypes.Structure):
+    """`flowpeer_set`."""
+
+    _fields_ = [
+        ("at", c_int64),
+        ("size", c_int64),
+        ("count", c_int64),
+        ("received_us", c_int64),
+        ("export_ms", c_int64),
+        ("uptime_ms", c_int64),
+        ("domain", c_int64),
+        ("sequence", c_int64),
+        ("sampling", c_int64),
+        ("timeout_us", c_int64),
+        ("mask", c_uint32),
+        ("layout", c_int32),
+        ("exporter", c_int32),
+        ("format", c_int32),
+        ("rates", c_int32),
+        ("base", c_int32),
+    ]
+
+
+class Datagram(ctypes.Structure):
+    """`flowpeer_datagram`."""
+
+    _fields_ = [
+        ("at", c_int64),
+        ("size", c_int64),
+        ("received_us", c_int64),
+        ("exporter", c_uint32),
+        ("port", c_uint16),
+        ("unused", c_uint16),
+    ]
+
+
+class Found(ctypes.Structure):
+    """`flowpeer_found`."""
+
+    _fields_ = [
+        ("sequence", c_int64),
+        ("export_ms", c_int64),
+        ("units", c_int64),
+        ("session", c_int32),
+        ("odd", c_int32),
+    ]
+
+
+class Batch(ctypes.Structure):
+    """`flowpeer_batch`."""
+
+    _fields_ = [
+        ("octets", c_void_p),
+        ("size", c_int64),
+        ("datagrams", c_void_p),
+        ("found", c_void_p),
+        ("count", c_int64),
+        ("next", c_int64),
+        ("layouts", c_void_p),
+        ("layout_count", c_int64),
+        ("sessions", c_void_p),
+        ("session_count", c_int64),
+        ("session_places", c_void_p),
+        ("session_mask", c_int64),
+        ("templates", c_void_p),
+        ("codes", c_void_p),
+        ("template_count", c_int64),
+        ("template_places", c_void_p),
+        ("template_mask", c_int64),
+        ("sets", c_void_p),
+        ("set_count", c_int64),
+        ("set_room", c_int64),
+        ("arena", c_void_p),
+        ("arena_used", c_int64),
+        ("arena_room", c_int64),
+        ("timeouts_us", c_void_p),
+        ("silent", c_int64),
+        ("others", c_int64 * 4),
+        ("netflow5", c_int32),
+        ("stop", c_int32),
+        ("wanted", c_int64),
+        ("key", Session),
+    ]
+
+
+class Rates(ctypes.Structure):
+    """`flowpeer_rates`."""
+
+    _fields_ = [
+        ("samplers", c_void_p),
+        ("interfaces", c_void_p),
+        ("sampler_count", c_int64),
+        ("interface_count", c_int64),
+        ("wide", c_int64),
+        ("only", c_int64),
+    ]
+
+
+class Column(ctypes.Structure):
+    """`flowpeer_column`."""
+
+    _fields_ = [("values", c_void_p), ("valid", c_void_p), ("known", c_int64)]
+
+
+class Limits(ctypes.Structure):
+    """`flowpeer_limits`."""
+
+    _fields_ = [
+        ("clock_tolerance_us", c_int64),
+        ("oldest_us", c_int64),
+        ("newest_us", c_int64),
+        ("slack_us", c_int64),
+        ("future_ms", c_int64),
+        ("latest_ms", c_int64),
+        ("long_us", c_int64),
+        ("most", c_int64),
+        ("most_sampling", c_int64),
+    ]
+
+
+class Tally(ctypes.Structure):
+    """`flowpeer_tally`."""
+
+    _fields_ = [
+        ("records", c_int64),
+        ("corrected", c_int64),
+        ("long_flows", c_int64),
+        ("bytes_beyond", c_int64),
+        ("packets_beyond", c_int64),
+        ("sampling_beyond", c_int64),
+    ]
+
+
+class Rows(ctypes.Structure):
+    """`flowpeer_rows`."""
+
+    _fields_ = [
+        ("base", c_void_p * 2),
+        ("base_size", c_int64 * 2),
+        ("layouts", c_void_p),
+        ("layout_count", c_int64),
+        ("rates", c_void_p),
+        ("rates_count", c_int64),
+        ("tallies", c_void_p),
+        ("exporters", c_int64),
+        ("columns", Column * len(COLUMNS)),
+        ("rows", c_int64),
+        ("room", c_int64),
+        ("enough", c_int64),
+        ("scratch", c_void_p),
+        ("limits", Limits),
+    ]
+
+
+STRUCTURES: dict[str, type[ctypes.Structure]] = {
+    "flowpeer_chunk": Chunk,
+    "flowpeer_layout": Layout,
+    "flowpeer_session": Session,
+    "flowpeer_set": Set,
+    "flowpeer_datagram": Datagram,
+    "flowpeer_found": Found,
+    "flowpeer_batch": Batch,
+    "flowpeer_rates": Rates,
+    "flowpeer_column": Column,
+    "flowpeer_limits": Limits,
+    "flowpeer_tally": Tally,
+    "flowpeer_rows": Rows,
+}
 
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_abi": (c_uint32, ()),
@@ -49,5 +283,9 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int64,
         (c_int32, c_int32, c_int64, c_int64, c_int64, c_uint32, c_void_p, c_int64),
     ),
+    "flowpeer_walk": (c_int64, (c_void_p,)),
+    "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
+    "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),
+    "flowpeer_read": (c_int64, (c_void_p, c_void_p, c_int64)),
 }
 """Name → (result, arguments). Every pointer is an address: `c_void_p`."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from flowpeer_core.addresses import text_of
 from flowpeer_ingest import flows
-from flowpeer_ingest.columns import FLOWS_SCHEMA, LONG_US, Tally
+from flowpeer_ingest.columns import FLOWS_SCHEMA, Tally
+from flowpeer_ingest.flows import LONG_US
 from flowpeer_ingest.imports import values
 from flowpeer_ingest.imports.tools import Tool
 from flowpeer_ingest.wire.events import MAX_SAMPLING
@@ -22,7 +23,7 @@ InterfaceOf = Callable[[str, str], int | None]
 """(exporter address, interface name) → ifIndex, None if the configuration has no such name."""
 
 _READERS: dict[str, Callable[[pl.Series], values.Read]] = {
-    **dict.fromkeys(("received_at", "start_time", "end_time"), values.instant),
+    **dict.fromkeys(("received_at", "start_time", "end_time", "export_time"), values.instant),
     **dict.fromkeys(("src_addr", "dst_addr", "next_hop", "bgp_next_hop"), values.address),
     **dict.fromkeys(("src_mac", "dst_mac"), values.mac),
     **dict.fromkeys(("src_mask", "dst_mask"), values.mask),
@@ -152,11 +153,17 @@ class Importer:
         timeout = exporter.replace_strict(
             names, [self.active_timeout_s(e) * 1_000_000 for e in names], return_dtype=pl.Int64
         ).to_numpy()
-        nothing = np.full(n, -1, np.int64)
         # One time of the two says when the flow was, as for exporters.
         start, end = np.where(start < 0, end, start), np.where(end < 0, start, end)
-        context = flows.Context(received, nothing, nothing, timeout, nothing, [])
-        start, end, corrected = flows.placed(start, end, context)
+        usable = (  # as `flows.placed`; these exporters' clocks are not known
+            (start >= 0)
+            & (start <= end)
+            & (start >= received - flows.OLDEST_US)
+            & (end <= received + flows.NEWEST_US)
+            & (end - start <= 2 * timeout + flows.SLACK_US)
+        )
+        start = np.where(usable, start, received - timeout)
+        end, corrected = np.where(usable, end, received), ~usable
         self._count(exporter, start, end, corrected)
         self._scaled(read, n)
         self._interfaces(read, exporter)

@@ -15,8 +15,8 @@ class Message:
     `domain`: source id (v9), observation domain (IPFIX), engine type × 256 + engine id (v5),
     sub-agent (sFlow). `export_ms`: the exporter's own clock, ms since the epoch, −1 if the
     header has none (sFlow). `uptime_ms`: sysUptime at that moment, −1 unknown; for IPFIX derived
-    from systemInitTimeMilliseconds in options data. `sequence`: the header's; with an sFlow flow
-    sample that sample's own. `sampling`: the v5 header's interval, else 0.
+    from systemInitTimeMilliseconds in options data. `sequence`: the header's. `sampling`: the v5
+    header's interval, else 0. `sample`: the number of an sFlow flow sample itself, else −1.
     """
 
     version: int
@@ -29,6 +29,7 @@ class Message:
     uptime_ms: int = -1
     sampling: int = 0
     agent: str = ""
+    sample: int = -1
 
     @property
     def format(self) -> str:

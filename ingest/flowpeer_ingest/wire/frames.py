@@ -24,13 +24,13 @@ _ROUTING = 43
 _PACKETS = frozenset({4, 41})
 _FRAGMENT, _TCP, _UDP, _ICMP, _ICMP6, _SCTP = 44, 6, 17, 1, 58, 132
 MAX_NESTED = 16
-"""VLAN tags, labels and extension headers passed over; real packets have under ten."""
+"""VLAN tags, labels, extension headers and pseudowires passed over; real packets have under ten."""
 
 
-def ethernet(data: bytes) -> Values | None:
-    """Elements of an Ethernet frame, None if it holds no IP packet."""
+def ethernet(data: bytes, depth: int = 0) -> Values | None:
+    """Elements of an Ethernet frame, None if it holds no IP packet. `depth`: pseudowires around."""
     out: Values = {}
-    if len(data) < 14:
+    if len(data) < 14 or depth >= MAX_NESTED:
         return None
     out[80], out[56] = data[0:6], data[6:12]
     kind = int.from_bytes(data[12:14], "big")
@@ -41,7 +41,7 @@ def ethernet(data: bytes) -> Values | None:
         kind = int.from_bytes(data[at + 2 : at + 4], "big")
         at += 4
     if kind in _MPLS:
-        found = mpls(data[at:])
+        found = mpls(data[at:], depth)
     elif kind in (0x0800, 0x86DD):
         found = ip(data[at:])
     else:
@@ -49,7 +49,7 @@ def ethernet(data: bytes) -> Values | None:
     return None if found is None else found | out  # the link's MACs, not a pseudowire's
 
 
-def mpls(data: bytes) -> Values | None:
+def mpls(data: bytes, depth: int = 0) -> Values | None:
     """Elements of what lies under a label stack: IP, or Ethernet behind a control word."""
     at = 0
     for _ in range(MAX_NESTED):
@@ -63,7 +63,7 @@ def mpls(data: bytes) -> Values | None:
     if inner and inner[0] >> 4 in (4, 6):
         return ip(inner)
     if inner and inner[0] >> 4 == 0:
-        return ethernet(inner[4:])
+        return ethernet(inner[4:], depth + 1)
     return None
 
 

@@ -8,7 +8,7 @@ way of all records. `bytes` is the IP length in the copied header, not the frame
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from flowpeer_ingest.wire import frames
@@ -218,18 +218,20 @@ def _flow_sample(body: _Reader, message: Message, events: list[Event], *, expand
         return
     numbers = tuple(sorted(values))
     octets = b"".join(values[n] for n in numbers)
-    message = Message(
-        SFLOW5, message.exporter, message.port, message.domain, number, message.received_us, -1,
-        message.uptime_ms, agent=message.agent,
-    )  # fmt: skip
+    message = replace(message, sample=number)
     events.append(Records(message, template(numbers), octets, octets, 1))
 
 
 def _raw_header(record: _Reader, values: Values) -> bool:
     protocol, _, _, size = record.words(4)
     data = record.octets(size)
-    reader = {1: frames.ethernet, 11: frames.ip, 12: frames.ip, 13: frames.mpls}.get(protocol)
-    found = reader(data) if reader else None
+    found = None
+    if protocol == 1:
+        found = frames.ethernet(data)
+    elif protocol in (11, 12):
+        found = frames.ip(data)
+    elif protocol == 13:
+        found = frames.mpls(data)
     values.update(found or {})
     return found is not None
 

@@ -59,4 +59,232 @@ FLOWPEER_API int64_t flowpeer_page_header(int32_t dictionary, int32_t encoding, 
                                           int64_t raw, int64_t stored, uint32_t crc, uint8_t *out,
                                           int64_t room);
 
+/* ---- walk.c: datagrams -> sets of records; records.c: sets of records -> columns ---- */
+
+/* What is read from records: the keys of flowpeer_ingest.wire.elements. */
+enum {
+    KEY_BYTES_DELTA, KEY_PACKETS_DELTA, KEY_BYTES_TOTAL, KEY_PACKETS_TOTAL, KEY_BYTES_INITIATOR,
+    KEY_PACKETS_INITIATOR, KEY_BYTES_RESPONDER, KEY_PACKETS_RESPONDER, KEY_PROTOCOL, KEY_TOS,
+    KEY_TCP_FLAGS, KEY_SRC_PORT, KEY_DST_PORT, KEY_ICMP4, KEY_ICMP6, KEY_ICMP4_TYPE,
+    KEY_ICMP4_CODE, KEY_ICMP6_TYPE, KEY_ICMP6_CODE, KEY_INPUT_IF, KEY_OUTPUT_IF, KEY_DIRECTION,
+    KEY_SRC_AS, KEY_DST_AS, KEY_SRC_MASK4, KEY_DST_MASK4, KEY_SRC_MASK6, KEY_DST_MASK6,
+    KEY_MIN_LENGTH, KEY_MAX_LENGTH, KEY_SRC_MAC, KEY_DST_MAC, KEY_SRC4, KEY_DST4, KEY_NEXT_HOP4,
+    KEY_BGP_NEXT_HOP4, KEY_SRC6, KEY_DST6, KEY_NEXT_HOP6, KEY_BGP_NEXT_HOP6,
+    KEY_SAMPLING_INTERVAL, KEY_SAMPLER_RANDOM_INTERVAL, KEY_SAMPLING_PACKET_INTERVAL,
+    KEY_SAMPLING_PACKET_SPACE, KEY_SAMPLING_SIZE, KEY_SAMPLING_POPULATION, KEY_SAMPLER_ID,
+    KEY_START_UPTIME, KEY_END_UPTIME, KEY_START_S, KEY_END_S, KEY_START_MS, KEY_END_MS,
+    KEY_START_NTP, KEY_END_NTP, KEY_START_NTP_NS, KEY_END_NTP_NS, KEY_START_DELTA_US,
+    KEY_END_DELTA_US, KEY_BOOT_MS, KEY_DURATION_MS, KEY_DURATION_US, KEY_OBSERVED_S,
+    KEY_OBSERVED_MS, KEY_REVERSE_BYTES_DELTA, KEY_REVERSE_PACKETS_DELTA,
+    KEY_REVERSE_BYTES_TOTAL, KEY_REVERSE_PACKETS_TOTAL, KEY_REVERSE_TOS, KEY_REVERSE_TCP_FLAGS,
+    KEY_REVERSE_START_UPTIME, KEY_REVERSE_END_UPTIME, KEY_REVERSE_START_S, KEY_REVERSE_END_S,
+    KEY_REVERSE_START_MS, KEY_REVERSE_END_MS, KEY_REVERSE_START_NTP, KEY_REVERSE_END_NTP,
+    KEY_REVERSE_START_NTP_NS, KEY_REVERSE_END_NTP_NS, KEYS
+};
+#define FLOWPEER_KEYS 80
+
+/* The columns of `flows`, in their order. */
+enum {
+    COLUMN_RECEIVED_AT, COLUMN_START_TIME, COLUMN_END_TIME, COLUMN_EXPORTER_IP,
+    COLUMN_OBSERVATION_DOMAIN, COLUMN_FORMAT, COLUMN_INPUT_IF, COLUMN_OUTPUT_IF,
+    COLUMN_DIRECTION, COLUMN_SRC_ADDR, COLUMN_DST_ADDR, COLUMN_SRC_PORT, COLUMN_DST_PORT,
+    COLUMN_PROTOCOL, COLUMN_TOS, COLUMN_TCP_FLAGS, COLUMN_BYTES, COLUMN_PACKETS,
+    COLUMN_SAMPLING_INTERVAL, COLUMN_SAMPLER_ID, COLUMN_MIN_LENGTH, COLUMN_MAX_LENGTH,
+    COLUMN_NEXT_HOP, COLUMN_BGP_NEXT_HOP, COLUMN_SRC_AS, COLUMN_DST_AS, COLUMN_SRC_MASK,
+    COLUMN_DST_MASK, COLUMN_SRC_MAC, COLUMN_DST_MAC, COLUMN_TIME_CORRECTED, COLUMN_EXPORT_TIME,
+    COLUMN_DATAGRAM_SEQUENCE, COLUMNS
+};
+#define FLOWPEER_COLUMNS 33
+
+#define FLOWPEER_PART 1024       /* records of a set at most: larger data sets are several */
+#define FLOWPEER_STRIP 64        /* records that are read together */
+#define FLOWPEER_SCRATCH 1048576 /* octets of flowpeer_rows.scratch */
+#define FLOWPEER_SAMPLE_OCTETS 144 /* of an sFlow sample as flowpeer_walk writes it out */
+
+/* The values of column `format`. */
+enum { FORMAT_NETFLOW1, FORMAT_NETFLOW5, FORMAT_NETFLOW7, FORMAT_NETFLOW9, FORMAT_IPFIX, FORMAT_SFLOW5 };
+
+/* How records lie: of `minimum` octets, or with `variables` fields of variable length (RFC 7011
+ * section 7) behind runs[i] octets each, the last run behind the last of them. Such a record is
+ * written out at `flat_size`, kept fields right-aligned in 16 octets. `offset` and `length` of each
+ * key are in that form, -1 for none. */
+typedef struct {
+    int32_t minimum;
+    int32_t flat_size;
+    int32_t variables;
+    int32_t unused;
+    const int32_t *runs;
+    const uint8_t *keeps;
+    int32_t offset[FLOWPEER_KEYS];
+    int32_t length[FLOWPEER_KEYS];
+} flowpeer_layout;
+
+/* A transport session and observation domain, or an sFlow agent; the first part is its key.
+ * `expected`: next sequence number, -1 unknown; `plain`: a number that is the expected one needs no
+ * other rule. Results: `touched` once a datagram was taken, `unsure` once a number was another. */
+typedef struct {
+    uint32_t exporter;
+    uint16_t port;
+    uint16_t version;
+    uint32_t domain;
+    uint8_t agent[16]; /* sFlow: its octets at the end, zeros before them */
+    uint32_t unused;
+    int64_t expected;
+    int64_t previous;
+    int64_t boot_ms;
+    int32_t rates;
+    int32_t plain;
+    int32_t touched;
+    int32_t unsure;
+} flowpeer_session;
+
+/* `count` records of one layout, or sFlow samples (layout -1) of the elements in `mask`.
+ * `base` 0: octets in the batch; 1: in the arena. */
+typedef struct {
+    int64_t at;
+    int64_t size;
+    int64_t count;
+    int64_t received_us;
+    int64_t export_ms;
+    int64_t uptime_ms;
+    int64_t domain;
+    int64_t sequence;
+    int64_t sampling;
+    int64_t timeout_us;
+    uint32_t mask;
+    int32_t layout;
+    int32_t exporter;
+    int32_t format;
+    int32_t rates;
+    int32_t base;
+} flowpeer_set;
+
+/* A datagram of a batch. `exporter` is a number of the caller's. */
+typedef struct {
+    int64_t at;
+    int64_t size;
+    int64_t received_us;
+    uint32_t exporter;
+    uint16_t port;
+    uint16_t unused;
+} flowpeer_datagram;
+
+/* What was found out of a datagram; session -1: nothing was taken from it. */
+typedef struct {
+    int64_t sequence;
+    int64_t export_ms;
+    int64_t units;
+    int32_t session;
+    int32_t odd; /* its sequence number is for the caller to judge */
+} flowpeer_found;
+
+enum { STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL };
+
+/* Everything flowpeer_walk works on. Hash tables hold a place + 1, 0 is empty; the caller clears
+ * them. `codes` of a template: its layout, or -1 where its datagrams are not plain. */
+typedef struct {
+    const uint8_t *octets;
+    int64_t size;
+    const flowpeer_datagram *datagrams;
+    flowpeer_found *found;
+    int64_t count;
+    int64_t next; /* datagram to go on with */
+    const flowpeer_layout *layouts;
+    int64_t layout_count;
+    flowpeer_session *sessions;
+    int64_t session_count;
+    uint32_t *session_places;
+    int64_t session_mask;
+    uint64_t *templates; /* session << 16 | number */
+    int32_t *codes;
+    int64_t template_count;
+    uint32_t *template_places;
+    int64_t template_mask;
+    flowpeer_set *sets;
+    int64_t set_count;
+    int64_t set_room;
+    uint8_t *arena;
+    int64_t arena_used;
+    int64_t arena_room;
+    const int64_t *timeouts_us; /* by exporter */
+    int64_t silent;             /* sFlow samples without an IP packet */
+    int64_t others[4];          /* samples of kind 2, 4, 5 and others */
+    int32_t netflow5;           /* its layout */
+    int32_t stop;
+    int64_t wanted; /* STOP_TEMPLATE: what is not known, as in `templates` */
+    flowpeer_session key; /* STOP_SESSION: what is not known; only its key is set */
+} flowpeer_batch;
+
+/* Takes plain datagrams apart until `count`, or one that is for the caller: `next` and `stop` say
+ * which and why. STOP_ODD: it is not plain. Returns the datagrams taken. */
+FLOWPEER_API int64_t flowpeer_walk(flowpeer_batch *batch);
+
+/* Enters a session (its key is set) or template into the tables: its place. */
+FLOWPEER_API int64_t flowpeer_put_session(flowpeer_batch *batch, const flowpeer_session *session,
+                                          int64_t room);
+FLOWPEER_API int64_t flowpeer_put_template(flowpeer_batch *batch, uint64_t key, int32_t code,
+                                           int64_t room);
+
+/* Rates of options data as seen from one domain (METHODS M2): pairs of number and rate, ascending
+ * by number. 0: unknown. `only`: for records without a sampler. */
+typedef struct {
+    const int64_t *samplers;
+    const int64_t *interfaces;
+    int64_t sampler_count;
+    int64_t interface_count;
+    int64_t wide;
+    int64_t only;
+} flowpeer_rates;
+
+/* A column in the making: values, and a bitmap of those that are not null, all zero at first. */
+typedef struct {
+    uint8_t *values;
+    uint8_t *valid;
+    int64_t known;
+} flowpeer_column;
+
+/* Limits of METHODS M1 to M3, all decided by the caller. */
+typedef struct {
+    int64_t clock_tolerance_us;
+    int64_t oldest_us;
+    int64_t newest_us;
+    int64_t slack_us;
+    int64_t future_ms;
+    int64_t latest_ms;
+    int64_t long_us;
+    int64_t most;          /* bytes or packets of a record */
+    int64_t most_sampling; /* N of 1:N */
+} flowpeer_limits;
+
+/* Counts by exporter. */
+typedef struct {
+    int64_t records;
+    int64_t corrected;
+    int64_t long_flows;
+    int64_t bytes_beyond;
+    int64_t packets_beyond;
+    int64_t sampling_beyond;
+} flowpeer_tally;
+
+typedef struct {
+    const uint8_t *base[2];
+    int64_t base_size[2];
+    const flowpeer_layout *layouts;
+    int64_t layout_count;
+    const flowpeer_rates *rates;
+    int64_t rates_count;
+    flowpeer_tally *tallies; /* by exporter */
+    int64_t exporters;
+    flowpeer_column columns[FLOWPEER_COLUMNS];
+    int64_t rows;
+    int64_t room;   /* rows that fit */
+    int64_t enough; /* rows after which it may stop */
+    uint8_t *scratch;
+    flowpeer_limits limits;
+} flowpeer_rows;
+
+/* Reads sets[0:count] into columns until there are enough rows: how many sets were read. A set is
+ * read whole or not at all; its rows and those of its reverse flows (RFC 5103) must fit. */
+FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
+
 #endif

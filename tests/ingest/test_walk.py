@@ -1,4 +1,4 @@
-"""Datagrams decoded together say what they say one by one."""
+"""The compiled core says of datagrams what plain Python says, record for record, in any batches."""
 
 from __future__ import annotations
 
@@ -9,51 +9,48 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowpeer_core.columns import arrow_schema
+from flowpeer_core.native import library
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_unpacked
+from flowpeer_ingest.schema import TABLES
 from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
-from flowpeer_ingest.unrolled import gathered, unroll
-from flowpeer_ingest.wire.layout import Field, flatten, make_layout
+from flowpeer_ingest.wire.saved import snapshot
 
 Sent = tuple[bytes, str, int, int]
 """Payload, exporter, source port, time received."""
 
 
-def result(sent: list[Sent], sizes: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The summary and the sorted rows by table, in batches of these sizes; 0: one by one."""
+def result(sent: list[Sent], size: int, *, plain: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary, and the rows by table and hour in their order, in batches of this size."""
     tables: dict[tuple[datetime, str], list[pa.Table]] = {}
-    run = UnitDecoder(
-        Decoder(), lambda hour, name, t: tables.setdefault((hour, name), []).append(t)
-    )
-    at = 0
-    for size in sizes:
-        if size == 0:
-            run.datagram(*sent[at])
-        else:
-            payloads, exporters, ports, times = zip(*sent[at : at + size], strict=True)
-            run.many(payloads, exporters, ports, times)
-        at += max(size, 1)
-    assert at >= len(sent)
+    decoder = Decoder(plain=plain)
+    run = UnitDecoder(decoder, lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
+    for at in range(0, len(sent), size):
+        run.many(*zip(*sent[at : at + size], strict=True))
     run.finish()
     summary = CaptureSummary("")
     run.summarise(summary)
     rows = {
-        f"{hour} {name}": sorted(pa.concat_tables(parts).to_pylist(), key=repr)
+        f"{hour} {name}": pa.concat_tables(
+            [t.cast(arrow_schema(TABLES[name])) for t in parts]
+        ).to_pylist()
         for (hour, name), parts in tables.items()
     }
-    return asdict(summary), rows
+    return asdict(summary) | {"waits": snapshot(decoder.wire.state)}, rows
 
 
 def assert_equal(sent: list[Sent], size: int) -> None:
-    one, many = result(sent, [0] * len(sent)), result(sent, [size] * -(-len(sent) // size))
+    if library() is None:
+        pytest.skip("built without the compiled core")
+    one, many = result(sent, size, plain=True), result(sent, size, plain=False)
     assert many[0] == one[0]
     assert many[1] == one[1]
 
@@ -152,31 +149,3 @@ def test_clock_samples_are_thinned_alike(build: Any) -> None:
     ]
     sent += [(p, "192.0.2.2", q, t) for p, _, q, t in sent]
     assert_equal(sent, 5_000)
-
-
-@settings(max_examples=200)
-@given(st.data())
-def test_unrolled_is_flatten_for_many_sets(data: Any) -> None:
-    fields = data.draw(
-        st.lists(
-            st.tuples(st.sampled_from([1, 27, 82, 4]), st.sampled_from([65535, 65535, 1, 3])),
-            min_size=1,
-            max_size=5,
-        ).filter(lambda x: any(size == 65535 for _, size in x))
-    )
-    layout = make_layout(tuple(Field(n, size) for n, size in fields))
-    part = st.one_of(
-        st.binary(max_size=30),
-        st.lists(st.sampled_from([b"\0", b"\1a", b"\xff\0\4aaaa", b"\xff", b"\3abc"])).map(
-            b"".join
-        ),
-    )
-    sets = data.draw(st.lists(part, min_size=1, max_size=6))
-    octets = bytes(20) + b"".join(sets) + bytes(64)
-    size = np.array([len(x) for x in sets])
-    found = unroll(layout, octets, 20 + np.cumsum(size) - size, size)
-    want = [flatten(layout, x) for x in sets]
-    assert found.counts.tolist() == [count for _, count, _, _ in want]
-    assert found.broken.tolist() == [broken for _, _, _, broken in want]
-    everything = gathered(layout, octets, found, np.ones(len(sets), bool))
-    assert everything == b"".join(flat for flat, _, _, _ in want)

@@ -1,0 +1,639 @@
+/* Sets of flow records -> columns of `flows`.
+ *
+ * Input: octets of records of one layout and what the message around them says. Output: values and
+ * validity of every column as Arrow lays them out, in the order of the records; the reverse flows
+ * of a set (RFC 5103) follow its forward ones. Kept equal by tests to flowpeer_ingest/flows.py,
+ * which states the rules one record at a time and cites the clauses; nothing is decided here that
+ * is not stated there. Records are read in strips, so that the values of a strip stay in the
+ * nearest cache. -1 means that a record does not say.
+ */
+#include "flowpeer.h"
+#include "read.h"
+#include "sample.h"
+
+#define MOST INT64_MAX
+enum { N = FLOWPEER_STRIP };
+static const int64_t UPTIME = 0xFFFFFFFF;
+static const int64_t NTP_EPOCH_S = 2208988800;
+static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
+
+/* Some records of a set, and the values read of them so far. */
+typedef struct {
+    grid_t grid;
+    const flowpeer_layout *layout;
+    const flowpeer_set *set;
+    const flowpeer_limits *limits;
+    int n;
+    bool read[KEYS];
+    int64_t values[KEYS][N];
+} strip_t;
+
+static inline int64_t no_more(uint64_t value) {
+    return value > (uint64_t)MOST ? MOST : (int64_t)value;
+}
+
+static inline int64_t sum(int64_t a, int64_t b) {
+    int64_t out;
+    if (__builtin_add_overflow(a, b, &out)) return a < 0 ? INT64_MIN : INT64_MAX;
+    return out;
+}
+
+static void read_unsigned(const uint8_t *at, int64_t stride, int64_t length, int n, int64_t *out) {
+    switch (length) {
+        case 1:
+            for (int i = 0; i < n; i++) out[i] = at[i * stride];
+            break;
+        case 2:
+            for (int i = 0; i < n; i++) out[i] = (int64_t)big16(at + i * stride);
+            break;
+        case 4:
+            for (int i = 0; i < n; i++) out[i] = (int64_t)big32(at + i * stride);
+            break;
+        case 8:
+            for (int i = 0; i < n; i++) out[i] = no_more(big64(at + i * stride));
+            break;
+        default:
+            for (int i = 0; i < n; i++) {
+                uint64_t value = 0;
+                bool beyond = false;
+                for (int64_t j = 0; j < length; j++) {
+                    beyond |= value >> 56 != 0;
+                    value = value << 8 | at[i * stride + j];
+                }
+                out[i] = beyond ? MOST : no_more(value);
+            }
+    }
+}
+
+static void read_ntp(const uint8_t *at, int64_t stride, int n, int64_t *out) {
+    for (int i = 0; i < n; i++) {
+        int64_t seconds = (int64_t)big32(at + i * stride);
+        int64_t fraction = (int64_t)big32(at + i * stride + 4);
+        out[i] = seconds ? (seconds - NTP_EPOCH_S) * 1000000 + (fraction * 1000000 >> 32) : 0;
+    }
+}
+
+static bool is_ntp(int key) {
+    return (key >= KEY_START_NTP && key <= KEY_END_NTP_NS) ||
+           (key >= KEY_REVERSE_START_NTP && key <= KEY_REVERSE_END_NTP_NS);
+}
+
+/* The octets of a key in the first record, NULL if the layout has none. */
+static const uint8_t *octets_of(const strip_t *s, int key) {
+    return field(&s->grid, s->layout->offset[key], s->layout->length[key]);
+}
+
+/* The values of a key, NULL if the layout has none. */
+static const int64_t *get(strip_t *s, int key) {
+    const uint8_t *at = octets_of(s, key);
+    if (!at || (is_ntp(key) && s->layout->length[key] != 8)) return NULL;
+    if (!s->read[key]) {
+        s->read[key] = true;
+        if (is_ntp(key))
+            read_ntp(at, s->grid.stride, s->n, s->values[key]);
+        else
+            read_unsigned(at, s->grid.stride, s->layout->length[key], s->n, s->values[key]);
+    }
+    return s->values[key];
+}
+
+/* ---- columns ---- */
+
+/* Rows on their way out: all of a strip, or those picked. */
+typedef struct {
+    flowpeer_rows *rows;
+    int64_t at;
+    int m;
+    bool all;
+    const uint8_t *pick;
+} out_t;
+
+static void set_bits(uint8_t *bits, int64_t at, int64_t n) {
+    for (; n && at & 7; at++, n--) bits[at >> 3] |= (uint8_t)(1 << (at & 7));
+    memset(bits + (at >> 3), 0xFF, (size_t)(n >> 3));
+    if (n & 7) bits[(at + n) >> 3] |= (uint8_t)((1 << (n & 7)) - 1);
+}
+
+/* Values up to `most`; what is above, or below zero, is null. */
+static void put(const out_t *out, int number, const int64_t *values, int64_t most, bool narrow) {
+    if (!values) return;
+    flowpeer_column *column = &out->rows->columns[number];
+    int64_t picked[N];
+    if (!out->all) {
+        for (int i = 0; i < out->m; i++) picked[i] = values[out->pick[i]];
+        values = picked;
+    }
+    uint64_t null = 0;
+    for (int i = 0; i < out->m; i++) null |= (uint64_t)most - (uint64_t)values[i];
+    for (int i = 0; i < out->m; i++) null |= (uint64_t)values[i];
+    if (narrow) {
+        for (int i = 0; i < out->m; i++) {
+            int32_t value = (int32_t)(uint32_t)(uint64_t)values[i];
+            memcpy(column->values + (out->at + i) * 4, &value, 4);
+        }
+    } else
+        memcpy(column->values + out->at * 8, values, (size_t)out->m * 8);
+    if (null >> 63) {
+        for (int i = 0; i < out->m; i++) {
+            if (values[i] < 0 || values[i] > most) continue;
+            column->valid[(out->at + i) >> 3] |= (uint8_t)(1 << ((out->at + i) & 7));
+            column->known++;
+        }
+    } else {
+        set_bits(column->valid, out->at, out->m);
+        column->known += out->m;
+    }
+}
+
+static void put_wide(const out_t *out, int number, const int64_t *values) {
+    put(out, number, values, MOST, false);
+}
+
+static void put_narrow(const out_t *out, int number, const int64_t *values) {
+    put(out, number, values, INT32_MAX, true);
+}
+
+/* Values that are never null, whatever they are. */
+static void put_times(const out_t *out, int number, const int64_t *values) {
+    flowpeer_column *column = &out->rows->columns[number];
+    for (int i = 0; i < out->m; i++)
+        memcpy(column->values + (out->at + i) * 8, &values[out->all ? i : out->pick[i]], 8);
+    column->known += out->m;
+}
+
+static void put_same(const out_t *out, int number, int64_t value, bool narrow) {
+    int64_t same[N];
+    for (int i = 0; i < out->m; i++) same[i] = value;
+    out_t whole = *out;
+    whole.all = true;
+    if (narrow)
+        put_narrow(&whole, number, same);
+    else
+        put_wide(&whole, number, same);
+}
+
+/* Addresses: of the record's IPv4 field where `four` says so, else of its IPv6 field. */
+static void put_address(const out_t *out, int number, const strip_t *s, int key4, int key6,
+                        const bool *four) {
+    const uint8_t *at4 = octets_of(s, key4), *at6 = octets_of(s, key6);
+    if (at4 && s->layout->length[key4] != 4) at4 = NULL;
+    if (at6 && s->layout->length[key6] != 16) at6 = NULL;
+    if (!at4 && !at6) return;
+    flowpeer_column *column = &out->rows->columns[number];
+    uint8_t *to = column->values + out->at * 16;
+    for (int i = 0; i < out->m; i++, to += 16) {
+        int64_t from = (out->all ? i : out->pick[i]) * s->grid.stride;
+        if (at4 && (!at6 || four[out->all ? i : out->pick[i]])) {
+            memcpy(to, MAPPED, 12);
+            memcpy(to + 12, at4 + from, 4);
+        } else
+            memcpy(to, at6 + from, 16);
+    }
+    set_bits(column->valid, out->at, out->m);
+    column->known += out->m;
+}
+
+/* ---- rules: flowpeer_ingest/flows.py ---- */
+
+static bool any16(const uint8_t *at) {
+    uint64_t a, b;
+    memcpy(&a, at, 8);
+    memcpy(&b, at + 8, 8);
+    return (a | b) != 0;
+}
+
+static bool any4(const uint8_t *at) {
+    return big32(at) != 0;
+}
+
+/* Which records are IPv4: `families`. */
+static void families(const strip_t *s, bool *four) {
+    const uint8_t *a4[2] = {octets_of(s, KEY_SRC4), octets_of(s, KEY_DST4)};
+    const uint8_t *a6[2] = {octets_of(s, KEY_SRC6), octets_of(s, KEY_DST6)};
+    bool some4 = a4[0] || a4[1], some6 = a6[0] || a6[1];
+    for (int i = 0; i < s->n; i++) {
+        four[i] = some4;
+        if (!some4 || !some6) continue;
+        int64_t from = i * s->grid.stride;
+        bool said4 = (a4[0] && any4(a4[0] + from)) || (a4[1] && any4(a4[1] + from));
+        bool said6 = (a6[0] && any16(a6[0] + from)) || (a6[1] && any16(a6[1] + from));
+        four[i] = said4 || !said6;
+    }
+}
+
+static void hop_families(const strip_t *s, int key4, int key6, const bool *four, bool *hop) {
+    const uint8_t *a4 = octets_of(s, key4), *a6 = octets_of(s, key6);
+    for (int i = 0; i < s->n; i++) {
+        hop[i] = true;
+        if (!a4 || !a6) continue;
+        bool some4 = any4(a4 + i * s->grid.stride), some6 = any16(a6 + i * s->grid.stride);
+        hop[i] = four[i] ? some4 || !some6 : some4 && !some6;
+    }
+}
+
+static const int64_t *mask_of(strip_t *s, int key4, int key6, const bool *four, int64_t *out) {
+    const int64_t *m4 = get(s, key4), *m6 = get(s, key6);
+    if (!m4 || !m6) return m4 ? m4 : m6;
+    for (int i = 0; i < s->n; i++) out[i] = four[i] ? m4[i] : m6[i];
+    return out;
+}
+
+static const int64_t *destination_port(strip_t *s, int64_t *out) {
+    const int64_t *port = get(s, KEY_DST_PORT), *protocol = get(s, KEY_PROTOCOL);
+    for (int family = 0; family < 2; family++) {
+        const int64_t *both = get(s, family ? KEY_ICMP6 : KEY_ICMP4);
+        const int64_t *type = get(s, family ? KEY_ICMP6_TYPE : KEY_ICMP4_TYPE);
+        const int64_t *code = get(s, family ? KEY_ICMP6_CODE : KEY_ICMP4_CODE);
+        if (!both && !type) continue;
+        for (int i = 0; i < s->n; i++) {
+            int64_t value = both ? both[i] : -1;
+            if (type && value <= 0) {
+                value = type[i] > MOST >> 8 ? MOST : type[i] * 256;
+                value = sum(value, code ? code[i] : 0);
+            }
+            int64_t now = port ? port[i] : -1;
+            bool mine = !protocol || protocol[i] == (family ? 58 : 1);
+            out[i] = mine && now <= 0 ? value : now;
+        }
+        port = out;
+    }
+    return port;
+}
+
+/* The first of three keys that the layout has. */
+static const int64_t *first_of(strip_t *s, int a, int b, int c) {
+    const int64_t *found = get(s, a);
+    if (!found) found = get(s, b);
+    return found ? found : get(s, c);
+}
+
+static void say(int64_t *out, int i, int64_t value) {
+    if (out[i] < 0) out[i] = value;
+}
+
+/* Start or end by the exporter's clock, µs since the epoch, -1 unknown. `keys`: ntp_ns, ntp, ms, s,
+ * delta_us (or -1), uptime. */
+static void instant(strip_t *s, const int *keys, int64_t *out) {
+    const flowpeer_set *set = s->set;
+    const int64_t *v;
+    for (int i = 0; i < s->n; i++) out[i] = -1;
+    for (int k = 0; k < 2; k++)
+        if ((v = get(s, keys[k])))
+            for (int i = 0; i < s->n; i++) say(out, i, v[i] > 0 ? v[i] : -1);
+    for (int k = 2; k < 4; k++) {
+        int64_t unit = k == 2 ? 1000 : 1000000, latest = s->limits->latest_ms * 1000 / unit;
+        if ((v = get(s, keys[k])))
+            for (int i = 0; i < s->n; i++)
+                say(out, i, v[i] > 0 && v[i] < latest ? v[i] * unit : -1);
+    }
+    if (keys[4] >= 0 && (v = get(s, keys[4])) && set->export_ms >= 0)
+        for (int i = 0; i < s->n; i++)
+            say(out, i, v[i] <= UPTIME ? set->export_ms * 1000 - v[i] : -1);
+    if ((v = get(s, keys[5])) && set->export_ms >= 0) {
+        const int64_t *boot = get(s, KEY_BOOT_MS);
+        for (int i = 0; i < s->n; i++) {
+            int64_t uptime = set->uptime_ms;
+            if (boot && boot[i] > 0 && boot[i] < s->limits->latest_ms)
+                uptime = (set->export_ms - boot[i]) & UPTIME;
+            if (uptime < 0 || v[i] > UPTIME) continue;
+            int64_t ago = (uptime - v[i]) & UPTIME;
+            if (ago > UPTIME - s->limits->future_ms) ago -= UPTIME + 1;
+            say(out, i, (set->export_ms - ago) * 1000);
+        }
+    }
+}
+
+static const int STARTS[] = {KEY_START_NTP_NS, KEY_START_NTP, KEY_START_MS,
+                             KEY_START_S, KEY_START_DELTA_US, KEY_START_UPTIME};
+static const int ENDS[] = {KEY_END_NTP_NS, KEY_END_NTP, KEY_END_MS,
+                           KEY_END_S, KEY_END_DELTA_US, KEY_END_UPTIME};
+static const int BACK_STARTS[] = {KEY_REVERSE_START_NTP_NS, KEY_REVERSE_START_NTP,
+                                  KEY_REVERSE_START_MS, KEY_REVERSE_START_S,
+                                  -1, KEY_REVERSE_START_UPTIME};
+static const int BACK_ENDS[] = {KEY_REVERSE_END_NTP_NS, KEY_REVERSE_END_NTP, KEY_REVERSE_END_MS,
+                                KEY_REVERSE_END_S, -1, KEY_REVERSE_END_UPTIME};
+
+static void times(strip_t *s, bool back, int64_t *start, int64_t *end) {
+    const int64_t *v;
+    instant(s, back ? BACK_STARTS : STARTS, start);
+    instant(s, back ? BACK_ENDS : ENDS, end);
+    for (int k = 0; k < 2; k++)
+        if ((v = get(s, k ? KEY_DURATION_MS : KEY_DURATION_US)))
+            for (int i = 0; i < s->n; i++) {
+                int64_t lasted = v[i] < UPTIME ? v[i] * (k ? 1000 : 1) : 0;
+                int64_t was = start[i];
+                if (was < 0 && end[i] >= 0) start[i] = end[i] - lasted;
+                if (end[i] < 0 && was >= 0) end[i] = was + lasted;
+            }
+    for (int k = 0; k < 2; k++) {
+        int64_t unit = k ? 1000000 : 1000, latest = s->limits->latest_ms * 1000 / unit;
+        if ((v = get(s, k ? KEY_OBSERVED_S : KEY_OBSERVED_MS)))
+            for (int i = 0; i < s->n; i++)
+                say(end, i, v[i] > 0 && v[i] < latest ? v[i] * unit : -1);
+    }
+    for (int i = 0; i < s->n; i++) {
+        if (start[i] < 0) start[i] = end[i];
+        if (end[i] < 0) end[i] = start[i];
+    }
+}
+
+/* METHODS M3: times on the receiver's clock, always usable. */
+static void placed(const strip_t *s, int64_t *start, int64_t *end, bool *corrected) {
+    const flowpeer_set *set = s->set;
+    const flowpeer_limits *limits = s->limits;
+    int64_t received = set->received_us, error = 0;
+    if (set->export_ms >= 0) error = received - set->export_ms * 1000;
+    if (error >= -limits->clock_tolerance_us && error <= limits->clock_tolerance_us) error = 0;
+    int64_t longest = 2 * set->timeout_us + limits->slack_us;
+    for (int i = 0; i < s->n; i++) {
+        int64_t from = start[i] + error, to = end[i] + error;
+        bool usable = start[i] >= 0 && end[i] >= 0 && from <= to &&
+                      from >= received - limits->oldest_us && to <= received + limits->newest_us &&
+                      to - from <= longest;
+        start[i] = usable ? from : received - set->timeout_us;
+        end[i] = usable ? to : received;
+        corrected[i] = !usable;
+    }
+}
+
+/* The N that a record itself states, 0 if it does not. */
+static void own_rates(strip_t *s, int64_t *rate) {
+    const int64_t *v = get(s, KEY_SAMPLING_INTERVAL);
+    for (int i = 0; i < s->n; i++) rate[i] = v ? v[i] : 0;
+    if ((v = get(s, KEY_SAMPLER_RANDOM_INTERVAL)))
+        for (int i = 0; i < s->n; i++) rate[i] = v[i] > 0 ? v[i] : rate[i];
+    if ((v = get(s, KEY_SAMPLING_PACKET_INTERVAL))) {
+        const int64_t *space = get(s, KEY_SAMPLING_PACKET_SPACE);
+        for (int i = 0; i < s->n; i++) {
+            if (v[i] <= 0) continue;
+            rate[i] = v[i];
+            if (!space) continue;
+            int64_t a = v[i] < MOST >> 3 ? v[i] : MOST >> 3;
+            int64_t b = space[i] < MOST >> 3 ? space[i] : MOST >> 3;
+            rate[i] = (2 * (a + b) + a) / (2 * a);
+        }
+    }
+    const int64_t *size = get(s, KEY_SAMPLING_SIZE), *all = get(s, KEY_SAMPLING_POPULATION);
+    if (size && all)
+        for (int i = 0; i < s->n; i++) {
+            if (size[i] <= 0 || all[i] <= 0) continue;
+            int64_t a = size[i] < MOST >> 2 ? size[i] : MOST >> 2;
+            int64_t b = all[i] < MOST >> 3 ? all[i] : MOST >> 3;
+            rate[i] = (2 * b + a) / (2 * a);
+        }
+}
+
+/* The rate of a number among `count` pairs, 0 if it is not there. */
+static int64_t rate_of(const int64_t *pairs, int64_t count, int64_t number) {
+    int64_t low = 0, high = count;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (pairs[2 * middle] < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && pairs[2 * low] == number ? pairs[2 * low + 1] : 0;
+}
+
+/* METHODS M2: N of each record, -1 unknown. */
+static int64_t sampling(strip_t *s, const flowpeer_rates *rates, int64_t *rate) {
+    own_rates(s, rate);
+    const int64_t *sampler = get(s, KEY_SAMPLER_ID), *in = get(s, KEY_INPUT_IF);
+    const int64_t *direction = get(s, KEY_DIRECTION), *out = get(s, KEY_OUTPUT_IF);
+    int64_t beyond = 0;
+    for (int i = 0; i < s->n; i++) {
+        if (rate[i] <= 0) {
+            int64_t interface = in ? in[i] : -1, found = 0;
+            if (direction && out && direction[i] == 1) interface = out[i];
+            if (sampler) found = rate_of(rates->samplers, rates->sampler_count, sampler[i]);
+            if (!found) found = rate_of(rates->interfaces, rates->interface_count, interface);
+            if (!found) found = rates->wide;
+            if (!found && (!sampler || sampler[i] < 0)) found = rates->only;
+            rate[i] = found;
+        }
+        if (rate[i] <= 0) rate[i] = s->set->sampling;
+        beyond += rate[i] > s->limits->most_sampling;
+        if (rate[i] <= 0 || rate[i] > s->limits->most_sampling) rate[i] = -1;
+    }
+    return beyond;
+}
+
+/* bytes and packets of the flow, and of its reverse flow. */
+typedef struct {
+    const int64_t *bytes, *packets, *reverse_bytes, *reverse_packets;
+} counters_t;
+
+static counters_t counters(strip_t *s) {
+    counters_t out;
+    out.bytes = first_of(s, KEY_BYTES_DELTA, KEY_BYTES_TOTAL, KEY_BYTES_INITIATOR);
+    out.packets = first_of(s, KEY_PACKETS_DELTA, KEY_PACKETS_TOTAL, KEY_PACKETS_INITIATOR);
+    out.reverse_bytes =
+        first_of(s, KEY_REVERSE_BYTES_DELTA, KEY_REVERSE_BYTES_TOTAL, KEY_REVERSE_BYTES_TOTAL);
+    out.reverse_packets =
+        first_of(s, KEY_REVERSE_PACKETS_DELTA, KEY_REVERSE_PACKETS_TOTAL, KEY_REVERSE_PACKETS_TOTAL);
+    bool plain = octets_of(s, KEY_BYTES_DELTA) || octets_of(s, KEY_PACKETS_DELTA) ||
+                 octets_of(s, KEY_BYTES_TOTAL) || octets_of(s, KEY_PACKETS_TOTAL);
+    bool event = octets_of(s, KEY_BYTES_INITIATOR) || octets_of(s, KEY_PACKETS_INITIATOR);
+    if (!plain && event) {
+        if (!out.reverse_bytes) out.reverse_bytes = get(s, KEY_BYTES_RESPONDER);
+        if (!out.reverse_packets) out.reverse_packets = get(s, KEY_PACKETS_RESPONDER);
+    }
+    return out;
+}
+
+/* ---- rows ---- */
+
+static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
+    const flowpeer_set *set = s->set;
+    flowpeer_tally *tally = &rows->tallies[set->exporter];
+    counters_t count = counters(s);
+    uint8_t pick[N];
+    int m = 0;
+    const int64_t *bytes = back ? count.reverse_bytes : count.bytes;
+    const int64_t *packets = back ? count.reverse_packets : count.packets;
+    bool there[N];
+    for (int i = 0; i < s->n; i++) {
+        there[i] = !back || (bytes && bytes[i] > 0) || (packets && packets[i] > 0);
+        tally->records += there[i];
+        bool beyond = bytes && bytes[i] > s->limits->most;
+        bool packets_beyond = !beyond && packets && packets[i] > s->limits->most;
+        tally->bytes_beyond += there[i] && beyond;
+        tally->packets_beyond += there[i] && packets_beyond;
+        if (there[i] && !beyond && !packets_beyond) pick[m++] = (uint8_t)i;
+    }
+    int64_t start[N], end[N];
+    bool corrected[N];
+    if (set->format == FORMAT_SFLOW5)
+        for (int i = 0; i < s->n; i++) start[i] = end[i] = set->received_us;
+    else
+        times(s, false, start, end);
+    if (back) {
+        int64_t back_start[N], back_end[N];
+        times(s, true, back_start, back_end);
+        for (int i = 0; i < s->n; i++) {
+            if (back_start[i] >= 0) start[i] = back_start[i];
+            if (back_end[i] >= 0) end[i] = back_end[i];
+        }
+    }
+    placed(s, start, end, corrected);
+    for (int i = 0; i < s->n; i++) {
+        tally->corrected += there[i] && corrected[i];
+        tally->long_flows += there[i] && end[i] - start[i] > s->limits->long_us;
+    }
+    int64_t rate[N];
+    int64_t beyond = sampling(s, &rows->rates[set->rates], rate);
+    if (!back) tally->sampling_beyond += beyond;
+
+    out_t out = {rows, rows->rows, m, m == s->n, pick};
+    int64_t made[N];
+    for (int i = 0; i < s->n; i++) made[i] = set->received_us;
+    put_times(&out, COLUMN_RECEIVED_AT, made);
+    put_times(&out, COLUMN_START_TIME, start);
+    put_times(&out, COLUMN_END_TIME, end);
+    put_same(&out, COLUMN_EXPORTER_IP, set->exporter, true);
+    put_same(&out, COLUMN_OBSERVATION_DOMAIN, set->domain, false);
+    put_same(&out, COLUMN_FORMAT, set->format, true);
+    if (set->export_ms >= 0) put_same(&out, COLUMN_EXPORT_TIME, set->export_ms * 1000, false);
+    if (set->sequence >= 0) put_same(&out, COLUMN_DATAGRAM_SEQUENCE, set->sequence, false);
+    put_wide(&out, back ? COLUMN_OUTPUT_IF : COLUMN_INPUT_IF, get(s, KEY_INPUT_IF));
+    put_wide(&out, back ? COLUMN_INPUT_IF : COLUMN_OUTPUT_IF, get(s, KEY_OUTPUT_IF));
+    bool four[N], hop[N];
+    families(s, four);
+    put_address(&out, back ? COLUMN_DST_ADDR : COLUMN_SRC_ADDR, s, KEY_SRC4, KEY_SRC6, four);
+    put_address(&out, back ? COLUMN_SRC_ADDR : COLUMN_DST_ADDR, s, KEY_DST4, KEY_DST6, four);
+    put_narrow(&out, back ? COLUMN_DST_PORT : COLUMN_SRC_PORT, get(s, KEY_SRC_PORT));
+    put_narrow(&out, back ? COLUMN_SRC_PORT : COLUMN_DST_PORT, destination_port(s, made));
+    put_narrow(&out, COLUMN_PROTOCOL, get(s, KEY_PROTOCOL));
+    const int64_t *tos = back ? get(s, KEY_REVERSE_TOS) : NULL;
+    put_narrow(&out, COLUMN_TOS, tos ? tos : get(s, KEY_TOS));
+    put_narrow(&out, COLUMN_TCP_FLAGS, get(s, back ? KEY_REVERSE_TCP_FLAGS : KEY_TCP_FLAGS));
+    put_wide(&out, COLUMN_BYTES, bytes);
+    put_wide(&out, COLUMN_PACKETS, packets);
+    put_wide(&out, COLUMN_SAMPLING_INTERVAL, rate);
+    put_wide(&out, COLUMN_SAMPLER_ID, get(s, KEY_SAMPLER_ID));
+    put_wide(&out, back ? COLUMN_DST_AS : COLUMN_SRC_AS, get(s, KEY_SRC_AS));
+    put_wide(&out, back ? COLUMN_SRC_AS : COLUMN_DST_AS, get(s, KEY_DST_AS));
+    put_narrow(&out, back ? COLUMN_DST_MASK : COLUMN_SRC_MASK,
+               mask_of(s, KEY_SRC_MASK4, KEY_SRC_MASK6, four, made));
+    put_narrow(&out, back ? COLUMN_SRC_MASK : COLUMN_DST_MASK,
+               mask_of(s, KEY_DST_MASK4, KEY_DST_MASK6, four, made));
+    put_wide(&out, back ? COLUMN_DST_MAC : COLUMN_SRC_MAC, get(s, KEY_SRC_MAC));
+    put_wide(&out, back ? COLUMN_SRC_MAC : COLUMN_DST_MAC, get(s, KEY_DST_MAC));
+    if (!back) {
+        put(&out, COLUMN_DIRECTION, get(s, KEY_DIRECTION), 1, true);
+        put_narrow(&out, COLUMN_MIN_LENGTH, get(s, KEY_MIN_LENGTH));
+        put_narrow(&out, COLUMN_MAX_LENGTH, get(s, KEY_MAX_LENGTH));
+        hop_families(s, KEY_NEXT_HOP4, KEY_NEXT_HOP6, four, hop);
+        put_address(&out, COLUMN_NEXT_HOP, s, KEY_NEXT_HOP4, KEY_NEXT_HOP6, hop);
+        hop_families(s, KEY_BGP_NEXT_HOP4, KEY_BGP_NEXT_HOP6, four, hop);
+        put_address(&out, COLUMN_BGP_NEXT_HOP, s, KEY_BGP_NEXT_HOP4, KEY_BGP_NEXT_HOP6, hop);
+    }
+    uint8_t *bits = rows->columns[COLUMN_TIME_CORRECTED].values;
+    for (int i = 0; i < m; i++)
+        if (corrected[pick[i]]) bits[(out.at + i) >> 3] |= (uint8_t)(1 << ((out.at + i) & 7));
+    rows->rows += m;
+}
+
+/* Some of a set's records as a grid: of variable ones, written out in the scratch room. */
+static int64_t strip_of(flowpeer_rows *rows, const flowpeer_layout *layout, span_t *rest,
+                        int64_t wanted, grid_t *grid) {
+    if (wanted > N) wanted = N;
+    if (!layout->variables) {
+        if (!grid_of(*rest, layout->minimum, wanted, grid)) return FLOWPEER_ARGUMENT;
+        take(rest, wanted * layout->minimum);
+        return wanted;
+    }
+    if (layout->flat_size < 0) return FLOWPEER_ARGUMENT;
+    int64_t stride = layout->flat_size ? layout->flat_size : 1; /* 0: nothing in it is kept */
+    int64_t most = FLOWPEER_SCRATCH / stride;
+    if (wanted > most) wanted = most;
+    if (wanted <= 0) return FLOWPEER_ARGUMENT;
+    uint8_t *to = rows->scratch;
+    for (int64_t i = 0; i < wanted; i++) {
+        uint8_t *stop = to + layout->flat_size;
+        for (int32_t v = 0; v <= layout->variables; v++) {
+            int64_t run = layout->runs[v];
+            const uint8_t *octets = take(rest, run);
+            if (!octets || run > stop - to) return FLOWPEER_ARGUMENT;
+            memcpy(to, octets, (size_t)run);
+            to += run;
+            if (v == layout->variables) break;
+            const uint8_t *size = take(rest, 1);
+            if (!size) return FLOWPEER_ARGUMENT;
+            int64_t length = *size;
+            if (length == 255) {
+                if (!(size = take(rest, 2))) return FLOWPEER_ARGUMENT;
+                length = (int64_t)big16(size);
+            }
+            if (!(octets = take(rest, length))) return FLOWPEER_ARGUMENT;
+            if (!layout->keeps[v]) continue;
+            if (stop - to < 16) return FLOWPEER_ARGUMENT;
+            int64_t last = length < 16 ? length : 16;
+            memset(to, 0, 16);
+            memcpy(to + 16 - last, octets + length - last, (size_t)last);
+            to += 16;
+        }
+        if (to != stop) return FLOWPEER_ARGUMENT;
+    }
+    return grid_of(span_of(rows->scratch, FLOWPEER_SCRATCH), stride, wanted, grid)
+               ? wanted
+               : FLOWPEER_ARGUMENT;
+}
+
+/* The layout of an sFlow sample of the elements in `mask`: sflow.c writes it out. */
+static void layout_of_sample(uint32_t mask, flowpeer_layout *layout) {
+    layout->minimum = layout->flat_size = FLOWPEER_SAMPLE_OCTETS;
+    layout->variables = 0;
+    for (int key = 0; key < KEYS; key++) layout->offset[key] = -1;
+    for (int e = 0; e < ELEMENTS; e++) {
+        if (!(mask >> e & 1)) continue;
+        layout->offset[SAMPLE[e].key] = SAMPLE[e].offset;
+        layout->length[SAMPLE[e].key] = SAMPLE[e].length;
+    }
+}
+
+static bool has_reverse(const flowpeer_layout *layout) {
+    return layout->offset[KEY_REVERSE_BYTES_DELTA] >= 0 ||
+           layout->offset[KEY_REVERSE_PACKETS_DELTA] >= 0 ||
+           layout->offset[KEY_REVERSE_BYTES_TOTAL] >= 0 ||
+           layout->offset[KEY_REVERSE_PACKETS_TOTAL] >= 0 ||
+           layout->offset[KEY_BYTES_RESPONDER] >= 0 || layout->offset[KEY_PACKETS_RESPONDER] >= 0;
+}
+
+static int64_t read_set(flowpeer_rows *rows, const flowpeer_set *set) {
+    if (set->exporter < 0 || set->exporter >= rows->exporters || set->base < 0 || set->base > 1 ||
+        set->rates < 0 || set->rates >= rows->rates_count || set->layout < -1 ||
+        set->layout >= rows->layout_count || set->at < 0 || set->size < 0 ||
+        set->at > rows->base_size[set->base] || set->size > rows->base_size[set->base] - set->at)
+        return FLOWPEER_ARGUMENT;
+    strip_t s; /* large: only what is read is ever written */
+    flowpeer_layout sample;
+    s.layout = set->layout < 0 ? &sample : &rows->layouts[set->layout];
+    if (set->layout < 0) layout_of_sample(set->mask, &sample);
+    s.set = set;
+    s.limits = &rows->limits;
+    int directions = has_reverse(s.layout) ? 2 : 1;
+    if (set->count > (rows->room - rows->rows) / directions) return FLOWPEER_NO_ROOM;
+    for (int back = 0; back < directions; back++) {
+        span_t rest = span_of(rows->base[set->base] + set->at, set->size);
+        for (int64_t done = 0; done < set->count; done += s.n) {
+            int64_t n = strip_of(rows, s.layout, &rest, set->count - done, &s.grid);
+            if (n < 0) return n;
+            s.n = (int)n;
+            memset(s.read, 0, sizeof s.read);
+            write_rows(rows, &s, back);
+        }
+    }
+    return 0;
+}
+
+int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        if (rows->rows >= rows->enough) return i;
+        int64_t done = read_set(rows, &sets[i]);
+        if (done == FLOWPEER_NO_ROOM && rows->rows) return i;
+        if (done < 0) return done;
+    }
+    return count;
+}

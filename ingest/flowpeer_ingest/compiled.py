@@ -1,0 +1,319 @@
+"""Columns of flow records by the compiled core (flowpeer_core/native/src/records.c).
+
+Data sets wait as descriptions of where their octets lie, in a batch of datagrams or in an arena;
+`drain` reads them into buffers as Arrow lays them out. Tables share those buffers, which are used
+again once no table does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from flowpeer_core.native import table as native
+from flowpeer_core.slots import HOUR_US
+from flowpeer_ingest import flows
+from flowpeer_ingest.columns import (
+    BEYOND,
+    CHUNK_ROWS,
+    EPOCH,
+    FLOWS_SCHEMA,
+    SAMPLING_BEYOND,
+    Tally,
+)
+from flowpeer_ingest.sampling import Rates
+from flowpeer_ingest.wire.events import FORMATS, MAX_SAMPLING, Records
+from flowpeer_ingest.wire.layout import Layout
+from flowpeer_ingest.wire.values import plan
+
+SETS = 1 << 16
+"""Data sets that wait to be read; a datagram of 64 KiB has at most 16,384."""
+ARENA_OCTETS = 8 << 20
+ROOM = CHUNK_ROWS + 2 * native.PART
+"""Rows that the buffers hold: enough, and a set of biflow records behind them."""
+MAX_LAYOUTS, MAX_RATES = 4_096, 4_096
+"""Layouts and views of rates that are remembered; beyond, all are forgotten and met again."""
+
+LIMITS = native.Limits(
+    flows.CLOCK_TOLERANCE_US, flows.OLDEST_US, flows.NEWEST_US, flows.SLACK_US, flows.FUTURE_MS,
+    flows.LATEST_MS, flows.LONG_US, flows.MAX_BYTES, MAX_SAMPLING,
+)  # fmt: skip
+FORMAT_NUMBERS = {version: native.FORMATS.index(name) for version, name in FORMATS.items()}
+_TEXTS = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema([f.with_type(_TEXTS) if pa.types.is_string(f.type) else f for f in FLOWS_SCHEMA])
+"""`FLOWS_SCHEMA` with dictionaries for its texts."""
+_WIDTHS = [4 if pa.types.is_dictionary(f.type) else max(f.type.bit_width // 8, 1) for f in SCHEMA]
+
+
+def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """The array, or a larger copy that has `size` entries."""
+    if size <= len(array):
+        return array
+    out = np.zeros(max(size, 2 * len(array)), array.dtype)
+    out[: len(array)] = array
+    return out
+
+
+class Registry:
+    """Layouts, rates and exporters under the numbers that the compiled core knows them by."""
+
+    def __init__(self, active_timeout_s: Callable[[str], int]) -> None:
+        self._active_timeout_s = active_timeout_s
+        self.names: list[str] = []
+        self._exporters: dict[str, int] = {}
+        self.timeouts_us = np.zeros(64, np.int64)
+        self.tallies = np.zeros(64, np.dtype(native.Tally))
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget layouts and rates."""
+        self._layouts: dict[tuple[Layout, bool], int] = {}
+        self.layouts = np.zeros(64, np.dtype(native.Layout))
+        self._rates: dict[Rates, int] = {}
+        self.rates = np.zeros(64, np.dtype(native.Rates))
+        self._kept: list[NDArray[Any]] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self._layouts) > MAX_LAYOUTS or len(self._rates) > MAX_RATES
+
+    def exporter(self, name: str) -> int:
+        number = self._exporters.get(name)
+        if number is None:
+            number = self._exporters[name] = len(self.names)
+            self.names.append(name)
+            self.timeouts_us = grown(self.timeouts_us, number + 1)
+            self.tallies = grown(self.tallies, number + 1)
+            self.timeouts_us[number] = self._active_timeout_s(name) * 1_000_000
+        return number
+
+    def layout(self, layout: Layout, *, flat: bool = False) -> int:
+        """`flat`: of records that were written out at their fixed size."""
+        flat = flat and layout.variable
+        number = self._layouts.get((layout, flat))
+        if number is None:
+            number = self._layouts[layout, flat] = len(self._layouts)
+            self.layouts = grown(self.layouts, number + 1)
+            entry = self.layouts[number]
+            runs = np.array(layout.runs, np.int32)
+            keeps = np.array([*layout.keeps, False], np.uint8)
+            self._kept += (runs, keeps)
+            entry["minimum"] = max(layout.flat_size if flat else layout.minimum, 1)
+            entry["flat_size"] = layout.flat_size
+            entry["variables"] = 0 if flat else len(layout.keeps)
+            entry["runs"], entry["keeps"] = runs.ctypes.data, keeps.ctypes.data
+            entry["offset"] = -1
+            for r in plan(layout):
+                key = native.KEYS.index(r.key)
+                entry["offset"][key], entry["length"][key] = r.offset, r.length
+        return number
+
+    def view(self, rates: Rates) -> int:
+        number = self._rates.get(rates)
+        if number is None:
+            number = self._rates[rates] = len(self._rates)
+            self.rates = grown(self.rates, number + 1)
+            entry = self.rates[number]
+            for name, known in (("sampler", rates.samplers), ("interface", rates.interfaces)):
+                pairs = np.array(sorted(known.items()), np.int64).reshape(-1)
+                self._kept.append(pairs)
+                entry[name + "s"], entry[name + "_count"] = pairs.ctypes.data, len(known)
+            entry["wide"], entry["only"] = rates.wide, rates.only
+        return number
+
+
+class Buffers:
+    """Room for the rows of a table, in one block."""
+
+    def __init__(self) -> None:
+        places, at = [], 0
+        for width in _WIDTHS:
+            places.append((at, at := at + ROOM * width, at := at + ROOM // 8))
+        self.places = places
+        self.block = np.empty(at, np.uint8)
+        self.free = sys.getrefcount(self.block)
+        time_corrected = native.COLUMNS.index("time_corrected")
+        self.bits = [
+            (values if i == time_corrected else valid)
+            for i, (values, valid, _) in enumerate(places)
+        ]
+        self.clear(ROOM)
+
+    def clear(self, rows: int) -> None:
+        """Make them ready again after so many rows."""
+        for at in self.bits:
+            self.block[at : at + (rows + 7) // 8] = 0
+
+    @property
+    def shared(self) -> bool:
+        """Does a table still use them?"""
+        return sys.getrefcount(self.block) > self.free
+
+
+class CompiledColumns:
+    """The same as `PlainColumns`, many records at a time."""
+
+    def __init__(self, library: ctypes.CDLL, active_timeout_s: Callable[[str], int]) -> None:
+        self._library = library
+        self.registry = Registry(active_timeout_s)
+        self.sets = np.zeros(SETS, np.dtype(native.Set))
+        self.set_count = 0
+        self.arena = np.empty(ARENA_OCTETS, np.uint8)
+        self.arena_used = 0
+        self.octets: bytes = b""
+        """The batch that sets with base 0 lie in."""
+        self._scratch = np.empty(native.SCRATCH, np.uint8)
+        self._rows = native.Rows(limits=LIMITS, room=ROOM, enough=CHUNK_ROWS)
+        self._rows.scratch = self._scratch.ctypes.data
+        self._pool: list[Buffers] = []
+        self._next_buffers()
+        self._tally = Tally()
+        self._nulls = {f.type: pa.nulls(ROOM, f.type) for f in SCHEMA if f.nullable}
+
+    def _next_buffers(self) -> None:
+        """Point at buffers that no table uses, new ones if need be."""
+        free = [buffers for buffers in self._pool if not buffers.shared]
+        if not free:
+            free = [Buffers()]
+            self._pool = [*self._pool[-1:], *free]
+        self._buffers = free[0]
+        block = self._buffers.block.ctypes.data
+        for column, (values, valid, _) in zip(
+            self._rows.columns, self._buffers.places, strict=True
+        ):
+            column.values, column.valid, column.known = block + values, block + valid, 0
+        self._rows.rows = 0
+
+    @property
+    def tally(self) -> Tally:
+        """Counts so far."""
+        out, registry = self._tally, self.registry
+        counts = registry.tallies
+        for number in np.flatnonzero(counts["records"]).tolist():
+            name, one = registry.names[number], counts[number]
+            out.records += int(one["records"])
+            out.by_exporter[name] += int(one["records"])
+            out.time_corrected[name] += int(one["corrected"])
+            out.long_flows[name] += int(one["long_flows"])
+            for counter in ("bytes", "packets"):
+                if beyond := int(one[f"{counter}_beyond"]):
+                    out.rejected[BEYOND[counter]] += beyond
+            if beyond := int(one["sampling_beyond"]):
+                out.malformed[SAMPLING_BEYOND] += beyond
+        counts[:] = np.zeros((), counts.dtype)
+        return out
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        self.registry.tallies[:] = np.zeros((), self.registry.tallies.dtype)
+        self._tally = tally
+
+    def add(self, event: Records, rates: Rates) -> bool:
+        message, layout = event.message, event.template.layout
+        octets = event.flat or bytes(event.count)  # of a record that says nothing: one each
+        at, size = self.arena_used, len(octets)
+        if at + size > len(self.arena):  # one event is larger than what is left
+            self.arena = np.concatenate([self.arena[:at], np.empty(size + at, np.uint8)])
+        self.arena[at : at + size] = np.frombuffer(octets, np.uint8)
+        self.arena_used += size
+        registry, one = self.registry, max(layout.flat_size, 1)
+        exporter = registry.exporter(message.exporter)
+        parts = range(0, event.count, native.PART)
+        self.sets = grown(self.sets, self.set_count + len(parts))
+        for first in parts:
+            count = min(native.PART, event.count - first)
+            self.sets[self.set_count] = (
+                at + first * one, count * one, count, message.received_us, message.export_ms,
+                message.uptime_ms, message.domain, message.sequence, message.sampling,
+                registry.timeouts_us[exporter], 0, registry.layout(layout, flat=True), exporter,
+                FORMAT_NUMBERS[message.version], registry.view(rates), 1,
+            )  # fmt: skip
+            self.set_count += 1
+        return self.set_count >= SETS or self.arena_used >= ARENA_OCTETS // 2
+
+    def drain(self, *, last: bool = False) -> Iterator[tuple[datetime, pa.Table]]:
+        rows, registry = self._rows, self.registry
+        rows.layouts, rows.layout_count = registry.layouts.ctypes.data, len(registry.layouts)
+        rows.rates, rows.rates_count = registry.rates.ctypes.data, len(registry.rates)
+        rows.tallies, rows.exporters = registry.tallies.ctypes.data, len(registry.names)
+        octets = pa.py_buffer(self.octets)
+        rows.base[0], rows.base_size[0] = octets.address, octets.size
+        rows.base[1], rows.base_size[1] = self.arena.ctypes.data, self.arena_used
+        first, step = self.sets.ctypes.data, self.sets.itemsize
+        done = 0
+        while done < self.set_count:
+            read = self._library.flowpeer_read(
+                ctypes.addressof(rows), first + done * step, self.set_count - done
+            )
+            if read < 0:
+                raise AssertionError(f"set {done} of {self.set_count} cannot be read ({read})")
+            done += read
+            if rows.rows >= CHUNK_ROWS or done < self.set_count:
+                yield from self._tables()
+        self.set_count = self.arena_used = 0
+        if last:
+            yield from self._tables()
+
+    def clear(self) -> None:
+        self.set_count = self.arena_used = 0
+        self._buffers.clear(self._rows.rows)
+        self._rows.rows = 0
+        for column in self._rows.columns:
+            column.known = 0
+
+    def _tables(self) -> Iterator[tuple[datetime, pa.Table]]:
+        rows = self._rows.rows
+        if not rows:
+            return
+        self._tally.rows += rows
+        whole = pa.py_buffer(self._buffers.block)
+        arrays = []
+        for i, f in enumerate(SCHEMA):
+            values_at, valid_at, _ = self._buffers.places[i]
+            known = self._rows.columns[i].known
+            if f.nullable and not known:
+                arrays.append(self._nulls[f.type].slice(0, rows))
+                continue
+            values = whole.slice(values_at, ROOM * _WIDTHS[i])
+            valid = None
+            if f.nullable and known < rows:
+                valid = whole.slice(valid_at, ROOM // 8)
+            type_ = f.type.index_type if pa.types.is_dictionary(f.type) else f.type
+            arrays.append(
+                pa.Array.from_buffers(type_, rows, [valid, values], rows - known if valid else 0)
+            )
+        for name, texts in (("exporter_ip", self.registry.names), ("format", native.FORMATS)):
+            at = SCHEMA.get_field_index(name)
+            arrays[at] = _coded(arrays[at], texts)
+        table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+        received = arrays[0].view(pa.int64()).to_numpy()
+        first, last = int(received.min()) // HOUR_US, int(received.max()) // HOUR_US
+        if first == last:
+            yield EPOCH + timedelta(hours=first), table
+        else:
+            hours = received // HOUR_US
+            for hour in np.unique(hours).tolist():
+                yield EPOCH + timedelta(hours=hour), table.filter(pa.array(hours == hour))
+            del hours
+        del table, arrays, received, whole, values, valid
+        self._next_buffers()
+        self._buffers.clear(ROOM)
+
+
+def _coded(codes: pa.Array, texts: Any) -> pa.DictionaryArray:
+    """Texts under their codes, of which only those that occur are kept."""
+    numbers = codes.to_numpy()
+    there = np.bincount(numbers) > 0
+    used = np.flatnonzero(there)
+    if len(used) == 1:
+        codes = pa.array(np.zeros(len(numbers), np.int32))
+    elif len(used) < len(there):
+        codes = pa.array((np.cumsum(there) - 1).astype(np.int32)[numbers])
+    return pa.DictionaryArray.from_arrays(codes, pa.array([texts[i] for i in used], pa.string()))

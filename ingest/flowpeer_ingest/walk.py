@@ -1,0 +1,252 @@
+"""Datagrams of a batch → data sets, by the compiled core (flowpeer_core/native/src/walk.c).
+
+The core takes plain datagrams apart: those of known sessions and templates that hold nothing but
+flow records. It stops at any other one, which goes through `Wire` at its place in the order; what
+that changes (templates, sessions, rates, clocks) holds for those behind it. The truth about
+sessions and templates stays in `wire.state`: the core asks for each of them once, and its tables
+are emptied whenever something changes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from flowpeer_core.native import table as native
+from flowpeer_ingest.compiled import SETS, CompiledColumns
+from flowpeer_ingest.sampling import Sampling
+from flowpeer_ingest.wire import netflow5, sflow5
+from flowpeer_ingest.wire.dispatch import Wire
+from flowpeer_ingest.wire.events import SFLOW5
+from flowpeer_ingest.wire.state import DATAGRAMS, FLOWS, Session, State, advance, advance9
+
+SESSIONS = 1 << 14
+TEMPLATES = 1 << 16
+"""Entries of the core's tables; when they are full, they are filled anew."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """Plain datagrams of one session out of a batch: one entry each, in their order."""
+
+    exporter: str
+    session: Session
+    received_us: NDArray[np.int64]
+    export_ms: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    units: NDArray[np.int64]  # received, of what the sequence numbers count
+    lost: NDArray[np.int64]  # units lost before it
+
+
+class Walk:
+    """Takes batches apart; one for all batches of a decoder."""
+
+    def __init__(
+        self, library: ctypes.CDLL, columns: CompiledColumns, wire: Wire, sampling: Sampling
+    ) -> None:
+        self._library, self._columns = library, columns
+        self._wire, self._sampling = wire, sampling
+        self._b = native.Batch()
+        self._at = ctypes.addressof(self._b)
+        self._known = np.zeros(SESSIONS, np.dtype(native.Session))
+        self._session_places = np.zeros(4 * SESSIONS, np.uint32)
+        self._templates = np.zeros(TEMPLATES, np.uint64)
+        self._codes = np.zeros(TEMPLATES, np.int32)
+        self._template_places = np.zeros(4 * TEMPLATES, np.uint32)
+        self._sessions: list[Session] = []
+        self._of: dict[str, list[int]] = {}
+        self._changes: tuple[State | None, int, int] = (None, -1, -1)
+        b = self._b
+        b.sessions, b.session_places = _address(self._known), _address(self._session_places)
+        b.session_mask = len(self._session_places) - 1
+        b.templates, b.codes = _address(self._templates), _address(self._codes)
+        b.template_places = _address(self._template_places)
+        b.template_mask = len(self._template_places) - 1
+
+    def batch(
+        self,
+        payloads: Sequence[bytes],
+        exporters: Sequence[str],
+        ports: Sequence[int],
+        received_us: Sequence[int],
+        *,
+        odd: Callable[[int], None],
+        drain: Callable[[], None],
+    ) -> list[Taken]:
+        """Take a batch apart. Calls `odd(i)` for a datagram that is to be decoded by `Wire`, and
+        `drain` where what waits must be read, at the end always. Returns the plain ones."""
+        columns, b = self._columns, self._b
+        registry = columns.registry
+        n = len(payloads)
+        columns.octets = octets = b"".join(payloads)
+        datagrams = np.zeros(n, np.dtype(native.Datagram))
+        datagrams["size"] = size = np.fromiter(map(len, payloads), np.int64, n)
+        datagrams["at"] = np.cumsum(size) - size
+        datagrams["received_us"], datagrams["port"] = received_us, ports
+        datagrams["exporter"] = [registry.exporter(name) for name in exporters]
+        found = np.zeros(n, np.dtype(native.Found))
+        self._lost = np.zeros(n, np.int64)
+        self._whose = np.full(n, -1, np.int64)
+        self._met: list[Session] = []
+        b.octets, b.size = pa.py_buffer(octets).address, len(octets)
+        b.datagrams, b.found, b.count, b.next = _address(datagrams), _address(found), n, 0
+        b.sets, b.set_room = _address(columns.sets), SETS - 1  # an odd one has room at any time
+        start = 0
+        if registry.full:
+            drain()
+            registry.forget()
+            self._changes = (None, -1, -1)
+        self._renew(found, 0, 0)
+        while True:
+            b.layouts, b.layout_count = _address(registry.layouts), len(registry.layouts)
+            b.timeouts_us, b.set_count = _address(registry.timeouts_us), columns.set_count
+            b.arena, b.arena_room = _address(columns.arena), len(columns.arena)
+            b.arena_used = columns.arena_used
+            if self._library.flowpeer_walk(self._at) < 0:
+                raise AssertionError("a batch that does not describe its octets")
+            columns.set_count, columns.arena_used = b.set_count, b.arena_used
+            at = b.next
+            if b.stop == native.STOP_END:
+                break
+            if b.stop == native.STOP_FULL:
+                drain()
+            elif b.stop == native.STOP_TEMPLATE:
+                if not self._tell_template(b.wanted):
+                    start = self._renew(found, start, at, anew=True)
+            elif b.stop == native.STOP_ODD or not self._tell_session(exporters[at]):
+                start = self._renew(found, start, at)
+                boots = self._boots(exporters[at])
+                odd(at)
+                found[at]["session"] = -1
+                b.next = at + 1
+                start = at + 1
+                self._renew(found, start, start, anew=boots != self._boots(exporters[at]))
+                for number in self._of.get(exporters[at], ()):
+                    self._load(self._known[number], self._sessions[number])
+        self._renew(found, start, n)
+        drain()
+        columns.octets = b""
+        return self._taken(found, exporters, datagrams)
+
+    def samples_left_out(self) -> dict[str, int]:
+        """sFlow samples without a flow, by the name of what they are; those told are forgotten."""
+        b = self._b
+        counts = dict(zip((*map(sflow5.other_sample, (2, 5, 0)),), b.others, strict=False))
+        counts[sflow5.NO_PACKET] = b.silent
+        b.silent = 0
+        b.others[:] = (0, 0, 0, 0)
+        return {name: count for name, count in counts.items() if count}
+
+    def _boots(self, exporter: str) -> list[int]:
+        known = self._wire.state.exporters.get(exporter)
+        return [] if known is None else [d.boot_ms for d in known.domains.values()]
+
+    def _renew(self, found: NDArray[Any], start: int, stop: int, *, anew: bool = False) -> int:
+        """Tell `wire.state` of the sequence numbers in [start, stop); where something changed,
+        let the core ask for everything again. Returns `stop`."""
+        if stop > start:
+            self._follow(found, start, stop)
+        state = self._wire.state
+        changes = (state, state.changes, self._sampling.changes)
+        if anew or changes != self._changes:
+            self._changes = changes
+            self._session_places[:] = 0
+            self._template_places[:] = 0
+            self._b.session_count = self._b.template_count = 0
+            self._sessions, self._of = [], {}
+            self._b.netflow5 = self._columns.registry.layout(netflow5.LAYOUT)
+        return stop
+
+    def _follow(self, found: NDArray[Any], start: int, stop: int) -> None:
+        some = found[start:stop]
+        number = some["session"].astype(np.int64)
+        numbers = np.unique(number[number >= 0])
+        for one in numbers.tolist():
+            session, entry = self._sessions[one], self._known[one]
+            session.expected = int(entry["expected"])
+            if session.domain.version == 9:
+                session.previous = int(entry["previous"])
+        units = some["units"].copy()
+        nine = np.array([s.domain.version == 9 for s in self._sessions], bool)
+        if nine.any():
+            some["units"][nine[number] & (number >= 0)] = 1
+        for i in np.flatnonzero(some["odd"]).tolist():
+            session, sequence = self._sessions[number[i]], int(some["sequence"][i])
+            step = advance9 if session.domain.version == 9 else advance
+            self._lost[start + i] = step(session, sequence, int(units[i]))
+            if session.counts == FLOWS:
+                some["units"][i] = units[i]
+        first = len(self._met)
+        self._met += [self._sessions[i] for i in numbers.tolist()]
+        place = np.full(len(self._sessions), -1, np.int64)
+        place[numbers] = np.arange(first, first + len(numbers))
+        if len(place):
+            self._whose[start:stop] = np.where(number >= 0, place[number], -1)
+        for one in numbers.tolist():
+            self._load(self._known[one], self._sessions[one])
+
+    @staticmethod
+    def _load(entry: Any, session: Session) -> None:
+        """What the core must know of a session's sequence."""
+        entry["expected"], entry["previous"] = session.expected, session.previous
+        entry["plain"] = session.domain.version != 9 or session.counts == DATAGRAMS
+        entry["touched"] = entry["unsure"] = 0
+
+    def _tell_session(self, exporter: str) -> bool:
+        """Enter the session that the core asks for; False if there is none yet."""
+        key = self._b.key
+        port: int = key.port
+        if key.version == SFLOW5:
+            port |= int.from_bytes(bytes(key.agent), "big") << 16
+        session = self._wire.state.known(exporter, port, key.version, key.domain)
+        if session is None:
+            return False
+        key.boot_ms = session.domain.boot_ms
+        key.rates = self._columns.registry.view(self._sampling.rates(exporter, key.domain))
+        put = self._library.flowpeer_put_session
+        number = put(self._at, ctypes.addressof(key), SESSIONS)
+        if number < 0:  # full: an odd datagram makes room
+            self._changes = (None, -1, -1)
+            return False
+        self._load(self._known[number], session)
+        self._sessions.append(session)
+        self._of.setdefault(exporter, []).append(number)
+        return True
+
+    def _tell_template(self, wanted: int) -> bool:
+        """Enter the template that the core asks for; False if there is no room."""
+        session, number = self._sessions[wanted >> 16], wanted & 0xFFFF
+        template = session.templates.get(number) or session.domain.templates.get(number)
+        code = -1
+        if template is not None and not template.options and not template.layout.framed:
+            code = self._columns.registry.layout(template.layout)
+        put = self._library.flowpeer_put_template
+        return bool(put(self._at, wanted, code, TEMPLATES) >= 0)
+
+    def _taken(
+        self, found: NDArray[Any], exporters: Sequence[str], datagrams: NDArray[Any]
+    ) -> list[Taken]:
+        order = np.argsort(self._whose, kind="stable")
+        order = order[np.searchsorted(self._whose[order], 0) :]
+        if not len(order):
+            return []
+        whose = self._whose[order]
+        cuts = np.flatnonzero(np.diff(whose)) + 1
+        return [
+            Taken(
+                exporters[part[0]], self._met[self._whose[part[0]]],
+                datagrams["received_us"][part], found["export_ms"][part],
+                found["sequence"][part], found["units"][part], self._lost[part],
+            )
+            for part in np.split(order, cuts)
+        ]  # fmt: skip
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data)
