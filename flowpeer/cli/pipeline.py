@@ -50,7 +50,7 @@ def rollup(
         return
     rolled = roll_up(state.network(), state.lake(), state, start=start, end=end, shard=part)
     if state.json:
-        state.emit(asdict(rolled))
+        state.emit(rolled.summary())
     elif not rolled.rolled_up:
         state.tell(f"{rolled.hours} hours, all up to date")
     else:
@@ -84,7 +84,7 @@ def run(
     found = findings(state.network(), ledger)
     state.judge(found)
     result: dict[str, Any] = {
-        "ingest": [asdict(file) for file in added], "rollup": asdict(rolled),
+        "ingest": [asdict(file) for file in added], "rollup": rolled.summary(),
         "check": [finding._asdict() for finding in found],
     }  # fmt: skip
     if out is not None:

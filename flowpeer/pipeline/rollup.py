@@ -6,6 +6,7 @@ import errno
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from flowpeer.errors import InputError
 from flowpeer.lake import compact
@@ -23,12 +24,32 @@ WHOLE: Shard = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
+class HourDone:
+    """One hour that was rolled up: why, and what was in it."""
+
+    hour: datetime
+    reasons: list[str]
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RolledUp:
-    """What `roll_up` did: hours looked at, hours done, and how often each reason was one."""
+    """What `roll_up` did: how many hours it looked at, and those done."""
 
     hours: int
-    rolled_up: int
+    done: list[HourDone]
     reasons: dict[str, int]
+    """How often each reason was one, of all hours that were to be done."""
+
+    @property
+    def rolled_up(self) -> int:
+        """How many hours were done."""
+        return len(self.done)
+
+    def summary(self) -> dict[str, Any]:
+        """hours, rolled_up and reasons, for JSON."""
+        return {"hours": self.hours, "rolled_up": self.rolled_up, "reasons": self.reasons}
 
 
 def roll_up(
@@ -58,7 +79,7 @@ def roll_up(
         stale = [hour for hour in hours if hour.changed]
         reasons = Counter(reason for hour in stale for reason in hour.changed)
         total = sum(rollup.rows(hour) for hour in stale)
-        done = 0
+        done: list[HourDone] = []
         with reporter.progress("rolling up rows", total) as advance:
             for hour in stale:
                 try:
@@ -79,7 +100,9 @@ def roll_up(
                         "with `flowpeer sql` in `flows`, and fix its sampling rate or refuse it"
                     )
                     continue
-                done += 1
+                done.append(
+                    HourDone(hour.start, list(hour.changed), figures.records, figures.flow_bytes)
+                )
                 reporter.say(
                     f"{hour.start:%Y-%m-%d %H}:00 {figures.records:,} records, "
                     f"{figures.flow_bytes:,} bytes ({', '.join(hour.changed)})",

@@ -1,0 +1,337 @@
+"""The public API: everything the command line does, as methods that return Polars frames.
+
+    >>> net = open("flowpeer.toml")
+    >>> answer = net.imbalance(metro="dfw", direction="out")
+    >>> answer.rows.select("provider", "share", "target_share").rows()[0]
+    ('Quartzheron Backbone', 0.8108..., 0.5)
+
+Nothing here writes to the terminal or ends the process. What a command would say on stderr is in
+`Network.notes` and `Network.warnings`; errors are those of flowpeer.errors, with the next step in
+`advice`. A period is text (`2026Q3`, `2026-07`, `2026-07-01/2026-07-08`) or a pair of times.
+Without one, answers are of the last whole quarter with data, else of everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from flowpeer import catalog, query
+from flowpeer.analysis import inputs
+from flowpeer.analysis.answers import Answer, Direction, FileFormat
+from flowpeer.analysis.candidates import candidate_answer
+from flowpeer.analysis.imbalance import imbalance_answer
+from flowpeer.analysis.periods import parse_period
+from flowpeer.analysis.reports import write_reports
+from flowpeer.checks import integrity
+from flowpeer.checks.findings import Finding
+from flowpeer.checks.quality import findings
+from flowpeer.errors import UsageError, from_leaf
+from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.store import Lake
+from flowpeer.network import Network as Configuration
+from flowpeer.pipeline import ingest as ingesting
+from flowpeer.pipeline import retention
+from flowpeer.pipeline import rollup as rolling
+from flowpeer.reporter import Collected, Reporter
+from flowpeer.routing.lookup import lookup
+from flowpeer.routing.snapshot import snapshots
+from flowpeer.sources import load_ribs, load_sources, rib_files
+from flowpeer.workspace import Workspace
+from flowpeer_sql import questions
+
+__all__ = ["Network", "Period", "Verification", "open"]
+
+Period = str | tuple[datetime, datetime]
+Paths = str | Path | Iterable[str | Path]
+
+
+def open(path: str | Path = "flowpeer.toml", *, reporter: Reporter | None = None) -> Network:  # noqa: A001
+    """The network that a configuration file describes, and its lake.
+
+    Args:
+        reporter: is told notes, warnings and progress as they come; without one they are collected
+            in `notes` and `warnings`.
+
+    Raises:
+        ConfigError: every mistake in the file.
+    """
+    return Network(path, reporter=reporter)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found."""
+
+    files: int
+    """Files whose digest was computed."""
+    faults: pl.DataFrame
+    """path, what, next_step: files that are not what was written."""
+    identities: pl.DataFrame
+    """identity, left, right, holds: sums that must be equal (METHODS M13)."""
+
+    @property
+    def good(self) -> bool:
+        """No fault, and every identity holds."""
+        return self.faults.is_empty() and bool(self.identities["holds"].all())
+
+
+class Network:
+    """One network: its configuration, its lake, and what can be asked of them."""
+
+    def __init__(self, path: str | Path, *, reporter: Reporter | None = None) -> None:
+        self._workspace = Workspace(Path(path))
+        self._collected = Collected()
+        self._reporter = self._collected if reporter is None else reporter
+        self._workspace.network()
+
+    def __repr__(self) -> str:
+        identity = self.configuration.network
+        return f"<Network {identity.name} (AS{identity.asn}) of {self._workspace.path}>"
+
+    @property
+    def configuration(self) -> Configuration:
+        """What flowpeer.toml says."""
+        return self._workspace.network()
+
+    @property
+    def lake(self) -> Lake:
+        """The folder of tables."""
+        return self._workspace.lake()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was said so far, in order."""
+        return tuple(self._collected.notes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found wrong with the data so far, in order."""
+        return tuple(self._collected.warnings)
+
+    def ingest(self, paths: Paths, *, mapping: str | Path | None = None) -> pl.DataFrame:
+        """Load captures and other tools' exports, each file once.
+
+        Returns:
+            path, added, rows, unit: one row a file.
+        """
+        files = ingesting.capture_files(_paths(paths))
+        with _errors():
+            done = ingesting.ingest_files(
+                self.configuration, self.lake, files, self._reporter,
+                mapping=None if mapping is None else Path(mapping),
+            )  # fmt: skip
+        self._workspace.reread()
+        return _frame(map(asdict, done), path=pl.String, added=pl.Boolean, rows=pl.Int64,
+                      unit=pl.String)  # fmt: skip
+
+    def load_routes(self, paths: Paths, *, taken_at: datetime | None = None) -> pl.DataFrame:
+        """Load RIBs, each file once; the rows of `routes` for them."""
+        files = [file for path in _paths(paths) for file in rib_files(path)]
+        options: dict[str, Any] = {} if taken_at is None else {"taken_at": taken_at}
+        infos = load_ribs(
+            self.lake, files, self._reporter.say, warn=self._reporter.warn,
+            network=self.configuration, **options,
+        )  # fmt: skip
+        return self.routes().filter(pl.col("name").is_in([info.name for info in infos]))
+
+    def routes(self) -> pl.DataFrame:
+        """name, taken_at, vantage, kind, prefixes4, prefixes6, routes, source: each snapshot."""
+        rows = [
+            {"name": i.name, "taken_at": i.taken_at, "vantage": i.vantage, "kind": i.kind,
+             "prefixes4": i.prefixes4, "prefixes6": i.prefixes6, "routes": i.rows,
+             "source": i.source}
+            for i in snapshots(self.lake)
+        ]  # fmt: skip
+        return _frame(
+            rows, name=pl.String, taken_at=pl.Datetime("us", "UTC"), vantage=pl.String,
+            kind=pl.String, prefixes4=pl.Int64, prefixes6=pl.Int64, routes=pl.Int64,
+            source=pl.String,
+        )  # fmt: skip
+
+    def rollup(self, period: Period | None = None) -> pl.DataFrame:
+        """Roll up the hours whose inputs changed, of a period or of all.
+
+        Returns:
+            hour, reasons, records, bytes: one row an hour that was done.
+        """
+        start, end = _span(period)
+        done = rolling.roll_up(
+            self.configuration, self.lake, self._reporter, start=start, end=end
+        )  # fmt: skip
+        return _frame(map(asdict, done.done), hour=pl.Datetime("us", "UTC"),
+                      reasons=pl.List(pl.String), records=pl.Int64, bytes=pl.Int64)  # fmt: skip
+
+    def plan(self, period: Period | None = None) -> pl.DataFrame:
+        """hour, files, reasons: every hour, and why it would be rolled up (empty: up to date)."""
+        start, end = _span(period)
+        hours = rolling.plan(self.configuration, self.lake, start=start, end=end)
+        rows = [{"hour": h.start, "files": len(h.files), "reasons": h.changed} for h in hours]
+        return _frame(rows, hour=pl.Datetime("us", "UTC"), files=pl.Int64,
+                      reasons=pl.List(pl.String))  # fmt: skip
+
+    def check(self) -> pl.DataFrame:
+        """level (ok, note, warning), subject, text, next_step: one row a finding."""
+        found = findings(self.configuration, Ledger(self.lake))
+        return _frame((f._asdict() for f in found), **dict.fromkeys(Finding._fields, pl.String))
+
+    def verify(self, period: Period | None = None) -> Verification:
+        """Digests of all files, and sums through every stage; of a period, or of all."""
+        asked = None if period is None else parse_period(_text(period))
+        done = integrity.verify(self.configuration, self.lake, self._reporter, asked)
+        faults = [{"path": f.path, "what": f.what, "next_step": f.advice} for f in done.faults]
+        sums = [
+            {"identity": i.name, "left": i.left, "right": i.right, "holds": i.holds}
+            for i in done.identities
+        ]
+        return Verification(
+            done.files,
+            _frame(faults, path=pl.String, what=pl.String, next_step=pl.String),
+            _frame(sums, identity=pl.String, left=pl.Int64, right=pl.Int64, holds=pl.Boolean),
+        )
+
+    def gather(self, period: Period | None = None) -> inputs.Gathered:
+        """What answers of a period are made from, to make several of them or one of your own."""
+        text = None if period is None else _text(period)
+        network, ledger = self.configuration, Ledger(self.lake)
+        if stale := inputs.stale_hours(network, ledger, text):
+            self._reporter.warn(f"{stale} hours are not rolled up as they are now: call rollup()")
+        return inputs.gather(network, ledger, text)
+
+    def candidates(
+        self,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        asks: int | None = None,
+        direction: Direction = "out",
+    ) -> Answer:
+        """Whom to ask for peering, where, and what it is worth."""
+        gathered = self.gather(period)
+        with _errors():
+            return candidate_answer(gathered, direction=direction, metros=_list(metro), asks=asks)
+
+    def imbalance(
+        self,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        direction: Direction = "both",
+    ) -> Answer:
+        """Is transit balanced against what is paid for?"""
+        gathered = self.gather(period)
+        with _errors():
+            return imbalance_answer(gathered, direction=direction, metros=_list(metro))
+
+    def report(
+        self,
+        folder: str | Path,
+        period: Period | None = None,
+        *,
+        formats: Sequence[FileFormat] = ("csv",),
+    ) -> list[Path]:
+        """Write every answer and one HTML page of them into a folder; the files."""
+        return write_reports(self.gather(period), Path(folder), formats=formats).files
+
+    def sql(self, query_: str, /, **parameters: object) -> pl.DataFrame:
+        """The rows of one reading statement, or of a question by its name.
+
+        >>> net = open("flowpeer.toml")
+        >>> net.sql("SELECT count(*) AS n FROM metros WHERE continent = $c", c="EU").item()
+        4
+        """
+        for question in questions():
+            if question.name == query_:
+                if unknown := sorted(set(parameters) - set(question.defaults())):
+                    raise UsageError(f"{query_} has no parameter {', '.join(unknown)}")
+                query_, parameters = question.sql, {**question.defaults(), **parameters}
+        con = catalog.connect(self.lake.root, configured=self.configuration.tables())
+        try:
+            return pl.DataFrame(pl.from_arrow(query.query(con, query_, parameters)))
+        finally:
+            con.close()
+
+    def scan(
+        self, table: str, start: datetime | None = None, end: datetime | None = None
+    ) -> pl.LazyFrame:
+        """A table of the lake, lazily: the files of the hours of [start, end), rows not filtered.
+
+        >>> net = open("flowpeer.toml")
+        >>> net.scan("traffic").select(pl.col("metro").n_unique()).collect().item()
+        9
+        """
+        return catalog.scan(self.lake.root, table, start=start, end=end)
+
+    def lookup(self, *addresses: str, as_of: datetime | None = None) -> pl.DataFrame:
+        """address, prefix, origin_asn, origins, origin_name, as_path, snapshot, vantage.
+
+        >>> net = open("flowpeer.toml")
+        >>> net.lookup("26.144.160.1", "26.144.0.1")["origin_name"].to_list()
+        ['Saltpipit Hosting', 'Cindervole Telecom']
+        """
+        if not snapshots(self.lake):
+            load_sources(
+                self.lake, self.configuration, self._reporter.say, warn=self._reporter.warn
+            )  # fmt: skip
+        text = dict.fromkeys(("address", "prefix", "origin_name", "as_path", "snapshot",
+                              "vantage"), pl.String)  # fmt: skip
+        return _frame(
+            lookup(self.lake, addresses, as_of=as_of),
+            **{"address": text["address"], "prefix": text["prefix"], "origin_asn": pl.Int64,
+               "origins": pl.List(pl.Int64), **text},
+        )  # fmt: skip
+
+    def compact(self, *, ended_before: datetime | None = None) -> retention.Merged:
+        """Merge the files of each closed hour into one; files and hours. Default: two hours ago."""
+        before = ended_before or datetime.now(UTC) - timedelta(hours=2)
+        return retention.merge(self.configuration, self.lake, before, self._reporter)
+
+    def prune(
+        self,
+        before: datetime,
+        *,
+        routes: Literal["unused", "daily"] | None = None,
+        delete: bool = False,
+    ) -> retention.Pruned:
+        """What would be deleted of flow records received before a time; `delete` deletes it."""
+        return retention.prune(
+            self.configuration, self.lake, before, routes=routes, delete=delete
+        )  # fmt: skip
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Errors of the leaf packages as those of flowpeer.errors."""
+    try:
+        yield
+    except Exception as error:
+        known = from_leaf(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _paths(paths: Paths) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _list(names: str | Sequence[str] | None) -> Sequence[str] | None:
+    return [names] if isinstance(names, str) else names
+
+
+def _text(period: Period) -> str:
+    return period if isinstance(period, str) else "/".join(time.isoformat() for time in period)
+
+
+def _span(period: Period | None) -> tuple[datetime | None, datetime | None]:
+    return (None, None) if period is None else parse_period(_text(period))
+
+
+def _frame(rows: Iterable[Any], /, **columns: Any) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=columns)

@@ -1,0 +1,122 @@
+"""The public API: the command line's twin, without a terminal."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import flowpeer
+import flowpeer.api
+from flowpeer.cli.commands import COMMANDS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.fixture
+def net(demo_folder: Path) -> flowpeer.Network:
+    return flowpeer.open(demo_folder / "flowpeer.toml")
+
+
+@pytest.mark.parametrize("module", [flowpeer, flowpeer.api])
+def test_docstrings_are_true(
+    module: object, demo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo_folder)
+    failed, attempted = doctest.testmod(module, optionflags=FLAGS)  # type: ignore[arg-type]
+    assert attempted > 2
+    assert failed == 0
+
+
+def test_the_tutorial_runs_cell_by_cell(demo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo_folder)
+    failed, attempted = doctest.testfile(
+        str(DOCS / "tutorial-python.md"), module_relative=False, optionflags=FLAGS
+    )
+    assert attempted > 20
+    assert failed == 0
+
+
+def test_every_command_has_its_line_on_the_python_page() -> None:
+    page = (DOCS / "python.md").read_text("utf-8")
+    first = re.findall(r"(?m)^\| (.*?) \|", page)
+    named = set(re.findall(r"`flowpeer (\w+)", "\n".join(first)))
+    assert named == {entry.name for entry in COMMANDS}
+    for method in re.findall(r"net\.(\w+)\(", page):
+        assert hasattr(flowpeer.Network, method), method
+
+
+def test_importing_costs_nothing_until_a_name_is_used() -> None:
+    code = (
+        "import sys, flowpeer, flowpeer.errors\n"
+        "heavy = {'numpy', 'pyarrow', 'polars', 'duckdb', 'pydantic', 'typer'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert set(flowpeer.__all__) <= set(dir(flowpeer))\n"
+        "assert all(getattr(flowpeer, name) for name in flowpeer.__all__)\n"
+        "assert 'typer' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_answers_are_the_command_lines(
+    net: flowpeer.Network, demo_folder: Path, run: Callable[..., subprocess.CompletedProcess[str]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    rows = net.imbalance(metro="ams").rows
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+    done = run("imbalance", "--metro", "ams", "--json", cwd=demo_folder)
+    said = pl.DataFrame(json.loads(done.stdout), schema=rows.schema)
+    assert_frame_equal(said, rows, rel_tol=1e-9)
+
+
+def test_a_period_is_text_or_two_times(net: flowpeer.Network) -> None:
+    start, end = net.gather().inputs.period_start, net.gather().inputs.period_end
+    text = f"{start:%Y-%m-%d}/{end:%Y-%m-%d}"
+    assert_frame_equal(
+        net.imbalance(text, metro="ams").rows, net.imbalance((start, end), metro="ams").rows
+    )
+
+
+def test_errors_are_of_one_tree(net: flowpeer.Network, tmp_path: Path) -> None:
+    with pytest.raises(flowpeer.UsageError, match="no such metro"):
+        net.candidates(metro="xyz")
+    with pytest.raises(flowpeer.NoDataError):
+        net.imbalance("1999-01")
+    with pytest.raises(flowpeer.ConfigError):
+        flowpeer.open(tmp_path / "flowpeer.toml")
+    with pytest.raises(flowpeer.FlowpeerError):
+        net.sql("DELETE FROM traffic")
+
+
+def test_a_network_from_captures_to_answers(demo_folder: Path, tmp_path: Path) -> None:
+    """The way of a scheduler, in one process, with every word of it collected."""
+    text = (demo_folder / "flowpeer.toml").read_text("utf-8")
+    text = re.sub(r'(?m)^path = "lake"', f'path = "{tmp_path / "lake"}"', text)
+    for name in ("ribs", "peeringdb.json", "as-rel2.txt.bz2", "asns.csv"):
+        text = text.replace(f'"{name}"', f'"{demo_folder / name}"')
+    (tmp_path / "flowpeer.toml").write_text(text, "utf-8")
+    net = flowpeer.open(tmp_path / "flowpeer.toml")
+    capture = demo_folder / "captures" / "edge1.ams.pcap"
+    added = net.ingest(capture)
+    assert added["added"].to_list() == [True]
+    assert added["rows"].sum() == net.scan("flows").select(pl.len()).collect().item()
+    assert net.ingest([capture])["added"].to_list() == [False]
+    done = net.rollup()
+    assert done.height == net.plan().height > 20
+    assert done["records"].sum() > 0
+    assert net.rollup().is_empty()
+    assert net.verify().good
+    assert net.routes()["prefixes4"].sum() > 0
+    assert any("already in the lake" in note for note in net.notes)
+    files = net.report(tmp_path / "report")
+    assert {path.name for path in files} >= {"candidates.csv", "imbalance.csv", "report.html"}
