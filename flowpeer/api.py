@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from flowpeer import catalog, query
+from flowpeer import catalog
 from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
+from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.periods import parse_period
@@ -39,6 +40,7 @@ from flowpeer.network import Network as Configuration
 from flowpeer.pipeline import ingest as ingesting
 from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
+from flowpeer.query import Session
 from flowpeer.reporter import Collected, Reporter
 from flowpeer.routing.lookup import lookup
 from flowpeer.routing.snapshot import snapshots
@@ -229,6 +231,27 @@ class Network:
         with _errors():
             return imbalance_answer(gathered, direction=direction, metros=_list(metro))
 
+    def bills(
+        self,
+        period: Period | None = None,
+        *,
+        contracts: Sequence[str] | None = None,
+        invoices: Sequence[str] = (),
+        forced: bool = False,
+    ) -> Answer:
+        """What each transit contract costs, by calendar month.
+
+        Args:
+            invoices: `[CONTRACT[:MONTH]=]AMOUNT`, to be compared with the bills.
+            forced: figures also where too much data is missing.
+        """
+        text = None if period is None else _text(period)
+        with _errors():
+            return bills_answer(
+                self.configuration, Ledger(self.lake), text,
+                contracts=contracts, invoices=invoices, forced=forced,
+            )  # fmt: skip
+
     def report(
         self,
         folder: str | Path,
@@ -239,7 +262,7 @@ class Network:
         """Write every answer and one HTML page of them into a folder; the files."""
         return write_reports(self.gather(period), Path(folder), formats=formats).files
 
-    def sql(self, query_: str, /, **parameters: object) -> pl.DataFrame:
+    def sql(self, query: str, /, **parameters: object) -> pl.DataFrame:
         """The rows of one reading statement, or of a question by its name.
 
         >>> net = open("flowpeer.toml")
@@ -247,15 +270,12 @@ class Network:
         4
         """
         for question in questions():
-            if question.name == query_:
+            if question.name == query:
                 if unknown := sorted(set(parameters) - set(question.defaults())):
-                    raise UsageError(f"{query_} has no parameter {', '.join(unknown)}")
-                query_, parameters = question.sql, {**question.defaults(), **parameters}
-        con = catalog.connect(self.lake.root, configured=self.configuration.tables())
-        try:
-            return pl.DataFrame(pl.from_arrow(query.query(con, query_, parameters)))
-        finally:
-            con.close()
+                    raise UsageError(f"{query} has no parameter {', '.join(unknown)}")
+                query, parameters = question.sql, {**question.defaults(), **parameters}
+        with Session(self.lake.root, configured=self.configuration.tables()) as session:
+            return pl.DataFrame(pl.from_arrow(session.query(query, parameters)))
 
     def scan(
         self, table: str, start: datetime | None = None, end: datetime | None = None
