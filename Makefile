@@ -10,7 +10,7 @@ DEMO := flowpeer-demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types arrows bench wheel wheel-test lock docs clean
+.PHONY: help demo test check format lint types arrows bench wheel wheel-test soak lock docs docs-check clean
 
 help:  ## print this manual
 	@echo "flowpeer: from NetFlow/IPFIX exports to a ranked, feasible list of peering candidates"
@@ -38,7 +38,7 @@ types: $(VENV)/.dev  ## mypy, strict
 arrows: $(VENV)/.dev  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-format: $(VENV)/.dev  ## let ruff mend what it can
+format: $(VENV)/.dev  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -47,7 +47,7 @@ bench: $(VENV)/.dev  ## every benchmark, each against a peer or a limit in the s
 		|| echo "py-radix and pyasn cannot be installed: bench/lpm.py goes on without them"
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
 
-docs: $(VENV)/.dev  ## make the reference pages anew from the tables they describe
+docs: $(VENV)/.dev  ## make the reference pages again from the tables they describe
 	$(BIN)/python docs/generate.py
 
 docs-check: $(VENV)/.dev
@@ -58,10 +58,13 @@ wheel: $(VENV)/.dev  ## build the wheel into dist/
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist
 
-wheel-test: wheel  ## run the tests against the built wheel, without the packages of this checkout
-	$(BIN)/python .ci/wheel_test.py dist/*.whl -- -n $(WORKERS)
+wheel-test: wheel  ## install the built wheel alone and try it: imports, demo, commands, tests without a checkout
+	$(BIN)/python .ci/wheel_test.py dist/*.whl
 
-lock: $(VENV)/.dev  ## resolve the requirements anew, with hashes and without addresses
+soak: $(VENV)/.dev  ## hours of kills, faults, floods and random examples; the output stays in soak.log
+	@WORKERS=$(WORKERS) .ci/soak $(BIN)/python
+
+lock: $(VENV)/.dev  ## resolve the requirements again, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
 		--python-version 3.11 --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \

@@ -21,6 +21,7 @@ settings.register_profile(
     "untimed", deadline=None, derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
+settings.register_profile("soak", settings.get_profile("untimed"), max_examples=5_000)
 settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,6 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite the golden files with what is made"
     )
+    parser.addoption("--soak", action="store_true", help="run also what is marked soak")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is longer than every change may take."""
+    if not config.getoption("--soak"):
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="takes longer than CI may: --soak"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +85,7 @@ def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finish
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

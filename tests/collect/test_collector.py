@@ -16,6 +16,9 @@ from collector_rig import Rig
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.decompress import open_source
 
+pytestmark = pytest.mark.slow
+
+
 CAPTURES = (
     "softflowd-v5.pcap", "softflowd-v9.pcap", "softflowd-ipfix.pcap", "pmacctd-v9.pcap",
     "juniper-srx-v9-options.pcap", "cisco-iosxr-ipfix-mpls.pcap", "yaf-ipfix.pcap",

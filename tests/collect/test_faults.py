@@ -8,6 +8,9 @@ import pytest
 from collector_rig import Rig
 from faulty import Fault, Faults, build, every
 
+pytestmark = pytest.mark.slow
+
+
 STRIDE = 6
 """Every so many-th fault is tried here, each error beginning at another one; all of them by
 `python bench/faults.py`."""

@@ -11,7 +11,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from collector_rig import RATE, Rig, numbered
+
+pytestmark = pytest.mark.slow
+
 
 MEMORY_BOUND = 64 << 20
 

@@ -6,7 +6,11 @@ import os
 import random
 import signal
 
+import pytest
 from collector_rig import RATE, Rig
+
+pytestmark = pytest.mark.slow
+
 
 IN_RECEIVER = (
     ("receive", 30), ("frame", 31), ("framed", 32), ("fdatasync", 2), ("fdatasync+", 2),

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from collector_rig import Rig
 
+pytestmark = pytest.mark.slow
+
+
 Sums = dict[tuple[int, int, int], tuple[int, int]]
 """(source, destination, protocol) → octets and packets."""
 

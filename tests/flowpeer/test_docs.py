@@ -13,6 +13,9 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 PAGES = [

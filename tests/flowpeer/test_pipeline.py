@@ -20,6 +20,9 @@ import pytest
 
 from flowpeer_sample import answers, facts, world
 
+pytestmark = pytest.mark.slow
+
+
 Run = Callable[..., CompletedProcess[str]]
 EXTERNAL = ["transit", "peer", "ix", "customer"]
 

@@ -19,6 +19,9 @@ from flowpeer_sample import answers
 from flowpeer_sample import world as w
 from flowpeer_sample.datagrams import LARGEST, REFRESH, capture
 
+pytestmark = pytest.mark.slow
+
+
 V5_RECORD = struct.Struct("!4s4s4sHHIIIIHHBBBBHHBBH")
 
 

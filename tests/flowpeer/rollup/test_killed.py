@@ -18,6 +18,9 @@ import worlds
 
 from flowpeer.lake.store import Lake, sha256_of
 
+pytestmark = pytest.mark.slow
+
+
 Undisturbed = tuple[dict[str, str], Counter[str]]
 COMMAND = """
 import sys

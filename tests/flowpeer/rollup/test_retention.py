@@ -35,6 +35,9 @@ from flowpeer.rollup.hours import Rollup
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 
+pytestmark = pytest.mark.slow
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = """
 import sys
