@@ -18,8 +18,7 @@ from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.routing import snapshot, updates
 from flowpeer.routing.bmp_capture import load_capture
-from flowpeer.routing.cones import TABLE as CONES
-from flowpeer.routing.cones import load_cones, observe_cones
+from flowpeer.routing.cones import load_cones
 from flowpeer.routing.relations import load_relations
 from flowpeer.routing.source import opened
 from flowpeer_ingest.captures import looks_like_capture
@@ -176,7 +175,6 @@ def load_sources(lake: Lake, network: Network, say: Say, *, warn: Say | None = N
     if exports is not None:
         load_exports(lake, rib_files(exports), say)
         loaded.append("ixf")
-    _cones(lake, network, say)
     return loaded
 
 
@@ -192,19 +190,6 @@ def load_exports(
                 say(f"{path}: {facts['members']:,} members on {facts['ports']:,} ports")
             found.append(facts)
     return found
-
-
-def _cones(lake: Lake, network: Network, say: Say) -> None:
-    """Observe customer cones where asked to, and forget those of a setting that is gone."""
-    if network.sources.as_cones is None:
-        if lake.entry(CONES) is not None:
-            with lake.lock("reference", wait_s=LOCK_WAIT_S):
-                lake.remove(CONES)
-    elif network.source_path("as_cones") is None:
-        with lake.lock("reference", wait_s=LOCK_WAIT_S):
-            facts, new = observe_cones(lake, snapshot.snapshots(lake), network.network.asn)
-        if new:
-            say(f"customer cones: {describe(facts)}")
 
 
 def describe(facts: dict[str, Any]) -> str:

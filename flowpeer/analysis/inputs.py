@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,13 +13,14 @@ from flowpeer import catalog, schema
 from flowpeer.analysis.coverage import coverage, covered_slots
 from flowpeer.analysis.periods import parse_period, period_of
 from flowpeer.analysis.policy import policy_of
-from flowpeer.errors import FlowpeerError
+from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, partition_hour
-from flowpeer.network import Network
+from flowpeer.network import RECURSIVE_CONES, Network
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing import snapshot
-from flowpeer.routing.cones import TABLE as CONES
+from flowpeer.routing.cones import load_cones, observe_cones
+from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
 from flowpeer_core.slots import HOUR
 from flowpeer_reports.inputs import Inputs
@@ -184,7 +185,7 @@ def gather(
         traffic_routes=routes,
         paths=paths_in_force(lake, infos, routes),
         relationships=relationships,
-        **_cones(ledger),
+        **_cones(network, ledger, infos),
         clique=frozenset(_reference(lake, "as_clique")["asn"].to_list())
         or frozenset(network.policy.clique),
         asns=_reference(lake, "asns"),
@@ -239,12 +240,26 @@ def with_exports(peeringdb: dict[str, pl.DataFrame], exports: pl.DataFrame) -> p
                      how="diagonal")  # fmt: skip
 
 
-def _cones(ledger: Ledger) -> dict[str, Any]:
-    """The customer cones to infer from, where loaded, and where they are from."""
-    entry = ledger.entry(CONES)
-    if entry is None:
+def _cones(
+    network: Network, ledger: Ledger, infos: Sequence[snapshot.SnapshotInfo]
+) -> dict[str, Any]:
+    """The customer cones to infer from, and where they are from: of the file that is configured,
+    else observed on the paths in force, made again where one of their sources has changed."""
+    if network.sources.as_cones == RECURSIVE_CONES:
         return {}
-    return {"cones": _reference(ledger.lake, "as_cones"), "cones_source": entry["words"]}
+    lake, path = ledger.lake, network.source_path("as_cones")
+    peers = {s.asn for s in network.sessions}
+    peers |= {i.asn for i in network.interfaces if i.role == "peer" and i.asn is not None}
+    try:
+        with lake.lock("reference", wait_s=LOCK_WAIT_S):
+            if path is not None:
+                facts, _ = load_cones(lake, path)
+            else:
+                facts, _ = observe_cones(lake, infos, network.network.asn, peers)
+    except NoDataError as error:
+        none = pl.DataFrame(schema={"asn": pl.Int64, "member_asn": pl.Int64})
+        return {"cones": none, "cones_source": f"nothing: {error}"}
+    return {"cones": _reference(lake, "as_cones"), "cones_source": facts["words"]}
 
 
 def _on_exchanges(network: Network) -> pl.DataFrame:

@@ -38,18 +38,32 @@ def observed(paths: pl.DataFrame, graph: AsGraph, ourselves: Iterable[int]) -> p
     )
 
 
-def behind(as_paths: pl.Series, graph: AsGraph, ourselves: Iterable[int] = ()) -> pl.DataFrame:
-    """asn, member_asn: who is seen downhill behind whom on some path; distinct and sorted.
+def behind(
+    as_paths: pl.Series, graph: AsGraph, ourselves: Iterable[int] = (), peers: Iterable[int] = ()
+) -> pl.DataFrame:
+    """asn, member_asn: provider/peer-observed customer cones; distinct and sorted.
 
-    An observed customer cone: part of the true one, and of the recursive one.
+    A member is seen downhill behind a network on a path on which the hop before the network is its
+    provider or peer, so that the network tells it what it would tell us (siblings are neutral).
+    Before the first hop stand we: a peer of the networks in `peers`. Part of the recursive cone.
     """
+    ours = np.array(sorted(ourselves), dtype=np.int64)
     distinct = pl.DataFrame({"as_path": as_paths}).drop_nulls().unique().sort("as_path")
-    _, asn, run, stop = _runs(distinct.with_row_index("path"), graph, ourselves)
+    path, asn, run, stop = _runs(distinct.with_row_index("path"), graph, ours)
+    told = np.isin(asn, np.array(sorted(peers), dtype=np.int64))  # as if we stood before it
+    neutral = np.zeros(len(asn), dtype=np.bool_)
+    inner = np.flatnonzero(path[1:] == path[:-1]) + 1
+    inner = inner[~np.isin(asn[inner - 1], ours)]
+    told[inner] = graph.upward(asn[inner - 1], asn[inner])
+    neutral[inner] = graph.tied(asn[inner - 1], asn[inner]) & ~told[inner]
+    if len(asn):
+        told = told[np.maximum.accumulate(np.where(neutral, 0, np.arange(len(asn))))]
     pairs = [pl.DataFrame(schema={"asn": pl.Int64, "member_asn": pl.Int64})]
     for step in range(1, len(asn)):
         together = (run[step:] == run[:-step]) & ~stop[step:] & ~stop[:-step]
         if not together.any():
             break
+        together &= told[:-step]
         above, below = asn[:-step][together], asn[step:][together]
         pairs.append(pl.DataFrame({"asn": above, "member_asn": below}).unique())
     found = pl.concat(pairs).filter(pl.col("asn") != pl.col("member_asn"))

@@ -39,17 +39,24 @@ class AsGraph:
         self._upper = np.concatenate([left[down], left[sibling], right[sibling]])
         self._lower = np.concatenate([right[down], right[sibling], left[sibling]])
         self._keys = np.unique(self._upper << _SHIFT | self._lower)
+        self._provides = np.unique(left[down] << _SHIFT | right[down])
+        self._peers = _both_ways(left[kind == 0], right[kind == 0])
+        self._tied = _both_ways(left[sibling], right[sibling])
         self._siblings = (left[sibling], right[sibling])
         self.nodes: Ints = np.unique(np.concatenate([self._upper, self._lower]))
 
     def downhill(self, upper: Ints, lower: Ints) -> Flags:
         """For each pair: is `upper` a known provider or sibling of `lower`?"""
-        if not len(self._keys):
-            return np.zeros(len(upper), dtype=np.bool_)
-        keys = upper << _SHIFT | lower
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        found: Flags = self._keys[at] == keys
-        return found
+        return _among(self._keys, upper, lower)
+
+    def upward(self, above: Ints, below: Ints) -> Flags:
+        """For each pair: is `above` a provider or a peer of `below`, so that it is told no more
+        than any other peer?"""
+        return _among(self._provides, above, below) | _among(self._peers, above, below)
+
+    def tied(self, one: Ints, other: Ints) -> Flags:
+        """For each pair: are they siblings?"""
+        return _among(self._tied, one, other)
 
     def above(self, asns: Ints) -> tuple[Ints, Ints]:
         """Pairs (index into `asns`, ancestor): every network whose cone holds that ASN."""
@@ -98,6 +105,19 @@ class AsGraph:
         reached_asn = self.nodes[node]
         other = reached_asn != asns[index]
         return index[other], reached_asn[other]
+
+
+def _both_ways(left: Ints, right: Ints) -> Ints:
+    return np.unique(np.concatenate([left << _SHIFT | right, right << _SHIFT | left]))
+
+
+def _among(keys: Ints, left: Ints, right: Ints) -> Flags:
+    if not len(keys):
+        return np.zeros(len(left), dtype=np.bool_)
+    wanted = left << _SHIFT | right
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found: Flags = keys[at] == wanted
+    return found
 
 
 def _distinct(values: Ints) -> Ints:

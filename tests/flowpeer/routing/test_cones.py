@@ -30,12 +30,21 @@ def _pairs(lake: Lake) -> set[tuple[int, int]]:
 
 
 def _plainly(
-    paths: list[str], relations: dict[tuple[int, int], int], ours: int
+    paths: list[str], relations: dict[tuple[int, int], int], ours: int, peers: set[int]
 ) -> set[tuple[int, int]]:
-    """Who is downhill behind whom, one path after the other."""
+    """Who is downhill behind whom, told to a provider or a peer; one path after the other."""
 
     def down(a: int, b: int) -> bool:
         return relations.get((a, b)) in (-1, 1) or relations.get((b, a)) == 1
+
+    def told(hops: list[int], i: int) -> bool:
+        if i == 0 or hops[i - 1] == ours:
+            return hops[i] in peers
+        before, here = hops[i - 1], hops[i]
+        if relations.get((before, here)) in (-1, 0) or relations.get((here, before)) == 0:
+            return True
+        sibling = 1 in (relations.get((before, here)), relations.get((here, before)))
+        return sibling and told(hops, i - 1)
 
     found: set[tuple[int, int]] = set()
     for path in paths:
@@ -48,7 +57,7 @@ def _plainly(
             for j in range(i + 1, len(hops)):
                 if {hops[j - 1], hops[j]} & {0, ours} or not down(hops[j - 1], hops[j]):
                     break
-                if above != hops[j]:
+                if above != hops[j] and told(hops, i):
                     found.add((above, hops[j]))
     return found
 
@@ -74,8 +83,9 @@ def test_observed_cones_equal_a_plain_walk(seed: int) -> None:
         schema=["asn", "other_asn", "relationship"],
         orient="row",
     )
-    found = behind(pl.Series([*paths, None, ""]), AsGraph(frame), [7])
-    assert set(found.iter_rows()) == _plainly(paths, relations, 7)
+    peers = {a for a in asns if rng.random() < 0.3}
+    found = behind(pl.Series([*paths, None, ""]), AsGraph(frame), [7], peers)
+    assert set(found.iter_rows()) == _plainly(paths, relations, 7, peers)
 
 
 def test_cones_are_observed_on_the_routes_and_remembered(
@@ -92,12 +102,17 @@ def test_cones_are_observed_on_the_routes_and_remembered(
     load_relations(lake, write(b"1|2|-1\n2|3|-1\n1|4|0\n4|3|-1\n2|9|-1\n", "rel.txt"))
     facts, new = observe_cones(lake, snapshots(lake), 64500)
     assert new
-    assert facts["rows"] == 4
-    assert _pairs(lake) == {(1, 2), (1, 3), (2, 3), (4, 3)}  # 9 is nobody's on any path
+    # 9 is nobody's on any path; what 1 sells us says nothing of what it would tell a peer.
+    assert _pairs(lake) == {(2, 3), (4, 3)}
+    assert facts["rows"] == 2
+    facts, new = observe_cones(lake, snapshots(lake), 64500, [1])
+    assert new
+    assert _pairs(lake) == {(1, 2), (1, 3), (2, 3), (4, 3)}
+    assert observe_cones(lake, snapshots(lake), 64500)[1]
     assert observe_cones(lake, snapshots(lake), 64500)[1] is False
     load_relations(lake, write(b"1|2|-1\n2|3|-1\n4|3|0\n", "rel.txt"))
     assert observe_cones(lake, snapshots(lake), 64500)[1]
-    assert _pairs(lake) == {(1, 2), (1, 3), (2, 3)}
+    assert _pairs(lake) == {(2, 3)}
 
 
 def test_a_file_of_cones_is_read(write: Write, lake: Lake) -> None:
@@ -133,23 +148,22 @@ def test_observed_cones_of_a_real_table_lie_inside_the_recursive_ones(
 
 def test_the_list_says_which_cones_it_infers_from(demo_copy: Path, run: Callable[..., Any]) -> None:
     def notes(config: str) -> tuple[str, list[dict[str, Any]]]:
-        (demo_copy / "flowpeer.toml").write_text(config)
-        assert run("rollup", cwd=demo_copy).returncode == 0
+        (demo_copy / "flowpeer.toml").write_text(config)  # and no roll-up before the answer
         done = run("candidates", "--out", "o", "--format", "json", cwd=demo_copy)
         assert done.returncode in (0, 1), done.stderr
         rows = json.loads((demo_copy / "o" / "candidates.json").read_text())
         return (demo_copy / "o" / "candidates.meta.json").read_text(), rows
 
     config = (demo_copy / "flowpeer.toml").read_text()
-    meta, recursive = notes(config)
-    assert "recursive customer cones" in meta
-    meta, observed = notes(config.replace("[sources]", '[sources]\nas_cones = "observed"'))
+    meta, observed = notes(config)
     assert "customer cones observed on the paths of our own routes" in meta
     assert "recursive" not in meta
+    meta, recursive = notes(config.replace("[sources]", '[sources]\nas_cones = "recursive"'))
+    assert "recursive customer cones" in meta
+    meta, again = notes(config.replace("[sources]", '[sources]\nas_cones = "observed"'))
+    assert again == observed
     alone = {(r["metro"], r["asn"]): r["cone_bps"] for r in recursive}
     shared_rows = [r for r in observed if (r["metro"], r["asn"]) in alone]
     assert shared_rows
     for row in shared_rows:
         assert row["cone_bps"] <= alone[row["metro"], row["asn"]] * (1 + 1e-9)
-    meta, again = notes(config)
-    assert again == recursive
