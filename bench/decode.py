@@ -5,7 +5,7 @@
 Generates N flows (default a million) per format as routers sample them: Zipf addresses, few
 packets a flow, datagrams that fit an Ethernet frame. Every figure is CPU time of all threads,
 user and system, of the best of K runs. Ours begins with the datagrams in memory and ends with
-Parquet files published in a lake, synced and with their ledger. nfcapd's, where installed, begins
+Parquet files published in a lake, synced and with their record. nfcapd's, where installed, begins
 with its socket: a sender over loopback waits while the socket's buffer fills, so that nothing is
 lost, and what arrived is counted from its file. `ratio` is our flows per CPU-second, published
 as Parquet, over nfcapd's, whose file is not compressed by default; then over those of its three
@@ -327,7 +327,7 @@ def to_parquet(payloads: list[bytes], folder: Path) -> tuple[int, int]:
     lake = Lake(folder)
     sink = FlowSink(lake, "capture-bench")
     decode(payloads, sink.write)
-    rows = sink.publish({})["flows"]
+    rows = sink.publish()["flows"]
     return rows, sum(p.stat().st_size for p in (folder / "flows").rglob("*.parquet"))
 
 

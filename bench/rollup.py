@@ -323,7 +323,7 @@ def generate(folder: Path, flows: int, with_nfcapd: bool) -> None:
         made = minute(rng, end - begin, at, hosts, of_host)
         sink = FlowSink(lake, f"segment-{at:02d}")
         sink.write(datetime.fromtimestamp(START_S, UTC), "flows", table_of(made))
-        sink.publish({})
+        sink.publish()
         if capture is not None:
             capture.feed(datagrams(made, begin))
     if capture is not None:

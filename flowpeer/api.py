@@ -34,7 +34,6 @@ from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
 from flowpeer.errors import UsageError, from_leaf
-from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network as Configuration
 from flowpeer.pipeline import ingest as ingesting
@@ -171,16 +170,16 @@ class Network:
                       reasons=pl.List(pl.String), records=pl.Int64, bytes=pl.Int64)  # fmt: skip
 
     def plan(self, period: Period | None = None) -> pl.DataFrame:
-        """hour, files, reasons: every hour, and why it would be rolled up (empty: up to date)."""
+        """hour, units, reasons: every hour, and why it would be rolled up (empty: up to date)."""
         start, end = _span(period)
         hours = rolling.plan(self.configuration, self.lake, start=start, end=end)
-        rows = [{"hour": h.start, "files": len(h.files), "reasons": h.changed} for h in hours]
-        return _frame(rows, hour=pl.Datetime("us", "UTC"), files=pl.Int64,
+        rows = [{"hour": h.start, "units": h.units, "reasons": h.changed} for h in hours]
+        return _frame(rows, hour=pl.Datetime("us", "UTC"), units=pl.Int64,
                       reasons=pl.List(pl.String))  # fmt: skip
 
     def check(self) -> pl.DataFrame:
         """level (ok, note, warning), subject, text, next_step: one row a finding."""
-        found = findings(self.configuration, Ledger(self.lake))
+        found = findings(self.configuration, self.lake.record())
         return _frame((f._asdict() for f in found), **dict.fromkeys(Finding._fields, pl.String))
 
     def verify(self, period: Period | None = None) -> Verification:
@@ -201,10 +200,10 @@ class Network:
     def gather(self, period: Period | None = None) -> inputs.Gathered:
         """What answers of a period are made from, to make several of them or one of your own."""
         text = None if period is None else _text(period)
-        network, ledger = self.configuration, Ledger(self.lake)
-        if stale := inputs.stale_hours(network, ledger, text):
+        network, record = self.configuration, self.lake.record()
+        if stale := inputs.stale_hours(network, record, text):
             self._reporter.warn(f"{stale} hours are not rolled up as they are now: call rollup()")
-        return inputs.gather(network, ledger, text)
+        return inputs.gather(network, record, text)
 
     def candidates(
         self,
@@ -248,7 +247,7 @@ class Network:
         text = None if period is None else _text(period)
         with _errors():
             return bills_answer(
-                self.configuration, Ledger(self.lake), text,
+                self.configuration, self.lake.record(), text,
                 contracts=contracts, invoices=invoices, forced=forced,
             )  # fmt: skip
 

@@ -24,9 +24,11 @@ import duckdb
 import pyarrow as pa
 
 import flowpeer_sql
-from flowpeer.errors import FlowpeerError, InputError, UsageError, is_interrupt
-from flowpeer.lake.listing import table_files
-from flowpeer.schema import CONFIGURED, PARTITIONED, REFERENCE, TABLES
+from flowpeer.errors import FlowpeerError, InputError, LockedError, UsageError, is_interrupt
+from flowpeer.lake import layout
+from flowpeer.lake.listing import Groups, files_by_layout
+from flowpeer.lake.store import Lake
+from flowpeer.schema import CONFIGURED, FORMAT, PARTITIONED, TABLES
 from flowpeer_core.columns import Column, arrow_schema
 
 STORAGE_VERSION = "v1.5.0"
@@ -134,9 +136,9 @@ def scan(
     an hour are not filtered. Times without a zone are UTC. Without files: an empty frame.
 
     Raises:
-        UsageError: a table that has no files (unknown, or made from the configuration).
+        UsageError: no such table.
     """
-    if table not in TABLES or table in CONFIGURED:
+    if table not in TABLES:
         raise UsageError(f"no table {table!r} in the lake", advice="see `flowpeer sql --list`")
     import polars as pl
 
@@ -145,21 +147,18 @@ def scan(
     partitioned = table in PARTITIONED
     hive: dict[str, pl.DataType] = {"date": pl.Date(), "hour": pl.Int32()}
     wanted = {**stated, **hive} if partitioned else stated
-    found = table_files(root, table, start=start, end=end)
+    found = files_by_layout(Lake(root).record(), table, start=start, end=end)
     if not found:
         return pl.LazyFrame(schema=wanted)
-    if not partitioned:
-        return pl.scan_parquet(
-            found, schema=stated, glob=False, hive_partitioning=False, missing_columns="insert"
-        )  # a snapshot of before a column was kept has nulls
     # A folder above the lake may be called a=b; Polars would have it a partition too.
     above: dict[str, pl.DataType] = {
         part.partition("=")[0]: pl.String() for part in root.parts if "=" in part
     }
-    frame = pl.scan_parquet(
-        found, schema=stated, glob=False, hive_partitioning=True, hive_schema={**above, **hive}
-    )
-    return frame.select(*wanted)
+    options: dict[str, Any] = {"hive_partitioning": partitioned}
+    if partitioned:
+        options |= {"hive_schema": {**above, **hive}, "also": tuple(hive)}
+    frames = [layout.scan(files, table, number, **options) for number, files in found]
+    return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
 def _polars_schema(columns: tuple[Column, ...]) -> dict[str, pl.DataType]:
@@ -182,8 +181,8 @@ def _define(
     con.execute("SET python_enable_replacements = false")
     con.execute("SET TimeZone = 'UTC'")
     for name in TABLES:
-        if name in CONFIGURED:
-            _configured_table(con, name, configured.get(name, []))
+        if name in configured:
+            _configured_table(con, name, configured[name])
         elif not (listed and name in PARTITIONED):
             with told("", where=root / name):
                 con.execute(f'CREATE VIEW "{name}" AS {_relation(root, name)}')
@@ -229,36 +228,36 @@ def configured_rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[s
 
 
 def _relation(root: Path, name: str) -> str:
-    """The SELECT of a table over a pattern."""
-    files = table_files(root, name)
-    if not files:
-        return _listed(name, files)
-    folder = _escape(str(root))
-    if name in PARTITIONED:
-        return _reading(name, _literal(f"{folder}/{name}/date=*/hour=*/*.parquet"))
-    if name in REFERENCE:
-        return _reading(name, _literal(f"{folder}/reference/{name}.parquet"))
-    return _reading(name, _literal(f"{folder}/{name}/*.parquet"))
+    """The SELECT of a table for other programs: of partitioned ones over a pattern, which finds
+    the files to come too."""
+    groups = files_by_layout(Lake(root).record(), name)
+    if name in PARTITIONED and groups and all(number >= FORMAT for number, _ in groups):
+        pattern = f"{_escape(str(root))}/{name}/date=*/hour=*/*.parquet"
+        return _reading(name, FORMAT, _literal(pattern))
+    return _listed(name, groups)
 
 
-def _listed(name: str, files: list[Path]) -> str:
+def _listed(name: str, groups: Groups) -> str:
     """The SELECT of a table over some files."""
-    if files:
-        paths = ", ".join(_literal(_escape(str(file))) for file in files)
-        return _reading(name, f"[{paths}]")
-    empty = _nulls(name)
+    if groups:
+        parts = (
+            _reading(name, number, f"[{', '.join(_literal(_escape(str(f))) for f in files)}]")
+            for number, files in groups
+        )
+        return " UNION ALL ".join(parts)
+    empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
     if name in PARTITIONED:
         empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
     return f"SELECT {', '.join(empty)} WHERE false"
 
 
-def _nulls(name: str) -> list[str]:
-    return [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
-
-
-def _reading(name: str, files: str) -> str:
+def _reading(name: str, number: int, files: str) -> str:
+    old = layout.RENAMED.get(name, {}) if number < FORMAT else {}
+    stands = {c.name: old.get(c.name, c.name) for c in TABLES[name]}
     cells = [
-        f"timezone('UTC', {c.name}) AS {c.name}" if pa.types.is_timestamp(c.type) else c.name
+        f"timezone('UTC', {stands[c.name]}) AS {c.name}"
+        if pa.types.is_timestamp(c.type)
+        else f"{stands[c.name]} AS {c.name}"
         for c in TABLES[name]
     ]
     options = "hive_partitioning = false"
@@ -266,17 +265,16 @@ def _reading(name: str, files: str) -> str:
         options = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
         cells += ["date", "hour"]
     source = f"read_parquet({files}, {options})"
-    if name == "routes":  # a snapshot of before a column was kept has nulls
+    if number < FORMAT:  # columns added since are null
+        nulls = (
+            f"NULL::{_sql_type(c).replace('TIMESTAMP', 'TIMESTAMPTZ')} AS {stands[c.name]}"
+            for c in TABLES[name]
+        )
         source = (
-            f"(SELECT {', '.join(_raw_nulls(name))} WHERE false UNION ALL BY NAME "  # noqa: S608
+            f"(SELECT {', '.join(nulls)} WHERE false UNION ALL BY NAME "  # noqa: S608
             f"SELECT * FROM read_parquet({files}, {options}, union_by_name = true))"
         )
     return f"SELECT {', '.join(cells)} FROM {source}"  # noqa: S608
-
-
-def _raw_nulls(name: str) -> list[str]:
-    """As `_nulls`, with times as the files have them."""
-    return [cell.replace("::TIMESTAMP ", "::TIMESTAMPTZ ") for cell in _nulls(name)]
 
 
 def _sql_type(column: Column) -> str:
@@ -335,23 +333,30 @@ def with_files(con: duckdb.DuckDBPyConnection, root: Path, work: Callable[[], T]
     listing and opening, and an hour would be missing.
 
     Raises:
-        InputError: files went as often as they were listed.
+        LockedError: files went as often as they were listed.
     """
+    lake = Lake(root)
+
+    def listed() -> dict[str, Groups]:
+        record = lake.record()
+        return {name: files_by_layout(record, name) for name in PARTITIONED}
+
     for _ in range(TRIES):
-        listing = {name: table_files(root, name) for name in PARTITIONED}
+        listing = listed()
         try:
-            for name, files in listing.items():
-                text = _listed(name, files)
+            for name, groups in listing.items():
+                text = _listed(name, groups)
                 mark = hashlib.sha256(text.encode()).hexdigest()
                 if con.execute(f"SELECT getvariable('files_of_{name}')").fetchall() != [(mark,)]:
                     con.execute(f'CREATE OR REPLACE VIEW "{name}" AS {text}')
                     con.execute(f"SET VARIABLE files_of_{name} = '{mark}'")
             return work()
         except duckdb.IOException:
-            if listing == {name: table_files(root, name) for name in PARTITIONED}:
+            if listing == listed():
                 raise
-    raise InputError(
-        str(root), "files were merged all the while", advice="ask again when `compact` is done"
+    raise LockedError(
+        f"{root}: files were merged or replaced all the while",
+        advice="ask again when `compact` and `rollup` are done (exit status 75)",
     )
 
 

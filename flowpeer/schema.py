@@ -282,6 +282,9 @@ IXF_PORTS = (
     _c("source", TEXT, "", "member export that says so", required=True),
 )
 
+FORMAT = 3
+"""Of the lake. Raised when an older flowpeer could not read what this one writes, or the other way
+round; columns added since are null in older files (flowpeer.lake.layout)."""
 PARTITIONED = ("flows", "sampling", "coverage", "traffic", "traffic_routes")
 """Tables in folders date=YYYY-MM-DD/hour=HH; `routes` is one folder of snapshots."""
 

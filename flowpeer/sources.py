@@ -6,7 +6,9 @@ whose digest is the one loaded before costs the reading of its file and changes 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from flowpeer.routing.bmp_capture import load_capture
 from flowpeer.routing.cones import load_cones
 from flowpeer.routing.relations import load_relations
 from flowpeer.routing.source import opened
+from flowpeer.schema import CONFIGURED
 from flowpeer_ingest.captures import looks_like_capture
 
 Say = Callable[[str], None]
@@ -175,7 +178,21 @@ def load_sources(lake: Lake, network: Network, say: Say, *, warn: Say | None = N
     if exports is not None:
         load_exports(lake, rib_files(exports), say)
         loaded.append("ixf")
+    _configured(lake, network)
     return loaded
+
+
+def _configured(lake: Lake, network: Network) -> None:
+    """Put the tables of the configuration into `reference`, where they changed: so that whoever
+    reads the lake without flowpeer has capacities and roles."""
+    known = lake.entries("reference")
+    for name, table in network.tables().items():
+        relative = f"reference/{name}.parquet"
+        text = json.dumps(table.to_pylist(), sort_keys=True, default=str)
+        digest = sha256(text.encode()).hexdigest()
+        if known.get(relative, {}).get("source_digest") != digest:
+            facts = {"source": network.source.name, "source_digest": digest}
+            lake.publish(relative, CONFIGURED[name], table, facts)
 
 
 def load_exports(

@@ -32,8 +32,8 @@ class Workspace:
         """Read the configuration again when it is next asked for: exporters announced names."""
         self._network = None
 
-    def lake(self) -> Lake:
-        """The lake of the configuration.
+    def lake(self, *, whole: bool = True) -> Lake:
+        """The lake of the configuration; without `whole` also one that has lost its manifests.
 
         Raises:
             ConfigError: there is something else in its place.
@@ -44,5 +44,6 @@ class Workspace:
             problem = f"lake.path: {path} is a file; name a folder, which is made when needed"
             raise ConfigError(str(self.path), [problem])
         lake = Lake(path)
-        lake.check_format()
+        if whole:
+            lake.check_format()
         return lake

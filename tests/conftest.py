@@ -91,6 +91,21 @@ def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finish
 
 
 @pytest.fixture(scope="session")
+def forget_unit() -> Callable[[Path, str], None]:
+    """`forget_unit(lake folder, name)`: as if the work on a unit was killed before its last act."""
+    from flowpeer.lake import codec
+    from flowpeer.lake.units import bucket_of, unit_key
+
+    def forget(root: Path, name: str) -> None:
+        path = root / unit_key(bucket_of(name))
+        header, units = codec.decode_units(path.read_bytes(), path.name)
+        del units[name]
+        path.write_bytes(codec.encode(header, units.values()))
+
+    return forget
+
+
+@pytest.fixture(scope="session")
 def run() -> Callable[..., Finished]:
     """`run("check", cwd=folder)`: the finished process, its output as text."""
     return flowpeer

@@ -16,7 +16,7 @@ from flowpeer.analysis.answers import Answer
 from flowpeer.analysis.coverage import exporter_coverage
 from flowpeer.analysis.periods import data_span, parse_period, period_of
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Contract, Network
 from flowpeer.rollup.counters import per_slot, read_counters
 from flowpeer_reports.billing.bills import MonthSeries, bills, month_series
@@ -91,7 +91,7 @@ class Billing:
 
 def billing(
     network: Network,
-    ledger: Ledger,
+    record: Record,
     start: datetime,
     end: datetime,
     *,
@@ -107,7 +107,7 @@ def billing(
         terms_of(network, c) for c in network.contracts if contracts is None or c.id in contracts
     ]
     wanted = [(t, month) for t in terms for month in _in_force(t, start, end)]
-    first, last = data_span(network, ledger)
+    first, last = data_span(network, record)
     opens = min((month.start for _, month in wanted), default=start)
     closes = max((month.end for _, month in wanted), default=end)
     begin, finish = max(first, opens - before), min(last, closes)
@@ -120,8 +120,8 @@ def billing(
     links = [link for link in billed_links(network) if link.contract in names]
     octets = octets_of(
         links,
-        catalog.scan(ledger.lake.root, "traffic", start=begin, end=finish),
-        exporter_coverage(network, ledger, begin, finish),
+        catalog.scan(record.lake.root, "traffic", start=begin, end=finish),
+        exporter_coverage(network, record, begin, finish),
         _counters(network),
     )
     months = tuple(
@@ -150,7 +150,7 @@ def _counters(network: Network) -> pl.DataFrame | None:
 
 def bills_answer(
     network: Network,
-    ledger: Ledger,
+    record: Record,
     period: str | None = None,
     *,
     contracts: Sequence[str] | None = None,
@@ -177,8 +177,8 @@ def bills_answer(
     for name in contracts or ():
         if name not in known:
             raise UsageError(f"no contract {name!r}", advice=f"known: {', '.join(known)}")
-    start, end = _period(network, ledger, period)
-    made = billing(network, ledger, start, end, contracts=contracts, before=WEEKS_BEFORE)
+    start, end = _period(network, record, period)
+    made = billing(network, record, start, end, contracts=contracts, before=WEEKS_BEFORE)
     rows = [(m.terms.contract, m.month.name) for m in made.months]
     found = bills(
         made.months,
@@ -202,11 +202,11 @@ def bills_answer(
     )  # fmt: skip
 
 
-def _period(network: Network, ledger: Ledger, asked: str | None) -> tuple[datetime, datetime]:
+def _period(network: Network, record: Record, asked: str | None) -> tuple[datetime, datetime]:
     """The months asked for; without a word the default period, the running month included."""
     if asked is not None:
         start, end = parse_period(asked)
-        first, last = data_span(network, ledger)
+        first, last = data_span(network, record)
         if start >= last or end <= first:
             raise NoDataError(
                 f"no data in {asked}: the roll-ups go from {first:%Y-%m-%d %H:%M} to "
@@ -214,7 +214,7 @@ def _period(network: Network, ledger: Ledger, asked: str | None) -> tuple[dateti
                 advice="ask for a period inside that",
             )
         return start, end
-    return period_of(network, ledger, None)
+    return period_of(network, record, None)
 
 
 def _invoice(text: str, rows: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], Fraction]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from flowpeer import catalog
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.coverage import Coverage, Due, coverage_of
@@ -19,23 +19,23 @@ MAX_LOSS = 0.05
 
 
 def coverage(
-    ledger: Ledger, start: datetime | None = None, end: datetime | None = None
+    record: Record, start: datetime | None = None, end: datetime | None = None
 ) -> pl.DataFrame:
     """slot, exporter_ip, received, lost, seen: one row each, summed over the units."""
 
-    def summed(_: list[str]) -> pl.DataFrame:
+    def summed() -> pl.DataFrame:
         return (
-            catalog.scan(ledger.lake.root, "coverage", start=start, end=end)
+            catalog.scan(record.lake.root, "coverage", start=start, end=end)
             .group_by("slot", "exporter_ip")
             .agg(pl.col("received", "lost").sum(), pl.col("seen").any())
             .sort("slot", "exporter_ip")
             .collect()
         )
 
-    return ledger.read("coverage", summed)
+    return record.read("coverage", summed)
 
 
-def exporter_coverage(network: Network, ledger: Ledger, start: datetime, end: datetime) -> Coverage:
+def exporter_coverage(network: Network, record: Record, start: datetime, end: datetime) -> Coverage:
     """Due and covered slots of every configured exporter over [start, end) (METHODS M5).
 
     A day on either side is read too, for silences that reach over the border.
@@ -46,7 +46,7 @@ def exporter_coverage(network: Network, ledger: Ledger, start: datetime, end: da
         orient="row",
     )
     rows = (
-        catalog.scan(ledger.lake.root, "coverage", start=start - DAY, end=end + DAY)
+        catalog.scan(record.lake.root, "coverage", start=start - DAY, end=end + DAY)
         .join(ids.lazy(), on="exporter_ip")
         .group_by("slot", "exporter", "session", "domain")
         .agg(

@@ -14,15 +14,15 @@ from flowpeer.analysis.coverage import coverage, covered_slots
 from flowpeer.analysis.periods import parse_period, period_of
 from flowpeer.analysis.policy import policy_of
 from flowpeer.errors import FlowpeerError, NoDataError
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.lake.record import Record
+from flowpeer.lake.store import Lake
 from flowpeer.network import RECURSIVE_CONES, Network
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing import snapshot
+from flowpeer.routing.cones import TABLE as CONES
 from flowpeer.routing.cones import load_cones, observe_cones
 from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
-from flowpeer_core.slots import HOUR
 from flowpeer_reports.inputs import Inputs
 
 
@@ -97,7 +97,7 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
 
 
 def gather(
-    network: Network, ledger: Ledger, asked: str | None, *, told: pl.DataFrame | None = None
+    network: Network, record: Record, asked: str | None, *, told: pl.DataFrame | None = None
 ) -> Gathered:
     """Everything a report of one period is made from.
 
@@ -107,20 +107,18 @@ def gather(
     Raises:
         NoDataError: nothing rolled up, or not in the period.
     """
-    lake = ledger.lake
-    start, end = period_of(network, ledger, asked)
-    told = coverage(ledger, start, end) if told is None else told
+    lake = record.lake
+    start, end = period_of(network, record, asked)
+    told = coverage(record, start, end) if told is None else told
     covered = covered_slots(network, told, start, end)
     notes = covered.notes
     routes = catalog.scan(lake.root, "traffic_routes", start=start, end=end)
     traffic = catalog.scan(lake.root, "traffic", start=start, end=end)
     first_used: dict[str, datetime] = {}
-    for relative, entry in ledger.entries("traffic", first=start, last=end).items():
-        hour = partition_hour(relative)
-        if start - HOUR < hour < end:
-            for name in entry["snapshots"]:
-                first_used[name] = min(hour, first_used.get(name, hour))
-    infos = [info for info in snapshot.snapshots(ledger) if info.name in first_used]
+    for hour, header in record.headers("traffic", start=start, end=end).items():
+        for name in header.rollup.snapshots if header.rollup else ():
+            first_used.setdefault(name, hour)
+    infos = [info for info in snapshot.snapshots(record) if info.name in first_used]
     for info in infos:
         if info.taken_at > first_used[info.name]:
             notes.append(
@@ -185,7 +183,7 @@ def gather(
         traffic_routes=routes,
         paths=paths_in_force(lake, infos, routes),
         relationships=relationships,
-        **_cones(network, ledger, infos),
+        **_cones(network, record, infos),
         clique=frozenset(_reference(lake, "as_clique")["asn"].to_list())
         or frozenset(network.policy.clique),
         asns=_reference(lake, "asns"),
@@ -203,19 +201,20 @@ def gather(
         ],
         "sources": {
             relative.removeprefix("reference/").removesuffix(".parquet"): entry.get("source")
-            for relative, entry in ledger.entries("reference").items()
+            for relative, entry in record.entries("reference").items()
+            if entry.get("source") != network.source.name
         },
         "notes": notes,
     }
     return Gathered(inputs, provenance)
 
 
-def stale_hours(network: Network, ledger: Ledger, asked: str | None) -> int:
+def stale_hours(network: Network, record: Record, asked: str | None) -> int:
     """How many hours of a period the roll-ups are behind the flows, routes or configuration."""
     try:
         # Where no period is asked for, hours after the last one rolled up belong to it too.
-        period = parse_period(asked) if asked else (period_of(network, ledger, None)[0], None)
-        rollup = Rollup(ledger.lake, network, ledger=ledger, period=period)
+        period = parse_period(asked) if asked else (period_of(network, record, None)[0], None)
+        rollup = Rollup(record.lake, network, record=record, period=period)
         return sum(bool(hour.changed) for hour in rollup.plan(*period))
     except FlowpeerError:  # nothing to roll up: `gather` says what is missing
         return 0
@@ -241,15 +240,21 @@ def with_exports(peeringdb: dict[str, pl.DataFrame], exports: pl.DataFrame) -> p
 
 
 def _cones(
-    network: Network, ledger: Ledger, infos: Sequence[snapshot.SnapshotInfo]
+    network: Network, record: Record, infos: Sequence[snapshot.SnapshotInfo]
 ) -> dict[str, Any]:
     """The customer cones to infer from, and where they are from: of the file that is configured,
     else observed on the paths in force, made again where one of their sources has changed."""
     if network.sources.as_cones == RECURSIVE_CONES:
         return {}
-    lake, path = ledger.lake, network.source_path("as_cones")
+    lake, path = record.lake, network.source_path("as_cones")
     peers = {s.asn for s in network.sessions}
     peers |= {i.asn for i in network.interfaces if i.role == "peer" and i.asn is not None}
+    if not lake.writable:  # then those that are there
+        known = record.entries("reference").get(CONES)
+        words = (
+            known["words"] if known else "nothing: no cones were made, and the lake is read-only"
+        )
+        return {"cones": _reference(lake, "as_cones"), "cones_source": words}
     try:
         with lake.lock("reference", wait_s=LOCK_WAIT_S):
             if path is not None:

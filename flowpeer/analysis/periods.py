@@ -6,15 +6,13 @@ Start inclusive, end exclusive, midnight UTC.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 
 import polars as pl
 
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.lake import layout
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
 
@@ -81,30 +79,16 @@ def default_period(first: datetime, last: datetime) -> tuple[datetime, datetime]
     return first, last
 
 
-def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
+def data_span(network: Network, record: Record) -> tuple[datetime, datetime]:
     """[first, end of last) slot that was rolled up, held to what was heard.
 
     Raises:
         NoDataError: nothing has been rolled up.
     """
-    lake, names = ledger.lake, ledger.names("traffic")
-    ends = [next(filter(_has_rows(ledger), way), None) for way in (names, reversed(names))]
-    slots = pl.concat(
-        [
-            pl.read_parquet(lake.path(name), columns=["slot"], hive_partitioning=False)
-            for name in ends
-            if name is not None
-        ]
-        or [pl.DataFrame(schema={"slot": pl.Datetime})]
-    )["slot"]
-    first, last = slots.min(), slots.max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise NoDataError(
-            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
-        )
+    first, last = record.read("traffic", lambda: _rolled_up(record))
     last += SLOT
-    begin = ledger.read("coverage", lambda names: _heard(network, lake, names)).min()
-    final = ledger.read("coverage", lambda names: _heard(network, lake, names[::-1])).max()
+    begin = record.read("coverage", lambda: _heard(network, record, last=False)).min()
+    final = record.read("coverage", lambda: _heard(network, record, last=True)).max()
     # Whole hours where a border is moved: routes are summed by the hour.
     if isinstance(begin, datetime) and first < begin - EARLY:
         first = (begin - EARLY).replace(minute=0)
@@ -113,30 +97,47 @@ def data_span(network: Network, ledger: Ledger) -> tuple[datetime, datetime]:
     return first, last
 
 
-def _has_rows(ledger: Ledger) -> Callable[[str], bool]:
-    return lambda name: bool((ledger.entry(name) or {}).get("rows"))
-
-
-def _heard(network: Network, lake: Lake, names: list[str]) -> pl.Series:
-    """Slots in which an exporter of ours was heard, of the first hour in `names` that has any."""
-    ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
-    for _, files in groupby(names, key=partition_hour):
-        frame = pl.scan_parquet(
-            [lake.path(name) for name in files], glob=False, hive_partitioning=False
+def _rolled_up(record: Record) -> tuple[datetime, datetime]:
+    """The first and the last slot that was rolled up."""
+    lake, hours = record.lake, record.hours("traffic")
+    found: list[object] = []
+    for way in (hours, hours[::-1]):
+        headers = (record.header("traffic", hour) for hour in way)
+        held = next((header for header in headers if header is not None and header.rows), None)
+        if held is not None:
+            paths = [lake.path(path) for path in held.paths]
+            slots = pl.read_parquet(paths, columns=["slot"], hive_partitioning=False)["slot"]
+            found += [slots.min(), slots.max()]
+    times = sorted(time for time in found if isinstance(time, datetime))
+    if not times:
+        raise NoDataError(
+            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
         )
-        slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
-        if slots.len():
-            return slots
+    return times[0], times[-1]
+
+
+def _heard(network: Network, record: Record, *, last: bool) -> pl.Series:
+    """Slots in which an exporter of ours was seen, of the first hour that has any, or the last."""
+    ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
+    hours = record.hours("coverage")
+    for hour in reversed(hours) if last else hours:
+        files = record.manifest("coverage", hour).live
+        for number, some in layout.by_layout(files):
+            paths = [record.lake.path(file.path) for file in some]
+            frame = layout.scan(paths, "coverage", number, hive_partitioning=False)
+            slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
+            if slots.len():
+                return slots
     return pl.Series("slot", [], dtype=pl.Datetime)
 
 
-def period_of(network: Network, ledger: Ledger, asked: str | None) -> tuple[datetime, datetime]:
+def period_of(network: Network, record: Record, asked: str | None) -> tuple[datetime, datetime]:
     """The period asked for, cut at the last slot rolled up; the default where none is asked.
 
     Raises:
         NoDataError: no data in it.
     """
-    first, last = data_span(network, ledger)
+    first, last = data_span(network, record)
     if asked is None:
         return default_period(first, last)
     start, end = parse_period(asked)

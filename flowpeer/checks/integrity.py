@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from flowpeer.lake import compact
 from flowpeer.lake.account import received
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour
-from flowpeer.lake.verify import Fault, verify_files
+from flowpeer.lake.manifest import folder_of
+from flowpeer.lake.record import Record
+from flowpeer.lake.store import Lake
+from flowpeer.lake.verify import Fault, Result, replaced, verify_files
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.conserve import Identity, conservation, hours_conserved
@@ -39,29 +39,32 @@ def verify(network: Network, lake: Lake, reporter: Reporter, period: Period | No
     For a period the flow records of its hours are spread again. A damaged file costs its own
     hours: the sums of the others are compared all the same.
     """
-    compact.recover(lake)
-    with lake.flow_files(alone=False):
-        checked: set[str] = set()
-        faults: list[Fault] = []
-        ledger = Ledger(lake)
-        for relative, fault in verify_files(ledger, period):
-            checked.add(relative)
-            if fault is not None:
-                faults.append(fault)
-        rollup = Rollup(lake, network, ledger=ledger, period=period or (None, None))
-        damaged = {fault.path for fault in faults}
-        identities = list(_identities(reporter, rollup, period, damaged))
+    record = lake.record()
+    checked: set[str] = set()
+    faults: list[Fault] = []
+    for relative, fault in _still(record, verify_files(record, period)):
+        checked.add(relative)
+        if fault is not None:
+            faults.append(fault)
+    rollup = Rollup(lake, network, record=record, period=period or (None, None))
+    damaged = {fault.path for fault in faults}
+    identities = list(_identities(reporter, rollup, period, damaged))
     return Verified(len(checked), faults, identities)
+
+
+def _still(record: Record, results: Iterable[Result]) -> Iterator[Result]:
+    """Results without the faults of files that other processes replaced or removed meanwhile."""
+    for relative, fault in results:
+        if fault is None or not replaced(record, relative):
+            yield relative, fault
 
 
 def _identities(
     reporter: Reporter, rollup: Rollup, asked: Period | None, damaged: set[str]
 ) -> Iterator[Identity]:
-    ledger_is_whole = not any(path.startswith(("captures/", "flows/")) for path in damaged)
-    if asked is None and ledger_is_whole:
-        yield from (Identity(i.name, i.left, i.right) for i in received(rollup.ledger))
-    there = rollup.files or rollup.pruned
-    if not there or not rollup.snapshots:
+    if asked is None and not any(_of_flows(path) for path in damaged):
+        yield from (Identity(i.name, i.left, i.right) for i in received(rollup.record))
+    if not rollup.any_flows or not rollup.snapshots:
         return
     hours = rollup.plan(*(asked or ()))
     stale = [h for h in hours if h.changed]
@@ -77,13 +80,13 @@ def _identities(
     yield from hours_conserved(rollup, sound, again=asked is not None)
 
 
+def _of_flows(path: str) -> bool:
+    return path.startswith(("flows/", "manifests/flows/", "manifests/units/"))
+
+
 def _hit(hour: Hour, damaged: Iterable[str]) -> bool:
     """Whether one of an hour's files is damaged."""
-    folders = {partition_hour(name) for name in hour.files}
-    for path in damaged:
-        table, _, rest = path.partition("/")
-        if table in ("traffic", "traffic_routes") and rest == hour.relative:
-            return True
-        if table == "flows" and partition_hour(path) in folders:
-            return True
-    return False
+    received = {folder_of("flows", when) for when, _ in hour.received}
+    made = {folder_of(table, hour.start) for table in ("traffic", "traffic_routes")}
+    places = {f"{folder}/" for folder in received | made}
+    return any(path.startswith(place) for path in damaged for place in places)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from flowpeer import catalog
 from flowpeer.analysis.periods import data_span
 from flowpeer.checks.findings import Finding
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer.rollup.counters import HIGH, LOW, compare, read_counters
 
@@ -57,16 +57,16 @@ def rules(network: Network) -> Iterator[Finding]:
                       "see `flowpeer verify`")  # fmt: skip
 
 
-def counters(network: Network, ledger: Ledger) -> Iterator[Finding]:
+def counters(network: Network, record: Record) -> Iterator[Finding]:
     """Flows over interface counters, where those are loaded."""
     path = network.source_path("counters")
     if path is None:
         return
     ratios = compare(
         read_counters(path, network),
-        catalog.scan(ledger.lake.root, "traffic"),
+        catalog.scan(record.lake.root, "traffic"),
         network,
-        data_span(network, ledger),
+        data_span(network, record),
     )
     if not ratios:
         yield Finding("warning", "counters", f"{path} covers no slot of a configured interface",
@@ -81,13 +81,12 @@ def counters(network: Network, ledger: Ledger) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def late(ledger: Ledger) -> Iterator[Finding]:
+def late(record: Record) -> Iterator[Finding]:
     """Flows that came after the flow records of their hour were pruned."""
-    entries = list(ledger.entries("late").values())
-    if entries:
-        octets = sum(
-            e["figures"]["flow_bytes"] + e["figures"]["flow_bytes_unscaled"] for e in entries
-        )
-        records = sum(e["figures"]["records"] for e in entries)
+    rollups = (header.rollup for header in record.headers("traffic").values())
+    told = [figures for r in rollups if r is not None for figures in r.late.values()]
+    if told:
+        octets = sum(t["flow_bytes"] + t["flow_bytes_unscaled"] for t in told)
+        records = sum(t["records"] for t in told)
         yield Finding("note", "flows", f"{records:,} records with {octets:,} bytes came after "
                       "their hours were pruned, and are in no roll-up")  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import polars as pl
 
@@ -16,13 +15,14 @@ from flowpeer.checks.findings import Finding
 from flowpeer.checks.interfaces import counters, late, rules
 from flowpeer.checks.sources import ages, own_places, provider_paths
 from flowpeer.checks.sums import conserved, covered, reported, routed, set_aside
-from flowpeer.lake.flows import MAX_INTERFACES
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.lake.record import Record
+from flowpeer.lake.store import Lake
+from flowpeer.lake.units import UnitRecord
 from flowpeer.network import Network
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing.snapshot import SnapshotInfo
 from flowpeer_core.roles import EXTERNAL_ROLES
+from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
 
 SAME_MOMENT_S = 301
 """Tables taken this close together are of several routers rather than of several times."""
@@ -34,43 +34,44 @@ UNKNOWN_PARTS = 1000
 SHOWN = 10
 
 
-def findings(network: Network, ledger: Ledger) -> list[Finding]:
+def findings(network: Network, record: Record) -> list[Finding]:
     """Everything there is to say of configuration, sources and data."""
-    lake = ledger.lake
+    lake = record.lake
     found: list[Finding] = [
         Finding("ok", "configuration", f"{network.source}: {len(network.metros)} metros, "
                 f"{len(network.exporters)} exporters, {len(network.interfaces)} interfaces")
     ]  # fmt: skip
-    rollup = Rollup(lake, network, ledger=ledger)
-    captures = ledger.entries("captures")
+    rollup = Rollup(lake, network, record=record)
+    captures = list(record.units())
     found += rules(network)
     found += _sources(network, rollup)
     found += ages(lake)
     found += own_places(network, lake)
-    found += _interrupted(ledger)
+    found += _interrupted(record)
     found += _shadowed(rollup.snapshots)
-    found += _exporters(network, list(captures.values()), rollup.files)
-    found += _invented(network, rollup.files)
-    if (rollup.files or rollup.pruned) and rollup.snapshots:
+    flows = [u.facts for f in rollup.files.values() for u in f.units if u.facts is not None]
+    found += _exporters(network, captures, flows)
+    found += _invented(network, flows)
+    if rollup.any_flows and rollup.snapshots:
         stale = [hour for hour in rollup.plan() if hour.changed]
         if stale:
             found.append(
                 Finding("warning", "rollup", f"{len(stale)} hours are not up to date",
                         "run `flowpeer rollup`")
             )  # fmt: skip
-        if ledger.names("traffic"):
+        if record.hours("traffic"):
             found += _interfaces(network, lake, rollup)
-            found += counters(network, ledger)
-            found += late(ledger)
+            found += counters(network, record)
+            found += late(record)
             found += set_aside(lake)
             found += routed(lake)
-            found += provider_paths(ledger)
-            span = data_span(network, ledger)
-            told = coverage(ledger, *span)
+            found += provider_paths(record)
+            span = data_span(network, record)
+            told = coverage(record, *span)
             found += covered(network, span, told)
             if not stale:
                 found += conserved(rollup)
-                found += reported(network, ledger, told)
+                found += reported(network, record, told)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
     return found
@@ -89,30 +90,30 @@ def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
         yield Finding("warning", "routes", "no RIB is loaded", "run `flowpeer rib load FILE`")
         return
     latest = infos[-1]
-    hours = list(rollup.files)
+    hours = rollup.record.hours("flows")
     yield Finding("ok", "routes", f"{len(infos)} snapshots, the latest of "
                   f"{latest.taken_at:%Y-%m-%d %H:%M} UTC with {latest.prefixes4:,} IPv4 and "
                   f"{latest.prefixes6:,} IPv6 prefixes")  # fmt: skip
     if hours:
-        age = (partition_hour(hours[-1]) - latest.taken_at).days
+        age = (hours[-1] - latest.taken_at).days
         if age > RIB_AGE_DAYS:
             yield Finding("warning", "routes", f"{age} days older than the latest traffic",
                           "load a newer table dump")  # fmt: skip
 
 
 def _exporters(
-    network: Network, captures: list[dict[str, Any]], flows: dict[str, dict[str, Any]]
+    network: Network, captures: list[UnitRecord], flows: list[FlowFacts]
 ) -> Iterator[Finding]:
     sums: dict[str, Counter[str]] = {}
     clock: dict[str, float] = {}
     for capture in captures:
-        for ip, exporter in capture["exporters"].items():
+        for ip, counts in capture.exporters.items():
             of = sums.setdefault(ip, Counter())
             for key in ("datagrams", "records", "lost", "template_misses", "time_corrected",
                         "long_flows"):  # fmt: skip
-                of[key] += exporter.get(key) or 0
-            if exporter.get("clock_error_s") is not None:
-                clock[ip] = exporter["clock_error_s"]
+                of[key] += getattr(counts, key)
+            if counts.clock_error_s is not None:
+                clock[ip] = counts.clock_error_s
     for ip, of in sorted(sums.items()):
         configured = network.exporter_by_address.get(ip)
         name = configured.id if configured else ip
@@ -143,18 +144,18 @@ def _exporters(
         if exporter.id not in heard:
             yield Finding("warning", f"exporter {exporter.id}", "nothing was received from it",
                           "check its export destination and addresses")  # fmt: skip
-    for ip in sorted({ip for entry in flows.values() for ip in entry["unrated"]}):
+    for ip in sorted({ip for facts in flows for ip in facts.unrated}):
         configured = network.exporter_by_address.get(ip)
         if configured and (configured.sampling or configured.sampling_override):
             yield Finding("ok", f"exporter {configured.id}", "does not say its sampling rate in "
                           "some records; options data or the configuration does")  # fmt: skip
 
 
-def _invented(network: Network, flows: dict[str, dict[str, Any]]) -> Iterator[Finding]:
-    """Exporters whose records name more interfaces than the ledger keeps."""
+def _invented(network: Network, flows: list[FlowFacts]) -> Iterator[Finding]:
+    """Exporters whose records name more interfaces than are kept."""
     beyond: Counter[str] = Counter()
-    for entry in flows.values():
-        beyond.update(entry["unlisted"])
+    for facts in flows:
+        beyond.update(facts.unlisted)
     for ip, times in sorted(beyond.items()):
         configured = network.exporter_by_address.get(ip)
         yield Finding(
@@ -195,8 +196,7 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
         yield Finding("warning", "interfaces", f"{ways.height - SHOWN} more are unknown",
                       "see `flowpeer sql unknown_traffic`")  # fmt: skip
     seen = {(e, i, d): octets for e, i, _, d, octets in by_interface.iter_rows() if octets}
-    days = {name.split("/")[1][5:] for name in (*rollup.files, *rollup.pruned)}
-    attributor = rollup.metering(max(days))
+    attributor = rollup.metering(f"{max(rollup.record.hours('flows')):%Y-%m-%d}")
     for interface in network.interfaces:
         if interface.role not in EXTERNAL_ROLES:
             continue
@@ -216,16 +216,18 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
                           f"out from {chosen['out']} records")  # fmt: skip
 
 
-def _interrupted(ledger: Ledger) -> Iterator[Finding]:
+def _interrupted(record: Record) -> Iterator[Finding]:
     """Captures that were published in part: their ingest did not come to its end."""
-    done, there = (
-        {name.split("/")[-1].removesuffix(".parquet") for name in ledger.names(table)}
-        for table in ("captures", "flows")
-    )
-    partial = sorted(u for u in there - done if u.startswith("capture-"))
+    pending = {
+        path.rpartition("/")[2].removesuffix(".parquet")
+        for hour in record.hours("flows")
+        for path in record.stands("flows", hour).header.pending
+    }
+    partial = sorted(u for u in pending if u.startswith("capture-") and record.unit(u) is None)
     if partial:
-        text = f"{len(partial)} captures are in the lake in part: {', '.join(partial[:3])}"
-        yield Finding("warning", "ingest", text, "run the same `flowpeer ingest` again")
+        text = f"{len(partial)} captures are in the lake in part, and count nowhere yet: "
+        yield Finding("warning", "ingest", text + ", ".join(partial[:3]),
+                      "run the same `flowpeer ingest` again")  # fmt: skip
 
 
 def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:

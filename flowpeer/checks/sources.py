@@ -9,9 +9,10 @@ import polars as pl
 
 from flowpeer import catalog
 from flowpeer.checks.findings import Finding
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
+from flowpeer.rollup.route_retention import used_snapshots
 
 OLD_DAYS = {"peeringdb": 30, "ixf": 30, "as_relationships": 180, "as_cones": 180, "as_names": 365}
 """Ports and facilities change by the hour, relationships by the month."""
@@ -38,9 +39,9 @@ def ages(lake: Lake, now: datetime | None = None) -> Iterator[Finding]:
             yield Finding("ok", key, text)
 
 
-def provider_paths(ledger: Ledger) -> Iterator[Finding]:
+def provider_paths(record: Record) -> Iterator[Finding]:
     """The share of transit bytes whose route is in the view of the very provider they crossed."""
-    lake = ledger.lake
+    lake = record.lake
     carried = (
         catalog.scan(lake.root, "traffic_routes")
         .filter(
@@ -54,7 +55,7 @@ def provider_paths(ledger: Ledger) -> Iterator[Finding]:
         .collect()
     )
     total = int(carried["bytes"].sum())
-    used = {name for e in ledger.entries("traffic").values() for name in e.get("snapshots", ())}
+    used = used_snapshots(record)
     files = [lake.path(f"routes/{name}.parquet") for name in sorted(used)]
     files = [path for path in files if path.is_file()]
     if not total or not files:

@@ -12,7 +12,7 @@ from flowpeer.analysis.coverage import covered_slots
 from flowpeer.analysis.inputs import gather
 from flowpeer.checks.findings import Finding
 from flowpeer.errors import NoDataError
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup.conserve import conservation
@@ -110,10 +110,10 @@ def conserved(rollup: Rollup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def reported(network: Network, ledger: Ledger, told: pl.DataFrame) -> Iterator[Finding]:
+def reported(network: Network, record: Record, told: pl.DataFrame) -> Iterator[Finding]:
     """Do the reports' totals equal the roll-ups' (M13)?"""
     try:
-        inputs = gather(network, ledger, None, told=told).inputs
+        inputs = gather(network, record, None, told=told).inputs
     except NoDataError as error:
         yield Finding("note", "sums", str(error))
         return

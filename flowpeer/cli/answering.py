@@ -15,7 +15,6 @@ from flowpeer.analysis.periods import parse_period
 from flowpeer.cli.state import State, terminal_width
 from flowpeer.cli.words import suggestion
 from flowpeer.errors import UsageError
-from flowpeer.lake.ledger import Ledger
 
 PeriodOption = Annotated[
     str | None,
@@ -65,12 +64,12 @@ def gathered_for(state: State, period: str | None, metros: Sequence[str] | None)
     for metro in metros or ():
         if metro not in (*known, "unknown"):
             raise UsageError(f"--metro {metro}: no such metro", advice=suggestion(metro, known))
-    ledger = Ledger(state.lake())
-    stale = stale_hours(network, ledger, period)
+    record = state.lake().record()
+    stale = stale_hours(network, record, period)
     if stale:
         state.warn(f"{stale} hours are not up to date, and the answer is made from what they "
                    "were: run `flowpeer rollup`")  # fmt: skip
-    return gather(network, ledger, period)
+    return gather(network, record, period)
 
 
 def deliver(state: State, answer: Answer, *, out: Path | None, formats: list[FileFormat]) -> None:

@@ -9,7 +9,6 @@ import typer
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.cli.answering import FormatOption, OutOption, PeriodOption, deliver, formats_of
 from flowpeer.cli.state import State
-from flowpeer.lake.ledger import Ledger
 
 
 def bills(
@@ -42,7 +41,7 @@ def bills(
     formats = formats_of(format_, out)
     answer = bills_answer(
         state.network(),
-        Ledger(state.lake()),
+        state.lake().record(),
         period,
         contracts=contract,
         invoices=invoice or (),

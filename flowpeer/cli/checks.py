@@ -13,7 +13,6 @@ from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
 from flowpeer.cli.state import State, printable
-from flowpeer.lake.ledger import Ledger
 
 
 def show_findings(state: State, found: Sequence[Finding]) -> None:
@@ -36,7 +35,7 @@ def check(ctx: typer.Context) -> None:
     Exit 1 if anything is wrong with the data; -v shows also what is right.
     """
     state: State = ctx.obj
-    found = findings(state.network(), Ledger(state.lake()))
+    found = findings(state.network(), state.lake().record())
     state.judge(found)
     if state.json:
         state.emit([f._asdict() for f in found])

@@ -12,7 +12,14 @@ import typer
 
 from flowpeer.cli.state import State, printable, table_or_json
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.pipeline.collect import Address, SegmentUnit, bmp_station, spool_folder
+from flowpeer.pipeline.collect import (
+    Address,
+    SegmentUnit,
+    bmp_station,
+    collector_lock,
+    collector_name,
+    spool_folder,
+)
 from flowpeer_ingest.collector import Collector, Settings
 from flowpeer_ingest.sockets import parse
 from flowpeer_ingest.stats import LOSSES, read_status
@@ -68,10 +75,11 @@ def collect(
         known_only=known_only,
         metrics=_addresses([metrics])[0] if metrics else None,
     )
-    with lake.lock("collect"):
+    name = collector_name(network)
+    with lake.lock(collector_lock(name)):
         collector = Collector(
             settings,
-            unit=lambda name: SegmentUnit(lake, name, settings.configured),
+            unit=lambda unit: SegmentUnit(lake, unit, settings.configured, collector=name),
             active_timeout_s=network.active_timeout_s,
             say=lambda text: state.say(text),
         )

@@ -47,6 +47,10 @@ COMMANDS = (
     Entry("compact", "Merge the files of each closed hour into one: of flows, coverage and "
           "sampling.", "retention:compact"),
     Entry("prune", "Delete flow records older than `keep_flows`.", "retention:prune"),
+    Entry("migrate", "Bring the lake of an older version to the present format.",
+          "formats:migrate"),
+    Entry("adopt", "Make manifests again from the files of a lake that lost them.",
+          "formats:adopt"),
 )  # fmt: skip
 _TARGETS = {entry.name: entry.target for entry in COMMANDS}
 

@@ -16,7 +16,6 @@ from flowpeer.cli.checks import show_findings
 from flowpeer.cli.state import State, table_or_json
 from flowpeer.cli.words import parse_shard, parse_time
 from flowpeer.errors import UsageError
-from flowpeer.lake.ledger import Ledger
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.rollup import plan, roll_up
 
@@ -42,11 +41,11 @@ def rollup(
     if explain:
         hours = plan(state.network(), state.lake(), start=start, end=end, shard=part)
         rows = [
-            {"hour": f"{h.start:%Y-%m-%dT%H:00Z}", "files": len(h.files),
+            {"hour": f"{h.start:%Y-%m-%dT%H:00Z}", "units": h.units,
              "changed": ";".join(h.changed) or ("pruned" if h.frozen else "up to date")}
             for h in hours
         ]  # fmt: skip
-        table_or_json(state, rows, columns=["hour", "files", "changed"])
+        table_or_json(state, rows, columns=["hour", "units", "changed"])
         return
     rolled = roll_up(state.network(), state.lake(), state, start=start, end=end, shard=part)
     if state.json:
@@ -79,16 +78,16 @@ def run(
     if files := capture_files(paths or (), empty=done is not None):
         added = ingest_files(state.network(), state.lake(), files, state, done=done)
         state.reread()
-    ledger = Ledger(state.lake())
-    rolled = roll_up(state.network(), state.lake(), state, ledger=ledger)
-    found = findings(state.network(), ledger)
+    record = state.lake().record()
+    rolled = roll_up(state.network(), state.lake(), state, record=record)
+    found = findings(state.network(), record)
     state.judge(found)
     result: dict[str, Any] = {
         "ingest": [asdict(file) for file in added], "rollup": rolled.summary(),
         "check": [finding._asdict() for finding in found],
     }  # fmt: skip
     if out is not None:
-        reports = write_reports(gather(state.network(), ledger, period), out)
+        reports = write_reports(gather(state.network(), record, period), out)
         result["reports"] = [str(path) for path in reports.files]
     if state.json:
         state.emit(result)

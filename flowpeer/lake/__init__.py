@@ -1,1 +1,1 @@
-"""The lake: immutable Parquet files, their ledger, and what holds the two together."""
+"""The lake: immutable Parquet files, the record of them, and what holds the two together."""

@@ -1,18 +1,17 @@
 """METHODS M13 for what came in: datagrams and records of every capture and spool segment.
 
-Each unit of work leaves a document under `ledger/captures/` with its integers; here they are
-added up and held against each other and against the ledger of `flows`.
+Each unit of work leaves a record with its integers; here they are added up and held against each
+other and against the record of `flows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-from flowpeer.lake.compact import units as units_of
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
+from flowpeer.lake.units import UnitRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +28,29 @@ class Entry:
         return self.left == self.right
 
 
-def received(ledger: Ledger) -> Iterator[Entry]:
+def received(record: Record) -> Iterator[Entry]:
     """Every identity of what came in; none where nothing did."""
-    units = {PurePosixPath(p).stem: e for p, e in ledger.entries("captures").items()}
+    units = {unit.name: unit for unit in record.units()}
     if not units:
         return
-    entries = units.values()
-    heard = sum(
-        e.get("datagrams", 0) for unit in entries for e in unit.get("exporters", {}).values()
-    )
-    rejected = sum(sum(unit.get("rejected", {}).values()) for unit in entries)
-    datagrams = sum(unit.get("datagrams", 0) for unit in entries)
-    yield Entry("datagrams: received = decoded + rejected", datagrams, heard + rejected)
-    rows = sum(unit["rows"] for unit in entries)
-    refused = sum(sum(unit.get("rows_rejected", {}).values()) for unit in entries)
-    records = sum(unit["records"] for unit in entries)
+    some = units.values()
+    counted = sum(e.datagrams for unit in some for e in unit.exporters.values())
+    rejected = sum(sum(unit.rejected.values()) for unit in some)
+    datagrams = sum(unit.datagrams for unit in some)
+    yield Entry("datagrams: received = decoded + rejected", datagrams, counted + rejected)
+    rows = sum(unit.rows for unit in some)
+    refused = sum(sum(unit.rows_rejected.values()) for unit in some)
+    records = sum(unit.records for unit in some)
     yield Entry("records: decoded = published + refused", records, rows + refused)
     published: dict[str, int] = {}
-    pruned = ledger.entries("pruned/flows")
-    gone = units_of({name.removeprefix("pruned/"): e for name, e in pruned.items()})
-    there = {n: u for n, u in units_of(ledger.entries("flows")).items() if n not in gone}
-    for path, (_, entry) in (*there.items(), *gone.items()):
-        unit = PurePosixPath(path).stem
-        published[unit] = published.get(unit, 0) + entry["rows"]
+    for hour in record.hours("flows"):
+        for entry in (u for f in record.manifest("flows", hour).files for u in f.units):
+            unit = PurePosixPath(entry.path).stem
+            published[unit] = published.get(unit, 0) + entry.rows
     kept = [unit for unit in units if unit in published]  # others had no flows
     yield Entry(
         "rows: of captures and segments = of flows",
-        sum(units[unit]["rows"] for unit in kept),
+        sum(units[unit].rows for unit in kept),
         sum(published[unit] for unit in kept),
     )
     taken, spooled = _runs(units)
@@ -63,17 +58,15 @@ def received(ledger: Ledger) -> Iterator[Entry]:
         yield Entry("datagrams: taken by receivers = in published segments", taken, spooled)
 
 
-def _runs(units: dict[str, dict[str, Any]]) -> tuple[int, int]:
+def _runs(units: Mapping[str, UnitRecord]) -> tuple[int, int]:
     """Datagrams that receivers took up to the last published segment of each, and those in them.
 
     A receiver numbers what it takes; a segment says the number of its first datagram.
     """
     ends: dict[str, int] = {}
     spooled = 0
-    for unit, entry in units.items():
-        if not unit.startswith("segment-"):
-            continue
-        run = unit.split("-", 2)[2]
-        ends[run] = max(ends.get(run, 0), entry.get("first", 0) + entry["datagrams"])
-        spooled += entry["datagrams"]
+    for unit in units.values():
+        if unit.is_segment:
+            ends[unit.run] = max(ends.get(unit.run, 0), unit.first + unit.datagrams)
+            spooled += unit.datagrams
     return sum(ends.values()), spooled

@@ -9,30 +9,15 @@ a longer version of one that is loaded already is recognised.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flowpeer.errors import InputError
-from flowpeer.lake.store import Lake
+from flowpeer.lake.record import Record
+from flowpeer.lake.units import Content
 from flowpeer_ingest.decompress import open_unpacked
 
 HEAD_BYTES = 4096
 _STEP = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a capture holds: digests of the whole and of its head, and its length in octets."""
-
-    sha256: str
-    head_sha256: str
-    content_bytes: int
-
-    @property
-    def unit(self) -> str:
-        """The name of its files in the lake."""
-        return f"capture-{self.sha256[:16]}"
 
 
 def content_of(path: Path, *, first: int | None = None) -> Content:
@@ -50,21 +35,19 @@ def content_of(path: Path, *, first: int | None = None) -> Content:
     return Content(whole.hexdigest(), head.hexdigest(), length)
 
 
-def refuse_longer_version(lake: Lake, path: Path, content: Content) -> None:
+def refuse_longer_version(record: Record, path: Path, content: Content) -> None:
     """Raise InputError if a capture in the lake is the beginning of this one, or its whole."""
-    for unit, entry in lake.entries("captures").items():
-        known: dict[str, Any] | None = entry.get("content")
-        if known is None or known["head_sha256"] != content.head_sha256:
+    for unit in record.units():
+        known = unit.content
+        if known is None or known.head_sha256 != content.head_sha256:
             continue
-        shorter = min(known["content_bytes"], content.content_bytes)
+        shorter = min(known.content_bytes, content.content_bytes)
         mine = content if shorter == content.content_bytes else content_of(path, first=shorter)
         # Where this one is the shorter, the digest of the other's beginning is not known; the same
         # head under another length is still the same capture at another moment.
-        if shorter == content.content_bytes or mine.sha256 == known["sha256"]:
+        if shorter == content.content_bytes or mine.sha256 == known.sha256:
             raise InputError(
                 str(path),
-                f"is another length of {entry['path']}, which is in the lake: it would count twice",
-                advice="ingest captures when they are complete; to take this one instead, remove "
-                f"{unit.removeprefix('captures/').removesuffix('.parquet')}.* from the lake and "
-                "its ledger first",
+                f"is another length of {unit.path}, which is in the lake: it would count twice",
+                advice="ingest captures when they are complete",
             )

@@ -2,7 +2,7 @@
 
 Templates come every some minutes, captures are cut every hour: without the templates of the file
 before, each file would begin with records that nobody can read. `lake/decoder/` holds what the
-decoder knew after the last two captures. It is written before the capture's ledger document, which
+decoder knew after the last two captures. It is written before the capture's own record, which
 makes it valid: whatever is interrupted is done again from the memory before it. The folder may be
 deleted at any time; it costs the records before the next templates.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flowpeer.lake.store import Lake, make_folder
+from flowpeer.lake.staging import make_folder
+from flowpeer.lake.store import Lake
 from flowpeer_ingest import checkpoint
 from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
@@ -29,8 +30,10 @@ class Memory:
         self._folder = lake.root / FOLDER
         self._decoder = decoder
 
+        record = lake.record()
+
         def done(unit: str) -> bool:
-            return lake.entry(f"captures/{unit}.parquet") is not None
+            return record.unit(unit) is not None
 
         self._latest, self.damaged = checkpoint.latest(self._folder, decoder, done=done)
         self._before = Counter(decoder.wire.state.pending())

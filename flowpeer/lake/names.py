@@ -1,8 +1,8 @@
 """What routers call their interfaces in options data, as the `[[rules]]` read it.
 
-    ledger/exported_interfaces/<writer>/<exporter address>.json
+    manifests/exported_interfaces/<writer>/<exporter address>.json
 
-One document for each exporter and writer: `ingest` and the collector may run at once, and each has
+One document for each exporter and writer: `ingest` and the collectors may run at once, and each has
 its own, so that none waits for the other. A document holds each interface's name and description
 with the time they were last received. Taking in the same unit again changes nothing, and the order
 of units does not matter (`flowpeer_ingest.interface_names.join`), so a crash is repaired by doing
@@ -12,68 +12,84 @@ the unit again.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from flowpeer.errors import InputError
+from flowpeer.lake import codec, format2
 from flowpeer.lake.store import Lake
 from flowpeer.rules import Exported
+from flowpeer.schema import FORMAT
 from flowpeer_ingest.interface_names import MAX_INTERFACES, Texts, join
 from flowpeer_ingest.summary import CaptureSummary
 
 TABLE = "exported_interfaces"
-WRITERS = ("ingest", "collect")
-Writer = Literal["ingest", "collect"]
+INGEST = "ingest"
+"""The writer of captures; a collector is one by its lock."""
 MAX_STRANGERS = 512
 """Exporters outside the configuration whose names are kept, for the day they are described: a
 flood of forged ones must not fill the disk."""
 CROWD = "interface names of too many exporters that are not in the configuration"
 
 
-def merge(lake: Lake, writer: Writer, summary: CaptureSummary, configured: Collection[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """By ifIndex, then by `name` or `description`: when it was last received (µs), and the text."""
+
+    interfaces: dict[int, dict[str, tuple[int, str]]]
+
+
+def merge(lake: Lake, writer: str, summary: CaptureSummary, configured: Collection[str]) -> None:
     """Take in what a unit said. Exporters that there is no room for are counted in its summary.
 
-    The caller holds the lock of `writer`. A document that is damaged is begun anew: routers repeat
-    their names.
+    A document that is damaged is begun again: routers repeat their names.
     """
     refused = 0
     for address, interfaces in sorted(summary.interfaces.items()):
-        relative = f"{TABLE}/{writer}/{address}.parquet"
-        if address not in configured and not lake.entry_path(relative).exists():
-            strangers = {Path(name).stem for name in lake.entry_names(f"{TABLE}/{writer}")}
+        key = document_key(writer, address)
+        if address not in configured and lake.storage.read(key) is None:
+            strangers = {
+                Path(of.key).stem for of in lake.storage.list(f"manifests/{TABLE}/{writer}")
+            }
             if len(strangers.difference(configured)) >= MAX_STRANGERS:
                 refused += 1
                 continue
-        try:
-            before = _read(lake, relative)
-        except InputError:
-            before = {}
-        after = {index: dict(texts) for index, texts in before.items()}
-        for index, texts in interfaces.items():
-            join(after.setdefault(index, {}), texts)
-        if len(after) > MAX_INTERFACES:
-            latest = sorted(after, key=lambda i: (-max(us for us, _ in after[i].values()), i))
-            after = {index: after[index] for index in latest[:MAX_INTERFACES]}
-        if after != before:
-            document = {str(index): after[index] for index in sorted(after)}
-            lake.write_entry(relative, {"interfaces": document})
+        with lake.storage.alone(key):
+            _take(lake, key, interfaces)
     if refused:
         summary.malformed[CROWD] = refused
+
+
+def _take(lake: Lake, key: str, interfaces: dict[int, Texts]) -> None:
+    held = lake.storage.read(key)
+    try:
+        before = _read(lake, key)
+    except InputError:
+        before = {}
+    after = {index: dict(texts) for index, texts in before.items()}
+    for index, texts in interfaces.items():
+        join(after.setdefault(index, {}), texts)
+    if len(after) > MAX_INTERFACES:
+        latest = sorted(after, key=lambda i: (-max(us for us, _ in after[i].values()), i))
+        after = {index: after[index] for index in latest[:MAX_INTERFACES]}
+    if after != before:
+        octets = codec.encode_lines(Names({index: after[index] for index in sorted(after)}))
+        lake.storage.write(key, octets, replaces=held.version if held else None)
 
 
 def exported(root: Path, addresses: Collection[str]) -> Exported:
     """What these exporters call their interfaces, by the lake in folder `root`."""
     lake = Lake(root)
     found = Exported()
-    if not lake.path(f"ledger/{TABLE}").is_dir():
-        return found
+    place = root / ("manifests" if lake.format == FORMAT else "ledger") / TABLE
+    writers = sorted(folder.name for folder in place.iterdir()) if place.is_dir() else []
     for address in addresses:
-        for writer in WRITERS:
-            relative = f"{TABLE}/{writer}/{address}.parquet"
+        for writer in writers:
+            key = document_key(writer, address, place.parent.name)
             try:
-                said = _read(lake, relative)
+                said = _read(lake, key)
             except (InputError, OSError):
-                found.damaged.append(relative)
+                found.damaged.append(key)
                 continue
             of = found.said.setdefault(address, {})
             for index, texts in said.items():
@@ -81,18 +97,29 @@ def exported(root: Path, addresses: Collection[str]) -> Exported:
     return found
 
 
-def remedy(relative: str) -> str:
+def remedy(key: str) -> str:
     """What to do about a damaged document."""
     return (
-        f"delete lake/ledger/{relative.removesuffix('.parquet')}.json: a collector learns the "
-        "names anew; for captures, also delete the document under lake/ledger/captures of one in "
-        "which the router says them, and run `flowpeer ingest` on it again"
+        f"delete lake/{key}: a collector learns the names again; for captures, ingest those in "
+        "which the router says them into a new lake"
     )
 
 
-def _read(lake: Lake, relative: str) -> dict[int, Texts]:
-    entry = lake.entry(relative) or {"interfaces": {}}
-    return {
-        int(index): {key: (us, text) for key, (us, text) in texts.items()}
-        for index, texts in entry["interfaces"].items()
-    }
+def document_key(writer: str, address: str, place: str = "manifests") -> str:
+    """Where the names of an exporter are, below the lake."""
+    return f"{place}/{TABLE}/{writer}/{address}.json"
+
+
+def _read(lake: Lake, key: str) -> dict[int, Texts]:
+    if lake.format != FORMAT:
+        if not (path := lake.root / key).exists():
+            return {}
+        document = format2.read_document(path)
+        return {
+            int(index): {name: (us, text) for name, (us, text) in texts.items()}
+            for index, texts in document["interfaces"].items()
+        }
+    held = lake.storage.read(key)
+    if held is None:
+        return {}
+    return {i: dict(t) for i, t in codec.decode_line(Names, held.octets, key).interfaces.items()}

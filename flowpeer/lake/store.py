@@ -1,48 +1,55 @@
-"""Publishing files so that a reader sees all of one or nothing.
-
-A file is written in a staging folder beside the tables (a temporary file inside a dataset breaks
-readers), synced, renamed into place, its folder synced; only then is its ledger document written,
-in the same way. A crash anywhere leaves either the old state, or a file whose ledger document does
-not match its digest, which `flowpeer verify` names and the next run of the same work replaces.
+"""A lake folder: its files, its record, its locks.
 
     lake/
       format.json                            which layout of files and documents this is
       flows/date=…/hour=…/<unit>.parquet     tables
-      ledger/flows/date=…/hour=…/<unit>.json one document a file: rows, sums, digest, facts
-      ledger/exported_interfaces/…           what routers call interfaces (flowpeer.lake.names)
-      staging/<owner>/                       unfinished files; emptied when the owner starts
+      manifests/…                            the record of them (flowpeer.lake.manifest)
+      manifests/exported_interfaces/…        what routers call interfaces (flowpeer.lake.names)
+      staging/<host>-<random>/               unfinished files (flowpeer.lake.staging)
       cache/                                 derived files that may be deleted at any time
       decoder/                               what the next capture knows (flowpeer.lake.memory)
-      locks/                                 one lock file for each kind of work
-      exchange/                              a merged hour on its way in (flowpeer.lake.compact)
+      locks/                                 one lock file for each thing that is being changed
+
+A file is written in the staging folder, synced, renamed into place, its folder synced; only then
+the record names it. A crash anywhere leaves either the old state, or a file that no manifest names,
+which `flowpeer verify` names and the next run of the same work replaces.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
 import pyarrow as pa
 
-from flowpeer.errors import InputError, LockedError, UsageError, naming
+from flowpeer.errors import InputError, LockedError, UsageError
+from flowpeer.lake.format2 import Ledger2
+from flowpeer.lake.manifest import File, Manifest, partition_hour
+from flowpeer.lake.record import Manifests, Record, Source
+from flowpeer.lake.staging import Staging, make_folder, sync_folder
+from flowpeer.lake.storage import LocalStorage
+from flowpeer.schema import FORMAT, PARTITIONED
 from flowpeer_core.columns import Column, arrow_schema
 from flowpeer_core.native.encodings import usual
 from flowpeer_core.native.writing import open_writer
 from flowpeer_ingest.encoding import FLOWS_ENCODING
 from flowpeer_ingest.schema import FLOWS
 
-FORMAT = 2
-"""Raised when an older flowpeer could not read what this one writes, or the other way round."""
+if TYPE_CHECKING:
+    from flowpeer.lake.commit import Change
+
+READABLE = (2, FORMAT)
+OWN = frozenset({"rows", "sums", "file_bytes", "sha256"})
+"""What the record says of every file, beside the facts of one."""
 SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
 
 
@@ -73,50 +80,16 @@ def digest_of(path: Path) -> str:
         ) from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def make_folder(folder: Path) -> None:
-    """Create `folder` and its parents, each of them synced into its own parent."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def write_atomically(path: Path, content: bytes, *, staging: Path) -> None:
-    """Replace `path` by `content`: staged, synced, renamed, folder synced."""
-    make_folder(staging)
-    make_folder(path.parent)
-    temporary = staging / f"{os.getpid()}-{path.name}"
-    with naming(temporary), temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
 class StagedTable:
-    """One Parquet file in the making: `write` tables to it, then `publish` or `discard` it."""
+    """One Parquet file in the making: `write` tables to it, then `finish` or `discard` it."""
 
-    def __init__(self, lake: Lake, relative: str, columns: tuple[Column, ...]) -> None:
-        self._lake = lake
-        self.relative = relative
+    def __init__(self, path: Path, columns: tuple[Column, ...]) -> None:
+        self.path = path
         self._schema = arrow_schema(columns)
         self._summed = [c.name for c in columns if c.name in SUMMED]
         self.rows = 0
         self.sums = dict.fromkeys(self._summed, 0)
-        make_folder(lake.staging)
-        self._temporary = lake.staging / f"{os.getpid()}-{relative.replace('/', '+')}"
-        self._file = self._temporary.open("wb")
+        self._file = path.open("wb")
         self._writer = open_writer(
             self._file, self._schema, FLOWS_ENCODING if columns is FLOWS else usual(self._schema)
         )
@@ -128,42 +101,34 @@ class StagedTable:
         self.rows += table.num_rows
         for name in self._summed:
             self.sums[name] += exact_sum(table.column(name))
-        with naming(self._temporary):
-            self._writer.write(table)
+        self._writer.write(table)
 
-    def finish(self, facts: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-        """Complete and sync the file, still in the staging folder; it and its ledger document."""
-        with naming(self._temporary):
-            self._writer.close()
-            self._file.close()
-        with naming(self._temporary), self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._temporary, {
-            "rows": self.rows,
-            "sums": self.sums,
-            "file_bytes": self._temporary.stat().st_size,
-            "sha256": digest,
-            **facts,
-        }
+    def close(self) -> None:
+        """Complete the file."""
+        self._writer.close()
+        self._file.close()
 
-    def publish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Finish the file, move it into the lake and write its ledger document."""
-        temporary, document = self.finish(facts)
-        target = self._lake.path(self.relative)
-        make_folder(target.parent)
-        # No document stands beside a file that it does not describe, whatever happens between.
-        self._lake.forget_entry(self.relative)
-        temporary.replace(target)
-        sync_folder(target.parent)
-        self._lake.write_entry(self.relative, document)
-        return document
+    def finish(self, relative: str) -> File:
+        """Complete and sync the file, still in the staging folder, as it will stand at a path.
+        `{digest}` in it becomes the first 16 digits of its digest."""
+        self.close()
+        return described(self.path, relative, self.rows, self.sums)
 
     def discard(self) -> None:
         """Drop the unfinished file."""
         with suppress(OSError):  # no room for what it still holds
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def described(path: Path, relative: str, rows: int, sums: Mapping[str, int]) -> File:
+    """A finished file, synced, as the record will name it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return File(
+        relative.replace("{digest}", digest[:16]), rows, path.stat().st_size, digest, dict(sums)
+    )
 
 
 class Lake:
@@ -172,37 +137,88 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.cache = root / "cache"
-        self._owner = "main"
+        self.staging = Staging(root / "staging")
+        self.storage = LocalStorage(root, self.staging)
 
-    def check_format(self) -> None:
-        """Raise UsageError if the lake is of another version of flowpeer; a new lake is of none."""
+    # What it is
+
+    @cached_property
+    def format(self) -> int:
+        """The lake's format; of a new lake, the present one.
+
+        Raises:
+            UsageError: one that this flowpeer cannot read.
+        """
         try:
-            said = json.loads((self.root / "format.json").read_bytes())["format"]
+            document = json.loads((self.root / "format.json").read_bytes())
+            said, by = document["format"], document.get("written_by", "a newer flowpeer")
         except FileNotFoundError:
             if not (self.root / "ledger").is_dir():
-                return
-            said = 1  # the first format had no such file
-        except (ValueError, TypeError, KeyError):
-            said = "unknown"
-        if said != FORMAT:
-            raise UsageError(
-                f"{self.root}: a lake of format {said}, and this flowpeer reads and writes "
-                f"format {FORMAT}",
-                advice="use the flowpeer that made it, or give `path` under [lake] a new folder "
-                "and ingest again",
-            )
+                return FORMAT
+            said, by = 1, ""  # the first format had no such file
+        except (ValueError, TypeError, KeyError, AttributeError):
+            said, by = "unknown", ""
+        if said in READABLE:
+            return int(said)
+        newer = isinstance(said, int) and said > FORMAT
+        raise UsageError(
+            f"{self.root}: a lake of format {said}, and this flowpeer reads formats "
+            f"{' and '.join(map(str, READABLE))}",
+            advice=f"it was written by {by}: use that version, or a later one"
+            if newer
+            else "use the flowpeer that made it, or give `path` under [lake] a new folder and "
+            "ingest again",
+        )
 
-    def _mark(self) -> None:
-        """Say which format it is, before anything is published."""
+    def check_format(self) -> None:
+        """Raise where the lake cannot be read: another version's, or without its manifests."""
+        if self.format == FORMAT:
+            self._has_manifests()
+
+    def _has_manifests(self) -> None:
+        """Raises InputError for tables that are there while their record is not."""
+        for table in (*PARTITIONED, "routes", "reference"):
+            folder, record = self.root / table, self.root / "manifests" / table
+            if not folder.is_dir() or record.is_dir() or record.with_suffix(".json").is_file():
+                continue
+            if next(folder.rglob("*.parquet"), None) is not None:
+                raise InputError(
+                    str(folder), "files without the manifests that name them",
+                    advice="restore the folder `manifests` too, or make it again from the files "
+                    "with `flowpeer adopt`",
+                )  # fmt: skip
+
+    def check_writable(self) -> None:
+        """Raise UsageError for a lake of an older format, and mark a new one."""
+        if self.format != FORMAT:
+            raise UsageError(
+                f"{self.root}: a lake of format {self.format}: it can be read, not changed",
+                advice="bring it to the present format with `flowpeer migrate`",
+            )
         path = self.root / "format.json"
         if not path.exists():
-            text = json.dumps({"format": FORMAT}) + "\n"
-            write_atomically(path, text.encode(), staging=self.staging)
+            self.mark()
 
     @property
-    def staging(self) -> Path:
-        """Where the current owner writes unfinished files."""
-        return self.root / "staging" / self._owner
+    def writable(self) -> bool:
+        """Whether this process may change it: the present format, and the right to write."""
+        return self.format == FORMAT and os.access(self.root, os.W_OK)
+
+    def mark(self) -> None:
+        """State the present format."""
+        from flowpeer import __version__
+
+        document = {"format": FORMAT, "written_by": f"flowpeer {__version__}"}
+        self.staging.write(self.root / "format.json", (json.dumps(document) + "\n").encode())
+        self.__dict__.pop("format", None)
+
+    def source(self) -> Source:
+        """Where its record is read from."""
+        return Manifests(self.storage) if self.format == FORMAT else Ledger2(self.root)
+
+    def record(self) -> Record:
+        """Its record, for one command."""
+        return Record(self)
 
     def path(self, relative: str) -> Path:
         """The file of `relative`, which must stay inside the lake."""
@@ -211,63 +227,48 @@ class Lake:
             raise ValueError(f"not a path inside the lake: {relative!r}")
         return self.root / pure
 
-    def entry_path(self, relative: str) -> Path:
-        """Where the ledger document of `relative` is."""
-        return self.path(f"ledger/{relative.removesuffix('.parquet')}.json")
+    # Changing it
 
     @contextmanager
-    def lock(self, owner: str, *, wait_s: float = 0.0) -> Iterator[None]:
-        """Hold the lock of one kind of work, and clear what an earlier owner left unfinished.
+    def lock(self, what: str, *, wait_s: float = 0.0, once: bool = False) -> Iterator[None]:
+        """Hold the lock of something that one process at a time changes.
+
+        Args:
+            once: one of very many, whose file goes with the lock.
 
         Raises:
             LockedError: another process holds it.
         """
+        self.check_writable()
         folder = self.root / "locks"
         make_folder(folder)
-        lock = filelock.FileLock(folder / f"{owner}.lock")
+        lock = filelock.FileLock(folder / f"{what}.lock", thread_local=False)
         try:
             lock.acquire(timeout=wait_s)
         except filelock.Timeout:
             raise LockedError(
-                f"{self.root}: another `{owner}` is running",
+                f"{self.root}: another process holds `{what}`",
                 advice="wait for it to end, then try again (exit status 75)",
             ) from None
-        previous, self._owner = self._owner, owner
         try:
-            if self.staging.is_dir():
-                for leftover in self.staging.iterdir():
-                    leftover.unlink(missing_ok=True)
+            if not once:
+                self.staging.sweep()
             yield
         finally:
-            self._owner = previous
+            if once:
+                Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
-    @contextmanager
-    def flow_files(self, *, alone: bool) -> Iterator[None]:
-        """Keep the files of `flows` where they are while they are read, or have them alone.
-
-        Any number of processes may read (and ingest may add files); one alone may take files away.
-
-        Raises:
-            LockedError: somebody replaces or, with `alone`, reads them.
-        """
-        folder = self.root / "locks"
-        make_folder(folder)
-        with (folder / "flow-files.lock").open("a") as file:
-            try:
-                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockedError(
-                    f"{self.root}: flow files are being "
-                    + ("read by a roll-up" if alone else "merged or pruned"),
-                    advice="wait for it to end, then try again (exit status 75)",
-                ) from None
-            yield
-
     def stage(self, relative: str, columns: tuple[Column, ...]) -> StagedTable:
-        """Open a file that becomes visible when it is published."""
-        self._mark()
-        return StagedTable(self, relative, columns)
+        """Open a file for what is to stand at a path."""
+        self.check_writable()
+        return StagedTable(self.staging.path(relative), columns)
+
+    def close(self) -> None:
+        """Remove its own staging folder."""
+        self.staging.close()
+
+    # Single files: of routes and reference, and whatever is published whole
 
     def publish(
         self,
@@ -276,133 +277,70 @@ class Lake:
         tables: pa.Table | Iterable[pa.Table],
         facts: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Write one Parquet file with the stated columns, and its ledger document with `facts`.
+        """Write one file with the stated columns, and its facts.
 
-        Returns the ledger document: rows, sums, file_bytes, sha256 and the facts.
+        Returns what `entry` gives from then on. `facts` are read after the last table.
         """
+        from flowpeer.lake.commit import Change
+
         staged = self.stage(relative, columns)
         try:
             for table in [tables] if isinstance(tables, pa.Table) else tables:
                 staged.write(table)
+            file = replace(staged.finish(relative), facts=dict(facts))
         except BaseException:
             staged.discard()
             raise
-        return staged.publish(facts)
-
-    def write_entry(self, relative: str, document: Mapping[str, Any]) -> None:
-        """Write the ledger document of `relative`: the last act of publishing it."""
-        self._mark()
-        write_atomically(self.entry_path(relative), document_octets(document), staging=self.staging)
-
-    def forget_entry(self, relative: str) -> None:
-        """Remove the ledger document of `relative`, if there is one."""
-        path = self.entry_path(relative)
-        if path.exists():
-            path.unlink()
-            sync_folder(path.parent)
+        self.storage.put(staged.path, relative)
+        self._edit(relative, lambda m: Change((*(f for f in m.files if f.path != relative), file)))
+        return file.document
 
     def entry(self, relative: str) -> dict[str, Any] | None:
-        """The ledger document of a published file; None where there is none."""
-        path = self.entry_path(relative)
-        try:
-            return _read_document(path)
-        except FileNotFoundError:
-            return None
+        """What is known of a file of `routes` or `reference`: rows, sums, file_bytes, sha256, and
+        its facts. None where there is none."""
+        file = self.record().single(relative.partition("/")[0]).get(relative)
+        return None if file is None else file.document
 
-    def entry_names(self, table: str) -> list[str]:
-        """Relative paths of all files below the folder `table` that have a document, sorted."""
-        root = str(self.path("ledger"))
-        found: list[str] = []
-        pending = [table]
-        while pending:
-            folder = pending.pop()
-            try:
-                listed = os.scandir(f"{root}/{folder}")
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            with listed:
-                for item in listed:
-                    if item.name.endswith(".json"):
-                        found.append(f"{folder}/{item.name.removesuffix('.json')}.parquet")
-                    elif item.is_dir():
-                        pending.append(f"{folder}/{item.name}")
-        return sorted(found)
+    def entries(self, table: str) -> dict[str, dict[str, Any]]:
+        """The same for all files of a table, by path."""
+        return self.record().entries(table)
 
-    def entries(self, table: str, *, damaged: list[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Ledger documents of all files below the folder `table`, by relative path, sorted.
+    def remember(self, relative: str, facts: Mapping[str, Any]) -> None:
+        """Replace the facts of a file; as `entry` gives them."""
+        from flowpeer.lake.commit import Change
 
-        Raises:
-            InputError: one cannot be read, unless `damaged` is there to take its name.
-        """
-        return documents(self.entry_names(table), self.entry, damaged)
-
-    def remove(self, relative: str) -> None:
-        """Take a file out of the lake: its ledger document first, so that none is left dangling."""
-        for path in (self.entry_path(relative), self.path(relative)):
-            if path.exists():
-                path.unlink()
-                sync_folder(path.parent)
-
-
-def documents(
-    names: Iterable[str],
-    read: Callable[[str], dict[str, Any] | None],
-    damaged: list[str] | None,
-) -> dict[str, dict[str, Any]]:
-    """What `read` gives for each name, but for files taken away since they were listed.
-
-    Raises:
-        InputError: a document is damaged, unless `damaged` is there to take its name.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for relative in names:
-        try:
-            document = read(relative)
-        except InputError:
-            if damaged is None:
-                raise
-            damaged.append(relative)
-            continue
-        if document is not None:
-            found[relative] = document
-    return found
-
-
-_SEAL = re.compile(rb',\n "~sha256": "([0-9a-f]{64})"\n}\n\Z')
-
-
-def document_octets(document: Mapping[str, Any]) -> bytes:
-    """A ledger document as it stands on disk: JSON, its last member the digest of all before."""
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, default=str)
-    body = text.removesuffix("\n}").encode()
-    return body + b',\n "~sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
-
-
-def _read_document(path: Path) -> dict[str, Any]:
-    octets = path.read_bytes()
-    seal = _SEAL.search(octets)
-    body = octets[: seal.start()] if seal else b""
-    if seal is None or hashlib.sha256(body).hexdigest().encode() != seal[1]:
-        raise InputError(
-            str(path),
-            "this ledger document is not what was written",
-            advice="delete this file and run the command again: the work is redone",
+        told = {k: v for k, v in facts.items() if k not in OWN}
+        self.check_writable()
+        self._edit(
+            relative,
+            lambda m: Change(
+                tuple(replace(f, facts=told) if f.path == relative else f for f in m.files)
+            ),
         )
-    document: dict[str, Any] = json.loads(body + b"}")
-    return document
+
+    def remove(self, relative: str, *, pruned_at: str = "") -> None:
+        """Take a file out of the lake; with `pruned_at` the record keeps that it was there."""
+        from flowpeer.lake.commit import Change
+        from flowpeer.lake.manifest import Pruned
+
+        def edit(manifest: Manifest) -> Change | None:
+            mine = [f for f in manifest.live if f.path == relative]
+            if not mine:
+                return None
+            kept = [f for f in manifest.files if f.path != relative]
+            if pruned_at:
+                kept += [replace(f, pruned=Pruned(pruned_at)) for f in mine]
+            return Change(tuple(kept), retired=(relative,))
+
+        self.check_writable()
+        self._edit(relative, edit)
+
+    def _edit(self, relative: str, edit: Callable[[Manifest], Change | None]) -> None:
+        from flowpeer.lake.commit import commit
+
+        table = relative.partition("/")[0]
+        hour = partition_hour(relative) if table in PARTITIONED else None
+        commit(self, table, hour, edit)
 
 
-def hour_folder(table: str, date: str, hour: int) -> str:
-    """The partition folder of a table: `table/date=YYYY-MM-DD/hour=HH`."""
-    return f"{table}/date={date}/hour={hour:02d}"
-
-
-_PARTITION = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/", re.ASCII)
-
-
-def partition_hour(relative: str) -> datetime:
-    """The UTC hour of a partitioned file, from its path."""
-    match = _PARTITION.search(relative)
-    if match is None:
-        raise ValueError(f"not a file of a partitioned table: {relative!r}")
-    return datetime.fromisoformat(f"{match[1]}T{match[2]}:00+00:00")
+__all__ = ["Lake", "StagedTable", "make_folder", "sync_folder"]

@@ -1,30 +1,30 @@
 """Are the files of the lake the ones that were published?
 
-Every file is compared with its ledger document: there, same size, same SHA-256, same rows; and
-every document with the digest it carries of itself. What has no document was never finished; what
-has no file was taken away. Unfinished files of earlier runs are named too: the next run of the same
-work clears them.
+Every file that a manifest names is compared with it: there, same size, same SHA-256, same rows, the
+stated columns; and every document with the digest that it carries of itself. What no manifest names
+was never finished, or is no file of flowpeer: it is named too, wherever in the lake's tables it
+lies. Retired files are waiting for their time, and are no fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
-from flowpeer.lake import names
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour, sha256_of
-from flowpeer.schema import PARTITIONED, table_columns
-from flowpeer_core.columns import arrow_schema
+from flowpeer.lake import codec, layout, names
+from flowpeer.lake.manifest import HOUR, File, Manifest, key_of, partition_hour
+from flowpeer.lake.record import Record
+from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.schema import FORMAT, PARTITIONED, TABLES
 
-TABLES = (*PARTITIONED, "routes", "reference")
-HOUR = timedelta(hours=1)
+FOLDERS = (*PARTITIONED, "routes", "reference")
+Period = tuple[datetime, datetime]
+Result = tuple[str, "Fault | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,89 +36,140 @@ class Fault:
     advice: str
 
 
-DOCUMENTS = (*TABLES, "captures", names.TABLE, "pruned", "pruned_routes", "late")
-Period = tuple[datetime, datetime]
+def verify_files(record: Record, period: Period | None = None) -> Iterator[Result]:
+    """Check each published file, then what does not belong; (path, None) for a good one.
+
+    Args:
+        period: only files of hours that overlap it, and those that are of no hour.
+    """
+    for table in FOLDERS:
+        yield from _table(record, table, period)
+    if record.lake.format == FORMAT:
+        yield from _documents(record)
 
 
-def in_period(relative: str, period: Period | None) -> bool:
-    """Whether a file is of an hour of the period; files that are of no hour always are."""
-    if period is None or "/date=" not in relative:
-        return True
-    hour = partition_hour(relative)
-    return hour < period[1] and hour + HOUR > period[0]
+def replaced(record: Record, relative: str) -> bool:
+    """Whether the record now says other things of a file than when it was read: another process
+    merged, replaced or removed it while `verify` was on its way."""
+    table = relative.partition("/")[0]
+    if table not in FOLDERS:
+        return False
+    try:
+        hour = partition_hour(relative) if table in PARTITIONED else None
+        now = record.lake.record().stands(table, hour).header
+        then = record.generation(table, hour)
+    except (ValueError, InputError):
+        return False
+    return then is not None and now.generation != then
 
 
-def verify_files(
-    ledger: Ledger, period: Period | None = None
-) -> Iterator[tuple[str, Fault | None]]:
-    """Check each published file, then what does not belong; (path, None) for a good one."""
-    lake = ledger.lake
-    for table in DOCUMENTS:
-        entries: dict[str, dict[str, Any]] = {}
-        for relative in ledger.names(table):
-            if not in_period(relative, period):
+def _table(record: Record, table: str, period: Period | None) -> Iterator[Result]:
+    lake = record.lake
+    hours: list[datetime | None] = [None]
+    if table in PARTITIONED:
+        span = {} if period is None else {"start": period[0], "end": period[1]}
+        hours = [*record.hours(table, **span)]
+    known: set[str] = set()
+    unread: list[datetime | None] = []
+    for hour in hours:
+        try:
+            # As it stands: what is pending waits for its unit, and is no stray file.
+            manifest = record.stands(table, hour)
+        except InputError as error:
+            unread.append(hour)
+            key = key_of(table, hour)
+            yield key, Fault(key, "this manifest is not what was written", error.advice)
+            continue
+        known.update(f.path for f in manifest.live)
+        known.update(r.path for r in manifest.header.retired)
+        for file in manifest.live:
+            yield file.path, _check(lake, file, manifest)
+    yield from _strays(lake, table, period, known, unread)
+
+
+def _strays(
+    lake: Lake, table: str, period: Period | None, known: set[str], unread: list[datetime | None]
+) -> Iterator[Result]:
+    """Files in a table's folder that no manifest names."""
+    for path in sorted((lake.root / table).rglob("*")):
+        relative = path.relative_to(lake.root).as_posix()
+        if not path.is_file() or relative in known:
+            continue
+        try:
+            hour = partition_hour(relative) if table in PARTITIONED else None
+        except ValueError:
+            hour = None
+        if hour in unread:  # nobody knows
+            continue
+        outside = hour is not None and period is not None and (
+            hour >= period[1] or hour + HOUR <= period[0]
+        )  # fmt: skip
+        if outside:
+            continue
+        yield (
+            relative,
+            Fault(
+                relative,
+                "no manifest names it: it was never finished, or is no file of flowpeer",
+                "run the command that makes it again, or delete it",
+            ),
+        )
+
+
+def _documents(record: Record) -> Iterator[Result]:
+    """Documents beside the manifests of files: units of work, and names of interfaces."""
+    storage = record.lake.storage
+    for folder in ("units", names.TABLE):
+        for key in sorted(listed.key for listed in storage.list(f"manifests/{folder}")):
+            held = storage.read(key)
+            if held is None:
                 continue
             try:
-                entry = ledger.entry(relative)
+                if folder == "units":
+                    codec.decode_units(held.octets, key)
+                else:
+                    codec.decode_line(names.Names, held.octets, key)
             except InputError:
-                document = lake.entry_path(relative).relative_to(lake.root)
-                text = f"{document} is not what was written"
-                yield relative, Fault(relative, text, _remedy(relative))
-                continue
-            if entry is not None and table in TABLES:
-                entries[relative] = entry
-        for relative, entry in entries.items():
-            yield relative, _check(lake, relative, entry)
-        yield from _strangers(ledger, table, period)
+                advice = (
+                    names.remedy(key)
+                    if folder == names.TABLE
+                    else "restore it from a backup, or delete it and run `flowpeer adopt`"
+                )
+                yield key, Fault(key, f"{key} is not what was written", advice)
+            else:
+                yield key, None
 
 
-def _strangers(
-    ledger: Ledger, table: str, period: Period | None
-) -> Iterator[tuple[str, Fault | None]]:
-    """Files of a table that have no document."""
-    known = set(ledger.names(table))
-    root = ledger.lake.root
-    for path in sorted((root / table).rglob("*")) if table in TABLES else ():
-        relative = path.relative_to(root).as_posix()
-        if path.is_file() and relative not in known and in_period(relative, period):
-            yield (
-                relative,
-                Fault(
-                    relative,
-                    "no ledger document: it was never finished, or is no file of flowpeer",
-                    "run the command that makes it again, or delete it",
-                ),
-            )
-
-
-def _check(lake: Lake, relative: str, entry: dict[str, object]) -> Fault | None:
-    path = lake.path(relative)
-    again = _remedy(relative)
+def _check(lake: Lake, file: File, manifest: Manifest) -> Fault | None:
+    path = lake.path(file.path)
+    again = _remedy(file.path)
     if not path.is_file():
-        return Fault(relative, "the file is missing", again)
-    if path.stat().st_size != entry["file_bytes"] or sha256_of(path) != entry["sha256"]:
-        return Fault(relative, "the content is not what was published", again)
+        return Fault(file.path, "the file is missing", again)
+    if path.stat().st_size != file.file_bytes or sha256_of(path) != file.sha256:
+        return Fault(file.path, "the content is not what was published", again)
     try:
-        with pq.ParquetFile(path) as file:
-            rows, stated = file.metadata.num_rows, file.schema_arrow
+        with pq.ParquetFile(path) as parquet:
+            rows, stated = parquet.metadata.num_rows, parquet.schema_arrow
     except (pa.ArrowException, OSError) as error:
-        return Fault(relative, f"not readable: {error}", again)
-    if rows != entry["rows"]:
-        return Fault(relative, f"{rows} rows, {entry['rows']} in the ledger", again)
-    if not stated.equals(arrow_schema(table_columns(relative))):
-        return Fault(relative, "the columns are not the stated ones", again)
+        return Fault(file.path, f"not readable: {error}", again)
+    if rows != file.rows:
+        return Fault(file.path, f"{rows} rows, {file.rows} in the manifest", again)
+    table = file.path.split("/")[1 if file.path.startswith("reference/") else 0]
+    if table.removesuffix(".parquet") not in TABLES:
+        return Fault(file.path, "a table that this flowpeer does not know", again)
+    if layout.differs(file.path, stated, file.layout):
+        return Fault(file.path, "the columns are not the stated ones", again)
     return None
 
 
 def _remedy(relative: str) -> str:
     table = relative.split("/")[0]
-    if table == names.TABLE:
-        return names.remedy(relative)
     made_by = {
         "traffic": "`flowpeer rollup`",
         "traffic_routes": "`flowpeer rollup`",
         "routes": "`flowpeer rib load`",
         "reference": "`flowpeer peeringdb load` or `flowpeer rollup`",
-    }.get(table, "`flowpeer ingest`")
-    ledger = f"lake/ledger/{relative.removesuffix('.parquet')}.json"
-    return f"delete it and {ledger}, then run {made_by} again"
+    }.get(table)
+    if made_by is None:
+        return "restore it from a backup; without one, delete it and run `flowpeer adopt`"
+    return f"delete it, then run {made_by} again"

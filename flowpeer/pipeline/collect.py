@@ -11,7 +11,8 @@ from threading import Thread
 import pyarrow as pa
 
 from flowpeer.lake import names
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.flows import FlowSink, unit_record
+from flowpeer.lake.staging import host_word
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
@@ -26,11 +27,18 @@ Address = tuple[str, int]
 class SegmentUnit:
     """Publishes one spool segment into the lake: what the collector's decoder writes to."""
 
-    def __init__(self, lake: Lake, name: str, configured: Collection[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        name: str,
+        configured: Collection[str] = frozenset(),
+        *,
+        collector: str = "",
+    ) -> None:
         self._lake = lake
-        self._name = name
+        self._collector = collector
         self._configured = configured
-        self._sink = FlowSink(lake, name)
+        self._sink = FlowSink(lake, f"{name}-{collector}" if collector else name)
 
     def write(self, hour: datetime, name: str, table: pa.Table) -> None:
         """Stage rows."""
@@ -38,15 +46,26 @@ class SegmentUnit:
         self._sink.write(hour, name, table)
 
     def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
-        """Publish the tables and names, then the summary; records without a rate by exporter."""
-        self._sink.publish({"segment": self._name})
-        names.merge(self._lake, "collect", summary, self._configured)
-        self._lake.write_entry(f"captures/{self._name}.parquet", summary.document())
-        return self._sink.unrated()
+        """Publish names and tables, then the unit's record; records without a rate by exporter."""
+        names.merge(self._lake, collector_lock(self._collector), summary, self._configured)
+        record = unit_record(self._sink.unit, summary, collector=self._collector)
+        unrated = self._sink.unrated()
+        self._sink.publish(record)
+        return unrated
 
     def discard(self) -> None:
         """Drop what was staged."""
         self._sink.discard()
+
+
+def collector_name(network: Network) -> str:
+    """`[collector] name`, else this host's, as a part of file names."""
+    return network.collector.name or host_word()
+
+
+def collector_lock(name: str) -> str:
+    """The lock of the collector of a name: a name twice is refused."""
+    return f"collect-{name}" if name else "collect"
 
 
 def spool_folder(network: Network) -> Path:

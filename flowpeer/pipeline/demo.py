@@ -9,7 +9,6 @@ import flowpeer_sample
 from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.reports import Reports, write_reports
 from flowpeer.errors import UsageError
-from flowpeer.lake.ledger import Ledger
 from flowpeer.pipeline.ingest import Ingested, capture_files, ingest_files
 from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Reporter
@@ -55,6 +54,6 @@ def run_demo(directory: Path, reporter: Reporter) -> Demo:
     reporter.say("3/4 roll up: flow records × routes → traffic by network")
     done = roll_up(workspace.network(), workspace.lake(), reporter)
     reporter.say("4/4 reports: candidates and imbalance")
-    gathered = gather(workspace.network(), Ledger(workspace.lake()), None)
+    gathered = gather(workspace.network(), workspace.lake().record(), None)
     reports = write_reports(gathered, directory / "report", formats=("csv", "json", "parquet"))
     return Demo(added, done, reports)

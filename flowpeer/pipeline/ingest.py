@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake import names
-from flowpeer.lake.content import Content, content_of, refuse_longer_version
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.content import content_of, refuse_longer_version
+from flowpeer.lake.flows import FlowSink, unit_record
 from flowpeer.lake.memory import Memory
 from flowpeer.lake.store import Lake
+from flowpeer.lake.units import Content
 from flowpeer.network import Network
 from flowpeer.pipeline.summaries import report, report_pending
 from flowpeer.reporter import Reporter
@@ -130,13 +131,10 @@ def ingest_files(
             sink.discard()
             memory.restore()
             raise
-        sink.remove_leftovers()
-        sink.publish({"capture": str(path), "capture_sha256": content.sha256})
-        names.merge(lake, "ingest", made, network.exporter_by_address)
+        names.merge(lake, names.INGEST, made, network.exporter_by_address)
         if made.datagrams:
             memory.save(content.unit)
-        entry = {**made.document(), "content": asdict(content)}
-        lake.write_entry(f"captures/{content.unit}.parquet", entry)
+        sink.publish(unit_record(content.unit, made, content=content))
         return made
 
     with lake.lock("ingest"):
@@ -146,9 +144,10 @@ def ingest_files(
         for path in files:
             try:
                 content = content_of(path)
-                known = lake.entry(f"captures/{content.unit}.parquet") is not None
+                record = lake.record()
+                known = record.unit(content.unit) is not None
                 if not known:
-                    refuse_longer_version(lake, path, content)
+                    refuse_longer_version(record, path, content)
                     summary = load(path, content)
             except (IngestError, InputError) as error:
                 # One file that is empty, cut or still growing does not keep a folder from loading.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
@@ -26,14 +23,6 @@ def ago(age_s: int) -> datetime:
         return datetime.now(UTC) - timedelta(seconds=age_s)
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
-
-
-@contextmanager
-def _flows_alone(lake: Lake, owner: str) -> Iterator[None]:
-    """The flow files for oneself, after whatever was broken off is finished."""
-    with lake.lock(owner), lake.flow_files(alone=True):
-        compact.finish(lake)
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +56,23 @@ def prune(
     Without `delete` nothing changes: the answer says what would go.
 
     Raises:
-        LockedError: another process works on the flow files or the routes.
+        LockedError: another process prunes, or works on the routes.
     """
     # Before the flow records, whose hours need them: what was said before is what is done.
     infos = _prune_routes(network, lake, before, routes, delete=delete)
-    if not lake.entry_names("flows"):
-        return Pruned(retention.Plan(), infos)
     if not delete:
-        return Pruned(retention.prunable(Rollup(lake, network), before), infos)
-    with _flows_alone(lake, "prune"):
-        rollup = Rollup(lake, network)
-        plan = retention.prunable(rollup, before)
-        retention.prune(rollup, plan)
+        return Pruned(_prunable(network, lake, before), infos)
+    with lake.lock("prune"):
+        plan = _prunable(network, lake, before)
+        if plan.chosen:
+            retention.prune(Rollup(lake, network), plan)
+        retention.sweep_retired(lake, lake.record())
     return Pruned(plan, infos)
+
+
+def _prunable(network: Network, lake: Lake, before: datetime) -> retention.Plan:
+    rollup = Rollup(lake, network)
+    return retention.prunable(rollup, before) if rollup.files else retention.Plan()
 
 
 def _prune_routes(
@@ -90,7 +83,7 @@ def _prune_routes(
     daily = routes == "daily"
     if not delete:
         return prunable_routes(Rollup(lake, network), before, daily=daily)
-    with _flows_alone(lake, "prune"), lake.lock("ribs"):
+    with lake.lock("ribs"):
         infos = prunable_routes(Rollup(lake, network), before, daily=daily)
         prune_routes(lake, infos)
     return infos
@@ -108,17 +101,19 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
     """Merge the files of each hour that ended before `before`: flows, coverage and sampling.
 
     Raises:
-        LockedError: another process works on the flow files.
+        UsageError: a lake of an older format.
     """
-    folders: dict[str, list[str]] = {}
-    with _flows_alone(lake, "compact"):
-        if lake.entry_names("flows"):
-            rollup = Rollup(lake, network)
-            folders = retention.mergeable(rollup, before)
-            names = [name for files in folders.values() for name in files]
-            entries = map(rollup.ledger.entry, names)
-            total = sum(int(entry["rows"]) for entry in entries if entry is not None)
-            with reporter.progress("merging", total) as advance:
-                retention.compact(lake, folders, progress=advance)
-    hours = len({folder.partition("/")[2] for folder in folders})
-    return Merged(sum(map(len, folders.values())), hours)
+    record = lake.record()
+    lake.check_writable()
+    retention.sweep_retired(lake, record)
+    if not record.hours("flows"):
+        return Merged(0, 0)
+    rollup = Rollup(lake, network, record=record)
+    hours = retention.mergeable(rollup, before)
+    headers = [record.header(table, hour) for table, hour in hours]
+    total = sum(header.rows for header in headers if header is not None)
+    with reporter.progress("merging", total) as advance:
+        done = retention.compact(
+            lake, hours, grace_s=network.lake.grace, progress=advance, warn=reporter.warn
+        )
+    return Merged(sum(done.values()), len({hour for _, hour in done}))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowpeer.errors import InputError
-from flowpeer.lake import compact
-from flowpeer.lake.ledger import Ledger
+from flowpeer.errors import InputError, LockedError
 from flowpeer.lake.names import remedy
+from flowpeer.lake.record import Record, busy
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.hours import Hour, Rollup
+from flowpeer.rollup.retention import sweep_retired
+from flowpeer.rollup.sums import Figures
 from flowpeer.sources import load_sources
 
 Shard = tuple[int, int]
@@ -60,7 +62,7 @@ def roll_up(
     start: datetime | None = None,
     end: datetime | None = None,
     shard: Shard = WHOLE,
-    ledger: Ledger | None = None,
+    record: Record | None = None,
 ) -> RolledUp:
     """Load changed sources, then roll up every hour of [start, end) whose inputs changed.
 
@@ -71,56 +73,90 @@ def roll_up(
     """
     _require_names(network, lake)
     load_sources(lake, network, reporter.say, warn=reporter.warn)
-    owner = "rollup" if shard == WHOLE else f"rollup-{shard[0]}-of-{shard[1]}"
-    compact.recover(lake)
-    with lake.lock(owner), lake.flow_files(alone=False):
-        rollup = Rollup(lake, network, ledger=ledger, period=(start, end))
-        hours = rollup.plan(start, end, shard=shard)
-        stale = [hour for hour in hours if hour.changed]
-        reasons = Counter(reason for hour in stale for reason in hour.changed)
-        total = sum(rollup.rows(hour) for hour in stale)
-        done: list[HourDone] = []
-        with reporter.progress("rolling up rows", total) as advance:
-            for hour in stale:
-                try:
-                    figures = rollup.roll_up(hour, progress=advance)
-                except OSError as error:
-                    # A damaged file costs its own hour, not the others.
-                    if error.errno == errno.ENOSPC:
-                        raise
-                    reporter.warn(
-                        f"{hour.start:%Y-%m-%d %H}:00 left as it was: {first_line(error)}; "
-                        "find the file with `flowpeer verify`"
-                    )
-                    continue
-                except OverflowError as error:
-                    # Forged counters must not keep the other hours from being done.
-                    reporter.warn(
-                        f"{hour.start:%Y-%m-%d %H}:00 left as it was: {error}; find the exporter "
-                        "with `flowpeer sql` in `flows`, and fix its sampling rate or refuse it"
-                    )
-                    continue
-                done.append(
-                    HourDone(hour.start, list(hour.changed), figures.records, figures.flow_bytes)
-                )
-                reporter.say(
-                    f"{hour.start:%Y-%m-%d %H}:00 {figures.records:,} records, "
-                    f"{figures.flow_bytes:,} bytes ({', '.join(hour.changed)})",
-                    level=1,
-                )
-                if figures.implausible_records:
-                    reporter.warn(
-                        f"{hour.start:%Y-%m-%d %H}:00 {figures.implausible_records:,} records "
-                        "whose bytes × rate cannot be traffic; kept unscaled"
-                    )
-        for hour in hours:
-            _count_late(reporter, rollup, hour)
-            if hour.blocked:
-                reporter.warn(
-                    f"{hour.start:%Y-%m-%d %H}:00 left as it was: the ledger document of "
-                    f"{hour.blocked} is damaged; see `flowpeer verify`"
-                )
+    rollup = Rollup(lake, network, record=record, period=(start, end))
+    hours = rollup.plan(start, end, shard=shard)
+    stale = [hour for hour in hours if hour.changed]
+    reasons = Counter(reason for hour in stale for reason in hour.changed)
+    total = sum(rollup.rows(hour) for hour in stale)
+    done: list[HourDone] = []
+    held: list[Hour] = []
+    with reporter.progress("rolling up rows", total) as advance:
+        for hour in stale:
+            try:
+                one = _one(rollup, hour, reporter, advance)
+            except LockedError:
+                held.append(hour)
+                continue
+            if one is not None:
+                done.append(one)
+    for hour in hours:
+        _count_late(reporter, rollup, hour)
+        if hour.blocked:
+            reporter.warn(
+                f"{hour.start:%Y-%m-%d %H}:00 left as it was: {hour.blocked} is damaged; see "
+                "`flowpeer verify`"
+            )
+    sweep_retired(lake, rollup.record)
+    if held:
+        raise LockedError(
+            f"{lake.root}: another process works on {len(held)} of the hours, first "
+            f"{held[0].start:%Y-%m-%d %H}:00; {len(done)} others were rolled up",
+            advice="wait for it to end, then try again (exit status 75)",
+        )
     return RolledUp(len(hours), done, dict(reasons))
+
+
+def _one(
+    rollup: Rollup, hour: Hour, reporter: Reporter, advance: Callable[[int], None]
+) -> HourDone | None:
+    """Roll up one hour; None where it was left as it was, which is said.
+
+    Raises:
+        LockedError: another process is at it, or replaces its files all the while.
+    """
+    try:
+        figures = _twice(rollup, hour, advance)
+    except OSError as error:
+        # A damaged file costs its own hour, not the others.
+        if error.errno == errno.ENOSPC:
+            raise
+        reporter.warn(
+            f"{hour.start:%Y-%m-%d %H}:00 left as it was: {first_line(error)}; "
+            "find the file with `flowpeer verify`"
+        )
+        return None
+    except OverflowError as error:
+        # Forged counters must not keep the other hours from being done.
+        reporter.warn(
+            f"{hour.start:%Y-%m-%d %H}:00 left as it was: {error}; find the exporter "
+            "with `flowpeer sql` in `flows`, and fix its sampling rate or refuse it"
+        )
+        return None
+    reporter.say(
+        f"{hour.start:%Y-%m-%d %H}:00 {figures.records:,} records, "
+        f"{figures.flow_bytes:,} bytes ({', '.join(hour.changed)})",
+        level=1,
+    )
+    if figures.implausible_records:
+        reporter.warn(
+            f"{hour.start:%Y-%m-%d %H}:00 {figures.implausible_records:,} records "
+            "whose bytes × rate cannot be traffic; kept unscaled"
+        )
+    return HourDone(hour.start, list(hour.changed), figures.records, figures.flow_bytes)
+
+
+def _twice(rollup: Rollup, hour: Hour, advance: Callable[[int], None]) -> Figures:
+    """Roll up an hour, once more where its files were merged while they were read."""
+    try:
+        return rollup.roll_up(hour, progress=advance)
+    except FileNotFoundError:
+        pass
+    try:
+        return rollup.roll_up(hour, progress=advance)
+    except FileNotFoundError:
+        if rollup.missing(hour):
+            raise
+        raise busy(rollup.lake) from None
 
 
 def plan(
@@ -148,8 +184,11 @@ def _require_names(network: Network, lake: Lake) -> None:
         InputError: names that exporters announced cannot be read.
     """
     for relative in network.classified.damaged:
-        path = lake.entry_path(relative)
-        raise InputError(str(path), "interface names that cannot be read", advice=remedy(relative))
+        raise InputError(
+            str(lake.root / relative),
+            "interface names that cannot be read",
+            advice=remedy(relative),
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import flowpeer_sql
 from flowpeer.catalog import MEMORY_SHARE, fill
 from flowpeer.errors import FlowpeerError, InputError, UsageError
+from flowpeer.lake import codec
 from flowpeer.query import confine
 from flowpeer.query.run import Runner
 
@@ -72,6 +73,7 @@ def main() -> None:
         # It looks up what the machine has, and starts no thread before the process is confined.
         con = duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
         _rehearse(con)
+        codec.prepare()  # while its libraries can be imported
         memory = _allow(con, int(setup["memory"]))
         disk, threads = int(setup["disk"]), int(setup["threads"])
         confine.limit(memory_bytes=memory, disk_bytes=disk, threads=2 * threads)

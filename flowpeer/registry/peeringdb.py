@@ -77,7 +77,7 @@ def publish(
 
     Args:
         whole: objects that are not among them are taken out of the lake.
-        more: further facts for the ledger.
+        more: further facts for the record.
     """
     tables, missing, skipped = shape(found)
     if not any(table.num_rows for table in tables.values()):

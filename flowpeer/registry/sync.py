@@ -114,7 +114,7 @@ def sync_peeringdb(
     held = {name for name, entry in entries.items() if entry}
     if not any(changed.values()) and set(rows) == held:
         for name in held:  # nothing new: only remember when that was so
-            lake.write_entry(relative_path(name), {**entries[name], **facts, "source": source})
+            lake.remember(relative_path(name), {**entries[name], **facts, "source": source})
         return {"objects": {n: t.num_rows for n, t in tables.items()}, **result}
     digest = sha256(json.dumps([source, since], sort_keys=True).encode()).hexdigest()
     published = publish(lake, rows, source=source, digest=digest, whole=True, more=facts)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from flowpeer.lake.flows import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT
 from flowpeer.network import Interface, Network
 from flowpeer_core.roles import EXTERNAL_ROLES
+from flowpeer_ingest.parts import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT
 
 UNKNOWN_METRO = "unknown"
 Remote = Literal["src", "dst"]

@@ -3,13 +3,14 @@
 The flows are summed here a second time, by other means than the roll-up's: DuckDB adds up the
 exported counters per file, exporter, interfaces, sampler and rate, and plain Python multiplies.
 What must hold, for scaled and unscaled bytes each: Σ flows + through = Σ traffic =
-Σ traffic_routes, with `through` from the ledger. Sums are Python integers: nothing wraps.
+Σ traffic_routes, with `through` from the record. Sums are Python integers: nothing wraps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -63,26 +64,33 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
     """Every identity of the whole lake: a record's parts may lie in several hours.
 
     With `again` the bytes of all flow records are summed anew; without it, what each hour's
-    roll-up added up when it read them stands for them, and the ledger says how many there are.
+    roll-up added up when it read them stands for them, and the record says how many there are.
     Of files that were pruned, the sums of that time stand for their records. Flows that came too
     late for an hour whose flows were pruned are in no table, and are taken away here.
     """
     hours = Figures()
-    for entry in rollup.ledger.entries("traffic").values():
-        hours.add(Figures(**entry["figures"]))
+    late = FlowSums()
+    for header in rollup.record.headers("traffic").values():
+        if header.rollup is None:
+            continue
+        if header.rollup.figures:
+            hours.add(Figures(**header.rollup.figures))
+        for told in header.rollup.late.values():
+            late = late.plus(
+                FlowSums(told["flow_bytes"], told["flow_bytes_unscaled"], told["records"])
+            )
     flows = FlowSums()
     if again:
         for sums in flow_sums(rollup, list(rollup.files)).values():
             flows = flows.plus(sums)
     else:
-        flows = flows.plus(FlowSums(records=sum(e["rows"] for e in rollup.files.values())))
-    for document in rollup.pruned.values():
-        flows = flows.plus(FlowSums(**document["conserved"]))
-    for document in rollup.ledger.entries("late").values():
-        late = document["figures"]
-        flows = flows.plus(
-            FlowSums(late["flow_bytes"], late["flow_bytes_unscaled"], late["records"]), times=-1
-        )
+        headers = rollup.record.headers("flows")
+        flows = flows.plus(FlowSums(records=sum(h.rows for h in headers.values())))
+    frozen = [h for h, header in rollup.record.headers("flows").items() if header.frozen]
+    for file in (f for h in frozen for f in rollup.record.manifest("flows", h).files):
+        if (gone := file.pruned) is not None:
+            flows = flows.plus(FlowSums(gone.scaled_bytes, gone.unscaled_bytes, gone.records))
+    flows = flows.plus(late, times=-1)
     if not again:
         flows = FlowSums(hours.flow_bytes, hours.flow_bytes_unscaled, flows.records)
     for table in ("traffic", "traffic_routes"):
@@ -99,20 +107,21 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
 
 
 def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> Iterator[Identity]:
-    """The identities of some hours, from the figures that the ledger has of each.
+    """The identities of some hours, from the figures that the record has of each.
 
     With `again` the flow records are read and spread anew for the other side; what was pruned
-    cannot be, and of such an hour the ledger alone speaks.
+    cannot be, and of such an hour the record alone speaks.
     """
     figures = Figures()
     for hour in hours:
         if again and not hour.frozen:
             figures.add(rollup.recount(hour))
         else:
-            entry = rollup.ledger.entry(f"traffic/{hour.relative}")
-            figures.add(Figures(**entry["figures"]) if entry else Figures())
+            header = rollup.record.header("traffic", hour.start)
+            told = header.rollup.figures if header and header.rollup else {}
+            figures.add(Figures(**told))
     for table in ("traffic", "traffic_routes"):
-        sums_of = _table_sums(rollup, table, {f"{table}/{hour.relative}" for hour in hours})
+        sums_of = _table_sums(rollup, table, [hour.start for hour in hours])
         for kind, scaled in (("", True), ("_unscaled", False)):
             flows = getattr(figures, f"flow_bytes{kind}")
             through = getattr(figures, f"through_bytes{kind}")
@@ -128,9 +137,13 @@ def _query(sql: str, files: list[str]) -> list[tuple[Any, ...]]:
         return rows
 
 
-def _table_sums(rollup: Rollup, table: str, chosen: set[str] | None = None) -> dict[bool, int]:
-    names = rollup.ledger.names(table) if chosen is None else sorted(chosen)
-    files = [str(path) for path in map(rollup.lake.path, names) if path.is_file()]
+def _table_sums(
+    rollup: Rollup, table: str, chosen: Sequence[datetime] | None = None
+) -> dict[bool, int]:
+    hours = rollup.record.hours(table) if chosen is None else chosen
+    headers = [rollup.record.header(table, hour) for hour in hours]
+    paths = [rollup.lake.path(path) for h in headers if h is not None for path in h.paths]
+    files = [str(path) for path in paths if path.is_file()]
     found = {True: 0, False: 0}
     if files:
         sql = "SELECT scaled, sum(bytes) FROM read_parquet($files) GROUP BY scaled"

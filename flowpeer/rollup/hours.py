@@ -1,27 +1,41 @@
 """Rolling up like make: an hour is redone when what it is made of has changed.
 
-The ledger keeps the digests of an hour's inputs (flowpeer.rollup.inputs), so that `--explain` can
+The record keeps the digests of an hour's inputs (flowpeer.rollup.inputs), so that `--explain` can
 say why it is done again. An hour some of whose flows were pruned is frozen: it is never made of
 less than it was.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
 from flowpeer import schema
 from flowpeer.errors import InputError, NoDataError, UsageError
-from flowpeer.lake.store import StagedTable, exact_sum, make_folder, partition_hour
+from flowpeer.lake.commit import Change, commit
+from flowpeer.lake.manifest import (
+    File,
+    Header,
+    Manifest,
+    Reach,
+    UnitEntry,
+    folder_of,
+    hour_name,
+    key_of,
+    parse_hour,
+    partition_hour,
+)
+from flowpeer.lake.manifest import Rollup as RollupFacts
+from flowpeer.lake.store import StagedTable, exact_sum
 from flowpeer.rollup import reading
 from flowpeer.rollup.aggregate import Aggregate, Context, Figures
-from flowpeer.rollup.inputs import HOUR, TABLES_KEPT, Inputs, parse_hour
+from flowpeer.rollup.inputs import HOUR, TABLES_KEPT, Inputs
 
 TABLES = ("traffic", "traffic_routes")
 
@@ -31,21 +45,27 @@ class Hour:
     """One hour to consider: what it is made of, and whether it is up to date."""
 
     start: datetime
-    files: tuple[str, ...]
+    received: tuple[tuple[datetime, Reach], ...]
+    """Hours of receipt whose records reach into it."""
     parts: Mapping[str, str]
     changed: tuple[str, ...]
     """Parts that differ from the last time; empty: up to date. `new` for an hour never done."""
     frozen: bool = False
     """Some of its flows were pruned: it is never done again, which would be from less."""
     late: tuple[str, ...] = ()
-    """Files that reach into a frozen hour and came after it was rolled up for the last time."""
+    """Units that reach into a frozen hour and came after it was rolled up for the last time."""
     blocked: str = ""
-    """Why it can neither be judged nor done: a document of one of its files is damaged."""
+    """Why it can neither be judged nor done: a manifest of its flows is damaged."""
 
     @property
-    def relative(self) -> str:
-        """Folder and file of the hour below a table's name."""
-        return f"date={self.start:%Y-%m-%d}/hour={self.start.hour:02d}/part.parquet"
+    def units(self) -> int:
+        """Units of work that it is made of."""
+        return sum(reach.units for _, reach in self.received)
+
+    @property
+    def name(self) -> str:
+        """`2026-09-16T07`."""
+        return hour_name(self.start)
 
 
 class Rollup(Inputs):
@@ -67,7 +87,7 @@ class Rollup(Inputs):
             NoDataError: no flows at all.
             UsageError: no RIB is loaded (exit 2, DESIGN: configuration).
         """
-        if not self.ledger.names("flows") and not self.ledger.names("pruned"):
+        if not self.any_flows:
             raise NoDataError(
                 f"{self.lake.root}: no flows", advice="load some with `flowpeer ingest PATH…`"
             )
@@ -79,95 +99,117 @@ class Rollup(Inputs):
         self._vantages_exist()
         hours: list[Hour] = []
         turn, shards = shard
-        for begin in sorted(self._files_by_hour):
+        for begin in sorted(self._reaching):
             if (start and begin + HOUR <= start) or (end and begin >= end):
                 continue
             if int(begin.timestamp()) // 3600 % shards != turn - 1:
                 continue
-            files = tuple(sorted(self._files_by_hour[begin]))
+            received = tuple(self._reaching[begin])
             if blocked := self._blocked(begin):
-                hours.append(Hour(begin, files, {}, (), blocked=blocked))
-                continue
-            if begin in self._frozen:
-                hours.append(self._frozen_hour(begin, files))
-                continue
-            parts = self._parts(begin, files)
-            hour = Hour(begin, files, parts, ())
-            hours.append(Hour(begin, files, parts, self._changed(hour)))
+                hours.append(Hour(begin, received, {}, (), blocked=blocked))
+            elif begin in self._frozen:
+                hours.append(self._frozen_hour(begin, received))
+            else:
+                parts = self._parts(begin, received)
+                hours.append(Hour(begin, received, parts, self._changed(begin, parts)))
         return hours
 
     def _blocked(self, begin: datetime) -> str:
-        """A flow file whose document is damaged and that reaches, or may reach, into an hour."""
+        """A damaged manifest of flows that reach, or may reach, into an hour."""
         if not self._damaged:
             return ""
-        relative = f"traffic/{Hour(begin, (), {}, ()).relative}"
-        known = {partition_hour(f) for f in (self._entry(relative) or {}).get("files", ())}
-        for name in self._damaged:
-            hour = partition_hour(name)
+        known = {partition_hour(path) for path in self._made_of(begin)}
+        for hour in self._damaged:
             if hour in (begin, begin + HOUR) or hour in known:
-                return name
+                return key_of("flows", hour)
         return ""
 
-    def _entry(self, relative: str) -> dict[str, Any] | None:
-        """A ledger document; None also for a damaged one, whose file is then made again."""
+    def _header(self, table: str, begin: datetime) -> Header | None:
+        """A header; None also for a damaged one, whose hour is then done again."""
         try:
-            return self.ledger.entry(relative)
+            return self.record.header(table, begin)
         except InputError:
             return None
 
+    def _made_of(self, begin: datetime) -> set[str]:
+        """Units that an hour was rolled up from, by path."""
+        try:
+            files = self.record.manifest("traffic", begin).live
+        except InputError:
+            return set()
+        return {path for file in files for path in file.made_of}
+
     @cached_property
     def _frozen(self) -> set[datetime]:
-        return {parse_hour(hour) for unit in self._gone.values() for hour in unit["hours"]}
+        return {parse_hour(hour) for h in self._headers.values() for hour in h.frozen}
 
-    def _frozen_hour(self, begin: datetime, files: tuple[str, ...]) -> Hour:
-        hour = Hour(begin, files, {}, (), frozen=True)
-        entry = self.ledger.entry(f"traffic/{hour.relative}") or {}
-        late = tuple(f for f in files if f not in entry.get("files", ()))
-        return replace(hour, late=late)
+    def _frozen_hour(self, begin: datetime, received: tuple[tuple[datetime, Reach], ...]) -> Hour:
+        made_of = self._made_of(begin)
+        hour = Hour(begin, received, {}, (), frozen=True)
+        late = sorted(u.path for _, u in self._entries(hour) if u.path not in made_of)
+        return replace(hour, late=tuple(late))
 
-    def _late_entry(self, hour: Hour, name: str) -> str:
-        return f"late/{hour.relative.removesuffix('part.parquet')}{name.replace('/', '+')}"
+    def _entries(self, hour: Hour) -> list[tuple[File, UnitEntry]]:
+        """The entries that reach into an hour, and the files that hold their rows."""
+        return [
+            (file, unit)
+            for when, _ in hour.received
+            for file in self.record.manifest("flows", when).live
+            for unit in file.units
+            if unit.facts is not None and hour.name in unit.facts.hours
+        ]
 
     def late_is_counted(self, hour: Hour) -> bool:
-        """Whether the ledger says how much came too late for an hour."""
-        return all(self.ledger.entry(self._late_entry(hour, name)) for name in hour.late)
+        """Whether the record says how much came too late for an hour."""
+        if not hour.late:
+            return True
+        header = self.record.header("traffic", hour.start)
+        told = header.rollup.late if header and header.rollup else {}
+        return all(path in told for path in hour.late)
 
     def count_late(self, hour: Hour) -> Figures:
-        """What came too late for a frozen hour: in no table, but in the ledger (`late/`)."""
-        total = Figures()
-        for name in hour.late:
-            relative = self._late_entry(hour, name)
-            entry = self.ledger.entry(relative)
-            if entry is None:
-                file = (name, self.lake.path(self._file_of[name]), int(self._flows[name]["rows"]))
-                counted = self._aggregate(hour, [file], None)
+        """What came too late for a frozen hour: in no table, but in the record."""
+        header = self.record.header("traffic", hour.start)
+        rollup = (header.rollup if header else None) or RollupFacts()
+        told = dict(rollup.late)
+        for file, unit in self._entries(hour):
+            if unit.path in hour.late and unit.path not in told:
+                counted = self._aggregate(
+                    hour, [(unit.path, self.lake.path(file.path), file.rows)], None
+                )
                 counted.close()
-                entry = {"file": name, "figures": asdict(counted.figures)}
-                self.lake.write_entry(relative, entry)
-                self.ledger.put(relative, entry)
-            total.add(Figures(**entry["figures"]))
+                told[unit.path] = asdict(counted.figures)
+        total = Figures()
+        for path in hour.late:
+            total.add(Figures(**told[path]))
+
+        def edit(manifest: Manifest) -> Change:
+            return Change(manifest.files, rollup=replace(rollup, late=told))
+
+        commit(self.lake, "traffic", hour.start, edit)
+        self.record.forget("traffic", hour.start)
         return total
 
-    def _changed(self, hour: Hour) -> tuple[str, ...]:
-        entries = [self._entry(f"{table}/{hour.relative}") for table in TABLES]
-        if any(entry is None for entry in entries) or not all(
-            self.lake.path(f"{table}/{hour.relative}").exists() for table in TABLES
-        ):
-            return ("new",)
-        before = [entry.get("inputs", {}) if entry else {} for entry in entries]
+    def _changed(self, begin: datetime, parts: Mapping[str, str]) -> tuple[str, ...]:
+        headers = [self._header(table, begin) for table in TABLES]
+        before = []
+        for header in headers:
+            if header is None or header.rollup is None or not header.paths:
+                return ("new",)
+            if not all(self.lake.path(path).exists() for path in header.paths):
+                return ("new",)
+            before.append(header.rollup.inputs)
         return tuple(
-            name
-            for name, digest in hour.parts.items()
-            if any(b.get(name) != digest for b in before)
+            name for name, digest in parts.items() if any(b.get(name) != digest for b in before)
         )
 
     def rows(self, hour: Hour) -> int:
-        """Rows of the flow files that are read for an hour."""
-        return sum(rows for _, _, rows in self._reads(hour))
+        """Rows of the units that an hour is made of."""
+        return sum(reach.rows for _, reach in hour.received)
 
     def _reads(self, hour: Hour) -> list[tuple[str, Path, int]]:
-        files = sorted({self._file_of[name] for name in hour.files})
-        return [(name, self.lake.path(name), int(self.files[name]["rows"])) for name in files]
+        files = {file.path: file.rows for file, _ in self._entries(hour)}
+        return [(path, self.lake.path(path), rows) for path, rows in sorted(files.items())]
 
     def _aggregate(
         self,
@@ -187,13 +229,24 @@ class Rollup(Inputs):
             neighbours=self._neighbours[1],
             tail=self._tail,
         )
-        make_folder(self.lake.staging)
-        return Aggregate(
-            reading.tasks(files), hour.start, context, self.lake.staging, progress=progress
-        )
+        # Beside the lake's own unfinished files, or where everybody may write: who only reads a
+        # lake (`verify`) need not write into it.
+        folder = self._scratch
+        return Aggregate(reading.tasks(files), hour.start, context, folder, progress=progress)
+
+    @cached_property
+    def _scratch(self) -> Path:
+        if self.lake.writable:
+            return self.lake.staging.folder
+        self._temporary = tempfile.TemporaryDirectory(prefix="flowpeer-")
+        return Path(self._temporary.name)
+
+    def missing(self, hour: Hour) -> bool:
+        """Whether the record names files for an hour that are not there."""
+        return not all(path.exists() for _, path, _ in self._reads(hour))
 
     def recount(self, hour: Hour) -> Figures:
-        """An hour's figures from its flow records, without writing anything."""
+        """An hour's figures from its flow records, without writing anything into the lake."""
         done = self._aggregate(hour, self._reads(hour), None)
         done.close()
         return done.figures
@@ -202,23 +255,23 @@ class Rollup(Inputs):
         """Bring one hour up to date; `progress` gets the rows read.
 
         Raises:
+            LockedError: another process is at it.
             ArithmeticError: the rows do not add up to what was read (METHODS M13): a defect.
         """
+        with self.lake.lock(f"rollup+{hour.name}", once=True):
+            return self._roll_up(hour, progress)
+
+    def _roll_up(self, hour: Hour, progress: Callable[[int], None] | None) -> Figures:
+        entries = self._entries(hour)
         done = self._aggregate(hour, self._reads(hour), progress)
         figures = done.figures
-        facts: dict[str, Any] = {
-            "inputs": dict(hour.parts),
-            "files": list(hour.files),
-            "snapshots": sorted(self.in_force(hour.start)),
-            "figures": asdict(figures),
-        }
         staged: list[StagedTable] = []
         try:
             for name, columns, tables in (
                 ("traffic", schema.TRAFFIC, done.traffic),
                 ("traffic_routes", schema.TRAFFIC_ROUTES, done.traffic_routes),
             ):
-                one = self.lake.stage(f"{name}/{hour.relative}", columns)
+                one = self.lake.stage(name, columns)
                 staged.append(one)
                 sums = {True: 0, False: 0}
                 for table in tables():
@@ -227,17 +280,36 @@ class Rollup(Inputs):
                         chosen = pc.equal(table["scaled"], scaled)
                         sums[scaled] += exact_sum(table["bytes"].filter(chosen))
                 self._hold_together(name, sums, figures)
+            files = [
+                one.finish(f"{folder_of(name, hour.start)}/part-{{digest}}.parquet")
+                for name, one in zip(TABLES, staged, strict=True)
+            ]
         except BaseException:
             for one in staged:
                 one.discard()
             raise
         finally:
             done.close()
-        if done.folded is not None:
-            facts["folded"] = asdict(done.folded)
-        for one in staged:
-            self.ledger.put(one.relative, one.publish(facts))
+        facts = RollupFacts(
+            inputs=dict(hour.parts),
+            snapshots=tuple(sorted(self.in_force(hour.start))),
+            figures=asdict(figures),
+            folded=None if done.folded is None else asdict(done.folded),
+        )
+        made_of = tuple(sorted({unit.path for _, unit in entries}))
+        files[0] = replace(files[0], made_of=made_of)
+        # `traffic` last: an hour is done once both say the same.
+        for name, one, file in reversed(list(zip(TABLES, staged, files, strict=True))):
+            self.lake.storage.put(one.path, file.path)
+            self._switch(name, hour, file, facts)
         return figures
+
+    def _switch(self, name: str, hour: Hour, file: File, facts: RollupFacts) -> None:
+        def edit(manifest: Manifest) -> Change:
+            return Change((file,), tuple(f.path for f in manifest.live), facts)
+
+        commit(self.lake, name, hour.start, edit, replace_damaged=True)
+        self.record.forget(name, hour.start)
 
     @staticmethod
     def _hold_together(name: str, sums: Mapping[bool, int], figures: Figures) -> None:

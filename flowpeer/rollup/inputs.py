@@ -12,26 +12,27 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
-from typing import Any
+from datetime import datetime, timedelta
+from functools import cached_property
 
 import polars as pl
 
 from flowpeer.errors import UsageError
-from flowpeer.lake.compact import units
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.lake import layout
+from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_hour
+from flowpeer.lake.record import Record
+from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup.attribute import Attributor, LateRates, RateRow
 from flowpeer.rollup.tail import Tail
 from flowpeer.routing import match, snapshot
 from flowpeer_ingest.flows import NEWEST_US, OLDEST_US
 
-METHOD = 2
+METHOD = 3
 """Raised when the same inputs give other rows than before: every hour is then redone."""
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 TABLES_KEPT = 16
 """Compiled views kept for the next hour; joined ones are copies of some 50 MB."""
 
@@ -39,12 +40,6 @@ TABLES_KEPT = 16
 def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@cache
-def parse_hour(hour: str) -> datetime:
-    """`2026-09-16T07` of the ledger as a time."""
-    return datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
 
 
 def received_between(
@@ -59,10 +54,10 @@ def received_between(
 
 
 class Inputs:
-    """The inputs of one lake with one configuration; reads each ledger document once.
+    """The inputs of one lake with one configuration.
 
     Args:
-        ledger: of the lake, where the command has one already.
+        record: of the lake, where the command has one already.
         period: only hours that overlap [start, end) are asked for. Whole days of receipt are read
             then, for metering is chosen by the day.
     """
@@ -72,42 +67,58 @@ class Inputs:
         lake: Lake,
         network: Network,
         *,
-        ledger: Ledger | None = None,
+        record: Record | None = None,
         period: tuple[datetime | None, datetime | None] = (None, None),
     ) -> None:
         self.lake = lake
         self.network = network
-        self.ledger = ledger or Ledger(lake)
+        self.record = record or lake.record()
         self.period = period
         first, last = received_between(*period)
-        pruned = self.ledger.entries("pruned/flows", first=first, last=last)
-        gone = {name.removeprefix("pruned/"): entry for name, entry in pruned.items()}
-        self.pruned = gone
-        """Documents of the flow files that were pruned."""
-        self._damaged: list[str] = []
-        flows = self.ledger.entries("flows", first=first, last=last, damaged=self._damaged)
-        self.files = {f: e for f, e in flows.items() if f not in gone}
-        """Documents of the flow files that are there."""
-        placed = units(self.files)
-        self._gone = {name: unit for name, (_, unit) in units(gone).items()}
-        self._flows = {name: unit for name, (_, unit) in placed.items() if name not in self._gone}
-        self._file_of = {name: file for name, (file, _) in placed.items()}
+        self._span = (
+            first and first.replace(hour=0, minute=0, second=0, microsecond=0),
+            last and (last + DAY).replace(hour=0, minute=0, second=0, microsecond=0),
+        )
+        self._damaged: list[datetime] = []
+        """Hours of receipt whose manifest is damaged."""
+        self._headers: dict[datetime, Header] = self.record.headers(
+            "flows", start=self._span[0], end=self._span[1], damaged=self._damaged
+        )
         self._tables: dict[tuple[str, ...], match.RouteTable] = {}
         self._attributors: dict[str, Attributor] = {}
-        self._late: dict[str, dict[str, LateRates]] = {}
+        self._late: dict[datetime, dict[str, LateRates]] = {}
+
+    def _manifest_files(self) -> list[File]:
+        return [f for hour in self._headers for f in self.record.manifest("flows", hour).files]
+
+    @cached_property
+    def files(self) -> dict[str, File]:
+        """The flow files that are there, by path."""
+        return {f.path: f for f in self._manifest_files() if f.pruned is None}
+
+    @cached_property
+    def pruned(self) -> dict[str, File]:
+        """The flow files that were pruned."""
+        return {f.path: f for f in self._manifest_files() if f.pruned is not None}
+
+    @property
+    def any_flows(self) -> bool:
+        """Whether there are flows, or were."""
+        return bool(self._headers or self._damaged)
 
     @cached_property
     def snapshots(self) -> list[snapshot.SnapshotInfo]:
         """Snapshots of the lake, oldest first."""
-        return snapshot.snapshots(self.ledger)
+        return snapshot.snapshots(self.record)
 
     @cached_property
-    def _files_by_hour(self) -> dict[datetime, list[str]]:
-        by_hour: dict[datetime, list[str]] = {}
-        for relative, entry in self._flows.items():
-            for hour in entry["hours"]:
-                by_hour.setdefault(parse_hour(hour), []).append(relative)
-        return by_hour
+    def _reaching(self) -> dict[datetime, list[tuple[datetime, Reach]]]:
+        """By hour: the hours of receipt whose records reach into it, oldest first."""
+        found: dict[datetime, list[tuple[datetime, Reach]]] = {}
+        for received, header in self._headers.items():
+            for reached, reach in header.reach.items():
+                found.setdefault(parse_hour(reached), []).append((received, reach))
+        return found
 
     @property
     def _tail(self) -> Tail | None:
@@ -126,7 +137,7 @@ class Inputs:
     def _neighbours(self) -> tuple[str, match.RouteTable | None]:
         """Exchange port addresses as host routes whose origin is the member, and their digest."""
         relative = "reference/peeringdb_netixlan.parquet"
-        if self.ledger.entry(relative) is None:
+        if relative not in self.record.single("reference"):
             return "", None
         ours = {e.id for m in self.network.metros for e in m.exchanges}
         ports = (
@@ -156,12 +167,15 @@ class Inputs:
         """Rates from options data, by exporter address."""
         of = ["exporter_ip", "observation_domain", "sampler_id", "interface"]
 
-        def changes(names: list[str]) -> pl.DataFrame:
-            if not names:
+        def changes() -> pl.DataFrame:
+            frames = [
+                layout.scan([self.lake.path(f.path) for f in some], "sampling", number)
+                for number, some in layout.by_layout(self.record.files("sampling"))
+            ]
+            if not frames:
                 return pl.DataFrame()
-            files = [self.lake.path(name) for name in names]
             return (
-                pl.scan_parquet(files, glob=False, hive_partitioning=False)
+                pl.concat(frames)
                 .select(*of, "interval", "first_seen")
                 .sort(*of, "first_seen", "interval")
                 # Routers repeat themselves every few minutes; what counts is a change.
@@ -170,7 +184,7 @@ class Inputs:
             )
 
         rows: dict[str, list[RateRow]] = {}
-        said = self.ledger.read("sampling", changes)
+        said = self.record.read("sampling", changes)
         for ip, domain, sampler, interface, interval, first_seen in said.iter_rows():
             key = (domain, sampler, interface)
             rows.setdefault(ip, []).append(RateRow(key, interval, first_seen))
@@ -182,46 +196,36 @@ class Inputs:
         return self.metering(f"{partition_hour(file):%Y-%m-%d}")
 
     def metering(self, day: str) -> Attributor:
-        """M1's choices for one UTC day (`YYYY-MM-DD`), from what the ledger says was seen in it."""
+        """M1's choices for one UTC day (`YYYY-MM-DD`), from what the record says was seen in it."""
         if day not in self._attributors:
-            by_ip: dict[str, dict[str, int]] = {}
-            for entry in self._by_day.get(day, ()):
-                for ip, interfaces in entry["seen"].items():
-                    of_ip = by_ip.setdefault(ip, {})
-                    for index, bits in interfaces.items():
-                        of_ip[index] = of_ip.get(index, 0) | bits
             seen: dict[str, dict[int, int]] = {}
-            for ip, of_ip in by_ip.items():
-                configured = self.network.exporter_by_address.get(ip)
-                of_exporter = seen.setdefault(configured.id if configured else ip, {})
-                for index, bits in of_ip.items():
-                    of_exporter[int(index)] = of_exporter.get(int(index), 0) | bits
+            for header in self._by_day.get(day, ()):
+                for ip, interfaces in header.metering.items():
+                    configured = self.network.exporter_by_address.get(ip)
+                    of_exporter = seen.setdefault(configured.id if configured else ip, {})
+                    for index, bits in interfaces.items():
+                        of_exporter[index] = of_exporter.get(index, 0) | bits
             self._attributors[day] = Attributor(self.network, seen)
         return self._attributors[day]
 
     @cached_property
-    def _by_day(self) -> dict[str, list[dict[str, Any]]]:
-        """Documents of units by the UTC day they were received in, those that are gone too."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for units_ in (self._flows, self._gone):
-            for name, entry in units_.items():
-                found.setdefault(f"{partition_hour(name):%Y-%m-%d}", []).append(entry)
+    def _by_day(self) -> dict[str, list[Header]]:
+        """Headers by the UTC day of receipt."""
+        found: dict[str, list[Header]] = {}
+        for hour, header in self._headers.items():
+            found.setdefault(f"{hour:%Y-%m-%d}", []).append(header)
         return found
 
-    def _late_rates(self, file: str) -> dict[str, LateRates]:
-        """Rates for the exporters that left theirs unsaid in one flow file.
-
-        They hang on the hour that the file was received in, so that all parts of a record are
-        scaled alike, whichever hours they fall into.
-        """
-        if file not in self._late:
-            until = partition_hour(file) + HOUR
-            self._late[file] = {
-                ip: LateRates(self._sampling[ip], until)
-                for ip in sorted((self._flows.get(file) or self.files[file])["unrated"])
-                if ip in self._sampling and not self._override(ip)
+    def _late_rates(self, received: datetime) -> dict[str, LateRates]:
+        """Rates for the exporters that left theirs unsaid, by the hour that a record was received
+        in, so that all parts of it are scaled alike, whichever hours they fall into."""
+        if received not in self._late:
+            self._late[received] = {
+                ip: LateRates(rows, received + HOUR)
+                for ip, rows in sorted(self._sampling.items())
+                if not self._override(ip)
             }
-        return self._late[file]
+        return self._late[received]
 
     def _override(self, exporter_ip: str) -> int:
         configured = self.network.exporter_by_address.get(exporter_ip)
@@ -239,7 +243,7 @@ class Inputs:
     ) -> int:
         """The N of a record of `file` (M2); 0 where nobody says it."""
         configured = self.network.exporter_by_address.get(exporter_ip)
-        late = self._late_rates(file).get(exporter_ip)
+        late = self._late_rates(partition_hour(file)).get(exporter_ip)
         return (
             self._override(exporter_ip)
             or said
@@ -268,24 +272,19 @@ class Inputs:
 
     def in_force_for_flows(self) -> set[str]:
         """Names of the snapshots of all hours that flow records reach into, or may: what a file
-        with a damaged document holds began at most a day before it was received (M3)."""
-        hours = set(self._files_by_hour)
-        for file in self._damaged:
-            hours.update(partition_hour(file) - back * HOUR for back in range(25))
+        of an hour with a damaged manifest began at most a day before it was received (M3)."""
+        hours = set(self._reaching)
+        for received in self._damaged:
+            hours.update(received - back * HOUR for back in range(25))
         return {name for hour in hours for name in self.in_force(hour)}
 
-    def _parts(self, hour: datetime, files: Sequence[str]) -> dict[str, str]:
-        by_day: dict[str, dict[str, set[str]]] = {}
-        for name in files:
-            of_day = by_day.setdefault(f"{partition_hour(name):%Y-%m-%d}", {})
-            for ip, interfaces in self._flows[name]["seen"].items():
-                of_day.setdefault(ip, set()).update(interfaces)
+    def _parts(self, hour: datetime, received: Sequence[tuple[datetime, Reach]]) -> dict[str, str]:
         seen: dict[str, set[int]] = {}
         metering: set[tuple[str, str, int, str, str]] = set()
-        for day, of_day in by_day.items():
+        for when, reach in received:
+            day = f"{when:%Y-%m-%d}"
             attributor = self.metering(day)
-            for ip, texts in of_day.items():
-                indexes = {int(index) for index in texts}
+            for ip, indexes in reach.seen.items():
                 seen.setdefault(ip, set()).update(indexes)
                 exporter, _ = attributor.exporter(ip)
                 metering.update(
@@ -297,14 +296,14 @@ class Inputs:
                 )  # fmt: skip
         exporters, interfaces_, views = [], [], []
         uses_exchange = False
-        for ip, indexes in sorted(seen.items()):
+        for ip, numbers in sorted(seen.items()):
             exporter, metro = attributor.exporter(ip)
             configured = self.network.exporter_by_address.get(ip)
             rates = (configured.sampling, configured.sampling_override) if configured else None
             exporters.append([ip, exporter, metro, rates])
             in_force = self._views(hour, exporter, metro)
             views.append([exporter, *(view.digest if view else None for view in in_force)])
-            for index in sorted(indexes):
+            for index in sorted(numbers):
                 interface = self.network.interface_by_key.get((exporter, index))
                 if interface is not None:
                     interfaces_.append([exporter, index, interface.role, interface.asn])
@@ -312,13 +311,16 @@ class Inputs:
         identity = self.network.network
         return {
             "method": str(METHOD),
-            "flows": _digest([[f, self._flows[f]["sha256"]] for f in sorted(files)]),
+            "flows": _digest([[f"{when:%Y-%m-%dT%H}", reach.digest] for when, reach in received]),
             "routes": _digest(views),
             "sampling": _digest(
                 [
-                    [ip, late.items()]
-                    for file in sorted(files)
-                    for ip, late in self._late_rates(file).items()
+                    [f"{when:%Y-%m-%dT%H}", ip, late[ip].items()]
+                    for when, reach in received
+                    if reach.unrated  # else nobody needs what was announced
+                    for late in (self._late_rates(when),)
+                    for ip in reach.unrated
+                    if ip in late
                 ]
             ),
             "exporters": _digest(exporters),

@@ -27,7 +27,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.lake.store import Lake
 from flowpeer_core import p95
 from flowpeer_core.asns import FOLDED
 from flowpeer_core.slots import SLOT_US
@@ -125,8 +125,9 @@ def p95_per_asn(
         OverflowError: a slot with more bytes than fit beside the numbers of the series.
     """
     first = start.replace(minute=0, second=0, microsecond=0)
-    entries = {n: e for n, e in lake.entries("traffic").items() if first <= partition_hour(n) < end}
-    files = [lake.path(name) for name in entries]
+    record = lake.record()
+    headers = record.headers("traffic", start=first, end=end)
+    files = [lake.path(path) for header in headers.values() for path in header.paths]
     numbers = _Numbers()
     span = tuple((t - _EPOCH) // timedelta(microseconds=1) for t in (start, end))
     missing = _missing(uncovered)
@@ -140,9 +141,11 @@ def p95_per_asn(
     hours = [hour for hour in _in_threads(read, files) if hour.bytes.size]
     exact = _ranked(hours, numbers, n_slots) if hours else pl.DataFrame(schema=_RESULT)
     by_hour = [
-        lake.path(name.replace("traffic/", "traffic_routes/", 1))
-        for name, entry in entries.items()
-        if entry.get("folded", {}).get("bytes")
+        lake.path(path)
+        for hour, header in headers.items()
+        if header.rollup is not None and (header.rollup.folded or {}).get("bytes")
+        for routes in (record.header("traffic_routes", hour),)
+        for path in (routes.paths if routes is not None else ())
     ]
     folded = _folded_sums(list(_in_threads(read_folded, by_hour)), numbers)
     return _together(exact, folded.filter(pl.col("metro").is_in(list(n_slots))))

@@ -2,42 +2,48 @@
 
 Both need every hour that a file reaches into to be rolled up and up to date: merging, so that no
 file is part of an hour that is still to be told which files are new; deleting, because what an
-hour is made of can never be read again. The document of a deleted file moves to `ledger/pruned/`,
-with the sums of its records, so that `verify` still has both sides of the account. An hour with
-such a file is frozen: flowpeer.rollup.hours does not do it again.
+hour is made of can never be read again. The manifest keeps the entry of a deleted file, with the
+sums of its records, so that `verify` still has both sides of the account. An hour with such a file
+is frozen: flowpeer.rollup.hours does not do it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
-from flowpeer.lake.compact import HOUR, closed_hours, merge
-from flowpeer.lake.store import Lake, partition_hour
+from flowpeer.errors import InputError
+from flowpeer.lake.commit import Change, commit, sweep
+from flowpeer.lake.compact import merge
+from flowpeer.lake.manifest import HOUR, File, Manifest, Pruned, parse_hour, partition_hour
+from flowpeer.lake.record import Record
+from flowpeer.lake.store import Lake
 from flowpeer.rollup.conserve import flow_sums
 from flowpeer.rollup.hours import Rollup
-from flowpeer.rollup.inputs import parse_hour
+from flowpeer.schema import PARTITIONED
+
+Hours = dict[tuple[str, datetime], int]
+"""Table and hour, and the files in it."""
 
 
 @dataclass
 class Plan:
-    """Files by what becomes of them: name → rows and octets in the ledger."""
+    """Files by what becomes of them."""
 
-    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    chosen: dict[str, File] = field(default_factory=dict)
     waiting: dict[str, tuple[datetime, ...]] = field(default_factory=dict)
     """Old enough, but these hours are not up to date."""
 
     @property
     def file_bytes(self) -> int:
         """Octets on disk of the chosen files."""
-        return sum(int(entry["file_bytes"]) for entry in self.chosen.values())
+        return sum(file.file_bytes for file in self.chosen.values())
 
     @property
     def rows(self) -> int:
         """Rows of the chosen files."""
-        return sum(int(entry["rows"]) for entry in self.chosen.values())
+        return sum(file.rows for file in self.chosen.values())
 
 
 def stale_hours(rollup: Rollup) -> set[datetime]:
@@ -50,65 +56,100 @@ def stale_hours(rollup: Rollup) -> set[datetime]:
 def prunable(rollup: Rollup, before: datetime) -> Plan:
     """Flow files whose hour of receipt ended at or before a time."""
     stale, plan = stale_hours(rollup), Plan()
-    for name, entry in rollup.files.items():
+    for name, file in rollup.files.items():
         if partition_hour(name) + HOUR > before:
             continue
-        blocking = tuple(h for h in map(parse_hour, entry["hours"]) if h in stale)
+        reached = sorted({h for u in file.units for h in (u.facts.hours if u.facts else ())})
+        blocking = tuple(h for h in map(parse_hour, reached) if h in stale)
         if blocking:
             plan.waiting[name] = blocking
         else:
-            plan.chosen[name] = entry
+            plan.chosen[name] = file
     return plan
 
 
 def prune(rollup: Rollup, plan: Plan) -> None:
-    """Delete the chosen files. The caller holds `lake.flow_files(alone=True)`.
+    """Delete the chosen files that are still what they were when they were chosen.
 
-    Killed anywhere and run again it goes on: first the document stands among the pruned ones,
-    which freezes its hours, then the file goes.
+    First the manifest says that a file is pruned, which freezes its hours, then the file goes.
     """
     lake = rollup.lake
-    finish_pruning(lake)
     sums = flow_sums(rollup, list(plan.chosen))
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    for name, entry in plan.chosen.items():
-        document = {**entry, "pruned_at": now, "conserved": asdict(sums[name])}
-        lake.write_entry(f"pruned/{name}", document)
-    finish_pruning(lake)
+    by_hour: dict[datetime, dict[str, File]] = {}
+    for name, file in plan.chosen.items():
+        by_hour.setdefault(partition_hour(name), {})[name] = file
+    for hour, chosen in sorted(by_hour.items()):
+
+        def edit(manifest: Manifest, chosen: dict[str, File] = chosen) -> Change | None:
+            files = [
+                replace(
+                    f,
+                    pruned=Pruned(
+                        now, sums[f.path].scaled_bytes, sums[f.path].unscaled_bytes,
+                        sums[f.path].records,
+                    ),
+                )
+                if f in chosen.values()
+                else f
+                for f in manifest.files
+            ]  # fmt: skip
+            gone = tuple(f.path for f in manifest.live if f in chosen.values())
+            return Change(tuple(files), gone) if gone else None
+
+        commit(lake, "flows", hour, edit)
+        rollup.record.forget("flows", hour)
 
 
-def finish_pruning(lake: Lake) -> None:
-    """Remove files whose documents are among the pruned ones, and folders that are empty then."""
-    for name in lake.entry_names("pruned"):
-        relative = name.removeprefix("pruned/")
-        if lake.entry(relative) is not None or lake.path(relative).exists():
-            lake.remove(relative)
-            for place in (lake.path(relative).parent, lake.entry_path(relative).parent):
-                for folder in (place, place.parent):
-                    if folder.is_dir() and not any(folder.iterdir()):
-                        folder.rmdir()
-
-
-def mergeable(rollup: Rollup, before: datetime) -> dict[str, list[str]]:
-    """Folders of closed hours of several files; of `flows`, those all of whose hours are up to
-    date."""
+def mergeable(rollup: Rollup, before: datetime) -> Hours:
+    """Closed hours of several files; of `flows`, those all of whose hours are up to date."""
     stale = stale_hours(rollup)
-    found = {
-        folder: files
-        for folder, files in closed_hours(rollup.lake, "flows", before).items()
-        if all(f in rollup.files for f in files)
-        and not any(parse_hour(h) in stale for f in files for h in rollup.files[f]["hours"])
-    }
-    damaged: list[str] = []
-    for table in ("coverage", "sampling"):  # of these the rows count, whatever file they stand in
-        rollup.ledger.entries(table, damaged=damaged)
-        found |= closed_hours(rollup.lake, table, before)
-    return {folder: files for folder, files in found.items() if not {*files} & {*damaged}}
+    found: Hours = {}
+    for table in ("flows", "coverage", "sampling"):
+        damaged: list[datetime] = []
+        for hour, header in rollup.record.headers(table, damaged=damaged).items():
+            if header.files < 2 or hour + HOUR > before:
+                continue
+            # Of coverage and sampling the rows count, whatever file they stand in.
+            if table == "flows" and any(parse_hour(h) in stale for h in header.reach):
+                continue
+            found[table, hour] = header.files
+    return found
 
 
 def compact(
-    lake: Lake, hours: dict[str, list[str]], *, progress: Callable[[int], None] | None = None
-) -> None:
-    """Merge the files of each hour. The caller holds `lake.flow_files(alone=True)`."""
-    for _, files in sorted(hours.items()):
-        merge(lake, files, progress=progress)
+    lake: Lake,
+    hours: Hours,
+    *,
+    grace_s: float,
+    progress: Callable[[int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Hours:
+    """Merge the files of each hour; those that were merged here, not by another process.
+
+    An hour with a file that is not the one that was published is left as it is and told to `warn`.
+    """
+    done: Hours = {}
+    for (table, hour), count in sorted(hours.items()):
+        try:
+            merged = merge(lake, table, hour, grace_s=grace_s, progress=progress)
+        except InputError as error:
+            if warn is not None:
+                warn(f"{hour:%Y-%m-%d %H}:00 of {table}: {error}; {error.advice}")
+            continue
+        except FileNotFoundError:  # another process replaced it meanwhile, or it is missing
+            continue
+        if merged is not None:
+            done[table, hour] = count
+    return done
+
+
+def sweep_retired(lake: Lake, record: Record) -> int:
+    """Remove the files that nobody names since their grace period; how many."""
+    gone = 0
+    for table in PARTITIONED:
+        damaged: list[datetime] = []
+        for hour, header in record.headers(table, damaged=damaged).items():
+            if header.retired:
+                gone += sweep(lake, table, hour, header)
+    return gone

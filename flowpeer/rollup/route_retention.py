@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.hours import Rollup
-from flowpeer.routing.snapshot import PRUNED, SnapshotInfo
+from flowpeer.routing.snapshot import SnapshotInfo
 
 
 def prunable_routes(rollup: Rollup, before: datetime, *, daily: bool) -> list[SnapshotInfo]:
@@ -25,7 +26,7 @@ def prunable_routes(rollup: Rollup, before: datetime, *, daily: bool) -> list[Sn
     """
     infos = rollup.snapshots
     kept = newest(infos) | rollup.in_force_for_flows()
-    used = {n for e in rollup.ledger.entries("traffic").values() for n in e.get("snapshots", ())}
+    used = used_snapshots(rollup.record)
     if daily:
         seen: set[tuple[str, str, int]] = set()
         for info in infos:
@@ -54,16 +55,14 @@ def newest(infos: Sequence[SnapshotInfo]) -> set[str]:
     return found
 
 
-def prune_routes(lake: Lake, infos: Sequence[SnapshotInfo]) -> None:
-    """Delete snapshots; their ledger documents move to `ledger/pruned_routes/`.
+def used_snapshots(record: Record) -> set[str]:
+    """Names of the snapshots that hours were rolled up with."""
+    rollups = (header.rollup for header in record.headers("traffic").values())
+    return {name for rollup in rollups if rollup is not None for name in rollup.snapshots}
 
-    The caller holds the lock `ribs` and `lake.flow_files(alone=True)`. Killed anywhere and run
-    again it goes on: first the document stands among the pruned ones, then the file goes.
-    """
+
+def prune_routes(lake: Lake, infos: Sequence[SnapshotInfo]) -> None:
+    """Delete snapshots. The record keeps that they were there: they are not loaded again."""
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     for info in infos:
-        relative = f"routes/{info.name}.parquet"
-        entry = lake.entry(relative)
-        if entry is not None:
-            lake.write_entry(f"{PRUNED}/{relative}", {**entry, "pruned_at": now})
-        lake.remove(relative)
+        lake.remove(f"routes/{info.name}.parquet", pruned_at=now)

@@ -29,7 +29,7 @@ _SAFE = float(1 << 61)
 
 @dataclass
 class Figures:
-    """Sums beside the rows, for the ledger and METHODS M13."""
+    """Sums beside the rows, for the record and METHODS M13."""
 
     through_bytes: int = 0
     through_bytes_unscaled: int = 0

@@ -57,7 +57,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What was folded of an hour, for its ledger document."""
+    """What was folded of an hour, for its manifest."""
 
     networks: int
     """Pairs of metro and network."""

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.framing import HEADER, looks_like_mrt, time_of
 from flowpeer.routing.mrt import MrtReader
@@ -33,8 +33,6 @@ _DATED = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)"
     r"(?:[-_.T]?(?P<hour>\d\d)[:_]?(?P<minute>\d\d)(?:\d\d)?)?(?!\d)"
 )
-PRUNED = "pruned_routes"
-"""Folder of the ledger with the documents of snapshots that were pruned."""
 _IDENTITY = ("source_digest", "vantage", "asked_taken_at")
 
 
@@ -176,9 +174,9 @@ def find(lake: Lake, facts: Mapping[str, Any]) -> SnapshotInfo | None:
 def pruned_digests(lake: Lake) -> set[str]:
     """Digests of the files whose snapshots were pruned, and not loaded again since."""
     gone: set[str] = set()
-    for name, entry in lake.entries(PRUNED).items():
-        if lake.entry(name.removeprefix(f"{PRUNED}/")) is None:
-            gone.update(entry.get("parts", ()), [entry["source_digest"]])
+    for file in lake.record().manifest("routes").files:
+        if file.pruned is not None:
+            gone.update(file.facts.get("parts", ()), [file.facts["source_digest"]])
     return gone
 
 
@@ -295,8 +293,8 @@ def _info(relative: str, entry: dict[str, Any]) -> SnapshotInfo:
     )
 
 
-def snapshots(lake: Lake | Ledger) -> list[SnapshotInfo]:
-    """All published snapshots of a lake, or of its ledger as read, by time taken, then name."""
+def snapshots(lake: Lake | Record) -> list[SnapshotInfo]:
+    """All published snapshots of a lake, or of its record as read, by time taken, then name."""
     found = [_info(relative, entry) for relative, entry in lake.entries("routes").items()]
     return sorted(found, key=lambda info: (info.taken_at, info.name))
 

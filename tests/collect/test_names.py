@@ -7,7 +7,7 @@ import time
 
 from collector_rig import Rig
 
-from flowpeer.lake.names import TABLE
+from flowpeer.lake.names import exported
 from flowpeer.lake.store import Lake
 
 
@@ -29,7 +29,6 @@ def test_names_come_from_segments_too_and_outlive_the_collector(rig: Rig) -> Non
         rig.drained_and(len(said))
         rig.end()
         lake = Lake(rig.folder / "lake")
-        (entry,) = lake.entries(TABLE).values()
-        found.append({i: texts["name"][1] for i, texts in entry["interfaces"].items()})
-        assert all("interfaces" not in e for e in lake.entries("captures").values())
-    assert found == [{"11": "et-0/0/1", "12": "lo0"}, {"11": "xe-1/1/1", "12": "lo0"}]
+        (said_of,) = exported(lake.root, ["127.0.0.1"]).said.values()
+        found.append({i: texts["name"][1] for i, texts in said_of.items()})
+    assert found == [{11: "et-0/0/1", 12: "lo0"}, {11: "xe-1/1/1", 12: "lo0"}]

@@ -57,9 +57,8 @@ def test_a_segment_that_was_merged_meanwhile_is_not_published_again(tmp_path: Pa
     lake = Lake(tmp_path / "lake")
     publish(lake, "segment-a", flows(1))
     publish(lake, "segment-b", flows(2))
-    with lake.flow_files(alone=True):
-        for table in ("flows", "coverage"):
-            compact.merge(lake, sorted(lake.entries(table)))
+    for table in ("flows", "coverage"):
+        assert compact.merge(lake, table, HOUR, grace_s=0) is not None
     merged = stored(lake)
     assert list(merged.values()) == [3 * TEMPLATE_EVERY + 2]
     publish(lake, "segment-a", flows(1))
@@ -67,4 +66,4 @@ def test_a_segment_that_was_merged_meanwhile_is_not_published_again(tmp_path: Pa
     assert [entry["rows"] for entry in lake.entries("coverage").values()] == [2]
     publish(lake, "segment-c", flows(3))
     assert sum(stored(lake).values()) == 6 * TEMPLATE_EVERY + 3
-    assert [p for p in lake.staging.rglob("*") if p.is_file()] == []
+    assert [p for p in lake.staging.folder.rglob("*") if p.is_file()] == []

@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from flowpeer.catalog import connect, scan, write_catalog
 from flowpeer.errors import InputError, UsageError
+from flowpeer.lake.store import Lake
 from flowpeer.query import Session
 from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
 from flowpeer_core.columns import arrow_schema
@@ -48,9 +48,8 @@ def _place(root: Path, name: str, hour: int = 8) -> Path:
 
 
 def _publish(root: Path, name: str, hour: int = 8) -> None:
-    path = _place(root, name, hour)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(_one_row(name), path)
+    relative = _place(root, name, hour).relative_to(root).as_posix()
+    Lake(root).publish(relative, TABLES[name], _one_row(name), {})
 
 
 @pytest.fixture
@@ -93,21 +92,6 @@ def test_scan_has_the_same_schema_with_and_without_files(
             wanted |= {"date": pl.Date(), "hour": pl.Int32()}
         assert dict(frame.schema) == wanted
         assert frame.height == int(full)
-
-
-def test_snapshots_of_before_a_column_was_kept_are_read_with_nulls(lake: Path) -> None:
-    old = _one_row("routes").drop_columns("origin_code")
-    for others in (1, 0):  # with newer files beside it, and alone
-        pq.write_table(old, lake / "routes" / "old.parquet")
-        if not others:
-            (lake / "routes" / "routes.parquet").unlink()
-        codes = scan(lake, "routes").collect()["origin_code"].to_list()
-        assert codes.count(None) == 1
-        assert len(codes) == 1 + others
-        with Session(lake) as con:
-            rows = con.query("SELECT origin_code, typeof(taken_at) AS t FROM routes").to_pylist()
-        assert sorted(row["origin_code"] or "" for row in rows) == sorted(c or "" for c in codes)
-        assert {row["t"] for row in rows} == {"TIMESTAMP"}
 
 
 def test_scan_reads_the_hours_of_a_half_open_period(lake: Path) -> None:

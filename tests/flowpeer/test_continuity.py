@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from flowpeer.lake.store import Lake
+
 Run = Callable[..., CompletedProcess[str]]
 START = 1_751_328_000  # 2025-07-01T00:00:00Z
 HOUR = 3_600
@@ -158,15 +160,19 @@ def test_another_exporter_or_domain_is_not_explained(project: Path, run: Run) ->
     assert (done.returncode, "1 of 192.0.2.2 0 256" in done.stderr) == (1, True)
 
 
-def test_a_capture_that_was_interrupted_is_done_again_alike(project: Path, run: Run) -> None:
+def test_a_capture_that_was_interrupted_is_done_again_alike(
+    project: Path, run: Run, forget_unit: Callable[[Path, str], None]
+) -> None:
     first = capture(project / "1.pcap", 0, template(), data(5))
     second = capture(project / "2.pcap", HOUR, template(OTHER), data(6), sequence=2)
     assert run("ingest", first, cwd=project).returncode == 0
-    entries = {*(project / "lake/ledger/captures").iterdir()}
+    lake = Lake(project / "lake")
+    (before,) = lake.record().units()
     assert run("ingest", second, cwd=project).returncode == 0
     done, states = tables(project), sorted((project / "lake/decoder").iterdir())
-    # As if killed before the last step: its files and what it taught are there, but no document.
-    ({*(project / "lake/ledger/captures").iterdir()} - entries).pop().unlink()
+    # As if killed before the last step: its files and what it taught are there, but no record.
+    (name,) = {unit.name for unit in lake.record().units()} - {before.name}
+    forget_unit(lake.root, name)
     assert run("ingest", second, cwd=project).returncode == 0
     assert tables(project) == done
     assert sorted((project / "lake/decoder").iterdir()) == states

@@ -12,7 +12,6 @@ import pytest
 
 from flowpeer.analysis.coverage import coverage, covered_slots
 from flowpeer.configuration import load
-from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.query import Session
@@ -109,7 +108,7 @@ def test_python_and_sql_agree_on_the_slots_that_count(seed: int, tmp_path: Path)
                     rows.append(heard(n, address, came, dice.choice([0, 0, 1, 5, 6, 100])))
     network, lake = project(tmp_path, rows)
     end = START + SLOTS * SLOT
-    found = covered_slots(network, coverage(Ledger(lake), START, end), START, end)
+    found = covered_slots(network, coverage(lake.record(), START, end), START, end)
     want = plainly(rows)
     assert set(found.uncovered.iter_rows()) == want
     with Session(lake.root, configured=network.tables()) as con:
@@ -125,5 +124,5 @@ def test_loss_is_held_against_what_came_in_its_own_unit(tmp_path: Path) -> None:
     rows[7] = heard(7, "192.0.2.3", 500, 30, datagrams=500)
     network, lake = project(tmp_path, rows)
     end = START + SLOTS * SLOT
-    found = covered_slots(network, coverage(Ledger(lake), START, end), START, end)
+    found = covered_slots(network, coverage(lake.record(), START, end), START, end)
     assert found.uncovered.rows() == [("fra", START + 7 * SLOT)]

@@ -72,7 +72,7 @@ def constant(lake: Lake, first: datetime, slots: int, heard: dict[str, range]) -
                 told = {"slot": at, "exporter_ip": ip, "datagrams": 9, "lost": 0, "seen": True}
                 told = {c.name: told.get(c.name, None if c.nullable else 9) for c in COVERAGE}
                 sink.write(hour, "coverage", pa.Table.from_pylist([told], arrow_schema(COVERAGE)))
-    sink.publish({})
+    sink.publish()
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ from flowpeer import catalog
 from flowpeer.analysis.coverage import coverage
 from flowpeer.analysis.inputs import paths_in_force
 from flowpeer.analysis.periods import default_period, parse_period
-from flowpeer.errors import UsageError
-from flowpeer.lake.ledger import Ledger
+from flowpeer.errors import InputError, LockedError, UsageError
+from flowpeer.lake.manifest import key_of, partition_hour
 from flowpeer.lake.store import Lake
 from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import COVERAGE
 from flowpeer_sample import answers, world
 
 Run = Callable[..., CompletedProcess[str]]
@@ -31,13 +33,11 @@ def day(text: str) -> datetime:
 
 def forget(folder: Path, address: str, hours: range) -> None:
     """Take an exporter's coverage of some hours out of the lake."""
-    for path in sorted((folder / "lake" / "coverage").rglob("*.parquet")):
-        hour = int(path.parent.name.removeprefix("hour="))
-        whose = pl.read_parquet(path, hive_partitioning=False)["exporter_ip"][0]
-        if hour in hours and whose == address:
-            ledger = folder / "lake" / "ledger" / path.relative_to(folder / "lake")
-            ledger.with_suffix(".json").unlink()
-            path.unlink()
+    lake = Lake(folder / "lake")
+    for name in lake.entries("coverage"):
+        whose = pl.read_parquet(lake.path(name), hive_partitioning=False)["exporter_ip"][0]
+        if partition_hour(name).hour in hours and whose == address:
+            lake.remove(name)
 
 
 @pytest.mark.parametrize(("hours", "missing"), [(range(12, 13), 12), (range(12, 14), 24)])
@@ -64,23 +64,23 @@ def test_merged_coverage_and_rates_say_the_same(demo_copy: Path, run: Run) -> No
     lake = Lake(demo_copy / "lake")
 
     def said() -> list[str]:
-        told = [coverage(Ledger(lake)).write_json()]
+        told = [coverage(lake.record()).write_json()]
         for name in ("coverage", "sampling"):
             frame = catalog.scan(lake.root, name).collect()
             told.append(frame.sort(frame.columns).write_json())
         return [*told, run("imbalance", "--json", cwd=demo_copy).stdout]
 
     def files(name: str) -> list[Path]:
-        return sorted((lake.root / name).rglob("*.parquet"))
+        return sorted(map(Path, lake.entries(name)))
 
     before, hours = said(), {file.parent for file in files("coverage")}
     assert len(files("coverage")) > len(hours)
-    damaged = lake.entry_path(files("coverage")[0].relative_to(lake.root).as_posix())
+    damaged = lake.path(key_of("coverage", partition_hour(str(files("coverage")[0]))))
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-9])
     assert run("compact", cwd=demo_copy).returncode == 0
-    assert len(files("coverage")) > len(hours), "the hour of the damaged one is left alone"
     damaged.write_bytes(whole)
+    assert len(files("coverage")) > len(hours), "the hour of the damaged one is left alone"
     assert run("compact", cwd=demo_copy).returncode == 0
     for name in ("coverage", "sampling"):
         assert len(files(name)) == len({file.parent for file in files(name)}) > 0
@@ -90,25 +90,28 @@ def test_merged_coverage_and_rates_say_the_same(demo_copy: Path, run: Run) -> No
     assert verified.returncode == 0, verified.stdout
 
 
-def test_what_is_read_while_it_is_merged_is_looked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flowpeer.lake.ledger.PAUSE_S", 0)
+def test_what_is_read_while_it_is_merged_is_read_once_more(tmp_path: Path) -> None:
     lake, tries = Lake(tmp_path / "lake"), []
-    lake.write_entry("coverage/date=2026-09-16/hour=00/a.parquet", {"rows": 1})
-    ledger = Ledger(lake)
+    hour = "coverage/date=2026-09-16/hour=00"
+    empty = arrow_schema(COVERAGE).empty_table()
+    lake.publish(f"{hour}/a.parquet", COVERAGE, empty, {})
+    record = lake.record()
 
-    def read(names: list[str]) -> list[str]:
+    def read(*, merged_each_time: bool) -> list[str]:
+        names = [file.path for file in record.files("coverage")]
         tries.append(names)
-        if len(tries) == 1:
+        if merged_each_time or len(tries) == 1:
             lake.remove(names[0])
-            lake.write_entry("coverage/date=2026-09-16/hour=00/merged-a.parquet", {"rows": 1})
+            lake.publish(f"{hour}/merged-{len(tries)}.parquet", COVERAGE, empty, {})
             raise FileNotFoundError(names[0])
         return names
 
-    assert ledger.read("coverage", read) == ["coverage/date=2026-09-16/hour=00/merged-a.parquet"]
-    with pytest.raises(FileNotFoundError):
-        ledger.read("coverage", lambda names: Path(tmp_path / names[0]).read_text())
+    found = record.read("coverage", lambda: read(merged_each_time=False))
+    assert found == [f"{hour}/merged-1.parquet"]
+    with pytest.raises(LockedError, match="faster than they can be read"):
+        record.read("coverage", lambda: read(merged_each_time=True))
+    with pytest.raises(InputError, match="the file is missing"):
+        record.read("coverage", lambda: Path(tmp_path / "nothing").read_text())
 
 
 def test_flows_without_coverage_count_as_covered(demo_copy: Path, run: Run) -> None:

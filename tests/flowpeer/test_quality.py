@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
+
+from flowpeer.lake.store import Lake
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -18,11 +19,14 @@ def warnings(run: Run, folder: Path) -> list[dict[str, Any]]:
     return [f for f in json.loads(done.stdout) if f["level"] == "warning"]
 
 
-def test_an_ingest_that_was_cut_off_is_named(demo_copy: Path, run: Run) -> None:
-    entry = next((demo_copy / "lake" / "ledger" / "captures").glob("*.json"))
-    entry.unlink()
+def test_an_ingest_that_was_cut_off_is_named(
+    demo_copy: Path, run: Run, forget_unit: Callable[[Path, str], None]
+) -> None:
+    record = Lake(demo_copy / "lake").record()
+    (path,) = record.stands("flows", record.hours("flows")[-1]).header.pending  # the last one's
+    forget_unit(demo_copy / "lake", Path(path).stem)
     (found,) = [f for f in warnings(run, demo_copy) if f["subject"] == "ingest"]
-    assert entry.stem in found["text"]
+    assert Path(path).stem in found["text"]
     assert run("ingest", "captures", cwd=demo_copy).returncode == 0
     assert not [f for f in warnings(run, demo_copy) if f["subject"] == "ingest"]
     assert json.loads(run("rollup", "--json", cwd=demo_copy).stdout)["rolled_up"] == 0
@@ -47,7 +51,7 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     import pyarrow as pa
 
     from flowpeer.lake.flows import FlowSink
-    from flowpeer.lake.store import Lake, partition_hour
+    from flowpeer.lake.manifest import partition_hour
     from flowpeer_core.columns import arrow_schema
     from flowpeer_ingest.schema import FLOWS
 
@@ -73,7 +77,7 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
         "bytes": 40, "packets": 1, "time_corrected": False,
     }  # fmt: skip
     sink.write(hour, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
-    sink.publish({})
+    sink.publish()
     assert run("rollup", cwd=demo_copy).returncode in (0, 1)
     found = [f for f in warnings(run, demo_copy) if "set aside and" in f["text"]]
     assert [f["subject"] for f in found] == [f"interface {interface} of {exporter}"]
@@ -81,8 +85,9 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
 
 
 def test_a_table_tied_to_a_metro_is_not_loaded_for_all(demo_copy: Path, run: Run) -> None:
-    shutil.rmtree(demo_copy / "lake" / "routes")
-    shutil.rmtree(demo_copy / "lake" / "ledger" / "routes")
+    lake = Lake(demo_copy / "lake")
+    for name in lake.entries("routes"):
+        lake.remove(name)
     assert run("rib", "load", "ribs", "--vantage", "ams", cwd=demo_copy).returncode == 0
     run("rollup", cwd=demo_copy)
     listed = json.loads(run("rib", "list", "--json", cwd=demo_copy).stdout)

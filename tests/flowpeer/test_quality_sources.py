@@ -10,7 +10,6 @@ import polars as pl
 
 from flowpeer.checks.sources import ages, own_places, provider_paths
 from flowpeer.configuration import load
-from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.registry.names import load_names
@@ -102,7 +101,7 @@ def test_the_share_with_a_path_through_its_provider_is_exact(
     demo_copy: Path, run: Callable[..., Any]
 ) -> None:
     lake = Lake(demo_copy / "lake")
-    (finding,) = provider_paths(Ledger(lake))
+    (finding,) = provider_paths(lake.record())
     assert finding.level == "ok"
     traffic = pl.read_parquet(demo_copy / "lake" / "traffic_routes" / "**" / "*.parquet")
     carried = traffic.filter(
@@ -119,6 +118,6 @@ def test_the_share_with_a_path_through_its_provider_is_exact(
     for provider, prefix, octets in carried.select("provider_asn", "prefix", "bytes").iter_rows():
         total += octets
         known += octets * (provider != gone and (f"AS{provider}", prefix) in left)
-    (finding,) = provider_paths(Ledger(lake))
+    (finding,) = provider_paths(lake.record())
     assert finding.level == "note"
     assert finding.text.startswith(f"{known / total:.1%} of the transit bytes")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import flowpeer_sql
+from flowpeer.lake.store import Lake
 from flowpeer.schema import TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -38,9 +39,10 @@ def folder(tmp_path: Path) -> Path:
         "remote_asn": 2906, "scaled": True, "bytes": 37_500_000, "packets": 3, "records": 1,
         "variance_low": 0.0, "variance_high": 0.0,
     }  # fmt: skip
-    place = tmp_path / "lake" / "traffic" / "date=2026-07-01" / "hour=08"
-    place.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist([row], schema=schema), place / "part.parquet")
+    Lake(tmp_path / "lake").publish(
+        "traffic/date=2026-07-01/hour=08/part.parquet", TABLES["traffic"],
+        pa.Table.from_pylist([row], schema=schema), {},
+    )  # fmt: skip
     return tmp_path
 
 

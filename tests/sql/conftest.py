@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from flowpeer.lake.manifest import folder_of
+from flowpeer.lake.store import Lake
 from flowpeer.query import Session
 from flowpeer.schema import CONFIGURED, TABLES
 from flowpeer_core.columns import arrow_schema
@@ -42,12 +43,14 @@ def publish(root: Path, table: str, rows: list[Row], *, time: str = "", name: st
         hours.setdefault(hour, []).append({**dict.fromkeys(schema.names), **row})
     for hour, chosen in hours.items():
         if hour is not None:
-            folder = root / table / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}"
+            folder = folder_of(table, hour)
         else:
-            folder = root / ("reference" if table != "routes" else table)
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = table if folder.name == "reference" else name
-        pq.write_table(pa.Table.from_pylist(chosen, schema=schema), folder / f"{stem}.parquet")
+            folder = "reference" if table != "routes" else table
+        stem = table if folder == "reference" else name
+        Lake(root).publish(
+            f"{folder}/{stem}.parquet", TABLES[table], pa.Table.from_pylist(chosen, schema=schema),
+            {},
+        )  # fmt: skip
 
 
 def traffic_rows() -> list[Row]:

@@ -146,12 +146,13 @@ def test_sums_by_slot_and_interface_are_those_without_folding(fresh: Path, tmp_p
     )
 
 
-def test_the_ledger_says_what_was_folded_and_everything_adds_up(
+def test_the_record_says_what_was_folded_and_everything_adds_up(
     fresh: Path, tmp_path: Path
 ) -> None:
     folder = copy(fresh, tmp_path / "world")
     rollup = roll_up(folder)
-    said = {n: e["folded"] for n, e in rollup.lake.entries("traffic").items()}
+    headers = rollup.lake.record().headers("traffic")
+    said = {hour: header.rollup.folded for hour, header in headers.items() if header.rollup}
     rows = table(folder, "traffic").filter(pl.col("remote_asn") == -6)
     assert sum(e["bytes"] for e in said.values()) == rows["bytes"].sum() > 0
     pairs = table(folder, "traffic_routes").filter("folded")
@@ -193,8 +194,7 @@ def test_a_pruned_hour_stays_as_it_was_folded(fresh: Path, tmp_path: Path) -> No
     folder = copy(fresh, tmp_path / "world")
     rollup = roll_up(folder)
     made = files(folder)
-    with rollup.lake.flow_files(alone=True):
-        retention.prune(rollup, retention.prunable(rollup, datetime.now(UTC)))
+    retention.prune(rollup, retention.prunable(rollup, datetime.now(UTC)))
     set_fold(folder, "")
     assert not [hour for hour in again(folder).plan() if hour.changed]
     assert files(folder) == made

@@ -104,7 +104,7 @@ def test_egress_records_that_are_seen_late_redo_the_other_hours_of_the_day(tmp_p
     sink.write(
         START + timedelta(hours=5), "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS))
     )
-    sink.publish({})
+    sink.publish()
     assert changed(tmp_path) == {0: ("metering",), 5: ("new",)}, "not the hour of the next day"
 
 
@@ -120,7 +120,7 @@ def test_a_rate_that_comes_late_redoes_the_hours_that_lack_one(tmp_path: Path) -
     sink.write(
         START + timedelta(hours=9), "sampling", pa.Table.from_pylist([row], arrow_schema(SAMPLING))
     )
-    sink.publish({})
+    sink.publish()
     assert changed(tmp_path) == {0: ("sampling",)}
 
 
@@ -198,8 +198,8 @@ def test_what_came_in_and_was_dropped_counts_and_is_told(seed: int, tmp_path: Pa
     rollup = done(tmp_path, world)
     compare(rollup, world)
     told = Figures()
-    for entry in rollup.lake.entries("traffic").values():
-        told.add(Figures(**entry["figures"]))
+    for header in rollup.lake.record().headers("traffic").values():
+        told.add(Figures(**header.rollup.figures))
     want = 0
     for one in world.flows:
         rate = oracle.rate_of(world, one)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from flowpeer.lake.store import Lake, sha256_of
 pytestmark = pytest.mark.slow
 
 
-Undisturbed = tuple[dict[str, str], Counter[str]]
+Undisturbed = tuple[dict[str, Any], Counter[str]]
 COMMAND = """
 import sys
 from flowpeer_ingest import faults
@@ -55,22 +56,27 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, said
 
 
-def files_of(folder: Path) -> dict[str, str]:
-    """Digest of every roll-up and of its ledger document."""
-    lake = folder / "lake"
-    return {
-        path.relative_to(lake).as_posix(): sha256_of(path)
+def files_of(folder: Path) -> dict[str, Any]:
+    """Digest of every roll-up, and what the record says of it, but for how often it was written."""
+    lake = Lake(folder / "lake")
+    record = lake.record()
+    found: dict[str, Any] = {
+        path.relative_to(lake.root).as_posix(): sha256_of(path)
         for table in ("traffic", "traffic_routes")
-        for root in (lake / table, lake / "ledger" / table)
-        for path in sorted(root.rglob("*"))
+        for path in sorted((lake.root / table).rglob("*"))
         if path.is_file()
     }
+    for table in ("traffic", "traffic_routes"):
+        for hour in record.hours(table):
+            manifest = record.stands(table, hour)
+            found[f"{table} {hour}"] = replace(manifest.header, generation=0), manifest.files
+    return found
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
     world: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, str], Any]:
+) -> tuple[dict[str, Any], Any]:
     """What a roll-up makes, and how often it passed each point where it could die."""
     folder = tmp_path_factory.mktemp("undisturbed") / "world"
     shutil.copytree(world, folder)
@@ -101,7 +107,7 @@ def test_killed_at_any_point_and_run_again_gives_the_same_files(
         again = finish(begin(folder))
         assert again[0] == 0, (name, n, again)
         assert files_of(folder) == made, (name, n)
-        assert not any((folder / "lake/staging/rollup").iterdir()), (name, n)
+        assert not any((folder / "lake/staging").iterdir()), (name, n)
 
 
 def test_killed_at_any_time_and_run_again_gives_the_same_files(
@@ -129,14 +135,30 @@ def test_a_full_disk_leaves_what_was_there_and_says_so(
     assert files_of(folder) == undisturbed[0]
 
 
-def test_the_second_of_two_is_told_to_try_again(world: Path, tmp_path: Path) -> None:
+def test_hours_that_another_process_has_are_left_to_it(
+    world: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     folder = copy_of(world, tmp_path)
-    with Lake(folder / "lake").lock("rollup"):
+    with Lake(folder / "lake").lock("rollup+2026-09-16T01", once=True):
         status, _, said = finish(begin(folder))
     assert status == 75
     assert said.startswith("error: ")
     assert "try: wait" in said
-    assert files_of(folder) == {}
+    done = files_of(folder)
+    assert done.items() < undisturbed[0].items()
+    assert not any("hour=01" in name for name in done)
+    assert finish(begin(folder))[0] == 0
+    assert files_of(folder) == undisturbed[0]
+
+
+def test_shards_with_different_counts_do_not_disturb_each_other(
+    world: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    folder = copy_of(world, tmp_path)
+    running = [begin(folder, "--shard", shard) for shard in ("1/2", "1/3", "2/3", "2/2")]
+    assert {finish(process)[0] for process in running} <= {0, 75}
+    assert finish(begin(folder))[0] == 0
+    assert files_of(folder) == undisturbed[0]
 
 
 def test_shards_on_several_processes_at_once_make_the_same_files(

@@ -101,7 +101,7 @@ def test_the_neighbour_on_an_exchange_is_the_port_of_the_next_hop(
     }  # fmt: skip
     sink = FlowSink(lake, "unit")
     sink.write(WHEN, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
-    sink.publish({})
+    sink.publish()
     rollup = Rollup(lake, network)
     (hour,) = rollup.plan()
     rollup.roll_up(hour)

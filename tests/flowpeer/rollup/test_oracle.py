@@ -42,9 +42,9 @@ def test_rollup_equals_plain_python(seed: int, share: float | None, tmp_path: Pa
     traffic, routes = oracle.fold(
         traffic, routes, Fraction(share or 0), below * 10**6 if share else 0
     )
-    entries = rollup.lake.entries("traffic").values()
+    entries = [h.rollup for h in rollup.lake.record().headers("traffic").values()]
     folded = sum(row["bytes"] for (*_, asn, _), row in traffic.items() if asn == -6)
-    assert sum(e["folded"]["bytes"] for e in entries if share) == folded
+    assert sum(e.folded["bytes"] for e in entries if share and e and e.folded) == folded
     for table, expected, first in (("traffic", traffic, "slot"),
                                    ("traffic_routes", routes, "hour_start")):  # fmt: skip
         rows = table_rows(rollup.lake, table)
@@ -97,10 +97,7 @@ def test_only_hours_that_changed_are_done_again(tmp_path: Path) -> None:
     config.write_text(text.replace('role = "customer"', 'role = "internal"', 1))
     touched = changed()
     seen = {
-        h.start
-        for h in hours
-        for f in h.files
-        if "14" in rollup.lake.entries("flows")[f]["seen"].get("192.0.2.1", {})
+        h.start for h in hours for _, reach in h.received if 14 in reach.seen.get("192.0.2.1", ())
     }
     assert set(touched) == seen
     assert all("interfaces" in reasons for reasons in touched.values())
@@ -116,7 +113,7 @@ def test_only_hours_that_changed_are_done_again(tmp_path: Path) -> None:
         datetime(2026, 9, 16, 1, tzinfo=UTC), "flows",
         pa.Table.from_pylist([flow], arrow_schema(FLOWS)),
     )  # fmt: skip
-    late.publish({})
+    late.publish()
     touched = changed()
     assert touched[datetime(2026, 9, 16, 1, tzinfo=UTC)] == ("flows",)
     assert all(r == ("flows",) or "metering" in r for r in touched.values())

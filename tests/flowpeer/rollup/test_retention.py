@@ -14,8 +14,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -24,10 +26,14 @@ import worlds
 
 from flowpeer import catalog
 from flowpeer.configuration import load
-from flowpeer.errors import InputError, LockedError
+from flowpeer.errors import InputError
 from flowpeer.lake import compact
+from flowpeer.lake.commit import sweep
 from flowpeer.lake.flows import FlowSink
-from flowpeer.lake.store import Lake, partition_hour, sha256_of
+from flowpeer.lake.manifest import partition_hour
+from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.lake.verify import verify_files
+from flowpeer.pipeline.rollup import _twice
 from flowpeer.query import Session
 from flowpeer.rollup import retention
 from flowpeer.rollup.conserve import conservation
@@ -81,7 +87,7 @@ def rollups(folder: Path) -> dict[str, str]:
 
 
 def flow_rows(folder: Path) -> pl.DataFrame:
-    frame = pl.read_parquet(f"{folder}/lake/flows/**/*.parquet", hive_partitioning=False)
+    frame = catalog.scan(folder / "lake", "flows").collect()
     return frame.sort(frame.columns)
 
 
@@ -99,15 +105,14 @@ def flow(folder: Path, unit: str, start: datetime, received: datetime) -> None:
     sink = FlowSink(again(folder).lake, unit)
     hour = received.replace(minute=0, second=0, microsecond=0)
     sink.write(hour, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
-    sink.publish({})
+    sink.publish()
 
 
 def merge_all(folder: Path) -> Rollup:
     rollup = again(folder)
     hours = retention.mergeable(rollup, EVER)
     assert len(hours) >= 3
-    with rollup.lake.flow_files(alone=True):
-        retention.compact(rollup.lake, hours)
+    retention.compact(rollup.lake, hours, grace_s=0)
     return again(folder)
 
 
@@ -136,8 +141,7 @@ def test_only_what_changed_is_redone_after_merging(folder: Path) -> None:
             again(folder).roll_up(hour)
     hours = retention.mergeable(again(folder), EVER)
     assert len(hours) == 1  # a merged file and a late one
-    with rollup.lake.flow_files(alone=True):
-        retention.compact(rollup.lake, hours)
+    retention.compact(rollup.lake, hours, grace_s=0)
     assert not [hour for hour in again(folder).plan() if hour.changed]
     assert holds(again(folder))
 
@@ -147,7 +151,7 @@ def test_an_hour_not_rolled_up_is_not_merged_and_an_open_one_neither(folder: Pat
     assert retention.mergeable(rollup, LONG_AGO + timedelta(minutes=59)).keys() < (
         retention.mergeable(rollup, EVER).keys()
     )
-    for path in (folder / "lake/ledger/traffic").rglob("*.json"):
+    for path in (folder / "lake/traffic").rglob("*.parquet"):
         path.unlink()
     assert retention.mergeable(again(folder), EVER) == {}
 
@@ -159,58 +163,95 @@ def test_a_damaged_file_is_not_merged_into_a_good_one(folder: Path) -> None:
     octets = bytearray(path.read_bytes())
     octets[len(octets) // 2] ^= 1
     path.write_bytes(octets)
-    files = sorted(f for f in rollup.files if Path(f).parent == Path(name).parent)
-    with rollup.lake.flow_files(alone=True), pytest.raises(InputError, match="not what was pub"):
-        compact.merge(rollup.lake, files)
+    hour = partition_hour(name)
+    with pytest.raises(InputError, match="not what was pub"):
+        compact.merge(rollup.lake, "flows", hour, grace_s=0)
     assert again(folder).files == rollup.files
+    told: list[str] = []
+    hours = retention.mergeable(rollup, EVER)
+    done = retention.compact(rollup.lake, hours, grace_s=0, warn=told.append)
+    assert hours.keys() - done.keys() == {("flows", hour)}
+    assert name in told[0]
 
 
-def test_readers_see_the_old_files_or_the_new_one(folder: Path) -> None:
+def test_a_reader_of_the_record_sees_each_hour_once_while_it_is_merged(folder: Path) -> None:
     rollup = again(folder)
     hours = retention.mergeable(rollup, EVER)
-    want = {h: sum(rollup.files[f]["rows"] for f in files) for h, files in hours.items()}
-    rows_of = {Path(f).name: e["rows"] for f, e in rollup.files.items()}
+    want = {h: sum(f.rows for f in rollup.record.manifest(*h).live) for h in hours}
     seen: Counter[bool] = Counter()
     stop = threading.Event()
 
     def look() -> None:
         while not stop.is_set():
-            for hour, rows in want.items():
-                names = [p.name for p in rollup.lake.path(hour).iterdir()]
-                whole = len(names) == 1 and names[0].startswith("merged-")
-                same = {Path(f).name for f in hours[hour]} == set(names)
-                seen[whole or (same and sum(rows_of[n] for n in names) >= rows)] += 1
+            for (table, hour), rows in want.items():
+                files = rollup.lake.record().manifest(table, hour).live
+                there = all(rollup.lake.path(f.path).exists() for f in files)
+                seen[there and sum(f.rows for f in files) == rows] += 1
 
     reader = threading.Thread(target=look)
     reader.start()
-    with rollup.lake.flow_files(alone=True):
-        retention.compact(rollup.lake, hours)
+    retention.compact(rollup.lake, hours, grace_s=60)
     stop.set()
     reader.join()
     assert seen[True] > 10
     assert not seen[False]
 
 
-def test_a_file_that_comes_during_the_exchange_is_carried_over(
+def test_what_was_merged_stays_for_the_grace_period_and_goes_after_it(folder: Path) -> None:
+    rollup = again(folder)
+    before = {rollup.lake.path(f) for f in rollup.files}
+    hours = retention.mergeable(rollup, EVER)
+    retention.compact(rollup.lake, hours, grace_s=3600)
+    assert all(path.exists() for path in before)
+    record = again(folder).record
+    assert retention.sweep_retired(rollup.lake, record) == 0
+    assert not [fault for _, fault in verify_files(record) if fault]
+    for table, hour in hours:
+        header = record.header(table, hour)
+        assert header is not None
+        later = datetime.now(UTC) + timedelta(hours=2)
+        assert sweep(rollup.lake, table, hour, header, later) == len(header.retired) > 1
+    assert not any(path.exists() for path in before if "unit" in path.name)
+    assert not any(h.retired for h in again(folder).record.headers("flows").values())
+    assert holds(again(folder))
+
+
+def test_a_unit_that_comes_while_its_hour_is_merged_stays(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollup = again(folder)
     before = flow_rows(folder).height
-    exchange = compact.exchange
+    real = compact.commit
 
-    def late(one: Path, other: Path) -> None:
-        if one.name == "files" and one.parent.name == "exchange":
-            hour = partition_hour(f"{other}/x")
-            flow(folder, "straggler", hour, hour)
-        exchange(one, other)
+    def late(lake: Lake, table: str, hour: datetime, *args: Any, **more: Any) -> Any:
+        flow(folder, "straggler", hour, hour)
+        return real(lake, table, hour, *args, **more)
 
-    monkeypatch.setattr(compact, "exchange", late)
+    monkeypatch.setattr(compact, "commit", late)
     hours = retention.mergeable(rollup, EVER)
-    with rollup.lake.flow_files(alone=True):
-        retention.compact(rollup.lake, hours)
+    retention.compact(rollup.lake, hours, grace_s=0)
     assert flow_rows(folder).height == before + len(hours)
     assert len(again(folder).files) == 2 * len(hours)
     assert all(h.changed == ("flows",) for h in again(folder).plan() if h.changed)
+
+
+def test_of_two_that_merge_an_hour_one_gives_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollup, made = again(folder), flow_rows(folder)
+    hours = retention.mergeable(rollup, EVER)
+    real = compact.commit
+
+    def beaten(lake: Lake, table: str, hour: datetime, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(compact, "commit", real)
+        assert compact.merge(lake, table, hour, grace_s=0) is not None
+        return real(lake, table, hour, *args, **more)
+
+    monkeypatch.setattr(compact, "commit", beaten)
+    done = retention.compact(rollup.lake, hours, grace_s=0)
+    assert len(done) == len(hours) - 1
+    assert flow_rows(folder).equals(made)
+    assert not [fault for _, fault in verify_files(again(folder).record) if fault]
 
 
 def begin(folder: Path, *words: str, **environment: str) -> tuple[int, str, str]:
@@ -251,6 +292,7 @@ def test_killed_and_run_again_loses_nothing(
         assert rollups(folder) == rollups(done), (name, n)
         files = set(again(folder).files)
         assert {Path(f).parent for f in files} == {Path(f).parent for f in again(whole).files}
+        assert not [fault for _, fault in verify_files(again(folder).record) if fault], (name, n)
         if want is not None:
             assert flow_rows(folder).equals(want), (name, n)
 
@@ -281,8 +323,7 @@ def test_a_pruned_hour_is_never_made_of_less(folder: Path) -> None:
     rollup, made = again(folder), rollups(folder)
     plan = retention.prunable(rollup, LONG_AGO + timedelta(hours=1))
     assert 0 < len(plan.chosen) < len(rollup.files)
-    with rollup.lake.flow_files(alone=True):
-        retention.prune(rollup, plan)
+    retention.prune(rollup, plan)
     text = (folder / "flowpeer.toml").read_text()
     (folder / "flowpeer.toml").write_text(text.replace('role = "customer"', 'role = "peer"'))
     rollup = again(folder)
@@ -321,18 +362,37 @@ def test_what_is_not_rolled_up_is_not_pruned(folder: Path, run: Run) -> None:
     assert said.returncode == 1
     assert "not rolled up; run `flowpeer rollup`" in said.stderr
     left = again(folder)
-    assert all(LONG_AGO.strftime("%Y-%m-%dT%H") in e["hours"] for e in left.files.values())
+    assert all(LONG_AGO.strftime("%Y-%m-%dT%H") in str(f.units) for f in left.files.values())
 
 
-def test_merging_and_rolling_up_do_not_meet(folder: Path, run: Run) -> None:
+def test_an_hour_that_another_process_rolls_up_is_left_to_it(folder: Path, run: Run) -> None:
+    flow(folder, "late", LONG_AGO, LONG_AGO)
     lake = again(folder).lake
-    with lake.flow_files(alone=False):
-        assert run("compact", cwd=folder).returncode == 75
-        assert run("rollup", cwd=folder).returncode == 0
-    with lake.flow_files(alone=True):
-        assert run("rollup", cwd=folder).returncode == 75
-        with pytest.raises(LockedError), lake.flow_files(alone=False):
-            pass
+    with lake.lock(f"rollup+{LONG_AGO:%Y-%m-%dT%H}", once=True):
+        said = run("rollup", cwd=folder)
+        assert said.returncode == 75
+        assert "works on 1 of the hours, first 2026-09-16 01:00" in said.stderr
+    assert run("rollup", cwd=folder).returncode == 0
+    assert "up to date" in run("rollup", cwd=folder).stdout
+
+
+def test_an_hour_is_rolled_up_while_its_files_are_merged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are gone before they are read: it is done again with those that are there."""
+    made, rollup = rollups(folder), again(folder)
+    hour = next(h for h in rollup.plan() if h.start == LONG_AGO)
+    real = Rollup._aggregate
+
+    def late(self: Rollup, *args: Any) -> Any:
+        monkeypatch.setattr(Rollup, "_aggregate", real)
+        retention.compact(self.lake, retention.mergeable(again(folder), EVER), grace_s=0)
+        return real(self, *args)
+
+    monkeypatch.setattr(Rollup, "_aggregate", late)
+    _twice(rollup, hour, lambda rows: None)
+    assert rollups(folder) == made
+    assert holds(again(folder))
 
 
 @pytest.mark.parametrize("age", ["0d", "-1d", "soon", "", "14", "1.5d", "9999999999d"])
@@ -381,32 +441,32 @@ def test_prune_takes_the_hours_before_the_age_and_no_others(folder: Path, run: R
     assert set(document["files"]) == gone
     assert document["deleted"]
     assert document["waiting"] == []
-    assert document["rows"] == sum(before.files[f]["rows"] for f in gone)
+    assert document["rows"] == sum(before.files[f].rows for f in gone)
     assert set(again(folder).files) == before.files.keys() - gone
     assert not (folder / "lake" / Path(next(iter(gone))).parent).exists()
     verified = run("verify", cwd=folder)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_the_ledger_remembers_what_was_pruned(folder: Path, run: Run) -> None:
+def test_the_record_remembers_what_was_pruned(folder: Path, run: Run) -> None:
     before = again(folder)
     begun = datetime.now(UTC).replace(microsecond=0)
     assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
-    pruned = before.lake.entries("pruned")
-    assert {name.removeprefix("pruned/") for name in pruned} == before.files.keys()
-    for name, document in pruned.items():
-        was = before.files[name.removeprefix("pruned/")]
-        assert {k: document[k] for k in was} == was
-        at = datetime.strptime(document["pruned_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    pruned = again(folder).pruned
+    assert pruned.keys() == before.files.keys()
+    for name, file in pruned.items():
+        was = before.files[name]
+        assert replace(file, pruned=None) == was
+        at = datetime.strptime(file.pruned.at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         assert begun <= at <= datetime.now(UTC)
-        assert document["conserved"]["records"] == was["rows"]
+        assert file.pruned.records == was.rows
     assert before.lake.entries("flows") == {}
 
 
 def test_merged_hours_can_be_pruned_and_verified(folder: Path, run: Run) -> None:
     made = rollups(folder)
     merged = merge_all(folder)
-    assert all(entry["made_of"] for entry in merged.files.values())
+    assert all(len(file.units) > 1 for file in merged.files.values())
     verified = run("verify", cwd=folder)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
@@ -418,25 +478,16 @@ def test_merged_hours_can_be_pruned_and_verified(folder: Path, run: Run) -> None
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_nothing_is_pruned_while_a_rollup_reads(folder: Path, run: Run) -> None:
-    rows = flow_rows(folder)
-    with again(folder).lake.flow_files(alone=False):
-        assert run("prune", "--keep", "1h", cwd=folder).returncode == 0  # says only what it would
-        assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 75
-    assert flow_rows(folder).equals(rows)
-
-
 def test_files_merged_between_listing_and_opening_are_looked_for_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want, listed, merged = flow_rows(folder).height, catalog._listed, []
 
-    def late(name: str, files: list[Path]) -> str:
-        text = listed(name, files)
+    def late(name: str, groups: Any) -> str:
+        text = listed(name, groups)
         if name == "flows" and len(merged) < 2:
             one = sorted(retention.mergeable(again(folder), EVER).items())[:1]
-            with again(folder).lake.flow_files(alone=True):
-                retention.compact(again(folder).lake, dict(one))
+            retention.compact(again(folder).lake, dict(one), grace_s=0)
             merged.extend(one)
         return text
 
@@ -452,27 +503,10 @@ def test_files_merged_between_listing_and_opening_are_looked_for_again(
 
 
 def test_a_file_that_is_missing_for_good_is_said_at_once(folder: Path) -> None:
-    hour = next((folder / "lake/flows").glob("date=*/hour=*"))
-    (hour / "gone.parquet").symlink_to(folder / "nowhere.parquet")
-    with pytest.raises(InputError, match=r"gone\.parquet"):
+    gone = next((folder / "lake/flows").rglob("*.parquet"))
+    gone.unlink()
+    with pytest.raises(InputError, match=gone.name):
         catalog.connect(folder / "lake")
-
-
-def test_an_hour_is_listed_as_of_one_moment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hour = next((folder / "lake/flows").glob("date=*/hour=*"))
-    want, other = flow_rows(folder).height, folder / "other"
-    shutil.copytree(hour, other)
-    real, calls = os.listdir, []
-
-    def late(handle: int) -> list[str]:
-        calls.append(handle)
-        if len(calls) == 1:  # the folder opened is exchanged, and emptied before it is listed
-            compact.exchange(other, hour)
-            shutil.rmtree(other)
-        return real(handle)
-
-    monkeypatch.setattr(os, "listdir", late)
-    assert catalog.scan(folder / "lake", "flows").collect().height == want
 
 
 def test_queries_during_merging_count_every_record_once(folder: Path) -> None:
@@ -495,8 +529,7 @@ def test_queries_during_merging_count_every_record_once(folder: Path) -> None:
         before = counts.total()
         while counts.total() == before and reader.is_alive():
             time.sleep(0.01)
-        with rollup.lake.flow_files(alone=True):
-            retention.compact(rollup.lake, dict([one]))
+        retention.compact(rollup.lake, dict([one]), grace_s=0)
     before = counts.total()
     while counts.total() == before and reader.is_alive():
         time.sleep(0.01)

@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import pytest
 import worlds
 
 from flowpeer.configuration import load
-from flowpeer.lake.ledger import Ledger
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.lake.verify import in_period, verify_files
+from flowpeer.lake.verify import verify_files
 from flowpeer.rollup.conserve import hours_conserved
 from flowpeer.rollup.hours import Rollup
 
@@ -43,7 +41,7 @@ def lake_files(folder: Path) -> list[Path]:
     lake = folder / "lake"
     return sorted(
         path
-        for place in ("flows", "traffic", "traffic_routes", "sampling", "routes", "ledger")
+        for place in ("flows", "traffic", "traffic_routes", "sampling", "routes", "manifests")
         for path in (lake / place).rglob("*")
         if path.is_file()
     )
@@ -65,18 +63,15 @@ def rollups(folder: Path) -> dict[str, str]:
 
 def test_a_flipped_bit_in_any_file_is_found_and_named(done: Path) -> None:
     lake = Lake(done / "lake")
-    assert not [fault for _, fault in verify_files(Ledger(lake)) if fault]
+    assert not [fault for _, fault in verify_files(lake.record()) if fault]
     dice = random.Random(4)
     for path in lake_files(done):
         for bit in (dice.randrange(1 << 30), dice.randrange(1 << 30)):
             kept = path.read_bytes()
             flip(path, bit)
-            faults = {fault.path for _, fault in verify_files(Ledger(lake)) if fault}
+            faults = {fault.path for _, fault in verify_files(lake.record()) if fault}
             path.write_bytes(kept)
-            name = str(path.relative_to(done / "lake")).removeprefix("ledger/")
-            assert {str(Path(fault).with_suffix("")) for fault in faults} == {
-                str(Path(name).with_suffix(""))
-            }, (path, bit)
+            assert faults == {path.relative_to(done / "lake").as_posix()}, (path, bit)
 
 
 def test_a_damaged_roll_up_costs_only_its_own_hour(folder: Path, run: Run) -> None:
@@ -90,8 +85,7 @@ def test_a_damaged_roll_up_costs_only_its_own_hour(folder: Path, run: Run) -> No
     assert document["identities"]
     assert all(i["holds"] for i in document["identities"])
     assert "sums of 2 of 3 hours" in said.stderr or "hours are compared" in said.stderr
-    ledger = folder / "lake/ledger" / victim.relative_to(folder / "lake").with_suffix(".json")
-    victim.unlink(), ledger.unlink()  # as verify advises
+    victim.unlink()  # as verify advises
     rolled = run("rollup", "--json", cwd=folder)
     assert json.loads(rolled.stdout)["rolled_up"] == 1
     assert rollups(folder) == made
@@ -101,17 +95,17 @@ def test_a_damaged_roll_up_costs_only_its_own_hour(folder: Path, run: Run) -> No
 def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run) -> None:
     made = rollups(folder)
     rollup = Rollup(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
-    victim = next(f for f, e in rollup.files.items() if "T01" in str(e["hours"]))
+    victim, file = next((f, e) for f, e in rollup.files.items() if "T01" in str(e.units[0].facts))
     path = rollup.lake.path(victim)
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        column = file.metadata.row_group(0).column(names.index("start_time"))
+    with pq.ParquetFile(path) as parquet:
+        names = parquet.schema_arrow.names
+        column = parquet.metadata.row_group(0).column(names.index("start_time"))
         last_octet = column.dictionary_page_offset or column.data_page_offset
         last_octet += column.total_compressed_size - 1
     flip(path, 8 * last_octet)
-    hit = {h.relative for h in rollup.plan() if victim in h.files}
-    for place in (folder / "lake/ledger/traffic").rglob("*.json"):
-        place.unlink()
+    hit = {h.name for h in rollup.plan() if h.name in file.units[0].facts.hours}
+    for place in (folder / "lake/manifests/traffic").rglob("*.json"):
+        place.write_bytes(b"damaged")  # as good as never rolled up
     rolled = run("rollup", "--json", cwd=folder)
     assert rolled.returncode == 1
     assert json.loads(rolled.stdout)["rolled_up"] == len(rollup.plan()) - len(hit)
@@ -123,7 +117,7 @@ def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run) ->
 @pytest.mark.parametrize("table", ["flows", "traffic"])
 def test_a_damaged_document_costs_only_its_own_hours(folder: Path, run: Run, table: str) -> None:
     made = rollups(folder)
-    document = sorted((folder / "lake/ledger" / table).rglob("*.json"))[-1]
+    document = sorted((folder / "lake/manifests" / table).rglob("*.json"))[-1]
     document.write_bytes(b"{" + document.read_bytes())
     said = run("verify", "--json", cwd=folder)
     assert said.returncode == 1, said.stderr
@@ -156,19 +150,19 @@ def test_a_period_is_verified_alone_and_spread_anew(folder: Path, run: Run) -> N
     assert run("verify", cwd=folder).returncode == 1
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "inside"),
-    [("03:30", "03:35", True), ("03:55", "05:00", True), ("02:00", "03:05", True),
-     ("03:00", "04:00", True), ("04:00", "05:00", False), ("02:00", "03:00", False)],
-)  # fmt: skip
-def test_an_hour_is_of_a_period_that_it_shares_a_moment_with(
-    start: str, end: str, inside: bool
-) -> None:
-    period = tuple(datetime.fromisoformat(f"2026-09-16T{t}:00+00:00") for t in (start, end))
-    name = "traffic/date=2026-09-16/hour=03/part.parquet"
-    assert in_period(name, period) is inside  # type: ignore[arg-type]
-    assert in_period("routes/a.parquet", period)  # type: ignore[arg-type]
-    assert in_period(name, None)
+def test_stray_files_are_named_wherever_they_are(folder: Path) -> None:
+    lake = Lake(folder / "lake")
+    some = sorted((lake.root / "flows").rglob("*.parquet"))[0]
+    strays = [
+        some.with_name("copy.parquet"), lake.root / "flows/notes.txt",
+        lake.root / "traffic/date=x/hour=y/a.parquet", lake.root / "reference/b.parquet",
+    ]  # fmt: skip
+    for path in strays:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(some, path)
+    faults = [fault for _, fault in verify_files(lake.record()) if fault]
+    assert {f.path for f in faults} == {p.relative_to(lake.root).as_posix() for p in strays}
+    assert {f.what.partition(":")[0] for f in faults} == {"no manifest names it"}
 
 
 def test_rows_that_do_not_add_up_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def publish(lake: Lake, world: Any, units: int) -> None:
             pa.Table.from_pylist([row], arrow_schema(SAMPLING)),
         )  # fmt: skip
     for one in sink.values():
-        one.publish({})
+        one.publish()
 
 
 def prepare(folder: Path, world: Any, units: int = 2, lake: str = "") -> Rollup:

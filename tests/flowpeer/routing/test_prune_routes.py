@@ -14,13 +14,13 @@ import pytest
 import worlds
 
 from flowpeer.configuration import load as load_network
-from flowpeer.lake.ledger import Ledger
-from flowpeer.lake.store import Lake, partition_hour, sha256_of
+from flowpeer.lake.manifest import File, key_of, partition_hour
+from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.rollup import retention
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
-from flowpeer.routing.snapshot import PRUNED, load, pruned_digests, snapshots
+from flowpeer.routing.snapshot import load, pruned_digests, snapshots
 from flowpeer.sources import load_sources
 
 Run = Callable[..., "CompletedProcess[str]"]
@@ -52,6 +52,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(done: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(done, tmp_path / "world"))
+
+
+def pruned(lake: Lake) -> list[File]:
+    return [file for file in lake.record().manifest("routes").files if file.pruned]
 
 
 def again(folder: Path) -> Rollup:
@@ -112,10 +116,10 @@ def test_what_no_hour_uses_is_pruned_and_nothing_else(folder: Path) -> None:
     for hour in rollup.plan():  # done again without them: the same octets
         rollup.roll_up(hour)
     assert octets(folder, "traffic", "traffic_routes") == made
-    assert not [fault for _, fault in verify_files(Ledger(rollup.lake)) if fault]
-    gone = rollup.lake.entries(PRUNED)
-    assert {Path(name).stem for name in gone} == names - kept
-    assert all(entry["pruned_at"] and entry["sha256"] for entry in gone.values())
+    assert not [fault for _, fault in verify_files(rollup.lake.record()) if fault]
+    gone = pruned(rollup.lake)
+    assert {Path(file.path).stem for file in gone} == names - kept
+    assert all(file.pruned.at and file.sha256 for file in gone)
 
 
 def test_only_what_is_old_enough_is_pruned(folder: Path) -> None:
@@ -137,8 +141,7 @@ def test_daily_leaves_what_hours_with_flow_records_need(folder: Path) -> None:
 def test_daily_leaves_the_first_of_each_day_where_the_flow_records_are_gone(folder: Path) -> None:
     rollup = again(folder)
     used = needed(rollup)
-    with rollup.lake.flow_files(alone=True):
-        retention.prune(rollup, retention.prunable(rollup, EVER))
+    retention.prune(rollup, retention.prunable(rollup, EVER))
     rollup = again(folder)
     assert not rollup.files
     first: dict[tuple[Any, ...], str] = {}
@@ -156,14 +159,14 @@ def test_daily_leaves_the_first_of_each_day_where_the_flow_records_are_gone(fold
     assert octets(folder, "traffic", "traffic_routes") == made
 
 
-def test_what_a_file_with_a_damaged_document_may_need_stays(folder: Path) -> None:
+def test_what_an_hour_with_a_damaged_manifest_may_need_stays(folder: Path) -> None:
     """Nobody knows its hours: all that lie up to a day before it was received count."""
     rollup = again(folder)
     received = {partition_hour(name) for name in rollup.files}
-    for name in rollup.files:
-        rollup.lake.entry_path(name).write_bytes(b"{")
-    for path in (folder / "lake" / "ledger" / "traffic").rglob("*.json"):
-        path.unlink()
+    for hour in received:
+        rollup.lake.path(key_of("flows", hour)).write_bytes(b"{")
+    for hour in rollup.record.hours("traffic"):
+        rollup.lake.path(key_of("traffic", hour)).unlink()
     rollup = again(folder)
     assert not rollup.files
     hours = {hour - timedelta(hours=back) for hour in received for back in range(25)}
@@ -177,15 +180,15 @@ def test_broken_off_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     rollup = again(folder)
     chosen = prunable_routes(rollup, EVER, daily=False)
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "remove", lambda self, relative: (_ for _ in ()).throw(OSError))
+        patch.setattr(Lake, "remove", lambda self, relative, **_: (_ for _ in ()).throw(OSError))
         with pytest.raises(OSError):  # noqa: PT011
             prune_routes(rollup.lake, chosen)
     assert len(snapshots(rollup.lake)) == len(rollup.snapshots)
     assert not pruned_digests(rollup.lake)  # what is still there is not gone
     rollup = again(folder)
     prune_routes(rollup.lake, prunable_routes(rollup, EVER, daily=False))
-    assert len(rollup.lake.entries(PRUNED)) == len(chosen)
-    assert not [fault for _, fault in verify_files(Ledger(rollup.lake)) if fault]
+    assert len(pruned(rollup.lake)) == len(chosen)
+    assert not [fault for _, fault in verify_files(rollup.lake.record()) if fault]
 
 
 def test_a_pruned_source_comes_back_only_by_hand(folder: Path) -> None:

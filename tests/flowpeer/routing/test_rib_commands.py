@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flowpeer.lake.store import Lake
+
 Run = Callable[..., "CompletedProcess[str]"]
 CONFIG = """
 [network]
@@ -146,8 +148,7 @@ def test_check_tells_the_age_of_the_routes_and_the_share_with_a_route(
     assert f"{share:.2%} of the external bytes have a route" in [f["text"] for f in found]
     assert not [f for f in found if "older than the latest traffic" in f["text"]]
     (name,) = [row["name"] for row in _json(run("rib", "list", "--json", cwd=demo_copy))]
-    for path in (f"lake/routes/{name}.parquet", f"lake/ledger/routes/{name}.json"):
-        (demo_copy / path).unlink()
+    Lake(demo_copy / "lake").remove(f"routes/{name}.parquet")
     rib = next((demo_copy / "ribs").iterdir())
     done = run("rib", "load", rib, "--taken-at", "2026-07-01", cwd=demo_copy)
     assert done.returncode == 0, done.stderr

@@ -275,8 +275,8 @@ def test_dumps_of_one_moment_are_one_table(lake: Lake, mrt: Any, write: Write) -
     assert [row["as_path"] for row in rows] == ["3356 64501", "3356 64502"]
     before = _files(lake)
     assert load(lake, two, one) == (info, False)  # in whichever order
-    assert {k: v for k, v in _files(lake).items() if k.startswith(("routes", "ledger"))} == {
-        k: v for k, v in before.items() if k.startswith(("routes", "ledger"))
+    assert {k: v for k, v in _files(lake).items() if k.startswith(("routes", "manifests"))} == {
+        k: v for k, v in before.items() if k.startswith(("routes", "manifests"))
     }
 
 

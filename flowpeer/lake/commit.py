@@ -1,0 +1,192 @@
+"""Changing the record: the one way in which a manifest gets its next generation.
+
+    write and sync the data files → the hour's lock → read the manifest → apply the change to what
+    is there now → write it → release
+
+A change is a function of the manifest as it is at that moment, so that two writers of one hour both
+get in. Entries of units that never were completed are dropped on the way once the unit is complete
+without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from flowpeer.errors import InputError
+from flowpeer.lake import codec
+from flowpeer.lake.manifest import (
+    File,
+    Header,
+    Manifest,
+    Retired,
+    Rollup,
+    hour_name,
+    key_of,
+)
+from flowpeer.lake.record import Record
+from flowpeer.lake.storage import ConflictError, Storage, Stored
+from flowpeer.lake.units import UnitRecord, bucket_of, unit_key
+
+if TYPE_CHECKING:
+    from flowpeer.lake.store import Lake
+
+TRIES = 100
+"""Of replacing a document that others replace too, on a storage without locks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The files that an hour has from now on, the paths that go, and the roll-up's facts."""
+
+    files: tuple[File, ...]
+    retired: tuple[str, ...] = ()
+    rollup: Rollup | None = None
+
+
+Edit = Callable[[Manifest], Change | None]
+
+
+def commit(
+    lake: Lake,
+    table: str,
+    hour: datetime | None,
+    edit: Edit,
+    *,
+    grace_s: float = 0.0,
+    now: datetime | None = None,
+    replace_damaged: bool = False,
+) -> Header | None:
+    """Apply `edit` to the present manifest; the new header, None where it changed nothing.
+
+    Args:
+        grace_s: how long the files that go stay for readers that still open them.
+        replace_damaged: begin anew where the manifest cannot be read.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    now = now or datetime.now(UTC)
+    key = key_of(table, hour)
+    due = f"{now + timedelta(seconds=grace_s):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+    def once(held: Stored | None) -> tuple[bytes, Header] | None:
+        manifest = Manifest(Header(table, hour_name(hour) if hour else ""))
+        if held is not None:
+            try:
+                manifest = codec.decode(held.octets, key)
+            except InputError:
+                if not replace_damaged:
+                    raise
+        record = Record(lake)
+        kept, dropped = _settled(record, manifest)
+        change = edit(Manifest(manifest.header, kept))
+        if change is None:
+            return None
+        paths = {f.path for f in change.files if f.pruned is None}
+        gone = {path for path in (*change.retired, *dropped) if path not in paths}
+        retired = {r.path: r for r in manifest.header.retired if r.path not in paths}
+        retired |= {path: Retired(path, due) for path in sorted(gone)}
+        pending = {
+            u.path: u.sha256
+            for f in change.files
+            for u in f.units
+            if u.recorded and not record.counts(u.path, u.sha256)
+        }
+        made = manifest.next(
+            change.files, pending=pending, retired=retired.values(), rollup=change.rollup
+        )
+        return codec.encode(made.header, made.files), made.header
+
+    header = _replace(lake.storage, key, once)
+    if header is not None and not grace_s:
+        sweep(lake, table, hour, header, now)
+    return header
+
+
+def _settled(record: Record, manifest: Manifest) -> tuple[tuple[File, ...], list[str]]:
+    """Files without entries of units that are complete and do not name them, and their paths."""
+    dropped: list[str] = []
+    kept: list[File] = []
+    for file in manifest.files:
+        stray = [
+            u
+            for u in file.units
+            if u.path in manifest.header.pending
+            and (unit := record.unit(PurePosixPath(u.path).stem)) is not None
+            and unit.parts.get(u.path) != u.sha256
+        ]
+        if stray:
+            dropped.append(file.path)
+        else:
+            kept.append(file)
+    return tuple(kept), dropped
+
+
+def sweep(
+    lake: Lake, table: str, hour: datetime | None, header: Header, now: datetime | None = None
+) -> int:
+    """Remove the retired files whose time has come; how many. The record forgets them then."""
+    text = f"{now or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    due = {r.path for r in header.retired if r.due <= text}
+    if not due:
+        return 0
+    key = key_of(table, hour)
+
+    def once(held: Stored | None) -> tuple[bytes, Header] | None:
+        if held is None:
+            return None
+        manifest = codec.decode(held.octets, key)
+        live = {f.path for f in manifest.live}
+        for path in due - live:
+            lake.storage.remove(path)
+        retired = tuple(r for r in manifest.header.retired if r.path not in due)
+        made = manifest.next(manifest.files, pending=manifest.header.pending, retired=retired)
+        return codec.encode(made.header, made.files), made.header
+
+    _replace(lake.storage, key, once)
+    return len(due)
+
+
+def complete(lake: Lake, units: Iterable[UnitRecord]) -> None:
+    """Write the records of units, which makes their entries count."""
+    buckets: dict[str, list[UnitRecord]] = {}
+    for unit in units:
+        buckets.setdefault(bucket_of(unit.name), []).append(unit)
+    for bucket, some in sorted(buckets.items()):
+        key = unit_key(bucket)
+
+        def once(
+            held: Stored | None, *, key: str = key, bucket: str = bucket,
+            some: list[UnitRecord] = some,
+        ) -> tuple[bytes, Header]:  # fmt: skip
+            header, there = (
+                (Header("units", bucket), {})
+                if held is None
+                else codec.decode_units(held.octets, key)
+            )
+            there |= {unit.name: unit for unit in some}
+            made = Header("units", bucket, header.generation + 1, rows=len(there))
+            return codec.encode(made, (there[name] for name in sorted(there))), made
+
+        _replace(lake.storage, key, once)
+
+
+def _replace(
+    storage: Storage, key: str, once: Callable[[Stored | None], tuple[bytes, Header] | None]
+) -> Header | None:
+    for _ in range(TRIES):
+        with storage.alone(key):
+            held = storage.read(key)
+            made = once(held)
+            if made is None:
+                return None
+            try:
+                storage.write(key, made[0], replaces=held.version if held else None)
+            except ConflictError:
+                continue
+            return made[1]
+    raise ConflictError(key)

@@ -1,0 +1,142 @@
+"""Where the octets of a lake are, behind an interface that a folder and an object store both fit.
+
+A document is replaced by `write`, which names the version that it replaces; whoever comes second
+reads again. A folder does that by a lock and a rename, an object store by a conditional PUT. Data
+files are written once, under names that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+from flowpeer.lake.codec import version_of
+from flowpeer.lake.staging import Staging, make_folder, sync_folder
+
+
+class ConflictError(Exception):
+    """The document is not the version any more that was to be replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document and its version."""
+
+    octets: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A document's key and a mark that changes with its content."""
+
+    key: str
+    mark: str
+
+
+class Storage(Protocol):
+    """The operations that the record needs. Keys are paths below the lake, with slashes."""
+
+    def read(self, key: str) -> Stored | None:
+        """A document; None where there is none."""
+
+    def write(self, key: str, octets: bytes, *, replaces: str | None) -> None:
+        """Replace the version `replaces` of a document (None: there is none) in one step.
+
+        Raises:
+            ConflictError: it is another version now.
+        """
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Documents below a folder, in no order."""
+
+    def alone(self, key: str) -> AbstractContextManager[None]:
+        """Let others that want to replace the document wait; may do nothing where `write` is
+        enough by itself."""
+
+    def put(self, staged: Path, key: str) -> None:
+        """Make a finished file visible. It is synced already."""
+
+    def remove(self, key: str) -> None:
+        """Remove a file, if it is there."""
+
+
+class LocalStorage:
+    """A folder, local or on NFS."""
+
+    def __init__(self, root: Path, staging: Staging) -> None:
+        self.root = root
+        self._staging = staging
+
+    def read(self, key: str) -> Stored | None:
+        """A document."""
+        try:
+            octets = (self.root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Stored(octets, version_of(octets))
+
+    def write(self, key: str, octets: bytes, *, replaces: str | None) -> None:
+        """Replace a document; the caller is `alone` with it."""
+        held = self.read(key)
+        if (held.version if held else None) != replaces:
+            raise ConflictError(key)
+        self._staging.write(self.root / key, octets)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Documents below a folder."""
+        pending = [prefix]
+        while pending:
+            folder = pending.pop()
+            try:
+                found = os.scandir(self.root / folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            with found:
+                for item in found:
+                    key = f"{folder}/{item.name}"
+                    if item.name.endswith(".json"):
+                        stat = item.stat()
+                        yield Listed(key, f"{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size}")
+                    elif item.is_dir():
+                        pending.append(key)
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """A lock of the document. Its file goes with it: there is one for each hour and table."""
+        path = self.root / "locks" / f"{key.replace('/', '+')}.lock"
+        make_folder(path.parent)
+        lock = filelock.FileLock(path, thread_local=False)
+        with lock:
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def put(self, staged: Path, key: str) -> None:
+        """Rename a file into its place."""
+        target = self.root / key
+        make_folder(target.parent)
+        staged.replace(target)
+        sync_folder(target.parent)
+
+    def remove(self, key: str) -> None:
+        """Remove a file, and its folders where they are empty then."""
+        path = self.root / key
+        if not path.exists():
+            return
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        for folder in (path.parent, path.parent.parent):
+            if "=" not in folder.name:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break
