@@ -8,9 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := flowpeer core/flowpeer_core ingest/flowpeer_ingest reports/flowpeer_reports sql/flowpeer_sql sample_data/flowpeer_sample
 DEMO := flowpeer-demo
 WORKERS ?= 2
+SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types arrows bench wheel wheel-test soak lock docs docs-check clean
+.PHONY: help demo test check format lint types arrows bench wheel wheel-test fuzz soak lock docs docs-check clean
 
 help:  ## print this manual
 	@echo "flowpeer: from NetFlow/IPFIX exports to a ranked, feasible list of peering candidates"
@@ -63,6 +64,9 @@ wheel-test: wheel  ## install the built wheel alone and try it: imports, demo, c
 
 soak: $(VENV)/.dev  ## hours of kills, faults, floods and random examples; the output stays in soak.log
 	@WORKERS=$(WORKERS) .ci/soak $(BIN)/python
+
+fuzz: $(VENV)/.dev  ## the compiled core under sanitizers and fuzzers, SECONDS for each of these
+	@$(BIN)/python tests/fuzz/fuzz.py --tests --seconds $(SECONDS)
 
 lock: $(VENV)/.dev  ## resolve the requirements again, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
