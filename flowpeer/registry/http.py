@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import random
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage
 from ipaddress import ip_address
-from typing import IO, Any
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 
 from flowpeer import __version__
 from flowpeer.errors import InputError, UsageError
@@ -32,6 +39,8 @@ MAX_WAIT_S = 900.0
 """A server that asks for more patience than this is left for the next run."""
 _BLOCK = 1 << 18
 _RETRIED = frozenset({429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 3
 
 
 def _loopback(host: str) -> bool:
@@ -66,10 +75,10 @@ class JsonClient:
 
     def __post_init__(self) -> None:
         try:
-            parts = urlsplit(self.base)
-            host, port = parts.hostname or "", parts.port
+            _origin(self.base)
         except ValueError:
             raise UsageError("the address cannot be understood", advice=_ADVICE) from None
+        parts, host = urlsplit(self.base), urlsplit(self.base).hostname or ""
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
             raise UsageError("not the address of an API", advice=_ADVICE)
         if parts.username is not None or parts.password is not None:
@@ -82,10 +91,7 @@ class JsonClient:
                 f"{self.base}: the API key would travel unencrypted", advice="use https"
             )
         self.base = self.base.rstrip("/")
-        handlers: list[urllib.request.BaseHandler] = [_SameHost((parts.scheme, host, port))]
-        if _loopback(host):
-            handlers.append(urllib.request.ProxyHandler({}))
-        self._opener = urllib.request.build_opener(*handlers)
+        self._pool = _pool(self.base)
 
     def get(self, name: str, **query: object) -> tuple[Any, str]:
         """The document at `name` below the base, and the address it came from.
@@ -102,21 +108,22 @@ class JsonClient:
                 self.sleep(wait)
             self._last = self.clock()
             try:
-                return parse_json(self._read(url), url, advice=_ADVICE), url
-            except urllib.error.HTTPError as error:
-                with error:
-                    what = f"HTTP {error.code} {error.reason or ''}".strip()
-                    pause = _retry_after(error.headers)
-                if error.code == 404:
-                    raise NotFoundError(url, what, advice="check the address of the API") from None
-                if error.code in (401, 403):
+                answer, pause = self._open(url), None
+                if answer.status == 200:
+                    return parse_json(self._read(answer, url), url, advice=_ADVICE), url
+                what = f"HTTP {answer.status} {answer.reason or ''}".strip()
+                pause = _retry_after(answer.headers)
+                answer.close()
+                if answer.status == 404:
+                    raise NotFoundError(url, what, advice="check the address of the API")
+                if answer.status in (401, 403):
                     advice = "check the API key" if self.authorization else "give an API key"
-                    raise InputError(url, what, advice=advice) from None
-                if error.code not in _RETRIED:
-                    raise InputError(url, what, advice="check the address of the API") from None
-            except urllib.error.URLError as error:
-                what, pause = f"cannot be reached: {_reason(error.reason)}", None
-            except (OSError, HTTPException) as error:
+                    raise InputError(url, what, advice=advice)
+                if answer.status not in _RETRIED:
+                    raise InputError(url, what, advice="check the address of the API")
+            except (NewConnectionError, ConnectTimeoutError, ProxyError, SSLError) as error:
+                what, pause = f"cannot be reached: {_reason(error)}", None
+            except (HTTPError, OSError) as error:
                 what, pause = f"the answer broke off: {_reason(error)}", None
             delay = pause if pause is not None else 2.0**attempt * random.uniform(1, 1.5)
             if attempt == ATTEMPTS or delay > MAX_WAIT_S:
@@ -127,17 +134,44 @@ class JsonClient:
             self.sleep(delay)
         raise AssertionError("the last attempt returns or raises")
 
-    def _read(self, url: str) -> bytes:
-        request = urllib.request.Request(url)  # noqa: S310 (the scheme was checked)
-        request.add_header("Accept", "application/json")
-        request.add_header("User-Agent", f"flowpeer/{__version__}")
+    def _open(self, url: str) -> urllib3.BaseHTTPResponse:
+        """The answer to a request, its body not read yet; redirects within one host are followed.
+
+        Raises:
+            InputError: it leads to another host.
+        """
+        headers = {
+            "Accept": "application/json", "Connection": "close",
+            "User-Agent": f"flowpeer/{__version__}",
+        }  # fmt: skip
         if self.authorization:
-            request.add_unredirected_header("Authorization", self.authorization)
+            headers["Authorization"] = self.authorization
+        place = url
+        for redirects in range(MAX_REDIRECTS + 1):
+            answer = self._pool.request(
+                "GET", place, headers=headers, timeout=TIMEOUT_S, retries=False, redirect=False,
+                preload_content=False, decode_content=False,
+            )  # fmt: skip
+            location = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or not location or redirects == MAX_REDIRECTS:
+                break
+            answer.close()
+            place = urljoin(place, location)
+            if _origin(place) != _origin(self.base):
+                scheme, host, _ = _origin(place)
+                raise InputError(
+                    url, f"leads to another host ({scheme}://{host})",
+                    advice="give the address of the API itself",
+                )  # fmt: skip
+        return answer
+
+    def _read(self, answer: urllib3.BaseHTTPResponse, url: str) -> bytes:
+        """The body, bounded in octets and time."""
         begun = self.clock()
         parts: list[bytes] = []
         size = 0
-        with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-            while block := answer.read(_BLOCK):
+        with answer:
+            for block in answer.stream(_BLOCK):
                 size += len(block)
                 if size > MAX_OCTETS:
                     raise InputError(
@@ -148,9 +182,6 @@ class JsonClient:
                         url, f"still answers after {MAX_ANSWER_S:.0f} s", advice="try again later"
                     )
                 parts.append(block)
-            stated = answer.headers.get("Content-Length", "")
-            if stated.isascii() and stated.isdigit() and int(stated) > size:
-                raise HTTPException(f"{size} of {stated} octets")
         return b"".join(parts)
 
 
@@ -158,42 +189,26 @@ class NotFoundError(InputError):
     """There is nothing at that address."""
 
 
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows redirects within one host only."""
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
-    max_redirections = 3
 
-    def __init__(self, origin: tuple[str, str, int | None]) -> None:
-        self._origin = origin
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        parts = urlsplit(newurl)
-        if (parts.scheme, parts.hostname, parts.port) != self._origin:
-            raise InputError(
-                req.full_url,
-                f"leads to another host ({parts.scheme}://{parts.hostname})",
-                advice="give the address of the API itself",
-            )
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and (value := req.unredirected_hdrs.get("Authorization")):
-            new.add_unredirected_header("Authorization", value)
-        return new
+def _pool(base: str) -> urllib3.PoolManager:
+    """Connections to one host, by way of the proxy that the environment names for it."""
+    scheme, host, _ = _origin(base)
+    proxy = getproxies().get(scheme)
+    if proxy is None or host is None or _loopback(host) or proxy_bypass(host):
+        return urllib3.PoolManager(maxsize=1)
+    return urllib3.ProxyManager(proxy, maxsize=1)
 
 
 _ADVICE = "an address like https://www.peeringdb.com/api is expected"
 
 
-def _retry_after(headers: HTTPMessage | Any) -> float | None:
+def _retry_after(headers: urllib3.HTTPHeaderDict) -> float | None:
     """Seconds to wait: a number, or a date (RFC 9110 section 10.2.3)."""
-    text = str(headers.get("Retry-After", "")).strip() if headers is not None else ""
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
@@ -202,6 +217,10 @@ def _retry_after(headers: HTTPMessage | Any) -> float | None:
         return None
 
 
-def _reason(error: object) -> str:
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+def _reason(error: BaseException) -> str:
+    """What the system said, in one line; what the library said where the system said nothing."""
+    cause: Any = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
+        cause = cause.__cause__ or cause.__context__
+    words = str(error) if cause is None else str(cause.strerror)
     return (words.splitlines() or [type(error).__name__])[0][:200]
