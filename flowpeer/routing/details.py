@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from flowpeer.lake.store import Lake
-from flowpeer.routing.addresses import halves_of, high_mask, split_prefixes
 from flowpeer.routing.match import RouteTable, open_table
 from flowpeer.routing.snapshot import SnapshotInfo, in_force
 
@@ -41,6 +41,14 @@ class Rib:
     infos: Sequence[SnapshotInfo]
     when: datetime
     interfaces: Interfaces
+    _tables: dict[str, RouteTable] = field(default_factory=dict, repr=False)
+
+    def table(self, info: SnapshotInfo) -> RouteTable:
+        """The routes of a snapshot, opened once: a trie that is asked for is made once."""
+        found = self._tables.get(info.name)
+        if found is None:
+            found = self._tables[info.name] = open_table(self.lake, info)
+        return found
 
     def of_family(self, family: int) -> list[SnapshotInfo]:
         """One snapshot for each vantage point, the network-wide one first."""
@@ -68,13 +76,13 @@ class Rib:
         count = 0
         for info in self.of_family(network.version):
             views += self._views(info, over)
-            table = open_table(self.lake, info)
-            places = _within(table, network)
+            table = self.table(info)
+            above = table.trie.covering(asked)
+            places = [place for place in table.trie.covered(asked) if place not in above[:1]]
             count = max(count, len(places))
             for row in _routes(table, places[:SHOWN], info):
                 inside.setdefault(row["prefix"], row)
-            prefixes = pl.Series(table.prefixes)
-            for row in _routes(table, prefixes.is_in(over).arg_true().to_numpy(), info):
+            for row in _routes(table, above, info):
                 covering.setdefault(row["prefix"], row)
         exact = covering.pop(asked, None)
         ordered = sorted(covering.values(), key=lambda row: -int(row["prefix"].split("/")[1]))
@@ -154,8 +162,8 @@ class Rib:
                 }
                 for vantage, by_family in of_view.items()
             ]
-            table = open_table(self.lake, info)
-            places = np.flatnonzero(table.origin_asn == asn)
+            table = self.table(info)
+            places = np.flatnonzero(table.origin_asn == asn).tolist()
             for row in _routes(table, places[:SHOWN], info):
                 routes.setdefault(row["prefix"], row)
         families = Counter(prefixes.values())
@@ -181,26 +189,11 @@ def parse_prefix(text: str) -> IPv4Network | IPv6Network:
     return network
 
 
-def _routes(
-    table: RouteTable, places: np.ndarray[Any, Any], info: SnapshotInfo
-) -> list[dict[str, Any]]:
+def _routes(table: RouteTable, places: Sequence[int], info: SnapshotInfo) -> list[dict[str, Any]]:
     """Routes of a compiled table by their places."""
     keys = ("prefix", "origin_asn", "origins", "as_path")
     return [
         {key: row[key] for key in keys}
         | {"vantage": row["vantage"] or info.vantage, "snapshot": info.name}
-        for row in table.routes.take(places).to_pylist()
+        for row in table.routes.take(pa.array(places, pa.int64())).to_pylist()
     ]
-
-
-def _within(table: RouteTable, network: IPv4Network | IPv6Network) -> np.ndarray[Any, Any]:
-    """Places of the routes inside a prefix and longer than it."""
-    texts, lengths, is6 = split_prefixes(table.prefixes)
-    family = np.flatnonzero(is6 == (network.version == 6))
-    hi, lo, _ = halves_of(texts.take(family).to_pylist())
-    own_hi, own_lo, _ = halves_of([str(network.network_address)])
-    bits = np.array([network.prefixlen + (0 if network.version == 6 else 96)])
-    same = (hi & high_mask(bits)) == own_hi
-    same &= (lo & high_mask(bits - 64)) == own_lo
-    found: np.ndarray[Any, Any] = family[same & (lengths[family] > network.prefixlen)]
-    return found

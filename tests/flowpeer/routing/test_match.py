@@ -79,7 +79,8 @@ def test_compiled_equals_trie_equals_brute_force(networks: list[Network], extra:
     table, trie = RouteTable.from_routes(texts, range(len(texts))), Trie(texts)
     questions = _questions(networks, extra)
     expected = [_brute_force(networks, q) for q in questions]
-    assert [trie.lookup(q) for q in questions] == expected
+    places = [trie.lookup(q) for q in questions]
+    assert [None if place is None else texts[place] for place in places] == expected
     assert _answers(table, questions) == expected
     table.four.spread()
     table.six.spread()
@@ -99,10 +100,9 @@ def test_covering_and_covered_equal_brute_force(networks: list[Network]) -> None
         family = [n for n in networks if n.version == asked.version]
         over = [n for n in family if asked.subnet_of(n)]  # type: ignore[arg-type]
         under = [n for n in family if n.subnet_of(asked)]  # type: ignore[arg-type]
-        assert trie.covering(str(asked)) == [
-            str(n) for n in sorted(over, key=lambda n: -n.prefixlen)
-        ]
-        assert set(trie.covered(str(asked))) == {str(n) for n in under}
+        longest_first = sorted(over, key=lambda n: -n.prefixlen)
+        assert [networks[i] for i in trie.covering(str(asked))] == longest_first
+        assert {networks[i] for i in trie.covered(str(asked))} == set(under)
 
 
 def test_default_routes_and_nothing_are_unrouted() -> None:
@@ -161,8 +161,8 @@ def _random_table(rng: np.random.Generator, count: int) -> tuple[list[str], list
 def test_bulk_equals_trie_over_many_chunks(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     four, six = _random_table(rng, 8000)
-    table, trie = RouteTable.from_routes([*four, *six], range(len(four) + len(six))), None
-    trie = Trie([*four, *six])
+    routes = [*four, *six]
+    table, trie = RouteTable.from_routes(routes, range(len(routes))), Trie(routes)
     n = 2 * intervals.SPREAD_FROM_ADDRESSES + 10_000
     lo = rng.integers(0, 2**32, n, dtype=np.uint64) | np.uint64(0xFFFF << 32)
     hi = np.zeros(n, dtype=np.uint64)
@@ -179,7 +179,10 @@ def test_bulk_equals_trie_over_many_chunks(tmp_path: Path) -> None:
     prefixes = mapped.prefixes.to_pylist()
     for i in rng.choice(n, 5000, replace=False).tolist():
         text = str(ip_address((int(hi[i]) << 64 | int(lo[i])).to_bytes(16, "big")))
-        assert trie.lookup(text) == (prefixes[found[i]] if found[i] >= 0 else None)
+        place = trie.lookup(text)
+        assert (None if place is None else routes[place]) == (
+            prefixes[found[i]] if found[i] >= 0 else None
+        )
 
 
 def test_too_many_blocks_cut_inside_stay_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,4 +207,6 @@ def test_every_prefix_of_a_full_table_is_found_at_its_borders(shared: Path) -> N
     for h, low in ((hi, lo), (end_hi, end_lo)):
         for i, found in enumerate(table.match(h, low).tolist()):
             text = str(ip_address((int(h[i]) << 64 | int(low[i])).to_bytes(16, "big")))
-            assert prefixes[found] == trie.lookup(text)
+            place = trie.lookup(text)
+            assert place is not None
+            assert prefixes[found] == texts[place]
