@@ -296,9 +296,10 @@ def settings_page() -> str:
 def report_columns() -> str:
     """Every column that a report puts out."""
     from flowpeer_reports import columns
-    from flowpeer_reports.columns import bills
+    from flowpeer_reports.columns import bills, capacity, drill, exits, imbalance
 
-    stated = {**vars(columns), **vars(bills)}
+    answers = (columns, bills, imbalance, exits, drill, capacity)
+    stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
         prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
             and utilisations fractions from 0 to 1. Lists are lists in JSON and Parquet, and `a;b`
@@ -314,6 +315,21 @@ def report_columns() -> str:
         ("IMBALANCE_TOTALS", "imbalance.meta.json, totals",
          "One entry per `metro/direction`, and `all`."),
         ("BILLS", "bills", "One row per contract and calendar month."),
+        ("LINKS", "links", "Beside imbalance: one row per transit link, worst first."),
+        ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),
+        ("AREAS", "imbalance_areas", "Beside imbalance: regions and the whole network."),
+        ("HOURS_OF_WEEK", "hours_of_week", "Beside imbalance: the shape of the week."),
+        ("TREND", "trend", "Beside imbalance: change of d and of each share by week."),
+        ("EXITS", "exits", "One row per metro, comparison and cause."),
+        ("EXIT_ROUTES", "exit_routes", "Beside exits: the largest routes of each cause."),
+        ("DRILL", "drill", "One row per removal, link that takes over, direction and growth."),
+        ("DRILL_SUMMARY", "drill_summary", "Beside drill: one row per removal and growth."),
+        ("DRILL_BETWEEN_METROS", "drill_between_metros",
+         "Beside drill: what a removal adds between metros."),
+        ("DRILL_SLOTS", "drill_slots", "Beside drill, with `--slots`: every slot."),
+        ("REPLAY", "replay", "Of `drill --replay`: one row per surviving link and direction."),
+        ("CAPACITY", "capacity", "One row per metro, transit provider and direction."),
+        ("CAPACITY_LINKS", "capacity_links", "Beside capacity: links by their recent share."),
     ):  # fmt: skip
         rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in stated[name]]
         parts += [f"## {title}", text, table(["column", "type", "unit", "meaning"], rows)]

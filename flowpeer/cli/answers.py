@@ -55,5 +55,5 @@ def imbalance(
     state: State = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
-    answer = imbalance_answer(gathered, direction=direction, metros=metro)
+    answer = imbalance_answer(gathered, direction=direction, metros=metro, network=state.network())
     deliver(state, answer, out=out, formats=formats)

@@ -1,20 +1,28 @@
-"""Is transit traffic spread as we pay for it (METHODS M11)?"""
+"""Is transit traffic spread as we pay for it (METHODS M11)?
+
+D of a slot is ½ Σ |share − target|: the least fraction of its traffic that must change provider if
+every route could use every provider. Metros are judged each by itself; regions and the whole
+network by the sums of their slots.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from flowpeer_core.percentile import p95_of
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import IMBALANCE, schema
+from flowpeer_reports.columns.imbalance import AREAS
 from flowpeer_reports.greedy import Reals
-from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes
+from flowpeer_reports.link_rows import hours_of_week, links_and_routers, trend
+from flowpeer_reports.loads import Loads, counted, loads, percentiles
+from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.targets import Chosen, Targets, targets
 
 Direction = Literal["out", "in", "both"]
 FULL = 0.8
@@ -32,105 +40,134 @@ class Imbalance:
     """By `metro/direction`, and `all`: scaled and unscaled transit bytes, d, worst provider."""
     notes: list[str]
     direction: Direction = "both"
+    areas: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=schema(AREAS)))
+    """Regions and the network, as `rows`."""
+    links: pl.DataFrame = field(default_factory=pl.DataFrame)
+    routers: pl.DataFrame = field(default_factory=pl.DataFrame)
+    hours_of_week: pl.DataFrame = field(default_factory=pl.DataFrame)
+    trend: pl.DataFrame = field(default_factory=pl.DataFrame)
+    targets: dict[str, Targets] = field(default_factory=dict)
+    loads: Loads | None = None
+    """What all of it was measured from, for answers that go on from here."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Provider:
+class Provider:
+    """A transit provider of a metro; capacity None where one of its links' is unknown."""
+
     asn: int | None
     name: str
     capacity_bps: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Providers × slots of one area and direction."""
+
+    bytes: Ints
+    d: Reals
+    """Of each slot; 0 where it has no traffic."""
+    weights: Reals
+
+
 def imbalance(
-    inputs: Inputs, *, direction: Direction = "both", metros: Sequence[str] | None = None
+    inputs: Inputs,
+    *,
+    direction: Direction = "both",
+    metros: Sequence[str] | None = None,
+    chosen: Mapping[str, Chosen | None] | None = None,
 ) -> Imbalance:
     """Shares, percentiles and D of each metro, direction and transit provider.
 
-    Targets are shares of capacity; where a capacity of the metro is missing, equal shares, said
-    in the notes. Unscaled bytes are in no figure but their own.
+    Args:
+        chosen: metro → its configured `targets`. Unscaled bytes are in no figure but their own.
 
     Raises:
-        ReportError: an unknown metro.
+        ReportError: an unknown metro, or targets that name no provider.
     """
-    directions = ["out", "in"] if direction == "both" else [direction]
-    traffic = (
-        transit(inputs.traffic, inputs, "slot")
-        .group_by("metro", "direction", "provider_asn", "slot", "scaled")
-        .agg(pl.col("bytes").sum())
-        .collect()
-        .sort("metro", "direction", "slot", "provider_asn", nulls_last=True)
-    )
-    configured = inputs.interfaces.filter(pl.col("role") == "transit")["metro"].to_list()
-    seen = {*traffic["metro"], *configured}
+    ways = ["out", "in"] if direction == "both" else [direction]
+    found = loads(inputs, ["transit"])
+    seen = set(found.links["metro"])
     names = chosen_metros(inputs, sorted(seen), metros)
     notes, refused = coverage_notes(inputs, names)
     known = inputs.names()
     averaged = inputs.averaging_slots()
+    bare = {(m, d): b for m, d, b in found.unscaled.select("metro", "direction", "bytes").rows()}
+    out = Imbalance(pl.DataFrame(), pl.DataFrame(), {}, [], direction, loads=found)
     records: list[dict[str, Any]] = []
-    series = [
-        pl.DataFrame(
-            schema={"metro": pl.String, "direction": pl.String, "slot": pl.Datetime("us", "UTC"),
-                    "bytes": pl.Int64, "d": pl.Float64}
-        )
-    ]  # fmt: skip
-    totals: dict[str, dict[str, Any]] = {}
+    series: list[pl.DataFrame] = []
     for metro in names:
         if metro not in seen:
             continue
-        here = traffic.filter(pl.col("metro") == metro)
-        providers = _providers(inputs, here, metro, known)
-        targets, note = _targets(providers)
-        if note:
-            notes.append(f"{metro}: {note}")
-        for way in directions:
-            flow = here.filter(pl.col("direction") == way)
-            scaled = flow.filter("scaled")
-            result = _measure(
-                inputs, metro, way, scaled, providers, targets, metro in refused,
-                averaged.get(metro, 0) or inputs.period_slots,
+        providers = providers_of(inputs, found, metro, known)
+        aims = targets(
+            inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
+            (chosen or {}).get(metro),
+        )  # fmt: skip
+        out.targets[metro] = aims
+        if aims.note:
+            notes.append(f"{metro}: {aims.note}")
+        for way in ways:
+            measured = measure(found, metro, way, providers, aims)
+            rows, total = _rows(
+                inputs, metro, way, providers, measured, counted(inputs, metro),
+                metro in refused, averaged.get(metro, 0), aims.rule,
             )  # fmt: skip
-            bare = int(flow.filter(~pl.col("scaled"))["bytes"].sum())
-            if bare and scaled.is_empty():  # not nothing, but nobody knows how much
-                unknown = dict.fromkeys(("avg_bps", "p95_bps", "peak_bps", "utilisation_p95"))
-                records += [record | unknown for record in result.records]
-            else:
-                records += result.records
-            series.append(result.series)
-            totals[f"{metro}/{way}"] = {**result.total, "unscaled_bytes": bare}
-            if bare:
-                notes.append(f"{metro} {way}: {bare:,} bytes have no sampling rate, in no figure")
-    totals["all"] = {
-        key: sum(t[key] for t in totals.values()) for key in ("bytes", "unscaled_bytes")
+            unscaled = int(bare.get((metro, way), 0))
+            if unscaled and not measured.bytes.any():  # not nothing, but nobody knows how much
+                unknown = dict.fromkeys(
+                    ("avg_bps", "p50_bps", "p95_bps", "peak_bps", "utilisation_p95")
+                )
+                rows = [record | unknown for record in rows]
+            records += rows
+            series.append(_series(found, metro, way, measured))
+            out.totals[f"{metro}/{way}"] = {**total, "unscaled_bytes": unscaled}
+            if unscaled:
+                notes.append(
+                    f"{metro} {way}: {unscaled:,} bytes have no sampling rate, in no figure"
+                )
+    out.totals["all"] = {
+        key: sum(t[key] for t in out.totals.values()) for key in ("bytes", "unscaled_bytes")
     }
-    return Imbalance(
-        rows=pl.DataFrame(records, schema=schema(IMBALANCE)),
-        series=pl.concat(series),
-        totals=totals,
-        notes=[*inputs.notes, *notes],
-        direction=direction,
-    )
+    out.rows = pl.DataFrame(records, schema=schema(IMBALANCE))
+    kind: Any = {"metro": pl.String, "direction": pl.String, "slot": pl.Datetime("us", "UTC"),
+            "bytes": pl.Int64, "d": pl.Float64}  # fmt: skip
+    out.series = pl.concat([pl.DataFrame(schema=kind), *series])
+    measured_metros = [m for m in names if m in seen]
+    out.areas = _areas(inputs, found, ways, measured_metros, out.targets, known)
+    of = {
+        m: {p.asn: p.name for p in providers_of(inputs, found, m, known)} for m in measured_metros
+    }
+    out.links, out.routers = links_and_routers(inputs, found, ways, of, refused, FULL)
+    out.hours_of_week = hours_of_week(inputs, found, ways, of)
+    out.trend = trend(inputs, found, ways, of, {m: t.share for m, t in out.targets.items()})
+    out.notes = [*inputs.notes, *notes]
+    return out
 
 
-def _providers(
-    inputs: Inputs, here: pl.DataFrame, metro: str, names: dict[int, str]
-) -> list[_Provider]:
+def providers_of(
+    inputs: Inputs, found: Loads, metro: str, names: Mapping[int, str]
+) -> list[Provider]:
     """Configured transit providers of the metro, silent ones too, then others seen in traffic."""
-    links = inputs.interfaces.filter(pl.col("metro") == metro, pl.col("role") == "transit")
-    contract = {
-        c: p
-        for c, p in inputs.contracts.select("contract", "provider").iter_rows()
-        if p is not None
-    }
+    contract = dict(inputs.contracts.select("contract", "provider").drop_nulls().iter_rows())
+    links = found.links.filter(pl.col("metro") == metro, pl.col("role") == "transit")
     capacity: dict[int | None, list[int | None]] = {}
     called: dict[int | None, str] = {}
-    for asn, bps, terms in links.select("asn", "capacity_bps", "contract").iter_rows():
-        capacity.setdefault(asn, []).append(bps)
-        if terms in contract:
-            called.setdefault(asn, contract[terms])
-    for asn in here["provider_asn"].unique(maintain_order=True):
+    configured = set(
+        inputs.interfaces.filter(pl.col("metro") == metro, pl.col("role") == "transit")
+        .select("exporter", "interface", "asn").iter_rows()
+    )  # fmt: skip
+    for exporter, interface, asn, bps, terms in links.select(
+        "exporter", "interface", "provider_asn", "capacity_bps", "contract"
+    ).iter_rows():
+        if (exporter, interface, asn) in configured:
+            capacity.setdefault(asn, []).append(bps)
+            if terms in contract:
+                called.setdefault(asn, contract[terms])
+    for asn in links["provider_asn"].unique(maintain_order=True):
         capacity.setdefault(asn, [None])
     return [
-        _Provider(
+        Provider(
             asn,
             called.get(asn) or ("unknown" if asn is None else names.get(asn) or f"AS{asn}"),
             None if None in sizes or 0 in sizes else sum(s for s in sizes if s is not None),
@@ -139,61 +176,89 @@ def _providers(
     ]
 
 
-def _targets(providers: Sequence[_Provider]) -> tuple[Reals, str]:
-    """Capacity shares, or equal ones with the reason."""
-    unknown = [p.name for p in providers if p.capacity_bps is None]
-    if unknown:
-        equal = np.full(len(providers), 1 / len(providers))
-        return equal, f"targets are equal shares: no capacity known of {', '.join(unknown)}"
-    sizes = np.array([p.capacity_bps for p in providers], dtype=np.float64)
-    return sizes / sizes.sum(), ""
+def measure(
+    found: Loads, metro: str, way: str, providers: Sequence[Provider], aims: Targets
+) -> Measured:
+    """Bytes of each provider and slot of a metro, and D of each slot."""
+    place = {p.asn: i for i, p in enumerate(providers)}
+    bytes_ = np.zeros((len(providers), found.slots), dtype=np.int64)
+    here = found.links.with_row_index("link").filter(
+        pl.col("metro") == metro, pl.col("role") == "transit"
+    )
+    for link, asn in here.select("link", "provider_asn").iter_rows():
+        bytes_[place[asn]] += found.way(way)[link]
+    weights = np.array([float(aims.share[p.asn]) for p in providers])
+    return Measured(bytes_, d_of(bytes_, weights), weights)
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    records: list[dict[str, Any]]
-    series: pl.DataFrame
-    total: dict[str, Any]
+def d_of(bytes_: Ints, weights: Reals) -> Reals:
+    """D of each column of providers × slots; 0 where there is no traffic."""
+    whole = bytes_.sum(axis=0)
+    moved = np.abs(bytes_ - weights[:, None] * whole).sum(axis=0) / 2
+    found: Reals = np.divide(moved, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return found
 
 
-def _measure(
+def mean_d(bytes_: Ints, d: Reals) -> float | None:
+    """Byte-weighted mean of D over slots; None without traffic."""
+    whole = bytes_.sum(axis=0)
+    total = int(whole.sum())
+    return float((d * whole).sum() / total) if total else None
+
+
+def busiest(bytes_: Ints, d: Reals, n: int) -> float | None:
+    """Mean of D over the busiest 5 % of `n` slots, those with traffic."""
+    whole = bytes_.sum(axis=0)
+    busy = np.argsort(-whole, kind="stable")[: -(-n // 20)]
+    busy = busy[whole[busy] > 0]
+    return float(d[busy].mean()) if len(busy) else None
+
+
+def _series(found: Loads, metro: str, way: str, measured: Measured) -> pl.DataFrame:
+    whole = measured.bytes.sum(axis=0)
+    some = np.flatnonzero(whole)
+    return pl.DataFrame({"place": some, "bytes": whole[some], "d": measured.d[some]}).select(
+        pl.lit(metro).alias("metro"),
+        pl.lit(way).alias("direction"),
+        (pl.lit(found.start) + pl.duration(seconds=pl.col("place") * SLOT_SECONDS))
+        .cast(pl.Datetime("us", "UTC")).alias("slot"),
+        "bytes",
+        "d",
+    )  # fmt: skip
+
+
+def _rows(
     inputs: Inputs,
     metro: str,
     way: str,
-    scaled: pl.DataFrame,
-    providers: Sequence[_Provider],
-    targets: Reals,
+    providers: Sequence[Provider],
+    measured: Measured,
+    covered: Flags,
     refused: bool,
     averaged: int,
-) -> _Result:
-    slots = scaled["slot"].unique().sort()
-    gaps = inputs.uncovered.filter(pl.col("metro") == metro)["slot"]
-    counts = ~slots.is_in(gaps.implode()).to_numpy()
-    n = max(inputs.slots_of(metro), int(counts.sum()))
-    bytes_ = np.zeros((len(providers), len(slots)), dtype=np.int64)
-    row_of = {p.asn: i for i, p in enumerate(providers)}
-    rows = np.array([row_of[a] for a in scaled["provider_asn"]], dtype=np.int64)
-    cols = np.searchsorted(slots.to_numpy(), scaled["slot"].to_numpy())
-    np.add.at(bytes_, (rows, cols), scaled["bytes"].to_numpy())
-
-    whole: Ints = bytes_.sum(axis=0)
-    moved = np.abs(bytes_ - targets[:, None] * whole).sum(axis=0) / 2
-    total = int(whole.sum())
-    d_slot = np.divide(moved, whole, out=np.zeros(len(slots)), where=whole > 0)
-    d = float(moved.sum() / total) if total else None
-    busy = np.argsort(-whole, kind="stable")[: -(-n // 20)]
-    busy = busy[whole[busy] > 0]
-    rate = bytes_ * 8 / SLOT_SECONDS
-    average = bytes_.sum(axis=1) * 8 / (max(averaged, len(slots)) * SLOT_SECONDS)
+    rule: str,
+    n: int | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    bytes_ = measured.bytes
+    used = covered & (bytes_.sum(axis=0) > 0)
+    n = max(inputs.slots_of(metro) if n is None else n, int(used.sum()))
+    total = int(bytes_.sum())
+    d = mean_d(bytes_, measured.d)
+    d_busiest = busiest(bytes_, measured.d, n)
+    slots = max(averaged or inputs.period_slots, int((bytes_.sum(axis=0) > 0).sum()))
+    average = bytes_.sum(axis=1) * 8 / (slots * SLOT_SECONDS)
     jain = _jain(average, providers)
-    over = np.zeros(len(slots), dtype=np.bool_)
+    p95 = percentiles(bytes_[:, used], n)
+    p50 = percentiles(bytes_[:, used], n, half=True)
+    over = np.zeros(bytes_.shape[1], dtype=np.bool_)
     records: list[dict[str, Any]] = []
     for i, provider in enumerate(providers):
-        p95 = None if refused else p95_of(bytes_[i, counts], n) * 8 / SLOT_SECONDS
         capacity = provider.capacity_bps
-        full = rate[i] > FULL * capacity if capacity else np.zeros(len(slots), np.bool_)
+        rate = None if refused else int(p95[i]) * 8 / SLOT_SECONDS
+        full = over_share(bytes_[i], capacity, 80)
         over |= full
         share = int(bytes_[i].sum()) / total if total else None
+        aim = float(measured.weights[i])
         records.append(
             {
                 "metro": metro,
@@ -202,42 +267,107 @@ def _measure(
                 "provider": provider.name,
                 "capacity_bps": capacity,
                 "avg_bps": round(float(average[i]), 3),
-                "p95_bps": p95,
-                "peak_bps": float(rate[i].max(initial=0.0)),
-                "utilisation_p95": p95 / capacity if capacity and p95 is not None else None,
+                "p50_bps": None if refused else int(p50[i]) * 8 / SLOT_SECONDS,
+                "p95_bps": rate,
+                "peak_bps": int(bytes_[i].max(initial=0)) * 8 / SLOT_SECONDS,
+                "utilisation_p95": rate / capacity if capacity and rate is not None else None,
                 "share": share,
-                "target_share": float(targets[i]),
-                "excess_share": None if share is None else share - float(targets[i]),
+                "target_share": aim,
+                "excess_share": None if share is None else share - aim,
                 "d": d,
+                "d_busiest": d_busiest,
                 "jain": jain,
                 "slots_over_80": int(full.sum()) if capacity else None,
+                "target": rule,
             }
         )
-    used = [(r["utilisation_p95"], r["provider_asn"]) for r in records if r["utilisation_p95"]]
-    worst = max(used, key=lambda u: u[0], default=(None, None))
-    return _Result(
-        records,
-        pl.DataFrame({"slot": slots, "bytes": whole, "d": d_slot}).select(
-            pl.lit(metro).alias("metro"), pl.lit(way).alias("direction"), "slot", "bytes", "d"
-        ),
-        {
-            "slots": inputs.slots_of(metro),
-            "missing_slots": inputs.missing_slots.get(metro, 0),
-            "bytes": total,
-            "d": d,
-            "d_busiest": float(d_slot[busy].mean()) if len(busy) else None,
-            "jain": jain,
-            "worst_provider_asn": worst[1],
-            "worst_utilisation_p95": worst[0],
-            "slots_over_80": int(over.sum()),
-        },
-    )
+    ranked = [(r["utilisation_p95"], r["provider_asn"]) for r in records if r["utilisation_p95"]]
+    worst = max(ranked, key=lambda u: u[0], default=(None, None))
+    return records, {
+        "slots": inputs.slots_of(metro),
+        "missing_slots": inputs.missing_slots.get(metro, 0),
+        "bytes": total,
+        "d": d,
+        "d_busiest": d_busiest,
+        "target": rule,
+        "jain": jain,
+        "worst_provider_asn": worst[1],
+        "worst_utilisation_p95": worst[0],
+        "slots_over_80": int(over.sum()),
+    }
 
 
-def _jain(average: Reals, providers: Sequence[_Provider]) -> float | None:
+def over_share(bytes_: Ints, capacity_bps: int | None, percent: int) -> Flags:
+    """Slots in which bytes are above `percent` of a capacity, in integers."""
+    if not capacity_bps:
+        return np.zeros(bytes_.shape, dtype=np.bool_)
+    # bytes × 8 / 300 > capacity × percent / 100; an integer is above a fraction if above its floor
+    found: Flags = bytes_ > capacity_bps * percent * SLOT_SECONDS // 800
+    return found
+
+
+def _jain(average: Reals, providers: Sequence[Provider]) -> float | None:
     """(Σu)² / (k Σu²) of average utilisations; None where a capacity or all traffic is missing."""
     if any(p.capacity_bps is None for p in providers):
         return None
     used = average / np.array([p.capacity_bps for p in providers], dtype=np.float64)
     square = float((used**2).sum())
     return float(used.sum()) ** 2 / (len(used) * square) if square else None
+
+
+def _areas(
+    inputs: Inputs,
+    found: Loads,
+    ways: Sequence[str],
+    metros: Sequence[str],
+    aims: Mapping[str, Targets],
+    names: Mapping[int, str],
+) -> pl.DataFrame:
+    """Regions and the network: sums of their metros' slots, targets by the metros' amounts.
+
+    An area where some metro's targets have no bit/s behind them takes the metros' shares weighted
+    by their traffic.
+    """
+    region = dict(inputs.metros.select("metro", "region").iter_rows())
+    areas: dict[tuple[str, str], list[str]] = {}
+    for metro in metros:
+        if region.get(metro):
+            areas.setdefault(("region", region[metro]), []).append(metro)
+        areas.setdefault(("network", "all"), []).append(metro)
+    records: list[dict[str, Any]] = []
+    for (kind, area), members in areas.items():
+        each = {m: providers_of(inputs, found, m, names) for m in members}
+        called = {p.asn: p.name for m in members for p in each[m]}
+        order = sorted(called, key=lambda a: (a is None, a or 0))
+        sizes: dict[int | None, int | None] = {}
+        for metro in members:
+            for p in each[metro]:
+                before = sizes.get(p.asn, 0)
+                none = before is None or p.capacity_bps is None
+                sizes[p.asn] = None if none else (before or 0) + (p.capacity_bps or 0)
+        providers = [Provider(a, called[a], sizes[a]) for a in order]
+        for way in ways:
+            parts = {m: measure(found, m, way, each[m], aims[m]) for m in members}
+            bytes_ = np.zeros((len(order), found.slots), dtype=np.int64)
+            weight = np.zeros(len(order))
+            sized = all(aims[m].amount for m in members)
+            for metro in members:
+                rows = [order.index(p.asn) for p in each[metro]]
+                bytes_[rows] += parts[metro].bytes
+                amounts = aims[metro].amount
+                for at, p in zip(rows, each[metro], strict=True):
+                    weight[at] += (
+                        (amounts or {})[p.asn] if sized
+                        else float(aims[metro].share[p.asn]) * int(parts[metro].bytes.sum())
+                    )  # fmt: skip
+            whole = weight.sum()
+            weight = weight / whole if whole else np.full(len(order), 1 / len(order))
+            rules = {aims[m].rule for m in members}
+            covered = np.logical_and.reduce([counted(inputs, m) for m in members])
+            rows_, _ = _rows(
+                inputs, area, way, providers, Measured(bytes_, d_of(bytes_, weight), weight),
+                covered, False, 0, rules.pop() if len(rules) == 1 else "mixed",
+                n=int(covered.sum()),
+            )  # fmt: skip
+            records += [{"area": kind, **row} for row in rows_]
+    return pl.DataFrame(records, schema=schema(AREAS))

@@ -47,7 +47,7 @@ IMBALANCE: tuple[Column, ...] = (
     Column("peak_bps", _REAL, "bit/s", "largest slot"),
     Column("utilisation_p95", _REAL, "fraction", "p95_bps / capacity_bps"),
     Column("share", _REAL, "fraction", "its share of the metro's transit bytes"),
-    Column("target_share", _REAL, "fraction", "its share of the metro's transit capacity"),
+    Column("target_share", _REAL, "fraction", "what it should carry, by `target`"),
     Column("excess_share", _REAL, "fraction", "share − target_share"),
     Column(
         "d",
@@ -58,6 +58,17 @@ IMBALANCE: tuple[Column, ...] = (
     ),
     Column("jain", _REAL, "index", "Jain's index of the metro's average utilisations, 1 is even"),
     Column("slots_over_80", _INT, "slots", "slots above 80 % of capacity"),
+    Column("target", _TEXT, "", "what targets are by: commit, capacity, given or equal"),
+    Column("d_busiest", _REAL, "fraction", "mean of d over the busiest 5 % of slots"),
+    Column(
+        "d_feasible",
+        _REAL,
+        "fraction",
+        "d by the hour that is left if the bytes of tied routes are split freely among their "
+        "exits: a bound; empty for inbound, and without views of at least two providers",
+    ),
+    Column("d_hourly", _REAL, "fraction", "d by the hour as it is, to compare d_feasible with"),
+    Column("p50_bps", _REAL, "bit/s", "median over 5-minute slots, nearest rank"),
 )
 
 IMBALANCE_TOTALS: tuple[Column, ...] = (
@@ -69,6 +80,7 @@ IMBALANCE_TOTALS: tuple[Column, ...] = (
     Column("unscaled_bytes", _INT, "bytes as exported", "without a known sampling rate"),
     Column("d", _REAL, "fraction", "byte-weighted mean over slots"),
     Column("d_busiest", _REAL, "fraction", "the same over the busiest 5 % of slots"),
+    Column("target", _TEXT, "", "what targets are by: commit, capacity, given or equal"),
     Column("jain", _REAL, "index", "Jain's index of average utilisations"),
     Column("worst_provider_asn", _INT, "ASN", "provider with the highest utilisation_p95"),
     Column("worst_utilisation_p95", _REAL, "fraction", "its utilisation_p95"),

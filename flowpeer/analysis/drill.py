@@ -1,0 +1,158 @@
+"""The failure drill and its replay as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+import polars as pl
+
+from flowpeer.analysis.answers import Answer, SideTable, title_of
+from flowpeer.analysis.inputs import Gathered, gather
+from flowpeer.analysis.periods import parse_period
+from flowpeer.analysis.routing import Exits, exits_of
+from flowpeer.errors import UsageError
+from flowpeer.lake.ledger import Ledger
+from flowpeer.network import Network
+from flowpeer_core.slots import SLOT
+from flowpeer_reports.columns.drill import (
+    DRILL,
+    DRILL_BETWEEN_METROS,
+    DRILL_SLOTS,
+    DRILL_SUMMARY,
+    REPLAY,
+)
+from flowpeer_reports.drill import Drill, drill
+from flowpeer_reports.loads import counted
+from flowpeer_reports.removals import Removal, chosen, groups, site, together
+from flowpeer_reports.render.tables import tables_page
+from flowpeer_reports.replay import replay
+
+SCREEN_COLUMNS = (
+    "kind", "removed", "exporter", "interface", "direction", "capacity_bps", "max_before_bps",
+    "max_bps", "max_utilisation", "slots_over_80", "slots_over_100", "worst_max_bps",
+    "ports_to_buy", "bottleneck",
+)  # fmt: skip
+MOST_GROWTH = 10
+
+
+def growths_of(text: str) -> list[Fraction]:
+    """`3`, `1.5` or `1..10` (each whole number) → factors. Raises UsageError."""
+    advice = "a factor of 1 to 10 like 1.5, or 1..10 for each whole one"
+    try:
+        first, dots, last = text.partition("..")
+        if dots:
+            found = [Fraction(n) for n in range(int(first), int(last) + 1)]
+        else:
+            found = [Fraction(first)]
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--growth {text}: no factor", advice=advice) from None
+    if not found or not all(1 <= g <= MOST_GROWTH and g.denominator <= 1000 for g in found):
+        raise UsageError(f"--growth {text}: out of bounds", advice=advice)
+    return found
+
+
+def removals_of(
+    exits: Exits, *, remove: Sequence[str], every: bool, site_lost: str | None, to: str | None
+) -> list[Removal]:
+    """What is asked for: several `--remove` at once are one drill, `--all` one each."""
+    links = exits.found.links
+    known = groups(links, exits.risk_groups)
+    found = list(known) if every else []
+    if remove:
+        found.append(together(chosen(known, remove)))
+    if site_lost is not None:
+        found.append(site(links, site_lost, to, exits.choice.places.metros))
+    if not found:
+        raise UsageError(
+            "nothing to remove", advice="give --remove link:EXPORTER:INDEX, --all or --site-lost"
+        )
+    return found
+
+
+def drill_answer(
+    gathered: Gathered,
+    network: Network,
+    ledger: Ledger,
+    *,
+    remove: Sequence[str] = (),
+    every: bool = False,
+    site_lost: str | None = None,
+    to: str | None = None,
+    growth: str = "1",
+    slots: bool = False,
+    metros: Sequence[str] | None = None,
+) -> Answer:
+    """What happens to the links that are left; `metros` only narrows what is shown."""
+    factors = growths_of(growth)
+    exits = exits_of(gathered.inputs, network, ledger)
+    asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
+    covered = {m: counted(exits.inputs, m) for m in exits.choice.places.metros}
+    found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
+    rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
+    survives = found.largest_growth
+    notes = [*exits.inputs.notes, *exits.notes, *found.notes]
+    if survives is not None:
+        worst = found.summary.sort("largest_growth").row(0, named=True)
+        notes.insert(
+            0,
+            f"every drill asked for survives up to {survives:g} times the present traffic "
+            f"(inbound pro rata); the first that does not: {worst['kind']} {worst['removed']}, at "
+            f"{worst['first_bottleneck']}",
+        )
+    lost = ("out_without_way_bytes", "in_without_way_bytes", "gone_bytes")
+    for row in found.summary.unique(["kind", "removed"], maintain_order=True).to_dicts()[:5]:
+        if any(row[name] for name in lost):
+            notes.insert(
+                0,
+                f"{row['kind']} {row['removed']}: without a way {row[lost[0]]:,} bytes out and "
+                f"{row[lost[1]]:,} in, gone {row[lost[2]]:,}; moved {row['moved_bytes']:,}",
+            )
+    side = {
+        "drill_summary": SideTable(found.summary, DRILL_SUMMARY),
+        "drill_between_metros": SideTable(found.between_metros, DRILL_BETWEEN_METROS),
+    }
+    if slots:
+        side["drill_slots"] = SideTable(found.slots, DRILL_SLOTS)
+    title = title_of(gathered.inputs, "failure drill")
+    page = {"drill_summary": (found.summary, DRILL_SUMMARY), "drill": (rows, DRILL),
+            "drill_between_metros": (found.between_metros, DRILL_BETWEEN_METROS)}  # fmt: skip
+    return Answer(
+        "drill", title, rows, DRILL, found, lambda: tables_page(title, page, notes),
+        side_tables=side, notes=notes,
+        totals={"largest_growth": survives, "growths": found.growths},
+        provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
+    )  # fmt: skip
+
+
+def replay_answer(network: Network, ledger: Ledger, asked: str) -> Answer:
+    """Predicted against what happened in START/END."""
+    start, end = parse_period(asked)
+    for back in (timedelta(days=1), timedelta(days=7)):
+        gathered = gather(network, ledger, _text(start - back, end))
+        if _has_traffic(gathered, start - back, end - back):
+            break
+    exits = exits_of(gathered.inputs, network, ledger)
+    first = (start - gathered.inputs.period_start) // SLOT
+    window = slice(first, min(first + (end - start) // SLOT, exits.found.slots))
+    found = replay(exits.compiler, window)
+    title = f"{gathered.inputs.name}: replay of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+    notes = [*exits.inputs.notes, *exits.notes, *found.notes]
+    return Answer(
+        "replay", title, found.rows, REPLAY, found,
+        lambda: tables_page(title, {"replay": (found.rows, REPLAY)}, notes),
+        notes=notes, totals={"error": found.error, "removed": found.removed},
+        provenance=gathered.provenance,
+    )  # fmt: skip
+
+
+def _text(start: datetime, end: datetime) -> str:
+    first = start.replace(minute=0)
+    last = end if not end.minute else end.replace(minute=0) + timedelta(hours=1)
+    return f"{first.isoformat()}/{last.isoformat()}"
+
+
+def _has_traffic(gathered: Gathered, start: datetime, end: datetime) -> bool:
+    slots = gathered.inputs.traffic.filter(pl.col("slot") >= start, pl.col("slot") < end)
+    return not slots.head(1).collect().is_empty()

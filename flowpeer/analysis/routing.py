@@ -1,0 +1,372 @@
+"""Which links have a route to a prefix: the views in force, tied to interfaces (METHODS M12).
+
+A view belongs to a link if its peer is a configured neighbour of the interface; without configured
+neighbours, if its peer's ASN is the interface's, or if its peer has an address on the exchange that
+an interface is for. The exporter's own snapshot goes before its metro's, that before the
+network-wide one. A router's own table (a view of the exporter, or of a peer with our ASN and the
+exporter's address) shows routes by their neighbour too, but only the best ones.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer.lake.ledger import Ledger
+from flowpeer.network import Network
+from flowpeer.routing import snapshot
+from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer_core.slots import HOUR
+from flowpeer_reports.fallover import Announced, Compiler, Demand, Over, demand
+from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
+from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, Offers, Places, places
+from flowpeer_reports.relations import Ints
+
+_DEFAULTS = ("0.0.0.0/0", "::/0")
+
+
+@dataclass(frozen=True)
+class Exits:
+    """Everything that exits, moves and drills are made from."""
+
+    inputs: Inputs
+    found: Loads
+    offers: Offers
+    choice: Choice
+    epoch_of_hour: Ints
+    announced: Announced
+    risk_groups: dict[str, list[int]]
+    notes: list[str]
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        """hour, link, direction, prefix, origin_asn, local_prefix, bytes: a frame a day."""
+        number = self.found.links.select(KEY).with_row_index("link").lazy()
+        first = _hour(self.inputs.period_start)
+        frame = self.inputs.traffic_routes.filter(
+            pl.col("role").is_in(EXTERNAL), pl.col("direction").is_in(["in", "out"]), "scaled"
+        )
+        day = first.replace(hour=0)
+        while day < self.inputs.period_end:
+            end = min(day + timedelta(days=1), self.inputs.period_end)
+            mine = frame.filter(pl.col("hour_start") >= max(day, first), pl.col("hour_start") < end)
+            if "date" in frame.collect_schema():  # of the files' folders: others are not opened
+                mine = mine.filter(pl.col("date") == day.date())
+            yield (
+                mine.group_by("hour_start", *KEY, "direction", "prefix", "origin_asn",
+                              "local_prefix")
+                .agg(pl.col("bytes").sum())
+                .join(number, on=KEY, nulls_equal=True)
+                .select(
+                    hour=(pl.col("hour_start") - first).dt.total_hours(),
+                    link=pl.col("link").cast(pl.Int64),
+                    direction="direction", prefix="prefix", origin_asn="origin_asn",
+                    local_prefix="local_prefix", bytes="bytes",
+                )
+                .collect()
+            )  # fmt: skip
+            day += timedelta(days=1)
+
+    def outbound(self) -> pl.DataFrame:
+        """epoch, link, prefix, origin_asn, local_prefix, bytes: what the audit judges."""
+        keys = ["epoch", "link", "prefix", "origin_asn", "local_prefix"]
+        parts = [_by_epoch(part, self.epoch_of_hour, keys) for part in self.parts()]
+        return pl.concat(parts).group_by(keys).agg(pl.col("bytes").sum())
+
+    @cached_property
+    def demand(self) -> Demand:
+        """The hours' routes, numbered."""
+        return demand(
+            self.parts(), self.found, self.offers, self.epoch_of_hour, self.choice, self.announced
+        )
+
+    @cached_property
+    def compiler(self) -> Compiler:
+        """What drills are compiled from."""
+        hours = self.found.hour_of_slot
+        edges = np.flatnonzero(np.diff(hours, prepend=-1))
+        hourly = np.zeros((self.found.links.height, len(self.epoch_of_hour)), dtype=np.int64)
+        hourly[:, hours[edges]] = np.add.reduceat(self.found.into, edges, axis=1)
+        return Compiler(self.found, self.choice, self.demand, self.announced, hourly)
+
+
+def _by_epoch(part: pl.DataFrame, epochs: Ints, keys: Sequence[str]) -> pl.DataFrame:
+    out = part.filter(pl.col("direction") == "out")
+    return (
+        out.with_columns(epoch=pl.Series(epochs[out["hour"].to_numpy()], dtype=pl.Int64))
+        .group_by(keys)
+        .agg(pl.col("bytes").sum())
+    )
+
+
+def _hour(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def exits_of(inputs: Inputs, network: Network, ledger: Ledger) -> Exits:
+    """Read the views of a period and tie them to the links."""
+    more = pl.DataFrame(
+        [
+            {
+                "exporter": i.exporter, "interface": i.index, "exchange": i.exchange,
+                "facility": i.facility or _facility(network, i.exporter),
+                "full_table": i.role == "transit" if i.full_table is None else i.full_table,
+                "med": i.med,
+            }
+            for i in network.interfaces
+        ],
+        schema={"exporter": pl.String, "interface": pl.Int64, "exchange": pl.Int64,
+                "facility": pl.Int64, "full_table": pl.Boolean, "med": pl.Int64},
+    ).unique(["exporter", "interface"], keep="last")  # fmt: skip
+    described = [c for c in more.columns[2:] if c in inputs.interfaces.columns]
+    interfaces = inputs.interfaces.drop(described).join(
+        more, on=["exporter", "interface"], how="left"
+    )
+    inputs = replace(inputs, interfaces=interfaces)
+    found = loads(inputs)
+    where = places(found.links, inputs.metros)
+    first = _hour(inputs.period_start)
+    hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
+    infos = snapshot.snapshots(ledger)
+    epochs, epoch_of_hour = _epochs(network, infos, hours)
+    tied = _Ties(network, inputs, found)
+    used = (
+        inputs.traffic_routes.filter(
+            pl.col("role").is_in(EXTERNAL), pl.col("direction") == "out"
+        ).select("prefix").drop_nulls().unique().collect()["prefix"]
+    )  # fmt: skip
+    loaded = np.zeros(found.links.height, dtype=np.bool_)
+    frames = []
+    cache: dict[str, pl.DataFrame] = {}
+    for epoch in epochs:
+        for name in list(cache):
+            if name not in {i.name for i in epoch}:
+                del cache[name]
+        for info in epoch:
+            if info.name not in cache:
+                cache[info.name] = _routes(ledger, info, used)
+        frames.append(tied.offers([(i, cache[i.name]) for i in epoch], loaded))
+    full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
+    offers = Offers(np.flatnonzero(full & ~loaded).astype(np.int64), loaded)
+    for frame in frames:
+        offers.learn(frame)
+    first_, table = offers.table()
+    scope = SCOPES.index(network.routing.default_scope)
+    choice = Choice(where, first_, table, offers.assumed,
+                    network.routing.always_compare_med, scope)  # fmt: skip
+    number = {
+        (e, i): n for n, (e, i) in enumerate(found.links.select("exporter", "interface").rows())
+    }
+    risk = {
+        group.id: [
+            n for (e, i), n in number.items()
+            if e in group.exporters or f"{e}:{i}" in group.interfaces
+        ]
+        for group in network.risk_groups
+    }  # fmt: skip
+    notes = [] if infos else ["no routes are loaded: every alternate is an assumption"]
+    return Exits(inputs, found, offers, choice, epoch_of_hour,
+                 _announced(network, where, inputs), risk, notes)  # fmt: skip
+
+
+def _facility(network: Network, exporter: str) -> int | None:
+    return next((e.facility for e in network.exporters if e.id == exporter), None)
+
+
+def _epochs(
+    network: Network, infos: Sequence[SnapshotInfo], hours: Sequence[datetime]
+) -> tuple[list[list[SnapshotInfo]], Ints]:
+    """The snapshots in force, by epoch, and the epoch of each hour."""
+    vantages = {"", *(e.id for e in network.exporters), *(m.id for m in network.metros)}
+    epochs: dict[tuple[str, ...], int] = {}
+    found: list[list[SnapshotInfo]] = []
+    numbers = []
+    known: dict[int, int] = {}
+    for hour in hours:
+        taken = sum(info.taken_at <= hour for info in infos)
+        if taken not in known:  # what is in force changes with a new snapshot alone
+            chosen = {}
+            for vantage in sorted(vantages):
+                own = [info for info in infos if info.vantage == vantage]
+                for family in (4, 6):
+                    info = (
+                        snapshot.in_force(own, hour, exporter=vantage, metro=vantage, family=family)
+                        if own
+                        else None
+                    )
+                    if info is not None:
+                        chosen[info.name] = info
+            key = tuple(sorted(chosen))
+            if key not in epochs:
+                epochs[key] = len(found)
+                found.append([chosen[name] for name in key])
+            known[taken] = epochs[key]
+        numbers.append(known[taken])
+    return found, np.array(numbers, dtype=np.int64)
+
+
+def _routes(ledger: Ledger, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame:
+    """Routes of a snapshot to the prefixes that carry traffic, and to those over them."""
+    path = ledger.lake.path(f"routes/{info.name}.parquet")
+    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    names = scan.collect_schema().names()
+    every = scan.select("prefix").unique().collect()["prefix"]
+    every = every.filter(~every.is_in(_DEFAULTS))
+    over = Over(every.to_list())
+    needed = pl.DataFrame(
+        {"prefix": sorted({p for prefix in used.to_list() for p in over.of(prefix)})},
+        schema={"prefix": pl.String},
+    )
+    frame = scan.join(needed.lazy(), on="prefix", how="semi").collect()
+    if "origin_code" not in names:
+        frame = frame.with_columns(origin_code=pl.lit(None, pl.String))
+    path_text = pl.col("as_path").fill_null("")
+    return frame.select(
+        "prefix", "vantage", "local_pref", "med", "communities", "next_hop",
+        first_as=path_text.str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
+        path_length=(
+            path_text.str.count_matches(" ", literal=True)
+            + (path_text.str.len_bytes() > 0).cast(pl.UInt32)
+            - path_text.str.count_matches(r"[(\[]")
+        ).cast(pl.Int32),
+        origin=pl.col("origin_code").replace_strict(ORIGIN_RANK, default=None,
+                                                    return_dtype=pl.Int8),
+    )  # fmt: skip
+
+
+class _Ties:
+    """Which views belong to which links."""
+
+    def __init__(self, network: Network, inputs: Inputs, found: Loads) -> None:
+        self.network = network
+        self.found = found
+        self.exporters = {e.id: e for e in network.exporters}
+        self.interfaces = network.interface_by_key
+        ports = inputs.peeringdb.get("netixlan", pl.DataFrame())
+        self.lan: dict[int, set[str]] = {}
+        if {"ix_id", "ipaddr4", "ipaddr6"} <= set(ports.columns):
+            for ix, *addresses in ports.select("ix_id", "ipaddr4", "ipaddr6").iter_rows():
+                if ix is not None:
+                    texts = (_address(a) for a in addresses)
+                    self.lan.setdefault(ix, set()).update(t for t in texts if t)
+        self.exchanges = dict(inputs.metros.select("metro", "exchanges").iter_rows())
+        scope = {s.community: SCOPES.index(s.scope) for s in network.routing.route_scope}
+        self.scopes = scope
+        self.default = SCOPES.index(network.routing.default_scope)
+
+    def offers(
+        self, tables: Sequence[tuple[SnapshotInfo, pl.DataFrame]], loaded: np.ndarray
+    ) -> pl.DataFrame:
+        """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch."""
+        made = [pl.DataFrame(schema=OFFERS)]
+        views = {info.name: table["vantage"].unique().sort().to_list() for info, table in tables}
+        for number, link in enumerate(self.found.links.iter_rows(named=True)):
+            for level in (link["exporter"], link["metro"], ""):
+                mine = [(info, table) for info, table in tables if info.vantage == level]
+                frames = []
+                for info, table in mine:
+                    own = [v for v in views[info.name] if self._own(v, link)]
+                    if own:
+                        loaded[number] = True
+                        frames.append(table.filter(pl.col("vantage").is_in(own)).with_columns(
+                            neighbour=pl.col("vantage").str.extract(r"^AS(\d+)@")
+                            .cast(pl.Int64, strict=False)))  # fmt: skip
+                    routers = [v for v in views[info.name] if self._router(v, info, link)]
+                    if routers and link["provider_asn"] is not None:
+                        frames.append(table.filter(
+                            pl.col("vantage").is_in(routers),
+                            pl.col("first_as") == link["provider_asn"],
+                        ).with_columns(neighbour=pl.col("first_as")))  # fmt: skip
+                if frames:
+                    made.append(self._as_offers(pl.concat(frames), number, link))
+                    break
+        return pl.concat(made)
+
+    def _own(self, view: str, link: Mapping[str, Any]) -> bool:
+        """Whether a view is of a neighbour of the link."""
+        peer, at, address = view.partition("@")
+        if not at or not peer.startswith("AS"):
+            return False
+        interface = self.interfaces.get((str(link["exporter"]), link["interface"] or -1))
+        neighbours = {str(a) for a in interface.neighbours} if interface is not None else set()
+        if neighbours:
+            return address in neighbours
+        if link["role"] == "ix":
+            known = link.get("exchange")
+            here: list[Any] = self.exchanges.get(link["metro"]) or []
+            return any(address in self.lan.get(ix, ()) for ix in ([known] if known else here))
+        return peer == f"AS{link['provider_asn']}"
+
+    def _router(self, view: str, info: SnapshotInfo, link: Mapping[str, Any]) -> bool:
+        """Whether a view is the table of the link's own router."""
+        exporter = self.exporters.get(str(link["exporter"]))
+        if exporter is None:
+            return False
+        if view == exporter.id or (view == info.vantage and info.vantage == exporter.id):
+            return True
+        peer, _, address = view.partition("@")
+        ours = peer == f"AS{self.network.network.asn}"
+        return ours and address in {str(a) for a in exporter.addresses}
+
+    def _as_offers(self, frame: pl.DataFrame, number: int, link: Mapping[str, Any]) -> pl.DataFrame:
+        scope = pl.lit(self.default, pl.Int8)
+        for community, rank in sorted(self.scopes.items(), key=lambda s: -s[1]):
+            has = (pl.lit(" ") + pl.col("communities").fill_null("") + pl.lit(" ")).str.contains(
+                f" {community} ", literal=True
+            )  # the narrowest of several counts: it is asked last
+            scope = pl.when(has).then(pl.lit(rank, pl.Int8)).otherwise(scope)
+        med = pl.lit(link["med"], pl.Int64) if link.get("med") is not None else pl.col("med")
+        return frame.select(
+            pl.col("prefix"),
+            pl.lit(number, pl.Int32).alias("link"),
+            pl.col("neighbour").fill_null(pl.col("first_as")).fill_null(0),
+            pl.col("local_pref"),
+            pl.col("path_length"),
+            pl.col("origin"),
+            med.alias("med"),
+            scope.alias("scope"),
+        )
+
+
+def _address(text: str | None) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _announced(network: Network, where: Places, inputs: Inputs) -> Announced:
+    """Homes of our prefixes, and the metros that announce each of them or a prefix over it."""
+    local = (
+        inputs.traffic_routes.select("local_prefix").drop_nulls().unique().collect()
+    )["local_prefix"].to_list()  # fmt: skip
+    home: dict[str, str] = {}
+    metros: dict[str, frozenset[str]] = {}
+    for prefix in local:
+        net = ipaddress.ip_network(prefix)
+        over = [
+            a for a in network.announcements
+            if a.prefix.version == net.version and net.subnet_of(a.prefix)  # type: ignore[arg-type]
+        ]  # fmt: skip
+        if not over:
+            continue
+        longest = max(over, key=lambda a: a.prefix.prefixlen)
+        if longest.metros and longest.metros[0] in where.metros:
+            home[prefix] = longest.metros[0]
+        spread: set[str] = set()
+        for a in over:
+            if not a.metros:
+                spread.update(where.metros)
+            for metro in a.metros:
+                if metro in where.metros:
+                    allowed = where.allowed[SCOPES.index(a.scope), where.number(metro)]
+                    spread.update(m for m, ok in zip(where.metros, allowed, strict=True) if ok)
+        metros[prefix] = frozenset(spread)
+    return Announced(home, metros)

@@ -1,0 +1,106 @@
+"""`exits`, `drill` and `capacity`: where traffic leaves, where it would, and when it is full."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowpeer.analysis.answers import Direction
+from flowpeer.analysis.capacity import capacity_answer
+from flowpeer.analysis.drill import drill_answer, growths_of, replay_answer
+from flowpeer.analysis.exits import exits_answer
+from flowpeer.cli.answering import (
+    FormatOption,
+    MetroOption,
+    OutOption,
+    PeriodOption,
+    deliver,
+    formats_of,
+    gathered_for,
+)
+from flowpeer.cli.state import State
+from flowpeer.errors import UsageError
+from flowpeer.lake.ledger import Ledger
+
+
+def exits(
+    ctx: typer.Context,
+    period: PeriodOption = None,
+    metro: MetroOption = None,
+    out: OutOption = None,
+    format_: FormatOption = None,
+) -> None:
+    """Does traffic leave where BGP says, and where the shortest path would be?"""
+    state: State = ctx.obj
+    formats = formats_of(format_, out)
+    gathered = gathered_for(state, period, metro)
+    answer = exits_answer(gathered, state.network(), Ledger(state.lake()), metros=metro)
+    deliver(state, answer, out=out, formats=formats)
+
+
+def drill(
+    ctx: typer.Context,
+    period: PeriodOption = None,
+    metro: MetroOption = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="link:EXPORTER:INDEX, provider:ASN, exporter:ID, exchange:ID, facility:ID, "
+            "risk_group:ID or metro:ID (repeatable: at the same time)."
+        ),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every one of them, one at a time.")] = False,
+    site_lost: Annotated[
+        str | None, typer.Option(metavar="METRO", help="A metro lost with its demand.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="METRO", help="Where the demand of --site-lost moves to.")
+    ] = None,
+    growth: Annotated[
+        str, typer.Option(help="Times the present traffic: 1 to 10, or 1..10 for each.")
+    ] = "1",
+    slots: Annotated[bool, typer.Option("--slots", help="Every slot too, as drill_slots.")] = False,
+    replay: Annotated[
+        str | None,
+        typer.Option(metavar="START/END", help="An outage that was: predicted against measured."),
+    ] = None,
+    out: OutOption = None,
+    format_: FormatOption = None,
+) -> None:
+    """What every link carries when others fail."""
+    state: State = ctx.obj
+    formats = formats_of(format_, out)
+    growths_of(growth)
+    if to is not None and site_lost is None:
+        raise UsageError("--to without --site-lost", advice="add --site-lost METRO")
+    if replay is not None:
+        if remove or all_ or site_lost is not None:
+            raise UsageError(
+                "--replay finds what was removed by itself",
+                advice="leave --remove, --all and --site-lost away",
+            )
+        answer = replay_answer(state.network(), Ledger(state.lake()), replay)
+    else:
+        gathered = gathered_for(state, period, metro)
+        answer = drill_answer(
+            gathered, state.network(), Ledger(state.lake()), remove=remove or (), every=all_,
+            site_lost=site_lost, to=to, growth=growth, slots=slots, metros=metro,
+        )  # fmt: skip
+    deliver(state, answer, out=out, formats=formats)
+
+
+def capacity(
+    ctx: typer.Context,
+    period: PeriodOption = None,
+    metro: MetroOption = None,
+    direction: Annotated[Direction, typer.Option(help="Which way the traffic goes.")] = "both",
+    out: OutOption = None,
+    format_: FormatOption = None,
+) -> None:
+    """When transit is full at its growth, and what to buy."""
+    state: State = ctx.obj
+    formats = formats_of(format_, out)
+    gathered = gathered_for(state, period, metro)
+    answer = capacity_answer(gathered, direction=direction, metros=metro)
+    deliver(state, answer, out=out, formats=formats)

@@ -1,0 +1,123 @@
+"""What share of a metro's transit each provider should carry (METHODS M11).
+
+By what is committed where every transit interface of the metro names a contract with a commit,
+else by capacity, else equally; or as the operator says. A contract's commit is split over all its
+interfaces, in whatever metro, by their capacity, equally where one is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import polars as pl
+
+from flowpeer_reports.errors import ReportError
+
+Chosen = str | Mapping[str, float]
+"""`commit`, `capacity`, or shares by ASN as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Of one metro: the rule, weights by provider (adding up to 1), bit/s where known, a remark."""
+
+    rule: str
+    """commit, capacity, given or equal."""
+    share: dict[int | None, Fraction]
+    amount: dict[int | None, int] | None
+    """bit/s behind the shares, by which metros are added up; None where there is none."""
+    note: str = ""
+
+
+def targets(
+    interfaces: pl.DataFrame,
+    contracts: pl.DataFrame,
+    metro: str,
+    providers: Sequence[int | None],
+    chosen: Chosen | None = None,
+) -> Targets:
+    """The targets of a metro's `providers`.
+
+    Args:
+        interfaces: exporter, interface, metro, role, asn, capacity_bps, contract.
+        contracts: contract, commit_bps.
+        chosen: the configuration's word, None for the default.
+
+    Raises:
+        ReportError: given shares that name no provider of the metro.
+    """
+    links = interfaces.filter(pl.col("role") == "transit")
+    here = links.filter(pl.col("metro") == metro)
+    if isinstance(chosen, Mapping):
+        return _given(chosen, metro, providers)
+    note = ""
+    if chosen in (None, "commit"):
+        parts, lacking = _commits(links, contracts, metro)
+        if parts is not None and set(providers) <= set(parts) and any(parts.values()):
+            return _by("commit", parts, providers)
+        if chosen == "commit":
+            note = f"targets by commit are asked for, but {lacking} has none: by capacity"
+    sizes: dict[int | None, int | None] = dict.fromkeys(providers)
+    for asn, group in here.group_by("asn"):
+        known = group["capacity_bps"].to_list()
+        full = None not in known and 0 not in known
+        sizes[asn[0]] = sum(known) if full else None
+    unknown = [f"AS{p}" if p is not None else "unknown" for p in providers if not sizes.get(p)]
+    if unknown or not providers:
+        even = {p: Fraction(1, len(providers)) for p in providers}
+        words = f"targets are equal shares: no capacity known of {', '.join(unknown)}"
+        return Targets("equal", even, None, "; ".join(filter(None, (note, words))))
+    whole = {p: int(sizes[p] or 0) for p in providers}
+    return _by("capacity", whole, providers, note)
+
+
+def _by(
+    rule: str, parts: Mapping[int | None, int | Fraction], providers: Sequence[int | None],
+    note: str = "",
+) -> Targets:  # fmt: skip
+    whole = sum(Fraction(parts[p]) for p in providers)
+    share = {p: Fraction(parts[p]) / whole for p in providers}
+    return Targets(rule, share, {p: int(parts[p]) for p in providers}, note)
+
+
+def _given(given: Mapping[str, float], metro: str, providers: Sequence[int | None]) -> Targets:
+    wanted = {int(asn): Fraction(str(share)) for asn, share in given.items()}
+    strangers = sorted(set(wanted) - set(providers))
+    whole = sum(wanted.values())
+    if strangers or not whole:
+        raise ReportError(
+            f"metro {metro}: targets name "
+            + (f"AS{strangers[0]}, no transit provider there" if strangers else "no share above 0"),
+            advice=f"its providers are {', '.join(f'AS{p}' for p in providers if p)}",
+        )
+    share = {p: wanted.get(p or 0, Fraction(0)) / whole for p in providers}
+    note = (
+        "" if whole == 1 else f"the given targets add up to {float(whole):g}: taken in proportion"
+    )
+    return Targets("given", share, None, note)
+
+
+def _commits(
+    links: pl.DataFrame, contracts: pl.DataFrame, metro: str
+) -> tuple[dict[int | None, Fraction] | None, str]:
+    """Committed bit/s by provider of the metro, or None and the interface that lacks one."""
+    commit = {
+        c: b for c, b in contracts.select("contract", "commit_bps").iter_rows() if b is not None
+    }
+    parts: dict[int | None, Fraction] = {}
+    of: dict[str, list[int | None]] = {}
+    for terms, size in links.select("contract", "capacity_bps").iter_rows():
+        of.setdefault(terms, []).append(size)
+    rows = links.filter(pl.col("metro") == metro)
+    for exporter, interface, asn, size, terms in rows.select(
+        "exporter", "interface", "asn", "capacity_bps", "contract"
+    ).iter_rows():
+        if terms not in commit:
+            return None, f"{exporter} {interface}"
+        sizes = of[terms]
+        whole = sum(s for s in sizes if s)
+        part = Fraction(size, whole) if all(sizes) else Fraction(1, len(sizes))
+        parts[asn] = parts.get(asn, Fraction(0)) + commit[terms] * part
+    return (parts or None), "no transit interface there"
