@@ -1,0 +1,302 @@
+"""The outbound move list: which routes to prefer elsewhere, as rules of an import policy (M11).
+
+Greedy: the rule that takes the most off D, slot by slot, comes next. Tied routes first; routes one
+hop longer only when no tied one helps. A route's slots have the shape of its exit's slots in that
+hour. No longer AS path is all that a tie claims: latency is not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.columns import schema
+from flowpeer_reports.columns.moves import MOVES
+from flowpeer_reports.greedy import Reals
+from flowpeer_reports.imbalance import FULL, Provider
+from flowpeer_reports.loads import Loads, percentiles
+from flowpeer_reports.offers import Offers
+from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.tied import Ties
+
+CANDIDATES = 300
+"""Rules tried in each step: those with the most bytes. A smaller one moves less than D shows."""
+LEAST_GAIN = 1e-4
+"""Of D: a rule that takes less off is not worth its line."""
+TABLES = 8
+"""With fewer tables in the period, whether a path is stable is not known."""
+
+
+@dataclass(slots=True)
+class Moves:
+    """Of one metro. `rows` has the columns of `flowpeer_reports.columns.moves.MOVES`."""
+
+    rows: pl.DataFrame
+    d_before: float | None
+    d_after: float | None
+    bytes_after: Ints
+    """Providers × slots with the rules applied."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    by: str  # origin or prefix
+    prefix: str | None
+    origin: int
+    source: int  # places of providers
+    target: int
+    longer: bool
+    routes: frozenset[tuple[str | None, int]]  # prefix, link
+
+
+def moves(
+    parts: Callable[[], Iterable[pl.DataFrame]],
+    found: Loads,
+    offers: Offers,
+    ties: Ties,
+    epoch_of_hour: Ints,
+    metro: str,
+    providers: Sequence[Provider],
+    weights: Reals,
+    covered: Flags,
+    *,
+    names: Mapping[int, str],
+    always_compare_med: bool,
+    unstable: frozenset[tuple[str, int]] = frozenset(),
+    target: float = 0.05,
+    most: int = 20,
+) -> Moves:
+    """The rules of a metro.
+
+    Args:
+        unstable: (prefix, link) that are not moved.
+        target: D at which it is enough.
+        most: rules at most.
+    """
+    row_of = {p.asn: i for i, p in enumerate(providers)}
+    provider = {
+        n: row_of[asn]
+        for n, (m, role, asn) in enumerate(
+            found.links.select("metro", "role", "provider_asn").rows()
+        )
+        if m == metro and role == "transit"
+    }
+    load = np.zeros((len(providers), found.slots), dtype=np.int64)
+    for link, place in provider.items():
+        load[place] += found.out[link]
+    whole = load.sum(axis=0)
+    total = int(whole.sum())
+    empty = pl.DataFrame(schema=schema(MOVES))
+    if not total or len(providers) < 2:
+        return Moves(empty, None, None, load)
+    rules, hourly = _candidates(parts, offers, ties, epoch_of_hour, provider, unstable)
+    series = _series(rules, hourly, found)
+    aims = weights[:, None] * whole
+    d = float(np.abs(load - aims).sum() / 2 / total)
+    before = d
+    records: list[dict[str, Any]] = []
+    taken: set[tuple[str | None, int]] = set()
+    stability = "stable" if len(offers.of_prefix) >= TABLES else "unknown"
+    blocked = 0
+    while len(records) < most and d > target:
+        best = None
+        for longer in (False, True):
+            options = []
+            for number, rule in enumerate(rules):
+                if rule.longer != longer or rule.routes & taken:
+                    continue
+                gain = _gain(load, aims, series[number], rule.source, rule.target) / total
+                if gain > LEAST_GAIN:
+                    options.append((gain, -number))
+            for gain, number in sorted(options, reverse=True):
+                rule = rules[-number]
+                after = load.copy()
+                after[rule.source] -= series[-number]
+                after[rule.target] += series[-number]
+                if _fits(load, after, rule.target, providers, covered):
+                    best = (gain, -number, after)
+                    break
+                blocked += 1
+            if best is not None:
+                break
+        if best is None:
+            break
+        gain, number, after = best
+        rule = rules[number]
+        taken |= rule.routes
+        p95 = [
+            _p95(x[place], covered) for place in (rule.source, rule.target) for x in (load, after)
+        ]
+        source, goal = providers[rule.source], providers[rule.target]
+        records.append(
+            {
+                "metro": metro,
+                "rule": len(records) + 1,
+                "match": rule.by,
+                "prefix": rule.prefix,
+                "origin_asn": rule.origin,
+                "origin": names.get(rule.origin),
+                "from_provider_asn": source.asn,
+                "from_provider": source.name,
+                "to_provider_asn": goal.asn,
+                "to_provider": goal.name,
+                "knob": "MED" if always_compare_med and not rule.longer else "LOCAL_PREF",
+                "path": "one hop longer" if rule.longer else "tied",
+                "stability": stability,
+                "out_bytes": int(series[number].sum()),
+                "avg_bps": int(series[number].sum()) * 8 / (SLOT_SECONDS * found.slots),
+                "d_before": d,
+                "d_after": d - gain,
+                "from_p95_before_bps": p95[0],
+                "from_p95_after_bps": p95[1],
+                "to_p95_before_bps": p95[2],
+                "to_p95_after_bps": p95[3],
+                "to_utilisation_after": p95[3] / goal.capacity_bps if goal.capacity_bps else None,
+            }
+        )  # fmt: skip
+        load, d = after, float(np.abs(after - aims).sum() / 2 / total)
+    notes = []
+    if blocked:
+        notes.append(
+            f"{metro}: {blocked} rules were passed over: the provider they lead to would be above "
+            "80 % at p95, or fuller than before when another one fails"
+        )
+    return Moves(pl.DataFrame(records, schema=schema(MOVES)), before, d, load, notes)
+
+
+def _candidates(
+    parts: Callable[[], Iterable[pl.DataFrame]], offers: Offers, ties: Ties, epoch_of_hour: Ints,
+    provider: Mapping[int, int], unstable: frozenset[tuple[str, int]],
+) -> tuple[list[_Rule], dict[tuple[str | None, int], dict[int, int]]]:  # fmt: skip
+    """Rules worth trying, largest first, and bytes by hour of the routes in them.
+
+    A route can go where it is an alternate in every table of the period in which it carries bytes.
+    """
+    able: dict[tuple[str | None, int], tuple[set[int], set[int]]] = {}
+    size: dict[tuple[str | None, int], int] = {}
+    origin_of: dict[tuple[str | None, int], int] = {}
+    hourly: dict[tuple[str | None, int], dict[int, int]] = {}
+    seen: set[tuple[str | None, int, int]] = set()
+    mine = pl.col("link").is_in(list(provider))
+    for part in parts():
+        rows = (
+            part.filter(pl.col("direction") == "out", mine)
+            .group_by("hour", "link", "prefix", "origin_asn")
+            .agg(pl.col("bytes").sum())
+            .sort("hour", "link", "prefix", "origin_asn")
+        )
+        for hour, link, prefix, origin, bytes_ in rows.iter_rows():
+            key = (prefix, link)
+            size[key] = size.get(key, 0) + bytes_
+            origin_of[key] = origin
+            by_hour = hourly.setdefault(key, {})
+            by_hour[hour] = by_hour.get(hour, 0) + bytes_
+            epoch = int(epoch_of_hour[hour])
+            if prefix is None or (prefix, link, epoch) in seen:
+                continue
+            seen.add((prefix, link, epoch))
+            found = ties.of(offers.of_prefix[epoch].get(prefix, 0), link)
+            tied = {provider[t] for t in found.tied} - {provider[link]}
+            longer = {provider[t] for t in found.longer} - {provider[link]}
+            if key in able:
+                old = able[key]
+                able[key] = (old[0] & tied, (old[0] | old[1]) & (tied | longer) - (old[0] & tied))
+            else:
+                able[key] = (tied, longer - tied)
+    rules: list[tuple[int, _Rule]] = []
+    by_origin: dict[tuple[int, int], list[tuple[str | None, int]]] = {}
+    for key, origin in origin_of.items():
+        by_origin.setdefault((origin, provider[key[1]]), []).append(key)
+    for (origin, source), keys in by_origin.items():
+        free = [k for k in keys if k in able and (k[0] or "", k[1]) not in unstable]
+        for longer in (False, True):
+            goals = {g for k in free for g in able[k][int(longer)]}
+            for goal in sorted(goals):
+                fits = [k for k in free if goal in able[k][int(longer)]]
+                if origin > 0 and len(fits) == len(keys) and len(fits) > 1:
+                    rule = _Rule("origin", None, origin, source, goal, longer, frozenset(fits))
+                    rules.append((sum(size[k] for k in fits), rule))
+                single: dict[str | None, list[tuple[str | None, int]]] = {}
+                for k in fits:
+                    single.setdefault(k[0], []).append(k)
+                for prefix, of in single.items():
+                    rule = _Rule("prefix", prefix, origin, source, goal, longer, frozenset(of))
+                    rules.append((sum(size[k] for k in of), rule))
+    rules.sort(key=lambda r: (-r[0], r[1].by, r[1].prefix or "", r[1].origin, r[1].target))
+    kept = [rule for _, rule in rules[:CANDIDATES]]
+    wanted = {key for rule in kept for key in rule.routes}
+    return kept, {key: hourly[key] for key in wanted}
+
+
+def _series(
+    rules: Sequence[_Rule],
+    hourly: Mapping[tuple[str | None, int], Mapping[int, int]],
+    found: Loads,
+) -> list[Ints]:
+    """Bytes of each rule by slot: each route's hour, shaped by its exit's slots, to the byte."""
+    hour = found.hour_of_slot
+    edges = np.concatenate([np.flatnonzero(np.diff(hour, prepend=-1)), [found.slots]])
+    slots_of = {int(hour[a]): slice(a, b) for a, b in pairwise(edges)}
+    made = []
+    for rule in rules:
+        out = np.zeros(found.slots, dtype=np.int64)
+        for key in sorted(rule.routes, key=lambda k: (k[0] or "", k[1])):
+            load = found.out[key[1]]
+            for at, size in hourly[key].items():
+                span = slots_of.get(at)
+                if span is None:
+                    continue
+                part = load[span]
+                whole = int(part.sum())
+                if whole:
+                    share = np.floor(part * (size / whole)).astype(np.int64)
+                    out[span] += np.minimum(share, part)
+        made.append(out)
+    return made
+
+
+def _gain(load: Ints, aims: Reals, series: Ints, source: int, target: int) -> float:
+    """Bytes that no longer have to move."""
+    before = np.abs(load[source] - aims[source]) + np.abs(load[target] - aims[target])
+    after = np.abs(load[source] - series - aims[source]) + np.abs(
+        load[target] + series - aims[target]
+    )
+    return float((before - after).sum() / 2)
+
+
+def _p95(series: Ints, covered: Flags) -> float:
+    part = series[covered]
+    return int(percentiles(part[None, :], len(part))[0]) * 8 / SLOT_SECONDS
+
+
+def _fits(
+    before: Ints, after: Ints, target: int, providers: Sequence[Provider], covered: Flags
+) -> bool:
+    """Whether the receiving provider stays below 80 % at p95, and no worse in any N−1.
+
+    In the N−1 of another provider its bytes fall to those that are left by capacity.
+    """
+    size = providers[target].capacity_bps
+    if not size:
+        return True
+    was, now = _p95(before[target], covered), _p95(after[target], covered)
+    if now > FULL * size and now > was:
+        return False
+    sizes = [p.capacity_bps or 0 for p in providers]
+    border = size * SLOT_SECONDS // 8
+    for lost in range(len(providers)):
+        rest = sum(sizes) - sizes[lost]
+        if lost == target or not rest:
+            continue
+        share = size / rest
+        over = [int((x[target] + x[lost] * share > border).sum()) for x in (before, after)]
+        if over[1] > over[0]:
+            return False
+    return True

@@ -1,0 +1,144 @@
+"""Which exits tie with the one in use, and how even that could make a metro (METHODS M11).
+
+Tied: the same LOCAL_PREF, AS_PATH length and ORIGIN as the offer at the actual exit, on transit
+links of the metro whose own view is loaded. MED is not looked at: it decides between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from flowpeer_reports.feasible import least_d
+from flowpeer_reports.greedy import Reals
+from flowpeer_reports.imbalance import d_of
+from flowpeer_reports.offers import TRANSIT_RANK, Choice, Offers
+from flowpeer_reports.relations import Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Alternates:
+    """Links that a route could use as well as, or one hop longer than, the one that it uses."""
+
+    tied: tuple[int, ...]
+    longer: tuple[int, ...]
+
+
+class Ties:
+    """Alternates of each class of offers and link, found once."""
+
+    def __init__(self, choice: Choice, offers: Offers) -> None:
+        self._choice = choice
+        self._loaded = offers.loaded
+        self._known: dict[tuple[int, int], Alternates] = {}
+
+    def of(self, class_: int, link: int) -> Alternates:
+        """Alternates of a route of `class_` that leaves by `link`, itself left out."""
+        found = self._known.get((class_, link))
+        if found is None:
+            found = self._known[class_, link] = self._find(class_, link)
+        return found
+
+    def _find(self, class_: int, link: int) -> Alternates:
+        first, places = self._choice.first, self._choice.places
+        rows = self._choice.offers[first[class_] : first[class_ + 1]]
+        own = rows[rows[:, 0] == link]
+        if not self._loaded[link] or not len(own):
+            return Alternates((), ())
+        by_role = bool((rows[:, 2] < 0).any())
+        alike = bool((rows[:, 4] < 0).any())
+        own_row = min(own.tolist(), key=lambda r: (-r[2], r[3], r[4]))
+        tied, longer = set(), set()
+        for row in rows.tolist():
+            other = row[0]
+            if (
+                other == link
+                or not self._loaded[other]
+                or places.role_rank[other] != TRANSIT_RANK
+                or places.metro_of_link[other] != places.metro_of_link[link]
+                or not (by_role or row[2] == own_row[2])
+                or not (alike or row[4] == own_row[4])
+            ):
+                continue
+            if row[3] == own_row[3]:
+                tied.add(other)
+            elif row[3] == own_row[3] + 1:
+                longer.add(other)
+        return Alternates(tuple(sorted(tied)), tuple(sorted(longer - tied)))
+
+
+@dataclass(frozen=True, slots=True)
+class Feasible:
+    """Of one metro: D by the hour as it is and at its least, byte-weighted over hours."""
+
+    d_hourly: float
+    d_feasible: float
+    by_hour: Reals
+    tied_share: float
+    """Share of the bytes that could use another provider as well."""
+
+
+def feasible(
+    parts: Callable[[], Iterable[pl.DataFrame]],
+    links: pl.DataFrame,
+    offers: Offers,
+    ties: Ties,
+    epoch_of_hour: Ints,
+    metro: str,
+    providers: Sequence[int | None],
+    weights: Reals,
+) -> Feasible | None:
+    """D_feasible of a metro; None without outbound transit there.
+
+    Args:
+        parts: makes the frames of hour, link, direction, prefix, bytes.
+        links: metro, role, provider_asn; the place is the link's number.
+        providers, weights: of the metro, in one order.
+    """
+    row_of = {asn: i for i, asn in enumerate(providers)}
+    provider = {
+        n: row_of[asn]
+        for n, (m, role, asn) in enumerate(links.select("metro", "role", "provider_asn").rows())
+        if m == metro and role == "transit"
+    }
+    hours = len(epoch_of_hour)
+    fixed = np.zeros((len(providers), hours), dtype=np.int64)
+    actual = np.zeros((len(providers), hours), dtype=np.int64)
+    sets: dict[tuple[int, ...], int] = {}
+    free: list[Ints] = []
+    mine = pl.col("link").is_in(list(provider))
+    for part in parts():
+        rows = (
+            part.filter(pl.col("direction") == "out", mine)
+            .group_by("hour", "link", "prefix")
+            .agg(pl.col("bytes").sum())
+        )
+        for hour, link, prefix, size in rows.iter_rows():
+            home = provider[link]
+            actual[home, hour] += size
+            class_ = offers.of_prefix[epoch_of_hour[hour]].get(prefix, 0)
+            able = {home, *(provider[t] for t in ties.of(class_, link).tied)}
+            if len(able) == 1:
+                fixed[home, hour] += size
+                continue
+            key = tuple(sorted(able))
+            if key not in sets:
+                sets[key] = len(sets)
+                free.append(np.zeros(hours, dtype=np.int64))
+            free[sets[key]][hour] += size
+    whole = actual.sum(axis=0)
+    total = int(whole.sum())
+    if not total:
+        return None
+    table = np.stack(free) if free else np.zeros((0, hours), dtype=np.int64)
+    least, _ = least_d(fixed, list(sets), table, weights)
+    hourly = d_of(actual, weights)
+    return Feasible(
+        float((hourly * whole).sum() / total),
+        float((least * whole).sum() / total),
+        least,
+        int(table.sum()) / total,
+    )
