@@ -216,18 +216,18 @@ def _candidates(
         by_origin.setdefault((origin, provider[key[1]]), []).append(key)
     for (origin, source), keys in by_origin.items():
         free = [k for k in keys if k in able and (k[0] or "", k[1]) not in unstable]
-        for longer in (False, True):
-            goals = {g for k in free for g in able[k][int(longer)]}
+        for late in (False, True):
+            goals = {g for k in free for g in able[k][int(late)]}
             for goal in sorted(goals):
-                fits = [k for k in free if goal in able[k][int(longer)]]
+                fits = [k for k in free if goal in able[k][int(late)]]
                 if origin > 0 and len(fits) == len(keys) and len(fits) > 1:
-                    rule = _Rule("origin", None, origin, source, goal, longer, frozenset(fits))
+                    rule = _Rule("origin", None, origin, source, goal, late, frozenset(fits))
                     rules.append((sum(size[k] for k in fits), rule))
                 single: dict[str | None, list[tuple[str | None, int]]] = {}
                 for k in fits:
                     single.setdefault(k[0], []).append(k)
                 for prefix, of in single.items():
-                    rule = _Rule("prefix", prefix, origin, source, goal, longer, frozenset(of))
+                    rule = _Rule("prefix", prefix, origin, source, goal, late, frozenset(of))
                     rules.append((sum(size[k] for k in of), rule))
     rules.sort(key=lambda r: (-r[0], r[1].by, r[1].prefix or "", r[1].origin, r[1].target))
     kept = [rule for _, rule in rules[:CANDIDATES]]
