@@ -1,22 +1,34 @@
-"""The transit imbalance: is transit spread as it is paid for?"""
+"""The transit imbalance: is transit spread as it is paid for, and what would have to move?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
 
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.routing import Exits, exits_of
+from flowpeer.lake.ledger import Ledger
 from flowpeer.network import Network
-from flowpeer_reports.columns import IMBALANCE
+from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUTERS, TREND
-from flowpeer_reports.imbalance import imbalance
+from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
+from flowpeer_reports.imbalance import Imbalance, imbalance, providers_of
+from flowpeer_reports.inbound import inbound, knobs
+from flowpeer_reports.loads import counted
+from flowpeer_reports.moves import moves
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
+from flowpeer_reports.tied import Ties, feasible
 
 SCREEN_COLUMNS = (
     "metro", "direction", "provider", "capacity_bps", "avg_bps", "p95_bps", "utilisation_p95",
     "share", "target_share", "excess_share", "d", "slots_over_80",
 )  # fmt: skip
+MOST_RULES = 20
 
 
 def imbalance_answer(
@@ -25,21 +37,95 @@ def imbalance_answer(
     direction: Direction = "both",
     metros: Sequence[str] | None = None,
     network: Network | None = None,
+    ledger: Ledger | None = None,
+    rules: int = MOST_RULES,
 ) -> Answer:
-    """The imbalance of a period; the targets are those that the network's metros state."""
+    """The imbalance of a period.
+
+    Args:
+        network: its metros' `targets` are the targets.
+        ledger: with the network, the routes are read, and what could move is in `moves`.
+        rules: most of them in a metro.
+    """
+    inputs = gathered.inputs
     chosen = {m.id: m.targets for m in network.metros} if network is not None else {}
-    found = imbalance(gathered.inputs, direction=direction, metros=metros or None, chosen=chosen)
-    title = title_of(gathered.inputs, "transit imbalance")
+    found = imbalance(inputs, direction=direction, metros=metros or None, chosen=chosen)
+    names = inputs.names()
+    side = {
+        "links": SideTable(found.links, LINKS),
+        "routers": SideTable(found.routers, ROUTERS),
+        "imbalance_areas": SideTable(found.areas, AREAS),
+        "hours_of_week": SideTable(found.hours_of_week, HOURS_OF_WEEK),
+        "trend": SideTable(found.trend, TREND),
+    }
+    if direction != "in" and network is not None and ledger is not None:
+        exits = exits_of(inputs, network, ledger)
+        side["moves"] = SideTable(_moves(found, exits, network, names, rules), MOVES)
+    if direction != "out" and found.loads is not None:
+        called = {
+            metro: {p.asn: p.name for p in providers_of(inputs, found.loads, metro, names)}
+            for metro in found.targets
+        }
+        side["inbound"] = SideTable(inbound(inputs, found.loads, called, names), INBOUND)
+        side["inbound_knobs"] = SideTable(knobs(), INBOUND_KNOBS)
+    title = title_of(inputs, "transit imbalance")
     return Answer(
         "imbalance", title, found.rows, IMBALANCE, found,
         lambda: html_report(title=title, sections=Sections(imbalance=found)),
-        side_tables={
-            "links": SideTable(found.links, LINKS),
-            "routers": SideTable(found.routers, ROUTERS),
-            "imbalance_areas": SideTable(found.areas, AREAS),
-            "hours_of_week": SideTable(found.hours_of_week, HOURS_OF_WEEK),
-            "trend": SideTable(found.trend, TREND),
-        },
+        side_tables=side,
         notes=list(found.notes), totals={"totals": found.totals},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
     )  # fmt: skip
+
+
+def _moves(
+    found: Imbalance, exits: Exits, network: Network, names: dict[int, str], rules: int
+) -> pl.DataFrame:
+    """Rules of every metro; D_feasible is filled into the rows and totals of `found`."""
+    ties = Ties(exits.choice, exits.offers)
+    frames = [pl.DataFrame(schema=schema(MOVES))]
+    least: dict[str, tuple[float, float]] = {}
+    for metro, aims in found.targets.items():
+        providers = providers_of(exits.inputs, exits.found, metro, names)
+        weights = np.array([float(aims.share[p.asn]) for p in providers])
+        bound = feasible(
+            exits.parts, exits.found.links, exits.offers, ties, exits.epoch_of_hour, metro,
+            [p.asn for p in providers], weights,
+        )  # fmt: skip
+        able = [
+            n
+            for n, (m, role) in enumerate(exits.found.links.select("metro", "role").iter_rows())
+            if m == metro and role == "transit" and exits.offers.loaded[n]
+        ]
+        if bound is not None and len(able) > 1:
+            least[metro] = (bound.d_feasible, bound.d_hourly)
+            found.totals[f"{metro}/out"] |= {
+                "d_feasible": bound.d_feasible, "d_hourly": bound.d_hourly,
+                "tied_share": bound.tied_share,
+            }  # fmt: skip
+        made = moves(
+            exits.parts, exits.found, exits.offers, ties, exits.epoch_of_hour, metro, providers,
+            weights, counted(exits.inputs, metro), names=names, unstable=exits.unstable,
+            always_compare_med=network.routing.always_compare_med, most=rules,
+        )  # fmt: skip
+        frames.append(made.rows)
+        found.notes += made.notes
+        if made.rows.height:
+            found.totals[f"{metro}/out"]["d_after_moves"] = made.d_after
+            found.notes.append(
+                f"{metro}: {made.rows.height} rules take d outbound from {made.d_before:.3f} to "
+                f"{made.d_after:.3f}; no longer AS path is claimed, nothing of latency"
+                + (f"; least possible by tied routes {least[metro][0]:.3f}, by the hour"
+                   if metro in least else "")
+            )  # fmt: skip
+    values: Any = pl.DataFrame(
+        [(m, "out", f, h) for m, (f, h) in least.items()],
+        schema={"metro": pl.String, "direction": pl.String, "f": pl.Float64, "h": pl.Float64},
+        orient="row",
+    )
+    found.rows = (
+        found.rows.join(values, on=["metro", "direction"], how="left", maintain_order="left")
+        .with_columns(d_feasible="f", d_hourly="h")
+        .drop("f", "h")
+    )
+    return pl.concat(frames)

@@ -27,6 +27,7 @@ from flowpeer_core.slots import HOUR
 from flowpeer_reports.fallover import Announced, Compiler, Demand, Over, demand
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
+from flowpeer_reports.moves import TABLES
 from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, Offers, Places, places
 from flowpeer_reports.relations import Ints
 
@@ -44,6 +45,8 @@ class Exits:
     epoch_of_hour: Ints
     announced: Announced
     risk_groups: dict[str, list[int]]
+    unstable: frozenset[tuple[str, int]]
+    """(prefix, link): path changed more than twice, or in fewer than half of the tables."""
     notes: list[str]
 
     def parts(self) -> Iterator[pl.DataFrame]:
@@ -173,7 +176,30 @@ def exits_of(inputs: Inputs, network: Network, ledger: Ledger) -> Exits:
     }  # fmt: skip
     notes = [] if infos else ["no routes are loaded: every alternate is an assumption"]
     return Exits(inputs, found, offers, choice, epoch_of_hour,
-                 _announced(network, where, inputs), risk, notes)  # fmt: skip
+                 _announced(network, where, inputs), risk, _unstable(frames), notes)  # fmt: skip
+
+
+def _unstable(tables: Sequence[pl.DataFrame]) -> frozenset[tuple[str, int]]:
+    """Routes that are not moved; none with so few tables that nothing is known of it."""
+    if len(tables) < TABLES:
+        return frozenset()
+    seen = pl.concat(
+        [
+            table.group_by("prefix", "link")
+            .agg(pl.col("path").min())
+            .with_columns(epoch=pl.lit(n, pl.Int64))
+            for n, table in enumerate(tables)
+        ]
+    ).sort("prefix", "link", "epoch")
+    key = ["prefix", "link"]
+    changes = (pl.col("path") != pl.col("path").shift().over(key)).fill_null(False)
+    found = (
+        seen.with_columns(changed=changes)
+        .group_by(key)
+        .agg(tables=pl.len(), changes=pl.col("changed").sum())
+        .filter((pl.col("changes") > 2) | (2 * pl.col("tables") < len(tables)))
+    )
+    return frozenset(found.select(key).iter_rows())
 
 
 def _facility(network: Network, exporter: str) -> int | None:
@@ -230,6 +256,7 @@ def _routes(ledger: Ledger, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame
     path_text = pl.col("as_path").fill_null("")
     return frame.select(
         "prefix", "vantage", "local_pref", "med", "communities", "next_hop",
+        path=path_text.hash(),
         first_as=path_text.str.extract(r"^(\d+)").cast(pl.Int64, strict=False),
         path_length=(
             path_text.str.count_matches(" ", literal=True)
@@ -265,7 +292,7 @@ class _Ties:
         self, tables: Sequence[tuple[SnapshotInfo, pl.DataFrame]], loaded: np.ndarray
     ) -> pl.DataFrame:
         """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch."""
-        made = [pl.DataFrame(schema=OFFERS)]
+        made = [pl.DataFrame(schema={**OFFERS, "path": pl.UInt64})]
         views = {info.name: table["vantage"].unique().sort().to_list() for info, table in tables}
         for number, link in enumerate(self.found.links.iter_rows(named=True)):
             for level in (link["exporter"], link["metro"], ""):
@@ -332,6 +359,7 @@ class _Ties:
             pl.col("origin"),
             med.alias("med"),
             scope.alias("scope"),
+            pl.col("path"),
         )
 
 

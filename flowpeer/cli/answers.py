@@ -19,6 +19,7 @@ from flowpeer.cli.answering import (
     gathered_for,
 )
 from flowpeer.cli.state import State
+from flowpeer.lake.ledger import Ledger
 
 TERMINAL_ASKS = 10
 """Rows a metro on a screen where --asks says nothing; files have all."""
@@ -48,6 +49,7 @@ def imbalance(
     period: PeriodOption = None,
     metro: MetroOption = None,
     direction: Annotated[Direction, typer.Option(help="Which way the traffic goes.")] = "both",
+    rules: Annotated[int, typer.Option(min=0, help="Most rules of a metro's move list.")] = 20,
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
@@ -55,5 +57,8 @@ def imbalance(
     state: State = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
-    answer = imbalance_answer(gathered, direction=direction, metros=metro, network=state.network())
+    answer = imbalance_answer(
+        gathered, direction=direction, metros=metro, network=state.network(),
+        ledger=Ledger(state.lake()), rules=rules,
+    )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
