@@ -125,7 +125,8 @@ def one(folder: Path, days: int) -> None:
                   pl.DataFrame(schema={"metro": pl.String, "direction": pl.String,
                                        "bytes": pl.Int64}))  # fmt: skip
     epochs = np.minimum(np.arange(hours) // 168, len(offers.of_prefix) - 1)
-    announced = Announced({}, {f"198.{18 + i}.0.0/16": frozenset(f"m{m}" for m in range(METROS))
+    # Every second own prefix is announced in two metros, the others where they come in.
+    announced = Announced({}, {f"198.{18 + i}.0.0/16": frozenset({"m0", f"m{i + 1}"})
                                for i in range(0, LOCALS, 2)})  # fmt: skip
     parts = (pl.read_parquet(folder / f"{day:03}.parquet") for day in range(days))
     asked = demand(parts, found, offers, epochs, choice, announced)

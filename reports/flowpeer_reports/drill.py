@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -317,18 +318,23 @@ def _named(links: pl.DataFrame, link: int, way: str) -> str:
 _LINK = ("metro", "exporter", "interface", "provider_asn", "role")
 
 
-def over(bytes_: Ints, capacity: int, percents: Sequence[int], growths: Sequence[Fraction]) -> Ints:
-    """Percent × growth: slots in which growth × bytes are above that much of a capacity.
-
-    In integers: one is above a fraction if it is above its floor.
-    """
-    borders = np.array(
+@lru_cache(maxsize=4096)
+def _borders(capacity: int, percents: tuple[int, ...], growths: tuple[Fraction, ...]) -> Ints:
+    return np.array(
         [
             [capacity * p * SLOT_SECONDS * g.denominator // (800 * g.numerator) for g in growths]
             for p in percents
         ],
         dtype=np.int64,
     )
+
+
+def over(bytes_: Ints, capacity: int, percents: Sequence[int], growths: Sequence[Fraction]) -> Ints:
+    """Percent × growth: slots in which growth × bytes are above that much of a capacity.
+
+    In integers: one is above a fraction if it is above its floor.
+    """
+    borders = _borders(capacity, tuple(percents), tuple(growths))
     high = np.sort(bytes_[bytes_ > borders.min()])
     found: Ints = len(high) - np.searchsorted(high, borders, "right")
     return found
@@ -422,7 +428,7 @@ def _table(links: pl.DataFrame, records: Sequence[_Result]) -> pl.DataFrame:
 
 def _p95(compiler: Compiler, state: After, covered: Mapping[str, Flags]) -> Ints:
     found = np.zeros(len(state.links), dtype=np.int64)
-    metros = compiler.found.links["metro"].gather(state.links).to_list()
+    metros = [compiler.metro_names[link] for link in state.links.tolist()]
     for metro in set(metros):
         at = np.array([m == metro for m in metros], dtype=np.bool_)
         keep = covered.get(metro)

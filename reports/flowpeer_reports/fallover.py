@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -229,7 +230,7 @@ class Fall:
         return split_columns(bytes_, weights)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Compiler:
     """Everything that falls are compiled from."""
 
@@ -240,10 +241,31 @@ class Compiler:
     hourly_in: Ints
     """Links × hours: inbound bytes, by which inbound traffic is shared."""
 
-    @property
+    @cached_property
     def asns(self) -> Ints:
         """Neighbour of each link; −1 where there is none to name."""
-        return self.found.links["provider_asn"].fill_null(-1).to_numpy()
+        found: Ints = self.found.links["provider_asn"].fill_null(-1).to_numpy()
+        return found
+
+    @cached_property
+    def metro_names(self) -> list[str]:
+        """Metro of each link."""
+        return [self.choice.places.metros[m] for m in self.choice.places.metro_of_link.tolist()]
+
+    @cached_property
+    def _several(self) -> tuple[Ints, Ints]:
+        """Keys of (hour, code, link) of prefixes with several links, rising, and their bytes."""
+        rows = self.demand.out
+        several = rows["code"] >= 0
+        key = self._key(rows["hour"][several], rows["code"][several], rows["link"][several])
+        keys, place = np.unique(key, return_inverse=True)
+        sums = np.zeros(len(keys), dtype=np.int64)
+        np.add.at(sums, place, rows["bytes"][several])
+        return keys, sums
+
+    def _key(self, hour: Ints, code: Ints, link: Ints) -> Ints:
+        high = int(self.demand.out["code"].max(initial=0)) + 1
+        return (hour * high + code) * self.found.links.height + link
 
     def compile(self, batch: Sequence[Removal]) -> list[tuple[Fall, Fall]]:
         """(outbound, inbound) of each removal; no link is in two of them."""
@@ -397,17 +419,10 @@ class Compiler:
 
     def _present(self, hour: Ints, code: Ints, link: Ints) -> Ints:
         """Bytes of a prefix on a link in an hour; 0 for prefixes of one link alone."""
-        rows = self.demand.out
-        several = rows["code"] >= 0
-        wide = self.found.links.height
-        high = int(rows["code"].max(initial=0)) + 1
-        key = (rows["hour"][several] * high + rows["code"][several]) * wide + rows["link"][several]
-        keys, place = np.unique(key, return_inverse=True)
-        sums = np.zeros(len(keys), dtype=np.int64)
-        np.add.at(sums, place, rows["bytes"][several])
+        keys, sums = self._several
         if not len(keys):
             return np.zeros(len(hour), dtype=np.int64)
-        asked = (hour * high + code) * wide + link
+        asked = self._key(hour, code, link)
         at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         found: Ints = np.where((keys[at] == asked) & (code >= 0), sums[at], 0)
         return found
@@ -469,7 +484,6 @@ class Compiler:
 
         put(stays, STAYS)
         put(leaves, GONE)
-        may: list[tuple[Ints, Ints, Ints, Ints, Ints]] = []
         moving = np.flatnonzero(~stays & ~leaves)
         key = (link[moving] * (len(self.demand.locals) + 1) + local[moving]) * 2 + lost[moving]
         kinds, place, back = np.unique(key, return_index=True, return_inverse=True)
@@ -484,40 +498,42 @@ class Compiler:
             )  # fmt: skip
             members = moving[order[edges[number] : edges[number + 1]]]
             pools.setdefault((int(link[head]), tuple(able.tolist())), []).append(members)
+        tables: list[tuple[int, int, tuple[int, ...], Ints, Ints]] = []
         for (from_, able_), parts in pools.items():
             at = np.concatenate(parts)
             if not able_:
                 entries.append((set_[at], link[at], np.full(len(at), NO_WAY), hour[at], bytes_[at]))
                 continue
-            amount = np.zeros(self.demand.hours, dtype=np.int64)
-            np.add.at(amount, hour[at], bytes_[at])
-            hours = np.flatnonzero(amount)
+            amount = _summed(hour[at], bytes_[at], self.demand.hours)
             able = np.array(able_, dtype=np.int64)
-            weight = self.hourly_in[able][:, hours]
+            weight = self.hourly_in[able]
             bare = weight.sum(axis=0) == 0
-            size = places.capacity[able]
-            size = np.ones_like(size) if (size == 0).any() else size
-            weight = np.where(bare, size[:, None], weight)
-            part = split_columns(amount[hours], weight)
-            for i, target in enumerate(able_):
-                same = (
-                    np.full(len(hours), set_[at[0]]), np.full(len(hours), from_),
-                    np.full(len(hours), target), hours,
-                )  # fmt: skip
-                entries.append((*same, part[i]))
-                may.append((*same, amount[hours]))
+            if bare.any():
+                size = places.capacity[able]
+                size = np.ones_like(size) if (size == 0).any() else size
+                weight = np.where(bare, size[:, None], weight)
+            part = split_columns(amount, weight)
+            tables.append((int(set_[at[0]]), from_, able_, part, amount))
+            zero = np.zeros(1, dtype=np.int64)
+            entries += [
+                (zero + int(set_[at[0]]), zero + from_, zero + target, zero, zero)
+                for target in able_
+            ]  # so that each has a row
         falls = _falls(entries, gone, self.demand.hours)
-        worst = _falls(may, gone, self.demand.hours)
-        for fall, most in zip(falls, worst, strict=True):
-            for from_, targets in fall.targets.items():
-                table = np.zeros_like(fall.weights[from_])
-                for target, amounts in zip(
-                    most.targets.get(from_, ()), most.weights.get(from_, ()), strict=True
-                ):
-                    if target >= 0:
-                        table[targets.index(target)] = amounts
-                fall.may[from_] = table
+        for fall in falls:
+            fall.may = {k: np.zeros_like(v) for k, v in fall.weights.items()}
+        for number, from_, able_, part, amount in tables:
+            fall = falls[number]
+            rows_ = [fall.targets[from_].index(t) for t in able_]
+            fall.weights[from_][rows_] += part
+            fall.may[from_][rows_] += amount
         return falls
+
+
+def _summed(hour: Ints, bytes_: Ints, hours: int) -> Ints:
+    found = np.zeros(hours, dtype=np.int64)
+    np.add.at(found, hour, bytes_)
+    return found
 
 
 def _falls(

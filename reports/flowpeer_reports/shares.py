@@ -13,6 +13,7 @@ def scaled(amount: Ints, weight: Ints, whole: Ints) -> tuple[Ints, Ints]:
     The product may need more than 64 bits: the quotient is estimated in floating point, which is
     right to within one, and set right by the remainder, which fits although the product wraps.
     Amounts and weights are below 2^53, `whole` is below 2^62 and not below the weight.
+    `split_columns` keeps the place of up to 512 parts beside the remainder: 2^53 there.
     """
     guess = np.floor(
         amount.astype(np.float64) * weight.astype(np.float64) / whole.astype(np.float64)
@@ -55,8 +56,13 @@ def split_columns(amount: Ints, weights: Ints) -> Ints:
     whole = weights.sum(axis=0)
     part, rest = scaled(amount[None, :], weights, np.broadcast_to(whole, weights.shape))
     left = amount - part.sum(axis=0)
-    if left.any():
-        order = np.argsort(-rest, axis=0, kind="stable")
-        more = np.arange(len(weights))[:, None] < left
-        np.put_along_axis(part, order, np.take_along_axis(part, order, 0) + more, 0)
+    some = np.flatnonzero(left)
+    if len(some):
+        # A key that orders by remainder, then by place, and is unlike any other of its column:
+        # the part gets one more if its key is among the `left` lowest.
+        bits = len(weights).bit_length()
+        key = (whole[some] - rest[:, some] << bits) + np.arange(len(weights))[:, None]
+        ordered = np.sort(np.ascontiguousarray(key.T), axis=1)
+        limit = ordered[np.arange(len(some)), left[some] - 1]
+        part[:, some] += key <= limit
     return part
