@@ -13,7 +13,7 @@ from flowpeer.analysis.inputs import Gathered, gather
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.errors import UsageError
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.columns.drill import (
@@ -74,7 +74,7 @@ def removals_of(
 def drill_answer(
     gathered: Gathered,
     network: Network,
-    ledger: Ledger,
+    record: Record,
     *,
     remove: Sequence[str] = (),
     every: bool = False,
@@ -86,7 +86,7 @@ def drill_answer(
 ) -> Answer:
     """What happens to the links that are left; `metros` only narrows what is shown."""
     factors = growths_of(growth)
-    exits = exits_of(gathered.inputs, network, ledger)
+    exits = exits_of(gathered.inputs, network, record)
     asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
     covered = {m: counted(exits.inputs, m) for m in exits.choice.places.metros}
     found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
@@ -126,14 +126,14 @@ def drill_answer(
     )  # fmt: skip
 
 
-def replay_answer(network: Network, ledger: Ledger, asked: str) -> Answer:
+def replay_answer(network: Network, record: Record, asked: str) -> Answer:
     """Predicted against what happened in START/END."""
     start, end = parse_period(asked)
     for back in (timedelta(days=1), timedelta(days=7)):
-        gathered = gather(network, ledger, _text(start - back, end))
+        gathered = gather(network, record, _text(start - back, end))
         if _has_traffic(gathered, start - back, end - back):
             break
-    exits = exits_of(gathered.inputs, network, ledger)
+    exits = exits_of(gathered.inputs, network, record)
     first = (start - gathered.inputs.period_start) // SLOT
     window = slice(first, min(first + (end - start) // SLOT, exits.found.slots))
     found = replay(exits.compiler, window)

@@ -9,7 +9,7 @@ import polars as pl
 from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import exits_of
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_reports.columns.exits import EXIT_ROUTES, EXITS
 from flowpeer_reports.exits import exits
@@ -19,12 +19,12 @@ from flowpeer_reports.render.tables import tables_page
 def exits_answer(
     gathered: Gathered,
     network: Network,
-    ledger: Ledger,
+    record: Record,
     *,
     metros: Sequence[str] | None = None,
 ) -> Answer:
     """Expected against actual exits, by cause."""
-    of = exits_of(gathered.inputs, network, ledger)
+    of = exits_of(gathered.inputs, network, record)
     found = exits(of.found.links, of.outbound(), of.offers, of.choice, of.announced.home)
     rows, routes = found.rows, found.routes
     if metros:

@@ -11,7 +11,7 @@ import polars as pl
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import Exits, exits_of
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUTERS, TREND
@@ -37,14 +37,14 @@ def imbalance_answer(
     direction: Direction = "both",
     metros: Sequence[str] | None = None,
     network: Network | None = None,
-    ledger: Ledger | None = None,
+    record: Record | None = None,
     rules: int = MOST_RULES,
 ) -> Answer:
     """The imbalance of a period.
 
     Args:
         network: its metros' `targets` are the targets.
-        ledger: with the network, the routes are read, and what could move is in `moves`.
+        record: with the network, the routes are read, and what could move is in `moves`.
         rules: most of them in a metro.
     """
     inputs = gathered.inputs
@@ -58,8 +58,8 @@ def imbalance_answer(
         "hours_of_week": SideTable(found.hours_of_week, HOURS_OF_WEEK),
         "trend": SideTable(found.trend, TREND),
     }
-    if direction != "in" and network is not None and ledger is not None:
-        exits = exits_of(inputs, network, ledger)
+    if direction != "in" and network is not None and record is not None:
+        exits = exits_of(inputs, network, record)
         side["moves"] = SideTable(_moves(found, exits, network, names, rules), MOVES)
     if direction != "out" and found.loads is not None:
         called = {

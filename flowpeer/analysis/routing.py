@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flowpeer.lake.ledger import Ledger
+from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer.routing import snapshot
 from flowpeer.routing.snapshot import SnapshotInfo
@@ -113,7 +113,7 @@ def _hour(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def exits_of(inputs: Inputs, network: Network, ledger: Ledger) -> Exits:
+def exits_of(inputs: Inputs, network: Network, record: Record) -> Exits:
     """Read the views of a period and tie them to the links."""
     more = pl.DataFrame(
         [
@@ -137,7 +137,7 @@ def exits_of(inputs: Inputs, network: Network, ledger: Ledger) -> Exits:
     where = places(found.links, inputs.metros)
     first = _hour(inputs.period_start)
     hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
-    infos = snapshot.snapshots(ledger)
+    infos = snapshot.snapshots(record)
     epochs, epoch_of_hour = _epochs(network, infos, hours)
     tied = _Ties(network, inputs, found)
     used = (
@@ -154,7 +154,7 @@ def exits_of(inputs: Inputs, network: Network, ledger: Ledger) -> Exits:
                 del cache[name]
         for info in epoch:
             if info.name not in cache:
-                cache[info.name] = _routes(ledger, info, used)
+                cache[info.name] = _routes(record, info, used)
         frames.append(tied.offers([(i, cache[i.name]) for i in epoch], loaded))
     full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
     offers = Offers(np.flatnonzero(full & ~loaded).astype(np.int64), loaded)
@@ -238,9 +238,9 @@ def _epochs(
     return found, np.array(numbers, dtype=np.int64)
 
 
-def _routes(ledger: Ledger, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame:
+def _routes(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame:
     """Routes of a snapshot to the prefixes that carry traffic, and to those over them."""
-    path = ledger.lake.path(f"routes/{info.name}.parquet")
+    path = record.lake.path(f"routes/{info.name}.parquet")
     scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     names = scan.collect_schema().names()
     every = scan.select("prefix").unique().collect()["prefix"]

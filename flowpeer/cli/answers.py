@@ -19,7 +19,6 @@ from flowpeer.cli.answering import (
     gathered_for,
 )
 from flowpeer.cli.state import State
-from flowpeer.lake.ledger import Ledger
 
 TERMINAL_ASKS = 10
 """Rows a metro on a screen where --asks says nothing; files have all."""
@@ -59,6 +58,6 @@ def imbalance(
     gathered = gathered_for(state, period, metro)
     answer = imbalance_answer(
         gathered, direction=direction, metros=metro, network=state.network(),
-        ledger=Ledger(state.lake()), rules=rules,
+        record=state.lake().record(), rules=rules,
     )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)

@@ -21,7 +21,6 @@ from flowpeer.cli.answering import (
 )
 from flowpeer.cli.state import State
 from flowpeer.errors import UsageError
-from flowpeer.lake.ledger import Ledger
 
 
 def exits(
@@ -35,7 +34,7 @@ def exits(
     state: State = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
-    answer = exits_answer(gathered, state.network(), Ledger(state.lake()), metros=metro)
+    answer = exits_answer(gathered, state.network(), state.lake().record(), metros=metro)
     deliver(state, answer, out=out, formats=formats)
 
 
@@ -80,11 +79,11 @@ def drill(
                 "--replay finds what was removed by itself",
                 advice="leave --remove, --all and --site-lost away",
             )
-        answer = replay_answer(state.network(), Ledger(state.lake()), replay)
+        answer = replay_answer(state.network(), state.lake().record(), replay)
     else:
         gathered = gathered_for(state, period, metro)
         answer = drill_answer(
-            gathered, state.network(), Ledger(state.lake()), remove=remove or (), every=all_,
+            gathered, state.network(), state.lake().record(), remove=remove or (), every=all_,
             site_lost=site_lost, to=to, growth=growth, slots=slots, metros=metro,
         )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
