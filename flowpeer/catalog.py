@@ -2,8 +2,8 @@
 
 A relation stands for every table of `flowpeer.schema.TABLES`, with its columns in the stated
 order; partitioned tables have `date` (DATE) and `hour` (INTEGER) of their folder after them. A
-table without files is an empty relation of the same types. In DuckDB times are TIMESTAMP in UTC;
-in Polars they keep their zone, as in the files.
+table without files is an empty relation of the same types. Times are TIMESTAMP WITH TIME ZONE in
+DuckDB, in Polars and in the files, and the zone is UTC.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _define(
                 con.execute(f'CREATE VIEW "{name}" AS {_relation(root, name)}')
 
     def scripts() -> None:
-        for script in flowpeer_sql.views():
+        for script in (*flowpeer_sql.views(), *flowpeer_sql.macros()):
             con.execute(script.sql)
 
     with told("", where=root):
@@ -254,33 +254,26 @@ def _listed(name: str, groups: Groups) -> str:
 def _reading(name: str, number: int, files: str) -> str:
     old = layout.RENAMED.get(name, {}) if number < FORMAT else {}
     stands = {c.name: old.get(c.name, c.name) for c in TABLES[name]}
-    cells = [
-        f"timezone('UTC', {stands[c.name]}) AS {c.name}"
-        if pa.types.is_timestamp(c.type)
-        else f"{stands[c.name]} AS {c.name}"
-        for c in TABLES[name]
-    ]
+    # Qualified: a macro that reads the table may have a parameter of a column's name.
+    cells = [f"r.{stands[c.name]} AS {c.name}" for c in TABLES[name]]
     options = "hive_partitioning = false"
     if name in PARTITIONED:
         options = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
-        cells += ["date", "hour"]
+        cells += ["r.date", "r.hour"]
     source = f"read_parquet({files}, {options})"
     if number < FORMAT:  # columns added since are null
-        nulls = (
-            f"NULL::{_sql_type(c).replace('TIMESTAMP', 'TIMESTAMPTZ')} AS {stands[c.name]}"
-            for c in TABLES[name]
-        )
+        nulls = (f"NULL::{_sql_type(c)} AS {stands[c.name]}" for c in TABLES[name])
         source = (
             f"(SELECT {', '.join(nulls)} WHERE false UNION ALL BY NAME "  # noqa: S608
             f"SELECT * FROM read_parquet({files}, {options}, union_by_name = true))"
         )
-    return f"SELECT {', '.join(cells)} FROM {source}"  # noqa: S608
+    return f"SELECT {', '.join(cells)} FROM {source} AS r"  # noqa: S608
 
 
 def _sql_type(column: Column) -> str:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        return "TIMESTAMP"
+        return "TIMESTAMP WITH TIME ZONE"
     if pa.types.is_fixed_size_binary(kind):
         return "BLOB"
     return {
@@ -400,6 +393,8 @@ def _first_line(error: Exception) -> str:
     """The message without its class and without the echo of the statement, on one line."""
     text = str(error).split("\n\nLINE ")[0]
     text = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", text)
+    # Macros refuse a value by a cast that fails, with the fault in its text (addresses.sql).
+    text = re.sub(r"^Could not convert string '(.* (?:no|not an?) .*)' to INT\d+", r"\1", text)
     return " ".join(text.split())
 
 

@@ -137,6 +137,7 @@ INTERFACES = (
     _c("contract", TEXT, "", "contract it is billed under"),
     _c("valid_from", TIME, "UTC", "since when it is so; null: from the beginning"),
     _c("valid_until", TIME, "UTC", "until when, exclusive; null: still"),
+    _c("neighbours", TEXT, "", "addresses of its BGP neighbours, separated by blanks"),
 )
 CONTRACTS = (
     _c("contract", TEXT, "", "id", required=True),

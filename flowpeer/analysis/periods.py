@@ -19,7 +19,7 @@ from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
 EARLY = HOUR
 """Flows that began before the first datagram was heard belong to "all the data"; a record dated a
 day back does not stretch the period."""
-_ADVICE = "write it like 2026Q3, 2026-07, 2026-07-01 or 2026-07-01/2026-07-08"
+_ADVICE = "write it like 2026Q3, 2026-07, 2026-W30, 2026-07-01 or 2026-07-01/2026-07-08"
 
 
 def _month(year: int, month: int) -> datetime:
@@ -32,7 +32,7 @@ def _moment(text: str) -> datetime:
 
 
 def parse_period(text: str) -> tuple[datetime, datetime]:
-    """`2026Q3`, `2026-07`, `2026-07-01` or `START/END` → [start, end) in UTC.
+    """`2026Q3`, `2026-07`, `2026-W30`, `2026-07-01` or `START/END` → [start, end) in UTC.
 
     Raises:
         UsageError: it is none of these, or empty, or not on slot borders.
@@ -46,6 +46,9 @@ def parse_period(text: str) -> tuple[datetime, datetime]:
             if not 1 <= month <= 12:
                 raise ValueError(text)
             return _month(year, month), _month(year, month + 1)
+        if match := re.fullmatch(r"(\d{4})-?[Ww](\d{2})", text, re.ASCII):
+            start = datetime.fromisocalendar(int(match[1]), int(match[2]), 1).replace(tzinfo=UTC)
+            return start, start + timedelta(days=7)
         if "/" in text:
             start, end = (_moment(part) for part in text.split("/", 1))
         else:

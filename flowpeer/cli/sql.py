@@ -93,10 +93,26 @@ def sql(
             return
         text, values = resolve(text, values)
         with _session(state, attach or []) as session:
+            if period is not None:
+                _has_data(session, period, values, timeout)
             table = session.query(text, values, timeout_seconds=timeout, flat=True)
             if session.note:
                 state.say(f"note: {session.note}")
         _write(frame_of(table, readable=chosen != "parquet"), chosen, out)
+
+
+def _has_data(
+    session: Session, period: str, values: dict[str, str | None], timeout: float | None
+) -> None:
+    """Refuse a period without any traffic, as other commands do."""
+    from flowpeer.errors import NoDataError
+
+    span = {name: values.get(name) for name in ("period_start", "period_end")}
+    rows = session.query(
+        "FROM slots_between($period_start, $period_end)", span, timeout_seconds=timeout
+    )
+    if not rows.num_rows:
+        raise NoDataError(f"no traffic in {period}", advice="see what is there: `flowpeer status`")
 
 
 def _format(state: State, chosen: str | None, out: Path | None) -> str:

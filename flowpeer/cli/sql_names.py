@@ -24,6 +24,7 @@ def resolve(text: str, values: dict[str, str | None]) -> tuple[str, dict[str, st
     if not re.fullmatch(r"[A-Za-z_]\w*", word):
         return text, values
     from flowpeer.errors import UsageError
+    from flowpeer_sql import signature
 
     question = question_named(word)
     if question is None:
@@ -34,14 +35,13 @@ def resolve(text: str, values: dict[str, str | None]) -> tuple[str, dict[str, st
                 f"{word} is a table, not a question", advice=f'"FROM {word} LIMIT 20" shows rows'
             )
         raise UsageError(f"no question {word!r}{nearest(word)}", advice="see `flowpeer sql --list`")
-    defaults = question.defaults()
-    if unknown := sorted(set(values) - set(defaults)):
+    known = signature(question)
+    if unknown := sorted(set(values) - set(known)):
         raise UsageError(
-            f"{word} has no parameter {', '.join(unknown)}",
-            advice=f"it has {', '.join(defaults)}",
+            f"{word} has no parameter {', '.join(unknown)}", advice=f"it has {', '.join(known)}"
         )
-    given = {name: value if value != "" else None for name, value in values.items()}
-    return question.sql, {**defaults, **given}
+    given = {name: value for name, value in values.items() if value != ""}
+    return f"FROM {word}({', '.join(f'{name} := ${name}' for name in given)})", given
 
 
 def question_named(name: str) -> Question | None:

@@ -170,6 +170,7 @@ class Network(Section):
                     "contract": i.contract,
                     "valid_from": i.from_,
                     "valid_until": i.until,
+                    "neighbours": " ".join(map(str, i.neighbours)) or None,
                 }
                 for i in self.interfaces
             ],

@@ -135,7 +135,8 @@ def _rehearse(con: duckdb.DuckDBPyConnection) -> None:
             writer.write_batch(batch)
     con.execute("SELECT $a", {"a": "1"}).fetchall()
     con.executemany("SELECT ?", [["1"]])
-    flowpeer_sql.views()  # and kept
+    flowpeer_sql.views()
+    flowpeer_sql.macros()  # and kept
 
 
 def _allow(con: duckdb.DuckDBPyConnection, memory: int) -> int:

@@ -22,7 +22,7 @@ from importlib.resources import files
 
 from flowpeer_core.p95 import RANK_SQL
 
-__all__ = ["Parameter", "Question", "Script", "questions", "views"]
+__all__ = ["Parameter", "Question", "Script", "macros", "questions", "signature", "views"]
 
 _PARAMETER = re.compile(r"Parameter (?P<name>\w+) (?P<type>\w+) = (?P<default>[^:]*): (?P<why>.+)")
 
@@ -108,3 +108,52 @@ def questions() -> tuple[Question, ...]:
         )
         found.append(Question(name, header[0], _prose(header), parameters, text))
     return tuple(found)
+
+
+_SAID_AS = {
+    "asn": "_asn_of(asn)",
+    "provider": "_asn_of(provider)",
+    "metro": "_metro_of(metro)",
+    "period_start": "coalesce(period_start::TIMESTAMP, _period_start(period))",
+    "period_end": "coalesce(period_end::TIMESTAMP, _period_end(period))",
+    "before_start": "coalesce(before_start::TIMESTAMP, _period_start(before))",
+    "before_end": "coalesce(before_end::TIMESTAMP, _period_end(before))",
+}
+"""How a parameter is read that may be written in more than one way."""
+
+
+@cache
+def macros() -> tuple[Script, ...]:
+    """Every question as a table macro: `FROM growth(metro := 'ams', period := '2026Q3')`.
+
+    A parameter may be called like a column of the question, so the text stands in a macro with
+    other names (`_growth`), which the one that people call hands its values to.
+    """
+    return tuple(_macro(question) for question in questions())
+
+
+def _macro(question: Question) -> Script:
+    name, parameters = question.name, question.parameters
+    body = re.sub(
+        r"\$(\w+)", r"_given_\1", re.sub(r"^--.*\n", "", question.sql, flags=re.M)
+    ).strip()
+    inner = ", ".join(f"_given_{p.name}" for p in parameters)
+    outer = ", ".join(f"{p} := {default}" for p, default in signature(question).items())
+    values = ", ".join(_SAID_AS.get(p.name, p.name) for p in parameters)
+    text = (
+        f"CREATE OR REPLACE MACRO _{name}({inner}) AS TABLE\n{body.removesuffix(';')};\n"
+        f"CREATE OR REPLACE MACRO {name}({outer}) AS TABLE FROM _{name}({values});\n"
+    )
+    return Script(name, question.title, question.description, (), text)
+
+
+def signature(question: Question) -> dict[str, str]:
+    """Parameters of a question's macro, in order, each with its default as SQL."""
+    found = {}
+    for p in question.parameters:
+        for start, period in (("period_start", "period"), ("before_start", "before")):
+            if p.name == start:
+                found[period] = "NULL"
+        default = "NULL" if p.default is None else "'" + p.default.replace("'", "''") + "'"
+        found[p.name] = default
+    return found

@@ -31,7 +31,8 @@ FILLERS: dict[pa.DataType, Any] = {
 }  # fmt: skip
 SQL_TYPES = {
     pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.int32(): "INTEGER", pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN", pa.binary(16): "BLOB", pa.timestamp("us", tz="UTC"): "TIMESTAMP",
+    pa.bool_(): "BOOLEAN", pa.binary(16): "BLOB",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
     pa.date32(): "DATE",
 }  # fmt: skip
 
@@ -147,7 +148,7 @@ def test_times_are_utc_whatever_the_zone_of_the_machine(lake: Path) -> None:
         [sys.executable, "-c", program, str(lake)], capture_output=True, text=True, check=True,
         env={**os.environ, "TZ": "America/New_York"},
     )  # fmt: skip
-    assert done.stdout == "2026-07-01 08:05:00\n"
+    assert done.stdout == "2026-07-01 08:05:00+00\n"
 
 
 def test_broken_file_is_named(lake: Path) -> None:
@@ -174,7 +175,7 @@ def test_catalog_opens_in_another_process_and_answers(lake: Path, tmp_path: Path
         [sys.executable, "-c", program, str(moved)], capture_output=True, text=True, check=True,
         cwd="/",
     )  # fmt: skip
-    assert f"[({2**62}, '2026-07-01 08:05:00')]" in done.stdout
+    assert f"[({2**62}, '2026-07-01 08:05:00+00')]" in done.stdout
     assert "(1, '2001:db8::1')" in done.stdout
     assert "v1.5" in done.stdout
 

@@ -141,7 +141,10 @@ def configured() -> dict[str, pa.Table]:
     tables = {}
     for name, columns in CONFIGURED.items():
         schema = arrow_schema(columns)
-        cells = [dict(zip(schema.names, row, strict=True)) for row in rows[name]]
+        cells = [
+            {**dict.fromkeys(schema.names), **dict(zip(schema.names, row, strict=False))}
+            for row in rows[name]
+        ]
         tables[name] = pa.Table.from_pylist(cells, schema=schema)
     return tables
 

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 import flowpeer_sql
+from flowpeer.analysis.periods import parse_period
 from flowpeer.catalog import scan
+from flowpeer.errors import UsageError
 from flowpeer.query import Session
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
@@ -59,6 +61,8 @@ def test_answer_is_the_golden_one(
     con: Session, golden: Callable[[str, str], None], name: str
 ) -> None:
     values: dict[str, object] = {}
+    if name == "change_between":
+        values |= {"period_start": "2026-07-01", "before_end": "2026-07-01"}
     if "top" in QUESTIONS[name].defaults():
         values["top"] = "4"
     table = ask(con, name, **values)
@@ -84,6 +88,80 @@ def test_sums_are_bigint_and_nothing_is_huge(con: Session, name: str) -> None:
     types = [tuple(row.values()) for row in described.to_pylist()]
     assert not [t for t in types if "HUGEINT" in t[1] or "DECIMAL" in t[1]]
     assert all(t[1] == "BIGINT" for t in types if t[0].endswith("bytes"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_question_is_a_table_macro_too(con: Session, name: str) -> None:
+    assert con.query(f"FROM {name}()").equals(ask(con, name))
+    values = {
+        "metro": "ams", "provider": "AS1299", "direction": "out", "asn": "as2906",
+        "period": "2026-07", "before": "2026Q2", "exporter": "edge1.ams",
+    }  # fmt: skip
+    known = flowpeer_sql.signature(QUESTIONS[name])
+    given = {key: value for key, value in values.items() if key in known}
+    as_macro = con.query(f"FROM {name}({', '.join(f'{key} := ${key}' for key in given)})", given)
+    said = {
+        "metro": "ams", "provider": "1299", "direction": "out", "asn": "2906",
+        "exporter": "edge1.ams", "period_start": "2026-07-01", "period_end": "2026-08-01",
+        "before_start": "2026-04-01", "before_end": "2026-07-01",
+    }  # fmt: skip
+    defaults = QUESTIONS[name].defaults()
+    assert as_macro.equals(ask(con, name, **{k: v for k, v in said.items() if k in defaults}))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("growth(metro := 'xyz')", "no metro xyz is configured"),
+        ("growth(period := 'soon')", "soon is no period: write it like 2026Q3"),
+        ("transit_asns(provider := 'Telia')", "Telia is no AS number"),
+        ("growth(mtro := 'ams')", "does not support"),
+    ],
+)
+def test_value_that_the_program_does_not_take_is_refused(
+    con: Session, call: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        con.query(f"FROM {call}")
+
+
+@pytest.mark.parametrize(
+    "period", ["2026Q2", "2026-Q4", "2026-06", "2026-12", "2026-W01", "2026W53", "2026-02-28",
+               "2026-06-30/2026-07-02", "2026-07-01T01:00/2026-07-01T02:00"],
+)  # fmt: skip
+def test_periods_are_those_of_the_command_line(con: Session, period: str) -> None:
+    row = con.query(
+        "SELECT _utc(_period_start($p)) AS a, _utc(_period_end($p)) AS b", {"p": period}
+    ).to_pylist()[0]
+    assert (row["a"], row["b"]) == parse_period(period)
+
+
+def test_plain_slot_filter_reaches_the_files(con: Session) -> None:
+    plan = con.query("EXPLAIN SELECT sum(bytes) FROM transit WHERE slot >= '2026-07-01'")
+    assert "slot >= '2026-07-01 00:00:00+00'" in plan.to_pylist()[0]["explain_value"]
+
+
+def test_paths_are_those_of_the_exporters_own_view(tmp_path: Path) -> None:
+    """Two views of one provider differ: each metro takes the one of its own neighbour."""
+    traffic = world.traffic_rows()
+    lake = world.build(tmp_path / "lake", traffic, world.route_traffic(traffic))
+    views = {"192.0.2.21": "1299 64501 2906", "192.0.2.22": "1299 64502 2906"}
+    world.publish(
+        lake, "routes",
+        [{"snapshot": "rib", "taken_at": world.START, "vantage": f"AS1299@{address}",
+          "prefix": "192.0.2.0/24", "family": 4, "origin_asn": 2906, "as_path": path}
+         for address, path in views.items()], name="rib",
+    )  # fmt: skip
+    tables = world.configured()
+    rows = tables["interfaces"].to_pylist()
+    for row in rows:
+        if row["asn"] == 1299:
+            row["neighbours"] = "192.0.2.21" if row["metro"] == "ams" else "192.0.2.99 192.0.2.22"
+    tables["interfaces"] = pa.Table.from_pylist(rows, schema=tables["interfaces"].schema)
+    with Session(lake, configured=tables) as con:
+        found = con.query("FROM next_as_after_provider(provider := 1299, direction := 'out')")
+    got = {(r["metro"], r["next_asn"]) for r in found.to_pylist() if r["known"]}
+    assert got == {("ams", 64501), ("fra", 64502)}
 
 
 def _transit() -> list[dict[str, Any]]:
@@ -179,14 +257,15 @@ def test_period_is_half_open_and_ends_with_the_last_slot_rolled_up(
         table = con.query(
             "FROM slots_between($a::TIMESTAMP, $b::TIMESTAMP)", {"a": start, "b": end}
         )
-        return [(r["n_slots"], str(r["last_slot"])) for r in table.to_pylist()]
+        return [(r["n_slots"], f"{r['last_slot']:%Y-%m-%d %H:%M:%S}") for r in table.to_pylist()]
 
     assert slots(None, None) == [(48, "2026-07-01 01:55:00")]
     assert slots("2026-07-01", "2026-07-01 01:00") == [(12, "2026-07-01 00:55:00")]
     assert slots("2026-07-01", "2026-08-01") == [(24, "2026-07-01 01:55:00")]
     assert slots("2026-09-01", "2026-10-01") == []
     july = ask(con, "transit_share", period_start="2026-07-01").to_pylist()
-    assert {str(r["bucket_start"]) for r in july} == {"2026-07-01 00:00:00", "2026-07-01 01:00:00"}
+    hours = {r["bucket_start"].strftime("%Y-%m-%d %H:%M %Z") for r in july}
+    assert hours == {"2026-07-01 00:00 UTC", "2026-07-01 01:00 UTC"}
 
 
 def test_unknown_traffic_and_the_rest_are_all_there_is(con: Session) -> None:

@@ -8,20 +8,22 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter top BIGINT = 20: rows per month
 
 WITH months AS (
-    SELECT time_bucket(INTERVAL 1 MONTH, slot) AS month, count(*) AS n_slots
+    SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)) AS month, count(*) AS n_slots
     FROM (
         SELECT unnest(generate_series(first_slot, last_slot, INTERVAL 5 MINUTE)) AS slot
         FROM slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     ) GROUP BY month
 ), totals AS (
-    SELECT time_bucket(INTERVAL 1 MONTH, slot) AS month, remote_asn, sum(bytes)::BIGINT AS bytes
+    SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)) AS month, remote_asn, sum(bytes)::BIGINT AS bytes
     FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
     GROUP BY ALL
 ), rates AS (

@@ -13,19 +13,39 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter top BIGINT = 20: rows per metro, provider and direction
 
-WITH counted AS (
+WITH totals AS (
+    SELECT t.metro, t.provider_asn, t.direction, t.remote_asn, sum(t.bytes) AS total
+    FROM asn_traffic_between(
+        date_trunc('hour', $period_start::TIMESTAMP), $period_end::TIMESTAMP) t
+    ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
+        ON u.metro = t.metro AND u.slot = t.slot AND NOT t.folded
+    WHERE t.role = 'transit' AND t.scaled
+        AND (t.folded OR t.slot >= coalesce(_utc($period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00'))
+        AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
+        AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
+    GROUP BY ALL
+), largest AS (
+    FROM totals
+    QUALIFY row_number() OVER (
+        PARTITION BY metro, provider_asn, direction ORDER BY total DESC, remote_asn) <= $top::BIGINT
+), counted AS (  -- slots of those alone: of all networks they are many millions
     SELECT t.metro, t.provider_asn, t.direction, t.remote_asn, t.slot,
         t.folded, sum(t.bytes)::BIGINT AS bytes
     FROM asn_traffic_between(
         date_trunc('hour', $period_start::TIMESTAMP), $period_end::TIMESTAMP) t
     ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
         ON u.metro = t.metro AND u.slot = t.slot AND NOT t.folded
+    SEMI JOIN largest l ON l.metro = t.metro AND l.direction = t.direction
+        AND l.remote_asn = t.remote_asn AND l.provider_asn IS NOT DISTINCT FROM t.provider_asn
     WHERE t.role = 'transit' AND t.scaled
-        AND (t.folded OR t.slot >= coalesce($period_start::TIMESTAMP, TIMESTAMP '0001-01-01'))
+        AND (t.folded OR t.slot >= coalesce(_utc($period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00'))
         AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
     GROUP BY ALL
 ), figures AS (

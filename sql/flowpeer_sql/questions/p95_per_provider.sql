@@ -8,13 +8,17 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
+-- Parameter direction VARCHAR = NULL: in or out; NULL is both
 
 WITH counted AS (
     SELECT t.metro, t.provider_asn, t.direction, t.slot, sum(t.bytes)::BIGINT AS bytes
     FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
     ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
         ON u.metro = t.metro AND u.slot = t.slot
-    WHERE $metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR
+    WHERE ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
+        AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
     GROUP BY ALL
 ), figures AS (
     SELECT c.metro, c.provider_asn, c.direction, s.n_slots, s.missing_slots, s.quality,

@@ -9,6 +9,7 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter asn BIGINT = NULL: one network; NULL is all of them
 -- Parameter top BIGINT = 20: rows per metro and direction
@@ -22,6 +23,7 @@ WITH paths AS (
             origin_asn)) AS hops
     FROM transit_paths($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
 ), hops AS (
     SELECT metro, direction, origin_asn, bytes, unnest(hops) AS asn FROM paths

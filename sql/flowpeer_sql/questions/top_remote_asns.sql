@@ -7,6 +7,8 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
+-- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter top BIGINT = 20: rows per metro and provider
 
 WITH totals AS (
@@ -17,6 +19,8 @@ WITH totals AS (
     FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
+        AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
     GROUP BY metro, provider_asn, remote_asn
 )
 SELECT t.metro, t.provider_asn, p.provider,

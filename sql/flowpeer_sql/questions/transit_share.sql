@@ -6,9 +6,10 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter bucket INTERVAL = 1 hour: length of a row's time, like 5 minutes, 1 day, 1 month
 
-SELECT time_bucket($bucket::INTERVAL, slot, TIMESTAMP '2000-01-01') AS bucket_start,
+SELECT time_bucket($bucket::INTERVAL, slot, TIMESTAMPTZ '2000-01-01 00:00:00+00') AS bucket_start,
     metro, direction,
     coalesce(sum(bytes) FILTER (WHERE role = 'transit'), 0)::BIGINT AS transit_bytes,
     coalesce(sum(bytes) FILTER (WHERE role = 'peer'), 0)::BIGINT AS peer_bytes,
@@ -18,5 +19,6 @@ SELECT time_bucket($bucket::INTERVAL, slot, TIMESTAMP '2000-01-01') AS bucket_st
 FROM traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
 WHERE scaled AND role IN ('transit', 'peer', 'ix', 'customer')
     AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
+    AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
 GROUP BY bucket_start, metro, direction
 ORDER BY bucket_start, metro, direction;

@@ -16,7 +16,7 @@ FROM traffic_routes WHERE folded;
 
 CREATE OR REPLACE MACRO asn_traffic_between(period_start, period_end) AS TABLE
 SELECT * FROM asn_traffic
-WHERE slot >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')
-    AND slot < coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')
+WHERE slot >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND slot < coalesce(_utc(period_end::TIMESTAMP), TIMESTAMPTZ '9999-12-31 00:00:00+00')
     AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
     AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;

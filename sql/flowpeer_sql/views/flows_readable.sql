@@ -13,4 +13,8 @@ SELECT f.received_at, f.start_time, f.end_time, e.metro, e.exporter, f.exporter_
 FROM flows f
 LEFT JOIN exporters e ON e.address = f.exporter_ip
 LEFT JOIN interfaces i ON i.exporter = e.exporter AND i.interface = f.input_if
-LEFT JOIN interfaces o ON o.exporter = e.exporter AND o.interface = f.output_if;
+    AND f.received_at >= coalesce(i.valid_from, TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND f.received_at < coalesce(i.valid_until, TIMESTAMPTZ '9999-12-31 00:00:00+00')
+LEFT JOIN interfaces o ON o.exporter = e.exporter AND o.interface = f.output_if
+    AND f.received_at >= coalesce(o.valid_from, TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND f.received_at < coalesce(o.valid_until, TIMESTAMPTZ '9999-12-31 00:00:00+00');

@@ -8,26 +8,71 @@
 --   slots_between(period_start, period_end)     one row: first_slot, last_slot, n_slots. A period
 --       that has not ended yet, or has no end, ends with the last slot that was rolled up; one
 --       without a start begins with the first.
+--
+-- A time is told as UTC, whatever the session's zone. _period_start and _period_end read a period as
+-- the program writes it: 2026Q3, 2026-07, 2026-W30, 2026-07-01, START/END.
 -- Needs: transit
+
+CREATE OR REPLACE MACRO _utc(moment) AS timezone('UTC', moment);
+
+CREATE OR REPLACE MACRO _period_fault(period) AS
+    CAST(period || ' is no period: write it like 2026Q3, 2026-07, 2026-W30, 2026-07-01 or START/END'
+        AS BIGINT)::VARCHAR::TIMESTAMP;
+
+CREATE OR REPLACE MACRO _week_start(period) AS
+    date_trunc('week', (period[1:4] || '-01-04')::TIMESTAMP)
+        + to_days(7 * (TRY_CAST(right(period, 2) AS INTEGER) - 1));
+
+CREATE OR REPLACE MACRO _period_start(period) AS
+    CASE WHEN period IS NULL THEN NULL
+    WHEN regexp_full_match(period, '[0-9]{4}-?[Qq][1-4]')
+    THEN (period[1:4] || '-01-01')::TIMESTAMP
+        + to_months(3 * (TRY_CAST(right(period, 1) AS INTEGER) - 1))
+    WHEN regexp_full_match(period, '[0-9]{4}-[0-9]{2}') THEN (period || '-01')::TIMESTAMP
+    WHEN regexp_full_match(period, '[0-9]{4}-?[Ww][0-9]{2}') THEN _week_start(period)
+    WHEN contains(period, '/') THEN split_part(period, '/', 1)::TIMESTAMP
+    WHEN regexp_full_match(period, '[0-9]{4}-[0-9]{2}-[0-9]{2}') THEN period::TIMESTAMP
+    ELSE _period_fault(period) END;
+
+CREATE OR REPLACE MACRO _period_end(period) AS
+    CASE WHEN period IS NULL THEN NULL
+    WHEN regexp_full_match(period, '[0-9]{4}-?[Qq][1-4]')
+    THEN _period_start(period) + INTERVAL 3 MONTH
+    WHEN regexp_full_match(period, '[0-9]{4}-[0-9]{2}') THEN _period_start(period) + INTERVAL 1 MONTH
+    WHEN regexp_full_match(period, '[0-9]{4}-?[Ww][0-9]{2}') THEN _week_start(period) + INTERVAL 7 DAY
+    WHEN contains(period, '/') THEN split_part(period, '/', 2)::TIMESTAMP
+    ELSE _period_start(period) + INTERVAL 1 DAY END;
+
+-- AS15169 and 15169 are one network; a metro that is not configured is a mistake, not no rows.
+CREATE OR REPLACE MACRO _asn_of(given) AS
+    CASE WHEN given IS NULL THEN NULL
+    WHEN regexp_full_match(given::VARCHAR, '(?i)(as)?[0-9]{1,10}|-[1-6]')
+    THEN regexp_extract(given::VARCHAR, '[-0-9]+')::BIGINT
+    ELSE error(given::VARCHAR || ' is no AS number: write it like 15169 or AS15169')::BIGINT END;
+
+CREATE OR REPLACE MACRO _metro_of(given) AS
+    CASE WHEN given IS NULL OR given IN (SELECT m.metro FROM metros m)
+        OR NOT EXISTS (FROM metros) THEN given
+    ELSE error('no metro ' || given || ' is configured') END;
 
 CREATE OR REPLACE MACRO traffic_between(period_start, period_end) AS TABLE
 SELECT * FROM traffic
-WHERE slot >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')
-    AND slot < coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')
+WHERE slot >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND slot < coalesce(_utc(period_end::TIMESTAMP), TIMESTAMPTZ '9999-12-31 00:00:00+00')
     AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
     AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;
 
 CREATE OR REPLACE MACRO transit_between(period_start, period_end) AS TABLE
 SELECT * FROM transit
-WHERE slot >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')
-    AND slot < coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')
+WHERE slot >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND slot < coalesce(_utc(period_end::TIMESTAMP), TIMESTAMPTZ '9999-12-31 00:00:00+00')
     AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
     AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;
 
 CREATE OR REPLACE MACRO routes_between(period_start, period_end) AS TABLE
 SELECT * FROM traffic_routes
-WHERE hour_start >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')
-    AND hour_start < coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')
+WHERE hour_start >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND hour_start < coalesce(_utc(period_end::TIMESTAMP), TIMESTAMPTZ '9999-12-31 00:00:00+00')
     AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
     AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;
 
@@ -36,9 +81,9 @@ WITH seen AS (
     SELECT min(slot) AS earliest, max(slot) AS latest FROM traffic
     WHERE date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
 ), ends AS (
-    SELECT coalesce(period_start::TIMESTAMP, earliest) AS first_slot,
+    SELECT coalesce(_utc(period_start::TIMESTAMP), earliest) AS first_slot,
         CASE WHEN period_end IS NULL THEN latest
-            ELSE least(latest, period_end::TIMESTAMP - INTERVAL 5 MINUTE) END AS last_slot
+            ELSE least(latest, _utc(period_end::TIMESTAMP) - INTERVAL 5 MINUTE) END AS last_slot
     FROM seen WHERE latest IS NOT NULL
 )
 SELECT first_slot, last_slot,

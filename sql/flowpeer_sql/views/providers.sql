@@ -1,7 +1,7 @@
 -- Transit providers, one row per metro and provider
 --
 -- From the configured interfaces of role transit: the provider's name (of its contract, else of its
--- ASN), how many interfaces, and their capacity in bit/s together (null where one is not stated).
+-- ASN), how many interfaces it has now, and their capacity in bit/s together (null where one is not stated).
 -- Needs: asn_names
 
 CREATE OR REPLACE VIEW providers AS
@@ -12,5 +12,5 @@ SELECT i.metro, i.asn AS provider_asn,
 FROM interfaces i
 LEFT JOIN contracts c USING (contract)
 LEFT JOIN asn_names n ON n.asn = i.asn
-WHERE i.role = 'transit' AND i.asn IS NOT NULL
+WHERE i.role = 'transit' AND i.asn IS NOT NULL AND i.valid_until IS NULL
 GROUP BY i.metro, i.asn;

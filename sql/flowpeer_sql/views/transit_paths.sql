@@ -1,36 +1,54 @@
 -- Transit traffic by route, with the path through the provider that carried it: transit_paths
 --
---   transit_paths(period_start, period_end)   one row per metro, provider, direction and prefix and
---       snapshot: scaled bytes, origin_asn, as_path, path and next_asn of `provider_paths`. An hour
---       takes the provider's latest RIB view before it, else its earliest (METHODS M4); as_path is
---       null where there is no view of the provider or it has no such route.
+--   transit_paths(period_start, period_end)   one row per metro, exporter, provider, direction, prefix
+--       and view: scaled bytes, origin_asn, as_path, path and next_asn of `provider_paths`. An exporter
+--       takes its own view of the provider (named after it, or from a neighbour of its interface), else
+--       one of its metro, else any; of that the latest before the hour, else the earliest (METHODS
+--       M4). as_path is null where there is no view of the provider or it has no such route.
 -- Needs: periods, provider_paths
 
 CREATE OR REPLACE MACRO transit_paths(period_start, period_end) AS TABLE
 WITH sums AS (
-    SELECT hour_start, metro, provider_asn, direction, prefix, origin_asn,
-        sum(bytes)::BIGINT AS bytes
-    FROM routes_between(period_start, period_end)
-    WHERE role = 'transit' AND scaled
+    SELECT t.hour_start, t.metro, t.exporter, t.provider_asn, t.direction, t.prefix, t.origin_asn,
+        sum(t.bytes)::BIGINT AS bytes
+    FROM routes_between(period_start, period_end) t
+    WHERE t.role = 'transit' AND t.scaled
     GROUP BY ALL
 ), hours AS (
-    SELECT DISTINCT hour_start, provider_asn FROM sums
-), times AS (
-    SELECT DISTINCT taken_at,
-        TRY_CAST(regexp_extract(vantage, '^AS([0-9]+)@', 1) AS BIGINT) AS provider_asn
-    FROM routes
+    SELECT DISTINCT s.hour_start, s.metro, s.exporter, s.provider_asn FROM sums s
+), neighbours AS (
+    SELECT i.exporter, i.metro, i.asn, unnest(string_split(i.neighbours, ' ')) AS address
+    FROM interfaces i WHERE i.neighbours <> ''
+), seen AS (
+    SELECT DISTINCT p.taken_at, p.vantage, p.provider_asn,
+        regexp_extract(p.vantage, '@(.*)$', 1) AS address
+    FROM provider_paths p
+), owned AS (
+    SELECT v.taken_at, v.vantage, v.provider_asn, v.address, n.exporter, n.metro
+    FROM seen v LEFT JOIN neighbours n
+        ON n.asn = v.provider_asn AND n.address = v.address AND v.address <> ''
 ), chosen AS (
-    SELECT h.hour_start, h.provider_asn, coalesce(
-        max(t.taken_at) FILTER (WHERE t.taken_at <= h.hour_start), min(t.taken_at)) AS taken_at
-    FROM hours h LEFT JOIN times t USING (provider_asn)
-    GROUP BY ALL
-), by_snapshot AS (
-    SELECT s.metro, s.provider_asn, s.direction, s.prefix, s.origin_asn, c.taken_at,
-        sum(s.bytes)::BIGINT AS bytes
-    FROM sums s JOIN chosen c
-        ON c.hour_start = s.hour_start AND c.provider_asn IS NOT DISTINCT FROM s.provider_asn
+    SELECT h.hour_start, h.exporter, h.provider_asn, v.taken_at, v.vantage
+    FROM hours h JOIN owned v ON v.provider_asn = h.provider_asn
+    QUALIFY row_number() OVER (
+        PARTITION BY h.hour_start, h.exporter, h.provider_asn
+        ORDER BY
+            CASE WHEN v.vantage = h.exporter OR v.exporter = h.exporter THEN 1
+                WHEN v.vantage = h.metro OR v.metro = h.metro THEN 2 ELSE 3 END,
+            v.taken_at <= h.hour_start DESC,
+            CASE WHEN v.taken_at <= h.hour_start THEN -epoch_us(v.taken_at)
+                ELSE epoch_us(v.taken_at) END,
+            v.vantage) = 1
+), by_view AS (
+    SELECT s.metro, s.exporter, s.provider_asn, s.direction, s.prefix, s.origin_asn, c.taken_at,
+        c.vantage, sum(s.bytes)::BIGINT AS bytes
+    FROM sums s LEFT JOIN chosen c
+        ON c.hour_start = s.hour_start AND c.exporter = s.exporter
+        AND c.provider_asn IS NOT DISTINCT FROM s.provider_asn
     GROUP BY ALL
 )
-SELECT b.metro, b.provider_asn, b.direction, b.prefix, b.origin_asn, b.bytes,
-    p.as_path, p.path, p.next_asn, b.taken_at, p.vantage
-FROM by_snapshot b LEFT JOIN provider_paths p USING (taken_at, provider_asn, prefix);
+SELECT b.metro, b.exporter, b.provider_asn, b.direction, b.prefix, b.origin_asn, b.bytes,
+    p.as_path, p.path, p.next_asn, b.taken_at, b.vantage
+FROM by_view b LEFT JOIN provider_paths p
+    ON p.taken_at = b.taken_at AND p.vantage = b.vantage AND p.provider_asn = b.provider_asn
+    AND p.prefix = b.prefix;
