@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -93,6 +93,12 @@ class Registry:
             self.tallies = grown(self.tallies, number + 1)
             self.timeouts_us[number] = self._active_timeout_s(name) * 1_000_000
         return number
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """`exporter` for each of many."""
+        for name in {*names} - self._exporters.keys():
+            self.exporter(name)
+        return [*map(self._exporters.__getitem__, names)]
 
     def layout(self, layout: Layout, *, flat: bool = False) -> int:
         """`flat`: of records that were written out at their fixed size."""

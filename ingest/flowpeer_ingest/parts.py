@@ -23,6 +23,8 @@ WAYS = (INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT)
 HOUR_US = 3_600_000_000
 MAX_COUNTERS = 1 << 20
 """Up to so many possible values, one counter for each is faster than hashing."""
+MAX_HOURS = 256
+"""Hours that a table reaches into, up to which their pairs are counted instead of sorted."""
 MAX_INTERFACES = 4_096
 """Interfaces of an exporter that facts name, those with the most records: forged records could
 have 2^32. What decides over traffic are the configured ones, which carry much."""
@@ -195,10 +197,13 @@ def _sums(
 
 def _pairs(first: Ints, second: Ints) -> list[tuple[int, int]]:
     """The distinct pairs of hours."""
-    if not (first != second).any():
-        return [(hour, hour) for hour in np.unique(first).tolist()]
-    found = np.unique(np.stack((first, second)), axis=1)
-    return [(a, b) for a, b in found.T.tolist()]
+    base = int(first.min())
+    span = int(second.max()) - base + 1
+    if span <= MAX_HOURS:  # no record ends before it starts
+        found = np.flatnonzero(np.bincount((first - base) * span + (second - base)))
+        return [(base + key // span, base + key % span) for key in found.tolist()]
+    pairs = np.unique(np.stack((first, second)), axis=1)
+    return [(a, b) for a, b in pairs.T.tolist()]
 
 
 def _microseconds(table: pa.Table, name: str) -> Ints:

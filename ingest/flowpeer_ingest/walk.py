@@ -89,7 +89,7 @@ class Walk:
         datagrams["size"] = size = np.fromiter(map(len, payloads), np.int64, n)
         datagrams["at"] = np.cumsum(size) - size
         datagrams["received_us"], datagrams["port"] = received_us, ports
-        datagrams["exporter"] = [registry.exporter(name) for name in exporters]
+        datagrams["exporter"] = registry.numbers(exporters)
         found = np.zeros(n, np.dtype(native.Found))
         self._lost = np.zeros(n, np.int64)
         self._whose = np.full(n, -1, np.int64)

@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t capacity = data[4] % 2 ? rows : rows / 2;
     flowpeer_chunk chunk = {
         .type = type, .encoding = encoding, .nullable = nullable, .measured = data[2] >> 2 & 1,
-        .entries = malloc((size_t)(capacity * 16) + 1), .places = calloc(places, 4),
+        .entries = malloc((size_t)(capacity * 16) + 1), .places = malloc(places * 4),
+        .owners = malloc((size_t)(capacity * 4) + 4),
         .index = malloc((size_t)rows * 4 + 4), .scratch = malloc((size_t)rows * 16 + 16),
         .capacity = capacity, .places_mask = (int64_t)places - 1, .page_rows = page_rows,
         .distinct = encoding == FLOWPEER_INDICES ? data[5] : 0,
@@ -39,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (flowpeer_page_header(data[0] & 1, 8, rows, done, done, 0xFFFFFFFF, head, sizeof head) >
         FLOWPEER_HEADER_ROOM)
         abort();
-    free(values), free(valid), free(chunk.entries), free(chunk.places), free(chunk.index);
+    free(values), free(valid), free(chunk.entries), free(chunk.places), free(chunk.owners);
+    free(chunk.index);
     free(chunk.scratch), free(out);
     return 0;
 }

@@ -108,7 +108,11 @@ class _Column:
             chunk.capacity = ROW_GROUP_ROWS + MOST_ROWS
             chunk.places_mask = (1 << (2 * chunk.capacity - 1).bit_length()) - 1
             self._entries = np.empty(chunk.capacity * self.type.size, np.uint8)
+            self._table = (
+                np.zeros(chunk.places_mask + 1, np.uint32), np.zeros(chunk.capacity, np.uint32),
+            )  # fmt: skip
             chunk.entries = self._entries.ctypes.data
+            chunk.places, chunk.owners = (array.ctypes.data for array in self._table)
         else:
             chunk.encoding = native.DELTA if how == DELTA else native.PLAIN
         self._fresh()
@@ -116,9 +120,6 @@ class _Column:
     def _fresh(self) -> None:
         chunk = self._chunk
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = 0
-        if chunk.encoding == native.DICTIONARY:
-            self._places = np.zeros(chunk.places_mask + 1, np.uint32)  # touched only where used
-            chunk.places = self._places.ctypes.data
         self._codes: dict[str, int] = {}
         self._pages: list[Any] = []
         self.raw = self.stored = 0

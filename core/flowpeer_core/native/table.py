@@ -22,6 +22,7 @@ class Chunk(ctypes.Structure):
         ("measured", c_int32),
         ("entries", c_void_p),
         ("places", c_void_p),
+        ("owners", c_void_p),
         ("index", c_void_p),
         ("scratch", c_void_p),
         ("capacity", c_int64),

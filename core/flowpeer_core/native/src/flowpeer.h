@@ -29,7 +29,8 @@ typedef struct {
     int32_t nullable; /* pages have definition levels */
     int32_t measured; /* keep the least and greatest value */
     uint8_t *entries; /* DICTIONARY: room for `capacity` distinct values */
-    uint32_t *places; /* DICTIONARY: 2 * capacity or more zeros, a power of two */
+    uint32_t *places; /* DICTIONARY: a power of two, 2 * capacity or more, of anything */
+    uint32_t *owners; /* DICTIONARY: as many as entries, of anything */
     uint32_t *index;  /* DICTIONARY: room for the indices of one page */
     uint8_t *scratch; /* room for the values of one page */
     int64_t capacity;

@@ -258,6 +258,13 @@ static inline uint64_t mixed(uint64_t value) {
     return value ^ value >> 29;
 }
 
+/* The entry + 1 at a place of the hash table, 0 if it is empty. An entry knows its place: whatever
+ * else stands in the table was left by an earlier row group, so that nothing is ever cleared. */
+static inline uint32_t entry_at(const flowpeer_chunk *chunk, uint64_t place) {
+    uint32_t entry = chunk->places[place];
+    return entry - 1 < (uint64_t)chunk->distinct && chunk->owners[entry - 1] == place ? entry : 0;
+}
+
 /* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
  * that is at most half full, since `places` is twice as large as `entries`. */
 static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
@@ -275,12 +282,13 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
         if (size == 16) memcpy(&high, value + 8, 8);
         uint64_t place = mixed(low ^ mixed(high)) & (uint64_t)chunk->places_mask;
         uint32_t found;
-        while ((found = chunk->places[place]) &&
+        while ((found = entry_at(chunk, place)) &&
                memcmp(chunk->entries + (int64_t)(found - 1) * size, value, (size_t)size))
             place = (place + 1) & (uint64_t)chunk->places_mask;
         if (!found) {
             if (chunk->distinct >= chunk->capacity) return false;
             memcpy(chunk->entries + chunk->distinct * size, value, (size_t)size);
+            chunk->owners[chunk->distinct] = (uint32_t)place;
             found = chunk->places[place] = (uint32_t)++chunk->distinct;
         }
         chunk->index[i] = last = found - 1;
