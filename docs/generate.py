@@ -308,6 +308,11 @@ def report_columns() -> str:
     ]
     for name, title, text in (
         ("CANDIDATES", "candidates", "One row per metro and network to ask."),
+        ("ORGANISATIONS", "organisations",
+         "Beside candidates, or with `--list organisations`: one row per ask over all metros."),
+        ("PLACES", "places", "Beside candidates: every place to meet, row by row."),
+        ("EXCHANGES", "exchanges", "One row per metro and exchange."),
+        ("OPENINGS", "openings", "Beside exchanges: what waits for one that we are not on."),
         ("NOT_LISTED", "not_listed",
          "Where the rest of the transit traffic is: one row per metro and reason."),
         ("CANDIDATE_TOTALS", "candidates.meta.json, totals", "One entry per metro, and `all`."),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import polars as pl
 
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.scratch import FileStore
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES
+from flowpeer_reports.exchanges import as_if_joined
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
 
+ListOf = Literal["metros", "organisations"]
 SCREEN_COLUMNS = (
     "rank", "metro", "asn", "name", "status", "own_bps", "marginal_bps", "observed_bps",
     "expected_bps", "p95_bps", "cumulative_share", "meet", "policy", "feasibility",
@@ -25,24 +30,51 @@ def candidate_answer(
     direction: Direction = "out",
     metros: Sequence[str] | None = None,
     asks: int | None = None,
+    of: ListOf = "metros",
+    apart: bool = False,
+    join: Sequence[int] = (),
 ) -> Answer:
-    """The candidate list of a period; `asks` bounds the rows of each metro."""
+    """The candidate list of a period.
+
+    Args:
+        asks: most rows of each list.
+        of: whose list is the answer's own table: of each metro, or of the organisations over all
+            of them. The other is beside it.
+        apart: siblings are told apart.
+        join: PeeringDB ids of exchanges that we are taken to be on.
+    """
     inputs = gathered.inputs
-    found = candidates(inputs, direction=direction, metros=metros or None, asks=asks)
+    if apart:
+        inputs = replace(inputs, policy=replace(inputs.policy, siblings="apart"))
+    if join:
+        inputs = as_if_joined(inputs, join)
+    found = candidates(
+        inputs, direction=direction, metros=metros or None, asks=asks, store=FileStore()
+    )
     title = title_of(inputs, f"peering candidates, {direction}bound" if direction != "both"
                      else "peering candidates, both directions")  # fmt: skip
+    if join:
+        title += f", as if on exchange {', '.join(map(str, join))}"
+    lists = {
+        "candidates": SideTable(_with_estimates(found), CANDIDATES),
+        "organisations": SideTable(found.organisations, ORGANISATIONS),
+    }
+    own = lists.pop("candidates" if of == "metros" else "organisations")
     return Answer(
-        "candidates", title, _with_estimates(found), CANDIDATES, found,
+        "candidates" if of == "metros" else "organisations", title, own.rows, own.columns, found,
         lambda: html_report(title=title, sections=Sections(candidates=found)),
         side_tables={
-            "organisations": SideTable(found.organisations, ORGANISATIONS),
+            **lists,
             "not_listed": SideTable(found.not_listed, NOT_LISTED),
             "places": SideTable(found.places, PLACES),
         },
         notes=found.notes,
         totals={"totals": found.totals, "next_ask": found.next_ask,
                 "p95_estimates": found.p95_estimates},
-        provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
+        provenance=gathered.provenance,
+        screen_columns=tuple(
+            "metros" if c == "metro" and of == "organisations" else c for c in SCREEN_COLUMNS
+        ),
     )  # fmt: skip
 
 

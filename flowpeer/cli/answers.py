@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.answers import Direction
-from flowpeer.analysis.candidates import candidate_answer
+from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.cli.answering import (
     FormatOption,
@@ -30,6 +30,15 @@ def candidates(
     metro: MetroOption = None,
     asks: Annotated[int | None, typer.Option(min=1, help="Rows a metro.")] = None,
     direction: Annotated[Direction, typer.Option(help="Which way the traffic goes.")] = "out",
+    list_: Annotated[
+        ListOf,
+        typer.Option("--list", help="Rows a metro, or an organisation over all its metros."),
+    ] = "metros",
+    apart: Annotated[bool, typer.Option("--apart", help="Tell siblings apart.")] = False,
+    join_ix: Annotated[
+        list[int] | None,
+        typer.Option("--join-ix", help="As if on this exchange (PeeringDB id, repeatable)."),
+    ] = None,
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
@@ -39,7 +48,10 @@ def candidates(
     gathered = gathered_for(state, period, metro)
     if asks is None and not formats and not state.json:
         asks = TERMINAL_ASKS
-    answer = candidate_answer(gathered, direction=direction, metros=metro, asks=asks)
+    answer = candidate_answer(
+        gathered, direction=direction, metros=metro, asks=asks, of=list_, apart=apart,
+        join=join_ix or (),
+    )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
 
 

@@ -39,6 +39,8 @@ COMMANDS = (
     Entry("run", "All that a scheduler needs, where out of date.", "pipeline:run"),
     Entry("candidates", "Whom to ask for peering, where, and what it is worth.",
           "answers:candidates"),
+    Entry("exchanges", "What each exchange of our metros would take, joined or not.",
+          "exchanges:exchanges"),
     Entry("imbalance", "Is transit balanced against what is paid for?", "answers:imbalance"),
     Entry("bills", "What each transit contract costs, by calendar month.", "bills:bills"),
     Entry("exits", "Does traffic leave where BGP says, and where the shortest path would be?",

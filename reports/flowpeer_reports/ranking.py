@@ -132,6 +132,9 @@ class Ranking:
     organisations: Listing
     never: Mapping[int, str]
     directions: tuple[str, ...]
+    eligible: list[Entries]
+    """By metro: every candidate against the cells of the metro (counted from its first) that no
+    session should carry."""
 
     def routes(self, listing: Listing) -> pl.DataFrame:
         """metro, prefix, origin_asn, row, seen_row, kind: the routes that rows of a list have.
@@ -269,7 +272,10 @@ def rank(
         policy.min_expected_bps,
     )  # fmt: skip
     organisations = build.listing("", *together, asks)
-    return Ranking(found, parties, cells, flows, lists, organisations, never, tuple(directions))
+    return Ranking(
+        found, parties, cells, flows, lists, organisations, never, tuple(directions),
+        [metro.entries for metro in ready],
+    )  # fmt: skip
 
 
 def _prepare(

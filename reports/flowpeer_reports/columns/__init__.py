@@ -30,10 +30,23 @@ from flowpeer_reports.columns.column import (
     pick,
     schema,
 )
+from flowpeer_reports.columns.exchanges import EXCHANGES, OPENINGS
 
 __all__ = [
-    "CANDIDATES", "CANDIDATES_SHORT", "CANDIDATE_TOTALS", "IMBALANCE", "IMBALANCE_TOTALS",
-    "NOT_LISTED", "ORGANISATIONS", "PLACES", "Column", "PolarsType", "pick", "schema",
+    "CANDIDATES",
+    "CANDIDATES_SHORT",
+    "CANDIDATE_TOTALS",
+    "EXCHANGES",
+    "IMBALANCE",
+    "IMBALANCE_TOTALS",
+    "NOT_LISTED",
+    "OPENINGS",
+    "ORGANISATIONS",
+    "PLACES",
+    "Column",
+    "PolarsType",
+    "pick",
+    "schema",
 ]  # fmt: skip
 
 IMBALANCE: tuple[Column, ...] = (

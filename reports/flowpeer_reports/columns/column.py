@@ -24,7 +24,7 @@ class Column:
 
 
 INT, REAL, TEXT, LIST = pl.Int64, pl.Float64, pl.String, pl.List(pl.String)
-ASNS = pl.List(pl.Int64)
+ASNS, FLAG = pl.List(pl.Int64), pl.Boolean
 
 
 def schema(columns: Sequence[Column]) -> pl.Schema:

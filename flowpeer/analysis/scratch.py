@@ -1,0 +1,35 @@
+"""Slots of the candidates' routes, held in a temporary file a metro while they are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class FileStore:
+    """A store of `flowpeer_reports.series`; its files go with it."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="flowpeer-slots-")
+        self._dtype: np.dtype[Any] | None = None
+
+    def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
+        """Add entries of a metro."""
+        self._dtype = entries.dtype
+        with self._path(metro).open("ab") as file:
+            entries.tofile(file)
+
+    def get(self, metro: int) -> npt.NDArray[Any]:
+        """All entries of a metro, in the order in which they were put."""
+        path = self._path(metro)
+        if self._dtype is None or not path.exists():
+            return np.empty(0, [("node", np.int32), ("at", np.int32), ("bytes", np.int64),
+                                ("packets", np.int64), ("variance", np.float32)])  # fmt: skip
+        return np.fromfile(path, self._dtype)
+
+    def _path(self, metro: int) -> Path:
+        return Path(self._folder.name) / str(metro)
