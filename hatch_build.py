@@ -54,7 +54,12 @@ def build(target: Path = NATIVE / LIBRARY, extra: Sequence[str] = ()) -> Path:
         *compiler(), *FLAGS, *extra, f"-DFLOWPEER_SOURCES={sources_crc()}u",
         "-o", str(temporary), *map(str, sorted((NATIVE / "src").glob("*.c"))),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SystemExit(
+            f"error: {command[0]}, the C compiler, does not run: {error.strerror}"
+        ) from None
     if done.returncode:
         temporary.unlink(missing_ok=True)
         raise SystemExit(f"error: {shlex.join(command[:1])} failed:\n{done.stderr}")

@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL | None:
     else:
         return load(LIBRARY)
     logging.getLogger("flowpeer").warning(
-        "flowpeer runs without its compiled core (%s): decoding and roll-ups are many times slower",
+        "flowpeer runs without its compiled core (%s): decoding is many times slower",
         why,
     )
     return None
