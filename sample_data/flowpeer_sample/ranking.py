@@ -51,17 +51,35 @@ def _links() -> frozenset[tuple[int, int]]:
 
 
 @cache
+def _told() -> frozenset[tuple[int, int]]:
+    """(a provider or peer, the network that tells it its customers' routes)."""
+    peers = internet().peerings
+    return _links() | frozenset(peers) | frozenset((b, a) for a, b in peers)
+
+
+@cache
 def _above(origin: int) -> frozenset[int]:
-    ups: dict[int, list[int]] = {}
-    for provider, customer in internet().links:
-        ups.setdefault(customer, []).append(provider)
-    seen, todo = {origin}, [origin]
-    while todo:
-        for up in ups.get(todo.pop(), ()):
-            if up not in seen:
-                seen.add(up)
-                todo.append(up)
-    return frozenset(seen)
+    """The networks whose provider/peer-observed cone holds an origin, itself included."""
+    return frozenset({origin, *_cones().get(origin, ())})
+
+
+@cache
+def _cones() -> dict[int, set[int]]:
+    """Network → those that it follows over links to customers, where the hop before these is
+    their provider or peer."""
+    found: dict[int, set[int]] = {}
+    for prefix in internet().prefixes:
+        for provider in w.PROVIDERS if prefix.announced else ():
+            sequence, _ = as_path(prefix, provider.asn)
+            path = [a for k, a in enumerate(sequence) if k == 0 or sequence[k - 1] != a]
+            for k in range(1, len(path)):
+                if (path[k - 1], path[k]) not in _told():
+                    continue
+                for j in range(k + 1, len(path)):
+                    if (path[j - 1], path[j]) not in _links():
+                        break
+                    found.setdefault(path[j], set()).add(path[k])
+    return found
 
 
 def _never(metro: str) -> frozenset[int]:
@@ -103,6 +121,6 @@ def rank(metro: str, rows: int, accept: Callable[[int], float] | None = None) ->
         marginal = sum(routes[p] for p in of if p not in taken)
         made.append(Ask(best, own, sum(routes[p] for p in of), marginal))
         taken |= set(of)
-        for p in of:
-            left[p] *= 1 - accept(best)
+        for p, weight in of.items():
+            left[p] *= 1 - accept(best) * weight
     return made
