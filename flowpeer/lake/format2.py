@@ -177,7 +177,9 @@ def _pruned(document: Document) -> Pruned:
     return Pruned(document["pruned_at"], **document.get("conserved", {}))
 
 
-_COUNTED = {f.name for f in fields(UnitRecord)} - {"name", "parts", "collector", "sequences"}
+_COUNTED = {f.name for f in fields(UnitRecord)} - {
+    "name", "parts", "collector", "sequences", "conflicts", "forgotten_sessions",
+}  # fmt: skip
 
 
 def _unit(name: str, document: Document) -> UnitRecord:

@@ -98,7 +98,7 @@ class Reach:
     """Flow records received in one hour that have a part in another (or the same).
 
     digest: of the names and digests of the units. seen: interfaces by exporter address.
-    unrated: exporters that left a rate unsaid.
+    unrated: exporters of which some record states no rate itself.
     """
 
     units: int
@@ -220,7 +220,7 @@ def _reach(units: list[UnitEntry]) -> Reach:
     unrated: set[str] = set()
     for unit in units:
         assert unit.facts is not None
-        unrated.update(unit.facts.unrated)
+        unrated.update(unit.facts.unrated, unit.facts.announced)
         for ip, interfaces in unit.facts.seen.items():
             seen.setdefault(ip, set()).update(interfaces)
     lines = "".join(f"{u.path} {u.sha256}\n" for u in sorted(units, key=lambda u: u.path))

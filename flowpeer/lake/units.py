@@ -43,16 +43,31 @@ class ExporterCounts:
 @dataclass(frozen=True, slots=True)
 class Sequence:
     """Sequence numbers of one exporter, session and domain that a unit holds without a gap:
-    `first` ≤ n < `after`, modulo 2^32, sent between two times of the exporter (epoch ms)."""
+    `first` ≤ n < `after` ≤ 2^32, received between two times (epoch µs). They count what
+    `coverage.received` counts."""
 
     exporter_ip: str
-    session: str
+    session: int
     domain: int
     first: int
     after: int
-    first_export_ms: int
-    last_export_ms: int
-    datagrams: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A sign that two senders speak as one exporter: `count` times between two times of receipt
+    (epoch µs), in which the records of this exporter, session and domain are in doubt."""
+
+    kind: str
+    exporter_ip: str
+    session: int
+    domain: int
+    first_us: int
+    last_us: int
+    count: int = 1
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,9 @@ class UnitRecord:
     damaged_octets: int = 0
     sequences: tuple[Sequence, ...] = ()
     """Empty where they are not known."""
+    conflicts: tuple[Conflict, ...] = ()
+    forgotten_sessions: dict[str, int] = field(default_factory=dict)
+    """By exporter, those that there was no room for any more."""
 
     @property
     def is_segment(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flowpeer.reporter import Reporter
 from flowpeer_ingest.imports.ingest import ExportSummary
 from flowpeer_ingest.records import DecodeSummary
-from flowpeer_ingest.summary import CaptureSummary
+from flowpeer_ingest.summary import CaptureSummary, doubts
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -36,7 +36,8 @@ def report(reporter: Reporter, path: str, summary: CaptureSummary | DecodeSummar
     ):
         if counts:
             reporter.warn(f"{path}: {label}: {_counts(counts)}")
-    for text in summary.warnings:
+    told = doubts(summary) if isinstance(summary, CaptureSummary) else ()
+    for text in (*summary.warnings, *told):
         reporter.warn(f"{path}: {text}")
     if not summary.datagrams:
         reporter.warn(f"{path}: no UDP datagram in it")

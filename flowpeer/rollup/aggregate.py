@@ -148,7 +148,9 @@ class Aggregate:
 
     def _task(self, task: Task) -> Partial:
         figures, rows, found = Figures(), 0, []
-        for records in read(task, self._hour, next_hops=self._context.neighbours is not None):
+        context = self._context
+        exchanges = context.neighbours is not None
+        for records in read(task, self._hour, context.moments, next_hops=exchanges):
             rows += records.rows
             found.append(_batch(records, self._hour, self._context, self._codes, figures))
         return rows, found, figures
@@ -200,16 +202,19 @@ class _Parts:
         return _Parts(record, *(getattr(self, name)[kept] for name in self.__slots__[1:]))
 
 
-def _parts(records: Records, rate: Ints, first_slot: int) -> tuple[list[_Parts], Bools]:
+def _parts(
+    records: Records, rate: Ints, divisor: Ints | None, first_slot: int
+) -> tuple[list[_Parts], Bools]:
     """The shares of records in this hour's slots, and which records are scaled (M2, M3, M6).
 
     Most records lie in one slot: the first list element holds the first share of every record, and
     a second one the few others.
     """
     exported, exported_packets = records.integers("bytes"), records.integers("packets")
-    octets, packets, scaled = slots.scale(exported, exported_packets, rate)
+    octets, packets, scaled = slots.scale(exported, exported_packets, rate, divisor)
+    n: Ints | Reals = rate if divisor is None else rate / divisor
     low, high = slots.size_variance(
-        exported, exported_packets, rate if scaled.all() else np.where(scaled, rate, 1),
+        exported, exported_packets, n if scaled.all() else np.where(scaled, n, 1),
         records.numbers["min_length"], records.numbers["max_length"],
     )  # fmt: skip
     start, end = records.start, records.end
@@ -261,7 +266,8 @@ def _piece(
 ) -> list[pl.DataFrame]:
     """The parts of records with their keys, before they are summed."""
     rate = known.rate[combo]
-    pieces, scaled = _parts(records, rate, first_slot)
+    divisor = None if known.divisor is None else known.divisor[combo]
+    pieces, scaled = _parts(records, rate, divisor, first_slot)
     for parts in pieces:
         _count(figures, parts, scaled[parts.record], known, combo[parts.record], rate)
     key = maker.of_crossing(0)

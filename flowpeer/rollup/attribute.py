@@ -1,4 +1,4 @@
-"""Which crossing of which interface a record is counted on: METHODS M1, and the rate of M2.
+"""Which crossing of which interface a record is counted on: METHODS M1.
 
 A record names two interfaces and the side it was metered on. Counted is the crossing of an
 external interface, once: which of several records of the same crossing counts is chosen for each
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal
 
 from flowpeer.network import Interface, Network
@@ -134,44 +133,3 @@ class Attributor:
         else:
             only = Crossing(side(input_if, "internal", None, "none"), "dst")
         return Attribution((only,), False)
-
-
-RateKey = tuple[int | None, int | None, int | None]
-"""(observation domain, sampler id, interface) that a rate from options data belongs to."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateRow:
-    """One row of the table `sampling`."""
-
-    key: RateKey
-    interval: int
-    first_seen: datetime
-
-
-class LateRates:
-    """Rates from options data of one exporter, for records that came before them (M2)."""
-
-    def __init__(self, rows: list[RateRow], until: datetime) -> None:
-        self._rates: dict[RateKey, int] = {}
-        # The latest that was said by `until`, else the first that was said after it.
-        for row in sorted(rows, key=lambda r: r.first_seen):
-            if row.first_seen < until or row.key not in self._rates:
-                self._rates[row.key] = row.interval
-
-    def items(self) -> list[tuple[RateKey, int]]:
-        """All rates in force, in a stable order."""
-        return sorted(self._rates.items(), key=str)
-
-    def rate(self, domain: int, sampler: int | None, input_if: int, output_if: int) -> int:
-        """The N for a record; 0 where nothing was said that applies to it."""
-        if sampler is not None and (domain, sampler, None) in self._rates:
-            return self._rates[domain, sampler, None]
-        for index in (input_if, output_if):
-            if index and (domain, None, index) in self._rates:
-                return self._rates[domain, None, index]
-        if (domain, None, None) in self._rates:
-            return self._rates[domain, None, None]
-        # Some exporters announce in another domain than they export in: only if unambiguous.
-        distinct = set(self._rates.values())
-        return distinct.pop() if len(distinct) == 1 else 0

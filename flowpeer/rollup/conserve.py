@@ -8,7 +8,7 @@ What must hold, for scaled and unscaled bytes each: Σ flows + through = Σ traf
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,21 +16,35 @@ from typing import Any
 import duckdb
 
 from flowpeer.rollup.hours import Hour, Rollup
+from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.slots import MAX_SCALED_BYTES
 from flowpeer.rollup.sums import Figures
+from flowpeer_core import sampling_rates
 
 ALWAYS_PLAUSIBLE = MAX_SCALED_BYTES >> 24
 """Counters below this stay plausible under any rate (at most 2^24): they may be summed first."""
 
 _FLOW_SUMS = f"""
-    SELECT filename, exporter_ip, observation_domain, sampler_id, sampling_interval,
-           coalesce(input_if, 0) AS came, coalesce(output_if, 0) AS went,
+    WITH flows AS (
+        SELECT * FROM read_parquet($files, filename = true, union_by_name = true)
+        -- Files of an older format lack columns.
+        UNION ALL BY NAME
+        SELECT NULL::BIGINT AS session, NULL::BIGINT AS sampling_numerator,
+               NULL::BIGINT AS sampling_denominator
+        WHERE false
+    )
+    SELECT filename, exporter_ip, coalesce(session, {NO_SESSION}), observation_domain, sampler_id,
+           nullif(CASE WHEN direction = 1 THEN output_if ELSE input_if END, 0),
+           sampling_interval, sampling_numerator, sampling_denominator,
+           CASE WHEN $changing THEN epoch_us(received_at) ELSE 0 END AS received_us,
            CASE WHEN greatest(bytes, packets) >= {ALWAYS_PLAUSIBLE}
                 THEN greatest(bytes, packets) END AS large,
+           -- Each record is rounded by itself where its rate may not be a whole number.
+           CASE WHEN $rational OR sampling_denominator > 1 THEN bytes END AS octets,
            sum(coalesce(bytes, 0)) AS bytes, count(*) AS records
-    FROM read_parquet($files, filename = true)
+    FROM flows
     GROUP BY ALL
-"""  # noqa: S608 (a constant number)
+"""  # noqa: S608 (constant numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +145,10 @@ def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> It
             )
 
 
-def _query(sql: str, files: list[str]) -> list[tuple[Any, ...]]:
+def _query(sql: str, asked: Mapping[str, object]) -> list[tuple[Any, ...]]:
     with duckdb.connect(":memory:") as connection:
-        rows: list[tuple[Any, ...]] = connection.execute(sql, {"files": files}).fetchall()
+        connection.execute("SET TimeZone = 'UTC'")
+        rows: list[tuple[Any, ...]] = connection.execute(sql, asked).fetchall()
         return rows
 
 
@@ -147,24 +162,33 @@ def _table_sums(
     found = {True: 0, False: 0}
     if files:
         sql = "SELECT scaled, sum(bytes) FROM read_parquet($files) GROUP BY scaled"
-        found.update({scaled: int(octets) for scaled, octets in _query(sql, files)})
+        found.update({scaled: int(octets) for scaled, octets in _query(sql, {"files": files})})
     return found
 
 
 def flow_sums(rollup: Rollup, names: Sequence[str]) -> dict[str, FlowSums]:
     """Sums of flow files of the lake, by name."""
-    files = {str(rollup.lake.path(name)): name for name in names}
     found = dict.fromkeys(names, FlowSums())
-    if not files:
-        return found
-    for filename, ip, domain, sampler, said, came, went, large, octets, count in _query(
-        _FLOW_SUMS, list(files)
-    ):
-        name = files[filename]
-        rate = rollup.rate(name, ip, domain, sampler, said, came, went)
-        if rate and (large or 0) * rate < MAX_SCALED_BYTES:
-            more = FlowSums(int(octets) * rate, 0, count)
-        else:
-            more = FlowSums(0, int(octets), count)
-        found[name] = found[name].plus(more)
+    for changing in (False, True):
+        some = [name for name in names if bool(rollup.moments(name).size) == changing]
+        files = {str(rollup.lake.path(name)): name for name in some}
+        if not files:
+            continue
+        asked = {"files": list(files), "changing": changing, "rational": rollup.rational_rates}
+        for filename, *key, said, top, bottom, at_us, large, octets, total, count in _query(
+            _FLOW_SUMS, asked
+        ):
+            name = files[filename]
+            ip, session, domain, sampler, interface = key
+            own = (top, bottom) if top and bottom else None
+            if own is None and said and session == NO_SESSION:
+                own = (said, 1)
+            rate = rollup.rate(name, Sampled(ip, session, domain, sampler, interface, own, at_us))
+            if rate is None or (large or 0) * rate[0] >= MAX_SCALED_BYTES * rate[1]:
+                more = FlowSums(0, int(total), count)
+            elif octets is None:
+                more = FlowSums(sampling_rates.scaled(int(total), rate), 0, count)
+            else:
+                more = FlowSums(sampling_rates.scaled(octets, rate) * count, 0, count)
+            found[name] = found[name].plus(more)
     return found

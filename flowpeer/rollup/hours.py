@@ -222,6 +222,7 @@ class Rollup(Inputs):
         context = Context(
             attributor=self._attributor,
             rate=self.rate,
+            moments=self.moments,
             exporters=[(e.id, e.metro) for e in self.network.exporters],
             routes=self._routes(hour.start),
             own=self._own,

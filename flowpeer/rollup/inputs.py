@@ -12,9 +12,11 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+import numpy as np
 import polars as pl
 
 from flowpeer.errors import UsageError
@@ -23,12 +25,17 @@ from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_ho
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
-from flowpeer.rollup.attribute import Attributor, LateRates, RateRow
+from flowpeer.rollup import rates
+from flowpeer.rollup.attribute import Attributor
+from flowpeer.rollup.rates import Announcements, Sampled
+from flowpeer.rollup.slots import Ints
 from flowpeer.rollup.tail import Tail
 from flowpeer.routing import match, snapshot
+from flowpeer_core.sampling_rates import Rate
+from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.flows import NEWEST_US, OLDEST_US
 
-METHOD = 3
+METHOD = 4
 """Raised when the same inputs give other rows than before: every hour is then redone."""
 
 HOUR = timedelta(hours=1)
@@ -86,7 +93,7 @@ class Inputs:
         )
         self._tables: dict[tuple[str, ...], match.RouteTable] = {}
         self._attributors: dict[str, Attributor] = {}
-        self._late: dict[datetime, dict[str, LateRates]] = {}
+        self._moments: dict[str, Ints] = {}
 
     def _manifest_files(self) -> list[File]:
         return [f for hour in self._headers for f in self.record.manifest("flows", hour).files]
@@ -163,9 +170,8 @@ class Inputs:
         return _digest([hosts, asns]), match.RouteTable.from_routes(hosts, asns)
 
     @cached_property
-    def _sampling(self) -> dict[str, list[RateRow]]:
-        """Rates from options data, by exporter address."""
-        of = ["exporter_ip", "observation_domain", "sampler_id", "interface"]
+    def _announced(self) -> Announcements:
+        """Rates from options data."""
 
         def changes() -> pl.DataFrame:
             frames = [
@@ -174,21 +180,9 @@ class Inputs:
             ]
             if not frames:
                 return pl.DataFrame()
-            return (
-                pl.concat(frames)
-                .select(*of, "interval", "first_seen")
-                .sort(*of, "first_seen", "interval")
-                # Routers repeat themselves every few minutes; what counts is a change.
-                .filter(pl.col("interval").ne_missing(pl.col("interval").shift().over(of)))
-                .collect()
-            )
+            return rates.changes(pl.concat(frames))
 
-        rows: dict[str, list[RateRow]] = {}
-        said = self.record.read("sampling", changes)
-        for ip, domain, sampler, interface, interval, first_seen in said.iter_rows():
-            key = (domain, sampler, interface)
-            rows.setdefault(ip, []).append(RateRow(key, interval, first_seen))
-        return rows
+        return Announcements(self.record.read("sampling", changes).iter_rows())
 
     def _attributor(self, file: str) -> Attributor:
         """M1 for the records of one flow file: its choices hang on the day it was received in, so
@@ -216,41 +210,37 @@ class Inputs:
             found.setdefault(f"{hour:%Y-%m-%d}", []).append(header)
         return found
 
-    def _late_rates(self, received: datetime) -> dict[str, LateRates]:
-        """Rates for the exporters that left theirs unsaid, by the hour that a record was received
-        in, so that all parts of it are scaled alike, whichever hours they fall into."""
-        if received not in self._late:
-            self._late[received] = {
-                ip: LateRates(rows, received + HOUR)
-                for ip, rows in sorted(self._sampling.items())
-                if not self._override(ip)
-            }
-        return self._late[received]
+    @property
+    def rational_rates(self) -> bool:
+        """Was a rate announced that is not a whole number?"""
+        return self._announced.rational
+
+    def moments(self, file: str) -> Ints:
+        """When a rate of the file's exporters changes during its hour of receipt, in µs."""
+        if file not in self._moments:
+            begin_us = rates.microseconds(partition_hour(file))
+            seen = self._headers[partition_hour(file)].metering
+            found = self._announced.moments(seen, begin_us, begin_us + HOUR_US)
+            self._moments[file] = np.array(found, np.int64)
+        return self._moments[file]
 
     def _override(self, exporter_ip: str) -> int:
         configured = self.network.exporter_by_address.get(exporter_ip)
         return (configured.sampling_override if configured else None) or 0
 
-    def rate(
-        self,
-        file: str,
-        exporter_ip: str,
-        domain: int,
-        sampler: int | None,
-        said: int | None,
-        input_if: int,
-        output_if: int,
-    ) -> int:
-        """The N of a record of `file` (M2); 0 where nobody says it."""
-        configured = self.network.exporter_by_address.get(exporter_ip)
-        late = self._late_rates(partition_hour(file)).get(exporter_ip)
-        return (
-            self._override(exporter_ip)
-            or said
-            or (late.rate(domain, sampler, input_if, output_if) if late else 0)
-            or (configured.sampling if configured else None)
-            or 0
-        )
+    def rate(self, file: str, record: Sampled) -> Rate | None:
+        """The rate of a record of `file` (M2); None where nobody says it. Its time may be left out
+        where no rate changes between the begin of the hour of receipt and it."""
+        configured = self.network.exporter_by_address.get(record.exporter_ip)
+        if configured is not None and configured.sampling_override:
+            return configured.sampling_override, 1
+        if record.own is not None:
+            return record.own
+        begin_us = rates.microseconds(partition_hour(file))
+        found = self._announced.rate(replace(record, at_us=max(record.at_us, begin_us)))
+        if found is None and configured is not None and configured.sampling:
+            return configured.sampling, 1
+        return found
 
     def _views(
         self, hour: datetime, exporter: str, metro: str
@@ -313,16 +303,7 @@ class Inputs:
             "method": str(METHOD),
             "flows": _digest([[f"{when:%Y-%m-%dT%H}", reach.digest] for when, reach in received]),
             "routes": _digest(views),
-            "sampling": _digest(
-                [
-                    [f"{when:%Y-%m-%dT%H}", ip, late[ip].items()]
-                    for when, reach in received
-                    if reach.unrated  # else nobody needs what was announced
-                    for late in (self._late_rates(when),)
-                    for ip in reach.unrated
-                    if ip in late
-                ]
-            ),
+            "sampling": _digest(self._rates_in_force(received)),
             "exporters": _digest(exporters),
             "interfaces": _digest(interfaces_),
             "metering": _digest(sorted(metering)),
@@ -330,6 +311,18 @@ class Inputs:
             "exchanges": self._neighbours[0] if uses_exchange else "",
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }
+
+    def _rates_in_force(self, received: Sequence[tuple[datetime, Reach]]) -> list[object]:
+        """What was announced that may decide the rates of records received in these hours."""
+        told: list[object] = []
+        for when, reach in received:
+            begin_us = rates.microseconds(when)
+            told += [
+                [begin_us, ip, self._announced.in_force(ip, begin_us, begin_us + HOUR_US)]
+                for ip in reach.unrated
+                if ip in self._announced and not self._override(ip)
+            ]
+        return told
 
     def _vantages_exist(self) -> None:
         """Every snapshot tied to a place is tied to a configured one, or it would match nothing."""

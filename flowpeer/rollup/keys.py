@@ -19,11 +19,13 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer.rollup.attribute import Attributor, Side
+from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.reading import NO_SAMPLER, U64, Addresses, Bools, Records
 from flowpeer.rollup.slots import Ints
 from flowpeer.rollup.tail import Tail
 from flowpeer.routing.match import RouteTable
 from flowpeer_core.asns import OWN
+from flowpeer_core.sampling_rates import Rate
 
 NO_ROUTE_4, NO_ROUTE_6, NO_ADDRESS = 0, 1, 2  # route codes; own prefixes follow, then routes
 SPECIAL = 3
@@ -34,6 +36,7 @@ DENSE = 1 << 20
 _MAPPED = np.uint64(0xFFFF)
 _COMBINATION = (
     "observation_domain", "input_if", "output_if", "direction", "sampler_id", "sampling_interval",
+    "session", "sampling_numerator", "sampling_denominator", "moment",
 )  # fmt: skip
 
 
@@ -42,8 +45,10 @@ class Context:
     """What an hour is rolled up with, resolved."""
 
     attributor: Callable[[str], Attributor]  # flow file → M1 of the day it was received
-    rate: Callable[[str, str, int, int | None, int | None, int, int], int]
-    """(file, exporter address, domain, sampler, said, input, output) → N or 0, see Rollup.rate."""
+    rate: Callable[[str, Sampled], Rate | None]
+    """The rate of a record of a flow file, see `Inputs.rate`."""
+    moments: Callable[[str], Ints]
+    """Flow file → when during its hour of receipt an announced rate changes, in µs, ascending."""
     exporters: Sequence[tuple[str, str]]  # (id, metro) of those that may have their own view
     routes: Callable[[str, str], RouteTable]  # (id, metro) → the view in force
     own: RouteTable  # own prefixes
@@ -132,7 +137,8 @@ class Attributed:
     view: Ints  # (2, n): number of the view of the routes
     source: Bools  # (2, n): the source is the remote end
     exchange: Bools  # (2, n): the neighbour is to be found by next hop
-    rate: Ints  # 0: unknown
+    rate: Ints  # numerator; 0: unknown
+    divisor: Ints | None  # denominator; None: 1 for all
     discarded: Bools
 
 
@@ -143,39 +149,37 @@ def combinations(records: Records) -> tuple[npt.NDArray[np.intp], list[tuple[str
     """
     combined = records.exporter.astype(np.int64)
     size = max(1, len(records.exporters))
-    parts: list[tuple[str, Ints, int]] = []  # name, values by code, number of codes
     for name in _COMBINATION:
         column = records.numbers[name]
         if not isinstance(column, np.ndarray):
-            parts.append((name, np.array([column]), 1))
             continue
         low, high = int(column.min()), int(column.max())
         if high - low < DENSE:
-            values, codes = np.arange(low, high + 1), column - low
+            codes, count = column - low, high - low + 1
         else:
             values, codes = np.unique(column, return_inverse=True)
-        if size * len(values) >= 1 << 62:
-            raise OverflowError("more combinations of interfaces and rates than can be numbered")
-        combined *= len(values)
+            count = len(values)
+        if size * count >= 1 << 62:
+            present, combined = np.unique(combined, return_inverse=True)
+            size = len(present)
+        combined *= count
         combined += codes
-        size *= len(values)
-        parts.append((name, values, len(values)))
+        size *= count
     if size <= DENSE:
-        there = np.zeros(size, dtype=bool)
-        there[combined] = True
-        distinct = np.flatnonzero(there)
+        last = np.full(size, -1, dtype=np.int64)
+        last[combined] = np.arange(records.rows)
+        distinct = np.flatnonzero(last >= 0)
         numbers = np.zeros(size, dtype=np.intp)
         numbers[distinct] = np.arange(len(distinct))
-        place = numbers[combined]
+        place, at = numbers[combined], last[distinct]
     else:
-        distinct, place = np.unique(combined, return_inverse=True)
-    rest = distinct
-    found: list[list[Any]] = []
-    for _, values, count in reversed(parts):
-        rest, code = np.divmod(rest, count)
-        found.append(values[code].tolist())
-    found.append([records.exporters[n] for n in rest.tolist()])
-    return place, list(zip(*reversed(found), strict=True))
+        _, at, place = np.unique(combined, return_index=True, return_inverse=True)
+    found: list[list[Any]] = [[records.exporters[n] for n in records.exporter[at].tolist()]]
+    for name in _COMBINATION:
+        column = records.numbers[name]
+        some = column[at].tolist() if isinstance(column, np.ndarray) else [column] * len(at)
+        found.append(some)
+    return place, list(zip(*found, strict=True))
 
 
 def attribute(
@@ -189,10 +193,25 @@ def attribute(
         np.zeros((2, count), dtype=bool),
         np.zeros((2, count), dtype=bool),
         np.zeros(count, dtype=np.int64),
+        None,
         np.zeros(count, dtype=bool),
     )
+    divisor = np.ones(count, dtype=np.int64)
     attributor = context.attributor(file)
-    for n, (ip, domain, came, went, direction, sampler, said) in enumerate(distinct):
+    moments = context.moments(file)
+    for n, (
+        ip,
+        domain,
+        came,
+        went,
+        direction,
+        sampler,
+        said,
+        session,
+        top,
+        bottom,
+        moment,
+    ) in enumerate(distinct):
         found = attributor.attribute(ip, came, went, egress=direction == 1)
         for k, crossing in enumerate(found.crossings):
             made.side[k, n] = codes.side(crossing.side)
@@ -200,8 +219,21 @@ def attribute(
             made.source[k, n] = crossing.remote == "src"
             made.exchange[k, n] = crossing.side.role == "ix" and crossing.side.direction == "out"
         made.discarded[n] = found.discarded
-        asked = None if sampler == NO_SAMPLER else sampler
-        made.rate[n] = context.rate(file, ip, domain, asked, said or None, came, went)
+        own = (top, bottom) if top > 0 < bottom else None
+        if own is None and said > 0 and session == NO_SESSION:
+            own = (said, 1)  # imported, or of a lake that did not tell
+        rate = context.rate(
+            file,
+            Sampled(
+                ip, session, domain, None if sampler == NO_SAMPLER else sampler,
+                (went if direction == 1 else came) or None, own,
+                int(moments[moment - 1]) if moment else 0,
+            ),
+        )  # fmt: skip
+        if rate is not None:
+            made.rate[n], divisor[n] = rate
+    if (divisor > 1).any():
+        made.divisor = divisor
     return made
 
 

@@ -7,7 +7,7 @@ the cost of a batch is shared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,13 +18,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flowpeer.rollup.rates import NO_SESSION
 from flowpeer.rollup.slots import Ints
 from flowpeer_core.slots import HOUR_US
 
 COLUMNS = (
     "start_time", "end_time", "exporter_ip", "observation_domain", "input_if", "output_if",
     "direction", "src_addr", "dst_addr", "bytes", "packets", "sampling_interval", "sampler_id",
-    "min_length", "max_length",
+    "min_length", "max_length", "session", "sampling_numerator", "sampling_denominator",
 )  # fmt: skip
 """What a roll-up reads of `flows`, and `NEXT_HOPS` where an exchange port is configured."""
 NEXT_HOPS = ("next_hop", "bgp_next_hop")
@@ -63,7 +64,8 @@ class Records:
     """Some records of one flow file, those of the hour among them.
 
     Times in microseconds since the epoch. `exporter` indexes `exporters`. Nulls of `numbers` are
-    0, but `NO_SAMPLER` in `sampler_id`.
+    0, but `NO_SAMPLER` in `sampler_id` and `NO_SESSION` in `session`. `numbers["moment"]`: how many
+    of the moments at which a rate changes lie before the record's receipt or at it.
     """
 
     file: str
@@ -118,15 +120,24 @@ def tasks(files: Sequence[tuple[str, Path, int]]) -> Iterator[Task]:
         yield tuple(waiting)
 
 
-def read(task: Task, hour: datetime, *, next_hops: bool) -> Iterator[Records]:
+def read(
+    task: Task, hour: datetime, moments: Callable[[str], Ints], *, next_hops: bool
+) -> Iterator[Records]:
     """The records of a task that may lie in the hour, in batches of at most `BATCH_ROWS`.
+
+    moments: of a flow file, when a rate changes during its hour of receipt, in µs, ascending.
 
     Raises:
         OSError: a page whose checksum is wrong, or a file that cannot be read.
     """
     begin = int(hour.timestamp()) * 1_000_000
-    wanted = (*COLUMNS, *(NEXT_HOPS if next_hops else ()))
     for name, path, groups in task:
+        changes = moments(name)
+        wanted = (
+            *COLUMNS,
+            *(NEXT_HOPS if next_hops else ()),
+            *(("received_at",) if changes.size else ()),
+        )
         with pq.ParquetFile(
             path, page_checksum_verification=True, read_dictionary=["exporter_ip"]
         ) as file:
@@ -138,15 +149,15 @@ def read(task: Task, hour: datetime, *, next_hops: bool) -> Iterator[Records]:
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
                 ):
-                    yield from _records(name, batch, fixed, begin)
+                    yield from _records(name, batch, fixed, begin, changes)
 
 
 def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | None:
     """Columns that need no reading, with their value; None where the row group can be left out."""
-    fixed: dict[str, int] = {}
-    for n in range(group.num_columns):
-        column = group.column(n)
-        name = column.path_in_schema
+    columns = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+    # A file of an older format lacks columns.
+    fixed = {n: _null(n) for n in wanted if n not in columns and n not in ADDRESSES}
+    for name, column in columns.items():
         if name not in wanted or not column.is_stats_set:
             continue
         said = column.statistics
@@ -162,7 +173,7 @@ def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | No
                 return None
         elif (
             name not in ADDRESSES
-            and name != "exporter_ip"
+            and name not in ("exporter_ip", "received_at")
             and said.has_null_count
             and not said.null_count
             and said.min == said.max
@@ -176,11 +187,11 @@ def _microseconds(time: datetime) -> int:
 
 
 def _null(name: str) -> int:
-    return NO_SAMPLER if name == "sampler_id" else 0
+    return {"sampler_id": NO_SAMPLER, "session": NO_SESSION}.get(name, 0)
 
 
 def _records(
-    file: str, batch: pa.RecordBatch, fixed: dict[str, int], begin: int
+    file: str, batch: pa.RecordBatch, fixed: dict[str, int], begin: int, moments: Ints
 ) -> Iterator[Records]:
     start, end = (batch[name].cast(pa.int64()).to_numpy() for name in ("start_time", "end_time"))
     inside = (start < begin + HOUR_US) & (end >= begin)
@@ -206,6 +217,10 @@ def _records(
                 zero = np.zeros(rows, dtype=np.uint64)
                 absent = Addresses(zero, zero, np.zeros(rows, dtype=bool))
             addresses[name] = absent
+    numbers["moment"] = 0
+    if moments.size:
+        received = batch["received_at"].cast(pa.int64()).to_numpy()
+        numbers["moment"] = np.searchsorted(moments, received, side="right")
     yield Records(
         file, rows, start, end, ips.indices.to_numpy(), tuple(ips.dictionary.to_pylist()), numbers,
         addresses,

@@ -46,8 +46,11 @@ class Parts:
         return Parts(*(getattr(self, name)[keep] for name in self.__slots__))
 
 
-def scale(octets: Ints, packets: Ints, rate: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-    """Multiply by the rate (0: unknown) where the product is a possible amount of traffic.
+def scale(
+    octets: Ints, packets: Ints, rate: Ints, divisor: Ints | None = None
+) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+    """Multiply by rate / divisor (0: unknown) where the product is a possible amount of traffic,
+    rounded half up once (M2). divisor: at least 1 and below 2^18; None: 1 everywhere.
 
     Returns:
         bytes, packets and `scaled`: false where the rate is unknown or the product absurd; the
@@ -55,15 +58,29 @@ def scale(octets: Ints, packets: Ints, rate: Ints) -> tuple[Ints, Ints, npt.NDAr
     """
     largest = max(int(octets.max(initial=0)), int(packets.max(initial=0)))
     scaled = rate > 0
-    if largest * int(rate.max(initial=0)) >= MAX_SCALED_BYTES:
-        scaled &= octets.astype(np.float64) * rate < MAX_SCALED_BYTES
-        scaled &= packets.astype(np.float64) * rate < MAX_SCALED_BYTES
+    n = rate if divisor is None else rate / divisor
+    if largest * float(n.max(initial=0)) >= MAX_SCALED_BYTES:
+        scaled &= octets.astype(np.float64) * n < MAX_SCALED_BYTES
+        scaled &= packets.astype(np.float64) * n < MAX_SCALED_BYTES
     factor = rate if scaled.all() else np.where(scaled, rate, 1)
-    return octets * factor, packets * factor, scaled
+    if divisor is None:
+        return octets * factor, packets * factor, scaled
+    by = np.where(scaled, divisor, 1)
+    return _rounded(octets, factor, by), _rounded(packets, factor, by), scaled
+
+
+def _rounded(counter: Ints, factor: Ints, by: Ints) -> Ints:
+    """counter × factor / by, half up, without leaving 63 bits (`sampling_rates.scaled`)."""
+    whole, rest = np.divmod(counter, by)
+    return whole * factor + (2 * rest * factor + by) // (2 * by)
 
 
 def size_variance(
-    octets: Ints, packets: Ints, rate: Ints, shortest: Ints | int, longest: Ints | int
+    octets: Ints,
+    packets: Ints,
+    rate: Ints | Reals,
+    shortest: Ints | int,
+    longest: Ints | int,
 ) -> tuple[Reals, Reals]:
     """Bounds of the sampling variance of one record's scaled bytes (M6).
 

@@ -40,7 +40,6 @@ class Checkpoint:
         document = {
             "unit": unit,
             "wire": snapshot(decoder.wire.state),
-            "sampling": decoder.sampling.snapshot(),
             "last_seen_us": decoder.last_seen_us,
         }
         text = json.dumps(document, separators=(",", ":"), default=_octets)
@@ -52,16 +51,11 @@ class Checkpoint:
         Raises ValueError, LookupError or TypeError for a document that no `of` made.
         """
         document = json.loads(self.document, object_hook=_from_octets)
-        state = restore(document["wire"])
-        rates = {
-            address: [(d, s, i, rate) for d, s, i, rate in rows]
-            for address, rows in document["sampling"].items()
-        }
+        state = restore(document["wire"], decoder.wire.state.configured)
         seen = document.get("last_seen_us", document.get("heard", {}))
         last_seen_us = {str(address): int(us) for address, us in seen.items()}
         decoder.wire.state = state
         decoder.last_seen_us = last_seen_us
-        decoder.sampling.restore(rates)
         decoder.columns.clear()
 
     def save(self, folder: Path) -> None:

@@ -21,7 +21,7 @@ from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import flows
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.schema import FLOWS, TABLES
-from flowpeer_ingest.wire.events import FORMATS, MAX_SAMPLING, Records
+from flowpeer_ingest.wire.events import FORMATS, Records
 from flowpeer_ingest.wire.values import read_all
 
 CHUNK_ROWS = 16_384
@@ -78,7 +78,7 @@ class PlainColumns:
         context = flows.Context(message, rates, timeout_us)
         records = read_all(layout, event.flat, event.count)
         self.tally.malformed[SAMPLING_BEYOND] += sum(
-            flows.sampling(raw, context) > MAX_SAMPLING for raw in records
+            flows.sampling(raw, context).beyond for raw in records
         )
         for at in range(0, event.count, PART):
             part = records[at : at + PART]

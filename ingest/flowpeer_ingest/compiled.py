@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flowpeer_core.native import table as native
+from flowpeer_core.sampling_rates import MAX_DENOMINATOR, MAX_RATE
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import flows
 from flowpeer_ingest.columns import (
@@ -29,7 +30,7 @@ from flowpeer_ingest.columns import (
     Tally,
 )
 from flowpeer_ingest.sampling import Rates
-from flowpeer_ingest.wire.events import FORMATS, MAX_SAMPLING, Records
+from flowpeer_ingest.wire.events import FORMATS, Records
 from flowpeer_ingest.wire.layout import Layout
 from flowpeer_ingest.wire.values import plan
 
@@ -43,7 +44,7 @@ MAX_LAYOUTS, MAX_RATES = 4_096, 4_096
 
 LIMITS = native.Limits(
     flows.CLOCK_TOLERANCE_US, flows.OLDEST_US, flows.NEWEST_US, flows.SLACK_US, flows.FUTURE_MS,
-    flows.LATEST_MS, flows.LONG_US, flows.MAX_BYTES, MAX_SAMPLING,
+    flows.LATEST_MS, flows.LONG_US, flows.MAX_BYTES, MAX_RATE, MAX_DENOMINATOR,
 )  # fmt: skip
 FORMAT_NUMBERS = {version: native.FORMATS.index(name) for version, name in FORMATS.items()}
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
@@ -237,7 +238,8 @@ class CompiledColumns:
             count = min(native.PART, event.count - first)
             self.sets[self.set_count] = (
                 at + first * one, count * one, count, message.received_us, message.export_ms,
-                message.uptime_ms, message.domain, message.sequence, message.sampling,
+                message.uptime_ms, message.domain, message.session, message.sequence,
+                message.sampling,
                 registry.timeouts_us[exporter], 0, registry.layout(layout, flat=True), exporter,
                 FORMAT_NUMBERS[message.version], registry.view(rates), 1,
             )  # fmt: skip

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.sampling import Known
 from flowpeer_ingest.wire.state import Exporter
 
 PAUSE_US = 24 * 3_600_000_000
@@ -30,7 +29,7 @@ class Continuity:
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self._last_us: dict[str, int] = {}
-        self._aside: list[tuple[Exporter, Known | None]] = []
+        self._aside: list[Exporter] = []
 
     def meet(self, exporters: Sequence[str], received_us: Sequence[int]) -> None:
         """The next datagrams are of these exporters: ready the memory of those who begin."""
@@ -48,25 +47,21 @@ class Continuity:
         if known_us is None or known_us - SLACK_US <= first_us <= known_us + PAUSE_US:
             return
         exporter = decoder.wire.state.forget(address)
-        rates = decoder.sampling.forget(address)
         if exporter is None:
             return
         if first_us < known_us:
-            self._aside.append((exporter, rates))
+            self._aside.append(exporter)
         else:
             decoder.lost.update(exporter.unread())
 
     def end(self) -> None:
         """Keep what the next capture may need, and count in `Decoder.lost` what never will be."""
         decoder, state = self._decoder, self._decoder.wire.state
-        for exporter, rates in self._aside:
+        for exporter in self._aside:
             older = state.forget(exporter.address)
             if older is not None:
                 decoder.lost.update(older.unread())
             state.take_back(exporter)
-            decoder.sampling.forget(exporter.address)
-            if rates is not None:
-                decoder.sampling.take_back(exporter.address, rates)
         for address, last_us in self._last_us.items():
             if address in state.exporters:
                 decoder.last_seen_us[address] = max(
@@ -75,7 +70,6 @@ class Continuity:
         for address in [*decoder.last_seen_us][: max(0, len(decoder.last_seen_us) - MAX_KEPT)]:
             del decoder.last_seen_us[address]
             gone = state.forget(address)
-            decoder.sampling.forget(address)
             if gone is not None:
                 decoder.lost.update(gone.unread())
         horizon_us = max(self._last_us.values(), default=0) - PAUSE_US

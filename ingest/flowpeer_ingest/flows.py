@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from flowpeer_core import sampling_rates
+from flowpeer_core.sampling_rates import Rate
 from flowpeer_ingest.sampling import Rates
-from flowpeer_ingest.wire.events import MAX_SAMPLING, SFLOW5, Message
+from flowpeer_ingest.wire.events import SFLOW5, Message
 from flowpeer_ingest.wire.values import MAX_INT, Values
 
 CLOCK_TOLERANCE_US = 2_000_000
@@ -165,31 +167,42 @@ def placed(start: int, end: int, context: Context) -> tuple[int, int, bool]:
     return received - timeout, received, True
 
 
-def own_rate(raw: Values) -> int:
-    """The N that the record itself states, 0 if it does not (the order of `options.interval`)."""
-    size, population = raw.get("sampling_size", 0), raw.get("sampling_population", 0)
-    if size > 0 and population > 0:
-        size, population = min(size, MAX_INT >> 2), min(population, MAX_INT >> 3)
-        return (2 * population + size) // (2 * size)
-    taken = raw.get("sampling_packet_interval", 0)
-    if taken > 0:
-        if "sampling_packet_space" not in raw:
-            return taken
-        taken = min(taken, MAX_INT >> 3)
-        space = min(raw["sampling_packet_space"], MAX_INT >> 3)
-        return (2 * (taken + space) + taken) // (2 * taken)
-    return raw.get("sampler_random_interval", 0) or raw.get("sampling_interval", 0)
+_RATE_ELEMENTS = {
+    34: "sampling_interval", 50: "sampler_random_interval", 305: "sampling_packet_interval",
+    306: "sampling_packet_space", 309: "sampling_size", 310: "sampling_population",
+}  # fmt: skip
+_MOST_PACKETS = MAX_INT >> 1
+"""Of 305 and 306 each, so that their sum fits."""
 
 
-def sampling(raw: Values, context: Context) -> int:
-    """METHODS M2: N of the record, 0 unknown; it may be beyond `MAX_SAMPLING`."""
-    rate = own_rate(raw)
-    if not rate:
-        interface = raw.get("input_if", -1)
-        if raw.get("direction") == 1 and "output_if" in raw:
-            interface = raw["output_if"]
-        rate = context.rates.lookup(raw.get("sampler_id", -1), interface)
-    return rate or context.message.sampling
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """METHODS M2 of a record: `own` is what it or its header states itself, `interval` the N that
+    holds, None unknown, `beyond`: it states one that no router has."""
+
+    own: Rate | None
+    interval: int | None
+    beyond: bool
+
+
+def sampling(raw: Values, context: Context) -> Sampling:
+    """The rate of a record: its own, then the announced ones, then the v5 header's."""
+    values = {n: raw[key] for n, key in _RATE_ELEMENTS.items() if key in raw}
+    for number in (305, 306):
+        if number in values:
+            values[number] = min(values[number], _MOST_PACKETS)
+    if sampling_rates.beyond(values):
+        return Sampling(None, None, beyond=True)
+    own = sampling_rates.stated(values)
+    if own is None and context.message.sampling > 0:
+        own = (context.message.sampling, 1)
+    if own is not None:
+        return Sampling(own, sampling_rates.rounded(own), beyond=False)
+    interface = raw.get("input_if", -1)
+    if raw.get("direction") == 1 and "output_if" in raw:
+        interface = raw["output_if"]
+    announced = context.rates.lookup(raw.get("sampler_id", -1), interface)
+    return Sampling(None, announced or None, beyond=False)
 
 
 _PLAIN = (
@@ -226,12 +239,14 @@ def forward(raw: Values, context: Context) -> Row:
     said["bytes"], said["packets"] = counter(raw, "bytes"), counter(raw, "packets")
     said["direction"] = raw.get("direction") if raw.get("direction", 2) <= 1 else None
     rate = sampling(raw, context)
-    said["sampling_interval"] = rate if 0 < rate <= MAX_SAMPLING else None
+    said["sampling_interval"] = rate.interval
+    said["sampling_numerator"], said["sampling_denominator"] = rate.own or (None, None)
     said["start_time"], said["end_time"], said["time_corrected"] = placed(
         *times(raw, message), context
     )
     said["received_at"] = message.received_us
     said["observation_domain"] = message.domain
+    said["session"] = message.session
     said["export_time"] = message.export_ms * 1_000 if message.export_ms >= 0 else None
     said["datagram_sequence"] = message.sequence if message.sequence >= 0 else None
     return {name: value for name, value in said.items() if value is not None}

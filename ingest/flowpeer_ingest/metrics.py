@@ -19,6 +19,8 @@ TOTALS: dict[str, str] = {
     "rows": "Flow records published.",
     "options_records": "Options data records decoded.",
     "segments": "Spool segments decoded and published.",
+    "forgotten_sessions": "Sessions forgotten for lack of memory, the least recently used first.",
+    "conflicts": "Signs of two senders under one address, port and domain.",
 }
 RECEIVER: dict[str, str] = {
     "received": "Datagrams received into the spool.",

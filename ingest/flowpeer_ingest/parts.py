@@ -50,10 +50,13 @@ class FlowFacts:
     """Times that records named interfaces which are not in `seen`, by exporter."""
     unrated: Mapping[str, int] = field(default_factory=dict)
     """Records without a sampling rate, by exporter."""
+    announced: tuple[str, ...] = ()
+    """Exporters of which a record states no rate itself: what options data announced decides."""
     time_corrected: int = 0
     octets: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
     """By exporter and interface: bytes of each way in the order of `WAYS`, times the rate that the
-    record states; then of each way again, bytes of records that state none. Empty in what format 2
+    record itself states, so that it does not hang on what was known when it was decoded; then of
+    each way again, bytes of records that state none themselves. Empty in what format 2
     left: not known."""
 
 
@@ -84,6 +87,7 @@ class Facts:
         self._octets: dict[str, dict[int, list[int]]] = {}
         self._unlisted: dict[str, int] = {}
         self._unrated: dict[str, int] = {}
+        self._announced: set[str] = set()
         self._corrected = 0
 
     def add(self, table: pa.Table) -> None:
@@ -99,18 +103,20 @@ class Facts:
         exporters = named.dictionary.to_pylist()
         exporter = named.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         egress = pc.equal(pc.fill_null(table["direction"], 0), 1).to_numpy().astype(np.int64)
-        octets, unrated = _octets(table)
+        octets, asking = _octets(table)
+        unrated = pc.is_null(table["sampling_interval"]).to_numpy()
         for place, name in ((0, "input_if"), (2, "output_if")):
             interface = pc.fill_null(table[name], 0).to_numpy()
-            way = egress + place + 4 * unrated
+            way = egress + place + 4 * asking
             for of, index, at, count, total in _sums(exporter, interface, way, octets):
                 self._take(exporters[of], index, at, total, count)
         for ip in exporters:
             if len(self._seen[ip]) > 2 * MAX_INTERFACES:
                 self._shorten(ip)
-        for of, records in enumerate(np.bincount(exporter[unrated == 1]).tolist()):
+        for of, records in enumerate(np.bincount(exporter[unrated]).tolist()):
             if records:
                 self._unrated[exporters[of]] = self._unrated.get(exporters[of], 0) + records
+        self._announced.update(exporters[of] for of in np.unique(exporter[asking == 1]).tolist())
         self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
 
     def _take(self, ip: str, index: int, way: int, octets: int, count: int) -> None:
@@ -136,6 +142,7 @@ class Facts:
             seen={ip: dict(sorted(seen.items())) for ip, seen in sorted(self._seen.items())},
             unlisted=dict(sorted(self._unlisted.items())),
             unrated=dict(sorted(self._unrated.items())),
+            announced=tuple(sorted(self._announced)),
             time_corrected=self._corrected,
             octets={
                 ip: {index: tuple(of[index]) for index in sorted(of)}
@@ -157,12 +164,15 @@ def hour_text(hours_since_epoch: int) -> str:
 
 
 def _octets(table: pa.Table) -> tuple[Ints, Ints]:
-    """Bytes times the stated rate (at most `MAX_OCTETS`), and 1 where none is stated."""
-    unrated = pc.is_null(table["sampling_interval"]).to_numpy().astype(np.int64)
-    rate = pc.fill_null(table["sampling_interval"], 1).to_numpy()
+    """Bytes times the rate that a record itself states (at most `MAX_OCTETS`), and 1 where it
+    states none. Of imported records, which have no session, that is all that they say."""
+    interval = table["sampling_interval"]
+    own = pc.or_(pc.is_valid(table["sampling_numerator"]), pc.is_null(table["session"]))
+    asking = pc.invert(pc.and_(own, pc.is_valid(interval))).to_numpy().astype(np.int64)
+    rate = np.where(asking == 1, 1, pc.fill_null(interval, 1).to_numpy())
     octets = np.clip(pc.fill_null(table["bytes"], 0).to_numpy(), 0, MAX_OCTETS)
     rate = np.clip(rate, 1, 1 << 22)  # the product fits into 63 bits
-    return np.minimum(octets * rate, MAX_OCTETS), unrated
+    return np.minimum(octets * rate, MAX_OCTETS), asking
 
 
 def _sums(

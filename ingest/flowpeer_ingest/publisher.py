@@ -24,6 +24,7 @@ from flowpeer_ingest.quarantine import Quarantine
 from flowpeer_ingest.segments import MAX_UNCONFIGURED, SegmentSummary, ingest_segment
 from flowpeer_ingest.service import Log, now_us
 from flowpeer_ingest.stats import Stats
+from flowpeer_ingest.summary import doubts
 
 IDLE_S = 900
 """Sources outside the configuration are forgotten after so much silence, when they are many."""
@@ -65,7 +66,7 @@ class Publisher:
         self.configured = configured
         self.known_only = known_only
         self.quarantine = Quarantine(folder)
-        self.decoder = Decoder(active_timeout_s=active_timeout_s)
+        self.decoder = Decoder(active_timeout_s=active_timeout_s, configured=configured)
         self.checkpoint = Checkpoint.of(self.decoder, 0, "")
         self.attempts: Counter[str] = Counter()
         self._dropped_before = 0
@@ -74,7 +75,7 @@ class Publisher:
     def load(self) -> list[Path]:
         """Know what was known; remove what is done. Checkpoints that were not readable."""
         self.checkpoint, bad = checkpoint.latest(self.folder, self.decoder)
-        self._dropped_before = self._dropped_sets()
+        self._dropped_before = self.decoder.wire.state.dropped
         for name in spool.segments(self.folder, "sealed"):
             if name.unit == self.checkpoint.unit and not self._remove(name):
                 # Done from its own checkpoint it would count gaps a second time.
@@ -162,7 +163,7 @@ class Publisher:
     def _tell(self, summary: SegmentSummary, unrated: Mapping[str, int]) -> None:
         now = now_us()
         self.stats.segment(summary, unrated, now)
-        dropped = self._dropped_sets() - self._dropped_before
+        dropped = self.decoder.wire.state.dropped - self._dropped_before
         self.stats.lose("template_dropped", dropped, now)
         if summary.damaged_octets:
             self._damaged += summary.damaged_octets
@@ -171,6 +172,8 @@ class Publisher:
             self.log("damage", f"{summary.path}: {warning}")
         for reason, count in summary.rejected.items():
             self.log(f"rejected: {reason}", f"{summary.path}: {count:,} datagrams: {reason}")
+        for text in doubts(summary):
+            self.log("sessions", f"{summary.path}: {text}")
 
     def _forget_idle(self) -> None:
         """Let go of sources that are not in the configuration and are not seen any more, so
@@ -183,13 +186,5 @@ class Publisher:
         limit = now - IDLE_S * 1_000_000
         gone = [a for a in strangers if self.stats.last_seen_us(a, now) < limit]
         for address in gone:
-            # What it waited for was counted as dropped, and stays so.
-            self._dropped_before -= sum(state.exporters[address].dropped.values())
             state.forget(address)
         self.stats.forget(gone)
-        rates = self.decoder.sampling.snapshot()
-        self.decoder.sampling.restore({a: r for a, r in rates.items() if a in state.exporters})
-
-    def _dropped_sets(self) -> int:
-        """Data sets without a template that there was no room for."""
-        return sum(sum(e.dropped.values()) for e in self.decoder.wire.state.exporters.values())

@@ -11,9 +11,9 @@ from typing import Any
 from flowpeer_core.addresses import text_of
 from flowpeer_ingest import flows
 from flowpeer_ingest.captures import Capture
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_unpacked
-from flowpeer_ingest.sampling import Rates, Sampling
-from flowpeer_ingest.wire.dispatch import Wire
+from flowpeer_ingest.sampling import NO_RATES, Rates
 from flowpeer_ingest.wire.elements import (
     BY_NUMBER,
     INTERFACE_DESCRIPTION,
@@ -28,7 +28,6 @@ from flowpeer_ingest.wire.events import (
     OptionsRecords,
     Records,
     Rejected,
-    SamplingLearned,
     SequenceGap,
     Unsupported,
 )
@@ -83,19 +82,16 @@ class DecodeRun:
         that came. Keys that do not apply are absent. Raises `IngestError` as `ingest_capture`.
         """
         summary = self.summary
-        wire, sampling = Wire(), Sampling()
+        decoder = Decoder(plain=True)
+        wire = decoder.wire
         with open_unpacked(self.path) as stream:
             capture = Capture(stream, str(self.path))
             for number, d in enumerate(capture.datagrams(), 1):
                 record = 0
                 events = wire.decode(d.payload, d.exporter, d.port, d.received_us)
                 for event in events:
-                    if isinstance(event, SamplingLearned):
-                        sampling.learn(event)
-                for event in events:
                     if isinstance(event, Records):
-                        rates = sampling.rates(d.exporter, event.message.domain)
-                        for row in _rows(event, rates):
+                        for row in _rows(event, _rates(decoder, event.message)):
                             record += 1
                             summary.records += 1
                             yield {"datagram": number, "record": record, **row}
@@ -133,6 +129,12 @@ def decode_records(path: str | Path, *, options: bool = False) -> Iterator[dict[
     milliseconds since the epoch by the exporter's clock. See `DecodeRun` for counters.
     """
     return DecodeRun(path, options=options).records()
+
+
+def _rates(decoder: Decoder, message: Message) -> Rates:
+    state = decoder.wire.state
+    session = state.known(message.exporter, message.port, message.version, message.domain)
+    return NO_RATES if session is None else decoder.rates(session)
 
 
 def _head(message: Message) -> dict[str, Any]:

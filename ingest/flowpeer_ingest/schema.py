@@ -132,6 +132,29 @@ FLOWS: tuple[Column, ...] = (
         "sequence number of the datagram, as sent: with `export_time` it tells a datagram",
         "message header",
     ),
+    _c(
+        "session",
+        pa.int64(),
+        "",
+        "transport session: the exporter's source port; of sFlow with the agent's 32 bits above "
+        "its 16",
+        "UDP header",
+    ),
+    _c(
+        "sampling_numerator",
+        pa.int64(),
+        "",
+        "the exact rate that the record or its v5 header states itself; null where "
+        "`sampling_interval` came from options data, which the roll-up looks up again (M2)",
+        "34, 50, 305/306, 309/310, v5 header",
+    ),
+    _c(
+        "sampling_denominator",
+        pa.int64(),
+        "",
+        "packets or flows taken of `sampling_numerator`",
+        "34, 50, 305/306, 309/310, v5 header",
+    ),
 )
 
 SAMPLING: tuple[Column, ...] = (
@@ -165,6 +188,13 @@ SAMPLING: tuple[Column, ...] = (
     _c("last_seen", TIME, "UTC", "last datagram that said so", "", required=True),
     _c("numerator", pa.int64(), "", "the rate as stated: numerator / denominator (M2)", ""),
     _c("denominator", pa.int64(), "", "packets or flows taken of `numerator`", ""),
+    _c(
+        "session",
+        pa.int64(),
+        "",
+        "transport session that the rate was announced in, as in `flows`; null: not told apart",
+        "UDP header",
+    ),
 )
 
 COVERAGE: tuple[Column, ...] = (

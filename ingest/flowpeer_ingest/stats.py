@@ -100,6 +100,12 @@ class Stats:
                 totals[name] += getattr(summary, name)
             for name, counts in self.reasons.items():
                 counts.update(getattr(summary, name))
+            for name, counted in (
+                ("forgotten_sessions", sum(summary.forgotten_sessions.values())),
+                ("conflicts", sum(c.count for c in summary.conflicts)),
+            ):
+                if counted:
+                    totals[name] += counted
             self.refused_sources.update(summary.refused_sources)
             self.pending = summary.pending
             for address, said in summary.exporters.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowpeer_core.slots import SLOT_US
 from flowpeer_ingest.interface_names import Said
+from flowpeer_ingest.sessions import Conflict, SequenceInterval
 
 CLOCK_SAMPLES = 4_096
 """Clock errors kept per exporter for their median; every 2^k-th once that many are there."""
@@ -40,7 +41,9 @@ class CaptureSummary:
     packets = datagrams + skipped; datagrams = Σ exporters.datagrams + rejected; records = rows +
     rows_rejected, where the reverse half of a biflow is a record of its own. `pending` holds
     data sets of the run that still wait for a template; their records cannot be counted.
-    `interfaces`: what options data called them.
+    `interfaces`: what options data called them. `sequences`: which numbers were received.
+    `conflicts`: signs of two senders where there should be one. `forgotten_sessions`: by exporter,
+    those that there was no room for any more.
     """
 
     path: str
@@ -61,12 +64,30 @@ class CaptureSummary:
     last_received: datetime | None = None
     exporters: dict[str, ExporterSummary] = field(default_factory=dict)
     interfaces: Said = field(default_factory=dict, repr=False)
+    sequences: list[SequenceInterval] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    forgotten_sessions: dict[str, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The integers alone, as plain values."""
         plain = asdict(replace(self, interfaces={}))
         del plain["interfaces"]
         return plain
+
+
+def doubts(summary: CaptureSummary) -> Iterator[str]:
+    """Sessions that were forgotten, and signs of two senders in one, in words."""
+    for address, count in sorted(summary.forgotten_sessions.items()):
+        yield (
+            f"{address}: no room for {count:,} of its sessions, the least recently used: their "
+            "templates and rates are learned again"
+        )
+    for c in summary.conflicts:
+        detail = f" ({c.detail})" if c.detail else ""
+        yield (
+            f"{c.exporter_ip}, source port {c.session & 0xFFFF}, domain {c.domain}: "
+            f"{c.kind}{detail}, {c.count:,} times: look who sends under this address"
+        )
 
 
 @dataclass(slots=True)
@@ -79,16 +100,6 @@ class Counts:
     versions: set[str] = field(default_factory=set)
     errors_us: list[int] = field(default_factory=list)
     stride: int = 1
-    slots: dict[int, list[int]] = field(default_factory=dict)
-    """slot → [datagrams, units lost, units received beyond one a datagram], where units are what
-    the exporter's sequence numbers count."""
-
-    def slot(self, number: int) -> list[int]:
-        """The counters of a slot, see `slots`."""
-        found = self.slots.get(number)
-        if found is None:
-            found = self.slots[number] = [0, 0, 0]
-        return found
 
     def clock(self, error_us: int) -> None:
         """Keep the last datagram's clock error, if it is its turn."""
@@ -102,7 +113,7 @@ class Counts:
             del self.errors_us[::2]
             self.stride *= 2
 
-    def many(self, received_us: Ints, export_ms: Ints) -> None:
+    def many(self, received_us: NDArray[np.int64], export_ms: NDArray[np.int64]) -> None:
         """Count datagrams at once, as `datagram` does one."""
         first = self.datagrams + 1
         self.datagrams += len(received_us)
@@ -117,20 +128,7 @@ class Counts:
             self.errors_us += (received_us[chosen] - export_ms[chosen] * 1_000).tolist()
             self.thin()
             at = int(chosen[-1]) + 1
-        self._count(received_us)
 
-    def unclocked(self, received_us: Ints) -> None:
+    def unclocked(self, received_us: NDArray[np.int64]) -> None:
         """Count datagrams whose headers have no time."""
         self.datagrams += len(received_us)
-        self._count(received_us)
-
-    def _count(self, received_us: Ints) -> None:
-        slots, counts = np.unique(received_us // SLOT_US, return_counts=True)
-        for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-            self.slot(slot)[0] += count
-
-    def units(self, received_us: Ints, units: Ints) -> None:
-        """Count what datagrams brought in units of their sequence numbers, beyond one each."""
-        slots, at = np.unique(received_us // SLOT_US, return_inverse=True)
-        for slot, more in zip(slots.tolist(), np.bincount(at, units - 1).tolist(), strict=True):
-            self.slot(slot)[2] += int(more)

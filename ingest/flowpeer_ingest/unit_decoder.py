@@ -12,10 +12,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flowpeer_core.sampling_rates import rounded
 from flowpeer_core.slots import HOUR_US, SLOT_US
 from flowpeer_ingest.columns import EPOCH, Tally, coverage_table, sampling_table
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
+from flowpeer_ingest.sampling import NO_RATES, Rates
+from flowpeer_ingest.sessions import (
+    JUMP,
+    RATE_JUMPS,
+    TO_AND_FRO,
+    Conflict,
+    SessionCounts,
+    SessionKey,
+    conflicts,
+    intervals,
+)
 from flowpeer_ingest.summary import CaptureSummary, Counts, ExporterSummary
 from flowpeer_ingest.walk import Taken
 from flowpeer_ingest.wire.events import (
@@ -31,15 +43,18 @@ from flowpeer_ingest.wire.events import (
     Rejected,
     SamplingLearned,
     SequenceGap,
+    TemplateLearned,
     Unsupported,
 )
-from flowpeer_ingest.wire.state import FLOWS
+from flowpeer_ingest.wire.state import FLOWS, Session
 
 BATCH_DATAGRAMS = 4_096
 BATCH_OCTETS = 8 << 20
 """Datagrams decoded together."""
 MAX_RATE_ROWS = 1 << 18
 """Rows of `sampling` per capture: a rate per interface and hour of hundreds of routers."""
+MAX_CONFLICTS = 1_024
+"""Signs of two senders that are told of one unit: forged ones could be as many as datagrams."""
 
 Write = Callable[[datetime, str, pa.Table], None]
 
@@ -55,10 +70,15 @@ class UnitDecoder:
         self.malformed: Counter[str] = Counter()
         self.unsupported: Counter[str] = Counter()
         self.options_records = 0
-        self.rates: dict[tuple[Any, ...], list[int]] = {}
+        self.sessions: dict[SessionKey, SessionCounts] = {}
+        self.conflicts: dict[tuple[str, SessionKey], Conflict] = {}
+        self.rates: dict[tuple[Any, ...], list[Any]] = {}
+        self.rate_rows: list[tuple[Any, ...]] = []
         self.names = InterfaceNames()
         self.first_us = self.last_us = -1
         decoder.columns.tally = Tally()
+        decoder.begin()
+        decoder.wire.state.forgotten.clear()
 
     def datagram(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
         """Decode one datagram and gather what it says."""
@@ -81,17 +101,15 @@ class UnitDecoder:
         who = self.counts(exporter)
         who.datagrams += 1
         who.versions.add(head.format)
-        slot = who.slot(received_us // SLOT_US)
-        slot[0] += 1
-        slot[2] += self.units(head, events) - 1
+        session = self.session_of(head)
+        counts = self.of_session(session)
+        units = self.units(head, events, session)
+        known = session.expected >= 0 or head.version not in (5, 7, 10)
+        sequence = -1 if head.version == 1 else head.sequence
+        counts.datagram(received_us, sequence, units, known=known)
+        slot = counts.slot(received_us)
         if head.export_ms >= 0:
             who.clock(received_us - head.export_ms * 1_000)
-        if len(events) > 2:
-            # First what a datagram says about sampling, since it holds for the data beside it,
-            # and so that a datagram changes the known rates once, whatever it interleaves.
-            for event in events:
-                if type(event) is SamplingLearned:
-                    self.rate(event)
         self.take(events, who, slot)
 
     def take(self, events: Sequence[Event], who: Counts, slot: list[int]) -> None:
@@ -102,19 +120,38 @@ class UnitDecoder:
             if kind is Records:
                 assert isinstance(event, Records)
                 m = event.message
-                if decoder.columns.add(event, decoder.sampling.rates(m.exporter, m.domain)):
+                if decoder.columns.add(event, self.rates_of(m)):
                     self.drain()
             elif kind is not Message:
                 self.other(event, who, slot)
 
-    def units(self, head: Message, events: Sequence[Event]) -> int:
+    def session_of(self, message: Message) -> Session:
+        """The session of a message that was just decoded."""
+        state = self.decoder.wire.state
+        port = message.session if message.version == SFLOW5 else message.port
+        found = state.known(message.exporter, port, message.version, message.domain)
+        assert found is not None  # what was used last is not what is forgotten first
+        return found
+
+    def of_session(self, session: Session) -> SessionCounts:
+        """The counters of a session."""
+        found = self.sessions.get(session.key)
+        if found is None:
+            found = self.sessions[session.key] = SessionCounts(session, session.restarts)
+        return found
+
+    def rates_of(self, message: Message) -> Rates:
+        """The rates of a message's records."""
+        if message.version not in (9, 10):
+            return NO_RATES
+        return self.decoder.rates(self.session_of(message))
+
+    def units(self, head: Message, events: Sequence[Event], session: Session) -> int:
         """How much of what its sequence numbers count a datagram brought."""
         if head.version == SFLOW5:
             return 1
-        if head.version == 9:
-            session = self.decoder.wire.state.session(head.exporter, head.port, 9, head.domain)
-            if session is None or session.counts != FLOWS:
-                return 1
+        if head.version == 9 and session.counts != FLOWS:
+            return 1
         kinds = (Records,) if head.version == 9 else (Records, OptionsRecords)
         # Not those of an earlier datagram that waited for a template of this one.
         return sum(
@@ -148,16 +185,18 @@ class UnitDecoder:
     def plain(self, taken: Taken) -> None:
         """Count plain datagrams of a session, whose records were gathered."""
         self.seen(taken.received_us)
-        version = taken.session.domain.version
+        version = taken.session.version
         who = self.counts(taken.exporter)
         who.versions.add(FORMATS[version])
         if version == SFLOW5:
             who.unclocked(taken.received_us)
         else:
             who.many(taken.received_us, taken.export_ms)
-        who.units(taken.received_us, taken.units)
+        counts = self.of_session(taken.session)
+        counts.many(taken.received_us, taken.sequence, taken.units)
         for i in np.flatnonzero(taken.lost).tolist():
-            self.lost(taken.exporter, int(taken.received_us[i]), int(taken.lost[i]))
+            who.lost += int(taken.lost[i])
+            counts.slot(int(taken.received_us[i]))[1] += int(taken.lost[i])
 
     def seen(self, received_us: NDArray[np.int64]) -> None:
         """Times at which datagrams were received."""
@@ -165,13 +204,6 @@ class UnitDecoder:
             first, last = int(received_us.min()), int(received_us.max())
             self.first_us = first if self.first_us < 0 else min(self.first_us, first)
             self.last_us = max(self.last_us, last)
-
-    def lost(self, exporter: str, received_us: int, units: int) -> None:
-        """Count what was lost before a datagram."""
-        if units:
-            who = self.counts(exporter)
-            who.lost += units
-            who.slot(received_us // SLOT_US)[1] += units
 
     def counts(self, exporter: str) -> Counts:
         """The counters of an exporter."""
@@ -186,22 +218,39 @@ class UnitDecoder:
         """A datagram that was rejected, for those who keep some of them."""
 
     def rate(self, event: SamplingLearned) -> None:
-        """A rate that options data stated, for later records and for table `sampling`."""
-        self.decoder.sampling.learn(event)
+        """A rate that options data announced, for table `sampling`: one row a change and hour."""
         m = event.message
-        key = (
-            m.received_us // HOUR_US, m.exporter, m.domain, event.sampler_id,
-            event.interface, event.interval,
-        )  # fmt: skip
+        hour = m.received_us // HOUR_US
+        key = m.exporter, m.session, m.domain, event.sampler_id, event.interface
         seen = self.rates.get(key)
-        if seen is None:
-            if len(self.rates) >= MAX_RATE_ROWS:
-                self.malformed["too many sampling rates"] += 1
-                return
-            self.rates[key] = [m.received_us, m.received_us]
-        else:
-            seen[0] = min(seen[0], m.received_us)
-            seen[1] = max(seen[1], m.received_us)
+        if seen is not None and seen[:2] == [hour, event.rate]:
+            seen[2] = min(seen[2], m.received_us)
+            seen[3] = max(seen[3], m.received_us)
+            return
+        if len(self.rate_rows) + len(self.rates) >= MAX_RATE_ROWS:
+            self.malformed["too many sampling rates"] += 1
+            return
+        if seen is not None:
+            self.rate_rows.append((key, *seen))
+        self.rates[key] = [hour, event.rate, m.received_us, m.received_us]
+        if event.replaced is not None:
+            (a, b), (c, d) = event.rate, event.replaced
+            if a * d >= JUMP * b * c or b * c >= JUMP * a * d:
+                detail = f"1:{rounded(event.replaced)} and 1:{rounded(event.rate)}"
+                self.conflict(RATE_JUMPS, m, detail)
+
+    def conflict(self, kind: str, message: Message, detail: str = "") -> None:
+        """Count a sign of two senders in one session."""
+        key = message.exporter, message.session, message.version, message.domain
+        found = self.conflicts.get((kind, key))
+        if found is not None:
+            found.again(message.received_us)
+        elif len(self.conflicts) < MAX_CONFLICTS:
+            at_us = message.received_us
+            self.conflicts[kind, key] = Conflict(
+                kind, message.exporter, message.session, message.domain, at_us, at_us,
+                detail=detail,
+            )  # fmt: skip
 
     def other(self, event: Any, who: Counts, slot: list[int]) -> None:
         """Events that carry no flow records."""
@@ -212,6 +261,11 @@ class UnitDecoder:
             slot[1] += event.lost
         elif isinstance(event, MissingTemplate):
             who.misses += 1
+        elif isinstance(event, SamplingLearned):
+            self.rate(event)
+        elif isinstance(event, TemplateLearned):
+            if event.back:
+                self.conflict(TO_AND_FRO, event.message, f"template {event.template.number}")
         elif isinstance(event, InterfaceLearned):
             if not self.names.learn(event):
                 self.malformed["too many interface names"] += 1
@@ -229,27 +283,34 @@ class UnitDecoder:
         """Write what is left, then the rates and the coverage of each hour."""
         self.drain(last=True)
         sampling: dict[int, list[Any]] = {}
-        for (hour, *key), (first, last) in self.rates.items():
-            sampling.setdefault(hour, []).append((*key, first, last))
+        rows = [*self.rate_rows, *((key, *seen) for key, seen in self.rates.items())]
+        for (exporter, session, domain, *key), hour, rate, first, last in rows:
+            sampling.setdefault(hour, []).append(
+                (exporter, domain, *key, rounded(rate), first, last, *rate, session)
+            )
         coverage: dict[int, list[Any]] = {}
-        for address, who in self.exporters.items():
-            for slot, (datagrams, lost, more) in who.slots.items():
+        for (address, session, _, domain), counts in self.sessions.items():
+            for slot, (datagrams, lost, more) in counts.slots.items():
+                first = counts.firsts.get(slot, (0, -1))[1]
+                after = counts.lasts.get(slot, (0, -1))[1]
                 at = slot * SLOT_US
                 row = (
-                    at, address, None, None, datagrams, datagrams + more, max(lost, 0),
-                    None, None, True,
+                    at, address, session, domain, datagrams, datagrams + more, max(lost, 0),
+                    None if first < 0 else first, None if after < 0 else after, datagrams > 0,
                 )  # fmt: skip
                 coverage.setdefault(at // HOUR_US, []).append(row)
 
         def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple((v is not None, v) for v in row)
 
-        for hour in sorted(sampling):
-            rows = [(*row, None, None) for row in sorted(sampling[hour], key=order)]
-            self.write(EPOCH + timedelta(hours=hour), "sampling", sampling_table(rows))
-        for hour in sorted(coverage):
-            rows = sorted(coverage[hour], key=order)
-            self.write(EPOCH + timedelta(hours=hour), "coverage", coverage_table(rows))
+        for table, by_hour, made in (
+            ("sampling", sampling, sampling_table),
+            ("coverage", coverage, coverage_table),
+        ):
+            for hour in sorted(by_hour):
+                self.write(
+                    EPOCH + timedelta(hours=hour), table, made(sorted(by_hour[hour], key=order))
+                )
 
     def summarise(self, summary: CaptureSummary) -> None:
         """Fill in all counters."""
@@ -266,6 +327,9 @@ class UnitDecoder:
         }
         summary.options_records = self.options_records
         summary.interfaces = self.names.said
+        summary.sequences = list(intervals(self.sessions))
+        summary.conflicts = [*self.conflicts.values(), *conflicts(self.sessions)][:MAX_CONFLICTS]
+        summary.forgotten_sessions = dict(self.decoder.wire.state.forgotten)
         summary.malformed = dict(self.malformed + tally.malformed)
         summary.unsupported = dict(self.unsupported)
         if self.first_us >= 0:

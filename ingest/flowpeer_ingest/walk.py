@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from flowpeer_core.native import table as native
 from flowpeer_ingest.compiled import SETS, CompiledColumns
-from flowpeer_ingest.sampling import Sampling
+from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.wire import netflow5, sflow5
 from flowpeer_ingest.wire.dispatch import Wire
-from flowpeer_ingest.wire.events import SFLOW5
-from flowpeer_ingest.wire.state import DATAGRAMS, FLOWS, Session, State, advance, advance9
+from flowpeer_ingest.wire.events import SFLOW5, session_number
+from flowpeer_ingest.wire.state import DATAGRAMS, FLOWS, Key, Session, State, advance, advance9
 
 SESSIONS = 1 << 14
 TEMPLATES = 1 << 16
@@ -48,10 +48,14 @@ class Walk:
     """Takes batches apart; one for all batches of a decoder."""
 
     def __init__(
-        self, library: ctypes.CDLL, columns: CompiledColumns, wire: Wire, sampling: Sampling
+        self,
+        library: ctypes.CDLL,
+        columns: CompiledColumns,
+        wire: Wire,
+        rates: Callable[[Session], Rates],
     ) -> None:
         self._library, self._columns = library, columns
-        self._wire, self._sampling = wire, sampling
+        self._wire, self._rates = wire, rates
         self._b = native.Batch()
         self._at = ctypes.addressof(self._b)
         self._known = np.zeros(SESSIONS, np.dtype(native.Session))
@@ -60,8 +64,9 @@ class Walk:
         self._codes = np.zeros(TEMPLATES, np.int32)
         self._template_places = np.zeros(4 * TEMPLATES, np.uint32)
         self._sessions: list[Session] = []
-        self._of: dict[str, list[int]] = {}
-        self._changes: tuple[State | None, int, int] = (None, -1, -1)
+        self._numbers: dict[Key, int] = {}
+        self._of: dict[tuple[str, int], list[int]] = {}
+        self._changes: tuple[State | None, int] = (None, -1)
         b = self._b
         b.sessions, b.session_places = _address(self._known), _address(self._session_places)
         b.session_mask = len(self._session_places) - 1
@@ -91,6 +96,7 @@ class Walk:
         datagrams["received_us"], datagrams["port"] = received_us, ports
         datagrams["exporter"] = registry.numbers(exporters)
         found = np.zeros(n, np.dtype(native.Found))
+        self._received_us = datagrams["received_us"]
         self._lost = np.zeros(n, np.int64)
         self._whose = np.full(n, -1, np.int64)
         self._met: list[Session] = []
@@ -101,7 +107,7 @@ class Walk:
         if registry.full:
             drain()
             registry.forget()
-            self._changes = (None, -1, -1)
+            self._changes = (None, -1)
         self._renew(found, 0, 0)
         while True:
             b.layouts, b.layout_count = _address(registry.layouts), len(registry.layouts)
@@ -121,14 +127,14 @@ class Walk:
                     start = self._renew(found, start, at, anew=True)
             elif b.stop == native.STOP_ODD or not self._tell_session(exporters[at]):
                 start = self._renew(found, start, at)
-                boots = self._boots(exporters[at])
                 odd(at)
                 found[at]["session"] = -1
                 b.next = at + 1
                 start = at + 1
-                self._renew(found, start, start, anew=boots != self._boots(exporters[at]))
-                for number in self._of.get(exporters[at], ()):
-                    self._load(self._known[number], self._sessions[number])
+                self._renew(found, start, start)
+                session = self._wire.state.take_current()
+                if session is not None:
+                    self._reload(session)
         self._renew(found, start, n)
         drain()
         columns.octets = b""
@@ -143,9 +149,15 @@ class Walk:
         b.others[:] = (0, 0, 0, 0)
         return {name: count for name, count in counts.items() if count}
 
-    def _boots(self, exporter: str) -> list[int]:
-        known = self._wire.state.exporters.get(exporter)
-        return [] if known is None else [d.boot_ms for d in known.domains.values()]
+    def _reload(self, session: Session) -> None:
+        """Let the core know what a session's last datagram changed, by `Wire`: of the session, and
+        of the others of its transport session whose records take its rates."""
+        number = self._numbers.get(session.key)
+        if number is not None:
+            self._load(self._known[number], session)
+        if session.number == 0 and session.version in (9, 10):
+            for other in self._of.get(session.key[:2], ()):
+                self._load(self._known[other], self._sessions[other])
 
     def _renew(self, found: NDArray[Any], start: int, stop: int, *, anew: bool = False) -> int:
         """Tell `wire.state` of the sequence numbers in [start, stop); where something changed,
@@ -153,32 +165,37 @@ class Walk:
         if stop > start:
             self._follow(found, start, stop)
         state = self._wire.state
-        changes = (state, state.changes, self._sampling.changes)
+        changes = (state, state.changes)
         if anew or changes != self._changes:
             self._changes = changes
             self._session_places[:] = 0
             self._template_places[:] = 0
             self._b.session_count = self._b.template_count = 0
-            self._sessions, self._of = [], {}
+            self._sessions, self._of, self._numbers = [], {}, {}
             self._b.netflow5 = self._columns.registry.layout(netflow5.LAYOUT)
         return stop
 
     def _follow(self, found: NDArray[Any], start: int, stop: int) -> None:
         some = found[start:stop]
         number = some["session"].astype(np.int64)
-        numbers = np.unique(number[number >= 0])
-        for one in numbers.tolist():
+        last_us = np.zeros(len(self._sessions) + 1, np.int64)
+        np.maximum.at(last_us, number, self._received_us[start:stop])  # −1 is the last place
+        last_at = np.full(len(self._sessions) + 1, -1, np.int64)
+        last_at[number] = np.arange(len(number))
+        numbers = np.flatnonzero(last_at[:-1] >= 0)
+        for one in numbers[np.argsort(last_at[numbers])].tolist():
             session, entry = self._sessions[one], self._known[one]
+            self._wire.state.used(session, int(last_us[one]))
             session.expected = int(entry["expected"])
-            if session.domain.version == 9:
+            if session.version == 9:
                 session.previous = int(entry["previous"])
         units = some["units"].copy()
-        nine = np.array([s.domain.version == 9 for s in self._sessions], bool)
+        nine = np.array([s.version == 9 for s in self._sessions], bool)
         if nine.any():
             some["units"][nine[number] & (number >= 0)] = 1
         for i in np.flatnonzero(some["odd"]).tolist():
             session, sequence = self._sessions[number[i]], int(some["sequence"][i])
-            step = advance9 if session.domain.version == 9 else advance
+            step = advance9 if session.version == 9 else advance
             self._lost[start + i] = step(session, sequence, int(units[i]))
             if session.counts == FLOWS:
                 some["units"][i] = units[i]
@@ -191,11 +208,12 @@ class Walk:
         for one in numbers.tolist():
             self._load(self._known[one], self._sessions[one])
 
-    @staticmethod
-    def _load(entry: Any, session: Session) -> None:
-        """What the core must know of a session's sequence."""
+    def _load(self, entry: Any, session: Session) -> None:
+        """What the core must know of a session."""
+        entry["boot_ms"] = session.boot_ms
+        entry["rates"] = self._columns.registry.view(self._rates(session))
         entry["expected"], entry["previous"] = session.expected, session.previous
-        entry["plain"] = session.domain.version != 9 or session.counts == DATAGRAMS
+        entry["plain"] = session.version != 9 or session.counts == DATAGRAMS
         entry["touched"] = entry["unsure"] = 0
 
     def _tell_session(self, exporter: str) -> bool:
@@ -203,26 +221,26 @@ class Walk:
         key = self._b.key
         port: int = key.port
         if key.version == SFLOW5:
-            port |= int.from_bytes(bytes(key.agent), "big") << 16
+            port = session_number(bytes(key.agent), port)
         session = self._wire.state.known(exporter, port, key.version, key.domain)
         if session is None:
             return False
-        key.boot_ms = session.domain.boot_ms
-        key.rates = self._columns.registry.view(self._sampling.rates(exporter, key.domain))
+        key.number = session.port
         put = self._library.flowpeer_put_session
         number = put(self._at, ctypes.addressof(key), SESSIONS)
         if number < 0:  # full: an odd datagram makes room
-            self._changes = (None, -1, -1)
+            self._changes = (None, -1)
             return False
         self._load(self._known[number], session)
         self._sessions.append(session)
-        self._of.setdefault(exporter, []).append(number)
+        self._numbers[session.key] = number
+        self._of.setdefault(session.key[:2], []).append(number)
         return True
 
     def _tell_template(self, wanted: int) -> bool:
         """Enter the template that the core asks for; False if there is no room."""
         session, number = self._sessions[wanted >> 16], wanted & 0xFFFF
-        template = session.templates.get(number) or session.domain.templates.get(number)
+        template = session.templates.get(number)
         code = -1
         if template is not None and not template.options and not template.layout.framed:
             code = self._columns.registry.layout(template.layout)

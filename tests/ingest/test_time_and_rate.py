@@ -198,16 +198,21 @@ def test_rate_by_sampler_then_interface_then_domain(build: Any, tmp_path: Path) 
     assert rates(ingest(build, tmp_path, payload)[0]) == [1000, 2000, 300, 40]
 
 
-def test_rate_of_another_domain_only_if_it_is_the_only_one(build: Any, tmp_path: Path) -> None:
+def test_rates_hold_in_their_domain_and_those_of_domain_0_in_all(
+    build: Any, tmp_path: Path
+) -> None:
     template = build.template(300, FIELDS)
     tables, _ = ingest(
         build, tmp_path,
         build.v9(said(build, (1, 0), 1, 1000), domain=6),
-        build.v9(template, data(build, 1), domain=0),
-        build.v9(said(build, (1, 0), 1, 500), domain=7),
-        build.v9(data(build, 1), domain=0),
+        build.v9(template, data(build, 1), domain=5),
+        build.v9(template, data(build, 1), domain=6),
+        build.v9(said(build, (1, 0), 1, 500), domain=0),
+        build.v9(data(build, 1), domain=5),
+        build.v9(data(build, 1), domain=6),
     )  # fmt: skip
-    assert rates(tables) == [1000, None]
+    by_domain = {(r["observation_domain"], r["sampling_interval"]) for r in tables.rows()}
+    assert by_domain == {(5, None), (5, 500), (6, 1000)}
 
 
 def test_a_rate_holds_from_when_it_was_said_and_is_replaced(build: Any, tmp_path: Path) -> None:
@@ -217,8 +222,9 @@ def test_a_rate_holds_from_when_it_was_said_and_is_replaced(build: Any, tmp_path
         build.v9(template, data(build, 1), sequence=0),
         build.v9(said(build, (1, 0), 1, 1000), data(build, 1), sequence=1),
         build.v9(said(build, (1, 0), 1, 4000), data(build, 1), sequence=2),
+        step=1,
     )  # fmt: skip
-    assert rates(tables) == [None, 1000, 4000]
+    assert rates(tables) == [None, 1000, 4000], "what was not announced yet is for the roll-up"
     assert [(r["sampler_id"], r["interval"]) for r in tables.rows("sampling")] == [
         (1, 1000),
         (1, 4000),

@@ -62,6 +62,7 @@ COLUMNS = (
     "protocol", "tos", "tcp_flags", "bytes", "packets", "sampling_interval", "sampler_id",
     "min_length", "max_length", "next_hop", "bgp_next_hop", "src_as", "dst_as", "src_mask",
     "dst_mask", "src_mac", "dst_mac", "time_corrected", "export_time", "datagram_sequence",
+    "session", "sampling_numerator", "sampling_denominator",
 )  # fmt: skip
 """`COLUMN_…` of the header."""
 FORMATS = ("netflow1", "netflow5", "netflow7", "netflow9", "ipfix", "sflow5")
@@ -98,6 +99,7 @@ class Session(ctypes.Structure):
         ("expected", c_int64),
         ("previous", c_int64),
         ("boot_ms", c_int64),
+        ("number", c_int64),
         ("rates", c_int32),
         ("plain", c_int32),
         ("touched", c_int32),
@@ -116,6 +118,7 @@ class Set(ctypes.Structure):
         ("export_ms", c_int64),
         ("uptime_ms", c_int64),
         ("domain", c_int64),
+        ("session", c_int64),
         ("sequence", c_int64),
         ("sampling", c_int64),
         ("timeout_us", c_int64),
@@ -222,6 +225,7 @@ class Limits(ctypes.Structure):
         ("long_us", c_int64),
         ("most", c_int64),
         ("most_sampling", c_int64),
+        ("most_denominator", c_int64),
     ]
 
 

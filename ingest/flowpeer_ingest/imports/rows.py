@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer_core.addresses import text_of
+from flowpeer_core.sampling_rates import MAX_RATE
 from flowpeer_ingest import flows
 from flowpeer_ingest.columns import FLOWS_SCHEMA, Tally
 from flowpeer_ingest.flows import LONG_US
 from flowpeer_ingest.imports import values
 from flowpeer_ingest.imports.tools import Tool
-from flowpeer_ingest.wire.events import MAX_SAMPLING
 
 InterfaceOf = Callable[[str, str], int | None]
 """(exporter address, interface name) → ifIndex, None if the configuration has no such name."""
@@ -197,7 +197,7 @@ class Importer:
     def _scaled(self, read: dict[str, pl.Series], n: int) -> None:
         """Rates that are none become null; of scaled bytes the rate is 1."""
         rate = read.get("sampling_interval", pl.repeat(None, n, dtype=pl.Int64, eager=True))
-        beyond = (rate > MAX_SAMPLING).fill_null(value=False)
+        beyond = (rate > MAX_RATE).fill_null(value=False)
         if beyond.any():
             self.tally.malformed["sampling interval beyond 2^24"] += int(beyond.sum())
         rate = rate.set(beyond | (rate <= 0).fill_null(value=False), None)

@@ -18,8 +18,8 @@ _DECODERS = {
 class Wire:
     """Decodes datagrams in the order they came; all memory of one run is in `state`."""
 
-    def __init__(self) -> None:
-        self.state = State()
+    def __init__(self, configured: frozenset[str] = frozenset()) -> None:
+        self.state = State(configured)
 
     def decode(self, payload: bytes, exporter: str, port: int, received_us: int) -> list[Event]:
         """Events of one datagram; the first is its `Message`, `Rejected` or `Unsupported`.

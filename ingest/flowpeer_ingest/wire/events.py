@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import TypeAlias
 
+from flowpeer_core.sampling_rates import Rate, rounded
 from flowpeer_ingest.wire.layout import Template
 
 
@@ -32,9 +36,25 @@ class Message:
     sample: int = -1
 
     @property
+    def session(self) -> int:
+        """The transport session as columns call it: the source port, of sFlow with the agent."""
+        return session_number(_agent_octets(self.agent), self.port) if self.agent else self.port
+
+    @property
     def format(self) -> str:
         """The name of the wire format, as in column `format`."""
         return FORMATS[self.version]
+
+
+def session_number(agent: bytes, port: int) -> int:
+    """A source port, with an sFlow agent's 4 or 16 octets above it (those of IPv6 as CRC-32)."""
+    number = int.from_bytes(agent, "big")
+    return (number if number < 1 << 32 else zlib.crc32(agent)) << 16 | port
+
+
+@lru_cache(maxsize=1_024)
+def _agent_octets(text: str) -> bytes:
+    return ip_address(text).packed
 
 
 SFLOW5 = 105
@@ -51,11 +71,15 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class TemplateLearned:
-    """A template was announced for the first time, or its number got another layout."""
+    """A template was announced for the first time, or its number got another layout.
+
+    `back`: the layout that the number had before the last one, as where two senders differ.
+    """
 
     message: Message
     template: Template
     replaced: bool
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +116,30 @@ class OptionsRecords:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionInherited:
+    """A session of v9 took over from the one on source port `port`, which had fallen silent."""
+
+    message: Message
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingLearned:
-    """Options data said: 1 in `interval` for this sampler and interface (None: any)."""
+    """Options data announced a rate for this sampler and interface (None: any).
+
+    `replaced`: the rate that held before, if it was another one.
+    """
 
     message: Message
     sampler_id: int | None
     interface: int | None
-    interval: int
+    rate: Rate
+    replaced: Rate | None = None
 
-    def __post_init__(self) -> None:
-        if not 0 < self.interval <= MAX_SAMPLING:
-            raise ValueError(f"sampling interval {self.interval}")
-
-
-MAX_SAMPLING = 1 << 24
-"""Real rates end at about 1 : 65536; a wrong template gives numbers of any size."""
+    @property
+    def interval(self) -> int:
+        """The rate as the N of 1:N, rounded."""
+        return rounded(self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +212,7 @@ Event: TypeAlias = (
     Message
     | TemplateLearned
     | TemplateWithdrawn
+    | SessionInherited
     | Records
     | OptionsRecords
     | SamplingLearned

@@ -29,9 +29,9 @@ def events(
     fit, rest = divmod(len(payload) - header_octets, size)
     if count > max(fit, most) and rest:
         return [Rejected(f"not a {name} packet")]
-    session = state.session(message.exporter, message.port, message.version, message.domain)
-    if session is None:
-        return [Rejected("too many exporters")]
+    session = state.session(
+        message.exporter, message.port, message.version, message.domain, message.received_us
+    )
     found: list[Event] = [message]
     if count > fit:
         version = f"v{message.version}"

@@ -11,7 +11,7 @@ from flowpeer_ingest.wire import frames
 from flowpeer_ingest.wire.elements import FRAME_SECTION, key_of
 from flowpeer_ingest.wire.events import Message, Records
 from flowpeer_ingest.wire.layout import VARIABLE, Field, Template, split
-from flowpeer_ingest.wire.state import State
+from flowpeer_ingest.wire.state import Pool
 
 MAX_FRAMES = 1_024
 """Per set; an Ethernet header and an IPv4 header take 34 octets, and 64 KiB hold under 2,000."""
@@ -19,7 +19,7 @@ _BYTES, _PACKETS = 1, 2
 
 
 def unframe(
-    message: Message, template: Template, octets: bytes, state: State
+    message: Message, template: Template, octets: bytes, pool: Pool
 ) -> tuple[list[Records], int, bool]:
     """One `Records` event per record: (events, octets used, broken).
 
@@ -44,6 +44,6 @@ def unframe(
             stated.setdefault((_PACKETS, 0), b"\1")
         fields = tuple(Field(n, len(value), pen) for (n, pen), value in stated.items())
         flat = b"".join(stated.values())
-        shown = Template(template.number, state.layout(fields))
+        shown = Template(template.number, pool.layout(fields))
         events.append(Records(message, shown, flat, flat, 1))
     return events, used, broken

@@ -19,11 +19,9 @@ def decode(payload: bytes, exporter: str, port: int, received_us: int, state: St
     _, length, seconds, sequence, domain = _HEADER.unpack_from(payload)
     if length < _HEADER.size:
         return [Rejected("IPFIX length shorter than its header")]
-    session = state.session(exporter, port, 10, domain)
-    if session is None:
-        return [Rejected("too many exporters")]
+    session = state.session(exporter, port, 10, domain, received_us)
     export_ms = seconds * 1000
-    boot_ms = session.domain.boot_ms
+    boot_ms = session.boot_ms
     message = Message(
         10, exporter, port, domain, sequence, received_us, export_ms,
         (export_ms - boot_ms) & 0xFFFFFFFF if boot_ms >= 0 else -1,

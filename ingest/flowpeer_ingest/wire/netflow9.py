@@ -19,9 +19,7 @@ def decode(payload: bytes, exporter: str, port: int, received_us: int, state: St
     if len(payload) < _HEADER.size:
         return [Rejected("NetFlow v9 packet shorter than its header")]
     _, _, uptime, seconds, sequence, domain = _HEADER.unpack_from(payload)
-    session = state.session(exporter, port, 9, domain)
-    if session is None:
-        return [Rejected("too many exporters")]
+    session = state.session(exporter, port, 9, domain, received_us)
     message = Message(9, exporter, port, domain, sequence, received_us, seconds * 1000, uptime)
     walk = Walk(payload, message, session, state, V9)
     events = walk.run(_HEADER.size, len(payload))

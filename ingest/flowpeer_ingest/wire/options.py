@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flowpeer_core import sampling_rates
+from flowpeer_core.sampling_rates import Rate
 from flowpeer_ingest.wire.elements import (
     BOOT_TIME,
     INTERFACE_DESCRIPTION,
@@ -10,38 +12,22 @@ from flowpeer_ingest.wire.elements import (
     SCOPE_V9,
 )
 from flowpeer_ingest.wire.events import (
-    MAX_SAMPLING,
     MAX_TEXT,
     Event,
     InterfaceLearned,
     Malformed,
+    Message,
     OptionsRecords,
     SamplingLearned,
 )
-from flowpeer_ingest.wire.state import Session
+from flowpeer_ingest.wire.state import Session, State
 
 _SAMPLER_IDS = (48, 302)
 _INTERFACE = 10
 _V9_SCOPE_INTERFACE = 2
 _TEXTS = (INTERFACE_NAME, INTERFACE_DESCRIPTION)
 _CLOCK_LIMIT_MS = 1 << 42  # the year 2109
-
-
-def interval(values: dict[int, int]) -> int:
-    """The N of 1:N from element values, 0 if they do not say; METHODS M2.
-
-    309/310 come before 305/306: IOS XR sends 305 = 1 beside 1 out of 256. 305 without 306 is
-    the N itself, as exporters use it.
-    """
-    size, population = values.get(309, 0), values.get(310, 0)
-    if size > 0 and population > 0:
-        return (2 * population + size) // (2 * size)
-    taken = values.get(305, 0)
-    if taken > 0:
-        if 306 in values:
-            return (2 * (taken + values[306]) + taken) // (2 * taken)
-        return taken
-    return values.get(50, 0) or values.get(34, 0)
+TOO_MANY_CHANGES = "too many changes of templates and rates in a minute"
 
 
 def text(octets: bytes) -> str:
@@ -51,9 +37,13 @@ def text(octets: bytes) -> str:
 
 
 def learn_from_options(
-    event: OptionsRecords, records: list[list[bytes]], session: Session, events: list[Event]
+    event: OptionsRecords,
+    records: list[list[bytes]],
+    session: Session,
+    state: State,
+    events: list[Event],
 ) -> None:
-    """Add what these options records teach to `events` and to the session's domain."""
+    """Add what these options records teach to `events` and to the session."""
     layout = event.template.layout
     if not (layout.says_sampling or layout.says_boot_time or layout.says_names):
         return
@@ -68,7 +58,7 @@ def learn_from_options(
                 interface = int.from_bytes(octets[-8:], "big")
         boot_ms = values.get(BOOT_TIME, 0)
         if 0 < boot_ms < _CLOCK_LIMIT_MS:
-            session.domain.boot_ms = boot_ms
+            session.boot_ms = boot_ms
         if layout.says_names:
             named = interface or next((values[i] for i in INTERFACES if values.get(i)), 0)
             if 0 < named < 1 << 32:
@@ -79,13 +69,36 @@ def learn_from_options(
                 )
         if not layout.says_sampling:
             continue
-        rate = interval(values)
-        if rate > MAX_SAMPLING:
+        if sampling_rates.beyond(values):
             events.append(
                 Malformed("sampling interval beyond 2^24", 0, "METHODS M2", b"".join(record))
             )
-        elif rate > 0:
+            continue
+        rate = sampling_rates.stated(values)
+        if rate is not None:
             sampler = next((values[i] for i in _SAMPLER_IDS if i in values), None)
             if interface is None:
                 interface = values.get(_INTERFACE)
-            events.append(SamplingLearned(event.message, sampler, interface or None, rate))
+            announce(event.message, sampler, interface or None, rate, session, state, events)
+
+
+def announce(
+    message: Message,
+    sampler: int | None,
+    interface: int | None,
+    rate: Rate,
+    session: Session,
+    state: State,
+    events: list[Event],
+) -> None:
+    """Let a rate hold in a session from this message on."""
+    now_us = message.received_us
+    known = state.rates(session)
+    if known.at(sampler, interface, now_us) != rate and not state.may_change(session, 1, now_us):
+        events.append(Malformed(TOO_MANY_CHANGES, 0, "own bound"))
+        return
+    before = known.keys
+    replaced = known.announce(sampler, interface, rate, now_us)
+    if known.keys > before:
+        state.rated(session, known.keys - before)
+    events.append(SamplingLearned(message, sampler, interface, rate, replaced))

@@ -1,4 +1,4 @@
-"""A decoder's memory as plain values, and back: templates, sequence numbers, what waits.
+"""A decoder's memory as plain values, and back: templates, rates, sequence numbers, what waits.
 
 `restore(snapshot(state))` behaves like `state` in every respect, the order in which things will
 be forgotten included, so that decoding again from a saved state gives the same result.
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from flowpeer_core.sampling_rates import Announced
 from flowpeer_ingest.wire.events import Message
 from flowpeer_ingest.wire.layout import Field, Template
-from flowpeer_ingest.wire.state import HELD_OCTETS, Domain, Exporter, Session, State
+from flowpeer_ingest.wire.state import KEPT_CHANGES, Exporter, Session, State
 
+FORMAT = 2
 _MESSAGE = (
     "version", "exporter", "port", "domain", "sequence", "received_us", "export_ms", "uptime_ms",
     "sampling", "agent",
@@ -52,79 +54,121 @@ def snapshot(state: State) -> dict[str, Any]:
     def places(table: dict[int, Template]) -> list[int]:
         return [place(t) for t in table.values()]
 
+    def rates(known: Announced | None) -> list[list[Any]]:
+        return [] if known is None else [[s, i, at, *rate] for s, i, at, rate in known.rows()]
+
     exporters = []
     for exporter in state.exporters.values():
-        domains = [*exporter.domains.values()]
-        at = {id(d): i for i, d in enumerate(domains)}
-        for session in exporter.sessions.values():
-            if id(session.domain) not in at:  # forgotten by the exporter, not by its session
-                at[id(session.domain)] = len(domains)
-                domains.append(session.domain)
         exporters.append(
             {
                 "address": exporter.address,
-                "fields": exporter.fields,
-                "known": len(exporter.domains),
-                "domains": [[d.version, d.number, d.boot_ms, places(d.templates)] for d in domains],
                 "sessions": [
-                    [port, version, number, at[id(s.domain)], s.expected, s.missing,
-                     places(s.templates), s.counts, s.previous, s.suspect]
-                    for (port, version, number), s in exporter.sessions.items()
-                ],
-                "pending": [
-                    [*key, [[_flat(message), octets] for message, octets in held]]
-                    for key, held in exporter.pending.items()
+                    [s.port, s.version, s.number, s.first_us, s.last_us, int(s.inherited),
+                     s.boot_ms, s.expected, s.missing, s.counts, s.previous, s.suspect, s.restarts,
+                     places(s.templates),
+                     [[n, place(Template(0, layout))] for n, layout in s.replaced.items()],
+                     rates(s.rates),
+                     [[number, [[_flat(message), octets] for message, octets in held]]
+                      for number, held in s.pending.items()]]
+                    for s in exporter.sessions.values()
                 ],
                 "dropped": [[*key, count] for key, count in exporter.dropped.items()],
+                "work": [exporter.work_from_us, exporter.work],
             }
         )  # fmt: skip
-    return {"layouts": fields, "templates": listed, "exporters": exporters}
+    return {
+        "format": FORMAT,
+        "layouts": fields,
+        "templates": listed,
+        "exporters": exporters,
+        "order": [list(key) for key in state.in_order()],
+        "dropped": state.dropped,
+    }
 
 
-def restore(saved: dict[str, Any]) -> State:
+def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> State:
     """A `State` that goes on where the saved one stood.
 
     Raises LookupError, TypeError or ValueError for what `snapshot` would not have written.
     """
-    state = State()
-    layouts = [
-        state.layout(tuple(Field(*flat[i : i + 3]) for i in range(0, len(flat), 3)))
-        for flat in saved["layouts"]
-    ]
-    templates = [
-        Template(number, layouts[layout], scopes, bool(options))
-        for number, layout, scopes, options in saved["templates"]
-    ]
+    state = State(configured)
+    if saved.get("format") != FORMAT:
+        return _format_1(saved, state)
 
-    def table(places: list[int]) -> dict[int, Template]:
-        return {templates[p].number: templates[p] for p in places}
+    def table(address: str, places: list[int]) -> dict[int, Template]:
+        return {t.number: t for t in (template(address, p) for p in places)}
 
-    waiting = 0
+    def template(address: str, place: int) -> Template:
+        number, layout, scopes, options = saved["templates"][place]
+        flat = saved["layouts"][layout]
+        fields = tuple(Field(*flat[i : i + 3]) for i in range(0, len(flat), 3))
+        return Template(number, state.pool(address).layout(fields), scopes, bool(options))
+
     for said in saved["exporters"]:
-        address = str(said["address"])
-        exporter = Exporter(address, fields=int(said["fields"]))
-        domains = [
-            Domain(exporter, int(version), int(number), table(places), int(boot_ms))
-            for version, number, boot_ms, places in said["domains"]
-        ]
-        for domain in domains[: said["known"]]:
-            exporter.domains[domain.version, domain.number] = domain
-        for port, version, number, at, expected, missing, places, *v9 in said["sessions"]:
+        exporter = Exporter(str(said["address"]))
+        exporter.work_from_us, exporter.work = map(int, said["work"])
+        address = exporter.address
+        for numbers in said["sessions"]:
+            *plain, places, replaced, rates, pending = numbers
+            port, version, number, first_us, last_us, inherited, *counters = map(int, plain)
             session = Session(
-                domains[at], table(places), int(expected), int(missing), *map(int, v9[:3])
-            )
-            exporter.sessions[port, version, number] = session
-            state.adopt(address, (port, version, number), session)
-        for version, number, template, held in said["pending"]:
-            sets = deque(
-                (Message(**dict(zip(_MESSAGE, message, strict=True))), bytes(octets))
-                for message, octets in held
-            )
-            exporter.pending[version, number, template] = sets
-            exporter.pending_octets += sum(len(octets) + HELD_OCTETS for _, octets in sets)
-        for version, number, template, count in said["dropped"]:
-            exporter.dropped[version, number, template] = int(count)
-        waiting += exporter.pending_octets
-        state.exporters[address] = exporter
-    state.waits(waiting)
+                exporter, port, version, number, first_us, last_us, table(address, places),
+                {n: template(address, p).layout for n, p in replaced},
+            )  # fmt: skip
+            session.inherited = bool(inherited)
+            (session.boot_ms, session.expected, session.missing, session.counts,
+             session.previous, session.suspect, session.restarts) = counters  # fmt: skip
+            if rates:
+                session.rates = Announced(kept=KEPT_CHANGES)
+                for sampler, interface, at_us, *rate in rates:
+                    session.rates.announce(sampler, interface, (int(rate[0]), int(rate[1])), at_us)
+            session.pending = {int(n): _sets(held) for n, held in pending}
+            exporter.sessions[session.key] = session
+        _dropped(exporter, said)
+        state.take_back(exporter)
+    state.order(tuple(key) for key in saved["order"])
+    state.dropped = int(saved["dropped"])
     return state
+
+
+def _format_1(saved: dict[str, Any], state: State) -> State:
+    """What versions before this one wrote: templates of domains are not taken over, which belonged
+    to no session."""
+    for said in saved["exporters"]:
+        exporter = Exporter(str(said["address"]))
+        pool = state.pool(exporter.address)
+        boots = [int(domain[2]) for domain in said["domains"]]
+        for port, version, number, at, expected, missing, places, *v9 in said["sessions"]:
+            session = Session(exporter, int(port), int(version), int(number))
+            for place in places:
+                template, layout, scopes, options = saved["templates"][place]
+                flat = saved["layouts"][layout]
+                fields = tuple(Field(*flat[i : i + 3]) for i in range(0, len(flat), 3))
+                session.templates[template] = Template(
+                    template, pool.layout(fields), scopes, bool(options)
+                )
+            session.boot_ms, session.expected, session.missing = boots[at], expected, missing
+            session.counts, session.previous, session.suspect = (*map(int, v9), 0, -1, 0)[:3]
+            exporter.sessions[session.key] = session
+        for version, number, template, held in said["pending"]:
+            for message, octets in _sets(held):
+                key = exporter.address, message.port, int(version), int(number)
+                if key in exporter.sessions:
+                    waiting = exporter.sessions[key].pending.setdefault(int(template), deque())
+                    waiting.append((message, octets))
+        _dropped(exporter, said)
+        state.dropped += sum(exporter.dropped.values())
+        state.take_back(exporter)
+    return state
+
+
+def _sets(held: list[Any]) -> deque[tuple[Message, bytes]]:
+    return deque(
+        (Message(**dict(zip(_MESSAGE, message, strict=True))), bytes(octets))
+        for message, octets in held
+    )
+
+
+def _dropped(exporter: Exporter, said: dict[str, Any]) -> None:
+    for version, number, template, count in said["dropped"]:
+        exporter.dropped[version, number, template] = int(count)

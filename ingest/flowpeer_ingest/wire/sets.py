@@ -13,12 +13,13 @@ from flowpeer_ingest.wire.events import (
     MissingTemplate,
     OptionsRecords,
     Records,
+    SessionInherited,
     TemplateLearned,
     TemplateWithdrawn,
 )
 from flowpeer_ingest.wire.framed import MAX_FRAMES, unframe
 from flowpeer_ingest.wire.layout import Field, Template, flatten, split
-from flowpeer_ingest.wire.options import learn_from_options
+from flowpeer_ingest.wire.options import TOO_MANY_CHANGES, announce, learn_from_options
 from flowpeer_ingest.wire.state import MAX_FIELDS, Session, State
 
 _PAIR = struct.Struct(">HH")
@@ -63,6 +64,7 @@ class Walk:
         self.message = message
         self.session = session
         self.state = state
+        self.pool = state.pool(message.exporter)
         self.dialect = dialect
         self.events: list[Event] = [message]
         self.units = 0
@@ -85,7 +87,9 @@ class Walk:
                 self.malformed("set runs past the message", pos, dialect.set_clause)
                 stop = end
             if number >= FIRST_DATA_SET:
-                template = templates.get(number) or self.session.domain.templates.get(number)
+                template = templates.get(number)
+                if template is None and self.inherit():
+                    template = templates.get(number)
                 if template is None:
                     self.missing(number, payload[pos + 4 : stop])
                 else:
@@ -120,12 +124,12 @@ class Walk:
             if count:
                 event = OptionsRecords(message, template, octets[:used], count)
                 self.events.append(event)
-                learn_from_options(event, records, self.session, self.events)
+                learn_from_options(event, records, self.session, self.state, self.events)
                 self.message = self.clocked(self.message)
             if count == MAX_OPTIONS_RECORDS and size - used >= layout.minimum:
                 self.malformed("too many options records in a set", offset, "own bound")
         elif layout.framed:
-            events, used, broken = unframe(message, template, octets, self.state)
+            events, used, broken = unframe(message, template, octets, self.pool)
             self.events.extend(events)
             count = len(events)
             if count == MAX_FRAMES and size - used >= layout.minimum:
@@ -148,7 +152,7 @@ class Walk:
 
     def clocked(self, message: Message) -> Message:
         """An IPFIX message's header with the sysUptime that options data lets us derive."""
-        boot_ms = self.session.domain.boot_ms
+        boot_ms = self.session.boot_ms
         if message.version != 10 or boot_ms < 0:
             return message
         uptime_ms = (message.export_ms - boot_ms) & 0xFFFFFFFF
@@ -161,12 +165,47 @@ class Walk:
             self.malformed("template of zero-length records", offset, self.dialect.template_clause)
             self.state.withdraw(self.session, template.number)
             return
-        if self.session.templates.get(template.number) is None and self.state.crowded():
+        old = self.session.templates.get(template.number)
+        if old is None and self.pool.crowded():
             self.malformed("too many different templates", offset, "own bound")
             return
-        news, replaced = self.state.learn(self.session, template)
+        known = old is not None and old.layout is layout
+        steps = 0 if known else 1 + len(layout.fields) // 2
+        if steps and not self.state.may_change(self.session, steps, self.message.received_us):
+            # Not to be read by the template before it: without one its data waits.
+            self.malformed(TOO_MANY_CHANGES, offset, "own bound")
+            self.state.withdraw(self.session, template.number)
+            return
+        news, replaced, back = self.state.learn(self.session, template)
         if news:
-            self.events.append(TemplateLearned(self.message, template, replaced))
+            self.events.append(TemplateLearned(self.message, template, replaced, back))
+        self.released(template, offset)
+
+    def inherit(self) -> bool:
+        """Take over from a session that fell silent, if this is one of v9 that just began."""
+        now_us = self.message.received_us
+        found = self.state.inherit(self.session, now_us)
+        if found is None:
+            return False
+        self.events.append(SessionInherited(self.message, found.port))
+        if self.session.rates is None:
+            named: set[tuple[int | None, int | None]] = set()
+            for rates in self.state.rate_tables(found):
+                for sampler, interface, rate in list(rates.latest()):
+                    if (sampler, interface) not in named:
+                        named.add((sampler, interface))
+                        announce(
+                            self.message, sampler, interface, rate, self.session, self.state,
+                            self.events,
+                        )  # fmt: skip
+        for number in list(self.session.pending):
+            template = self.session.templates.get(number)
+            if template is not None:
+                self.released(template, 0)
+        return True
+
+    def released(self, template: Template, offset: int) -> None:
+        """Decode what waited for a template."""
         units = self.units
         released = 0
         for message, octets in self.state.release(self.session, template.number):
@@ -224,7 +263,7 @@ class Walk:
             if count > MAX_FIELDS:
                 self.malformed("template with too many fields", start, "own bound")
                 continue
-            self.learn(Template(number, self.state.layout(fields)), start)
+            self.learn(Template(number, self.pool.layout(fields)), start)
 
     def options(self, pos: int, end: int) -> None:
         """An options template set (RFC 3954 section 6.1, RFC 7011 section 3.4.2.2)."""
@@ -276,7 +315,7 @@ class Walk:
                     *(Field(f.number, f.length, SCOPE_V9) for f in fields[:scopes]),
                     *fields[scopes:],
                 )
-            self.learn(Template(number, self.state.layout(fields), scopes, options=True), start)
+            self.learn(Template(number, self.pool.layout(fields), scopes, options=True), start)
 
     def withdraw(self, number: int, offset: int) -> None:
         if not self.dialect.enterprise_bit:

@@ -21,6 +21,7 @@ from flowpeer_ingest.wire.events import (
     Rejected,
     SequenceGap,
     Unsupported,
+    session_number,
 )
 from flowpeer_ingest.wire.frames import LENGTHS, Values
 from flowpeer_ingest.wire.layout import Field, Template, make_layout
@@ -110,7 +111,7 @@ def head(payload: bytes, exporter: str, port: int, received_us: int) -> Head | N
         agent=_text(agent),
     )  # fmt: skip
     # One address may speak for several agents, each with a sequence of its own.
-    return Head(message, int.from_bytes(agent, "big") << 16 | port, count, reader.at)
+    return Head(message, session_number(agent, port), count, reader.at)
 
 
 def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
@@ -119,9 +120,7 @@ def decode(payload: bytes, exporter: str, port: int, received_us: int, state: St
     if found is None:
         return [Rejected("sFlow datagram shorter than its header")]
     message = found.message
-    session = state.session(exporter, found.session, SFLOW5, message.domain)
-    if session is None:
-        return [Rejected("too many exporters")]
+    session = state.session(exporter, found.session, SFLOW5, message.domain, received_us)
     events: list[Event] = [message]
     lost = advance(session, message.sequence, 1)
     if lost:

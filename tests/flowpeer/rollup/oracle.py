@@ -63,24 +63,40 @@ def rate_of(world: World, flow: Row) -> int:
         return int(exporter["sampling_override"])
     if flow["sampling_interval"]:
         return int(flow["sampling_interval"])
-    hour_end = (flow["received"] // 3_600_000_000 + 1) * 3_600_000_000
-    said = [s for s in world.sampling if s["exporter_ip"] == flow["exporter_ip"]]
-    in_force: dict[tuple[Any, ...], int] = {}
-    for row in sorted(said, key=lambda s: s["first_seen"]):
-        key = (row["observation_domain"], row["sampler_id"], row["interface"])
-        if row["first_seen"] < hour_end or key not in in_force:
-            in_force[key] = row["interval"]
-    domain = flow["observation_domain"]
-    wanted = []
+    metered = flow["output_if"] if flow["direction"] == 1 else flow["input_if"]
+    asked: list[tuple[int | None, int | None]] = []
     if flow["sampler_id"] is not None:
-        wanted.append((domain, flow["sampler_id"], None))
-    wanted += [(domain, None, flow[i]) for i in ("input_if", "output_if") if flow[i]]
-    wanted.append((domain, None, None))
-    for key in wanted:
-        if key in in_force:
-            return in_force[key]
-    if len(set(in_force.values())) == 1:
-        return next(iter(in_force.values()))
+        asked.append((flow["sampler_id"], None))
+    if metered:
+        asked.append((None, metered))
+    asked.append((None, None))
+
+    def announced(domain: int, key: tuple[int | None, int | None]) -> list[Row]:
+        return sorted(
+            (
+                s for s in world.sampling
+                if s["exporter_ip"] == flow["exporter_ip"] and s["observation_domain"] == domain
+                and (s["sampler_id"], s["interface"]) == key
+            ),
+            key=lambda s: (s["first_seen"], s["interval"]),
+        )  # fmt: skip
+
+    domains = list(dict.fromkeys((flow["observation_domain"], 0)))
+    for key in asked:
+        for domain in domains:
+            rows = announced(domain, key)
+            if rows:
+                said = [r["interval"] for r in rows if r["first_seen"] <= flow["received"]]
+                return int(said[-1] if said else rows[0]["interval"])
+    if flow["sampler_id"] is None:
+        for domain in domains:
+            found = {
+                s["interval"] for s in world.sampling
+                if s["exporter_ip"] == flow["exporter_ip"] and s["observation_domain"] == domain
+                and s["sampler_id"] is not None
+            }  # fmt: skip
+            if len(found) == 1:
+                return int(found.pop())
     return int(exporter.get("sampling") or 0)
 
 

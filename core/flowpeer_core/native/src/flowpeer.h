@@ -93,9 +93,10 @@ enum {
     COLUMN_SAMPLING_INTERVAL, COLUMN_SAMPLER_ID, COLUMN_MIN_LENGTH, COLUMN_MAX_LENGTH,
     COLUMN_NEXT_HOP, COLUMN_BGP_NEXT_HOP, COLUMN_SRC_AS, COLUMN_DST_AS, COLUMN_SRC_MASK,
     COLUMN_DST_MASK, COLUMN_SRC_MAC, COLUMN_DST_MAC, COLUMN_TIME_CORRECTED, COLUMN_EXPORT_TIME,
-    COLUMN_DATAGRAM_SEQUENCE, COLUMNS
+    COLUMN_DATAGRAM_SEQUENCE, COLUMN_SESSION, COLUMN_SAMPLING_NUMERATOR,
+    COLUMN_SAMPLING_DENOMINATOR, COLUMNS
 };
-#define FLOWPEER_COLUMNS 33
+#define FLOWPEER_COLUMNS 36
 
 #define FLOWPEER_PART 1024       /* records of a set at most: larger data sets are several */
 #define FLOWPEER_STRIP 64        /* records that are read together */
@@ -133,6 +134,7 @@ typedef struct {
     int64_t expected;
     int64_t previous;
     int64_t boot_ms;
+    int64_t number; /* as column `session` calls it */
     int32_t rates;
     int32_t plain;
     int32_t touched;
@@ -149,6 +151,7 @@ typedef struct {
     int64_t export_ms;
     int64_t uptime_ms;
     int64_t domain;
+    int64_t session;
     int64_t sequence;
     int64_t sampling;
     int64_t timeout_us;
@@ -255,6 +258,7 @@ typedef struct {
     int64_t long_us;
     int64_t most;          /* bytes or packets of a record */
     int64_t most_sampling; /* N of 1:N */
+    int64_t most_denominator;
 } flowpeer_limits;
 
 /* Counts by exporter. */

@@ -356,31 +356,54 @@ static void placed(const strip_t *s, int64_t *start, int64_t *end, bool *correct
     }
 }
 
-/* The N that a record itself states, 0 if it does not. */
-static void own_rates(strip_t *s, int64_t *rate) {
+static int64_t common_divisor(int64_t a, int64_t b) {
+    while (b) {
+        int64_t rest = a % b;
+        a = b, b = rest;
+    }
+    return a;
+}
+
+/* The rate top / bottom reduced, 0 / 0 where it is none: false where it is beyond all rates. */
+static bool ratio(const flowpeer_limits *limits, int64_t *top, int64_t *bottom) {
+    int64_t whole = *bottom > 0 ? *top / *bottom : 0;
+    bool beyond = whole > limits->most_sampling ||
+                  (whole == limits->most_sampling && *top % *bottom > 0);
+    if (beyond || whole < 1) {
+        *top = *bottom = 0;
+        return !beyond;
+    }
+    for (int round = 0; round < 2; round++) {
+        int64_t by = common_divisor(*top, *bottom);
+        *top /= by, *bottom /= by;
+        while (*bottom > limits->most_denominator && *bottom > 1)
+            *top = (*top >> 1) + (*top & 1), *bottom = (*bottom >> 1) + (*bottom & 1);
+    }
+    return true;
+}
+
+/* The rates that records themselves state, 0 where they do not. */
+static void own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
     const int64_t *v = get(s, KEY_SAMPLING_INTERVAL);
-    for (int i = 0; i < s->n; i++) rate[i] = v ? v[i] : 0;
+    for (int i = 0; i < s->n; i++) top[i] = v ? v[i] : 0, bottom[i] = 1;
     if ((v = get(s, KEY_SAMPLER_RANDOM_INTERVAL)))
-        for (int i = 0; i < s->n; i++) rate[i] = v[i] > 0 ? v[i] : rate[i];
+        for (int i = 0; i < s->n; i++) top[i] = v[i] > 0 ? v[i] : top[i];
     if ((v = get(s, KEY_SAMPLING_PACKET_INTERVAL))) {
         const int64_t *space = get(s, KEY_SAMPLING_PACKET_SPACE);
         for (int i = 0; i < s->n; i++) {
             if (v[i] <= 0) continue;
-            rate[i] = v[i];
+            top[i] = v[i];
             if (!space) continue;
-            int64_t a = v[i] < MOST >> 3 ? v[i] : MOST >> 3;
-            int64_t b = space[i] < MOST >> 3 ? space[i] : MOST >> 3;
-            rate[i] = (2 * (a + b) + a) / (2 * a);
+            int64_t a = v[i] < MOST >> 1 ? v[i] : MOST >> 1;
+            top[i] = a + (space[i] < MOST >> 1 ? space[i] : MOST >> 1);
+            bottom[i] = a;
         }
     }
     const int64_t *size = get(s, KEY_SAMPLING_SIZE), *all = get(s, KEY_SAMPLING_POPULATION);
     if (size && all)
-        for (int i = 0; i < s->n; i++) {
-            if (size[i] <= 0 || all[i] <= 0) continue;
-            int64_t a = size[i] < MOST >> 2 ? size[i] : MOST >> 2;
-            int64_t b = all[i] < MOST >> 3 ? all[i] : MOST >> 3;
-            rate[i] = (2 * b + a) / (2 * a);
-        }
+        for (int i = 0; i < s->n; i++)
+            if (size[i] > 0 && all[i] > 0) top[i] = all[i], bottom[i] = size[i];
+    for (int i = 0; i < s->n; i++) fine[i] = ratio(s->limits, &top[i], &bottom[i]);
 }
 
 /* The rate of a number among `count` pairs, 0 if it is not there. */
@@ -396,25 +419,28 @@ static int64_t rate_of(const int64_t *pairs, int64_t count, int64_t number) {
     return low < count && pairs[2 * low] == number ? pairs[2 * low + 1] : 0;
 }
 
-/* METHODS M2: N of each record, -1 unknown. */
-static int64_t sampling(strip_t *s, const flowpeer_rates *rates, int64_t *rate) {
-    own_rates(s, rate);
+/* METHODS M2: N of each record, and what it or its header states itself; -1 unknown. */
+static int64_t sampling(strip_t *s, const flowpeer_rates *rates, int64_t *rate, int64_t *top,
+                        int64_t *bottom) {
+    bool fine[N];
+    own_rates(s, top, bottom, fine);
     const int64_t *sampler = get(s, KEY_SAMPLER_ID), *in = get(s, KEY_INPUT_IF);
     const int64_t *direction = get(s, KEY_DIRECTION), *out = get(s, KEY_OUTPUT_IF);
     int64_t beyond = 0;
     for (int i = 0; i < s->n; i++) {
-        if (rate[i] <= 0) {
-            int64_t interface = in ? in[i] : -1, found = 0;
+        beyond += !fine[i];
+        if (fine[i] && top[i] == 0 && s->set->sampling > 0) top[i] = s->set->sampling, bottom[i] = 1;
+        int64_t found = top[i] > 0 ? (2 * top[i] + bottom[i]) / (2 * bottom[i]) : 0;
+        if (fine[i] && top[i] == 0) {
+            int64_t interface = in ? in[i] : -1;
             if (direction && out && direction[i] == 1) interface = out[i];
             if (sampler) found = rate_of(rates->samplers, rates->sampler_count, sampler[i]);
             if (!found) found = rate_of(rates->interfaces, rates->interface_count, interface);
             if (!found) found = rates->wide;
             if (!found && (!sampler || sampler[i] < 0)) found = rates->only;
-            rate[i] = found;
         }
-        if (rate[i] <= 0) rate[i] = s->set->sampling;
-        beyond += rate[i] > s->limits->most_sampling;
-        if (rate[i] <= 0 || rate[i] > s->limits->most_sampling) rate[i] = -1;
+        rate[i] = found > 0 ? found : -1;
+        if (top[i] == 0) top[i] = bottom[i] = -1;
     }
     return beyond;
 }
@@ -481,8 +507,8 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
         tally->corrected += there[i] && corrected[i];
         tally->long_flows += there[i] && end[i] - start[i] > s->limits->long_us;
     }
-    int64_t rate[N];
-    int64_t beyond = sampling(s, &rows->rates[set->rates], rate);
+    int64_t rate[N], top[N], bottom[N];
+    int64_t beyond = sampling(s, &rows->rates[set->rates], rate, top, bottom);
     if (!back) tally->sampling_beyond += beyond;
 
     out_t out = {rows, rows->rows, m, m == s->n, pick};
@@ -494,6 +520,7 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     put_same(&out, COLUMN_EXPORTER_IP, set->exporter, true);
     put_same(&out, COLUMN_OBSERVATION_DOMAIN, set->domain, false);
     put_same(&out, COLUMN_FORMAT, set->format, true);
+    put_same(&out, COLUMN_SESSION, set->session, false);
     if (set->export_ms >= 0) put_same(&out, COLUMN_EXPORT_TIME, set->export_ms * 1000, false);
     if (set->sequence >= 0) put_same(&out, COLUMN_DATAGRAM_SEQUENCE, set->sequence, false);
     put_wide(&out, back ? COLUMN_OUTPUT_IF : COLUMN_INPUT_IF, get(s, KEY_INPUT_IF));
@@ -511,6 +538,8 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     put_wide(&out, COLUMN_BYTES, bytes);
     put_wide(&out, COLUMN_PACKETS, packets);
     put_wide(&out, COLUMN_SAMPLING_INTERVAL, rate);
+    put_wide(&out, COLUMN_SAMPLING_NUMERATOR, top);
+    put_wide(&out, COLUMN_SAMPLING_DENOMINATOR, bottom);
     put_wide(&out, COLUMN_SAMPLER_ID, get(s, KEY_SAMPLER_ID));
     put_wide(&out, back ? COLUMN_DST_AS : COLUMN_SRC_AS, get(s, KEY_SRC_AS));
     put_wide(&out, back ? COLUMN_SRC_AS : COLUMN_DST_AS, get(s, KEY_DST_AS));

@@ -84,6 +84,7 @@ static flowpeer_set shared_by(const flowpeer_datagram *d, const flowpeer_session
         .export_ms = -1,
         .uptime_ms = -1,
         .domain = session->domain,
+        .session = session->number,
         .timeout_us = b->timeouts_us[d->exporter],
         .exporter = (int32_t)d->exporter,
         .format = format,
