@@ -33,22 +33,26 @@ from flowpeer_ingest.wire.events import (
 )
 from flowpeer_ingest.wire.layout import split
 from flowpeer_ingest.wire.options import text
-from flowpeer_ingest.wire.values import read_all
+from flowpeer_ingest.wire.values import Values, read_all
 
 _ADDRESSES = ("src_addr", "dst_addr", "next_hop", "bgp_next_hop")
 _NUMBERS = (
-    "src_port", "dst_port", "protocol", "tcp_flags", "tos",
+    "src_port", "protocol", "tcp_flags", "tos",
     "input_if", "output_if", "src_as", "dst_as", "src_mask", "dst_mask",
     "min_length", "max_length", "sampler_id", "sampling_interval",
 )  # fmt: skip
 _AS_EXPORTED = (
     ("direction", "direction"),
+    ("dst_port", "dst_port"),
+    ("reverse_tcp_flags", "reverse_tcp_flags"),
+    ("reverse_tos", "reverse_tos"),
     *(
         (f"reverse_{name}_{kind}", f"reverse_{name}" + ("_total" if kind == "total" else ""))
         for name in ("bytes", "packets")
         for kind in ("delta", "total")
     ),
 )
+_REVERSE_TIMES = ("reverse_start_", "reverse_end_")
 _TEXTS = {INTERFACE_NAME: "interfaceName", INTERFACE_DESCRIPTION: "interfaceDescription"}
 
 
@@ -177,10 +181,28 @@ def _rows(event: Records, rates: Rates) -> Iterator[dict[str, Any]]:
         for name in ("src_mac", "dst_mac"):
             if name in raw:
                 shown[name] = (raw[name] & 0xFFFFFFFFFFFF).to_bytes(6, "big").hex(":")
-        for name, at_us in zip(("start", "end"), flows.times(raw, message), strict=True):
-            if at_us >= 0:
-                shown[name] = at_us // 1_000
+        shown |= _icmp(raw)
+        for side in ("", "reverse_"):
+            times = flows.times(raw, message, side)
+            there = not side or any(key.startswith(_REVERSE_TIMES) for key in raw)
+            for name, at_us in zip(("start", "end"), times, strict=True):
+                if there and at_us >= 0:
+                    shown[side + name] = at_us // 1_000
         yield shown
+
+
+def _icmp(raw: Values) -> dict[str, int]:
+    """Type and code of ICMP, where the record has elements for them and is, or may be, ICMP."""
+    for number, family in ((1, "icmp4"), (58, "icmp6")):
+        both, kind = raw.get(family), raw.get(family + "_type")
+        if both is None and kind is None:
+            continue
+        if not both and kind is not None:
+            both = kind << 8 | raw.get(family + "_code", 0)
+        assert both is not None
+        if both or raw.get("protocol", number) == number:
+            return {"icmp_type": both >> 8, "icmp_code": both & 255}
+    return {}
 
 
 def _options(event: OptionsRecords) -> Iterator[dict[str, Any]]:

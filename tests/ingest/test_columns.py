@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from flowpeer_ingest.columns import FLOWS_SCHEMA
 from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.records import decode_records
 from flowpeer_ingest.sampling import NO_RATES
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import Records
@@ -317,3 +319,41 @@ def test_rows_of_several_exporters_keep_who_where_and_when(build: Any) -> None:
     assert columns.tally.by_exporter == {
         e: sum(w[0] == e for w in want) for e in ("192.0.2.1", "192.0.2.2", "192.0.2.3")
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "values", "shown"),
+    [
+        ([(32, 2), (4, 1), (11, 2)], {32: 0x0803, 4: 1, 11: 0}, (8, 3, 0)),
+        ([(176, 1), (177, 1), (4, 1)], {176: 3, 177: 1, 4: 1}, (3, 1, None)),
+        ([(178, 1), (179, 1), (4, 1), (11, 2)], {178: 128, 4: 58, 11: 7}, (128, 0, 7)),
+        ([(32, 2), (4, 1), (11, 2)], {32: 0, 4: 6, 11: 443}, (None, None, 443)),
+        ([(4, 1), (11, 2)], {4: 1, 11: 2048}, (None, None, 2048)),
+    ],
+)
+def test_decode_shows_icmp_beside_the_port_and_never_over_it(
+    build: Any, tmp_path: Path, fields: Any, values: Any, shown: Any
+) -> None:
+    template = build.template(300, fields, version=10)
+    payload = build.ipfix(template, build.set_(300, build.record(fields, values)))
+    (row,) = decode_records(build.capture(tmp_path / "c.pcap", payload))
+    assert (row.get("icmp_type"), row.get("icmp_code"), row.get("dst_port")) == shown
+
+
+def test_decode_shows_all_reverse_elements_of_a_biflow(build: Any, tmp_path: Path) -> None:
+    pen = 29305
+    fields = [(1, 4), (152, 8), (153, 8), (1, 4, pen), (6, 1, pen), (5, 1, pen), (152, 8, pen),
+              (153, 8, pen)]  # fmt: skip
+    record = b"".join(
+        n.to_bytes(size, "big")
+        for n, (_, size, *_) in zip(
+            (100, 1_000, 2_000, 70, 0x12, 4, 1_500, 2_500), fields, strict=True
+        )
+    )
+    payload = build.ipfix(build.template(300, fields, version=10), build.set_(300, record))
+    (row,) = decode_records(build.capture(tmp_path / "c.pcap", payload))
+    assert {key: value for key, value in row.items() if key.startswith("reverse_")} == {
+        "reverse_bytes": 70, "reverse_tcp_flags": 0x12, "reverse_tos": 4, "reverse_start": 1_500,
+        "reverse_end": 2_500,
+    }  # fmt: skip
+    assert (row["start"], row["end"]) == (1_000, 2_000)
