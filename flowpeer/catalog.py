@@ -24,6 +24,7 @@ import duckdb
 import pyarrow as pa
 
 import flowpeer_sql
+from flowpeer import __version__
 from flowpeer.errors import FlowpeerError, InputError, LockedError, UsageError, is_interrupt
 from flowpeer.lake import layout
 from flowpeer.lake.listing import Groups, files_by_layout
@@ -91,10 +92,13 @@ def fill(
 def write_catalog(
     path: Path, lake_root: Path, *, configured: Mapping[str, pa.Table] = _NONE
 ) -> None:
-    """A `.duckdb` file for other programs: views over the lake by absolute paths, and macros.
+    """A `.duckdb` file for other programs: views over the lake, macros and questions.
 
-    It replaces `path` in one step, so that whoever has the old file open keeps it whole. Tables
-    without files are empty in it until it is written again.
+    Paths start with the lake's place as of now, or with the variable `lake` where it is set (SET
+    VARIABLE lake = '/mnt/lake'): so it works after the lake was moved, or from another mount. The
+    view `about_catalog` says what made it, and the DuckDB that it needs. It replaces `path` in one
+    step, so that whoever has the old file open keeps it whole. Tables without files are empty in it
+    until it is written again.
 
     Raises:
         InputError: a file of the lake that cannot be read, or a place that cannot be written.
@@ -108,6 +112,11 @@ def write_catalog(
             )
             try:
                 _define(con, root, configured_rows(configured), listed=False)
+                con.execute(
+                    f"CREATE VIEW about_catalog AS SELECT {_literal(__version__)} AS flowpeer,"
+                    f" {_literal(STORAGE_VERSION.removeprefix('v'))} AS needs_duckdb,"
+                    f" {_literal(str(root))} AS lake"
+                )
             finally:
                 con.close()
             with made.open("rb+") as file:
@@ -185,7 +194,14 @@ def _define(
             _configured_table(con, name, configured[name])
         elif not (listed and name in PARTITIONED):
             with told("", where=root / name):
-                con.execute(f'CREATE VIEW "{name}" AS {_relation(root, name)}')
+                text = _relation(root, name)
+                if not listed:
+                    here = _literal(str(root))
+                    text = text.replace(
+                        _literal(_escape(str(root)) + "/")[:-1],
+                        f"coalesce(getvariable('lake'), {here}) || '/",
+                    )
+                con.execute(f'CREATE VIEW "{name}" AS {text}')
 
     def scripts() -> None:
         for script in (*flowpeer_sql.views(), *flowpeer_sql.macros()):

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -117,7 +117,8 @@ def run(words: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        return _explain(error)
+        given = sys.argv[1:] if words is None else words
+        return _explain(error).say(as_json=state.json or "--json" in given)
     return state.exit_code
 
 
@@ -143,7 +144,29 @@ _DISK_ADVICE = {
 }
 
 
-def _explain(error: Exception) -> int:
+class Complaint(NamedTuple):
+    """What went wrong, the next step, and the exit status."""
+
+    what: str
+    advice: str
+    status: int
+
+    def say(self, *, as_json: bool) -> int:
+        """A line and a next step on stderr; with --json an object on stdout too."""
+        if not self.what:
+            return self.status
+        print(printable(f"error: {self.what}"), file=sys.stderr)
+        if self.advice:
+            print(printable(f"try: {self.advice}"), file=sys.stderr)
+        if as_json:
+            import json
+
+            document = {"error": self.what, "advice": self.advice, "exit": self.status}
+            print(json.dumps(document, ensure_ascii=True))
+        return self.status
+
+
+def _explain(error: Exception) -> Complaint:
     from flowpeer.errors import ConfigError, FlowpeerError, from_leaf
 
     if isinstance(error, typer.exceptions.TyperException):
@@ -153,20 +176,20 @@ def _explain(error: Exception) -> int:
         if isinstance(error, OSError):
             where = f"{error.filename}: " if error.filename else ""
             advice = _DISK_ADVICE.get(error.errno or 0, "")
-            return _complain(f"{where}{error.strerror or error}", advice, 3)
+            return Complaint(f"{where}{error.strerror or error}", advice, 3)
         if _is_full(error):
-            return _complain(_first_line(error), _DISK_ADVICE[errno.ENOSPC], 3)
+            return Complaint(_first_line(error), _DISK_ADVICE[errno.ENOSPC], 3)
         if _is_damaged_table(error):
-            return _complain(_first_line(error), "`flowpeer verify` names the damaged file", 3)
-        return _complain(
+            return Complaint(_first_line(error), "`flowpeer verify` names the damaged file", 3)
+        return Complaint(
             f"internal error: {type(error).__name__}: {_first_line(error)}",
             "run it again with --debug and report what it prints",
             4,
         )
     if isinstance(known, ConfigError) and len(known.problems) > 1:
         lines = "".join(f"\n  {problem}" for problem in known.problems)
-        return _complain(known.what + lines, known.advice, known.exit_code)
-    return _complain(known.what, known.advice, known.exit_code)
+        return Complaint(known.what + lines, known.advice, known.exit_code)
+    return Complaint(known.what, known.advice, known.exit_code)
 
 
 def _of_engine(error: Exception) -> bool:
@@ -183,21 +206,14 @@ def _is_damaged_table(error: Exception) -> bool:
     return _of_engine(error) and "parquet" in str(error).lower()
 
 
-def _explain_usage(error: Exception) -> int:
+def _explain_usage(error: Exception) -> Complaint:
     message = getattr(error, "format_message", lambda: str(error))()
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
         print(message, file=sys.stderr)
-        return 2
+        return Complaint("", "", 2)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "flowpeer"
-    return _complain(message, f"`{path} --help` lists what it takes", 2)
-
-
-def _complain(what: str, advice: str, status: int) -> int:
-    print(printable(f"error: {what}"), file=sys.stderr)
-    if advice:
-        print(printable(f"try: {advice}"), file=sys.stderr)
-    return status
+    return Complaint(message, f"`{path} --help` lists what it takes", 2)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -198,6 +199,22 @@ def test_ctrl_c_stops_a_query_whenever_it_comes_and_the_session_lives_on(
         with pytest.raises(KeyboardInterrupt):
             ask()
         assert con.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+
+
+def test_catalog_works_after_the_lake_was_moved(lake: Path, tmp_path: Path) -> None:
+    path = tmp_path / "peering.duckdb"
+    write_catalog(path, lake, configured=CONFIGURATION)
+    lake.rename(tmp_path / "it's moved")
+    with duckdb.connect(str(path), read_only=True) as con:
+        with pytest.raises(duckdb.IOException):
+            con.execute("SELECT count(*) FROM traffic").fetchall()
+        moved = str(tmp_path / "it's moved").replace("'", "''")
+        con.execute(f"SET VARIABLE lake = '{moved}'")
+        for name in TABLES:
+            assert con.execute(f"SELECT count(*) FROM {name}").fetchall() == [(1,)], name
+        assert con.execute("SELECT count(*) FROM unknown_traffic()").fetchall()
+        about = con.execute("SELECT needs_duckdb, lake FROM about_catalog").fetchall()
+        assert about == [("1.5.0", str(lake))]
 
 
 def test_configured_table_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -147,6 +147,14 @@ def test_bad_usage_is_one_line_and_status_2(folder: Path, words: list[str], said
     assert sorted(p.name for p in folder.iterdir()) == ["flowpeer.toml", "lake"]
 
 
+def test_failure_with_json_is_an_object(folder: Path) -> None:
+    for words, status in ((["SELEC 1"], 2), (["-f", "none.sql"], 3), (["--nonsense"], 2)):
+        done = run(folder, *words, "--json")
+        said = json.loads(done.stdout)
+        assert (done.returncode, said["exit"]) == (status, status)
+        assert f"error: {said['error']}" in done.stderr.decode()
+
+
 def test_missing_file_is_status_3(folder: Path) -> None:
     assert run(folder, "-f", "none.sql").returncode == 3
 
