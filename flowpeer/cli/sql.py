@@ -77,7 +77,7 @@ def sql(
     state: State = ctx.obj
     chosen = _format(state, format_, out)
     if list_:
-        _write(_catalogue(), chosen)
+        write(_catalogue(), chosen)
     elif show is not None:
         _show(show, chosen)
     elif write_catalog is not None:
@@ -98,7 +98,7 @@ def sql(
             table = session.query(text, values, timeout_seconds=timeout, flat=True)
             if session.note:
                 state.say(f"note: {session.note}")
-        _write(frame_of(table, readable=chosen != "parquet"), chosen, out)
+        write(frame_of(table, readable=chosen != "parquet"), chosen, out)
 
 
 def _has_data(
@@ -239,7 +239,7 @@ def _show(name: str, chosen: str) -> None:
 
         rows = [(c.name, str(c.type), c.unit, c.meaning, c.source) for c in TABLES[name]]
         head = ["column", "type", "unit", "meaning", "source"]
-        _write(pl.DataFrame(rows, schema=head, orient="row"), chosen)
+        write(pl.DataFrame(rows, schema=head, orient="row"), chosen)
         return
     made = re.compile(rf"CREATE OR REPLACE (?:VIEW|MACRO) {re.escape(name)}\b")
     question = question_named(name)
@@ -249,7 +249,8 @@ def _show(name: str, chosen: str) -> None:
     sys.stdout.write(text)
 
 
-def _write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
+def write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
+    """A table in one of FORMATS, on stdout or as a file that is there whole or not at all."""
     document = render(frame, chosen, width=terminal_width())
     content = document if isinstance(document, bytes) else document.encode("utf-8")
     if out is not None:

@@ -77,6 +77,19 @@ def test_prompt_answers_completes_survives_errors_and_remembers(tmp_path: Path) 
             terminal.type("SELECT 43 - 1 AS answer;\n")
             terminal.until("42")
             terminal.until("flowpeer> ")
+        (tmp_path / "mine.csv").write_text("asn,owner\n2906,ann\n")
+        for typed, wanted in (
+            (".schema metros", "continent"), (".attach mine.csv", "is a table now"),
+            ("SELECT owner FROM mine;", "ann"), (".mode json", "mode json"),
+            (".timer on", "timer on"),
+            ("SELECT 41 + 1 AS answer;", '"answer":42'), (".export out.csv", "next answer"),
+            ("SELECT 42 AS answer;", "wrote 1 rows"), (".schema nothing", "error: no table"),
+            ("CREATE TEMP TABLE kept AS SELECT 40 AS a;", " s"), ("SELECT a + 2 FROM kept;", "42"),
+        ):  # fmt: skip
+            terminal.type(typed + "\n")
+            terminal.until(typed)
+            assert wanted in terminal.until("flowpeer> "), typed
+        assert (tmp_path / "out.csv").read_text() == "answer\n42\n"
         terminal.type("DROP VIEW traffic;\n")
         assert "error: " in terminal.until("flowpeer> ")
         terminal.type(".quit\n")
