@@ -1,14 +1,13 @@
-"""A quarter of roll-ups: p95 per ASN and metro against the time DuckDB needs to scan the columns.
+"""A quarter of roll-ups: the p95 question in SQL against the time DuckDB needs to scan the columns.
 
     python bench/quarter.py [--days 91] [--folder DIR]
 
 Generates 91 days of `traffic` of nine metros with four external interfaces each, in which 30,000
 networks are active: some hundred in every slot, the others the more rarely the smaller they are;
 over 200 million rows. Then, each as a process of its own with the files in the page cache: DuckDB
-hashing the columns that a p95 reads; `flowpeer.rollup.percentiles` over all of them; and the named
-question `p95_per_asn`, the way in SQL, for one week. Last, the size of one of the days when the
-tail of small networks is folded to hours, by `fold_share`. The disk needs 5 GB; `--folder` keeps
-them.
+hashing the columns that a p95 reads, and the named question `p95_per_asn` for one week. Last, the
+size of one of the days when the tail of small networks is folded to hours, by `fold_share`. The
+disk needs 5 GB; `--folder` keeps them.
 """
 
 from __future__ import annotations
@@ -38,17 +37,6 @@ SCAN = """
 import sys, duckdb
 duckdb.sql(f"SELECT bit_xor(hash(slot, metro, role, direction, remote_asn, scaled, bytes)), "
            f"count(*) FROM read_parquet('{sys.argv[1]}', hive_partitioning = false)").show()
-"""
-OURS = """
-import sys
-from datetime import datetime, timedelta
-from pathlib import Path
-from flowpeer.lake.store import Lake
-from flowpeer.rollup.percentiles import p95_per_asn
-start = datetime.fromisoformat(sys.argv[2])
-end = start + timedelta(days=int(sys.argv[3]))
-n = {f"m{m}x": (end - start) // timedelta(minutes=5) for m in range(9)}
-print(p95_per_asn(Lake(Path(sys.argv[1])), start, end, n_slots=n))
 """
 RUNNER = """
 import os, subprocess, sys, time
@@ -187,15 +175,14 @@ def generate(folder: Path, days: int) -> int:
         return sum(pool.map(hours, [folder, folder], [every[0::2], every[1::2]]))
 
 
-def cost(name: str, command: list[str], rows: int) -> tuple[float, float]:
-    """Run a command from a small process, print what it took; its seconds of time and of CPU."""
+def cost(name: str, command: list[str], rows: int) -> None:
+    """Run a command from a small process, print what it took."""
     done = subprocess.run([sys.executable, "-S", "-c", RUNNER, *command], capture_output=True,
                           text=True, check=False, env={**os.environ, "COLUMNS": "120"})  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr}")
     wall, cpu, peak = map(float, done.stdout.splitlines()[0].split())
     print(f"{name:<34}{wall:>8.1f}{cpu:>8.1f}{rows / wall / 1e6:>10.1f}{peak:>10,.0f}", flush=True)
-    return wall, cpu
 
 
 def main() -> None:
@@ -221,18 +208,8 @@ def main() -> None:
         )
         print(f"{'process':<34}{'wall s':>8}{'CPU s':>8}{'M rows/s':>10}{'peak MiB':>10}")
         files = f"{folder}/lake/traffic/**/*.parquet"
-        scan = min(
+        for _ in range(arguments.repeat):
             cost("DuckDB scans the columns", [sys.executable, "-c", SCAN, files], rows)
-            for _ in range(arguments.repeat)
-        )
-        ours = min(
-            cost(
-                "p95 per ASN and metro",
-                [sys.executable, "-c", OURS, f"{folder}/lake", START.isoformat(), str(days)],
-                rows,
-            )
-            for _ in range(arguments.repeat)
-        )
         week = min(7, days)
         period = ["--param", f"period_start={START:%Y-%m-%d}", "--param",
                   f"period_end={START + timedelta(days=week):%Y-%m-%d}"]  # fmt: skip
@@ -242,10 +219,6 @@ def main() -> None:
              "p95_per_asn", *period, "--format", "csv"],
             rows * week // days,
         )  # fmt: skip
-        print(
-            f"\np95 takes {ours[0] / scan[0]:.1f} times the scan, {ours[1] / scan[1]:.1f} times "
-            "its CPU time (goal: 3)"
-        )
     sizes()
 
 
