@@ -24,8 +24,8 @@ import numpy as np
 
 from flowpeer.lake.store import Lake
 from flowpeer.routing.addresses import MAPPED, U64, halves_of, high_mask, split_prefixes
-from flowpeer.routing.match import RouteTable, open_table
-from flowpeer.routing.snapshot import load
+from flowpeer.routing.rib.match import RouteTable, open_table
+from flowpeer.routing.rib.snapshot import load
 
 SHARED = Path(os.environ.get("FLOWPEER_SHARED", Path(__file__).parents[1] / "../shared"))
 FULL = SHARED / "data" / "prefix2as" / "dfz-2024-01-29.prefix2as.tsv.gz"

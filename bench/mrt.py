@@ -24,8 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flowpeer.lake.store import Lake
-from flowpeer.routing.mrt import MrtReader
-from flowpeer.routing.snapshot import load
+from flowpeer.routing.mrt.table_dump import MrtReader
+from flowpeer.routing.rib.snapshot import load
 
 SHARED = Path(os.environ.get("FLOWPEER_SHARED", Path(__file__).parents[1] / "../shared"))
 Timed = tuple[int, float]

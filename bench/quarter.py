@@ -55,7 +55,7 @@ def fold(columns: dict[str, Any], share: float) -> dict[str, Any]:
     """An hour's columns with the tail of each metro folded, by the roll-up's own choice of it."""
     import polars as pl
 
-    from flowpeer.rollup.tail import ASN_BITS, Tail
+    from flowpeer.rollup.folding import ASN_BITS, Tail
 
     rows = pl.DataFrame(columns).with_columns(
         network=(pl.col("metro") * (1 << ASN_BITS)) + pl.col("remote_asn")

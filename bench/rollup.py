@@ -39,7 +39,7 @@ import pyarrow as pa
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.reading import COLUMNS
-from flowpeer.routing import match, snapshot
+from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 

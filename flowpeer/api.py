@@ -41,8 +41,8 @@ from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
 from flowpeer.query import Session
 from flowpeer.reporter import Collected, Reporter
-from flowpeer.routing.lookup import lookup
-from flowpeer.routing.snapshot import snapshots
+from flowpeer.routing.rib.lookup import lookup
+from flowpeer.routing.rib.snapshot import snapshots
 from flowpeer.sources import load_ribs, load_sources, rib_files
 from flowpeer.workspace import Workspace
 from flowpeer_sql import questions

@@ -309,7 +309,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     **INGEST_TABLES,  # flowpeer_ingest
     "traffic": TRAFFIC,  # flowpeer.rollup
     "traffic_routes": TRAFFIC_ROUTES,  # flowpeer.rollup
-    "routes": ROUTES,  # flowpeer.routing.snapshot
+    "routes": ROUTES,  # flowpeer.routing.rib.snapshot
     **CONFIGURED,
     **REFERENCE,
 }

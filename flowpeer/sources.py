@@ -18,10 +18,10 @@ from flowpeer.network import Network
 from flowpeer.registry.ixf import load_ixf
 from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.routing import snapshot, updates
-from flowpeer.routing.bmp_capture import load_capture
+from flowpeer.routing.bmp.capture import load_capture
 from flowpeer.routing.cones import load_cones
 from flowpeer.routing.relations import load_relations
+from flowpeer.routing.rib import snapshot, updates
 from flowpeer.routing.source import opened
 from flowpeer.schema import CONFIGURED
 from flowpeer_ingest.captures import looks_like_capture

@@ -18,9 +18,9 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import RECURSIVE_CONES, Network
 from flowpeer.rollup.hours import Rollup
-from flowpeer.routing import snapshot
 from flowpeer.routing.cones import TABLE as CONES
 from flowpeer.routing.cones import load_cones, observe_cones
+from flowpeer.routing.rib import snapshot
 from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
 from flowpeer_reports.inputs import Inputs

@@ -13,8 +13,8 @@ from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import Fault, Result, replaced, verify_files
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.conserve import Identity, conservation, hours_conserved
 from flowpeer.rollup.hours import Hour, Rollup
+from flowpeer.rollup.reconcile import Identity, conservation, hours_conserved
 
 Period = tuple[datetime, datetime]
 

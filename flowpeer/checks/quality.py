@@ -20,7 +20,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
 from flowpeer.network import Network
 from flowpeer.rollup.hours import Rollup
-from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
 

@@ -15,8 +15,8 @@ from flowpeer.errors import NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
-from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.asns import UNROUTED
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_reports.candidates import candidates

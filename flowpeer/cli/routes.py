@@ -16,10 +16,10 @@ from flowpeer.cli.words import parse_time, suggestion
 from flowpeer.errors import UsageError
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
-from flowpeer.routing.lookup import detailed, kind_of
-from flowpeer.routing.lookup import lookup as look_up
-from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import snapshots
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.rib.lookup import detailed, kind_of
+from flowpeer.routing.rib.lookup import lookup as look_up
+from flowpeer.routing.rib.snapshot import snapshots
 from flowpeer.sources import (
     describe,
     load_exports,

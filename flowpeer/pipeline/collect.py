@@ -16,7 +16,7 @@ from flowpeer.lake.staging import host_word
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
-from flowpeer.routing.bmp_station import BmpStation
+from flowpeer.routing.bmp.station import BmpStation
 from flowpeer_ingest import faults
 from flowpeer_ingest.segments import SegmentSummary
 

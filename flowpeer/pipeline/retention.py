@@ -12,7 +12,7 @@ from flowpeer.reporter import Reporter
 from flowpeer.rollup import retention
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
-from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer.routing.rib.snapshot import SnapshotInfo
 
 Routes = Literal["unused", "daily"]
 

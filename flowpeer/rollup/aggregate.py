@@ -23,13 +23,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from flowpeer.rollup import keys, slots
-from flowpeer.rollup.keys import Attributed, Codes, Context
+from flowpeer.rollup import packed_key, slots
+from flowpeer.rollup.folding import Folded, Tail, among
+from flowpeer.rollup.packed_key import Attributed, Codes, Context
 from flowpeer.rollup.reading import Bools, Records, Task, read
 from flowpeer.rollup.slots import Ints, Reals
 from flowpeer.rollup.sums import Figures, Sums, exact, summed
 from flowpeer.rollup.tables import Tables
-from flowpeer.rollup.tail import Folded, Tail, among
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS, SLOT_US
 
 __all__ = ["Aggregate", "Context", "Figures"]
@@ -83,7 +83,7 @@ class Aggregate:
             for rows, partials, counted in _in_threads(self._task, tasks):
                 self.figures.add(counted)
                 for partial in partials:
-                    self._sums.add(partial, keys.slot_of(partial["key"].to_numpy()))
+                    self._sums.add(partial, packed_key.slot_of(partial["key"].to_numpy()))
                 if progress is not None:
                     progress(rows)
             if self.figures.flow_bytes + self.figures.flow_bytes_unscaled >= 1 << 61:
@@ -114,7 +114,7 @@ class Aggregate:
 
     def _slot(self, n: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         sums = self._sums.take(n)
-        by_route = sums.with_columns(keys.without_slot(pl.col("key")))
+        by_route = sums.with_columns(packed_key.without_slot(pl.col("key")))
         return self._tables.by_network(sums), by_route
 
     def _folded_slots(self, tail: Tail) -> Iterator[pl.DataFrame]:
@@ -244,14 +244,14 @@ def _batch(
     records: Records, hour: datetime, context: Context, codes: Codes, figures: Figures
 ) -> pl.DataFrame:
     """Sums by key of the parts of some records that lie in the hour."""
-    combo, distinct = keys.combinations(records)
-    known = keys.attribute(records.file, distinct, context, codes)
+    combo, distinct = packed_key.combinations(records)
+    known = packed_key.attribute(records.file, distinct, context, codes)
     first_slot = int(hour.timestamp()) // SLOT_SECONDS
     frames: list[pl.DataFrame] = []
     for at in range(0, records.rows, PIECE_ROWS):
         piece = slice(at, at + PIECE_ROWS)
         some, which = records.slice(piece), combo[piece]
-        maker = keys.Keys(some, which, known, context, codes)
+        maker = packed_key.Keys(some, which, known, context, codes)
         frames += _piece(some, which, known, maker, first_slot, figures)
     return summed(pl.concat(frames))
 
@@ -260,7 +260,7 @@ def _piece(
     records: Records,
     combo: Any,
     known: Attributed,
-    maker: keys.Keys,
+    maker: packed_key.Keys,
     first_slot: int,
     figures: Figures,
 ) -> list[pl.DataFrame]:

@@ -27,10 +27,10 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup import rates
 from flowpeer.rollup.attribute import Attributor
+from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.rates import Announcements, Sampled
 from flowpeer.rollup.slots import Ints
-from flowpeer.rollup.tail import Tail
-from flowpeer.routing import match, snapshot
+from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.flows import NEWEST_US, OLDEST_US

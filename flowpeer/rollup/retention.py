@@ -19,8 +19,8 @@ from flowpeer.lake.compact import merge
 from flowpeer.lake.manifest import HOUR, File, Manifest, Pruned, parse_hour, partition_hour
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.conserve import flow_sums
 from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.reconcile import flow_sums
 from flowpeer.schema import PARTITIONED
 
 Hours = dict[tuple[str, datetime], int]

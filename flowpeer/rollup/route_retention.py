@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.hours import Rollup
-from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer.routing.rib.snapshot import SnapshotInfo
 
 
 def prunable_routes(rollup: Rollup, before: datetime, *, daily: bool) -> list[SnapshotInfo]:

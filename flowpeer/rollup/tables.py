@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowpeer import schema
-from flowpeer.rollup import keys
-from flowpeer.rollup.keys import Codes, Context
+from flowpeer.rollup import packed_key
+from flowpeer.rollup.folding import ASN_BITS, among
+from flowpeer.rollup.packed_key import Codes, Context
 from flowpeer.rollup.reading import U64
 from flowpeer.rollup.slots import Ints
 from flowpeer.rollup.sums import HALF_BITS, fold
-from flowpeer.rollup.tail import ASN_BITS, among
 from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
 from flowpeer_core.columns import Column, arrow_schema
 from flowpeer_core.slots import SLOT_SECONDS
@@ -68,7 +68,7 @@ class Tables:
         special = np.array([UNROUTED, UNROUTED, NO_ADDRESS])
         self._origins = np.concatenate((special, *codes.origins))
         self._texts = pa.chunked_array(
-            [pa.nulls(keys.SPECIAL, pa.string()), *codes.texts], pa.string()
+            [pa.nulls(packed_key.SPECIAL, pa.string()), *codes.texts], pa.string()
         )
         self._sides = _ranked(
             pl.DataFrame(
@@ -89,7 +89,7 @@ class Tables:
         """Rank of the side, route code, rank of the local prefix, slot and scaled of each key."""
         scaled = (key & np.uint64(1)).astype(np.int64)
         slot = (key >> np.uint64(1) & np.uint64(15)).astype(np.int64)
-        rest = (key >> np.uint64(keys.SLOT_BITS)).view(np.int64)
+        rest = (key >> np.uint64(packed_key.SLOT_BITS)).view(np.int64)
         local = rest & ((1 << self._codes.local_bits) - 1)
         rest = rest >> self._codes.local_bits
         route = rest & ((1 << self._codes.route_bits) - 1)
@@ -118,8 +118,8 @@ class Tables:
         prefix = self._texts.take(pa.array(at))
         six = pc.fill_null(pc.match_substring(prefix, ":"), False)
         family = np.asarray(six).astype(np.int64)
-        family[at == keys.NO_ROUTE_6] = 1
-        family[at == keys.NO_ADDRESS] = 2
+        family[at == packed_key.NO_ROUTE_6] = 1
+        family[at == packed_key.NO_ADDRESS] = 2
         low = np.zeros(self._codes.routes, dtype=np.int64)
         low[at] = (family << ASN_BITS | (asn - _LOWEST)) << 1
         packed = slot << self._sides.bits | side

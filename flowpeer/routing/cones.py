@@ -18,7 +18,7 @@ import polars as pl
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake, digest_of
 from flowpeer.routing.relations import MAX_OCTETS, RELATIONSHIPS
-from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer.routing.source import BROKEN_SHARE, opened
 from flowpeer.schema import AS_CONES
 from flowpeer_core.columns import arrow_schema

@@ -19,7 +19,7 @@ from flowpeer.analysis.periods import default_period, parse_period
 from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.manifest import key_of, partition_hour
 from flowpeer.lake.store import Lake
-from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import COVERAGE
 from flowpeer_sample import answers, world

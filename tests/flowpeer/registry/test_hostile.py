@@ -16,11 +16,11 @@ from flowpeer.lake.store import Lake
 from flowpeer.registry.ixf import load_ixf
 from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.routing.bmp_capture import load_capture
+from flowpeer.routing.bmp.capture import load_capture
 from flowpeer.routing.cones import load_cones
 from flowpeer.routing.relations import load_relations
-from flowpeer.routing.snapshot import load
-from flowpeer.routing.updates import load_updates
+from flowpeer.routing.rib.snapshot import load
+from flowpeer.routing.rib.updates import load_updates
 
 Loader = Callable[[Lake, Path], Any]
 LOADERS: dict[str, Loader] = {

@@ -27,9 +27,9 @@ from polars.testing import assert_frame_equal
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.rollup import retention
-from flowpeer.rollup.conserve import conservation, hours_conserved
+from flowpeer.rollup.folding import ASN_BITS, Tail
 from flowpeer.rollup.hours import Rollup
-from flowpeer.rollup.tail import ASN_BITS, Tail
+from flowpeer.rollup.reconcile import conservation, hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FOLD = 'fold_share = 0.4\nfold_below = "900G"'

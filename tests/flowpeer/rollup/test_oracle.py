@@ -13,8 +13,8 @@ from worlds import HOUR, MIDNIGHT, make_world, prepare, table_rows
 
 from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
-from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 

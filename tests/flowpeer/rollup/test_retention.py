@@ -36,8 +36,8 @@ from flowpeer.lake.verify import verify_files
 from flowpeer.pipeline.rollup import _twice
 from flowpeer.query import Session
 from flowpeer.rollup import retention
-from flowpeer.rollup.conserve import conservation
 from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 

@@ -17,8 +17,8 @@ import worlds
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
-from flowpeer.rollup.conserve import hours_conserved
 from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.reconcile import hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

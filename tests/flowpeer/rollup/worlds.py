@@ -16,7 +16,7 @@ from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.hours import Rollup
-from flowpeer.routing import snapshot
+from flowpeer.routing.rib import snapshot
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS, SAMPLING
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flowpeer.routing.mrt import MrtReader
+from flowpeer.routing.mrt.table_dump import MrtReader
 
 sys.path.insert(0, str(Path(__file__).parent))  # bmp_octets, the writer of BMP beside the tests
 sys.path.insert(0, str(Path(__file__).parents[1] / "rollup"))  # its worlds

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowpeer.routing.attributes import (
+from flowpeer.routing.bgp.attributes import (
     OWN_ORIGIN,
     AttributeParser,
     AttributesError,

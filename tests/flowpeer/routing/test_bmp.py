@@ -17,10 +17,10 @@ from bmp_octets import header, message, nlri, open_, up, update
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
-from flowpeer.routing.adjacency import AdjRibs
-from flowpeer.routing.bmp import BmpSession, LostError
-from flowpeer.routing.bmp_capture import BmpCapture, load_capture
-from flowpeer.routing.tcp import Segment, Stream
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs
+from flowpeer.routing.bmp.capture import BmpCapture, load_capture
+from flowpeer.routing.bmp.session import BmpSession, LostError
+from flowpeer.routing.bmp.tcp_streams import Segment, Stream
 from flowpeer.sources import load_ribs
 
 Write = Callable[..., Path]

@@ -16,8 +16,8 @@ from bmp_octets import header, message, nlri, open_, up, update
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
-from flowpeer.routing.bmp_station import BmpStation
-from flowpeer.routing.snapshot import snapshots
+from flowpeer.routing.bmp.station import BmpStation
+from flowpeer.routing.rib.snapshot import snapshots
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake
 from flowpeer.routing.cones import TABLE, load_cones, observe_cones
 from flowpeer.routing.relations import load_relations
-from flowpeer.routing.snapshot import load, snapshots
+from flowpeer.routing.rib.snapshot import load, snapshots
 from flowpeer_reports.paths import behind
 from flowpeer_reports.relations import AsGraph
 

@@ -12,9 +12,9 @@ import pytest
 
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.routing.lookup import detailed, kind_of
-from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import load, snapshots
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.rib.lookup import detailed, kind_of
+from flowpeer.routing.rib.snapshot import load, snapshots
 
 Write = Callable[..., Path]
 PEERS = [(3356, "192.0.2.2"), (1299, "192.0.2.1"), (3356, "2001:db8::9")]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowpeer.routing import intervals
-from flowpeer.routing.match import RouteTable, Trie
+from flowpeer.routing.rib import intervals
+from flowpeer.routing.rib.match import RouteTable, Trie
 
 Network = IPv4Network | IPv6Network
 
@@ -195,7 +195,7 @@ def test_too_many_blocks_cut_inside_stay_intervals(monkeypatch: pytest.MonkeyPat
 
 def test_every_prefix_of_a_full_table_is_found_at_its_borders(shared: Path) -> None:
     from flowpeer.routing.addresses import halves_of, high_mask, split_prefixes
-    from flowpeer.routing.tables import TableReader
+    from flowpeer.routing.rib.prefix_tables import TableReader
 
     reader = TableReader(shared / "data" / "prefix2as" / "routeviews-rv6-20160202-1200.pfx2as.gz")
     texts = sorted({p for t in reader for p in t.column("prefix").to_pylist()})

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from flowpeer.errors import InputError
-from flowpeer.routing.mrt import MrtReader, looks_like_mrt
+from flowpeer.routing.mrt.table_dump import MrtReader, looks_like_mrt
 
 Rows = Callable[..., list[dict[str, Any]]]
 Write = Callable[..., Path]

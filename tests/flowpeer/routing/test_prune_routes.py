@@ -20,7 +20,7 @@ from flowpeer.lake.verify import verify_files
 from flowpeer.rollup import retention
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
-from flowpeer.routing.snapshot import load, pruned_digests, snapshots
+from flowpeer.routing.rib.snapshot import load, pruned_digests, snapshots
 from flowpeer.sources import load_sources
 
 Run = Callable[..., "CompletedProcess[str]"]

@@ -12,10 +12,10 @@ import pytest
 from flowpeer.errors import InputError, NoDataError, UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.registry.names import load_names
-from flowpeer.routing import match
-from flowpeer.routing.lookup import lookup
-from flowpeer.routing.match import open_table
-from flowpeer.routing.snapshot import SnapshotInfo, in_force, load, snapshots
+from flowpeer.routing.rib import match
+from flowpeer.routing.rib.lookup import lookup
+from flowpeer.routing.rib.match import open_table
+from flowpeer.routing.rib.snapshot import SnapshotInfo, in_force, load, snapshots
 from flowpeer.schema import ROUTES
 from flowpeer_core.columns import arrow_schema
 

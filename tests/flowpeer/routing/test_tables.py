@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpeer.errors import InputError
-from flowpeer.routing.match import RouteTable
-from flowpeer.routing.tables import TableReader
+from flowpeer.routing.rib.match import RouteTable
+from flowpeer.routing.rib.prefix_tables import TableReader
 
 Write = Callable[..., Path]
 LAST = "2606:4700:ffff:ffff:ffff:ffff:ffff:ffff"

@@ -16,11 +16,12 @@ import pytest
 
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake
-from flowpeer.routing import adjacency, bgp
-from flowpeer.routing.adjacency import AdjRibs
-from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import SnapshotInfo, load, snapshots
-from flowpeer.routing.updates import load_updates
+from flowpeer.routing.bgp import adj_rib_in
+from flowpeer.routing.bgp import messages as bgp
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.rib.snapshot import SnapshotInfo, load, snapshots
+from flowpeer.routing.rib.updates import load_updates
 
 Write = Callable[..., Path]
 Key = tuple[str, str, int | None]
@@ -257,7 +258,7 @@ def test_updates_cut_or_changed_give_a_snapshot_or_one_error(
 
 
 def test_compacting_changes_no_route(mrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adjacency, "COMPACT_FROM", 10)
+    monkeypatch.setattr(adj_rib_in, "COMPACT_FROM", 10)
     ribs = AdjRibs()
     rng = random.Random(1)
     kept: dict[tuple[str, str], str] = {}

@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.routing.adjacency import AdjRibs, View
-from flowpeer.routing.bmp import BmpSession, LostError, looks_like_bmp
-from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import SnapshotInfo, find_all, publish
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs, View
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.bmp.session import BmpSession, LostError, looks_like_bmp
+from flowpeer.routing.bmp.tcp_streams import Streams, segment_of
+from flowpeer.routing.rib.snapshot import SnapshotInfo, find_all, publish
 from flowpeer.routing.source import Progress, Tally, opened
-from flowpeer.routing.tcp import Streams, segment_of
 from flowpeer_ingest.captures import Capture
 
 _NONE: Mapping[str, str] = MappingProxyType({})

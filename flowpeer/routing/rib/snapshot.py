@@ -21,11 +21,11 @@ import pyarrow as pa
 from flowpeer.errors import InputError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.routing.framing import HEADER, looks_like_mrt, time_of
-from flowpeer.routing.mrt import MrtReader
-from flowpeer.routing.peers import Peers
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.mrt.framing import HEADER, looks_like_mrt, time_of
+from flowpeer.routing.mrt.table_dump import MrtReader
+from flowpeer.routing.rib.prefix_tables import TableReader
 from flowpeer.routing.source import Progress, Tally, opened
-from flowpeer.routing.tables import TableReader
 from flowpeer.schema import ROUTES
 from flowpeer_core.columns import arrow_schema
 

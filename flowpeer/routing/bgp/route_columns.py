@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flowpeer.routing.attributes import (
+from flowpeer.routing.bgp.attribute_columns import parse_blocks
+from flowpeer.routing.bgp.attributes import (
     MP_REACH,
     OWN_ORIGIN,
     AttributeParser,
     AttributesError,
     Route,
 )
-from flowpeer.routing.blocks import parse_blocks
 from flowpeer.routing.source import COLUMNS
 
 _ROUTE_TYPES = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowpeer.routing.attributes import MP_REACH, NEXT_HOP
+from flowpeer.routing.bgp.attributes import MP_REACH, NEXT_HOP
 
 MARKER = b"\xff" * 16
 HEADER_OCTETS = 19

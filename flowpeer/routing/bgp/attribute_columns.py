@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowpeer.routing.attributes import (
+from flowpeer.routing.bgp.attributes import (
     AS_PATH,
     COMMUNITIES,
     LARGE_COMMUNITIES,

@@ -28,13 +28,13 @@ import pyarrow as pa
 from flowpeer.errors import naming
 from flowpeer.lake.store import Lake, make_folder, sync_folder
 from flowpeer.routing.addresses import MAPPED, U64, halves_of, split_prefixes
-from flowpeer.routing.best import ROUTES, combined
-from flowpeer.routing.intervals import CHUNK, I32, Index4, Index6
-from flowpeer.routing.trie import Trie
+from flowpeer.routing.rib.best import ROUTES, combined
+from flowpeer.routing.rib.intervals import CHUNK, I32, Index4, Index6
+from flowpeer.routing.rib.trie import Trie
 from flowpeer_core.asns import AS_SET
 
 if TYPE_CHECKING:
-    from flowpeer.routing.snapshot import SnapshotInfo
+    from flowpeer.routing.rib.snapshot import SnapshotInfo
 
 __all__ = ["RouteTable", "Trie", "open_table"]
 

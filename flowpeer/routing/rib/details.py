@@ -19,8 +19,8 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.lake.store import Lake
-from flowpeer.routing.match import RouteTable, open_table
-from flowpeer.routing.snapshot import SnapshotInfo, in_force
+from flowpeer.routing.rib.match import RouteTable, open_table
+from flowpeer.routing.rib.snapshot import SnapshotInfo, in_force
 
 SHOWN = 1000
 """More specific routes, or routes of a network, that are listed; the others are counted."""

@@ -21,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.routing import lots
 from flowpeer.routing.addresses import address_text, nlri_text
-from flowpeer.routing.entries import AttributePool, route_table
-from flowpeer.routing.framing import (
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.bgp.route_columns import AttributePool, route_table
+from flowpeer.routing.mrt import rib_entries
+from flowpeer.routing.mrt.framing import (
     ADVICE,
     BGP4MP,
     BGP4MP_ET,
@@ -36,7 +37,6 @@ from flowpeer.routing.framing import (
     records,
     time_of,
 )
-from flowpeer.routing.peers import Peers
 from flowpeer.routing.source import BATCH_ROWS, Progress, Tally, opened
 
 __all__ = ["MrtReader", "looks_like_mrt", "time_of"]
@@ -48,7 +48,7 @@ _SKIPPED = {
     3: "RIB_IPV4_MULTICAST", 5: "RIB_IPV6_MULTICAST", 6: "RIB_GENERIC", 7: "GEO_PEER_TABLE",
     9: "RIB_IPV4_MULTICAST_ADDPATH", 11: "RIB_IPV6_MULTICAST_ADDPATH", 12: "RIB_GENERIC_ADDPATH",
 }  # fmt: skip
-_FIRST_LOT = 4 * lots.FEWEST_RECORDS
+_FIRST_LOT = 4 * rib_entries.FEWEST_RECORDS
 """Lots begin small, so that what the table repeats is known before the large ones."""
 _ENTRY = struct.Struct(">H4xH")
 _ENTRY_ADDPATH = struct.Struct(">H4xIH")
@@ -180,12 +180,14 @@ class MrtReader:
         if self._alone:
             self._alone -= 1
             return at
-        lot = lots.read_lot(buffer, at, len(self._peers), self._lot_records)
+        lot = rib_entries.read_lot(buffer, at, len(self._peers), self._lot_records)
         if lot is None:
-            self._alone = lots.FEWEST_RECORDS
+            self._alone = rib_entries.FEWEST_RECORDS
             self._lot_records = max(_FIRST_LOT, self._lot_records // 4)
             return at
-        self._lot_records = min(lots.MOST_RECORDS, 4 * max(lot.records, lots.FEWEST_RECORDS))
+        self._lot_records = min(
+            rib_entries.MOST_RECORDS, 4 * max(lot.records, rib_entries.FEWEST_RECORDS)
+        )
         self.tally.records += lot.records
         starts, ends = lot.starts.tolist(), lot.ends.tolist()
         cuts = None if lot.cuts is None else lot.cuts.tolist()
@@ -198,7 +200,7 @@ class MrtReader:
         self._counts.frombytes(lot.counts.astype(np.uint32).tobytes())
         self._families += lot.families.tobytes()
         self._close_prefixes()
-        self._prefix_parts.append(lots.prefix_texts(lot))
+        self._prefix_parts.append(rib_entries.prefix_texts(lot))
         return lot.end
 
     def _close_prefixes(self) -> None:

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.routing.addresses import halves_of
-from flowpeer.routing.ranges import Bools, from_ranges, prefix_texts
+from flowpeer.routing.rib.ranges import Bools, from_ranges, prefix_texts
 from flowpeer.routing.source import BLOCK, COLUMNS, Progress, Tally, opened
 
 _PREFIX_NAMES = ("prefix", "network", "cidr", "route")

@@ -12,10 +12,10 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
-from flowpeer.routing import bgp
 from flowpeer.routing.addresses import address_text
-from flowpeer.routing.adjacency import AdjRibs, View
-from flowpeer.routing.peers import Peers
+from flowpeer.routing.bgp import messages as bgp
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs, View
+from flowpeer.routing.bgp.peers import Peers
 
 VERSION = 3
 HEADER = struct.Struct(">BIB")

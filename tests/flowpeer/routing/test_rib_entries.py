@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowpeer.errors import InputError
-from flowpeer.routing import entries, framing, lots
-from flowpeer.routing.attributes import AttributeParser, AttributesError
-from flowpeer.routing.blocks import MOST_ATTRIBUTES, parse_blocks
-from flowpeer.routing.mrt import MrtReader
+from flowpeer.routing.bgp import route_columns
+from flowpeer.routing.bgp.attribute_columns import MOST_ATTRIBUTES, parse_blocks
+from flowpeer.routing.bgp.attributes import AttributeParser, AttributesError
+from flowpeer.routing.mrt import framing, rib_entries
+from flowpeer.routing.mrt.table_dump import MrtReader
 
 ALIKE = settings(
     max_examples=150,
@@ -48,8 +49,8 @@ def _one_by_one(path: Path) -> tuple[Any, ...]:
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few there are, they are read in lots."""
-    monkeypatch.setattr(lots, "FEWEST_RECORDS", 1)
-    monkeypatch.setattr(entries, "FEW_BLOCKS", 1)
+    monkeypatch.setattr(rib_entries, "FEWEST_RECORDS", 1)
+    monkeypatch.setattr(route_columns, "FEW_BLOCKS", 1)
 
 
 def _block(mrt: Any, rng: random.Random, nlri: bytes) -> bytes:
@@ -173,7 +174,7 @@ def test_ordinary_records_and_blocks_take_the_fast_way(mrt: Any, tmp_path: Path)
     """Else the tests above would say nothing of it."""
     rng = random.Random(3)
     octets = mrt.peers([(64500 + n, f"192.0.2.{n + 1}") for n in range(9)])
-    for number in range(4 * lots.FEWEST_RECORDS):
+    for number in range(4 * rib_entries.FEWEST_RECORDS):
         of = [(n, mrt.attributes([64500 + n, number], med=n)) for n in range(rng.randrange(1, 9))]
         octets += mrt.rib(f"10.{number // 256}.{number % 256}.0/24", of)
     path = tmp_path / "rib.mrt"
@@ -236,7 +237,7 @@ def test_more_peers_than_records_in_step(mrt: Any, tmp_path: Path) -> None:
     """A few records of very many entries among many of one."""
     octets = mrt.peers([(64500, "192.0.2.1")])
     blocks = [mrt.attributes([64500, n]) for n in range(5)]
-    for number in range(3 * lots.FEWEST_RECORDS):
+    for number in range(3 * rib_entries.FEWEST_RECORDS):
         of = [(0, blocks[n % 5]) for n in range(1 if number % 50 else 2000)]
         octets += mrt.rib(f"10.{number // 256}.{number % 256}.0/24", of)
     path = tmp_path / "rib.mrt"

@@ -1,6 +1,6 @@
 """Routes as one trie a family: what covers a prefix, what it covers, and single questions.
 
-Bulk work is done on compiled arrays (flowpeer.routing.match), which are the trie's equals by a
+Bulk work is done on compiled arrays (flowpeer.routing.rib.match), which are the trie's equals by a
 property test. A trie of a full table takes about a second to build, so it is kept with its table.
 """
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.routing.details import Interfaces, Rib, parse_prefix
-from flowpeer.routing.match import RouteTable, open_table
-from flowpeer.routing.snapshot import SnapshotInfo, in_force, snapshots
+from flowpeer.routing.rib.details import Interfaces, Rib, parse_prefix
+from flowpeer.routing.rib.match import RouteTable, open_table
+from flowpeer.routing.rib.snapshot import SnapshotInfo, in_force, snapshots
 from flowpeer_core.asns import AS_SET
 
 

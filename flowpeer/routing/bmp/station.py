@@ -21,11 +21,11 @@ from typing import Any
 
 from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake.store import Lake
-from flowpeer.routing.adjacency import AdjRibs
-from flowpeer.routing.bmp import BmpSession, LostError
-from flowpeer.routing.bmp_capture import Standing
-from flowpeer.routing.peers import Peers
-from flowpeer.routing.snapshot import SnapshotInfo, publish
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs
+from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.bmp.capture import Standing
+from flowpeer.routing.bmp.session import BmpSession, LostError
+from flowpeer.routing.rib.snapshot import SnapshotInfo, publish
 from flowpeer.routing.source import Tally
 from flowpeer_core.addresses import parse
 

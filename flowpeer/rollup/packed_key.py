@@ -19,11 +19,11 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer.rollup.attribute import Attributor, Side
+from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.reading import NO_SAMPLER, U64, Addresses, Bools, Records
 from flowpeer.rollup.slots import Ints
-from flowpeer.rollup.tail import Tail
-from flowpeer.routing.match import RouteTable
+from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.asns import OWN
 from flowpeer_core.sampling_rates import Rate
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowpeer.routing.addresses import U64
-from flowpeer.routing.strides import Strides
+from flowpeer.routing.rib.strides import Strides
 
 I32 = npt.NDArray[np.int32]
 CHUNK = 1 << 15

@@ -1,0 +1,1 @@
+"""BGP: messages, path attributes, and routes as sessions leave them."""

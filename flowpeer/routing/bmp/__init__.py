@@ -1,0 +1,1 @@
+"""BMP: what routers tell of their peers, from captures and live."""

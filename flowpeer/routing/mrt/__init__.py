@@ -1,0 +1,1 @@
+"""MRT files: their records, and table dumps."""

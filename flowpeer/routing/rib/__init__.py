@@ -1,0 +1,1 @@
+"""Snapshots of routes in the lake: loading, matching, looking up."""
