@@ -21,8 +21,8 @@ import polars as pl
 
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
-from flowpeer.routing import snapshot
-from flowpeer.routing.snapshot import SnapshotInfo
+from flowpeer.routing.rib import snapshot
+from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.slots import HOUR
 from flowpeer_reports.fallover import Announced, Compiler, Demand, Over, demand
 from flowpeer_reports.inputs import Inputs
