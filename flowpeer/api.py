@@ -26,7 +26,8 @@ from flowpeer import catalog
 from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
 from flowpeer.analysis.bills import bills_answer
-from flowpeer.analysis.candidates import candidate_answer
+from flowpeer.analysis.candidates import ListOf, candidate_answer
+from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.reports import write_reports
@@ -212,11 +213,30 @@ class Network:
         metro: str | Sequence[str] | None = None,
         asks: int | None = None,
         direction: Direction = "out",
+        of: ListOf = "metros",
+        apart: bool = False,
+        join: Sequence[int] = (),
     ) -> Answer:
-        """Whom to ask for peering, where, and what it is worth."""
+        """Whom to ask for peering, where, and what it is worth: of each metro or `of` the
+        organisations; with siblings `apart`; as if we were on the exchanges `join`."""
         gathered = self.gather(period)
         with _errors():
-            return candidate_answer(gathered, direction=direction, metros=_list(metro), asks=asks)
+            return candidate_answer(
+                gathered, direction=direction, metros=_list(metro), asks=asks, of=of,
+                apart=apart, join=join,
+            )  # fmt: skip
+
+    def exchanges(
+        self,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        direction: Direction = "out",
+    ) -> Answer:
+        """What each exchange of our metros would take, joined or not."""
+        gathered = self.gather(period)
+        with _errors():
+            return exchanges_answer(gathered, direction=direction, metros=_list(metro))
 
     def imbalance(
         self,
