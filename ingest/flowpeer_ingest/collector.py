@@ -29,7 +29,7 @@ STATUS_S = 1.0
 TELL_S = 60.0
 LOOK_S = 0.1
 END_S = 7.0
-"""After SIGTERM, decoding of further segments begins until then; the rest waits for a start."""
+"""After SIGTERM, decoding goes on until then, also inside a segment; the rest waits for a start."""
 NICENESS = 5
 """Of the decoder, so that receiving goes first where there are few cores."""
 
@@ -82,6 +82,8 @@ class Collector:
             known_only=settings.known_only,
         )
         self.stopping = threading.Event()
+        self._end_s = float("inf")
+        self.publisher.over = lambda: time.monotonic() > self._end_s
         self.ended = threading.Event()
         self.phase = "starting"
         self.started_us = now_us()
@@ -91,6 +93,7 @@ class Collector:
 
     def stop(self) -> None:
         """Seal, decode, publish, return from `run`."""
+        self._end_s = min(self._end_s, time.monotonic() + END_S)
         self.stopping.set()
 
     def run(self) -> None:
@@ -156,7 +159,7 @@ class Collector:
         """Publish what the receivers took, as far as time allows."""
         self.phase = "stopping"
         notify("STOPPING=1")
-        end = time.monotonic() + END_S
+        end = min(self._end_s, time.monotonic() + END_S)
         self.supervisor.end()
         while self.publisher.all(lambda: time.monotonic() > end) is None:
             if time.monotonic() + RETRY_S > end:

@@ -21,7 +21,7 @@ from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.quarantine import Quarantine
-from flowpeer_ingest.segments import MAX_UNCONFIGURED, SegmentSummary, ingest_segment
+from flowpeer_ingest.segments import MAX_UNCONFIGURED, SegmentSummary, StoppedError, ingest_segment
 from flowpeer_ingest.service import Log, now_us
 from flowpeer_ingest.stats import Stats
 from flowpeer_ingest.summary import doubts
@@ -69,6 +69,8 @@ class Publisher:
         self.decoder = Decoder(active_timeout_s=active_timeout_s, configured=configured)
         self.checkpoint = Checkpoint.of(self.decoder, 0, "")
         self.attempts: Counter[str] = Counter()
+        self.over: Callable[[], bool] = lambda: False
+        """Is there no time left, so that a segment is given up and done after the next start?"""
         self._dropped_before = 0
         self._damaged = 0
 
@@ -115,6 +117,7 @@ class Publisher:
                 configured=self.configured,
                 known_only=self.known_only,
                 quarantine=self.quarantine,
+                over=self.over,
             )
             faults.point("publish")
             unrated = unit.publish(summary)
@@ -123,6 +126,11 @@ class Publisher:
             following = Checkpoint.of(self.decoder, self.checkpoint.serial + 1, name.unit)
             following.save(self.folder)
             faults.point("checkpoint")
+        except StoppedError:
+            with suppress(OSError):
+                unit.discard()
+            self.checkpoint.apply(self.decoder)
+            return False
         except Exception as error:
             with suppress(OSError):
                 unit.discard()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import compress
@@ -138,6 +139,10 @@ def sources(addresses: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]
 text = lru_cache(maxsize=16_384)(text_of)
 
 
+class StoppedError(Exception):
+    """A segment was given up half way: there is no time left for it."""
+
+
 def ingest_segment(
     path: Path,
     *,
@@ -146,18 +151,21 @@ def ingest_segment(
     configured: frozenset[str] = frozenset(),
     known_only: bool = False,
     quarantine: Quarantine | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> SegmentSummary:
     """Decode a spool segment: `ingest_capture` for datagrams that were received here.
 
     `configured`: exporters that are always decoded; with `known_only`, no others are. A block
     that is damaged ends the reading; what is behind it is told in the warnings. Raises
-    IngestError for a file that is no segment.
+    IngestError for a file that is no segment, StoppedError where it is `over` between two blocks.
     """
     run = SegmentDecoder(decoder, write, configured, known_only, quarantine)
     reading = Reading()
     first = -1
     try:
         for block in read(path, reading):
+            if over():
+                raise StoppedError
             first = block.first if first < 0 else first
             run.block(block)
         run.flush()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import random
 import struct
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from flowpeer_ingest import spool
 from flowpeer_ingest.errors import IngestError
+from flowpeer_ingest.publisher import Publisher
+from flowpeer_ingest.segments import SegmentSummary
+from flowpeer_ingest.service import Log
 from flowpeer_ingest.spool import ENTRY, PAGE, Name, Reading, Segment
+from flowpeer_ingest.stats import Stats
 
 RUN = "0badcafe"
 
@@ -148,3 +155,41 @@ def test_what_recovery_cannot_read_is_kept_aside(tmp_path: Path) -> None:
     found = spool.recover(tmp_path)
     assert found.unreadable == 1
     assert Name(3, 0, RUN).path(tmp_path, "failed").read_bytes() == b"no segment at all" * 1_000
+
+
+def test_the_end_is_looked_for_inside_a_segment_which_is_done_again_later(
+    build: Any, tmp_path: Path
+) -> None:
+    class Unit:
+        rows = 0
+        discarded = published = False
+
+        def write(self, hour: datetime, name: str, table: pa.Table) -> None:
+            self.rows += table.num_rows
+
+        def publish(self, summary: SegmentSummary) -> dict[str, int]:
+            self.published = True
+            return {}
+
+        def discard(self) -> None:
+            self.discarded = True
+
+    units: list[Unit] = []
+
+    def unit(name: str) -> Unit:
+        units.append(Unit())
+        return units[-1]
+
+    make(tmp_path, [[build.v9(build.template(300, [(1, 4)]))], [build.v9()], [build.v9()]]).seal()
+    publisher = Publisher(
+        tmp_path, Stats(tmp_path), Log(lambda text: None), unit=unit,
+        active_timeout_s=lambda _: 60, configured=frozenset(), known_only=False,
+    )  # fmt: skip
+    asked: list[int] = []
+    publisher.over = lambda: bool(asked.append(1)) or len(asked) > 2
+    assert publisher.all(lambda: False) is None
+    assert (len(asked), units[0].discarded, units[0].published) == (3, True, False)
+    assert publisher.decoder.wire.state.exporters == {}, "as if it had not been begun"
+    publisher.over = lambda: False
+    assert publisher.all(lambda: False) is True
+    assert (units[1].published, spool.segments(tmp_path, "sealed")) == (True, [])
