@@ -296,9 +296,9 @@ def settings_page() -> str:
 def report_columns() -> str:
     """Every column that a report puts out."""
     from flowpeer_reports import columns
-    from flowpeer_reports.columns import bills, capacity, drill, exits, imbalance
+    from flowpeer_reports.columns import bills, capacity, drill, exits, imbalance, openings
 
-    answers = (columns, bills, imbalance, exits, drill, capacity)
+    answers = (columns, bills, openings, imbalance, exits, drill, capacity)
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
         prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
@@ -319,6 +319,7 @@ def report_columns() -> str:
         ("IMBALANCE", "imbalance", "One row per metro, direction and transit provider."),
         ("IMBALANCE_TOTALS", "imbalance.meta.json, totals",
          "One entry per `metro/direction`, and `all`."),
+        ("OPENINGS", "openings", "One row per exchange that would have to be joined."),
         ("BILLS", "bills", "One row per contract and calendar month."),
         ("LINKS", "links", "Beside imbalance: one row per transit link, worst first."),
         ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),

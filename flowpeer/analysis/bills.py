@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -17,11 +17,13 @@ from flowpeer.analysis.coverage import exporter_coverage
 from flowpeer.analysis.periods import data_span, parse_period, period_of
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.record import Record
-from flowpeer.network import Contract, Network
+from flowpeer.network import Contract, Network, PeeringCosts
 from flowpeer.rollup.counters import per_slot, read_counters
 from flowpeer_reports.billing.bills import MonthSeries, bills, month_series
+from flowpeer_reports.billing.costs import Costs, Prices
 from flowpeer_reports.billing.months import Month, month_named, months_of
 from flowpeer_reports.billing.octets import Link, Octets, octets_of
+from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.billing.terms import Converter, Terms, Tier, converter
 from flowpeer_reports.columns.bills import BILLS
 from flowpeer_reports.render import table_page
@@ -118,11 +120,15 @@ def billing(
         )
     names = {t.contract for t in terms}
     links = [link for link in billed_links(network) if link.contract in names]
-    octets = octets_of(
-        links,
-        catalog.scan(record.lake.root, "traffic", start=begin, end=finish),
-        exporter_coverage(network, record, begin, finish),
-        _counters(network),
+    known, read = exporter_coverage(network, record, begin, finish), _counters(network)
+    octets = record.read(
+        "traffic",
+        lambda: octets_of(
+            links,
+            catalog.scan(record.lake.root, "traffic", start=begin, end=finish),
+            known,
+            read,
+        ),
     )
     months = tuple(
         month_series(t, month, octets)
@@ -130,6 +136,47 @@ def billing(
         if month.start < finish and month.end > begin
     )
     return Billing(octets, months, last)
+
+
+def _costs(section: PeeringCosts, currency: str) -> Costs:
+    def exact(prices: Mapping[int, Decimal] | None) -> dict[int, Fraction]:
+        return {speed: Fraction(price) for speed, price in (prices or {}).items()}
+
+    return Costs(
+        port_per_month=exact(section.port_per_month),
+        membership_per_month=_exact(section.membership_per_month),
+        cross_connect_per_month=_exact(section.cross_connect_per_month),
+        router_port_per_month=exact(section.router_port_per_month),
+        setup=_exact(section.setup),
+        amortise_months=section.amortise_months,
+        currency=section.currency or currency or None,
+    )
+
+
+def peering_prices(network: Network) -> Prices:
+    """What peering costs, as `[peering_costs]` and the places state it."""
+    return Prices(
+        general=_costs(network.peering_costs, network.network.currency),
+        metros={m.id: _costs(m, "") for m in network.metros},
+        exchanges={(m.id, e.id): _costs(e, "") for m in network.metros for e in m.exchanges},
+        facilities={(m.id, f.id): _costs(f, "") for m in network.metros for f in m.facilities},
+    )
+
+
+def billed_period(
+    network: Network, record: Record, start: datetime, end: datetime
+) -> BilledPeriod | None:
+    """What the money of a period's candidates is counted on; None without a contract."""
+    if not network.contracts:
+        return None
+    made = billing(network, record, start, end)
+    opens, closes = min(made.octets.start, start), max(made.octets.end, end)
+    root = record.lake.root
+    return BilledPeriod(
+        made.octets, made.months, exchange_rates(network), peering_prices(network),
+        catalog.scan(root, "traffic", start=opens, end=closes),
+        catalog.scan(root, "traffic_routes", start=opens, end=closes),
+    )  # fmt: skip
 
 
 def _in_force(terms: Terms, start: datetime, end: datetime) -> list[Month]:

@@ -13,6 +13,7 @@ from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES
+from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.exchanges import as_if_joined
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
@@ -49,8 +50,9 @@ def candidate_answer(
     if join:
         inputs = as_if_joined(inputs, join)
     found = candidates(
-        inputs, direction=direction, metros=metros or None, asks=asks, store=FileStore()
-    )
+        inputs, direction=direction, metros=metros or None, asks=asks, store=FileStore(),
+        billed=gathered.billed,
+    )  # fmt: skip
     title = title_of(inputs, f"peering candidates, {direction}bound" if direction != "both"
                      else "peering candidates, both directions")  # fmt: skip
     if join:
@@ -67,6 +69,7 @@ def candidate_answer(
             **lists,
             "not_listed": SideTable(found.not_listed, NOT_LISTED),
             "places": SideTable(found.places, PLACES),
+            "openings": SideTable(found.openings, OPENINGS),
         },
         notes=found.notes,
         totals={"totals": found.totals, "next_ask": found.next_ask,

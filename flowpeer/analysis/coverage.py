@@ -45,20 +45,23 @@ def exporter_coverage(network: Network, record: Record, start: datetime, end: da
         schema={"exporter_ip": pl.String, "exporter": pl.String},
         orient="row",
     )
-    rows = (
-        catalog.scan(record.lake.root, "coverage", start=start - DAY, end=end + DAY)
-        .join(ids.lazy(), on="exporter_ip")
-        .group_by("slot", "exporter", "session", "domain")
-        .agg(
-            pl.col("received", "lost").sum(),
-            pl.col("first_sequence").min(),
-            pl.col("last_sequence").max(),
-            pl.col("seen").any(),
+
+    def rows() -> pl.DataFrame:
+        return (
+            catalog.scan(record.lake.root, "coverage", start=start - DAY, end=end + DAY)
+            .join(ids.lazy(), on="exporter_ip")
+            .group_by("slot", "exporter", "session", "domain")
+            .agg(
+                pl.col("received", "lost").sum(),
+                pl.col("first_sequence").min(),
+                pl.col("last_sequence").max(),
+                pl.col("seen").any(),
+            )
+            .collect()
         )
-        .collect()
-    )
+
     dues = [Due(e.id, e.metro, e.from_, e.until) for e in network.exporters]
-    return coverage_of(rows, dues, start, end)
+    return coverage_of(record.read("coverage", rows), dues, start, end)
 
 
 @dataclass(frozen=True)

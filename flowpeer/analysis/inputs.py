@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 
 from flowpeer import catalog, schema
-from flowpeer.analysis.coverage import coverage, covered_slots
+from flowpeer.analysis.bills import billed_period
+from flowpeer.analysis.coverage import coverage, covered_slots, exporter_coverage
 from flowpeer.analysis.periods import parse_period, period_of
 from flowpeer.analysis.policy import policy_of
 from flowpeer.errors import FlowpeerError, NoDataError
@@ -23,6 +24,7 @@ from flowpeer.routing.cones import load_cones, observe_cones
 from flowpeer.routing.rib import snapshot
 from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
+from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.inputs import Inputs
 
 
@@ -32,6 +34,8 @@ class Gathered:
 
     inputs: Inputs
     provenance: dict[str, Any]
+    billed: BilledPeriod | None = None
+    """What money is counted on; None without a contract."""
 
 
 def _reference(lake: Lake, name: str) -> pl.DataFrame:
@@ -191,6 +195,7 @@ def gather(
         notes=tuple(notes),
         policy=policy_of(network),
         sampling=_sampling(network, lake),
+        coverage=exporter_coverage(network, record, start, end),
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     provenance = {
@@ -207,7 +212,7 @@ def gather(
         },
         "notes": notes,
     }
-    return Gathered(inputs, provenance)
+    return Gathered(inputs, provenance, billed_period(network, record, start, end))
 
 
 def stale_hours(network: Network, record: Record, asked: str | None) -> int:

@@ -33,16 +33,20 @@ PATIENCE = timedelta(days=60)
 """An ask that is open for longer counts as no (METHODS M10)."""
 
 
+Day = date
+"""A field below is named `date`, as the column is."""
+
+
 @dataclass(frozen=True, slots=True)
 class AskEvent:
     """One line of the log."""
 
-    date: date
+    date: Day
     organisation: str
     asn: int
     metros: tuple[str, ...]
     event: Event
-    until: date | None = None
+    until: Day | None = None
     owner: str = ""
     note: str = ""
     predicted_bps: float | None = None

@@ -55,6 +55,8 @@ class Made:
     places: pl.DataFrame
     estimates: dict[str, list[int]]
     notes: list[str]
+    rooms: dict[tuple[str, int], float]
+    """(list, number of the row) → what the exchange in between can carry, where it is limited."""
 
 
 def wants(ranking: Ranking, series: Series, inputs: Inputs, places: Places) -> None:
@@ -215,6 +217,7 @@ def candidate_rows(
     options: dict[str, list[Any]] = {c.name: [] for c in PLACES}
     estimates: dict[str, list[int]] = {}
     notes: list[str] = []
+    rooms: dict[tuple[str, int], float] = {}
     for listing in ranking.metros:
         shared.base = listing.base
         carried = _carried(ranking, listing)
@@ -231,6 +234,8 @@ def candidate_rows(
             figures_ |= {"metro": listing.name, **_percentile(found)}
             alone = made.alone_p95.get((listing.name, number), 0.0)
             figures_ |= _meeting(shared, listing, row, places, alone, found, ports, both_ways)
+            if (room := figures_.get("room_bps")) is not None:
+                rooms[listing.name, number] = room
             if row.asn is not None and row.rank:
                 _options(options, places, listing.name, row, alone)
             for name, values in columns.items():
@@ -252,7 +257,7 @@ def candidate_rows(
             values.append(figures_.get(name))
     return Made(
         _frame(CANDIDATES, columns), _frame(ORGANISATIONS, every), _frame(PLACES, options),
-        estimates, notes,
+        estimates, notes, rooms,
     )  # fmt: skip
 
 
@@ -412,15 +417,15 @@ class _Headroom:
             if speed
         }
 
-    def over(self, place: Place, p95_bps: float | None) -> float | None:
-        """What of a row's percentile is too much for this place; takes its part of our port."""
+    def room(self, place: Place, p95_bps: float | None) -> float | None:
+        """What this place can carry of a row; takes the row's part of our port. None: no limit."""
         if place.rank not in (ROUTE_SERVERS, BILATERAL) or place.ix is None or p95_bps is None:
             return None
         limits = [float(place.their_bps)] if place.their_bps else []
         if place.ix in self._left:
             limits.append(max(0.0, self._left[place.ix]))
             self._left[place.ix] -= p95_bps
-        return round(max(0.0, p95_bps - min(limits)), 3) if limits else None
+        return min(limits) if limits else None
 
 
 def _meeting(
@@ -440,6 +445,7 @@ def _meeting(
     if asn is None:
         return {"feasibility_reasons": []}
     place = places.meet(asn, metro, alone_p95)
+    room = ports.room(place, found.p95_bps)
     alone = [bps(volume, listing.slots) for volume in row.alone]
     reasons = shared.feasibility.reasons(asn, metro, alone[0], alone[1], both_ways)
     if asn in shared.extend:
@@ -447,7 +453,12 @@ def _meeting(
     return {
         "meet": place.text,
         "meet_rank": place.rank,
-        "over_port_bps": ports.over(place, found.p95_bps),
+        "room_bps": room,
+        "over_port_bps": (
+            None
+            if room is None or found.p95_bps is None
+            else round(max(0.0, found.p95_bps - room), 3)
+        ),
         "policy": _policy(shared, asn),
         "feasibility_reasons": reasons,
     }

@@ -15,8 +15,11 @@ import polars as pl
 
 from flowpeer_reports.accounts import account, bare_notes, disagreements, unlisted
 from flowpeer_reports.asks import next_asks, sentences
+from flowpeer_reports.billing.rows import BilledPeriod, row_money, want_money
 from flowpeer_reports.candidate_rows import candidate_rows, figures, folded_rows, wants
-from flowpeer_reports.cover import cover
+from flowpeer_reports.columns.column import schema
+from flowpeer_reports.columns.openings import OPENINGS
+from flowpeer_reports.cover import Cover, cover
 from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
 from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
 from flowpeer_reports.meeting import Places
@@ -45,6 +48,8 @@ class Candidates:
     next_ask: dict[str, dict[str, Any] | None]
     """By metro ("" the organisations): what one more ask would add; None where nothing is left or
     no limit was set."""
+    openings: pl.DataFrame
+    """Exchanges that would have to be joined, with the rows that would use them."""
     ranking: Ranking
     series: Series
     """The slots of every row's routes; see `candidate_rows.wants` for their names."""
@@ -68,6 +73,7 @@ def candidates(
     acceptance: Callable[[int, str], float] | None = None,
     min_expected_bps: float | None = None,
     store: Store | None = None,
+    billed: BilledPeriod | None = None,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.
 
@@ -79,6 +85,7 @@ def candidates(
         acceptance: probability of (ASN, metro) instead of the score of M10; 1 for all gives the
             ranking if everybody says yes.
         store: where the slots of the rows are held meanwhile; default in memory.
+        billed: what money is counted on; without it the columns of money are empty.
 
     Raises:
         ReportError: an unknown metro.
@@ -119,27 +126,35 @@ def candidates(
     places = Places(inputs, siblings)
     feasibility = Feasibility(inputs, places, acceptance)
     ranking = rank(inputs, found, siblings, flows, names, directions, never, feasibility, asks)
-    series = Series(inputs, found, ranking.cells, flows, store or Memory())
+    series = _series(inputs, billed, found, ranking, flows, store or Memory())
     wants(ranking, series, inputs, places)
+    if billed is not None:
+        want_money(ranking, series)
     series.load()
     notes, _ = coverage_notes(inputs, names)
-    made = candidate_rows(
-        inputs, ranking, figures(inputs, ranking, series, folded_rows(inputs, ranking)), places,
-        feasibility, port_p95(inputs),
-    )  # fmt: skip
+    shown = figures(inputs, ranking, series, folded_rows(inputs, ranking))
+    made = candidate_rows(inputs, ranking, shown, places, feasibility, port_p95(inputs))
+    paid = None
+    if billed is not None:
+        p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
+        paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95)
     not_listed = unlisted(inputs, ranking, universe, asks is not None)
     totals = account(ranking, universe, made.rows, made.organisations, not_listed)
     return Candidates(
-        rows=made.rows,
-        organisations=made.organisations,
+        rows=made.rows if paid is None else _with(made.rows, paid.rows),
+        organisations=(
+            made.organisations if paid is None else _with(made.organisations, paid.organisations)
+        ),
         not_listed=not_listed,
         places=made.places,
         totals=totals,
+        openings=pl.DataFrame(schema=schema(OPENINGS)) if paid is None else paid.openings,
         notes=[
             *sentences(ranking, inputs),
             *inputs.notes,
             *notes,
             *made.notes,
+            *(paid.notes if paid is not None else ()),
             *bare_notes(totals),
             *disagreements(inputs, universe, names),
             *_method_notes(inputs, direction, feasibility),
@@ -151,6 +166,25 @@ def candidates(
         asks=asks,
         p95_estimates=made.estimates,
     )
+
+
+def _with(frame: pl.DataFrame, money: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(money.select(c for c in money.columns if c in frame.columns))
+
+
+def _series(
+    inputs: Inputs, billed: BilledPeriod | None, found: Cover, ranking: Ranking,
+    flows: pl.DataFrame, store: Store,
+) -> Series:  # fmt: skip
+    """The reader of slots: of the period, and of the contracts' months where money is counted."""
+    if billed is None:
+        return Series(inputs, found, ranking.cells, flows, store)
+    start, end = billed.span
+    return Series(
+        replace(inputs, traffic=billed.traffic, traffic_routes=billed.traffic_routes),
+        found, ranking.cells, flows, store, packets=True,
+        span=(min(start, inputs.period_start), max(end, inputs.period_end)),
+    )  # fmt: skip
 
 
 def _parties(inputs: Inputs, everything: pl.DataFrame) -> Parties:

@@ -17,7 +17,7 @@ from flowpeer_reports.billing.bills import MonthSeries, month_series
 from flowpeer_reports.billing.costs import Amounts, Costs, more_ports, opening, port_for, private
 from flowpeer_reports.billing.months import months_of
 from flowpeer_reports.billing.octets import Link, octets_of
-from flowpeer_reports.billing.savings import Moved, Part, Savings
+from flowpeer_reports.billing.savings import Moved, Part, Savings, capped
 from flowpeer_reports.billing.terms import Terms, converter
 
 START, END = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
@@ -105,13 +105,17 @@ def test_each_row_saves_the_fall_of_the_bill_after_the_rows_above(seed: int) -> 
             own_in={key: part(row[key], 0) for key in KEYS},
         )
         money = savings.row(moved, Amounts(recurring=Fraction(1, 100)))
+        with_inbound: dict[Any, Slots] = {key: {} for key in mine}
         for key in mine:
             for t, (came, went) in row[key].items():
-                a, b = gone[key].get(t, (0, 0))
-                gone[key][t] = (a + came if inbound else 0, b + went)
+                out = gone[key].get(t, (0, 0))[1] + went
+                gone[key][t], with_inbound[key][t] = (0, out), (came, out)
         after = bill(gone)
-        found = money.saving_with_inbound if inbound else money.saving
-        assert found == now - after - Fraction(1, 100)
+        assert money.saving == now - after - Fraction(1, 100)
+        if inbound:
+            for key in mine:  # what rows above took in slots that this one is not in
+                with_inbound[key] = gone[key] | with_inbound[key]
+            assert money.saving_with_inbound == now - bill(with_inbound) - Fraction(1, 100)
         now = after
 
 
@@ -152,9 +156,11 @@ def test_the_commit_is_reached_after_a_number_of_asks_and_that_is_said() -> None
 
 
 def test_what_a_port_does_not_carry_does_not_move() -> None:
-    capped = one_contract()[1].row(taking(75 * 10**6, cap_bps=5 * 10**5))
-    assert capped.billed_bps_avoided == 5 * 10**5
-    assert one_contract()[1].row(taking(75 * 10**6)).billed_bps_avoided == 2 * 10**6
+    moved = taking(75 * 10**6)
+    half = Moved(moved.start, capped(moved.observed_out, 5 * 10**5))
+    assert one_contract()[1].row(half).billed_bps_avoided == 5 * 10**5
+    assert one_contract()[1].row(moved).billed_bps_avoided == 2 * 10**6
+    assert capped(moved.observed_out, None) is moved.observed_out
 
 
 def test_break_even_and_payback() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+
+from flowpeer_reports.errors import ReportError
 
 DEFAULT_AMORTISE_MONTHS = 24
 USABLE = Fraction(8, 10)
@@ -34,6 +36,26 @@ class Costs:
         return Costs(**merged)
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What every section of the configuration states, the nearest first."""
+
+    general: Costs = Costs()
+    metros: Mapping[str, Costs] = field(default_factory=dict)
+    exchanges: Mapping[tuple[str, int], Costs] = field(default_factory=dict)
+    """By metro and PeeringDB id."""
+    facilities: Mapping[tuple[str, int], Costs] = field(default_factory=dict)
+
+    def at(self, metro: str, *, ix: int | None = None, facility: int | None = None) -> Costs:
+        """The amounts that hold at a place."""
+        found = self.metros.get(metro, Costs()).over(self.general)
+        if facility is not None:
+            found = self.facilities.get((metro, facility), Costs()).over(found)
+        if ix is not None:
+            found = self.exchanges.get((metro, ix), Costs()).over(found)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Amounts:
     """What something costs: each month, and once."""
@@ -47,6 +69,30 @@ class Amounts:
     def per_month(self) -> Fraction:
         """Recurring and the part of the set-up that a month bears."""
         return self.recurring + self.setup / self.amortise_months
+
+
+def together(parts: Iterable[Amounts]) -> Amounts:
+    """Several costs as one; set-up is spread over the longest time among them.
+
+    Raises:
+        ReportError: they are in different currencies.
+    """
+    chosen = [p for p in parts if p.recurring or p.setup]
+    currencies = {p.currency for p in chosen}
+    if len(currencies) > 1:
+        raise ReportError(
+            f"costs of peering in {' and '.join(sorted(currencies))} cannot be added",
+            advice="state them in one currency under [peering_costs]",
+        )
+    if not chosen:
+        return Amounts()
+    months = max(p.amortise_months for p in chosen)
+    return Amounts(
+        sum((p.recurring for p in chosen), Fraction(0)),
+        sum((p.setup / p.amortise_months for p in chosen), Fraction(0)) * months,
+        months,
+        currencies.pop(),
+    )
 
 
 def _amounts(costs: Costs, recurring: Fraction) -> Amounts:

@@ -64,6 +64,11 @@ class Octets:
         return int(self.values.shape[2])
 
     @property
+    def end(self) -> datetime:
+        """End of the span, exclusive."""
+        return self.start + SLOT * self.slots
+
+    @property
     def source(self) -> Source:
         """Where the octets are from."""
         if self.counted.all() and len(self.links):

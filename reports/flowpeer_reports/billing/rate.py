@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer_core.percentile import p95_of
+from flowpeer_core import p95
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.billing.terms import Billing
 
@@ -21,8 +21,11 @@ def as_bps(octets: int) -> Fraction:
 
 
 def p95_octets(values: Ints) -> int:
-    """The 95th percentile of a dense series."""
-    return p95_of(values, len(values))
+    """The 95th percentile of a dense series; 0 of an empty one."""
+    if not len(values):
+        return 0
+    place = p95.rank(len(values)) - 1
+    return int(np.partition(values, place)[place])
 
 
 def billed_octets(inbound: Ints, outbound: Ints, billing: Billing) -> int:

@@ -1,12 +1,13 @@
 """What a row saves: the bill before it less the bill after it, on the real slots (METHODS M8).
 
-Rows come in the order of their list, and what those above took away stays away. Three accounts are
-kept side by side: the observed routes outbound, which is what a saving is; with the network's own
-inbound added; with inferred routes added, an upper bound.
+Rows come in the order of their list, and the observed routes outbound that those above took away
+stay away: what a saving is. Beside it stands what the row would save with its own inbound, or with
+its inferred routes, moved too.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +20,7 @@ from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import MonthSeries
 from flowpeer_reports.billing.costs import Amounts
 from flowpeer_reports.billing.octets import Octets
-from flowpeer_reports.billing.rate import as_bps, billed_of_links, p95_octets
+from flowpeer_reports.billing.rate import as_bps, billed_octets, billed_of_links, p95_octets
 from flowpeer_reports.billing.terms import MBPS, Converter
 
 Ints = npt.NDArray[np.int64]
@@ -44,8 +45,6 @@ class Moved:
     observed_out: Mapping[Key, Part] = field(default_factory=dict)
     own_in: Mapping[Key, Part] = field(default_factory=dict)
     inferred_out: Mapping[Key, Part] = field(default_factory=dict)
-    cap_bps: float | None = None
-    """The most that can move in a slot: what the port in between carries; None: any."""
     observed_bytes: Mapping[str, int] = field(default_factory=dict)
     """Contract → observed bytes of the row, the weights of its break-even price."""
 
@@ -72,40 +71,43 @@ class _Account:
 
     def __init__(self, months: Sequence[MonthSeries]) -> None:
         self.months = months
-        self.gone = [
-            [[np.zeros(m.judged.counted, np.int64) for _ in m.links] for _ in (0, 1)]
-            for m in months
-        ]
+        self.left = [[[way.copy() for way in link] for link in m.links] for m in months]
+        self.sums = [[way.copy() for way in m.both] for m in months]
         self.rates = [m.billed_bps() for m in months]
 
     def take(self, month: int, link: int, direction: int, octets: Ints) -> None:
         """Take away what is still there of `octets` in the counting slots."""
-        at = self.gone[month][direction]
-        at[link] = np.minimum(at[link] + octets, self.months[month].links[link][direction])
+        left = self.left[month][link][direction]
+        gone = np.minimum(octets, left)
+        left -= gone
+        self.sums[month][direction] -= gone
+
+    def trial(self) -> _Account:
+        """The same to try something on."""
+        made = copy.copy(self)
+        made.left = [[[way.copy() for way in link] for link in m] for m in self.left]
+        made.sums = [[way.copy() for way in m] for m in self.sums]
+        made.rates = list(self.rates)
+        return made
 
     def rate(self, month: int) -> Fraction:
         """The billed rate of a month as it is now."""
-        one = self.months[month]
-        left = [
-            (came - gone_in, went - gone_out)
-            for (came, went), gone_in, gone_out in zip(one.links, *self.gone[month], strict=True)
-        ]
-        return as_bps(billed_of_links(left, one.terms.billing, one.terms.aggregate))
+        terms = self.months[month].terms
+        if terms.aggregate == "sum_of_p95":
+            links = [(came, went) for came, went in self.left[month]]
+            return as_bps(billed_of_links(links, terms.billing, terms.aggregate))
+        came, went = self.sums[month]
+        return as_bps(billed_octets(came, went, terms.billing))
 
     def other_direction(self, month: int) -> bool:
         """Does the inbound direction set the bill?"""
-        one = self.months[month]
-        if one.terms.billing != "max_of_p95" or not one.links:
+        if self.months[month].terms.billing != "max_of_p95":
             return False
-        came = np.add.reduce([a - g for (a, _), g in zip(one.links, self.gone[month][0],
-                                                         strict=True)])  # fmt: skip
-        went = np.add.reduce([b - g for (_, b), g in zip(one.links, self.gone[month][1],
-                                                         strict=True)])  # fmt: skip
+        came, went = self.sums[month]
         return p95_octets(came) >= p95_octets(went)
 
 
 _NONE = Fraction(0)
-ACCOUNTS = ("observed", "inbound", "upper")
 
 
 class Savings:
@@ -123,11 +125,7 @@ class Savings:
         self._contracts: dict[str, list[MonthSeries]] = {}
         for one in usable:
             self._contracts.setdefault(one.terms.contract, []).append(one)
-        self._accounts = {
-            (name, account): _Account(of)
-            for name, of in self._contracts.items()
-            for account in ACCOUNTS
-        }
+        self._accounts = {name: _Account(of) for name, of in self._contracts.items()}
         self.reached: dict[str, int] = {}
         """Contract → number of rows after which its months are at or below the commit."""
         self._rows = 0
@@ -135,23 +133,26 @@ class Savings:
     def row(self, moved: Moved, cost: Amounts = Amounts()) -> Money:  # noqa: B008 — frozen
         """What the next row of the list saves, after those before it."""
         self._rows += 1
-        falls: dict[str, Fraction | None] = {}
+        bill = inbound = upper = renewal = _zero()
         avoided = Fraction(0)
-        renewal: Fraction | None = Fraction(0)
         notes: list[str] = []
-        for account in ACCOUNTS:
-            total: Fraction | None = Fraction(0)
-            for name, months in self._contracts.items():
-                before, after, touched = self._move(name, account, moved)
-                if not touched:
-                    continue
-                total = self._add(total, months, before, after)
-                if account == "observed":
-                    avoided += _mean([b - a for b, a in zip(before, after, strict=True)])
-                    renewal = self._add_renewal(renewal, months, before, after)
-                    notes += self._reason(name, months, before, after)
-                    self._commit_reached(name, months, before, after)
-            falls[account] = total
+        for name, months in self._contracts.items():
+            state = self._accounts[name]
+            before = list(state.rates)
+            touched = _take_all(state, 1, moved.observed_out, moved.start)
+            after = list(state.rates)
+            if touched:
+                bill = self._add(bill, months, before, after)
+                renewal = self._add_renewal(renewal, months, before, after)
+                avoided += _mean([b - a for b, a in zip(before, after, strict=True)])
+                notes += self._reason(name, months, before, after)
+                self._commit_reached(name, months, before, after)
+            inbound = self._add(
+                inbound, months, before, _tried(state, 0, moved.own_in, moved.start)
+            )
+            upper = self._add(
+                upper, months, before, _tried(state, 1, moved.inferred_out, moved.start)
+            )
         priced = any(m.terms.priced for of in self._contracts.values() for m in of)
         own = self._convert(cost.per_month, cost.currency) if cost.currency else cost.per_month
         recurring = (
@@ -162,13 +163,13 @@ class Savings:
         def net(amount: Fraction | None) -> Fraction | None:
             return amount - own if priced and amount is not None and own is not None else None
 
-        bill = falls["observed"] if priced else None
+        bill = bill if priced else None
         gain = bill - recurring if bill is not None and recurring is not None else None
         return Money(
             bill_saving=bill,
-            saving=net(falls["observed"]),
-            saving_with_inbound=net(falls["inbound"]),
-            saving_upper=net(falls["upper"]),
+            saving=net(bill),
+            saving_with_inbound=net(inbound),
+            saving_upper=net(upper),
             saving_at_renewal=net(renewal),
             peering_cost=own if priced else None,
             billed_bps_avoided=avoided if self._contracts else None,
@@ -178,44 +179,6 @@ class Savings:
             else None,
             notes=tuple(dict.fromkeys(notes)),
         )
-
-    def _move(
-        self, name: str, account: str, moved: Moved
-    ) -> tuple[list[Fraction], list[Fraction], bool]:
-        state = self._accounts[name, account]
-        before = list(state.rates)
-        outbound = [moved.observed_out]
-        inbound = [moved.own_in] if account == "inbound" else []
-        if account == "upper":
-            outbound.append(moved.inferred_out)
-        touched = False
-        for number, month in enumerate(state.months):
-            for direction, sets in ((1, outbound), (0, inbound)):
-                for parts in sets:
-                    touched |= self._take(state, number, month, direction, parts, moved)
-            state.rates[number] = state.rate(number) if touched else state.rates[number]
-        return before, list(state.rates), touched
-
-    @staticmethod
-    def _take(
-        state: _Account, number: int, month: MonthSeries, direction: int,
-        parts: Mapping[Key, Part], moved: Moved,
-    ) -> bool:  # fmt: skip
-        octets = month.octets
-        touched = False
-        keep = _capped(parts, moved, octets)
-        for place, link in enumerate(octets.links):
-            part = parts.get(link.key)
-            if part is None:
-                continue
-            size, packets = (_cut(a, moved.start, octets) for a in (part.bytes, part.packets))
-            gone = framed(octets, place, direction, size, packets)
-            if keep is not None:
-                gone = np.rint(gone * keep).astype(np.int64)
-            state.take(number, place, direction,
-                       month.judged.apply({octets.source_of(place): gone}))  # fmt: skip
-            touched |= bool(gone.any())
-        return touched
 
     def _add(
         self, total: Fraction | None, months: Sequence[MonthSeries],
@@ -261,7 +224,7 @@ class Savings:
         if all(terms.billed(b) <= terms.commit_bps for b in before):
             end = f" until the contract ends {terms.ends}" if terms.ends else ""
             return [f"{name}: below commit{end}"]
-        state = self._accounts[name, "observed"]
+        state = self._accounts[name]
         if any(state.other_direction(n) for n in range(len(months))) or terms.billing == "in":
             return [f"{name}: the other direction sets the bill"]
         return [f"{name}: it is not there in the slots that set the bill"]
@@ -307,6 +270,40 @@ class Savings:
         return found
 
 
+def _zero() -> Fraction | None:
+    return Fraction(0)
+
+
+def _tried(
+    state: _Account, direction: int, parts: Mapping[Key, Part], start: datetime
+) -> list[Fraction]:
+    """The billed rates if these parts were gone too."""
+    trial = state.trial() if parts else state
+    _take_all(trial, direction, parts, start)
+    return list(trial.rates)
+
+
+def _take_all(state: _Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
+    """Take parts out of every month; whether there was anything of them."""
+    touched = False
+    for number, month in enumerate(state.months):
+        octets, here = month.octets, False
+        for place, link in enumerate(octets.links):
+            part = parts.get(link.key)
+            if part is None:
+                continue
+            size, packets = (_cut(a, start, octets) for a in (part.bytes, part.packets))
+            gone = framed(octets, place, direction, size, packets)
+            if gone.any():
+                here = True
+                source = octets.source_of(place)
+                state.take(number, place, direction, month.judged.apply({source: gone}))
+        if here:
+            touched = True
+            state.rates[number] = state.rate(number)
+    return touched
+
+
 def framed(octets: Octets, link: int, direction: int, size: Ints, packets: Ints) -> Ints:
     """What a set's traffic is in the octets that the link is billed by, [slot].
 
@@ -331,15 +328,20 @@ def _cut(values: Ints, start: datetime, octets: Octets) -> Ints:
     return out
 
 
-def _capped(
-    parts: Mapping[Key, Part], moved: Moved, octets: Octets
-) -> npt.NDArray[np.float64] | None:
-    """[slot]: the share of what a set carries that the port in between can take."""
-    if moved.cap_bps is None or not parts:
-        return None
-    total = np.add.reduce([_cut(p.bytes, moved.start, octets) for p in parts.values()])
-    room = moved.cap_bps * SLOT.total_seconds() / 8
-    return np.minimum(1.0, np.divide(room, total, out=np.ones(len(total)), where=total > 0))
+def capped(parts: Mapping[Key, Part], cap_bps: float | None) -> Mapping[Key, Part]:
+    """The part of a set that a port in between can carry, in each slot in equal shares.
+
+    `cap_bps`: what is left of the port; None: all moves.
+    """
+    if cap_bps is None or not parts:
+        return parts
+    total = np.add.reduce([part.bytes for part in parts.values()])
+    room = cap_bps * SLOT.total_seconds() / 8
+    keep = np.minimum(1.0, np.divide(room, total, out=np.ones(len(total)), where=total > 0))
+    return {
+        key: Part(*(np.rint(v * keep).astype(np.int64) for v in (part.bytes, part.packets)))
+        for key, part in parts.items()
+    }
 
 
 def _mean(values: Sequence[Fraction]) -> Fraction:

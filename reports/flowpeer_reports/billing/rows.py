@@ -1,0 +1,250 @@
+"""The money of every row of every list, and of exchanges that would have to be joined (M8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer_reports.billing.bills import MonthSeries
+from flowpeer_reports.billing.costs import Amounts, Prices, more_ports, opening, private, together
+from flowpeer_reports.billing.octets import Octets
+from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
+from flowpeer_reports.billing.savings import Key, Money, Moved, Part, Savings, capped
+from flowpeer_reports.billing.terms import Converter, printed
+from flowpeer_reports.columns.openings import OPENINGS
+from flowpeer_reports.cover import INFERRED
+from flowpeer_reports.meeting import Place, Places
+from flowpeer_reports.ranking import Listing, Ranking, Row
+from flowpeer_reports.series import Series
+
+EXCHANGE_RUNGS, PRIVATE_RUNGS, CLOSED_RUNG = (1, 2), (3, 4, 5), 6
+SETS = (("seen", "out"), ("own", "in"), ("inferred", "out"))
+
+
+@dataclass(frozen=True)
+class BilledPeriod:
+    """What money is counted on: the contracts' months and what peering costs."""
+
+    octets: Octets
+    months: tuple[MonthSeries, ...]
+    """Those that belong to the period by their names."""
+    convert: Converter
+    prices: Prices
+    traffic: pl.LazyFrame
+    """The table `traffic` over the months, which may begin before the period and end after it."""
+    traffic_routes: pl.LazyFrame
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """The slots that the months and their octets are of."""
+        return self.octets.start, self.octets.end
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Money by list and row, in the order of the frames of candidates."""
+
+    rows: pl.DataFrame
+    organisations: pl.DataFrame
+    openings: pl.DataFrame
+    notes: list[str]
+
+
+def want_money(ranking: Ranking, series: Series) -> None:
+    """Name the sets that money is counted on: (list, "seen" | "own" | "inferred", row)."""
+    for listing in (*ranking.metros, ranking.organisations):
+        for number, row in enumerate(listing.rows):
+            for (what, way), cells in zip(SETS, _sets(ranking, listing, row), strict=True):
+                if len(cells):
+                    series.want((listing.name, what, number), cells, way)
+
+
+def _sets(ranking: Ranking, listing: Listing, row: Row) -> tuple[Ints, Ints, Ints]:
+    """Cells of the observed account, of the network's own traffic, and those inferred alone."""
+    cells = row.cells + listing.base
+    own = cells[:0]
+    if row.asn is not None:
+        members = list(ranking.parties.members(row.asn))
+        own = cells[np.isin(ranking.cover.origins[ranking.cells.atom[cells]], members)]
+    return row.seen + listing.base, own, cells[row.kinds == INFERRED]
+
+
+def row_money(
+    period: BilledPeriod,
+    ranking: Ranking,
+    series: Series,
+    places: Places,
+    alone_p95: Mapping[tuple[str, int], float],
+    rooms: Mapping[tuple[str, int], float],
+    p95: Mapping[tuple[str, int], float | None],
+) -> Paid:
+    """What every row saves and costs.
+
+    Args:
+        alone_p95, rooms, p95: by list and number of the row: the percentile standing alone, what
+            the exchange in between can carry, the percentile of its part.
+    """
+    contract_of = {link.key: link.contract for link in period.octets.links}
+    cost_of: dict[tuple[str, int], Amounts] = {}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    anywhere: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    openings: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for metro, listing in enumerate(ranking.metros):
+        savings = Savings(period.months, period.convert)
+        closed: dict[int, list[tuple[int, Money]]] = {}
+        for number, row in enumerate(listing.rows):
+            place = None
+            if row.asn is not None and row.rank:
+                place = places.meet(
+                    row.asn, listing.name, alone_p95.get((listing.name, number), 0.0)
+                )
+            key = (listing.name, number)
+            cost = _cost(period.prices, listing.name, place, p95.get(key), rooms.get(key))
+            if row.asn is not None:
+                cost_of[listing.name, row.asn] = cost
+            money = savings.row(
+                _moved(series, listing, number, [metro], [rooms.get(key)], contract_of), cost
+            )
+            _add(columns, money, row)
+            if place is not None and place.rank == CLOSED_RUNG and place.ix is not None:
+                closed.setdefault(place.ix, []).append((number, money))
+        notes += [f"{listing.name}: {note}" for note in savings.notes()]
+        if savings.projected:
+            notes.append(f"{listing.name}: savings are projected: no whole month is in the data")
+        for ix, rows in closed.items():
+            openings.append(_opening(period, series, listing, metro, ix, rows, places))
+    listing = ranking.organisations
+    savings = Savings(period.months, period.convert)
+    for number, row in enumerate(listing.rows):
+        names = [ranking.cells.metros[m] for m in row.metros]
+        cost = together(cost_of.get((name, row.asn or 0), Amounts()) for name in names)
+        money = savings.row(
+            _moved(series, listing, number, row.metros, [None] * len(row.metros), contract_of),
+            cost,
+        )
+        _add(anywhere, money, row)
+    notes += savings.notes()
+    return Paid(
+        pl.DataFrame(columns, schema=SCHEMA),
+        pl.DataFrame(anywhere, schema=SCHEMA),
+        pl.DataFrame(openings, schema={c.name: c.type for c in OPENINGS}),
+        list(dict.fromkeys(notes)),
+    )
+
+
+COLUMNS = (
+    "bill_saving_per_month", "saving_per_month", "saving_with_inbound_per_month",
+    "saving_upper_per_month", "saving_at_renewal_per_month", "peering_cost_per_month",
+    "billed_bps_avoided", "break_even_bps", "payback_months", "saving_note",
+)  # fmt: skip
+SCHEMA = {name: pl.String if name == "saving_note" else pl.Float64 for name in COLUMNS}
+
+
+def _add(columns: dict[str, list[Any]], money: Money, row: Row) -> None:
+    values: dict[str, Any] = {
+        "bill_saving_per_month": printed(money.bill_saving),
+        "saving_per_month": printed(money.saving),
+        "saving_with_inbound_per_month": printed(money.saving_with_inbound),
+        "saving_upper_per_month": printed(money.saving_upper),
+        "saving_at_renewal_per_month": printed(money.saving_at_renewal),
+        "peering_cost_per_month": printed(money.peering_cost),
+        "billed_bps_avoided": _rate(money.billed_bps_avoided),
+        "break_even_bps": _rate(money.break_even_bps),
+        "payback_months": printed(money.payback_months),
+        "saving_note": "; ".join(money.notes) or None,
+    }
+    for name in COLUMNS:
+        columns[name].append(values[name])
+
+
+def _rate(value: Fraction | None) -> float | None:
+    return None if value is None else round(float(value), 3)
+
+
+def _cost(
+    prices: Prices, metro: str, place: Place | None, p95: float | None, room: float | None
+) -> Amounts:
+    """What a row itself costs where it would meet; what an exchange costs that is joined for
+    several rows is in `openings`."""
+    if place is None:
+        return Amounts()
+    if place.rank in EXCHANGE_RUNGS:
+        short = 0.0 if room is None or p95 is None else max(0.0, p95 - room)
+        return more_ports(prices.at(metro, ix=place.ix), short)
+    if place.rank in PRIVATE_RUNGS:
+        return private(prices.at(metro, facility=place.our_facility), p95 or 0.0)
+    return Amounts()
+
+
+def _moved(
+    series: Series, listing: Listing, number: int, metros: Sequence[int],
+    rooms: Sequence[float | None], contract_of: Mapping[Key, str],
+) -> Moved:  # fmt: skip
+    found: dict[str, dict[Key, Part]] = {what: {} for what, _ in SETS}
+    weights: dict[str, int] = {}
+    for metro, room in zip(metros, rooms, strict=True):
+        for what, way in SETS:
+            if not series.wanted((listing.name, what, number)):
+                continue
+            parts = _parts(series, (listing.name, what, number), way, metro)
+            found[what] |= capped(parts, room)
+            if what == "seen":
+                for key, part in parts.items():
+                    name = contract_of.get(key)
+                    if name is not None:
+                        weights[name] = weights.get(name, 0) + int(part.bytes.sum())
+    return Moved(series.start, found["seen"], found["own"], found["inferred"], weights)
+
+
+def _parts(series: Series, key: Any, way: str, metro: int) -> dict[Key, Part]:
+    got = series.get(key, way, metro)
+    return {
+        (link.exporter, link.interface): Part(got.octets[n], got.packets[n])
+        for n, link in enumerate(got.links)
+        if link.direction == way and got.octets[n].any()
+    }
+
+
+def _opening(
+    period: BilledPeriod, series: Series, listing: Listing, metro: int, ix: int,
+    rows: Sequence[tuple[int, Money]], places: Places,
+) -> dict[str, Any]:  # fmt: skip
+    """An exchange as a bundle: what its rows save in their places of the list, less its costs."""
+    total = np.zeros(series.slots, np.int64)
+    for number, _ in rows:
+        if series.wanted((listing.name, "seen", number)):
+            total += series.get((listing.name, "seen", number), "out", metro).total()
+    p95_bps = float(as_bps(p95_octets(total[series.inside])))
+    cost = opening(period.prices.at(listing.name, ix=ix), p95_bps)
+    own = period.convert(cost.per_month, cost.currency) if cost.currency else cost.per_month
+
+    def summed(name: str) -> Fraction | None:
+        values = [getattr(money, name) for _, money in rows]
+        return None if any(v is None for v in values) else sum(values, Fraction(0))
+
+    bill, renewal = summed("bill_saving"), summed("saving_at_renewal")
+    spent = summed("peering_cost") or Fraction(0)
+    avoided = summed("billed_bps_avoided")
+    price = None
+    if renewal is not None and avoided:
+        price = (renewal + spent) / avoided  # what a bit per second is worth at renewal
+    return {
+        "metro": listing.name,
+        "ix_id": ix,
+        "exchange": places.registry.exchange(ix),
+        "asns": [listing.rows[number].asn for number, _ in rows],
+        "peering_cost_per_month": printed(own),
+        "bill_saving_per_month": printed(bill),
+        "saving_per_month": printed(None if bill is None or own is None else bill - own),
+        "saving_at_renewal_per_month": printed(
+            None if renewal is None or own is None else renewal + spent - own
+        ),
+        "break_even_bps": _rate(own / price if own is not None and price else None),
+    }
