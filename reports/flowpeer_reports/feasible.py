@@ -86,8 +86,15 @@ def _solve(
     lp.a_matrix_.start_ = np.array(starts, dtype=np.int32)
     lp.a_matrix_.index_ = np.array(index, dtype=np.int32)
     lp.a_matrix_.value_ = np.array(value)
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
+
+    class Silent(highspy.Highs):  # type: ignore[misc]
+        """The solver prints its name on stdout as soon as its callbacks are enabled."""
+
+        def enableCallbacks(self) -> None:  # noqa: N802 — the library's name
+            self.setOptionValue("output_flag", False)
+            super().enableCallbacks()
+
+    solver = Silent()
     solver.setOptionValue("threads", 1)
     solver.passModel(lp)
     solver.run()
