@@ -450,6 +450,7 @@ def test_prune_takes_the_hours_before_the_age_and_no_others(folder: Path, run: R
 
 def test_the_record_remembers_what_was_pruned(folder: Path, run: Run) -> None:
     before = again(folder)
+    assert before.files  # as they are now
     begun = datetime.now(UTC).replace(microsecond=0)
     assert run("prune", "--keep", "1h", "--yes", cwd=folder).returncode == 0
     pruned = again(folder).pruned
