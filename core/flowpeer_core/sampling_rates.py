@@ -120,17 +120,17 @@ class Announced:
         times, rates = found
         place = bisect_right(times, at_us)
         before = rates[place - 1] if place else None
-        if before == rate:
+        if before == rate and self._kept:  # with all changes kept, one may still come in between
             return None
         self.changes += 1
         if place and times[place - 1] == at_us:
             rates[place - 1] = max(rates[place - 1], rate)
-            return before
+            return None if before == rate else before
         times.insert(place, at_us)
         rates.insert(place, rate)
         if self._kept and len(times) > self._kept:
             del times[0], rates[0]
-        return before
+        return None if before == rate else before
 
     def forget_oldest(self) -> None:
         """Forget the sampler or interface that was named first."""
