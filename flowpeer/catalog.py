@@ -338,7 +338,7 @@ def with_files(con: duckdb.DuckDBPyConnection, root: Path, work: Callable[[], T]
     """`work()` with the views of partitioned tables over the files that are there now.
 
     `compact` merges and `prune` deletes meanwhile: where a file went before it was opened, the
-    files are listed anew. DuckDB's own patterns will not do: it passes over what goes between
+    files are listed again. DuckDB's own patterns will not do: it passes over what goes between
     listing and opening, and an hour would be missing.
 
     Raises:

@@ -45,7 +45,7 @@ def load(path: Path, *, exported: Names | None = None) -> Network:
         raise ConfigError(
             str(path),
             [_syntax(str(error))],
-            advice="mend the syntax (TOML 1.0) and run `flowpeer check`",
+            advice="fix the syntax (TOML 1.0) and run `flowpeer check`",
         ) from None
     except (RecursionError, ValueError) as error:
         raise ConfigError(str(path), [f"not readable as TOML: {error}"]) from None
@@ -64,7 +64,7 @@ def load(path: Path, *, exported: Names | None = None) -> Network:
         raise ConfigError(
             str(path),
             problems,
-            advice="mend the file; `flowpeer init DIR` writes a commented example",
+            advice="fix the file; `flowpeer init DIR` writes a commented example",
         )
     return network
 

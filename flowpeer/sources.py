@@ -53,7 +53,7 @@ def rib_files(path: Path) -> list[Path]:
 def _must_exist(path: Path, key: str) -> None:
     if not path.exists():
         raise NoDataError(
-            f"{path}: does not exist", advice=f"mend `{key}` under [sources] in the configuration"
+            f"{path}: does not exist", advice=f"fix `{key}` under [sources] in the configuration"
         )
 
 

@@ -98,7 +98,7 @@ def covered(
 
 def conserved(rollup: Rollup) -> Iterator[Finding]:
     """Do the sums of the stages agree (M13)?"""
-    # The flow records themselves are summed anew by `verify`.
+    # The flow records themselves are summed again by `verify`.
     for identity in conservation(rollup, again=False):
         if identity.holds:
             yield Finding("ok", "sums", f"{identity.name}: {identity.left:,}")

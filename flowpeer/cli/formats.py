@@ -25,7 +25,7 @@ def migrate(
     """Bring the lake of an older version to the present format.
 
     Without --yes nothing is changed. Data files stay as they are; the records of them are written
-    anew and compared, every file with its digest, before the lake is of the new format. A run that
+    again and compared, every file with its digest, before the lake is of the new format. A run that
     was broken off is started again. Stop collectors and scheduled jobs before it.
     """
     state: State = ctx.obj

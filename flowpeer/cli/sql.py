@@ -214,7 +214,7 @@ def _write_catalog(state: State, path: Path) -> None:
     if path.suffix != ".duckdb":
         raise UsageError(f"{path} does not end in .duckdb", advice=f"use {path.stem}.duckdb")
     write_catalog(path, state.lake().root, configured=state.network().tables())
-    state.say(f"wrote {path}: open it read-only, and write it anew when tables were added")
+    state.say(f"wrote {path}: open it read-only, and write it again when tables were added")
 
 
 def _catalogue() -> pl.DataFrame:
@@ -250,7 +250,7 @@ def _show(name: str, chosen: str) -> None:
 
 
 def write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
-    """A table in one of FORMATS, on stdout or as a file that is there whole or not at all."""
+    """A table in one of FORMATS, on stdout or as a file that appears atomically."""
     document = render(frame, chosen, width=terminal_width())
     content = document if isinstance(document, bytes) else document.encode("utf-8")
     if out is not None:

@@ -64,7 +64,7 @@ def commit(
 
     Args:
         grace_s: how long the files that go stay for readers that still open them.
-        replace_damaged: begin anew where the manifest cannot be read.
+        replace_damaged: begin again where the manifest cannot be read.
 
     Raises:
         InputError: it cannot be read.

@@ -140,7 +140,7 @@ def ingest_files(
     with lake.lock("ingest"):
         memory = Memory(lake, decoder)
         for damaged in memory.damaged:
-            reporter.warn(f"{damaged}: not a readable memory; templates are learned anew")
+            reporter.warn(f"{damaged}: not a readable memory; templates are learned again")
         for path in files:
             try:
                 content = content_of(path)

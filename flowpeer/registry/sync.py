@@ -48,7 +48,7 @@ def api_key(file: Path | None, environment: Mapping[str, str]) -> str:
             why = getattr(error, "strerror", None) or "not text"
             raise UsageError(
                 f"{file}: the API key cannot be read: {why}",
-                advice="mend `peeringdb_api_key_file` under [sources]",
+                advice="fix `peeringdb_api_key_file` under [sources]",
             ) from None
     if (text or where != KEY_VARIABLE) and not _KEY.fullmatch(text):
         raise UsageError(f"{where}: holds no API key", advice="put the key alone there")

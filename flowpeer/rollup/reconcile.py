@@ -77,7 +77,7 @@ class FlowSums:
 def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
     """Every identity of the whole lake: a record's parts may lie in several hours.
 
-    With `again` the bytes of all flow records are summed anew; without it, what each hour's
+    With `again` the bytes of all flow records are summed again; without it, what each hour's
     roll-up added up when it read them stands for them, and the record says how many there are.
     Of files that were pruned, the sums of that time stand for their records. Flows that came too
     late for an hour whose flows were pruned are in no table, and are taken away here.
@@ -123,7 +123,7 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
 def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> Iterator[Identity]:
     """The identities of some hours, from the figures that the record has of each.
 
-    With `again` the flow records are read and spread anew for the other side; what was pruned
+    With `again` the flow records are read and spread again for the other side; what was pruned
     cannot be, and of such an hour the record alone speaks.
     """
     figures = Figures()

@@ -1,6 +1,6 @@
 """The sums of an hour → `traffic` and `traffic_routes`.
 
-Keys are packed anew, from ranks in the order in which the rows are to stand, so that one sort of
+Keys are packed again, from ranks in the order in which the rows are to stand, so that one sort of
 integers orders a table, and texts come in at the end.
 """
 

@@ -106,7 +106,7 @@ class Collector:
             raise IngestError(
                 f"the spool cannot be used: {error.strerror}",
                 path=str(error.filename or self.folder),
-                advice="mend the disk or the permissions; nothing was deleted, start again",
+                advice="fix the disk or the permissions; nothing was deleted, start again",
             ) from None
         stop_metrics: Callable[[], None] | None = None
         ticker = threading.Thread(target=self._tick, name="status")
@@ -198,7 +198,7 @@ class Collector:
                 f"earlier run left open; {found.torn_octets:,} octets were torn",
             )
         for path in self.publisher.load():
-            self._warn(f"{path}: not a readable checkpoint; templates are learned anew")
+            self._warn(f"{path}: not a readable checkpoint; templates are learned again")
         self.supervisor.counter = self.publisher.next_counter()
 
     @contextmanager
@@ -226,7 +226,7 @@ class Collector:
     # Telling
 
     def _warn(self, text: str) -> None:
-        """Something a person should mend: said once, and shown in the status."""
+        """Something a person should fix: said once, and shown in the status."""
         self.stats.warnings.append(text)
         self.log("warning", f"warning: {text}")
 

@@ -4,7 +4,7 @@ where its last capture ended, be that in the same run or in one before.
 Captures come in any order, and what an exporter said later must not explain what it sent before.
 So each exporter's memory has a time, that of its last datagram. A capture in which the exporter
 begins earlier than that is decoded without the memory, which is there again behind it. After a
-long pause an exporter begins anew: it may have numbered its templates differently since.
+long pause an exporter begins again: it may have numbered its templates differently since.
 """
 
 from __future__ import annotations

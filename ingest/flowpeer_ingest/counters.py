@@ -42,7 +42,7 @@ _OCTETS = 4096
 
 
 class Counters:
-    """One receiver's counters: the writer makes the file anew, readers open it."""
+    """One receiver's counters: the writer makes the file again, readers open it."""
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         flags = os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY

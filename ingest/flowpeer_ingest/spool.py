@@ -12,7 +12,7 @@ A segment is a header page and then blocks; a block holds the datagrams of one c
     payloads       datagram i at `offset[i]`, as many octets as the caller's slots took
     table          one `ENTRY` a datagram: when, from where, to which port, where in the payloads
 
-The header is written last, so a block is there in whole or not at all. All numbers are
+The header is written last, so a block is there as a whole or not. All numbers are
 little-endian. Order of a segment's end: data synced, cut, renamed, folder synced.
 """
 

@@ -28,7 +28,7 @@ from flowpeer_ingest.wire.state import DATAGRAMS, FLOWS, Key, Session, State, ad
 
 SESSIONS = 1 << 14
 TEMPLATES = 1 << 16
-"""Entries of the core's tables; when they are full, they are filled anew."""
+"""Entries of the core's tables; when they are full, they are filled again."""
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class Walk:
                 drain()
             elif b.stop == native.STOP_TEMPLATE:
                 if not self._tell_template(b.wanted):
-                    start = self._renew(found, start, at, anew=True)
+                    start = self._renew(found, start, at, again=True)
             elif b.stop == native.STOP_ODD or not self._tell_session(exporters[at]):
                 start = self._renew(found, start, at)
                 odd(at)
@@ -159,14 +159,14 @@ class Walk:
             for other in self._of.get(session.key[:2], ()):
                 self._load(self._known[other], self._sessions[other])
 
-    def _renew(self, found: NDArray[Any], start: int, stop: int, *, anew: bool = False) -> int:
+    def _renew(self, found: NDArray[Any], start: int, stop: int, *, again: bool = False) -> int:
         """Tell `wire.state` of the sequence numbers in [start, stop); where something changed,
         let the core ask for everything again. Returns `stop`."""
         if stop > start:
             self._follow(found, start, stop)
         state = self._wire.state
         changes = (state, state.changes)
-        if anew or changes != self._changes:
+        if again or changes != self._changes:
             self._changes = changes
             self._session_places[:] = 0
             self._template_places[:] = 0

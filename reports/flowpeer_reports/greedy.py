@@ -5,7 +5,7 @@ value of a row is Σ over its routes of p·w × bytes × Π over the rows above 
 of (1 − p·w): a guess takes from those below only as much as it is worth. That is the increase of an
 expected coverage, which is monotone and submodular: greedy reaches 1 − 1/e of the best at least.
 Every row can only lower the value of those below, so a figure computed earlier is an upper bound,
-and only the head of the heap has to be computed anew.
+and only the head of the heap has to be computed again.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def test_a_damaged_memory_costs_only_itself(project: Path, run: Run, content: by
     state.write_bytes(content)
     second = capture(project / "2.pcap", HOUR, template(), data(6))
     done = run("ingest", second, cwd=project)
-    assert (done.returncode, "templates are learned anew" in done.stderr) == (1, True)
+    assert (done.returncode, "templates are learned again" in done.stderr) == (1, True)
     third = capture(project / "3.pcap", 2 * HOUR, data(7))
     assert run("ingest", third, cwd=project).returncode == 0
     assert [r["bytes"] for r in rows(run, project)] == [5, 6, 7]

@@ -28,7 +28,7 @@ _SET, _SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
 ORIGIN_CODES = ("IGP", "EGP", "INCOMPLETE")
 """Values of ORIGIN (RFC 4271 section 4.3); any other is unknown, and no reason to lose a route."""
 _MEMO_BOUND = 1 << 18
-"""Distinct paths or community lists kept; beyond it the memo starts anew."""
+"""Distinct paths or community lists kept; beyond it the memo starts again."""
 
 _ORIGIN_TEXTS = {bytes([number]): text for number, text in enumerate(ORIGIN_CODES)}
 

@@ -25,7 +25,7 @@ _ROUTE_TYPES = (
     pa.int64(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.string(), pa.string(),
 )  # fmt: skip
 _POOL_BOUND = 1 << 18
-"""Distinct attribute blocks remembered by a reader of tables; then the memory starts anew."""
+"""Distinct attribute blocks remembered by a reader of tables; then the memory starts again."""
 FEW_BLOCKS = 24
 """Fewer new blocks than this are parsed one by one."""
 

@@ -1,6 +1,6 @@
 """RIB snapshots of the lake: loading one, listing them, choosing the one in force.
 
-A snapshot is one file of routes, read once and published whole or not at all. Its name is the time
+A snapshot is one file of routes, read once and published atomically. Its name is the time
 it was taken and the first octets of its source's digest, so that names sort by time.
 """
 
@@ -192,7 +192,7 @@ def find_all(lake: Lake, facts: Mapping[str, Any]) -> list[SnapshotInfo]:
 
 
 def publish(lake: Lake, reader: RouteReader, when: datetime, facts: dict[str, Any]) -> SnapshotInfo:
-    """Put what a reader gives into the lake, whole or not at all.
+    """Put what a reader gives into the lake atomically.
 
     Args:
         facts: vantage, asked_taken_at, source, source_digest, peers, kind, and others to keep.

@@ -1,4 +1,4 @@
-"""The record of the lake: read once, whole or not at all, whoever else writes."""
+"""The record of the lake: read once and as a whole, whoever else writes."""
 
 from __future__ import annotations
 
