@@ -11,6 +11,7 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.analysis.coverage import coverage
 from flowpeer.analysis.periods import data_span
+from flowpeer.checks.collector import collector
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.interfaces import counters, late, rules
 from flowpeer.checks.sources import ages, own_places, provider_paths
@@ -43,6 +44,7 @@ def findings(network: Network, record: Record) -> list[Finding]:
     ]  # fmt: skip
     rollup = Rollup(lake, network, record=record)
     captures = list(record.units())
+    found += collector(network)
     found += rules(network)
     found += _sources(network, rollup)
     found += ages(lake)

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -50,6 +51,10 @@ def common(
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    textfile: Annotated[
+        Path | None,
+        typer.Option("--textfile", help="Write figures of this run there, for Prometheus."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -58,9 +63,12 @@ def common(
     state: State = ctx.obj
     state.config, state.json, state.debug = config, json, debug
     state.verbosity = -1 if quiet else verbose
+    state.textfile = textfile
 
 
 INTERRUPTED = 130
+_NAMED = ("--config", "-c", "--textfile")
+"""Common options that take a word."""
 _FLAGS = {"--json", "--verbose", "-v", "-vv", "--quiet", "-q", "--debug"}
 
 
@@ -74,9 +82,9 @@ def hoist(words: Sequence[str]) -> list[str]:
         if word == "--":
             rest += [word, *queue]
             break
-        if word in _FLAGS or word.startswith("--config="):
+        if word in _FLAGS or word.startswith(("--config=", "--textfile=")):
             common.append(word)
-        elif word in ("--config", "-c"):
+        elif word in _NAMED:
             common += [word, *queue[:1]]
             queue = queue[1:]
         else:
@@ -86,13 +94,29 @@ def hoist(words: Sequence[str]) -> list[str]:
 
 def run(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Every exception ends here, as one line and a next step."""
+    began = time.time()
+    state = State()
+    arguments = hoist(sys.argv[1:] if words is None else words)
+    status = _run(state, arguments)
+    if state.textfile is not None:
+        from flowpeer.cli.textfile import command_of, write
+
+        try:
+            write(
+                state.textfile, command_of(arguments), status, began, state.warnings, state.gauges
+            )
+        except OSError as error:
+            return max(status, _explain(error).say(as_json=state.json))
+    return status
+
+
+def _run(state: State, arguments: list[str]) -> int:
     _say_it_all()
     # Traffic, contracts and templates are nobody else's business; the group is the umask's affair.
     os.umask(os.umask(0o077) | 0o007)
-    state = State()
     try:
         ended = app(
-            args=hoist(sys.argv[1:] if words is None else words),
+            args=arguments,
             prog_name="flowpeer",
             standalone_mode=False,
             obj=state,
@@ -117,8 +141,7 @@ def run(words: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        given = sys.argv[1:] if words is None else words
-        return _explain(error).say(as_json=state.json or "--json" in given)
+        return _explain(error).say(as_json=state.json or "--json" in arguments)
     return state.exit_code
 
 

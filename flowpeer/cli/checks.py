@@ -37,6 +37,7 @@ def check(ctx: typer.Context) -> None:
     state: State = ctx.obj
     found = findings(state.network(), state.lake().record())
     state.judge(found)
+    state.measure()
     if state.json:
         state.emit([f._asdict() for f in found])
     else:

@@ -18,16 +18,11 @@ from flowpeer.pipeline.collect import (
     bmp_station,
     collector_lock,
     collector_name,
-    spool_folder,
 )
 from flowpeer_ingest.collector import Collector, Settings
+from flowpeer_ingest.health import running, troubles
 from flowpeer_ingest.sockets import parse
-from flowpeer_ingest.stats import LOSSES, read_status
-
-LOSS_WINDOW_S = 3600
-"""`status` exits 1 while a loss counter rose within this."""
-DOWN_AFTER_S = 10
-"""The status is written each second; after this, nobody writes it."""
+from flowpeer_ingest.stats import read_status
 
 
 def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
@@ -66,12 +61,13 @@ def collect(
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
     settings = Settings(
-        spool=spool_folder(network),
+        spool=network.spool_path,
         listen=_addresses(listen or network.collector.listen),
         receivers=receivers,
         seal_after_s=network.collector.seal_after,
         reserve_octets=network.collector.reserve,
         configured=frozenset(network.exporter_by_address),
+        exporter_ids={a: e.id for a, e in network.exporter_by_address.items()},
         known_only=known_only,
         metrics=_addresses([metrics])[0] if metrics else None,
     )
@@ -103,11 +99,12 @@ def collect(
 def status(ctx: typer.Context) -> None:
     """The collector's counters, losses and lag.
 
-    Works whether the collector runs or not. Exits 1 if anything was lost in the last hour.
+    Exits 1 if it does not run, if segments are stuck, if an exporter is silent for longer than is
+    usual for it, or if anything was lost in the last hour.
     """
     state: State = ctx.obj
     network = state.network()
-    folder = spool_folder(network)
+    folder = network.spool_path
     said = read_status(folder)
     if said is None:
         raise NoDataError(
@@ -115,27 +112,19 @@ def status(ctx: typer.Context) -> None:
             advice="start one with `flowpeer collect`, or name its configuration with --config",
         )
     now_us = int(datetime.now(UTC).timestamp() * 1e6)
-    age_s = (now_us - said["updated_us"]) / 1e6
-    said["running"] = said["phase"] != "stopped" and age_s < DOWN_AFTER_S
-    recent = [
-        name
-        for name, loss in said["losses"].items()
-        if loss["rose_us"] is not None and now_us - loss["rose_us"] < LOSS_WINDOW_S * 1_000_000
-    ]
-    said["lost_recently"] = recent
+    said["running"] = running(said, now_us)
     names = {a: e.id for a, e in network.exporter_by_address.items()}
+    found = list(troubles(said, now_us, names=names))
+    said["troubles"] = [trouble._asdict() for trouble in found]
+    said["lost_recently"] = [trouble.subject for trouble in found if trouble.code == "loss"]
     for address, exporter in said["exporters"].items():
         exporter["id"] = names.get(address)
     if state.json:
         state.emit(said)
-    else:
+    elif state.verbosity >= 0:
         _show(state, said)
-    for name in recent:
-        loss = said["losses"][name]
-        state.warn(
-            f"{name}: {loss['total']:,} since the start, last at {_time(loss['rose_us'])}: "
-            f"{LOSSES.get(name, '')}"
-        )
+    for trouble in found:
+        state.warn(f"{trouble.subject}: {trouble.text}")
 
 
 def _show(state: State, said: dict[str, Any]) -> None:

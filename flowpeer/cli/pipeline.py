@@ -89,6 +89,7 @@ def run(
     if out is not None:
         reports = write_reports(gather(state.network(), record, period), out)
         result["reports"] = [str(path) for path in reports.files]
+    state.measure()
     if state.json:
         state.emit(result)
         return

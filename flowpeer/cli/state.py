@@ -40,6 +40,10 @@ class State:
     verbosity: int = 0
     debug: bool = False
     exit_code: int = 0
+    textfile: Path | None = None
+    warnings: int = 0
+    gauges: dict[str, float] = field(default_factory=dict)
+    """More figures for `textfile`."""
     _workspace: Workspace | None = field(default=None, repr=False)
 
     @property
@@ -69,8 +73,17 @@ class State:
 
     def judge(self, findings: Iterable[Finding]) -> None:
         """Make the process end with 1 if there is a warning among them."""
-        if any(finding.level == "warning" for finding in findings):
+        found = sum(finding.level == "warning" for finding in findings)
+        self.warnings += found
+        if found:
             self.exit_code = max(self.exit_code, 1)
+
+    def measure(self) -> None:
+        """Add how fresh the lake is to the figures of `textfile`, if there is one."""
+        if self.textfile is not None:
+            from flowpeer.checks.freshness import freshness
+
+            self.gauges |= freshness(self.network(), self.lake()).gauges()
 
     def say(self, text: str, *, level: int = 0) -> None:
         """A line on stderr; `level` 1 only with -v, and nothing below 2 with -q."""
@@ -85,6 +98,7 @@ class State:
     def warn(self, text: str) -> None:
         """Something is wrong with the data: say so, and make the process end with 1."""
         self.exit_code = max(self.exit_code, 1)
+        self.warnings += 1
         print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
 
     def emit(self, document: Any) -> None:

@@ -98,6 +98,13 @@ class Network(Section):
         """Folder of the lake."""
         return self.source.parent / self.lake.path
 
+    @property
+    def spool_path(self) -> Path:
+        """Folder of the collector's spool: `[collector] spool`, else `spool` in the lake."""
+        if self.collector.spool is None:
+            return self.lake_path / "spool"
+        return self.source.parent / self.collector.spool
+
     def source_path(self, name: str) -> Path | None:
         """The file or folder of one `[sources]` key, None where it is not set."""
         value: str | None = getattr(self.sources, name)

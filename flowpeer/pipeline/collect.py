@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from threading import Thread
 
 import pyarrow as pa
@@ -66,13 +65,6 @@ def collector_name(network: Network) -> str:
 def collector_lock(name: str) -> str:
     """The lock of the collector of a name: a name twice is refused."""
     return f"collect-{name}" if name else "collect"
-
-
-def spool_folder(network: Network) -> Path:
-    """`[collector] spool`, else `spool` in the lake."""
-    if network.collector.spool is None:
-        return network.lake_path / "spool"
-    return network.source.parent / network.collector.spool
 
 
 @contextmanager

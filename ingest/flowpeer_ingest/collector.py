@@ -11,19 +11,23 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from flowpeer_ingest import faults, receiver, spool
 from flowpeer_ingest.errors import IngestError
+from flowpeer_ingest.health import CODES, DOWN_AFTER_S, not_ready, troubles
 from flowpeer_ingest.publisher import Publisher, Unit
 from flowpeer_ingest.service import Log, notify, now_us
 from flowpeer_ingest.spool import SEGMENT_OCTETS
 from flowpeer_ingest.stats import LOSSES, Stats, write_status
 from flowpeer_ingest.supervisor import RETRY_S, Supervisor
+from flowpeer_ingest.web import Answer, Server
 
 STATUS_S = 1.0
 TELL_S = 60.0
@@ -45,6 +49,8 @@ class Settings:
     segment_octets: int = SEGMENT_OCTETS
     reserve_octets: int = receiver.RESERVE_OCTETS
     configured: frozenset[str] = frozenset()
+    exporter_ids: Mapping[str, str] = field(default_factory=dict)
+    """By address: what the configured exporters are called."""
     known_only: bool = False
     metrics: tuple[str, int] | None = None
 
@@ -86,7 +92,7 @@ class Collector:
         self.publisher.over = lambda: time.monotonic() > self._end_s
         self.ended = threading.Event()
         self.phase = "starting"
-        self.started_us = now_us()
+        self.started_us = self.updated_us = now_us()
         self.recovered = spool.Recovered()
         self.metrics_port = 0
         self.told: dict[str, tuple[int, float]] = {}  # losses: how many were told, and when
@@ -171,10 +177,17 @@ class Collector:
 
     def _serve(self, address: str, port: int) -> Callable[[], None]:
         from flowpeer_ingest.metrics import text
-        from flowpeer_ingest.web import Server
 
         try:
-            server = Server(address, port, {"/metrics": text(self.snapshot)})
+            server = Server(
+                address,
+                port,
+                {
+                    "/metrics": text(self.snapshot, self.troubles),
+                    "/healthz": self._healthy,
+                    "/readyz": self._ready,
+                },
+            )
         except OSError as error:
             raise IngestError(
                 f"cannot answer Prometheus: {error.strerror}",
@@ -183,6 +196,18 @@ class Collector:
             ) from None
         self.metrics_port = server.port
         return server.stop
+
+    def _healthy(self) -> Answer:
+        """Live: the status is being written. Not whether all is well; a restart mends no disk."""
+        late_s = (now_us() - self.updated_us) / 1e6
+        if late_s < DOWN_AFTER_S:
+            return Answer("ok\n")
+        return Answer(f"no status for {late_s:.0f} s\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _ready(self) -> Answer:
+        """Ready: it receives, and what it receives gets into the lake."""
+        why = not_ready(self.snapshot(), now_us())
+        return Answer(f"{why or 'ok'}\n", HTTPStatus(503 if why else 200))
 
     def _recover(self) -> None:
         """Make an earlier run's segments ready, and know what it knew."""
@@ -258,7 +283,9 @@ class Collector:
 
     def _status(self) -> None:
         with suppress(OSError):
-            write_status(self.folder, self.snapshot())
+            document = self.snapshot()
+            self.updated_us = document["updated_us"]
+            write_status(self.folder, document)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything there is to tell, now; from any thread."""
@@ -282,10 +309,33 @@ class Collector:
                     + sum(r.get("segment_octets", 0) for r in sockets["receivers"]),
                     "lag_seconds": max(0, now - oldest_us) / 1e6 if oldest_us else 0.0,
                     "failed": len(spool.segments(self.folder, "failed")),
+                    "free_octets": self._free(),
                 },
+                "seal_after_s": self.settings.seal_after_s,
+                "reserve_octets": self.settings.reserve_octets,
+                "last_datagram_us": max(
+                    (r.get("last_received_us", 0) for r in sockets["receivers"]), default=0
+                ),
+                "last_sealed_us": max(
+                    (r.get("sealed_us", 0) for r in sockets["receivers"]), default=0
+                ),
                 **sockets,
                 **self.stats.snapshot(),
             }
+
+    def troubles(self) -> dict[str, int]:
+        """How many troubles there are of each code."""
+        found = troubles(self.snapshot(), now_us(), names=self.settings.exporter_ids)
+        counted = Counter(trouble.code for trouble in found)
+        return {code: counted[code] for code in CODES}
+
+    def _free(self) -> int:
+        """Octets that are left on the disk of the spool."""
+        try:
+            stat = os.statvfs(self.folder)
+        except OSError:
+            return 0
+        return stat.f_bavail * stat.f_frsize
 
     def _depth(self) -> tuple[int, int, int]:
         """Sealed segments, their octets, and when the oldest datagram in them was received."""

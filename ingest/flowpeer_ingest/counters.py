@@ -33,10 +33,12 @@ RECEIVER: tuple[str, ...] = (
     "batches",
     "stopped",
     "oldest_us",
+    "sealed_us",
 )
-"""In this order in the file. `oldest_us`: when the first datagram came that is in no sealed
-segment, 0 if there is none. received = committed + what waits for the next sync, all of which is
-in the spool; dropped_disk_full counts what came while there was no room, and is not in received."""
+"""In this order in the file. received = committed + what waits for the next sync, all of which is
+in the spool; dropped_disk_full counts what came while there was no room, and is not in received.
+`oldest_us`: when the first datagram came that is in no sealed segment, 0 if there is none;
+`sealed_us`: when the last one was sealed."""
 
 _OCTETS = 4096
 

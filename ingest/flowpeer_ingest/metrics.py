@@ -41,6 +41,13 @@ GAUGES: dict[str, str] = {
     "spool_octets": "Octets in the spool.",
     "lag_seconds": "Age of the oldest datagram that is not published.",
 }
+TIMES: dict[str, tuple[str, str]] = {
+    "last_datagram": ("last_datagram_us", "When a datagram was received last."),
+    "last_sealed": ("last_sealed_us", "When a segment was sealed last."),
+    "last_published": ("published_us", "When a segment was published last."),
+    "started": ("started_us", "When the collector started."),
+}
+"""Of the snapshot, as `flowpeer_<name>_timestamp_seconds`; 0 is never."""
 REASONS: dict[str, str] = {
     "rejected": "Datagrams refused.",
     "rows_rejected": "Flow records refused.",
@@ -52,8 +59,11 @@ REASONS: dict[str, str] = {
 class Metrics(Source):
     """Gives the families that a snapshot says."""
 
-    def __init__(self, snapshot: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, snapshot: Callable[[], dict[str, Any]], troubles: Callable[[], dict[str, int]]
+    ) -> None:
         self._snapshot = snapshot
+        self._troubles = troubles
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -92,6 +102,9 @@ class Metrics(Source):
         seen = GaugeMetricFamily(
             "flowpeer_exporter_last_seen_seconds", "When it was last seen.", labels=["exporter"]
         )
+        gap = GaugeMetricFamily(
+            "flowpeer_exporter_usual_gap_seconds", "Its usual silence.", labels=["exporter"]
+        )
         clock = GaugeMetricFamily(
             "flowpeer_exporter_clock_error_seconds",
             "Receive time less the exporter's clock.",
@@ -99,16 +112,34 @@ class Metrics(Source):
         )
         for address, exporter in now["exporters"].items():
             seen.add_metric([address], exporter["last_seen_us"] / 1e6)
+            gap.add_metric([address], exporter["usual_gap_us"] / 1e6)
             if exporter["clock_error_s"] is not None:
                 clock.add_metric([address], exporter["clock_error_s"])
         yield seen
+        yield gap
         yield clock
         for name, text in GAUGES.items():
             yield GaugeMetricFamily(f"flowpeer_{name}", text, value=now["spool"][name])
+        yield GaugeMetricFamily("flowpeer_spool_free_octets", "Octets left on the spool's disk.",
+                                value=now["spool"]["free_octets"])  # fmt: skip
+        yield GaugeMetricFamily("flowpeer_spool_failed_segments", "Segments set aside.",
+                                value=now["spool"]["failed"])  # fmt: skip
+        for name, (key, text) in TIMES.items():
+            yield GaugeMetricFamily(
+                f"flowpeer_{name}_timestamp_seconds", text, value=now[key] / 1e6
+            )
+        troubles = GaugeMetricFamily(
+            "flowpeer_troubles", "What `flowpeer status` finds wrong, by kind.", labels=["code"]
+        )
+        for code, count in self._troubles().items():
+            troubles.add_metric([code], count)
+        yield troubles
 
 
-def text(snapshot: Callable[[], dict[str, Any]]) -> Callable[[], Answer]:
+def text(
+    snapshot: Callable[[], dict[str, Any]], troubles: Callable[[], dict[str, int]]
+) -> Callable[[], Answer]:
     """The page /metrics: everything that a snapshot says, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Metrics(snapshot))
+    registry.register(Metrics(snapshot, troubles))
     return lambda: Answer(generate_latest(registry).decode(), type=CONTENT_TYPE_LATEST)

@@ -354,7 +354,9 @@ class Receiver:
         try:
             while self.full:
                 segment = self.full[0]
-                self.words[INDEX["sealed"]] += segment.seal() is not None
+                if segment.seal() is not None:
+                    self.words[INDEX["sealed"]] += 1
+                    self.words[INDEX["sealed_us"]] = time.time_ns() // 1000
                 self.full.popleft()
                 self.watermark(segment.next)
             current = self.segment

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from flowpeer_ingest.segments import SegmentSummary
+from flowpeer_ingest.service import now_us
 
 STATUS = "status.json"
+REMEMBER_US = 7 * 86_400 * 1_000_000
+"""An exporter that a run before saw so lately is known to this one, and missed if it is silent."""
 MAX_LISTED = 1_000
 """Exporters listed in the status file, those with most octets; the totals hold all."""
 
@@ -49,6 +52,8 @@ class ExporterState:
     time_corrected: int = 0
     clock_error_s: float | None = None
     last_seen_us: int = 0
+    usual_gap_us: int = 0
+    """The longest silence between two segments with something of it; older ones count less."""
     formats: list[str] = field(default_factory=list)
 
 
@@ -67,15 +72,25 @@ class Stats:
         self.losses: dict[str, int] = dict.fromkeys(LOSSES, 0)
         self.rose_us: dict[str, int] = {}
         self.pending: dict[str, int] = {}
+        self.published_us = 0
+        self.since_us = now_us()
         self.lost = 0  # by sequence number, of all exporters ever
         self.warnings: list[str] = []
         self.before: dict[str, Any] = {}
         self.carry_over()
 
     def carry_over(self) -> None:
-        """Take the times of losses over from the run before; a file that is not readable has
-        none."""
+        """Take exporters and the times of losses over from the run before; a file that is not
+        readable has none."""
         self.before = read_status(self.folder) or {}
+        known = self.before.get("exporters")
+        for address, said in known.items() if isinstance(known, dict) else ():
+            of = said if isinstance(said, dict) else {}
+            seen_us, gap_us = of.get("last_seen_us"), of.get("usual_gap_us")
+            if not isinstance(seen_us, int) or not isinstance(gap_us, int):
+                continue
+            if self.since_us - seen_us < REMEMBER_US:
+                self.exporters[address] = ExporterState(last_seen_us=seen_us, usual_gap_us=gap_us)
         losses = self.before.get("losses")
         if not isinstance(losses, dict):
             return
@@ -119,10 +134,15 @@ class Stats:
                 state.unknown_sampling += unrated.get(address, 0)
                 if said.clock_error_s is not None:
                     state.clock_error_s = said.clock_error_s
-                state.last_seen_us = max(state.last_seen_us, summary.last_seen_us.get(address, 0))
+                seen_us = summary.last_seen_us.get(address, 0)
+                if self.since_us < state.last_seen_us < seen_us:  # a restart is no silence
+                    gap_us = seen_us - state.last_seen_us
+                    state.usual_gap_us = max(gap_us, state.usual_gap_us * 9 // 10)
+                state.last_seen_us = max(state.last_seen_us, seen_us)
                 state.formats = sorted({*state.formats, *said.formats})
                 totals["octets"] += summary.octets.get(address, 0)
                 self.lost += said.lost
+            self.published_us = now_us
             self.lose("sequence_lost", self.lost, now_us)
             self.lose("records_rejected", self.reasons["rows_rejected"].total(), now_us)
 
@@ -150,6 +170,7 @@ class Stats:
                     for name, total in self.losses.items()
                 },
                 **{name: dict(counts) for name, counts in self.reasons.items()},
+                "published_us": self.published_us,
                 "pending": dict(list(self.pending.items())[:MAX_LISTED]),
                 "refused_sources": dict(self.refused_sources.most_common(MAX_LISTED)),
                 "exporters": {

@@ -77,9 +77,11 @@ def test_garbage_is_counted_sampled_and_costs_nothing_else(
     quarantined = run("--json", "decode", rig.spool / "quarantine.pcapng")
     assert json.loads(quarantined.stdout) == []
     assert "datagrams refused" in quarantined.stderr
-    done = status(rig)
-    assert done.returncode == 0, "garbage is no loss"
-    assert "down since" in done.stdout
+    done = status(rig, "--json")
+    assert done.returncode == 1
+    troubles = json.loads(done.stdout)["troubles"]
+    assert [t["code"] for t in troubles] == ["down"], "garbage is no loss"
+    assert "collector: not running since" in done.stderr
     rig.clean()
 
 
@@ -117,6 +119,17 @@ def test_status_names_exporters_losses_and_what_to_make_of_them(rig: Rig) -> Non
     assert figures["flowpeer_loss_sequence_lost_total",] == 40
     assert figures["flowpeer_exporter_lost_total", "127.0.0.1"] == 40
     assert figures["flowpeer_receiver_committed_total", "0"] == 1_000
+    assert figures["flowpeer_troubles", "loss"] == 1
+    assert figures["flowpeer_troubles", "down"] == 0
+    assert figures["flowpeer_last_datagram_timestamp_seconds",] > 1_700_000_000
+    for page in ("healthz", "readyz"):
+        with urllib.request.urlopen(address.replace("metrics", page), timeout=10) as answer:
+            assert answer.read() == b"ok\n"
+    checked = subprocess.run(
+        [sys.executable, "-m", "flowpeer", "check"], cwd=rig.folder, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert "warning  sequence_lost: 40 since the start" in checked.stdout
     rig.end()
     # The next collector has lost nothing, but the hour is not over.
     rig.start()

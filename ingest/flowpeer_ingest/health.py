@@ -1,0 +1,146 @@
+"""Is the collector well? What it said of itself, judged, for `status`, `check` and probes.
+
+Everything here is a pure function of the status document and the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from flowpeer_ingest.stats import LOSSES
+
+LOSS_WINDOW_S = 3600
+"""A loss is told for so long after it."""
+DOWN_AFTER_S = 10
+"""The status is written each second; after this, nobody writes it."""
+STUCK_AFTER_S = 300
+"""Sealed segments that wait longer than this, and than sealing takes, are not being decoded."""
+SILENT_AFTER_S = 300
+"""No exporter is called silent before: templates and options alone come more often."""
+SILENT_TIMES = 4
+"""So many times its usual gap is silence."""
+
+
+CODES: dict[str, str] = {
+    "down": "The collector does not run.",
+    "receiver": "A receiver process does not work.",
+    "stuck": "Sealed segments wait and are not decoded.",
+    "set_aside": "Segments could not be decoded.",
+    "disk": "The disk of the spool has less room than the reserve.",
+    "silent": "An exporter is silent for longer than is usual for it.",
+    "loss": "A loss counter rose within the last hour.",
+}
+"""What can be wrong."""
+
+
+class Trouble(NamedTuple):
+    """One thing that a person should look at."""
+
+    code: str
+    """One of `CODES`."""
+    subject: str
+    text: str
+    next_step: str
+
+
+def running(said: Mapping[str, Any], now_us: int) -> bool:
+    """Whether a collector writes this status."""
+    age_us = now_us - int(said["updated_us"])
+    return str(said["phase"]) != "stopped" and age_us < DOWN_AFTER_S * 1_000_000
+
+
+def troubles(
+    said: Mapping[str, Any], now_us: int, *, names: Mapping[str, str] | None = None
+) -> Iterator[Trouble]:
+    """Everything that is wrong, the worst first.
+
+    Args:
+        said: the status document.
+        names: ids of the configured exporters by address; they are due.
+    """
+    names = names or {}
+    if not running(said, now_us):
+        yield Trouble(
+            "down", "collector", f"not running since {_time(said['updated_us'])}",
+            "start it with `flowpeer collect`, or see the log of its service",
+        )  # fmt: skip
+        yield from _losses(said, now_us)
+        return
+    for number, receiver in enumerate(said["receivers"]):
+        if now_us - receiver.get("beat_us", 0) > DOWN_AFTER_S * 1_000_000:
+            yield Trouble(
+                "receiver", f"receiver {number}", "does not work: datagrams wait in the kernel",
+                "see the log; a disk that hangs stops its commits",
+            )  # fmt: skip
+    spool = said["spool"]
+    if spool["spool_segments"] and spool["lag_seconds"] > said["seal_after_s"] + STUCK_AFTER_S:
+        yield Trouble(
+            "stuck", "spool", f"{spool['spool_segments']:,} segments wait, the first datagram "
+            f"since {spool['lag_seconds']:,.0f} s",
+            "see the log: the lake cannot be written, or decoding is slower than what comes",
+        )  # fmt: skip
+    if spool["failed"]:
+        yield Trouble(
+            "set_aside", "spool", f"{spool['failed']:,} segments could not be decoded",
+            "report the *.failed files; what is in them is in no table",
+        )  # fmt: skip
+    if spool["free_octets"] < said["reserve_octets"]:
+        yield Trouble(
+            "disk", "spool", f"{spool['free_octets']:,} octets are left on its disk, less than the "
+            f"reserve of {said['reserve_octets']:,}",
+            "make room: prune flow records, or give the spool a disk of its own",
+        )  # fmt: skip
+    yield from _silent(said, now_us, names)
+    yield from _losses(said, now_us)
+
+
+def silent_after_us(usual_gap_us: int) -> int:
+    """How long an exporter with this usual gap may say nothing."""
+    return max(SILENT_AFTER_S * 1_000_000, SILENT_TIMES * usual_gap_us)
+
+
+def _silent(said: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> Iterator[Trouble]:
+    step = "see the router's export, and the way from it: `tcpdump -ni any udp port 2055`"
+    behind_us = int(said["spool"]["lag_seconds"] * 1_000_000)  # what waits may be from it
+    heard = said["exporters"]
+    for address, exporter in heard.items():
+        quiet_us = now_us - exporter["last_seen_us"] - behind_us
+        if exporter["last_seen_us"] and quiet_us > silent_after_us(exporter["usual_gap_us"]):
+            yield Trouble(
+                "silent", f"exporter {names.get(address, address)}",
+                f"silent since {_time(exporter['last_seen_us'])}; its usual gap is "
+                f"{exporter['usual_gap_us'] / 1e6:,.0f} s", step,
+            )  # fmt: skip
+    up_us = now_us - said["started_us"]
+    if up_us > (3 * SILENT_AFTER_S) * 1_000_000 and not said["exporters_not_listed"]:
+        there = {names[a] for a in heard if a in names}
+        for name in sorted(set(names.values()) - there):
+            yield Trouble(
+                "silent", f"exporter {name}", "not heard since the collector started", step
+            )
+
+
+def _losses(said: Mapping[str, Any], now_us: int) -> Iterator[Trouble]:
+    for name, loss in said["losses"].items():
+        rose_us = loss["rose_us"]
+        if rose_us is not None and now_us - rose_us < LOSS_WINDOW_S * 1_000_000:
+            yield Trouble(
+                "loss", name, f"{loss['total']:,} since the start, last at {_time(rose_us)}: "
+                f"{LOSSES.get(name, '')}", "docs/collector.md says what to do about each loss",
+            )  # fmt: skip
+
+
+def not_ready(said: Mapping[str, Any], now_us: int) -> str:
+    """Why the collector does not take datagrams and publish them now; "" if it does."""
+    if said["phase"] != "running":
+        return str(said["phase"])
+    for trouble in troubles(said, now_us):
+        if trouble.code in ("down", "receiver", "stuck", "disk"):
+            return f"{trouble.subject}: {trouble.text}"
+    return ""
+
+
+def _time(microseconds: int) -> str:
+    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
