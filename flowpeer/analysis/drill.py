@@ -94,12 +94,10 @@ def drill_answer(
     survives = found.largest_growth
     notes = [*exits.inputs.notes, *exits.notes, *found.notes]
     if survives is not None:
-        worst = found.summary.sort("largest_growth").row(0, named=True)
         notes.insert(
             0,
-            f"every drill asked for survives up to {survives:g} times the present traffic "
-            f"(inbound pro rata); the first that does not: {worst['kind']} {worst['removed']}, at "
-            f"{worst['first_bottleneck']}",
+            f"the present traffic, and each drill asked for, survives up to {survives:g} times as "
+            "much (inbound pro rata)",
         )
     lost = ("out_without_way_bytes", "in_without_way_bytes", "gone_bytes")
     for row in found.summary.unique(["kind", "removed"], maintain_order=True).to_dicts()[:5]:

@@ -195,8 +195,9 @@ def drill(
                     progress(done)
     order = {(r.kind, r.name): i for i, r in enumerate(removals)}
     records.sort(key=lambda r: order[r.summary[0]["kind"], r.summary[0]["removed"]])
-    largest = [r.summary[0]["largest_growth"] for r in records]
-    known = [g for g in largest if g is not None]
+    known = [g for r in records if (g := r.summary[0]["largest_growth"]) is not None]
+    fullest, notes = _as_it_is(compiler, base)
+    known += [fullest] if fullest is not None else []
     return Drill(
         _table(compiler.found.links, records),
         pl.DataFrame([row for r in records for row in r.summary], schema=schema(DRILL_SUMMARY)),
@@ -206,7 +207,7 @@ def drill(
                                                                if r.slots is not None)]),
         [float(g) for g in growths],
         min(known, default=None),
-        _notes(compiler, records),
+        notes + _notes(compiler, records),
     )  # fmt: skip
 
 
@@ -216,6 +217,20 @@ class _Result:
     summary: list[dict[str, Any]]
     between: list[dict[str, Any]]
     slots: pl.DataFrame | None
+
+
+def _as_it_is(compiler: Compiler, base: Mapping[str, Ints]) -> tuple[float | None, list[str]]:
+    """The growth that the network survives without any failure, and a note of it."""
+    capacity = compiler.choice.places.capacity
+    size = np.maximum(capacity, 1)
+    used = [(float((base[w] / size * (capacity > 0)).max(initial=0)), w) for w in WAYS]
+    most, way = max(used)
+    if not most:
+        return None, []
+    link = int(np.argmax(base[way] / size * (capacity > 0)))
+    growth = _largest(most * 8 / SLOT_SECONDS)
+    name = _named(compiler.found.links, link, way)
+    return growth, [f"without any failure {growth:g} times the present traffic fits, by {name}"]
 
 
 def _base(compiler: Compiler, way: str) -> Ints:
@@ -252,8 +267,8 @@ def _one(
         states.append((way, state, highest))
         peak, alone = base[way].copy(), base[way].copy()
         peak[state.links], alone[state.links] = highest, most
-        able = capacity > 0
-        able[list(removal.links)] = False
+        able = np.zeros(links.height, dtype=np.bool_)  # of those that something changes for
+        able[state.links] = capacity[state.links] > 0
         if able.any():
             used = peak * 8 / (SLOT_SECONDS * np.maximum(capacity, 1)) * able
             at = int(np.argmax(used))

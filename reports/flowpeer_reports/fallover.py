@@ -311,10 +311,10 @@ class Compiler:
         key = ((chain * wide + demand) * wide + exit_metro + 1) * len(batch) + set_
         asked, place, back = np.unique(key, return_index=True, return_inverse=True)
         del asked
-        first, target, known = self._ask(
+        start, size, target, known = self._ask(
             chain[place], demand[place], exit_metro[place], gone, set_[place]
         )
-        count = np.diff(first)[back]
+        count = size[back]
         stays = (of_link[link] < 0) & ~lost
         leaves = lost & (to is None)
         entries: list[tuple[Ints, Ints, Ints, Ints, Ints]] = []  # set, link, target, hour, bytes
@@ -328,9 +328,9 @@ class Compiler:
         moving = ~stays & ~leaves
         put(moving & (count == 0), NO_WAY)
         at = np.flatnonzero(moving & (count == 1))
-        entries.append((set_[at], link[at], target[first[back[at]]], hour[at], bytes_[at]))
+        entries.append((set_[at], link[at], target[start[back[at]]], hour[at], bytes_[at]))
         tied = np.flatnonzero(moving & (count > 1))
-        entries += self._tied(tied, first, target, back, set_, link, hour, code, bytes_)
+        entries += self._tied(tied, start[back], count, target, set_, link, hour, code, bytes_)
         falls = _falls(entries, gone, self.demand.hours)
         for number, fall in enumerate(falls):
             mine = moving & (set_ == number) & (count > 0)
@@ -338,47 +338,84 @@ class Compiler:
             fall.assumed_bytes = int(bytes_[mine & ~known[back]].sum())
         return falls
 
+    @cached_property
+    def _chains(self) -> Ints:
+        """Chains × steps: classes, −1 beyond the end of a chain."""
+        longest = max((len(c) for c in self.demand.chains), default=0)
+        table = np.full((len(self.demand.chains), longest + 1), -1, dtype=np.int64)
+        for number, chain in enumerate(self.demand.chains):
+            table[number, : len(chain)] = chain
+        return table
+
     def _ask(
         self, chain: Ints, demand: Ints, exit_metro: Ints, gone: npt.NDArray[np.bool_], set_: Ints
-    ) -> tuple[Ints, Ints, Flags]:
-        """Exits of each question: of the prefix, else of the longest over it that has one."""
-        routed = chain > 0
-        found: list[Ints] = [np.zeros(0, dtype=np.int64)] * len(chain)
+    ) -> tuple[Ints, Ints, Ints, Flags]:
+        """Exits of each question: of the prefix, else of the longest over it that has one.
+
+        Taking away links that are no contenders changes nothing, so each class is asked once with
+        every link there, and again only where a contender, or an exit, is gone.
+
+        Returns:
+            start, size: the exits of question i are `links[start[i] : start[i] + size[i]]`.
+            links.
+            known: by offers that the tables show.
+        """
+        start, size = np.zeros((2, len(chain)), dtype=np.int64)
         known = np.zeros(len(chain), dtype=np.bool_)
-        open_ = np.flatnonzero(routed)
+        pool: list[Ints] = []
+        used = 0
+        open_ = np.flatnonzero(chain > 0)
+        wide = len(self.choice.places.metros) + 1
         step = 0
         while len(open_):
-            classes = [self.demand.chains[c] for c in chain[open_]]
-            has = np.array([step < len(c) for c in classes], dtype=np.bool_)
-            open_ = open_[has]
+            class_ = self._chains[chain[open_], step]
+            open_, class_ = open_[class_ >= 0], class_[class_ >= 0]
             if not len(open_):
                 break
-            class_ = np.array([self.demand.chains[c][step] for c in chain[open_]], dtype=np.int64)
-            answer = self.choice.exits(
-                class_, demand[open_], exit_metro[open_],
-                routed=np.full(len(open_), step == 0), gone=gone, gone_row=set_[open_],
+            key = (class_ * wide + demand[open_]) * wide + exit_metro[open_] + 1
+            _, place, back = np.unique(key, return_index=True, return_inverse=True)
+            head = open_[place]
+            whole = self.choice.exits(
+                class_[place], demand[head], exit_metro[head],
+                routed=np.full(len(head), step == 0),
             )  # fmt: skip
-            for i, query in enumerate(open_.tolist()):
-                found[query] = answer.link[answer.first[i] : answer.first[i + 1]]
-            known[open_] = answer.known
-            open_ = open_[answer.count == 0]
+            counts = whole.count[back]
+            start[open_], size[open_] = used + whole.first[back], counts
+            known[open_] = whole.known[back]
+            hit = np.zeros(len(open_), dtype=np.bool_)
+            query, link = whole.contenders
+            edges = np.searchsorted(query, np.arange(len(head) + 1))
+            for first, links in ((whole.first, whole.link), (edges, link)):
+                owner, rival = _options(first[back], np.diff(first)[back], links)
+                hit[owner[gone[set_[open_][owner], rival]]] = True
+            pool.append(whole.link)
+            used += len(whole.link)
+            again = np.flatnonzero(hit)
+            query = open_[again]
+            answer = self.choice.exits(
+                class_[again], demand[query], exit_metro[query],
+                routed=np.full(len(query), step == 0), gone=gone, gone_row=set_[query],
+            )  # fmt: skip
+            start[query], size[query] = used + answer.first[:-1], answer.count
+            known[query] = answer.known
+            pool.append(answer.link)
+            used += len(answer.link)
+            open_ = open_[size[open_] == 0]
             step += 1
-        size = np.array([len(f) for f in found], dtype=np.int64)
-        first = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-        flat = np.concatenate([np.zeros(0, dtype=np.int64), *found]).astype(np.int64)
-        return first, flat, known
+        return start, size, np.concatenate([np.zeros(0, dtype=np.int64), *pool]), known
 
     def _tied(
-        self, at: Ints, first: Ints, target: Ints, back: Ints, set_: Ints, link: Ints, hour: Ints,
+        self, at: Ints, start: Ints, count: Ints, target: Ints, set_: Ints, link: Ints, hour: Ints,
         code: Ints, bytes_: Ints,
     ) -> list[tuple[Ints, Ints, Ints, Ints, Ints]]:  # fmt: skip
-        """Ties: by the present bytes of the prefix on the tied exits, else by their capacity."""
+        """Ties: by the present bytes of the prefix on the tied exits, else by their capacity.
+
+        What has no present bytes there is split together: all of an hour and link that fall to the
+        same tie.
+        """
         if not len(at):
             return []
-        size = np.diff(first)[back[at]]
-        owner = np.repeat(np.arange(len(at)), size)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
-        option = target[np.repeat(first[back[at]], size) + within]
+        owner, option = _options(start[at], count[at], target)
         present = self._present(hour[at][owner], code[at][owner], option)
         held = np.zeros(len(at), dtype=np.int64)
         np.add.at(held, owner, present)
@@ -386,33 +423,31 @@ class Compiler:
         made = []
         if own.any():
             keep = own[owner]
-            starts = np.concatenate([[0], np.cumsum(size[own])]).astype(np.int64)
-            part = split_ragged(bytes_[at][own], starts, present[keep])
+            part = split_ragged(bytes_[at][own], _edges(count[at][own]), present[keep])
             rows = at[owner[keep]]
             made.append((set_[rows], link[rows], option[keep], hour[rows], part))
         rest = at[~own]
-        if len(rest):  # all that fall to the same tie in an hour are split at once
+        if len(rest):
+            # Ties of the same links, wherever they stand.
             ties: dict[tuple[int, ...], int] = {}
-            of_question = np.array(
+            places, back = np.unique(start[rest], return_inverse=True)
+            first = np.zeros(len(places), dtype=np.int64)
+            first[back] = count[rest]
+            tie = np.array(
                 [
-                    ties.setdefault(tuple(target[a:b].tolist()), len(ties)) if b - a > 1 else -1
-                    for a, b in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
+                    ties.setdefault(tuple(target[a : a + n].tolist()), len(ties))
+                    for a, n in zip(places.tolist(), first.tolist(), strict=True)
                 ],
                 dtype=np.int64,
-            )
-            key = hour[rest] * self.found.links.height + link[rest]
-            key = key * len(ties) + of_question[back[rest]]
-            pools, place, back_ = np.unique(key, return_index=True, return_inverse=True)
+            )[back]
+            key = (hour[rest] * self.found.links.height + link[rest]) * len(ties) + tie
+            pools, place, back = np.unique(key, return_index=True, return_inverse=True)
             amount = np.zeros(len(pools), dtype=np.int64)
-            np.add.at(amount, back_, bytes_[rest])
+            np.add.at(amount, back, bytes_[rest])
             head = rest[place]
-            size = np.diff(first)[back[head]]
-            owner = np.repeat(np.arange(len(head)), size)
-            within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
-            option = target[np.repeat(first[back[head]], size) + within]
+            owner, option = _options(start[head], count[head], target)
             weight = self._capacity(option, owner, len(head))
-            starts = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-            part = split_ragged(amount, starts, weight)
+            part = split_ragged(amount, _edges(count[head]), weight)
             rows = head[owner]
             made.append((set_[rows], link[rows], option, hour[rows], part))
         return made
@@ -528,6 +563,17 @@ class Compiler:
             fall.weights[from_][rows_] += part
             fall.may[from_][rows_] += amount
         return falls
+
+
+def _options(start: Ints, count: Ints, target: Ints) -> tuple[Ints, Ints]:
+    """Which question each option is of, and the options `target[start : start + count]`."""
+    owner = np.repeat(np.arange(len(count)), count)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    return owner, target[np.repeat(start, count) + within]
+
+
+def _edges(count: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
 
 
 def _summed(hour: Ints, bytes_: Ints, hours: int) -> Ints:

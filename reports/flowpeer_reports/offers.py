@@ -173,11 +173,15 @@ class Answer:
 
     Attributes:
         known: of each query: by offers that our tables show; else assumed, or none.
+        contenders: query and link of each offer that was left when the nearest was asked for.
+            Whatever else goes changes nothing, but one of these may have kept out another offer
+            of its neighbour by its MED.
     """
 
     first: Ints
     link: Ints
     known: Flags
+    contenders: tuple[Ints, Ints]
 
     @property
     def count(self) -> Ints:
@@ -233,7 +237,9 @@ class Choice:
             keep &= ~gone[gone_row[query], offer[:, _LINK]]
         query, offer = query[keep], offer[keep]
         steps = [self._preference, _path_length, _origin_rank, self._med, self._distance]
+        contenders = (query, offer[:, _LINK])
         for step in steps if self.with_local_pref else steps[1:]:
+            contenders = (query, offer[:, _LINK])
             group, key = step(query, offer, unlike, demand)
             keep = key == _least(group, key)
             query, offer = query[keep], offer[keep]
@@ -248,7 +254,7 @@ class Choice:
         query, link = np.concatenate([query, more_query]), np.concatenate([link, more_link])
         order = np.argsort(query, kind="stable")
         first = np.searchsorted(query[order], np.arange(count + 1))
-        return Answer(first.astype(np.int64), link[order], known)
+        return Answer(first.astype(np.int64), link[order], known, contenders)
 
     def _usable(self, link: Ints, scope: Ints, demand: Ints, exit_metro: Ints) -> Flags:
         place = self.places.metro_of_link[link]
@@ -309,7 +315,12 @@ def _origin_rank(
 
 def _least(group: Ints, key: Ints) -> Ints:
     """The lowest key of each row's group."""
-    least = np.full(int(group.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    if not len(group):
+        return key
+    if (group[1:] >= group[:-1]).all():
+        edges = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+        return np.repeat(np.minimum.reduceat(key, edges), np.diff(edges, append=len(group)))
+    least = np.full(int(group.max()) + 1, np.iinfo(np.int64).max)
     np.minimum.at(least, group, key)
     found: Ints = least[group]
     return found

@@ -47,10 +47,10 @@ DRILL_SUMMARY = (
     Column("gone_bytes", _INT, "bytes", "bytes whose demand is gone with the site"),
     Column("out_without_way_bytes", _INT, "bytes", "outbound bytes that no link takes"),
     Column("in_without_way_bytes", _INT, "bytes", "inbound bytes that no link takes"),
-    Column("first_bottleneck", _TEXT, "", "link that is full first, and its direction"),
+    Column("first_bottleneck", _TEXT, "", "of the links that change, the one that is full first"),
     Column(
         "largest_growth", _REAL, "factor",
-        "largest growth at which no slot exceeds 100 % (pro rata), rounded down to 0.01",
+        "largest growth at which no slot of them exceeds 100 % (pro rata), rounded down to 0.01",
     ),
     Column("worst_largest_growth", _REAL, "factor", "the same with inbound in the worst case"),
     Column("slots_over_100", _INT, "slots", "slots × links above capacity"),
