@@ -361,7 +361,12 @@ def _figures(
 ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
     """Columns of a row for each growth and link of one direction; what is not known is −1."""
     count, width = len(state.links), len(growths)
-    times = np.array([float(g) for g in growths])[:, None] * (8 / SLOT_SECONDS)
+    times = np.array([float(g) for g in growths])[:, None]
+
+    def rate(bytes_: Ints) -> npt.NDArray[Any]:
+        found: npt.NDArray[Any] = bytes_ * 8 / SLOT_SECONDS * times
+        return found
+
     counts = np.full((2, width, count), -1, dtype=np.int64)
     worst = np.full((width, count), -1, dtype=np.int64)
     most = np.full(count, -1, dtype=np.int64)
@@ -382,14 +387,14 @@ def _figures(
         "way": np.full((width, count), way),
         "growth": np.repeat([float(g) for g in growths], count),
         "capacity_bps": np.broadcast_to(size, (width, count)),
-        "max_before_bps": before * times,
-        "max_bps": highest * times,
-        "p95_bps": p95 * times,
-        "max_utilisation": highest * times / safe,
-        "p95_utilisation": p95 * times / safe,
+        "max_before_bps": rate(before),
+        "max_bps": rate(highest),
+        "p95_bps": rate(p95),
+        "max_utilisation": rate(highest) / safe,
+        "p95_utilisation": rate(p95) / safe,
         "slots_over_80": counts[0],
         "slots_over_100": counts[1],
-        "worst_max_bps": most * times,
+        "worst_max_bps": rate(most),
         "worst_slots_over_100": worst,
         "short_bps": short / (1200 * den),
         "ports_to_buy": -(-short // (960 * safe * den)),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from drill_world import random_world
+import math
+from fractions import Fraction
 
-from flowpeer_reports.drill import after
-from flowpeer_reports.removals import disjoint, groups, site
+import numpy as np
+import polars as pl
+import pytest
+from drill_world import Link, random_world
+
+from flowpeer_reports.drill import after, drill
+from flowpeer_reports.errors import ReportError
+from flowpeer_reports.removals import chosen, disjoint, groups, site, together
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -36,3 +42,97 @@ def test_every_removal_equals_the_drill_in_plain_python(seed: int) -> None:
                 before = world.loads[way].sum(axis=0)
                 now = sum(want[i] for i in want)
                 assert before.tolist() == now.tolist()
+
+
+@pytest.mark.parametrize("seed", range(0, 12, 2))
+def test_figures_of_a_drill_equal_the_definitions(seed: int) -> None:
+    world = random_world(seed)
+    compiler = world.compiler()
+    removals = groups(world.frame(), {})
+    growths = [Fraction(1), Fraction(5, 2)]
+    found = drill(compiler, removals, covered={}, growths=growths, slots=True, threads=1)
+    rows = {
+        (r["kind"], r["removed"], r["exporter"], r["interface"], r["direction"], r["growth"]): r
+        for r in found.rows.iter_rows(named=True)
+    }
+    n = 12 * world.hours
+    for removal in removals:
+        expected = world.drill(removal)
+        summary = found.summary.filter(
+            pl.col("kind") == removal.kind, pl.col("removed") == removal.name, pl.col("growth") == 1
+        ).row(0, named=True)
+        used = []
+        for way in ("out", "in"):
+            for number, link in enumerate(world.links):
+                key = (removal.kind, removal.name, link.exporter, link.interface, way)
+                if number in removal.links or (*key, 1.0) not in rows:
+                    assert number in removal.links or (
+                        expected[way][number].tolist() == world.loads[way][number].tolist()
+                    )
+                    continue
+                series = [int(v) for v in expected[way][number]]
+                for growth in growths:
+                    row = rows[*key, float(growth)]
+                    rate = [Fraction(8 * v, 300) * growth for v in series]
+                    assert row["max_bps"] == pytest.approx(float(max(rate)))
+                    p95 = sorted(rate)[(19 * n + 19) // 20 - 1]
+                    assert row["p95_bps"] == pytest.approx(float(p95))
+                    before = Fraction(8 * int(world.loads[way][number].max()), 300) * growth
+                    assert row["max_before_bps"] == pytest.approx(float(before))
+                    if not link.capacity:
+                        assert row["slots_over_80"] is row["ports_to_buy"] is None
+                        continue
+                    size = Fraction(link.capacity)
+                    assert row["slots_over_80"] == sum(r > size * 4 / 5 for r in rate)
+                    assert row["slots_over_100"] == sum(r > size for r in rate)
+                    short = max(Fraction(0), max(rate) - size * 4 / 5)
+                    assert row["short_bps"] == pytest.approx(float(short))
+                    assert row["ports_to_buy"] == math.ceil(short / (size * 4 / 5))
+                    if way == "in":
+                        assert row["worst_max_bps"] >= row["max_bps"]
+                if link.capacity:
+                    used.append(max(Fraction(8 * v, 300) for v in series) / link.capacity)
+        lost = {way: int(sum(expected[way]["no way"])) for way in ("out", "in")}
+        assert summary["out_without_way_bytes"] == lost["out"]
+        assert summary["in_without_way_bytes"] == lost["in"]
+        if used and max(used):
+            assert summary["largest_growth"] == pytest.approx(
+                min(100, math.floor(100 / max(used)) / 100), abs=0.011
+            )
+    for (kind, name, way), part in found.slots.group_by("kind", "removed", "direction"):
+        sums = part.select("before_bytes", "bytes").sum().row(0)
+        assert sums[0] == sums[1], (kind, name, way)
+
+
+def test_the_worst_case_gives_each_link_all_that_it_may_receive() -> None:
+    """Two links take over 900 bytes a slot pro rata; each alone would get all of them."""
+    world = random_world(0)
+    world.links = [Link("a", n, "ams", "transit", 100 + n, 10**10) for n in range(3)]
+    dense = np.zeros((3, 12), np.int64)
+    dense[0], dense[1], dense[2] = 900, 200, 100
+    world.loads = {"in": dense, "out": np.zeros((3, 12), np.int64)}
+    world.epoch_of_hour, world.offers, world.assumed = [0], [[]], []
+    world.home, world.announced = {}, {}
+    world.routes = [(0, n, "in", None, "198.18.0.0/16", int(dense[n].sum())) for n in range(3)]
+    removal = groups(world.frame(), {})[0]
+    rows = drill(world.compiler(), [removal], covered={}, threads=1).rows
+    assert rows["max_bps"].to_list() == [(200 + 600) * 8 / 300, (100 + 300) * 8 / 300]
+    assert rows["worst_max_bps"].to_list() == [(200 + 900) * 8 / 300, (100 + 900) * 8 / 300]
+
+
+def test_what_is_asked_for_is_found_by_name_or_refused_with_a_suggestion() -> None:
+    world = random_world(1)
+    every = groups(world.frame(), {"duct": [0]})
+    link = world.links[0]
+    name = f"link:{link.exporter}:{link.interface}"
+    assert chosen(every, [name, "risk_group:duct"]) == [
+        next(r for r in every if r.kind == "link"),
+        next(r for r in every if r.kind == "risk_group"),
+    ]
+    with pytest.raises(ReportError, match="no such thing") as refused:
+        chosen(every, [name + "0"])
+    assert name in refused.value.advice
+    both = together(chosen(every, [name, f"metro:{link.metro}"]))
+    assert both.links == next(r for r in every if r.kind == "metro").links
+    with pytest.raises(ReportError, match="no such metro"):
+        site(world.frame(), "xyz", None, ["ams"])

@@ -1,0 +1,97 @@
+"""`exits`, `drill` and `capacity` on the sample network, as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+Run = Callable[..., Any]
+
+
+def test_a_drill_of_everything_loses_no_byte(demo_folder: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "answers"
+    done = run("drill", "--all", "--slots", "--out", out, "--format", "parquet,csv,html,md,xlsx",
+               cwd=demo_folder)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    slots = pl.read_parquet(out / "drill_slots.parquet")
+    sums = slots.group_by("kind", "removed", "direction", "slot").agg(
+        pl.col("before_bytes", "bytes").sum()
+    )
+    assert sums.height > 288
+    assert (sums["before_bytes"] == sums["bytes"]).all()
+    summary = pl.read_parquet(out / "drill_summary.parquet")
+    assert set(summary["kind"]) >= {"link", "provider", "exporter", "metro"}
+    lost = summary.filter(pl.col("kind") == "metro")
+    # Nothing is announced or may be used outside its metro: all of a lost metro has no way.
+    assert (lost["moved_bytes"] == 0).all()
+    assert (lost["out_without_way_bytes"] > 0).all()
+    with (out / "drill.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == pl.read_parquet(out / "drill.parquet").height
+    assert "<script" not in (out / "drill.html").read_text(encoding="utf-8")
+    meta = json.loads((out / "drill.meta.json").read_text())
+    assert meta["largest_growth"] > 1
+
+
+def test_the_audit_holds_every_outbound_byte(demo_folder: Path, run: Run) -> None:
+    done = run("exits", "--json", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    sums: dict[tuple[str, str], int] = defaultdict(int)
+    for row in json.loads(done.stdout):
+        sums[row["metro"], row["comparison"]] += row["out_bytes"]
+        assert 0 <= row["share"] <= 1
+    question = """SELECT metro, sum(bytes)::BIGINT AS bytes FROM traffic_routes
+        WHERE direction = 'out' AND scaled AND role IN ('transit', 'peer', 'ix', 'customer')
+        GROUP BY ALL"""
+    asked = json.loads(run("sql", question, "--format", "json", cwd=demo_folder).stdout)
+    for row in asked:
+        for comparison in ("with LOCAL_PREF", "without LOCAL_PREF"):
+            assert sums[row["metro"], comparison] == row["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("drill",), "nothing to remove"),
+        (("drill", "--all", "--growth", "11"), "--growth 11"),
+        (("drill", "--all", "--growth", "5..2"), "--growth 5..2"),
+        (("drill", "--to", "ams"), "--to without --site-lost"),
+        (("drill", "--replay", "2026-09-16", "--all"), "--replay finds"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    demo_folder: Path, run: Run, words: tuple[str, ...], says: str
+) -> None:
+    done = run(*words, cwd=demo_folder)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_day_is_no_history_for_a_forecast(demo_folder: Path, run: Run) -> None:
+    done = run("capacity", "--metro", "ams", "--json", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["status"] for row in rows} == {"no forecast: 0 weeks, 8 are needed"}
+
+
+def test_the_move_list_comes_near_the_bound(demo_folder: Path, tmp_path: Path, run: Run) -> None:
+    done = run("imbalance", "--metro", "ams", "--direction", "out", "--out", tmp_path, "--format",
+               "parquet", cwd=demo_folder)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    rows = pl.read_parquet(tmp_path / "imbalance.parquet")
+    moves = pl.read_parquet(tmp_path / "moves.parquet")
+    assert rows["target"].unique().to_list() == ["commit"]
+    assert 0 < moves.height <= 20
+    assert moves["d_before"][0] == pytest.approx(rows["d"][0])
+    assert (moves["d_after"] < moves["d_before"]).all()
+    assert (moves["d_before"][1:] == moves["d_after"][:-1]).all()
+    assert rows["d_feasible"][0] <= rows["d_hourly"][0]
+    assert moves["d_after"][-1] >= rows["d_feasible"][0] - 1e-9
+    assert set(moves["path"]) == {"tied"}
