@@ -27,7 +27,10 @@ from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
+from flowpeer.analysis.capacity import capacity_answer
+from flowpeer.analysis.drill import drill_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
+from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.reports import write_reports
@@ -248,7 +251,62 @@ class Network:
         """Is transit balanced against what is paid for?"""
         gathered = self.gather(period)
         with _errors():
-            return imbalance_answer(gathered, direction=direction, metros=_list(metro))
+            return imbalance_answer(
+                gathered, direction=direction, metros=_list(metro), network=self.configuration,
+                record=self.lake.record(),
+            )  # fmt: skip
+
+    def exits(
+        self, period: Period | None = None, *, metro: str | Sequence[str] | None = None
+    ) -> Answer:
+        """Does traffic leave where BGP says, and where the shortest path would be?"""
+        gathered = self.gather(period)
+        with _errors():
+            return exits_answer(
+                gathered, self.configuration, self.lake.record(), metros=_list(metro)
+            )
+
+    def drill(
+        self,
+        period: Period | None = None,
+        *,
+        remove: Sequence[str] = (),
+        every: bool = False,
+        site_lost: str | None = None,
+        to: str | None = None,
+        growth: str = "1",
+        slots: bool = False,
+    ) -> Answer:
+        """What every link carries when others fail.
+
+        Args:
+            remove: like `link:edge1.ams:11` or `provider:174`, all at the same time.
+            every: each link, provider, exporter, … by itself.
+            growth: times the present traffic, `1` to `10`, or `1..10` for each.
+        """
+        gathered = self.gather(period)
+        with _errors():
+            return drill_answer(
+                gathered, self.configuration, self.lake.record(), remove=remove, every=every,
+                site_lost=site_lost, to=to, growth=growth, slots=slots,
+            )  # fmt: skip
+
+    def replay(self, window: str) -> Answer:
+        """An outage in START/END: predicted against measured."""
+        with _errors():
+            return replay_answer(self.configuration, self.lake.record(), window)
+
+    def capacity(
+        self,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        direction: Direction = "both",
+    ) -> Answer:
+        """When transit is full at its growth, and what to buy."""
+        gathered = self.gather(period)
+        with _errors():
+            return capacity_answer(gathered, direction=direction, metros=_list(metro))
 
     def bills(
         self,
