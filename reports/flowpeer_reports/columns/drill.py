@@ -89,26 +89,3 @@ REPLAY = (
     Column("observed_max_bps", _REAL, "bit/s", "largest slot measured"),
     Column("error_share", _REAL, "fraction", "Σ over slots |predicted − observed| / Σ observed"),
 )
-DRT_PLAN = (
-    Column("metro", _TEXT, "", "metro that is drained"),
-    Column("step", _INT, "", "order of the steps; each includes those before it"),
-    Column("prefix", _TEXT, "", "own prefix to withdraw there; empty: drain the exits last"),
-    Column("action", _TEXT, "", "what is done"),
-    Column("in_bytes", _INT, "bytes", "inbound bytes that this step moves"),
-    Column("without_way_bytes", _INT, "bytes", "of them, bytes that no other metro announces"),
-    Column("exporter", _TEXT, "", "link that is fullest after the step: its router"),
-    Column("interface", _INT, "ifIndex", "its interface"),
-    Column("max_bps", _REAL, "bit/s", "its largest slot after the step, inbound, pro rata"),
-    Column("max_utilisation", _REAL, "fraction", "max_bps / capacity"),
-    Column("links_over_80", _INT, "links", "links above 80 % in some slot after the step"),
-)
-DRT_LINKS = (
-    Column("metro", _TEXT, "", "metro that is drained"),
-    Column("step", _INT, "", "step of the plan"),
-    Column("exporter", _TEXT, "", "router"),
-    Column("interface", _INT, "ifIndex", "interface"),
-    Column("direction", _TEXT, "", "out or in"),
-    Column("max_before_bps", _REAL, "bit/s", "largest slot before the first step"),
-    Column("max_bps", _REAL, "bit/s", "largest slot after this one"),
-    Column("max_utilisation", _REAL, "fraction", "max_bps / capacity"),
-)
