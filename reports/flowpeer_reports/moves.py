@@ -128,7 +128,8 @@ def moves(
                 break
         if best is None:
             break
-        gain, number, after = best
+        _, number, after = best
+        left = float(np.abs(after - aims).sum() / 2 / total)
         rule = rules[number]
         taken |= rule.routes
         p95 = [
@@ -153,7 +154,7 @@ def moves(
                 "out_bytes": int(series[number].sum()),
                 "avg_bps": int(series[number].sum()) * 8 / (SLOT_SECONDS * found.slots),
                 "d_before": d,
-                "d_after": d - gain,
+                "d_after": left,
                 "from_p95_before_bps": p95[0],
                 "from_p95_after_bps": p95[1],
                 "to_p95_before_bps": p95[2],
@@ -161,7 +162,7 @@ def moves(
                 "to_utilisation_after": p95[3] / goal.capacity_bps if goal.capacity_bps else None,
             }
         )  # fmt: skip
-        load, d = after, float(np.abs(after - aims).sum() / 2 / total)
+        load, d = after, left
     notes = []
     if blocked:
         notes.append(
