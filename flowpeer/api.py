@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
+from flowpeer.analysis.asks import asks_answer
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
@@ -328,6 +329,11 @@ class Network:
                 self.configuration, self.lake.record(), text,
                 contracts=contracts, invoices=invoices, forced=forced,
             )  # fmt: skip
+
+    def asks(self, *, as_of: date | None = None, statuses: Sequence[str] | None = None) -> Answer:
+        """Every ask of the log with its present state, or as it stood on a day."""
+        with _errors():
+            return asks_answer(self.configuration, as_of=as_of, statuses=statuses)
 
     def report(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from flowpeer import catalog, schema
+from flowpeer.analysis.asks import read_log
 from flowpeer.analysis.bills import billed_period
 from flowpeer.analysis.coverage import coverage, covered_slots, exporter_coverage
 from flowpeer.analysis.periods import parse_period, period_of
@@ -24,6 +25,7 @@ from flowpeer.routing.cones import load_cones, observe_cones
 from flowpeer.routing.rib import snapshot
 from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
+from flowpeer_reports import ask_log
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.inputs import Inputs
 
@@ -138,6 +140,7 @@ def gather(
     peeringdb["netixlan"] = with_exports(peeringdb, _reference(lake, "ixf_ports"))
     relationships = _reference(lake, "as_relationships")
     configured = network.tables()
+    log = ask_log.asks(read_log(network), as_of=end.date())
     if not peeringdb["net"].height:
         notes.append("no PeeringDB loaded: policies and meeting places are unknown")
     if not relationships.height:
@@ -178,9 +181,13 @@ def gather(
             _on_exchanges(network), on=["exporter", "interface"], how="left"
         ),
         contracts=_frame(configured["contracts"]),
-        sessions=_frame(configured["sessions"]),
+        sessions=_sessions(_frame(configured["sessions"]), log, network, end),
         exclusions=pl.DataFrame(
-            [e.model_dump() for e in network.exclusions],
+            [
+                *(e.model_dump() for e in network.exclusions),
+                *({"asn": asn, "reason": reason, "until": until}
+                  for asn, reason, until in ask_log.exclusions(log, end.date())),
+            ],
             schema={"asn": pl.Int64, "reason": pl.String, "until": pl.Date},
         ),
         traffic=traffic,
@@ -194,6 +201,7 @@ def gather(
         peeringdb=peeringdb,
         notes=tuple(notes),
         policy=policy_of(network),
+        outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
         sampling=_sampling(network, lake),
         coverage=exporter_coverage(network, record, start, end),
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
@@ -291,6 +299,26 @@ def _sampling(network: Network, lake: Lake) -> pl.DataFrame:
             rows.append((exporter.id, float(rate), exporter.mtu))
     schema_ = {"exporter": pl.String, "rate": pl.Float64, "mtu": pl.Int64}
     return pl.DataFrame(rows, schema=schema_, orient="row")
+
+
+def _sessions(
+    configured: pl.DataFrame, log: Sequence[ask_log.Ask], network: Network, end: datetime
+) -> pl.DataFrame:
+    """The configured sessions, and those that asks brought before the period's end (M16)."""
+    known = set(configured.select("asn", "metro").iter_rows())
+    metros = [m.id for m in network.metros]
+    more = [
+        (asn, metro, "ask")
+        for asn, metro, since in ask_log.sessions(log, metros)
+        if since < end.date() and (asn, metro) not in known
+    ]
+    return pl.concat([configured, pl.DataFrame(more, schema=configured.schema, orient="row")])
+
+
+def _policies(nets: pl.DataFrame) -> dict[int, str]:
+    """ASN → class of its peering policy, as base rates name them."""
+    rows = nets.select("asn", "policy_general").drop_nulls().iter_rows()
+    return {asn: policy.lower() for asn, policy in rows}
 
 
 def _on_exchanges(network: Network) -> pl.DataFrame:

@@ -41,6 +41,7 @@ COMMANDS = (
           "answers:candidates"),
     Entry("exchanges", "What each exchange of our metros would take, joined or not.",
           "exchanges:exchanges"),
+    Entry("asks", "The log of asks: list, add, update.", "asks:asks"),
     Entry("imbalance", "Is transit balanced against what is paid for?", "answers:imbalance"),
     Entry("bills", "What each transit contract costs, by calendar month.", "bills:bills"),
     Entry("exits", "Does traffic leave where BGP says, and where the shortest path would be?",

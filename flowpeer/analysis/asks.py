@@ -1,0 +1,140 @@
+"""The log of asks: reading it, adding to it, and what follows for the list (METHODS M16)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flowpeer import catalog
+from flowpeer.analysis.answers import Answer
+from flowpeer.errors import InputError, UsageError, naming
+from flowpeer.lake.store import Lake
+from flowpeer.network import Network
+from flowpeer_reports.ask_log import HEADER, Ask, AskEvent, asks, parse
+from flowpeer_reports.columns.asks import ASKS
+from flowpeer_reports.errors import ReportError
+from flowpeer_reports.render import table_page
+
+MAX_LOG_BYTES = 16 << 20
+"""People write it: a larger file is some other file."""
+NAME = "asks.csv"
+
+
+def log_path(network: Network) -> Path:
+    """`[sources] asks`, else asks.csv beside the configuration."""
+    return network.source_path("asks") or network.source.parent / NAME
+
+
+def read_log(network: Network) -> list[AskEvent]:
+    """Every event of the log; none where there is no file yet.
+
+    Raises:
+        InputError: it cannot be read, or a line of it is wrong.
+    """
+    path = log_path(network)
+    try:
+        if path.stat().st_size > MAX_LOG_BYTES:
+            raise InputError(str(path), f"larger than {MAX_LOG_BYTES} octets, not read")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"not UTF-8 at offset {error.start}") from None
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read: {error.strerror}") from None
+    try:
+        return parse(text, metros=[m.id for m in network.metros])
+    except ReportError as error:
+        raise InputError(str(path), str(error), advice=error.advice) from None
+
+
+def append(network: Network, event: AskEvent) -> Path:
+    """Add one line to the log, durably; what is there stays as it is.
+
+    Raises:
+        InputError: the log is damaged: nothing is added to it.
+    """
+    read_log(network)
+    path = log_path(network)
+    with naming(path), path.open("a+b") as file:
+        file.seek(0, os.SEEK_END)
+        lines = b""
+        if file.tell() == 0:
+            lines = ",".join(HEADER).encode() + b"\n"
+        else:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                lines = b"\n"
+        file.write(lines + event.line().encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def known_metros(network: Network, metros: Sequence[str]) -> tuple[str, ...]:
+    """The metros as given, each of them configured.
+
+    Raises:
+        UsageError: one is not.
+    """
+    names = [m.id for m in network.metros]
+    for metro in metros:
+        if metro not in names:
+            raise UsageError(f"--metro {metro}: no such metro", advice=f"one of {', '.join(names)}")
+    return tuple(metros)
+
+
+def organisation_of(lake: Lake, asn: int) -> str:
+    """What the registries call the organisation of a network; empty where they do not know it."""
+    for table, column in (("asns", "organisation"), ("asns", "name"), ("peeringdb_net", "name")):
+        rows = catalog.scan(lake.root, table).filter(pl.col("asn") == asn).select(column).collect()
+        for (text,) in rows.drop_nulls().iter_rows():
+            if text:
+                return str(text)
+    return ""
+
+
+def asks_answer(
+    network: Network,
+    *,
+    as_of: date | None = None,
+    statuses: Sequence[str] | None = None,
+    asns: Sequence[int] | None = None,
+) -> Answer:
+    """Every ask with its present state."""
+    found = [
+        ask
+        for ask in asks(read_log(network), as_of=as_of)
+        if (not statuses or ask.status in statuses) and (not asns or ask.asn in asns)
+    ]
+    rows = pl.DataFrame([_row(ask) for ask in found], schema={c.name: c.type for c in ASKS})
+    title = f"{network.network.name} (AS{network.network.asn}): asks"
+    return Answer(
+        "asks", title, rows, ASKS, found,
+        lambda: table_page(rows, ASKS, title=title),
+        provenance={"log": str(log_path(network))},
+    )  # fmt: skip
+
+
+def _row(ask: Ask) -> dict[str, Any]:
+    opened = ask.opened
+    return {
+        "date": opened.date,
+        "organisation": opened.organisation or None,
+        "asn": ask.asn,
+        "metros": list(ask.metros),
+        "status": ask.status,
+        "until": ask.until,
+        "owner": ask.owner or None,
+        "note": ask.note or None,
+        "predicted_bps": opened.predicted_bps,
+        "predicted_ci95_bps": opened.predicted_ci95_bps,
+        "predicted_saving": (
+            None if opened.predicted_saving is None else float(opened.predicted_saving)
+        ),
+    }

@@ -1,0 +1,186 @@
+"""`asks`: the log of whom we asked for peering, and what came of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import typer
+
+from flowpeer.analysis.asks import (
+    append,
+    asks_answer,
+    known_metros,
+    log_path,
+    organisation_of,
+    read_log,
+)
+from flowpeer.cli.answering import FormatOption, OutOption, deliver, formats_of
+from flowpeer.cli.state import State
+from flowpeer.errors import UsageError
+from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
+from flowpeer_reports.ask_log import asks as states
+
+asks = typer.Typer(help="The log of asks: list, add, update.", no_args_is_help=True)
+
+AsnArgument = Annotated[str, typer.Argument(metavar="ASN", help="The network, 64510 or AS64510.")]
+MetroOption = Annotated[
+    list[str] | None, typer.Option("--metro", help="Where (repeatable); default everywhere.")
+]
+DateOption = Annotated[str | None, typer.Option("--date", help="Day of the event; default today.")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="Until when it holds.")]
+OwnerOption = Annotated[str, typer.Option("--owner", help="Who takes care of it.")]
+NoteOption = Annotated[str, typer.Option("--note", help="A note.")]
+
+
+def _asn(text: str) -> int:
+    digits = text.upper().removeprefix("AS")
+    if digits.isascii() and digits.isdecimal() and 1 <= int(digits) < 2**32:
+        return int(digits)
+    raise UsageError(f"{text!r} is no AS number", advice="write it like 64510 or AS64510")
+
+
+def _day(text: str | None, option: str) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text}: no date", advice="write it like 2026-05-04") from None
+
+
+def _event(text: str, allowed: tuple[str, ...]) -> Event:
+    for event in EVENTS:
+        if event == text and event in allowed:
+            return event
+    raise UsageError(f"{text!r} is no event here", advice=f"one of {', '.join(allowed)}")
+
+
+def _saving(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise UsageError(f"--predicted-saving {text}: no amount", advice="write it like 350.50")
+    return amount
+
+
+def _write(state: State, event: AskEvent) -> None:
+    network = state.network()
+    path = append(network, event)
+    if state.json:
+        state.emit({"log": str(path), "line": event.line().rstrip("\n")})
+    else:
+        state.tell(f"{path}: {event.line().rstrip()}")
+
+
+@asks.command("list")
+def list_(
+    ctx: typer.Context,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only these (repeatable).")
+    ] = None,
+    asn: Annotated[
+        list[str] | None, typer.Option("--asn", help="Only these networks (repeatable).")
+    ] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="As it stood on a day.")] = None,
+    out: OutOption = None,
+    format_: FormatOption = None,
+) -> None:
+    """Every ask with its present state."""
+    state: State = ctx.obj
+    formats = formats_of(format_, out)
+    for text in status or ():
+        _event(text, EVENTS)
+    answer = asks_answer(
+        state.network(),
+        as_of=_day(as_of, "--as-of"),
+        statuses=status,
+        asns=[_asn(text) for text in asn or ()],
+    )
+    deliver(state, answer, out=out, formats=formats)
+
+
+@asks.command("add")
+def add(
+    ctx: typer.Context,
+    asn: AsnArgument,
+    metro: MetroOption = None,
+    event: Annotated[str, typer.Option("--event", help="asked, or planned.")] = "asked",
+    day: DateOption = None,
+    until: UntilOption = None,
+    owner: OwnerOption = "",
+    note: NoteOption = "",
+    organisation: Annotated[
+        str | None, typer.Option("--organisation", help="Default: what the registries say.")
+    ] = None,
+    predicted_bps: Annotated[
+        float | None, typer.Option(min=0, help="marginal_bps of the list that the ask is from.")
+    ] = None,
+    predicted_ci95_bps: Annotated[
+        float | None, typer.Option(min=0, help="ci95_bps of the same row.")
+    ] = None,
+    predicted_saving: Annotated[
+        str | None, typer.Option(help="saving_per_month of the same row.")
+    ] = None,
+) -> None:
+    """Open an ask: one line is added to the log, with the prediction of the day."""
+    state: State = ctx.obj
+    network, number = state.network(), _asn(asn)
+    if organisation is None:
+        organisation = organisation_of(state.lake(), number)
+    _write(
+        state,
+        AskEvent(
+            _day(day, "--date") or datetime.now(UTC).date(), organisation, number,
+            known_metros(network, metro or ()), _event(event, OPENING), _day(until, "--until"),
+            owner, note, predicted_bps, predicted_ci95_bps, _saving(predicted_saving),
+        ),
+    )  # fmt: skip
+
+
+@asks.command("update")
+def update(
+    ctx: typer.Context,
+    asn: AsnArgument,
+    event: Annotated[
+        str,
+        typer.Argument(
+            metavar="EVENT", help="asked, answered_yes, declined, no_answer, live or withdrawn."
+        ),
+    ],
+    metro: MetroOption = None,
+    day: DateOption = None,
+    until: UntilOption = None,
+    owner: OwnerOption = "",
+    note: NoteOption = "",
+) -> None:
+    """Say what came of an ask: one line is added to the log.
+
+    The event goes to the open asks of the network that share a metro with it.
+    """
+    state: State = ctx.obj
+    network, number = state.network(), _asn(asn)
+    metros = known_metros(network, metro or ())
+    chosen = _event(event, tuple(e for e in EVENTS if e != "planned"))
+    there = [
+        ask for ask in states(read_log(network))
+        if ask.asn == number and ask.open and ask.concerns(metros)
+    ]  # fmt: skip
+    if not there:
+        raise UsageError(
+            f"{log_path(network)}: no open ask of AS{number}"
+            + (f" in {', '.join(metros)}" if metros else ""),
+            advice=f"open one with `flowpeer asks add {number}`, or see `flowpeer asks list`",
+        )
+    _write(
+        state,
+        AskEvent(
+            _day(day, "--date") or datetime.now(UTC).date(), there[-1].opened.organisation,
+            number, metros, chosen, _day(until, "--until"), owner, note,
+        ),
+    )  # fmt: skip
