@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ class FileStore:
     """A store of `flowpeer_reports.series`; its files go with it."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="flowpeer-slots-")
+        self._folder = Path(mkdtemp(prefix="flowpeer-slots-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._dtype: np.dtype[Any] | None = None
 
     def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
@@ -32,4 +35,4 @@ class FileStore:
         return np.fromfile(path, self._dtype)
 
     def _path(self, metro: int) -> Path:
-        return Path(self._folder.name) / str(metro)
+        return self._folder / str(metro)

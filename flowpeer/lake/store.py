@@ -152,7 +152,7 @@ class Lake:
         try:
             document = json.loads((self.root / "format.json").read_bytes())
             said, by = document["format"], document.get("written_by", "a newer flowpeer")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if not (self.root / "ledger").is_dir():
                 return FORMAT
             said, by = 1, ""  # the first format had no such file
