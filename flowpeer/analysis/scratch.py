@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowpeer.errors import naming
+
 
 class FileStore:
     """A store of `flowpeer_reports.series`; its files go with it."""
@@ -23,8 +25,9 @@ class FileStore:
     def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
         """Add entries of a metro."""
         self._dtype = entries.dtype
-        with self._path(metro).open("ab") as file:
-            entries.tofile(file)
+        path = self._path(metro)
+        with naming(path), path.open("ab") as file:
+            file.write(entries.tobytes())
 
     def get(self, metro: int) -> npt.NDArray[Any]:
         """All entries of a metro, in the order in which they were put."""

@@ -31,7 +31,7 @@ import filelock
 import numpy as np
 import pyarrow as pa
 
-from flowpeer.errors import InputError, LockedError, UsageError
+from flowpeer.errors import InputError, LockedError, UsageError, naming
 from flowpeer.lake.format2 import Ledger2
 from flowpeer.lake.manifest import File, Manifest, partition_hour
 from flowpeer.lake.record import Manifests, Record, Source
@@ -101,11 +101,13 @@ class StagedTable:
         self.rows += table.num_rows
         for name in self._summed:
             self.sums[name] += exact_sum(table.column(name))
-        self._writer.write(table)
+        with naming(self.path):
+            self._writer.write(table)
 
     def close(self) -> None:
         """Complete the file."""
-        self._writer.close()
+        with naming(self.path):
+            self._writer.close()
         self._file.close()
 
     def finish(self, relative: str) -> File:
@@ -247,7 +249,7 @@ class Lake:
             lock.acquire(timeout=wait_s)
         except filelock.Timeout:
             raise LockedError(
-                f"{self.root}: another process holds `{what}`",
+                f"{self.root}: another `{what}` is running",
                 advice="wait for it to end, then try again (exit status 75)",
             ) from None
         try:

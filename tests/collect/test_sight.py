@@ -217,7 +217,7 @@ def test_a_second_collector_is_refused_and_changes_nothing(rig: Rig) -> None:
         cwd=rig.folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert second.returncode == 75
-    assert "another process holds `collect-" in second.stderr
+    assert "another `collect-" in second.stderr
     rig.drained()
     rig.end()
     rig.account()
