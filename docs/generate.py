@@ -296,9 +296,9 @@ def settings_page() -> str:
 def report_columns() -> str:
     """Every column that a report puts out."""
     from flowpeer_reports import columns
-    from flowpeer_reports.columns import bills, capacity, drill, exits, imbalance, openings
+    from flowpeer_reports.columns import bills, capacity, drill, exits, imbalance, leaks, openings
 
-    answers = (columns, bills, openings, imbalance, exits, drill, capacity)
+    answers = (columns, bills, openings, leaks, imbalance, exits, drill, capacity)
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
         prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
@@ -313,6 +313,8 @@ def report_columns() -> str:
         ("PLACES", "places", "Beside candidates: every place to meet, row by row."),
         ("EXCHANGES", "exchanges", "One row per metro and exchange."),
         ("OPENINGS", "openings", "Beside exchanges: what waits for one that we are not on."),
+        ("LEAKS", "leaks", "One row per metro, network with a session, and cause."),
+        ("LEAK_PREFIXES", "leak_prefixes", "Beside leaks: one row per route."),
         ("NOT_LISTED", "not_listed",
          "Where the rest of the transit traffic is: one row per metro and reason."),
         ("CANDIDATE_TOTALS", "candidates.meta.json, totals", "One entry per metro, and `all`."),

@@ -33,6 +33,7 @@ from flowpeer.analysis.drill import drill_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import imbalance_answer
+from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.reports import write_reports
 from flowpeer.checks import integrity
@@ -241,6 +242,14 @@ class Network:
         gathered = self.gather(period)
         with _errors():
             return exchanges_answer(gathered, direction=direction, metros=_list(metro))
+
+    def leaks(
+        self, period: Period | None = None, *, metro: str | Sequence[str] | None = None
+    ) -> Answer:
+        """What is peered already and still rides transit, by cause, with routes and money."""
+        gathered = self.gather(period)
+        with _errors():
+            return leaks_answer(gathered, metros=_list(metro))
 
     def imbalance(
         self,

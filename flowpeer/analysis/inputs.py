@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from flowpeer.analysis.bills import billed_period
 from flowpeer.analysis.coverage import coverage, covered_slots, exporter_coverage
 from flowpeer.analysis.periods import parse_period, period_of
 from flowpeer.analysis.policy import policy_of
+from flowpeer.analysis.sessions import session_routes
 from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
@@ -206,6 +207,7 @@ def gather(
         coverage=exporter_coverage(network, record, start, end),
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
+    inputs = replace(inputs, session_routes=session_routes(inputs, network, record))
     provenance = {
         "network": {"asn": inputs.asn, "name": inputs.name},
         "period": {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"},

@@ -138,8 +138,8 @@ def exits_of(inputs: Inputs, network: Network, record: Record) -> Exits:
     first = _hour(inputs.period_start)
     hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
     infos = snapshot.snapshots(record)
-    epochs, epoch_of_hour = _epochs(network, infos, hours)
-    tied = _Ties(network, inputs, found)
+    epochs, epoch_of_hour = epochs_of(network, infos, hours)
+    tied = Ties(network, inputs, found.links)
     used = (
         inputs.traffic_routes.filter(
             pl.col("role").is_in(EXTERNAL), pl.col("direction") == "out"
@@ -154,7 +154,7 @@ def exits_of(inputs: Inputs, network: Network, record: Record) -> Exits:
                 del cache[name]
         for info in epoch:
             if info.name not in cache:
-                cache[info.name] = _routes(record, info, used)
+                cache[info.name] = routes_to(record, info, used)
         frames.append(tied.offers([(i, cache[i.name]) for i in epoch], loaded))
     full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
     offers = Offers(np.flatnonzero(full & ~loaded).astype(np.int64), loaded)
@@ -206,7 +206,7 @@ def _facility(network: Network, exporter: str) -> int | None:
     return next((e.facility for e in network.exporters if e.id == exporter), None)
 
 
-def _epochs(
+def epochs_of(
     network: Network, infos: Sequence[SnapshotInfo], hours: Sequence[datetime]
 ) -> tuple[list[list[SnapshotInfo]], Ints]:
     """The snapshots in force, by epoch, and the epoch of each hour."""
@@ -238,7 +238,7 @@ def _epochs(
     return found, np.array(numbers, dtype=np.int64)
 
 
-def _routes(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame:
+def routes_to(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame:
     """Routes of a snapshot to the prefixes that carry traffic, and to those over them."""
     path = record.lake.path(f"routes/{info.name}.parquet")
     scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
@@ -268,12 +268,12 @@ def _routes(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame
     )  # fmt: skip
 
 
-class _Ties:
+class Ties:
     """Which views belong to which links."""
 
-    def __init__(self, network: Network, inputs: Inputs, found: Loads) -> None:
+    def __init__(self, network: Network, inputs: Inputs, links: pl.DataFrame) -> None:
         self.network = network
-        self.found = found
+        self.links = links
         self.exporters = {e.id: e for e in network.exporters}
         self.interfaces = network.interface_by_key
         ports = inputs.peeringdb.get("netixlan", pl.DataFrame())
@@ -294,12 +294,12 @@ class _Ties:
         """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch."""
         made = [pl.DataFrame(schema={**OFFERS, "path": pl.UInt64})]
         views = {info.name: table["vantage"].unique().sort().to_list() for info, table in tables}
-        for number, link in enumerate(self.found.links.iter_rows(named=True)):
+        for number, link in enumerate(self.links.iter_rows(named=True)):
             for level in (link["exporter"], link["metro"], ""):
                 mine = [(info, table) for info, table in tables if info.vantage == level]
                 frames = []
                 for info, table in mine:
-                    own = [v for v in views[info.name] if self._own(v, link)]
+                    own = [v for v in views[info.name] if self.own(v, link)]
                     if own:
                         loaded[number] = True
                         frames.append(table.filter(pl.col("vantage").is_in(own)).with_columns(
@@ -316,7 +316,7 @@ class _Ties:
                     break
         return pl.concat(made)
 
-    def _own(self, view: str, link: Mapping[str, Any]) -> bool:
+    def own(self, view: str, link: Mapping[str, Any]) -> bool:
         """Whether a view is of a neighbour of the link."""
         peer, at, address = view.partition("@")
         if not at or not peer.startswith("AS"):
@@ -330,6 +330,13 @@ class _Ties:
             here: list[Any] = self.exchanges.get(link["metro"]) or []
             return any(address in self.lan.get(ix, ()) for ix in ([known] if known else here))
         return peer == f"AS{link['provider_asn']}"
+
+    def routers(self, info: SnapshotInfo, link: Mapping[str, Any]) -> bool:
+        """Whether a snapshot holds the table of the link's own router, which tells of the
+        neighbour of a private link."""
+        return link["provider_asn"] is not None and any(
+            self._router(view, info, link) for view in info.views
+        )
 
     def _router(self, view: str, info: SnapshotInfo, link: Mapping[str, Any]) -> bool:
         """Whether a view is the table of the link's own router."""

@@ -41,6 +41,8 @@ COMMANDS = (
           "answers:candidates"),
     Entry("exchanges", "What each exchange of our metros would take, joined or not.",
           "exchanges:exchanges"),
+    Entry("leaks", "What is peered already and still rides transit: why, by which routes, and the "
+          "money.", "leaks:leaks"),
     Entry("asks", "The log of asks: list, add, update.", "asks:asks"),
     Entry("imbalance", "Is transit balanced against what is paid for?", "answers:imbalance"),
     Entry("bills", "What each transit contract costs, by calendar month.", "bills:bills"),

@@ -27,9 +27,10 @@ from flowpeer_reports.never import never_candidates
 from flowpeer_reports.parties import Parties, parties
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.ports import port_p95
-from flowpeer_reports.ranking import Ranking, rank
+from flowpeer_reports.ranking import Cells, Ranking, rank
 from flowpeer_reports.relations import AsGraph
 from flowpeer_reports.series import Memory, Series, Store
+from flowpeer_reports.told import told
 
 Direction = Literal["out", "in", "both"]
 
@@ -100,33 +101,13 @@ def candidates(
     )
     inputs = replace(inputs, policy=policy)
     directions = ("out", "in") if direction == "both" else (direction,)
-    everything = _universe(inputs)
-    names = chosen_metros(inputs, everything["metro"].unique().to_list(), metros)
-    siblings = _parties(inputs, everything)
-    universe = everything.filter(pl.col("metro").is_in(names))
-    scaled = universe.filter("scaled")
-    graph = AsGraph(inputs.relationships)
-    found = cover(
-        scaled.select("prefix", "origin_asn").unique(),
-        inputs.paths,
-        graph,
-        {inputs.asn, *inputs.siblings},
-        cones=inputs.cones,
-        declared=inputs.declared,
-        parties=siblings,
-        declared_first=policy.weights.declared > policy.weights.inferred,
-    )
-    flows = (
-        scaled.join(found.units, on=["prefix", "origin_asn"], nulls_equal=True)
-        .group_by("metro", "exporter", "interface", "provider_asn", "atom", "direction")
-        .agg(pl.col("bytes").sum(), pl.col("variance_high").sum(), pl.col("folded").sum())
-        .sort("metro", "exporter", "interface", "provider_asn", "atom", "direction")
-    )
-    never = never_candidates(inputs, graph, siblings)
+    world = universe(inputs, metros)
+    names, siblings, found, flows = world.metros, world.parties, world.cover, world.flows
+    never = never_candidates(inputs, world.graph, siblings)
     places = Places(inputs, siblings)
     feasibility = Feasibility(inputs, places, acceptance)
     ranking = rank(inputs, found, siblings, flows, names, directions, never, feasibility, asks)
-    series = _series(inputs, billed, found, ranking, flows, store or Memory())
+    series = series_of(inputs, billed, found, ranking.cells, flows, store or Memory())
     wants(ranking, series, inputs, places)
     if billed is not None:
         want_money(ranking, series)
@@ -138,8 +119,8 @@ def candidates(
     if billed is not None:
         p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
         paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95)
-    not_listed = unlisted(inputs, ranking, universe, asks is not None)
-    totals = account(ranking, universe, made.rows, made.organisations, not_listed)
+    not_listed = unlisted(inputs, ranking, world.routes, asks is not None)
+    totals = account(ranking, world.routes, made.rows, made.organisations, not_listed)
     return Candidates(
         rows=made.rows if paid is None else _with(made.rows, paid.rows),
         organisations=(
@@ -156,7 +137,7 @@ def candidates(
             *made.notes,
             *(paid.notes if paid is not None else ()),
             *bare_notes(totals),
-            *disagreements(inputs, universe, names),
+            *disagreements(inputs, world.routes, names),
             *_method_notes(inputs, direction, feasibility),
         ],
         next_ask=next_asks(ranking, inputs),
@@ -168,21 +149,76 @@ def candidates(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Universe:
+    """The transit traffic of some metros by route, and who could carry it."""
+
+    metros: list[str]
+    routes: pl.DataFrame
+    """Bytes by link, prefix, origin and direction; unscaled ones too."""
+    parties: Parties
+    graph: AsGraph
+    cover: Cover
+    flows: pl.DataFrame
+    """See `Ranking.flows`."""
+
+
+def universe(inputs: Inputs, metros: Sequence[str] | None) -> Universe:
+    """The universe that lists are made over.
+
+    Raises:
+        ReportError: an unknown metro.
+    """
+    everything = _universe(inputs)
+    names = chosen_metros(inputs, everything["metro"].unique().to_list(), metros)
+    siblings = _parties(inputs, everything)
+    routes = everything.filter(pl.col("metro").is_in(names))
+    graph = AsGraph(inputs.relationships)
+    units = routes.filter("scaled").select("prefix", "origin_asn").unique()
+    sessions = inputs.session_routes
+    found = cover(
+        units,
+        inputs.paths,
+        graph,
+        {inputs.asn, *inputs.siblings},
+        cones=inputs.cones,
+        declared=inputs.declared,
+        parties=siblings,
+        declared_first=inputs.policy.weights.declared > inputs.policy.weights.inferred,
+        told=None
+        if sessions is None
+        else told(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
+    )
+    return Universe(names, routes, siblings, graph, found, flows_of(routes, found.units))
+
+
+def flows_of(routes: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
+    """The scaled traffic by link and atom (`Ranking.flows`); `units`: prefix, origin_asn, atom."""
+    key = ["metro", "exporter", "interface", "provider_asn", "atom", "direction"]
+    return (
+        routes.filter("scaled")
+        .join(units, on=["prefix", "origin_asn"], nulls_equal=True)
+        .group_by(key)
+        .agg(pl.col("bytes").sum(), pl.col("variance_high").sum(), pl.col("folded").sum())
+        .sort(key)
+    )
+
+
 def _with(frame: pl.DataFrame, money: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(money.select(c for c in money.columns if c in frame.columns))
 
 
-def _series(
-    inputs: Inputs, billed: BilledPeriod | None, found: Cover, ranking: Ranking,
+def series_of(
+    inputs: Inputs, billed: BilledPeriod | None, found: Cover, cells: Cells,
     flows: pl.DataFrame, store: Store,
 ) -> Series:  # fmt: skip
     """The reader of slots: of the period, and of the contracts' months where money is counted."""
     if billed is None:
-        return Series(inputs, found, ranking.cells, flows, store)
+        return Series(inputs, found, cells, flows, store)
     start, end = billed.span
     return Series(
         replace(inputs, traffic=billed.traffic, traffic_routes=billed.traffic_routes),
-        found, ranking.cells, flows, store, packets=True,
+        found, cells, flows, store, packets=True,
         span=(min(start, inputs.period_start), max(end, inputs.period_end)),
     )  # fmt: skip
 

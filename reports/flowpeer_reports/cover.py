@@ -7,7 +7,7 @@ a table of (party, atom, class of evidence), grouped by party, is all that the r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,13 @@ from flowpeer_core.asns import is_public
 from flowpeer_reports.parties import NOBODY_TOGETHER, Parties
 from flowpeer_reports.paths import observed
 from flowpeer_reports.relations import AsGraph, Ints
+from flowpeer_reports.told import Told, marks
 
 OBSERVED, INFERRED, DECLARED = range(3)
 """Classes of evidence, the strongest first: what is known by two counts once, as the stronger."""
 
 Kinds = npt.NDArray[np.int8]
+TOLD = {"metro": pl.String, "asn": pl.Int64, "atom": pl.Int32, "withheld": pl.Boolean}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Cover:
     atom: npt.NDArray[np.int32]
     kind: Kinds
     """Class of evidence of each entry."""
+    told: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TOLD))
+    """metro, asn, atom, withheld: what sessions announce against what paths show; see `marks`."""
 
     def entries(self, party: int) -> slice:
         """The entries of the party with this index."""
@@ -54,6 +58,7 @@ def cover(
     declared: pl.DataFrame | None = None,
     parties: Parties = NOBODY_TOGETHER,
     declared_first: bool = False,
+    told: Told | None = None,
 ) -> Cover:
     """The cover of `units` (prefix, origin_asn: distinct), from path views and relationships.
 
@@ -61,21 +66,27 @@ def cover(
         cones: asn, member_asn: customer cones; None: the graph's recursive ones.
         declared: asn, member_asn: what networks say they announce (IRR AS-SETs).
         declared_first: what is declared weighs more than what is inferred, so it is the stronger.
+        told: what sessions announce to us: routes that differ in it are atoms of their own.
     """
     needed = paths.join(units.select("prefix").unique(), on="prefix", how="semi")
     seen = observed(needed, graph, ourselves)
     groups = seen.group_by("prefix").agg(pl.col("asn").sort().cast(pl.String).str.join(" "))
-    labelled = (
-        units.join(groups.rename({"asn": "seen"}), on="prefix", how="left")
-        .with_columns(pl.col("seen").fill_null(""))
-        .sort("origin_asn", "seen", "prefix", nulls_last=True)
+    labelled = units.join(groups.rename({"asn": "seen"}), on="prefix", how="left").with_columns(
+        pl.col("seen").fill_null("")
     )
+    differs = None if told is None else marks(units, seen, told, parties)
+    kinds = ["origin_asn", "seen"]
+    if differs is not None and differs.height:
+        text = pl.format("{} {} {}", "metro", "asn", "withheld").sort().str.join("\n")
+        told_by = differs.group_by("prefix", "origin_asn").agg(told=text)
+        labelled = labelled.join(told_by, on=["prefix", "origin_asn"], how="left", nulls_equal=True)
+        labelled = labelled.with_columns(pl.col("told").fill_null(""))
+        kinds.append("told")
+    labelled = labelled.sort(*kinds, "prefix", nulls_last=True)
     atoms = (
-        labelled.select("origin_asn", "seen").unique(maintain_order=True).with_row_index("atom")
+        labelled.select(kinds).unique(maintain_order=True).with_row_index("atom")
     ).with_columns(pl.col("atom").cast(pl.Int32))
-    labelled = labelled.join(
-        atoms, on=["origin_asn", "seen"], nulls_equal=True, maintain_order="left"
-    )
+    labelled = labelled.join(atoms, on=kinds, nulls_equal=True, maintain_order="left")
     origins = atoms["origin_asn"].fill_null(-1).to_numpy()
     public = is_public(origins)
 
@@ -124,6 +135,12 @@ def cover(
         first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         atom=atom[order].astype(np.int32),
         kind=kind[order],
+        told=pl.DataFrame(schema=TOLD)
+        if differs is None
+        else differs.join(labelled, on=["prefix", "origin_asn"], nulls_equal=True)
+        .select(*TOLD)
+        .unique()
+        .sort(*TOLD),
     )
 
 

@@ -14,6 +14,7 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.coverage import Coverage
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.policy import Policy
+from flowpeer_reports.session_routes import SessionRoutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ class Inputs:
         )
     )
     """exporter, rate (scaled ÷ sampled bytes of the period), mtu: for sampling intervals (M6)."""
+    session_routes: SessionRoutes | None = None
+    """What sessions announce to us, where a view of theirs is loaded (M14)."""
     default_sampling: int = 1000
     """N of the 1:N of an exporter that `sampling` does not name."""
 

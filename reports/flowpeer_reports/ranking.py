@@ -28,6 +28,7 @@ from flowpeer_reports.relations import Flags, Ints
 
 ALREADY = 0
 """Rank of what a session exists for."""
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(slots=True)
@@ -135,6 +136,8 @@ class Ranking:
     eligible: list[Entries]
     """By metro: every candidate against the cells of the metro (counted from its first) that no
     session should carry."""
+    sessions: list[Sessions]
+    """By metro: what sessions should carry, and what they do not announce to us."""
 
     def routes(self, listing: Listing) -> pl.DataFrame:
         """metro, prefix, origin_asn, row, seen_row, kind: the routes that rows of a list have.
@@ -219,6 +222,16 @@ def cells_of(
 
 
 @dataclass(slots=True)
+class Sessions:
+    """What sessions have to do with the cells of a metro (counted from its first)."""
+
+    held: list[tuple[int, Ints, str]]
+    """Party, cells that it should carry already (row 0), a note; largest first, no cell twice."""
+    withheld: list[tuple[int, Ints]]
+    """Party, cells that it is seen on and does not announce to us, which nobody holds."""
+
+
+@dataclass(slots=True)
 class _Metro:
     """One metro made ready: its candidates, and what is already peered."""
 
@@ -228,8 +241,7 @@ class _Metro:
     acceptance: Reals
     refuses: Flags
     alone: list[tuple[float, float]]
-    held: list[tuple[int, Ints, str]]
-    """Sessions that should carry something, largest first: ASN, cells, a note."""
+    sessions: Sessions
 
 
 def rank(
@@ -263,7 +275,7 @@ def rank(
         lists.append(
             build.listing(
                 name, metro.entries, metro.acceptance, metro.entries.spread(metro.acceptance),
-                metro.refuses, metro.alone, metro.held, asks,
+                metro.refuses, metro.alone, metro.sessions.held, asks,
             )
         )  # fmt: skip
     together = _together(cells, ready)
@@ -274,7 +286,7 @@ def rank(
     organisations = build.listing("", *together, asks)
     return Ranking(
         found, parties, cells, flows, lists, organisations, never, tuple(directions),
-        [metro.entries for metro in ready],
+        [metro.entries for metro in ready], [metro.sessions for metro in ready],
     )  # fmt: skip
 
 
@@ -289,20 +301,11 @@ def _prepare(
     origin_party: Ints,
 ) -> _Metro:
     metro, span = cells.metros[number], cells.of(number)
-    here = np.full(len(found.origins), -1, dtype=np.int64)
-    here[cells.atom[span]] = np.arange(span.stop - span.start)
-    entries = Entries(found.asns, found.first, found.atom, found.kind)
-    entries = entries.keep(here[entries.atom] >= 0)
-    entries = Entries(entries.asns, entries.first, here[entries.atom], entries.kind)
-    own = origin_party[cells.atom[span]]
-    ours = {a for a, why in never.items() if why in (OWN, SIBLING)}
-    peers = {parties.of(a) for a in peers_in(inputs, metro) - ours}
-    providers = {parties.of(a) for a in transits(inputs)}
-    held = _already(
-        entries, own, peers, providers, cells.chosen[span], (cells.out + cells.in_)[span]
+    entries, peers, sessions = of_sessions(
+        inputs, found, parties, cells, number, never, origin_party
     )
     taken = np.zeros(span.stop - span.start, dtype=np.bool_)
-    for _, part, _ in held:
+    for _, part, _ in sessions.held:
         taken[part] = True
 
     barred = np.array(sorted(peers | {parties.of(a) for a in never}), dtype=np.int64)
@@ -328,8 +331,38 @@ def _prepare(
         ),
         np.array([feasibility.refuses(a) for a in asns], dtype=np.bool_),
         alone,
-        held,
+        sessions,
     )
+
+
+def of_sessions(
+    inputs: Inputs, found: Cover, parties: Parties, cells: Cells, number: int,
+    never: Mapping[int, str], origin_party: Ints,
+) -> tuple[Entries, set[int], Sessions]:  # fmt: skip
+    """Everybody against the cells of a metro, who has a session there, and what that means.
+
+    `origin_party`: the party of each atom's origin.
+    """
+    metro, span = cells.metros[number], cells.of(number)
+    here = np.full(len(found.origins), -1, dtype=np.int64)
+    here[cells.atom[span]] = np.arange(span.stop - span.start)
+    entries = Entries(found.asns, found.first, found.atom, found.kind)
+    entries = entries.keep(here[entries.atom] >= 0)
+    entries = Entries(entries.asns, entries.first, here[entries.atom], entries.kind)
+    ours = {a for a, why in never.items() if why in (OWN, SIBLING)}
+    peers = {parties.of(a) for a in peers_in(inputs, metro) - ours}
+    told: dict[int, tuple[list[int], list[int]]] = {}
+    for asn, atom, withheld in (
+        found.told.filter(pl.col("metro") == metro).select("asn", "atom", "withheld").iter_rows()
+    ):
+        if here[atom] >= 0:
+            told.setdefault(asn, ([], []))[withheld].append(int(here[atom]))
+    sessions = _already(
+        entries, origin_party[cells.atom[span]], peers,
+        {parties.of(a) for a in transits(inputs)}, cells.chosen[span],
+        (cells.out + cells.in_)[span], told,
+    )  # fmt: skip
+    return entries, peers, sessions
 
 
 def peers_in(inputs: Inputs, metro: str) -> set[int]:
@@ -342,30 +375,50 @@ def peers_in(inputs: Inputs, metro: str) -> set[int]:
 
 
 def _already(
-    entries: Entries, own: Ints, peers: set[int], providers: set[int], chosen: Ints, both: Ints
-) -> list[tuple[int, Ints, str]]:
-    """What existing sessions should carry by the paths we see, largest first, nothing twice.
+    entries: Entries,
+    own: Ints,
+    peers: set[int],
+    providers: set[int],
+    chosen: Ints,
+    both: Ints,
+    told: Mapping[int, tuple[list[int], list[int]]],
+) -> Sessions:
+    """What sessions should carry by the paths we see and by our tables, nothing twice (M14).
 
-    Of a peer that is our transit too only its own routes count: what it announces to its peers
-    is less than what it sells.
+    What a session's loaded view lacks is not announced to us: others may be asked for it. Of a
+    peer that is our transit too only its own routes count: what it announces to its peers is less
+    than what it sells. `told`: party → cells that our tables hold from it though it is seen on no
+    path, and cells that it is seen on and does not announce.
     """
-    held: list[tuple[int, int, int, Ints]] = []
-    for i in np.flatnonzero(np.isin(entries.asns, np.array(sorted(peers), dtype=np.int64))):
-        asn, span = int(entries.asns[i]), entries.of(int(i))
-        part = entries.atom[span][entries.kind[span] == OBSERVED].astype(np.int64)
+    at = {int(a): i for i, a in enumerate(entries.asns)}
+    parts: list[tuple[int, int, int, Ints, Ints]] = []
+    for asn in sorted(peers):
+        seen = _NONE
+        if (i := at.get(asn)) is not None:
+            span = entries.of(i)
+            seen = entries.atom[span][entries.kind[span] == OBSERVED].astype(np.int64)
+        more, lacking = (np.array(c, dtype=np.int64) for c in told.get(asn, ([], [])))
+        part = np.union1d(np.setdiff1d(seen, lacking), more)
+        lacking = np.intersect1d(seen, lacking)
         if asn in providers:
-            part = part[own[part] == asn]
-        held.append((-int(chosen[part].sum()), -int(both[part].sum()), asn, part))
+            part, lacking = part[own[part] == asn], lacking[own[lacking] == asn]
+        parts.append((-int(chosen[part].sum()), -int(both[part].sum()), asn, part, lacking))
+    parts.sort(key=lambda h: h[:3])
     taken = np.zeros(len(chosen), dtype=np.bool_)
-    found = []
-    for _, _, asn, every in sorted(held, key=lambda h: h[:3]):
+    found = Sessions([], [])
+    for _, _, asn, every, _ in parts:
         part = every[~taken[every]]
         taken[part] = True
         if len(part):
             note = "session exists in this metro"
             if asn in providers:
                 note += "; also our transit: only its own routes are counted"
-            found.append((asn, part, note))
+            found.held.append((asn, part, note))
+    for _, _, asn, _, lacking in parts:
+        part = lacking[~taken[lacking]]
+        taken[part] = True
+        if len(part):
+            found.withheld.append((asn, part))
     return found
 
 
@@ -397,7 +450,7 @@ def _together(
     mean = entries.sums(per_entry * worth) / entries.sums(worth)
     peered: dict[int, tuple[list[Ints], str]] = {}
     for metro in ready:
-        for a, part, note in metro.held:
+        for a, part, note in metro.sessions.held:
             parts, _ = peered.setdefault(a, ([], note.replace("in this metro", "there")))
             parts.append(part + metro.base)
     held = [(a, np.concatenate(parts), note) for a, (parts, note) in peered.items()]
@@ -407,9 +460,6 @@ def _together(
         entries, mean, per_entry, np.array([refuses[a] for a in listed], dtype=np.bool_),
         [alone[a] for a in listed], held,
     )  # fmt: skip
-
-
-_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(slots=True)

@@ -193,17 +193,18 @@ def _moved(
         for what, way in SETS:
             if not series.wanted((listing.name, what, number)):
                 continue
-            parts = _parts(series, (listing.name, what, number), way, metro)
-            found[what] |= capped(parts, room)
+            of_set = parts(series, (listing.name, what, number), way, metro)
+            found[what] |= capped(of_set, room)
             if what == "seen":
-                for key, part in parts.items():
+                for key, part in of_set.items():
                     name = contract_of.get(key)
                     if name is not None:
                         weights[name] = weights.get(name, 0) + int(part.bytes.sum())
     return Moved(series.start, found["seen"], found["own"], found["inferred"], weights)
 
 
-def _parts(series: Series, key: Any, way: str, metro: int) -> dict[Key, Part]:
+def parts(series: Series, key: Any, way: str, metro: int) -> dict[Key, Part]:
+    """The slots of a set by interface, as money counts them."""
     got = series.get(key, way, metro)
     return {
         (link.exporter, link.interface): Part(got.octets[n], got.packets[n])

@@ -1,0 +1,65 @@
+"""What the tables in force show of our sessions (METHODS M14)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+
+import numpy as np
+import polars as pl
+
+from flowpeer.analysis.routing import Ties, epochs_of, routes_to
+from flowpeer.lake.record import Record
+from flowpeer.network import Network
+from flowpeer.routing.rib import snapshot
+from flowpeer_core.slots import HOUR
+from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.session_routes import OFFERS, TRANSIT, SessionRoutes
+
+_PEER = re.compile(r"^AS(\d+)@")
+
+
+def session_routes(inputs: Inputs, network: Network, record: Record) -> SessionRoutes | None:
+    """Routes of the neighbours of our peering interfaces; None where no table has any."""
+    columns = ["exporter", "interface", "metro", "role", pl.col("asn").alias("provider_asn")]
+    if "exchange" in inputs.interfaces.columns:
+        columns.append("exchange")
+    links = inputs.interfaces.filter(pl.col("role").is_in(["transit", "peer", "ix"])).select(
+        columns
+    )
+    ties = Ties(network, inputs, links)
+    first = inputs.period_start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
+    epochs, epoch_of_hour = epochs_of(network, snapshot.snapshots(record), hours)
+    peering = [link for link in links.iter_rows(named=True) if link["role"] != "transit"]
+    views = {
+        (str(link["metro"]), int(peer[1]))
+        for epoch in epochs
+        for link in peering
+        for level in (link["exporter"], link["metro"], "")
+        for info in epoch
+        if info.vantage == level
+        for view in info.views
+        if ties.own(view, link) and (peer := _PEER.match(view))
+    }
+    if not views and not any(ties.routers(info, link) for epoch in epochs for info in epoch
+                             for link in peering):  # fmt: skip
+        return None
+    used = (
+        inputs.traffic_routes.filter(pl.col("role") == "transit")
+        .select("prefix").drop_nulls().unique().collect()["prefix"]
+    )  # fmt: skip
+    offers, transit = [pl.DataFrame(schema=OFFERS)], [pl.DataFrame(schema=TRANSIT)]
+    numbered = links.with_row_index("link").with_columns(pl.col("link").cast(pl.Int32))
+    for number, epoch in enumerate(epochs):
+        tables = [(info, routes_to(record, info, used)) for info in epoch]
+        found = (
+            ties.offers(tables, np.zeros(links.height, dtype=np.bool_))
+            .join(numbered, on="link")
+            .with_columns(epoch=pl.lit(number, pl.Int64))
+        )
+        peers = found.filter(pl.col("role") != "transit").with_columns(asn="neighbour")
+        offers.append(peers.select(pl.col(n).cast(k) for n, k in OFFERS.items()))
+        ours = found.filter(pl.col("role") == "transit")
+        transit.append(ours.select(pl.col(n).cast(k) for n, k in TRANSIT.items()))
+    return SessionRoutes(frozenset(views), pl.concat(offers), pl.concat(transit), epoch_of_hour)

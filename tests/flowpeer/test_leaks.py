@@ -1,0 +1,23 @@
+"""`flowpeer leaks` on the sample network, whose README has the right answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flowpeer
+
+DRIFTLARK, PLANTED = 500655, 1_395_221_908_000
+
+
+def test_the_planted_leak_is_found_to_the_byte(demo_folder: Path, run: Callable[..., Any]) -> None:
+    done = run("leaks", "--metro", "lon", "--json", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    rows = json.loads(done.stdout)
+    assert sum(r["out_bytes"] for r in rows if r["asn"] == DRIFTLARK) == PLANTED
+    answer = flowpeer.open(demo_folder / "flowpeer.toml").leaks(metro="lon")
+    assert answer.rows["out_bytes"].to_list() == [r["out_bytes"] for r in rows]
+    routes = answer.side_tables["leak_prefixes"].rows
+    assert routes["out_bytes"].sum() == answer.rows["out_bytes"].sum()
