@@ -161,7 +161,7 @@ def one(
 def with_ports(world: World, draw: Any) -> World:
     """The same with a port of ours on an exchange in each metro, and traffic on it."""
     more = [
-        Flow(slot=draw(st.integers(0, 23)), origin=2001, bytes=draw(st.integers(1, 60_000_000)),
+        Flow(slot=draw(st.integers(0, 23)), origin=9999, bytes=draw(st.integers(1, 60_000_000)),
              provider=0, metro=metro, role="ix", interface=PORT[metro])
         for metro in ("ams", "fra") for _ in range(draw(st.integers(0, 2)))
     ]  # fmt: skip
