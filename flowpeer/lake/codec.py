@@ -18,6 +18,7 @@ from flowpeer.lake.manifest import File, Header, Manifest
 from flowpeer.lake.units import UnitRecord
 
 T = TypeVar("T")
+S = TypeVar("S")
 _SEAL = b'{"sha256":"'
 _SEAL_OCTETS = len(_SEAL) + 64 + len(b'"}\n')
 
@@ -70,17 +71,20 @@ def decode_line(kind: type[T], octets: bytes, where: str) -> T:
 
 def decode(octets: bytes, where: str) -> Manifest:
     """A manifest. Raises as `decode_line`."""
+    header, files = decode_lines(octets, where, Header, File)
+    return Manifest(header, tuple(files))
+
+
+def decode_lines(octets: bytes, where: str, first: type[T], rest: type[S]) -> tuple[T, list[S]]:
+    """A document whose first line is of another kind than the others. Raises as `decode_line`."""
     header, *lines = _body(octets, where).splitlines()
-    return Manifest(
-        _parse(Header, header, where), tuple(_parse(File, line, where) for line in lines)
-    )
+    return _parse(first, header, where), [_parse(rest, line, where) for line in lines]
 
 
 def decode_units(octets: bytes, where: str) -> tuple[Header, dict[str, UnitRecord]]:
     """A bucket of `units`, by name. Raises as `decode_line`."""
-    header, *lines = _body(octets, where).splitlines()
-    units = (_parse(UnitRecord, line, where) for line in lines)
-    return _parse(Header, header, where), {unit.name: unit for unit in units}
+    header, units = decode_lines(octets, where, Header, UnitRecord)
+    return header, {unit.name: unit for unit in units}
 
 
 def _body(octets: bytes, where: str) -> bytes:

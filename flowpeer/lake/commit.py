@@ -30,6 +30,7 @@ from flowpeer.lake.manifest import (
 from flowpeer.lake.record import Record
 from flowpeer.lake.storage import ConflictError, Storage, Stored
 from flowpeer.lake.units import UnitRecord, bucket_of, unit_key
+from flowpeer.schema import PARTITIONED
 
 if TYPE_CHECKING:
     from flowpeer.lake.store import Lake
@@ -149,6 +150,17 @@ def sweep(
 
     _replace(lake.storage, key, once)
     return len(due)
+
+
+def sweep_retired(lake: Lake, record: Record) -> int:
+    """Remove the files that nobody names since their grace period; how many."""
+    gone = 0
+    for table in PARTITIONED:
+        damaged: list[datetime] = []
+        for hour, header in record.headers(table, damaged=damaged).items():
+            if header.retired:
+                gone += sweep(lake, table, hour, header)
+    return gone
 
 
 def complete(lake: Lake, units: Iterable[UnitRecord]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flowpeer.errors import InputError
+from flowpeer.lake import day_index
 from flowpeer.lake.manifest import (
     File,
     Header,
@@ -64,15 +65,21 @@ class Ledger2:
         except FileNotFoundError:
             self._journal = None
 
-    def hours(self, table: str) -> list[datetime]:
-        """Hours of a table that have a document, pruned ones too."""
+    def hours(
+        self, table: str, start: datetime | None = None, end: datetime | None = None
+    ) -> dict[datetime, str]:
+        """Hours of a table that have a document, pruned ones too; without marks."""
         found = {
             partition_hour(f"/{folder.relative_to(below).as_posix()}/")
             for below in (self._ledger / table, self._ledger / "pruned" / table)
             for folder in below.glob("date=*/hour=*")
             if any(folder.glob("*.json"))
         }
-        return sorted(found)
+        return dict.fromkeys(sorted(found), "")
+
+    def day(self, table: str, date: str) -> day_index.Marked:
+        """Nothing is packed."""
+        return {}
 
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header."""

@@ -7,13 +7,14 @@ another process merged or replaced it, `read` does the work once more with a fre
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flowpeer.errors import InputError, LockedError
-from flowpeer.lake import codec
+from flowpeer.lake import codec, day_index
 from flowpeer.lake.manifest import (
     HOUR,
     File,
@@ -37,8 +38,14 @@ T = TypeVar("T")
 class Source(Protocol):
     """Where documents come from: the manifests, or the ledger of a lake of format 2."""
 
-    def hours(self, table: str) -> list[datetime]:
-        """Hours of a table that have a manifest, in order."""
+    def hours(
+        self, table: str, start: datetime | None = None, end: datetime | None = None
+    ) -> dict[datetime, str]:
+        """Hours of a table that have a manifest, in order, and the mark of each (`Listed`): those
+        that overlap [start, end), and maybe others."""
+
+    def day(self, table: str, date: str) -> day_index.Marked:
+        """Headers of a day that were packed."""
 
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header. Raises InputError where it is damaged."""
@@ -59,13 +66,23 @@ class Manifests:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def hours(self, table: str) -> list[datetime]:
-        """Hours of a table that have a manifest."""
-        found = []
-        for listed in self._storage.list(f"manifests/{table}"):
+    def hours(
+        self, table: str, start: datetime | None = None, end: datetime | None = None
+    ) -> dict[datetime, str]:
+        """Hours of a table that have a manifest, and marks."""
+        prefix = f"manifests/{table}"
+        first = f"{prefix}/date={start.isoformat()[:10]}" if start else ""
+        last = f"{prefix}/date={end.isoformat()[:10]}0" if end else ""
+        found = {}
+        for listed in self._storage.list(prefix, first=first, end=last):
             _, date, hour = listed.key.removesuffix(".json").rsplit("/", 2)
-            found.append(parse_hour(f"{date.removeprefix('date=')}T{hour.removeprefix('hour=')}"))
-        return sorted(found)
+            at = parse_hour(f"{date.removeprefix('date=')}T{hour.removeprefix('hour=')}")
+            found[at] = listed.mark
+        return dict(sorted(found.items()))
+
+    def day(self, table: str, date: str) -> day_index.Marked:
+        """Headers of a day."""
+        return day_index.read(self._storage, table, date)
 
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header."""
@@ -97,7 +114,12 @@ class Record:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
         self._source = lake.source()
-        self._hours: dict[str, list[datetime]] = {}
+        self._hours: dict[tuple[str, datetime | None, datetime | None], dict[datetime, str]] = {}
+        self._packed = True
+        """Whether headers may be taken from the index of a day."""
+        self._days: dict[tuple[str, str], day_index.Marked] = {}
+        self._read: dict[tuple[str, datetime], tuple[str, Header]] = {}
+        """Headers that were read from manifests, and the marks of these before."""
         self._headers: dict[tuple[str, datetime | None], Header | InputError | None] = {}
         self._buckets: dict[str, dict[str, UnitRecord]] = {}
         self._stood: dict[tuple[str, datetime | None], int] = {}
@@ -106,13 +128,23 @@ class Record:
         self, table: str, *, start: datetime | None = None, end: datetime | None = None
     ) -> list[datetime]:
         """Hours of a table that overlap [start, end), in order."""
-        if table not in self._hours:
-            self._hours[table] = self._source.hours(table)
-        return [
-            hour
-            for hour in self._hours[table]
+        return list(self.marks(table, start=start, end=end))
+
+    def marks(
+        self, table: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> dict[datetime, str]:
+        """The same hours, each with a mark that changes with its manifest; an empty one where it is
+        not known."""
+        known = self._hours.get((table, None, None))
+        if known is None:
+            known = self._hours.get((table, start, end))
+        if known is None:
+            known = self._hours[table, start, end] = self._source.hours(table, start, end)
+        return {
+            hour: mark
+            for hour, mark in known.items()
             if (start is None or hour + HOUR > start) and (end is None or hour < end)
-        ]
+        }
 
     def header(self, table: str, hour: datetime | None = None) -> Header | None:
         """The header of a manifest, of complete entries; None where there is none.
@@ -126,6 +158,8 @@ class Record:
                 found = self._source.header(table, hour)
                 if found is not None and not self._complete(found):
                     found = self._manifest(table, hour).header
+                elif found is not None and hour is not None and (mark := self._mark(table, hour)):
+                    self._read[table, hour] = mark, found
                 self._headers[key] = found
             except InputError as error:
                 self._headers[key] = error
@@ -148,7 +182,9 @@ class Record:
             InputError: one is damaged, unless `damaged` is there to take its hour.
         """
         found: dict[datetime, Header] = {}
-        for hour in self.hours(table, start=start, end=end):
+        marks = self.marks(table, start=start, end=end)
+        self._unpack(table, marks)
+        for hour in marks:
             try:
                 header = self.header(table, hour)
             except InputError:
@@ -159,6 +195,40 @@ class Record:
             if header is not None:
                 found[hour] = header
         return found
+
+    def _mark(self, table: str, hour: datetime) -> str:
+        """The mark of a manifest as it was listed last, before it is read."""
+        for (of, _, _), marks in self._hours.items():
+            if of == table and hour in marks:
+                return marks[hour]
+        return ""
+
+    def _unpack(self, table: str, marks: dict[datetime, str]) -> None:
+        """Take the headers of days from their index, of hours that have not changed since."""
+        wanted = Counter(f"{hour:%Y-%m-%d}" for hour in marks if (table, hour) not in self._headers)
+        for date, hours in wanted.items():
+            if not self._packed or hours < 2 or (table, date) in self._days:
+                continue
+            packed = self._days[table, date] = self._source.day(table, date)
+            for hour, (mark, header) in packed.items():
+                if mark and marks.get(hour) == mark and (table, hour) not in self._headers:
+                    self._headers[table, hour] = header
+
+    def pack(self) -> None:
+        """Pack what was read from manifests, for commands to come. Nothing happens where the lake
+        cannot be changed, or has no room."""
+        if not self.lake.writable:
+            return
+        days: dict[tuple[str, str], day_index.Marked] = {}
+        for (table, hour), (mark, header) in self._read.items():
+            days.setdefault((table, f"{hour:%Y-%m-%d}"), {})[hour] = mark, header
+        for (table, date), read in sorted(days.items()):
+            before = self._days.get((table, date))
+            if before is None:
+                before = self._source.day(table, date)
+            day_index.write(self.lake.storage, table, date, {**before, **read})
+        self._read.clear()
+        self._days.clear()
 
     def stands(self, table: str, hour: datetime | None = None) -> Manifest:
         """A manifest as it is written, with entries of units that are not complete.
@@ -199,6 +269,11 @@ class Record:
             rollup=found.header.rollup,
         )  # fmt: skip
         return Manifest(header, files)
+
+    def complete(self, table: str, hour: datetime) -> bool:
+        """Whether no entry of an hour waits for its unit."""
+        found = self._source.header(table, hour)
+        return found is None or self._complete(found)
 
     def _complete(self, header: Header) -> bool:
         return all(self.counts(path, digest) for path, digest in header.pending.items())
@@ -246,33 +321,39 @@ class Record:
     def forget(self, table: str, hour: datetime | None = None) -> None:
         """Read a header again when it is asked for: this command itself has changed it."""
         self._headers.pop((table, hour), None)
-        self._hours.pop(table, None)
+        if hour is not None:
+            self._read.pop((table, hour), None)
+        for key in [key for key in self._hours if key[0] == table]:
+            del self._hours[key]
 
     def refresh(self) -> None:
         """Forget what was read."""
-        self._hours.clear()
-        self._headers.clear()
-        self._buckets.clear()
+        for held in (self._hours, self._headers, self._buckets, self._days, self._read):
+            held.clear()
 
     def read(self, table: str, work: Callable[[], T]) -> T:
         """`work`, done again with a fresh record where a file is gone.
 
         Raises:
-            InputError: it is gone, and the record still names it.
+            InputError: it is gone, and nothing has changed since the record was read again.
             LockedError: files go faster than they are read.
         """
         try:
             return work()
-        except FileNotFoundError as error:
-            first = error
-        before = {h: header.generation for h, header in self.headers(table).items()}
-        self.refresh()
-        if before == {h: header.generation for h, header in self.headers(table).items()}:
-            raise gone(first) from None
+        except FileNotFoundError:
+            before = self._generations(table)
         try:
             return work()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if before == self._generations(table):
+                raise gone(error) from None
             raise busy(self.lake) from None
+
+    def _generations(self, table: str) -> dict[datetime, int]:
+        """What generation each manifest of a table is of now, from the manifests themselves."""
+        self.refresh()
+        self._packed = False
+        return {hour: header.generation for hour, header in self.headers(table, damaged=[]).items()}
 
 
 def gone(error: FileNotFoundError) -> InputError:

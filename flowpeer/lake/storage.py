@@ -8,8 +8,9 @@ files are written once, under names that nobody else uses.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,10 @@ import filelock
 
 from flowpeer.lake.codec import version_of
 from flowpeer.lake.staging import Staging, make_folder, sync_folder
+
+YOUNG_NS = 2_000_000_000
+"""A file that was written so short a time ago may be written again at what is, to the clock of the
+file system, the same moment."""
 
 
 class ConflictError(Exception):
@@ -34,7 +39,8 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A document's key and a mark that changes with its content."""
+    """A document's key and a mark that changes with its content; the mark is empty where it is so
+    young that it may change again unseen."""
 
     key: str
     mark: str
@@ -53,8 +59,12 @@ class Storage(Protocol):
             ConflictError: it is another version now.
         """
 
-    def list(self, prefix: str) -> Iterator[Listed]:
-        """Documents below a folder, in no order."""
+    def list(self, prefix: str, *, first: str = "", end: str = "") -> Iterator[Listed]:
+        """Documents below a folder, in no order; of those whose keys are at least `first` and
+        below `end` all, and maybe others."""
+
+    def cache(self, key: str, octets: bytes) -> None:
+        """Keep a document that can be made again at any time, if that is possible."""
 
     def alone(self, key: str) -> AbstractContextManager[None]:
         """Let others that want to replace the document wait; may do nothing where `write` is
@@ -89,9 +99,10 @@ class LocalStorage:
             raise ConflictError(key)
         self._staging.write(self.root / key, octets)
 
-    def list(self, prefix: str) -> Iterator[Listed]:
+    def list(self, prefix: str, *, first: str = "", end: str = "") -> Iterator[Listed]:
         """Documents below a folder."""
         pending = [prefix]
+        young = time.time_ns() - YOUNG_NS
         while pending:
             folder = pending.pop()
             try:
@@ -102,10 +113,19 @@ class LocalStorage:
                 for item in found:
                     key = f"{folder}/{item.name}"
                     if item.name.endswith(".json"):
-                        stat = item.stat()
-                        yield Listed(key, f"{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size}")
-                    elif item.is_dir():
-                        pending.append(key)
+                        try:
+                            stat = item.stat()
+                        except FileNotFoundError:
+                            continue
+                        mark = f"{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size}"
+                        yield Listed(key, "" if stat.st_mtime_ns > young else mark)
+                    elif not (end and key >= end) and first < f"{key}0" and item.is_dir():
+                        pending.append(key)  # "0" is what follows "/"
+
+    def cache(self, key: str, octets: bytes) -> None:
+        """Keep a document that can be made again."""
+        with suppress(OSError):
+            self._staging.write(self.root / key, octets)
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:

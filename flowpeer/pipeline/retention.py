@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
@@ -66,7 +67,7 @@ def prune(
         plan = _prunable(network, lake, before)
         if plan.chosen:
             retention.prune(Rollup(lake, network), plan)
-        retention.sweep_retired(lake, lake.record())
+        sweep_retired(lake, lake.record())
     return Pruned(plan, infos)
 
 
@@ -105,7 +106,7 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
     """
     record = lake.record()
     lake.check_writable()
-    retention.sweep_retired(lake, record)
+    sweep_retired(lake, record)
     if not record.hours("flows"):
         return Merged(0, 0)
     rollup = Rollup(lake, network, record=record)
@@ -116,4 +117,5 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
         done = retention.compact(
             lake, hours, grace_s=network.lake.grace, progress=advance, warn=reporter.warn
         )
+    rollup.pack()
     return Merged(sum(done.values()), len({hour for _, hour in done}))

@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from flowpeer.errors import InputError, LockedError
+from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.names import remedy
 from flowpeer.lake.record import Record, busy
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.hours import Hour, Rollup
-from flowpeer.rollup.retention import sweep_retired
+from flowpeer.rollup.hours import TABLES, Hour, Rollup
+from flowpeer.rollup.inputs import HOUR
 from flowpeer.rollup.sums import Figures
 from flowpeer.sources import load_sources
 
@@ -97,6 +98,7 @@ def roll_up(
                 "`flowpeer verify`"
             )
     sweep_retired(lake, rollup.record)
+    _pack(rollup, done)
     if held:
         raise LockedError(
             f"{lake.root}: another process works on {len(held)} of the hours, first "
@@ -143,6 +145,14 @@ def _one(
             "whose bytes × rate cannot be traffic; kept unscaled"
         )
     return HourDone(hour.start, list(hour.changed), figures.records, figures.flow_bytes)
+
+
+def _pack(rollup: Rollup, done: list[HourDone]) -> None:
+    """Keep the headers of the hours that were done, and what else was read, for the next plan."""
+    hours = [one.hour for one in done]
+    for table in TABLES if hours else ():
+        rollup.record.headers(table, start=min(hours), end=max(hours) + HOUR, damaged=[])
+    rollup.pack()
 
 
 def _twice(rollup: Rollup, hour: Hour, advance: Callable[[int], None]) -> Figures:

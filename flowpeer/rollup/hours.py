@@ -99,6 +99,8 @@ class Rollup(Inputs):
         self._vantages_exist()
         hours: list[Hour] = []
         turn, shards = shard
+        for table in TABLES:  # by the day, where there are many
+            self.record.headers(table, start=start, end=end, damaged=[])
         for begin in sorted(self._reaching):
             if (start and begin + HOUR <= start) or (end and begin >= end):
                 continue

@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 
 from flowpeer.errors import UsageError
-from flowpeer.lake import layout
 from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_hour
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup import rates
+from flowpeer.rollup.announced import Announced
 from flowpeer.rollup.attribute import Attributor
 from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.rates import Announcements, Sampled
@@ -170,19 +170,19 @@ class Inputs:
         return _digest([hosts, asns]), match.RouteTable.from_routes(hosts, asns)
 
     @cached_property
+    def _announcements(self) -> Announced:
+        return Announced(self.record)
+
+    @cached_property
     def _announced(self) -> Announcements:
         """Rates from options data."""
+        return Announcements(self._announcements.changes().iter_rows())
 
-        def changes() -> pl.DataFrame:
-            frames = [
-                layout.scan([self.lake.path(f.path) for f in some], "sampling", number)
-                for number, some in layout.by_layout(self.record.files("sampling"))
-            ]
-            if not frames:
-                return pl.DataFrame()
-            return rates.changes(pl.concat(frames))
-
-        return Announcements(self.record.read("sampling", changes).iter_rows())
+    def pack(self) -> None:
+        """Keep what was read of the record so that the next command opens less."""
+        if "_announcements" in self.__dict__:
+            self._announcements.pack()
+        self.record.pack()
 
     def _attributor(self, file: str) -> Attributor:
         """M1 for the records of one flow file: its choices hang on the day it was received in, so

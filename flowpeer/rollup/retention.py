@@ -14,14 +14,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flowpeer.errors import InputError
-from flowpeer.lake.commit import Change, commit, sweep
+from flowpeer.lake.commit import Change, commit
 from flowpeer.lake.compact import merge
 from flowpeer.lake.manifest import HOUR, File, Manifest, Pruned, parse_hour, partition_hour
-from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.hours import Rollup
 from flowpeer.rollup.reconcile import flow_sums
-from flowpeer.schema import PARTITIONED
 
 Hours = dict[tuple[str, datetime], int]
 """Table and hour, and the files in it."""
@@ -142,14 +140,3 @@ def compact(
         if merged is not None:
             done[table, hour] = count
     return done
-
-
-def sweep_retired(lake: Lake, record: Record) -> int:
-    """Remove the files that nobody names since their grace period; how many."""
-    gone = 0
-    for table in PARTITIONED:
-        damaged: list[datetime] = []
-        for hour, header in record.headers(table, damaged=damaged).items():
-            if header.retired:
-                gone += sweep(lake, table, hour, header)
-    return gone

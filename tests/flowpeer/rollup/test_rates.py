@@ -56,7 +56,7 @@ def test_pieces_order_and_repetition_change_no_rate(
     pieces = told(said, cuts)
     pieces = data.draw(st.permutations(pieces + pieces))
     one, other = (
-        Announcements(rates.changes(pl.LazyFrame(rows, schema=SCHEMA)).iter_rows())
+        Announcements(rates.changes(rates.points(pl.LazyFrame(rows, schema=SCHEMA))).iter_rows())
         for rows in (whole, pieces)
     )
     begin_us = rates.microseconds(T0)

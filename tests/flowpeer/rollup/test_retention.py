@@ -28,7 +28,7 @@ from flowpeer import catalog
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
 from flowpeer.lake import compact
-from flowpeer.lake.commit import sweep
+from flowpeer.lake.commit import sweep, sweep_retired
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.manifest import partition_hour
 from flowpeer.lake.store import Lake, sha256_of
@@ -204,7 +204,7 @@ def test_what_was_merged_stays_for_the_grace_period_and_goes_after_it(folder: Pa
     retention.compact(rollup.lake, hours, grace_s=3600)
     assert all(path.exists() for path in before)
     record = again(folder).record
-    assert retention.sweep_retired(rollup.lake, record) == 0
+    assert sweep_retired(rollup.lake, record) == 0
     assert not [fault for _, fault in verify_files(record) if fault]
     for table, hour in hours:
         header = record.header(table, hour)

@@ -1,4 +1,4 @@
-"""`rollup` and `run`: bringing the tables up to date, only where something changed."""
+"""`run`: everything that a scheduler needs, in order, only what is out of date."""
 
 from __future__ import annotations
 
@@ -13,48 +13,9 @@ from flowpeer.analysis.reports import write_reports
 from flowpeer.checks.quality import findings
 from flowpeer.cli.captures import Done
 from flowpeer.cli.checks import show_findings
-from flowpeer.cli.state import State, table_or_json
-from flowpeer.cli.words import parse_shard, parse_time
-from flowpeer.errors import UsageError
+from flowpeer.cli.state import State
 from flowpeer.pipeline.ingest import capture_files, ingest_files
-from flowpeer.pipeline.rollup import plan, roll_up
-
-
-def rollup(
-    ctx: typer.Context,
-    from_: Annotated[str | None, typer.Option("--from", help="First hour (UTC).")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="End, exclusive (UTC).")] = None,
-    shard: Annotated[str, typer.Option(help="i/n: only every n-th hour, from the i-th.")] = "1/1",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Only say what would be done, and why.")
-    ] = False,
-) -> None:
-    """Flow records into traffic by network, where needed.
-
-    Only the hours are done whose inputs changed: flows, routes, rates or configuration.
-    """
-    state: State = ctx.obj
-    start, end = (parse_time(text) if text else None for text in (from_, to))
-    if start and end and end <= start:
-        raise UsageError(f"--to {to} is not after --from {from_}", advice="--to is exclusive")
-    part = parse_shard(shard)
-    if explain:
-        hours = plan(state.network(), state.lake(), start=start, end=end, shard=part)
-        rows = [
-            {"hour": f"{h.start:%Y-%m-%dT%H:00Z}", "units": h.units,
-             "changed": ";".join(h.changed) or ("pruned" if h.frozen else "up to date")}
-            for h in hours
-        ]  # fmt: skip
-        table_or_json(state, rows, columns=["hour", "units", "changed"])
-        return
-    rolled = roll_up(state.network(), state.lake(), state, start=start, end=end, shard=part)
-    if state.json:
-        state.emit(rolled.summary())
-    elif not rolled.rolled_up:
-        state.tell(f"{rolled.hours} hours, all up to date")
-    else:
-        why = ", ".join(f"{n} {reason}" for reason, n in rolled.reasons.items())
-        state.tell(f"{rolled.rolled_up} of {rolled.hours} hours rolled up ({why})")
+from flowpeer.pipeline.rollup import roll_up
 
 
 def run(
