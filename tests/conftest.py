@@ -7,11 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import filelock
 import pytest
 from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from warm import Warm
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -57,6 +61,12 @@ def pytest_configure(config: pytest.Config) -> None:
         subprocess.run([sys.executable, hook, "--if-stale"], check=True)
 
 
+def pytest_sessionfinish() -> None:
+    """End the process that runs commands, if one was needed."""
+    if warm.cache_info().currsize:
+        warm().close()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Reference data of other parties, which the project does not ship."""
@@ -86,16 +96,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finished:
     """Run the command line in a process of its own, as a user does."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
-    return subprocess.run(
-        [sys.executable, "-m", "flowpeer", *map(str, words)],
-        cwd=cwd,
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return warm().run([*map(str, words)], cwd or Path.cwd(), environment, stdin)
+
+
+@cache
+def warm() -> Warm:
+    """The process of this worker that runs commands."""
+    return Warm()
 
 
 @pytest.fixture(scope="session")
