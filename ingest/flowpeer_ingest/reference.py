@@ -24,6 +24,7 @@ NOT_DECODED = (
     ("NTP fractions in microseconds (NetScaler, IE 154 to 157)", "not told apart from RFC 7011"),
 )
 
+_RATE = "sampling_interval, sampling_numerator, sampling_denominator"
 _COLUMNS = {
     "bytes_delta": "bytes", "bytes_total": "bytes", "bytes_initiator": "bytes",
     "bytes_responder": "bytes of a second flow", "packets_delta": "packets",
@@ -34,9 +35,9 @@ _COLUMNS = {
     "dst6": "dst_addr", "next_hop4": "next_hop", "next_hop6": "next_hop",
     "bgp_next_hop4": "bgp_next_hop", "bgp_next_hop6": "bgp_next_hop", "src_mask4": "src_mask",
     "src_mask6": "src_mask", "dst_mask4": "dst_mask", "dst_mask6": "dst_mask",
-    "sampler_random_interval": "sampling_interval",
-    "sampling_packet_interval": "sampling_interval", "sampling_packet_space": "sampling_interval",
-    "sampling_size": "sampling_interval", "sampling_population": "sampling_interval",
+    "sampling_interval": _RATE, "sampler_random_interval": _RATE,
+    "sampling_packet_interval": _RATE, "sampling_packet_space": _RATE, "sampling_size": _RATE,
+    "sampling_population": _RATE,
     "boot_ms": "start_time, end_time", "duration_ms": "start_time, end_time",
     "duration_us": "start_time, end_time", "observed_s": "start_time, end_time",
     "observed_ms": "start_time, end_time",

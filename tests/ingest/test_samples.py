@@ -239,8 +239,8 @@ def test_more_agents_than_are_remembered_give_the_same(build: Any) -> None:
 def test_more_exporters_than_are_remembered_give_the_same(
     build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "MAX_EXPORTERS", 10)
+    monkeypatch.setattr(state, "MAX_STRANGERS_OCTETS", 10 * state.SESSION_OCTETS)
     sent = [(datagram(plain_sample(build)), f"192.0.2.{i % 14}", 7, NOW) for i in range(60)]
     many, one = result(sent, 25), result(sent, 25, plain=True)
     assert many == one
-    assert one[0]["rejected"]["too many exporters"] > 0
+    assert sum(one[0]["forgotten_sessions"].values()) == 50
