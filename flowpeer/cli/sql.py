@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowpeer.cli.sql_names import (
+    few_rows,
     frame_of,
     made_names,
     nearest,
@@ -21,13 +22,18 @@ from flowpeer.cli.sql_names import (
 from flowpeer.cli.state import State, terminal_width
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
+    import pyarrow as pa
 
     from flowpeer.query import Session
 
 
 FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 MAX_QUERY_BYTES = 1 << 20
+FEW_ROWS = 1_000
+"""Rows that are printed without a library of frames, which takes longer to start than they do."""
 
 
 def sql(
@@ -95,10 +101,14 @@ def sql(
         with _session(state, attach or []) as session:
             if period is not None:
                 _has_data(session, period, values, timeout)
-            table = session.query(text, values, timeout_seconds=timeout, flat=True)
+            few = FEW_ROWS if chosen == "table" and out is None else -1
+            answer = session.ask(text, values, timeout_seconds=timeout, flat=True, few=few)
             if session.note:
                 state.say(f"note: {session.note}")
-        write(frame_of(table, readable=chosen != "parquet"), chosen, out)
+        if answer.table is None and few >= 0:
+            sys.stdout.write(few_rows(answer, width=terminal_width()))
+        else:
+            write(frame_of(answer.arrow(), readable=chosen != "parquet"), chosen, out)
 
 
 def _has_data(
@@ -194,10 +204,15 @@ def _session(state: State, attached: list[str]) -> Session:
     from flowpeer.query.attach import parse
 
     files = [parse(word) for word in attached]
-    lake = state.lake().root
+    lake = state.lake_root()
     if not lake.is_dir():
         state.say(f"note: no lake at {lake} yet, every table is empty")
-    session = Session(lake, configured=state.network().tables())
+
+    def configured() -> Mapping[str, pa.Table]:
+        state.lake()  # of a format that can be read
+        return state.network().tables()
+
+    session = Session(lake, configured=configured)
     try:
         for name, path in files:
             session.attach(name, path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowpeer_core.addresses import text_of
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from flowpeer.query import Answer
     from flowpeer_sql import Question
 
 
@@ -103,6 +105,38 @@ def frame_of(table: pa.Table, *, readable: bool = True) -> pl.DataFrame:
 
 def _octets(value: bytes) -> str:
     return text_of(value) if len(value) == 16 else value.hex()
+
+
+def few_rows(answer: Answer, *, width: int) -> str:
+    """An answer of cells as the terminal's table; Polars is not imported for it."""
+    from flowpeer_reports.render.terminal import Heading, plain_terminal
+
+    kinds = [kind for _, kind in answer.columns or ()]
+    headings = [Heading(name, _alignment(kind)) for name, kind in answer.columns or ()]
+    rows = [
+        [_value(cell, kind) for cell, kind in zip(row, kinds, strict=True)]
+        for row in answer.cells or ()
+    ]
+    return plain_terminal(headings, rows, width=width)
+
+
+def _alignment(kind: str) -> Literal["number", "text", "other"]:
+    if kind in ("VARCHAR", "BLOB"):
+        return "text"
+    return "other" if kind in ("BOOLEAN", "DATE") or kind.startswith("TIME") else "number"
+
+
+def _value(cell: Any, kind: str) -> Any:
+    if cell is None:
+        return None
+    if kind == "BLOB":
+        return _octets(bytes.fromhex(cell))
+    if kind.startswith("TIMESTAMP"):
+        try:
+            return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=cell)
+        except OverflowError:  # a year that Python does not know
+            return f"{cell} us"
+    return cell
 
 
 def render(frame: pl.DataFrame, chosen: str, *, width: int) -> str | bytes:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,17 @@ class State:
     def lake(self) -> Lake:
         """The lake of the configuration."""
         return self.workspace().lake()
+
+    def lake_root(self) -> Path:
+        """The folder of the lake, as the configuration's text says it; nothing else of it is read
+        where it does."""
+        if self._workspace is None:
+            import tomllib
+
+            with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+                text = self.config_path.read_text(encoding="utf-8")
+                return self.config_path.parent / Path(tomllib.loads(text)["lake"]["path"])
+        return self.lake().root
 
     def judge(self, findings: Iterable[Finding]) -> None:
         """Make the process end with 1 if there is a warning among them."""

@@ -6,6 +6,20 @@ a process of its own (`child`) that the kernel keeps from reading outside the la
 anywhere but in a private folder (`confine`), and that is killed at its limits (`session`).
 """
 
-from flowpeer.query.session import Session
+from __future__ import annotations
 
-__all__ = ["Session"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowpeer.query.session import Answer, Session
+
+__all__ = ["Answer", "Session"]
+
+
+def __getattr__(name: str) -> Any:
+    """The parent's side when it is asked for: the child imports this package too."""
+    if name not in __all__:
+        raise AttributeError(name)
+    from flowpeer.query import session
+
+    return getattr(session, name)

@@ -1,8 +1,11 @@
 """The process that runs queries: `python -m flowpeer.query.child`, started by `session`.
 
 One line of JSON a message, both ways. The first says where the lake is and what the limits are;
-then the process is confined, and every further line is a query, or a word to stop one. An answer
-is a file of Arrow IPC in the private folder. Whoever closes the input ends the process.
+then the process is confined, and every further line is a query, or a word to stop one. Meanwhile
+the process asks what it needs to know of the lake's tables (`relations`). An answer is a Parquet
+file in the private folder, or rows where they are few. Whoever closes the input ends the process.
+
+It imports DuckDB and what keeps it in, and no other library: it starts with every question.
 """
 
 from __future__ import annotations
@@ -13,17 +16,16 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TextIO
 
 import duckdb
-import pyarrow as pa
 
-import flowpeer_sql
-from flowpeer.catalog import MEMORY_SHARE, fill
+from flowpeer.engine import MEMORY_SHARE, begin, lock
 from flowpeer.errors import FlowpeerError, InputError, UsageError
-from flowpeer.lake import codec
 from flowpeer.query import confine
+from flowpeer.query.objects import Objects
 from flowpeer.query.run import Runner
 
 STOP_AGAIN_S = 0.05
@@ -35,6 +37,7 @@ class Stops:
 
     def __init__(self, lines: TextIO) -> None:
         self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.con: duckdb.DuckDBPyConnection | None = None
         self.running = 0
         self.stopped = 0
@@ -45,10 +48,22 @@ class Stops:
             message = json.loads(line)
             if "stop" in message:
                 self.stopped = message["stop"]
+                self.told.put(message)
                 threading.Thread(target=self._stop, args=(self.stopped,), daemon=True).start()
+            elif "tables" in message:
+                self.told.put(message)
             else:
                 self.requests.put(message)
         os._exit(0)
+
+    def hear(self, number: int) -> list[dict[str, Any]]:
+        """The tables that query `number` has asked for."""
+        while True:
+            message = self.told.get()
+            if message.get("stop") == number:
+                raise KeyboardInterrupt
+            if message.get("number") == number:
+                return list(message["tables"])
 
     def _stop(self, number: int) -> None:
         done = threading.Event()
@@ -72,27 +87,24 @@ def main() -> None:
         root, private = Path(setup["lake"]), Path(setup["private"])
         # It looks up what the machine has, and starts no thread before the process is confined.
         con = duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
+        stops = Stops(sys.stdin)
+        objects = Objects(con, _asking(stops, reply))
         _rehearse(con)
-        codec.prepare()  # while its libraries can be imported
         memory = _allow(con, int(setup["memory"]))
         disk, threads = int(setup["disk"]), int(setup["threads"])
         confine.limit(memory_bytes=memory, disk_bytes=disk, threads=2 * threads)
-        seen = root
-        if set("*?[") & set(str(root)):  # a pattern to DuckDB, which would list the folder above
-            seen = private / "lake"
-            seen.symlink_to(root)
         note = confine.confine(read=[root], write=[private])
-        stops = Stops(sys.stdin)
         threading.Thread(target=stops.listen, daemon=True).start()
+        begin(con)
         settings: dict[str, int | str] = {
             "max_temp_directory_size": f"{disk}B",
             "threads": threads,
         }  # fmt: skip
-        fill(con, seen, setup["configured"], private=private, settings=settings)
+        lock(con, Path(setup["seen"]), private, settings)
         stops.con = con
-        runner = Runner(con, seen, private)
-        for request in setup["attached"]:
-            runner.serve(request)
+        runner = Runner(con, objects, private)
+        for given in setup["attached"]:
+            runner.attach(given["attach"], private / given["file"])
     except Exception as error:
         reply({"error": told_error(error)})
         return
@@ -115,28 +127,22 @@ def main() -> None:
             reply({"number": number, "error": told_error(error)})
 
 
+def _asking(
+    stops: Stops, reply: Callable[[dict[str, Any]], None]
+) -> Callable[[Collection[str] | None], list[dict[str, Any]]]:
+    def ask(words: Collection[str] | None) -> list[dict[str, Any]]:
+        number = stops.running
+        reply({"number": number, "need": None if words is None else sorted(words)})
+        return stops.hear(number)
+
+    return ask
+
+
 def _rehearse(con: duckdb.DuckDBPyConnection) -> None:
     """What is imported on first use is imported now: no file of Python's can be read later."""
-    every = ", ".join(
-        f"NULL::{kind}"
-        for kind in (
-            "TIMESTAMPTZ",
-            "DECIMAL(38, 0)",
-            "INTERVAL",
-            "TIME",
-            "UUID",
-            "DATE",
-            "INTEGER[]",
-        )
-    )
-    reader = con.sql(f"SELECT {every}").to_arrow_reader(1)
-    with pa.ipc.new_file(pa.BufferOutputStream(), reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-    con.execute("SELECT $a", {"a": "1"}).fetchall()
+    con.execute("SELECT $a, $b", {"a": "1", "b": [1, 0.5, None, True]}).fetchall()
     con.executemany("SELECT ?", [["1"]])
-    flowpeer_sql.views()
-    flowpeer_sql.macros()  # and kept
+    con.extract_statements("SELECT 1")
 
 
 def _allow(con: duckdb.DuckDBPyConnection, memory: int) -> int:

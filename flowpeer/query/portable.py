@@ -15,20 +15,46 @@ _AS_IT_IS = re.compile(
     r"BOOLEAN|(?:TINY|SMALL|BIG)?INT|INTEGER|U(?:TINY|SMALL)INT|UINTEGER|FLOAT|DOUBLE|VARCHAR|BLOB"
     r"|DATE|TIMESTAMP|TIMESTAMP WITH TIME ZONE|DECIMAL\(\d+,\d+\)"
 )
+_JSON = re.compile(
+    r"BOOLEAN|(?:TINY|SMALL|BIG)?INT|INTEGER|U(?:TINY|SMALL)INT|UINTEGER|FLOAT|DOUBLE|VARCHAR"
+)
 _WIDE = frozenset({"HUGEINT", "UHUGEINT", "UBIGINT"})
 _TIMES = re.compile(r"TIMESTAMP_(?:S|MS|NS)")
 _LIST = re.compile(r"(?P<item>[A-Z_0-9 ]+(?:\(\d+,\d+\))?)\[\d*\]")
 _NESTED = re.compile(r"STRUCT\(|MAP\(|UNION\(|VARIANT|JSON|.*\]$", re.DOTALL)
 
 
-def selection(con: duckdb.DuckDBPyConnection, table: str, *, flat: bool) -> str:
-    """The SELECT that reads `table` (as written in SQL) in portable types."""
-    columns = con.execute(f"DESCRIBE {table}").fetchall()
+def selection(
+    con: duckdb.DuckDBPyConnection, table: str, *, flat: bool
+) -> tuple[str, list[tuple[str, str]]]:
+    """The SELECT that reads `table` (as written in SQL) in portable types, and its columns."""
+    found = con.execute(f"DESCRIBE {table}").fetchall()
     cells = []
-    for name, kind, *_ in columns:
+    for name, kind, *_ in found:
         quoted = '"' + str(name).replace('"', '""') + '"'
         cells.append(f"{_cell(con, table, quoted, str(kind), flat=flat)} AS {quoted}")
-    return f"SELECT {', '.join(cells)} FROM {table}"  # noqa: S608 (names of ours, quoted)
+    text = f"SELECT {', '.join(cells)} FROM {table}"  # noqa: S608 (names of ours, quoted)
+    described = con.execute(f"DESCRIBE {text}").fetchall()
+    return text, [(str(name), str(kind)) for name, kind, *_ in described]
+
+
+def plain(columns: list[tuple[str, str]], text: str) -> str:
+    """The SELECT of `text`'s cells as JSON has them: times in microseconds since 1970, octets in
+    hexadecimal, dates and decimals as text. Empty where a column is none of these."""
+    cells = []
+    for name, kind in columns:
+        quoted = '"' + name.replace('"', '""') + '"'
+        if _JSON.fullmatch(kind):
+            cells.append(quoted)
+        elif kind in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+            cells.append(f"CASE WHEN isfinite({quoted}) THEN epoch_us({quoted}) END")
+        elif kind == "BLOB":
+            cells.append(f"hex({quoted})")
+        elif kind == "DATE" or kind.startswith("DECIMAL"):
+            cells.append(f"{quoted}::VARCHAR")
+        else:
+            return ""
+    return f"SELECT {', '.join(cells)} FROM ({text})"  # noqa: S608 (names of ours, quoted)
 
 
 def _cell(con: duckdb.DuckDBPyConnection, table: str, quoted: str, kind: str, *, flat: bool) -> str:

@@ -2,74 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
-import pyarrow as pa
 
-from flowpeer.catalog import told, with_files
-from flowpeer.errors import UsageError
+from flowpeer.engine import literal, told
+from flowpeer.errors import LockedError, UsageError
 from flowpeer.query.check import check, tree_of
+from flowpeer.query.objects import Names, Objects, names_of
 from flowpeer.query.pivot import with_values
-from flowpeer.query.portable import selection
+from flowpeer.query.portable import plain, selection
 from flowpeer.query.words import ADVICE, Statement, statements
 
 RESULT = "_flowpeer_result"
-BATCH_ROWS = 65_536
+TRIES = 100
+"""Of a query whose files go before they are opened: each time, something else was done."""
+
+T = TypeVar("T")
 
 
 class Runner:
     """What one connection does for the parent."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, root: Path, private: Path) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, objects: Objects, private: Path) -> None:
         self.con = con
-        self.root = root
+        self.objects = objects
         self.private = private
         self.made: dict[str, str] = {}
-        self.taken = {
-            str(name).lower()
-            for (name,) in con.execute(
-                "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views()"
-            ).fetchall()
-        }
-        self.macros, self.table_macros = (self._made(kind) for kind in ("macro", "table_macro"))
-
-    def _made(self, kind: str) -> frozenset[str]:
-        found = self.con.execute(
-            "SELECT DISTINCT lower(function_name) FROM duckdb_functions()"
-            " WHERE function_type = ? AND NOT internal",
-            [kind],
-        )
-        return frozenset(name for (name,) in found.fetchall())
+        self.attached: set[str] = set()
 
     def serve(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request of the parent."""
         if "attach" in request:
-            self.attach(request["attach"], self.private / request["file"])
+            name = request["attach"]
+            if name.lower() in self.made or self._is_taken(name):
+                raise UsageError(f"there is a table {name} already", advice="choose another name")
+            self.attach(name, self.private / request["file"])
             return {}
         return self.run(
-            request["sql"], request["parameters"], request["number"], flat=request["flat"]
-        )
+            request["sql"], request["parameters"], request["number"],
+            flat=request["flat"], few=request["few"],
+        )  # fmt: skip
 
     def attach(self, name: str, file: Path) -> None:
-        """A Parquet file in the private folder as a table that nothing replaces.
-
-        Raises:
-            UsageError: there is a table of that name.
-        """
-        if name.lower() in self.taken or name.lower() in self.made:
-            raise UsageError(f"there is a table {name} already", advice="choose another name")
-        path = str(file).replace("'", "''")
+        """A Parquet file in the private folder as a table that nothing replaces."""
         with told("", where=file):
-            self.con.execute(f"""CREATE TEMP VIEW "{name}" AS FROM read_parquet('{path}')""")
-        self.taken.add(name.lower())
+            self.con.execute(
+                f'CREATE TEMP VIEW "{name}" AS FROM read_parquet({literal(str(file))})'
+            )
+        self.attached.add(name.lower())
+
+    def _is_taken(self, name: str) -> bool:
+        return name.lower() in self.attached or self.objects.is_table(name)
 
     def run(
-        self, sql: str, parameters: dict[str, Any], number: int, *, flat: bool
+        self, sql: str, parameters: dict[str, Any], number: int, *, flat: bool, few: int
     ) -> dict[str, Any]:
         """The answer to one or more statements: the last is asked, those before it make
-        temporary tables and views.
+        temporary tables and views. Up to `few` rows are given as they are, more in a file.
 
         Raises:
             UsageError: what cannot be run, with its line and column where DuckDB says them.
@@ -82,39 +74,74 @@ class Runner:
         for one in every:
             with told(sql, offset=one.offset):
                 ready.append((one, *self._checked(one)))
-        if unknown := sorted(set(parameters).difference(*(names for *_, names in ready))):
+        if unknown := sorted(set(parameters).difference(*(wanted for *_, wanted in ready))):
             raise UsageError(f"the statement has no parameter ${', $'.join(unknown)}")
-        for one, select, names in ready:
-            given = {name: parameters[name] for name in names if name in parameters}
+        for one, select, names, wanted in ready:
+            given = {name: parameters[name] for name in wanted if name in parameters}
             with told(sql, offset=one.offset):
-                self._run(one, select, given or None)
+                self._run(one, select, names, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
         with told(sql):
-            return {"made": made, **self._answer(every[-1], number, flat=flat)}
+            return {"made": made, **self._answer(every[-1], number, flat=flat, few=few)}
 
-    def _checked(self, one: Statement) -> tuple[str, set[str]]:
-        """The SELECT of a statement, every node of it allowed, and its parameters."""
+    def _checked(self, one: Statement) -> tuple[str, Names | None, set[str]]:
+        """The SELECT of a statement, every node of it allowed; what it names; its parameters."""
         if one.kind in ("table", "view"):
-            if one.name.lower() in self.taken or one.name.lower().startswith("_flowpeer"):
+            if one.name.lower().startswith("_flowpeer") or self._is_taken(one.name):
                 raise UsageError(f"there is a table {one.name} already", advice="choose a name")
             if self.made.get(one.name.lower(), one.kind) != one.kind:
                 raise UsageError(f"{one.name} is no {one.kind}", advice="choose another name")
         select = with_values(one.select, self._values)
+        tree = self._tree(select)
+        wanted = {str(p["key"]) for p in tree["statements"][0]["named_param_map"]}
+        return select, names_of(tree), wanted
+
+    def _tree(self, select: str) -> Any:
         tree = tree_of(self.con, select)
-        check(tree, macros=self.macros, table_macros=self.table_macros)
-        return select, {str(p["key"]) for p in tree["statements"][0]["named_param_map"]}
+        check(tree, macros=self.objects.macros, table_macros=self.objects.table_macros)
+        return tree
 
     def _values(self, select: str) -> list[str]:
         """One column of a checked SELECT, as literals."""
-        check(tree_of(self.con, select), macros=self.macros, table_macros=self.table_macros)
-        rows = with_files(self.con, self.root, lambda: self.con.execute(select).fetchall())
-        return ["'" + str(row[0]).replace("'", "''") + "'" for row in rows]
+        names = names_of(self._tree(select))
+        rows = self._with_files(names, lambda: self.con.execute(select).fetchall())
+        return [literal(str(row[0])) for row in rows]
 
-    def _run(self, one: Statement, select: str, values: dict[str, Any] | None) -> None:
+    def _with_files(self, names: Names | None, work: Callable[[], T]) -> T:
+        """`work()` with everything that the statement names, over the files that are there now.
+
+        `compact` merges and `prune` deletes meanwhile: where a file went before it was opened, the
+        files are listed again.
+
+        Raises:
+            LockedError: files went as often as they were listed.
+        """
+        before = None
+        for _ in range(TRIES):
+            needs = self.objects.needs(names)
+            try:
+                self.objects.make(needs)
+                return work()
+            except duckdb.IOException:
+                if needs == before:
+                    raise
+                before = needs
+            except (duckdb.BinderException, duckdb.CatalogException):
+                if names is None:
+                    raise
+                names = None  # it names what we have not seen, or DuckDB suggests another name
+        raise LockedError(
+            "files of the lake were merged or replaced all the while",
+            advice="ask again when `compact` and `rollup` are done (exit status 75)",
+        )
+
+    def _run(
+        self, one: Statement, select: str, names: Names | None, values: dict[str, Any] | None
+    ) -> None:
         con = self.con
         if one.kind == "explain":
             text = f"EXPLAIN {one.options}\n{select}"
-            rows = with_files(con, self.root, lambda: con.execute(text, values).fetchall())
+            rows = self._with_files(names, lambda: con.execute(text, values).fetchall())
             con.execute(
                 f'CREATE OR REPLACE TEMP TABLE "{RESULT}" (explain_key VARCHAR,'
                 " explain_value VARCHAR)"
@@ -127,23 +154,27 @@ class Runner:
         quoted = name.replace('"', '""')
         text = f'CREATE OR REPLACE TEMP {kind} "{quoted}" AS {select}'
         try:
-            with_files(con, self.root, lambda: con.execute(text, values).fetchall())
+            self._with_files(names, lambda: con.execute(text, values).fetchall())
         except (duckdb.BinderException, duckdb.CatalogException):
             con.execute(select, values)  # fails alike, with the line and column
             raise
         if one.kind != "select":
             self.made[name.lower()] = one.kind
+        if one.kind == "view":
+            self.objects.remember(name, select)
 
-    def _answer(self, one: Statement, number: int, *, flat: bool) -> dict[str, Any]:
+    def _answer(self, one: Statement, number: int, *, flat: bool, few: int) -> dict[str, Any]:
         if one.kind in ("table", "view"):
             return {}
-        file = self.private / f"{number}.arrow"
         table = f'temp.main."{RESULT}"'
-        reader = self.con.sql(selection(self.con, table, flat=flat)).to_arrow_reader(BATCH_ROWS)
-        rows = 0
-        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-                rows += batch.num_rows
+        (rows,) = self.con.execute(f"SELECT count(*) FROM {table}").fetchall()[0]  # noqa: S608
+        chosen, columns = selection(self.con, table, flat=flat)
+        answer: dict[str, Any] = {"rows": rows}
+        if rows <= few and (text := plain(columns, chosen)):
+            answer |= {"columns": columns, "cells": self.con.execute(text).fetchall()}
+        else:
+            file = self.private / f"{number}.parquet"
+            self.con.execute(f"COPY ({chosen}) TO {literal(str(file))} (FORMAT parquet)")
+            answer["file"] = file.name
         self.con.execute(f"DROP TABLE {table}")
-        return {"file": file.name, "rows": rows}
+        return answer

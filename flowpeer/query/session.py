@@ -15,14 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flowpeer import errors
 from flowpeer.errors import FlowpeerError, UsageError
+from flowpeer.query.relations import NONE, Relations
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,18 +35,33 @@ GRACE_S = 1.0
 DISK_BYTES = 64 << 30
 """What a query may put aside in its private folder."""
 
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""So no library starts a thread when it is imported, before the process is confined: Landlock
-holds for a thread and those it starts."""
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement gave: `rows` of them, in a table, or as cells where they are few.
+
+    `columns` are names and DuckDB's types of `cells`, in which times are microseconds since 1970
+    UTC, octets hexadecimal, dates and decimals text. Both are None where there is a table.
+    """
+
+    rows: int
+    table: pa.Table | None = None
+    columns: list[tuple[str, str]] | None = None
+    cells: list[list[Any]] | None = None
+
+    def arrow(self) -> pa.Table:
+        """The table; empty where the statement made one instead of reading any."""
+        import pyarrow as pa
+
+        return pa.table({}) if self.table is None else self.table
 
 
 class Session:
     """Queries over the lake at `lake_root`, in a process of their own that can only read it.
 
-    `configured` holds the tables made from flowpeer.toml; `memory_bytes` is what a query may take,
-    else a share of the machine's (`flowpeer.catalog.MEMORY_SHARE`). Temporary tables and views
+    `configured` holds the tables made from flowpeer.toml, or gives them when a query first names a
+    table; `memory_bytes` is what a query may take, else a share of the machine's
+    (`flowpeer.engine.MEMORY_SHARE`). Temporary tables and views
     live as long as the process: until `close`, or until a query had to be killed. `note` says what
     the system lacks to keep the process in, once it has started. Use it from one thread at a time.
     """
@@ -53,14 +70,15 @@ class Session:
         self,
         lake_root: Path,
         *,
-        configured: Mapping[str, pa.Table] = _NONE,
+        configured: Mapping[str, pa.Table] | Callable[[], Mapping[str, pa.Table]] = NONE,
         memory_bytes: int | None = None,
         disk_bytes: int = DISK_BYTES,
     ) -> None:
         self.note = ""
         self._made = False
         self._lake = lake_root.resolve()
-        self._configured = _rows(configured)
+        self._configured = configured
+        self._relations: Relations | None = None
         self._memory = memory_bytes or 0
         self._disk = disk_bytes
         self._number = 0
@@ -100,17 +118,33 @@ class Session:
             InputError: a file of the lake that cannot be read.
             KeyboardInterrupt: Ctrl-C; the query is stopped.
         """
-        import pyarrow as pa
+        answer = self.ask(sql, parameters, timeout_seconds=timeout_seconds, flat=flat)
+        return answer.arrow()
 
-        answer = self._ask(sql, parameters or {}, timeout_seconds, flat=flat)
-        self._made = self._made or bool(answer["made"])
-        if "file" not in answer:
-            return pa.table({})
-        path = self._private() / Path(answer["file"]).name
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-        path.unlink()  # the mapping keeps what is read
-        return table
+    def ask(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        flat: bool = False,
+        few: int = -1,
+    ) -> Answer:
+        """As `query`; up to `few` rows come as cells, for which no library is imported."""
+        values = {name: _plain(name, value) for name, value in (parameters or {}).items()}
+        request = {"sql": sql, "flat": flat, "few": few, "parameters": values}
+        told = self._exchange(request, timeout_seconds)
+        self._made = self._made or bool(told["made"])
+        if "file" not in told:
+            columns = [(name, kind) for name, kind in told.get("columns", [])]
+            return Answer(told.get("rows", 0), None, columns, told.get("cells", []))
+        import pyarrow.parquet as pq
+
+        path = self._private() / Path(told["file"]).name
+        with path.open("rb") as file:
+            table = pq.ParquetFile(file).read().replace_schema_metadata(None)
+        path.unlink()
+        return Answer(told["rows"], table)
 
     def attach(self, name: str, path: Path) -> None:
         """A file of the operator's own as the table `name`, to be read only; as it is now.
@@ -133,12 +167,6 @@ class Session:
             self._folder.cleanup()
             self._folder = None
 
-    def _ask(
-        self, sql: str, parameters: Mapping[str, object], seconds: float | None, *, flat: bool
-    ) -> dict[str, Any]:
-        values = {name: _plain(name, value) for name, value in parameters.items()}
-        return self._exchange({"sql": sql, "flat": flat, "parameters": values}, seconds)
-
     def _exchange(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         """Send a request, starting the process where there is none, and wait for its answer."""
         self._number += 1
@@ -149,8 +177,13 @@ class Session:
                 self._start(deadline)
             self._send(request)
             reply = self._reply(deadline)
-            while reply is not None and reply.get("number") not in (None, self._number):
-                reply = self._reply(deadline)  # an answer that nobody waited for any more
+            while reply is not None and (
+                "need" in reply or reply.get("number") not in (None, self._number)
+            ):  # else it is an answer that nobody waited for any more
+                if "need" in reply and reply["number"] == self._number:
+                    tables = self._find(reply["need"])
+                    self._send({"number": self._number, "tables": tables})
+                reply = self._reply(deadline)
         except BaseException:
             self._stop()
             raise
@@ -173,15 +206,15 @@ class Session:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "flowpeer.query.child"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=messages,
-                env={**os.environ, **_ONE_THREAD}, start_new_session=True, bufsize=0,
+                start_new_session=True, bufsize=0,
             )  # fmt: skip
         self._heard = b""
         self._send(
             {
                 "lake": str(self._lake),
+                "seen": str(self._seen()),
                 "private": str(private),
                 "attached": self._attached,
-                "configured": self._configured,
                 "memory": self._memory,
                 "disk": self._disk,
                 "threads": len(os.sched_getaffinity(0))
@@ -194,6 +227,21 @@ class Session:
             self._end()
             raise _error(reply["error"])
         self.note = str(reply["note"]) if reply is not None else ""
+
+    def _seen(self) -> Path:
+        """The lake as DuckDB is told of it: a path that is no pattern, of which it would list the
+        folder above."""
+        if not set("*?[") & set(str(self._lake)):
+            return self._lake
+        link = self._private() / "lake"
+        if not link.is_symlink():
+            link.symlink_to(self._lake)
+        return link
+
+    def _find(self, words: list[str] | None) -> list[dict[str, Any]]:
+        if self._relations is None:
+            self._relations = Relations(self._seen(), self._configured)
+        return self._relations.find(words)
 
     def _private(self) -> Path:
         if self._folder is None:
@@ -253,7 +301,7 @@ class Session:
                 self._send({"stop": self._number})
                 until = time.monotonic() + GRACE_S
                 while (reply := self._reply(until)) is not None:
-                    if reply.get("number") == self._number:
+                    if reply.get("number") == self._number and "need" not in reply:
                         return ""
         except (KeyboardInterrupt, FlowpeerError):
             pass
@@ -283,14 +331,6 @@ def _error(told: dict[str, str]) -> FlowpeerError:
     if isinstance(error, errors.InputError):
         error.path, error.offset, error.line = told["path"], None, None
     return error
-
-
-def _rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
-    if not configured:
-        return {}
-    from flowpeer.catalog import configured_rows
-
-    return configured_rows(configured)
 
 
 def _plain(name: str, value: object) -> object:

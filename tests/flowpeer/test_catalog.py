@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from flowpeer.catalog import connect, scan, write_catalog
+from flowpeer.catalog import scan, write_catalog
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.query import Session
@@ -70,15 +70,15 @@ CONFIGURATION = {name: _one_row(name) for name in CONFIGURED}
 def test_every_table_has_its_stated_columns_and_types(
     lake: Path, tmp_path: Path, full: bool
 ) -> None:
-    con = connect(lake if full else tmp_path / "none", configured=CONFIGURATION if full else {})
-    for name, columns in TABLES.items():
-        wanted = [(c.name, SQL_TYPES[c.type]) for c in columns]
-        if name in PARTITIONED:
-            wanted += [("date", "DATE"), ("hour", "INTEGER")]
-        got = con.execute(f"DESCRIBE {name}").fetchall()
-        assert [(g[0], g[1]) for g in got] == wanted
-        assert con.execute(f"SELECT count(*) FROM {name}").fetchall() == [(int(full),)]
-    con.close()
+    root, configured = (lake, CONFIGURATION) if full else (tmp_path / "none", {})
+    with Session(root, configured=configured) as con:
+        for name, columns in TABLES.items():
+            wanted = [(c.name, SQL_TYPES[c.type]) for c in columns]
+            if name in PARTITIONED:
+                wanted += [("date", "DATE"), ("hour", "INTEGER")]
+            got = con.query(f"DESCRIBE {name}").to_pylist()
+            assert [(g["column_name"], g["column_type"]) for g in got] == wanted
+            assert con.query(f"SELECT count(*) AS n FROM {name}").to_pylist() == [{"n": int(full)}]
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["with files", "without files"])
@@ -153,8 +153,8 @@ def test_times_are_utc_whatever_the_zone_of_the_machine(lake: Path) -> None:
 
 def test_broken_file_is_named(lake: Path) -> None:
     _place(lake, "traffic").write_bytes(b"PAR1 this is none PAR1")
-    with pytest.raises(InputError, match="traffic"):
-        connect(lake)
+    with Session(lake) as con, pytest.raises(InputError, match="traffic"):
+        con.query("SELECT count(*) FROM traffic")
 
 
 def test_catalog_opens_in_another_process_and_answers(lake: Path, tmp_path: Path) -> None:
@@ -217,7 +217,9 @@ def test_catalog_works_after_the_lake_was_moved(lake: Path, tmp_path: Path) -> N
 
 
 def test_configured_table_of_another_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="metros"):
-        connect(tmp_path, configured={"metros": pa.table({"metro": ["ams"]})})
-    with pytest.raises(UsageError, match="peers"):
-        connect(tmp_path, configured={"peers": pa.table({"metro": ["ams"]})})
+    for name in ("metros", "peers"):
+        with (
+            Session(tmp_path, configured={name: pa.table({"metro": ["ams"]})}) as con,
+            pytest.raises(UsageError, match=name),
+        ):
+            con.query("FROM metros")

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from flowpeer.cli.sql_names import frame_of, render
+from flowpeer.cli.sql_names import few_rows, frame_of, render
 from flowpeer.query import Session
 from flowpeer.query.portable import selection
 
@@ -55,6 +55,27 @@ def test_odd_types_are_the_same_in_every_format(tmp_path: Path) -> None:
     )
 
 
+def test_few_rows_are_printed_as_many_are(tmp_path: Path) -> None:
+    text = """
+        SELECT 1 AS asn, 12345678 AS n, -1.5::DOUBLE AS share, 1.10::DECIMAL(9, 2) AS d,
+            true AS flag, 'a' || chr(9) || 'b' AS t, '=1+1' AS formula, 'NaN'::DOUBLE AS x,
+            2e9 AS out_bps,
+            DATE '2026-07-01' AS day, TIMESTAMPTZ '2026-07-01 10:00:00.5+02' AS slot,
+            TIMESTAMP '1969-12-31 23:59:59' AS plain, 'x'::BLOB AS octets, 7::HUGEINT AS huge,
+            unhex('20010DB8' || repeat('0', 24)) AS addr, '漢字 é' AS wide,
+            INTERVAL 3 DAY AS lasted, 0.25::FLOAT AS single, 7::UTINYINT AS small
+        UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
+    with Session(tmp_path) as con:
+        for query in (text, "SELECT 1 AS a WHERE false", "SELECT [1] AS a, {'b': 1} AS b"):
+            few, many = con.ask(query, flat=True, few=100), con.query(query, flat=True)
+            for width in (60, 500):
+                wanted = render(frame_of(many), "table", width=width)
+                if few.table is None:
+                    assert few_rows(few, width=width) == wanted
+        assert few.table is not None  # lists come in a table
+
+
 def test_structures_stay_structures_for_programs(tmp_path: Path) -> None:
     with Session(tmp_path) as con:
         (row,) = con.query("SELECT {'x': [1, 2]} AS s, MAP {'a': 1} AS m, [[1]] AS l").to_pylist()
@@ -75,6 +96,6 @@ def test_all_types_of_the_installed_release_are_written(format_: str) -> None:
             " NULL::DATE[] AS date_array, NULL::TIMESTAMP[] AS timestamp_array,"
             " NULL::TIMESTAMPTZ[] AS timestamptz_array) FROM test_all_types()"
         )
-        table = con.sql(selection(con, "t", flat=True)).to_arrow_table()
+        table = con.sql(selection(con, "t", flat=True)[0]).to_arrow_table()
     assert table.num_rows == 3
     assert render(frame_of(table, readable=format_ != "parquet"), format_, width=500)

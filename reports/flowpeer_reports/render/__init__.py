@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-import polars as pl
-
-from flowpeer_reports.columns import Column
 from flowpeer_reports.errors import ReportError
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from flowpeer_reports.columns import Column
     from flowpeer_reports.render.report import Sections
 
 Format = Literal["terminal", "csv", "json", "parquet", "html", "md", "xlsx"]
@@ -77,6 +77,9 @@ def render_table(
 def _choose(
     frame: pl.DataFrame, columns: Sequence[Column] | Sequence[str] | None
 ) -> tuple[Column, ...]:
+    import polars as pl
+
+    from flowpeer_reports.columns import Column
     from flowpeer_reports.render.cells import inferred
 
     if columns is None:

@@ -7,11 +7,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
-from flowpeer_reports.columns import Column, PolarsType
+    from flowpeer_reports.columns import Column, PolarsType
 
 # C0, C1, format characters (bidi overrides among them), surrogates, line separators: each can
 # move the cursor, hide or reorder text on somebody's screen.
@@ -26,6 +27,18 @@ _NAMES_OF_NUMBERS = re.compile(  # numbers that name something: no thousands sep
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?:^|_)(?:share|utilisation\w*|feasibility|ratio|d|jain|d_\w+)$")
+
+
+class Labelled(Protocol):
+    """A column, as far as its cells are written by it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def unit(self) -> str:
+        """Of its values."""
 
 
 def clean(text: str) -> str:
@@ -45,17 +58,20 @@ def display_width(text: str) -> int:
 
 def inferred(name: str, type_: PolarsType) -> Column:
     """A column of a frame that nobody stated: its unit is read off its name."""
+    from flowpeer_reports.columns import Column
+
+    return Column(name, type_, unit_of(name), "")
+
+
+def unit_of(name: str) -> str:
+    """The unit that a column's name says; empty where it says none."""
     if name.endswith("_bps") or name == "bps":
-        unit = "bit/s"
-    elif name.endswith("bytes"):
-        unit = "bytes"
-    elif _NAMES_OF_NUMBERS.search(name):
-        unit = "ASN" if name.lower().endswith("asn") else "name"
-    elif _FRACTION.search(name):
-        unit = "fraction"
-    else:
-        unit = ""
-    return Column(name, type_, unit, "")
+        return "bit/s"
+    if name.endswith("bytes"):
+        return "bytes"
+    if _NAMES_OF_NUMBERS.search(name):
+        return "ASN" if name.lower().endswith("asn") else "name"
+    return "fraction" if _FRACTION.search(name) else ""
 
 
 def rate(bps: float) -> str:
@@ -69,7 +85,7 @@ def rate(bps: float) -> str:
     return f"{'−' if bps < 0 else ''}{size:.{digits}f} {_RATE_UNITS[power]}"
 
 
-def human(value: Any, column: Column) -> str:
+def human(value: Any, column: Labelled) -> str:
     """One cell as people read it, on one line, without control characters."""
     if value is None:
         return ""
@@ -98,7 +114,7 @@ def texts(frame: pl.DataFrame, column: Column) -> list[str]:
     return [f"~{c}" if c and mark else c for c, mark in zip(cells, marks, strict=True)]
 
 
-def _number(value: float, column: Column) -> str:
+def _number(value: float, column: Labelled) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return ""
     if column.unit == "bit/s":
@@ -117,7 +133,7 @@ def is_number(type_: PolarsType) -> bool:
     return type_.is_numeric()
 
 
-def is_name(column: Column) -> bool:
+def is_name(column: Labelled) -> bool:
     """Whether the numbers of this column name something, as ASNs do."""
     return column.unit in ("ASN", "name") or bool(_NAMES_OF_NUMBERS.search(column.name))
 
@@ -132,6 +148,8 @@ def plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _plain(name: str, type_: pl.DataType, frame: pl.DataFrame) -> pl.Series:
+    import polars as pl
+
     column = frame[name]
     if type_.is_float():
         return column.set(~column.is_finite(), None)

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
+from flowpeer_reports.render.cells import (
+    clean,
+    display_width,
+    human,
+    is_name,
+    is_number,
+    texts,
+    unit_of,
+)
 
-from flowpeer_reports.columns import Column
-from flowpeer_reports.render.cells import clean, display_width, is_name, is_number, texts
+if TYPE_CHECKING:
+    import polars as pl
+
+    from flowpeer_reports.columns import Column
 
 GAP = 2
 MIN_TEXT = 12
 """Text cells shrink no further than this; then the table continues below."""
 MAX_KEYS = 3
 """Leading columns that a continued table repeats, where they name its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A column of `plain_terminal`: what kind its cells are decides how they are written."""
+
+    name: str
+    kind: Literal["number", "text", "other"]
+
+    @property
+    def unit(self) -> str:
+        """As the name says it."""
+        return unit_of(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    head: str
+    cells: list[str]
+    right: bool
+    rigid: bool
+    names_rows: bool
 
 
 def terminal(
@@ -25,18 +59,44 @@ def terminal(
     notes: Sequence[str],
 ) -> str:
     """The table in aligned columns at most `width` wide, ending in a newline."""
+    import polars as pl
+
+    ready = []
+    for c in columns:
+        type_ = frame.schema[c.name]
+        right, rigid = is_number(type_), not isinstance(type_, (pl.String, pl.List))
+        names_rows = not right or is_name(c)
+        ready.append(_Column(clean(c.name), texts(frame, c), right, rigid, names_rows))
+    return _page(ready, frame.height, width=width, title=title, notes=notes)
+
+
+def plain_terminal(columns: Sequence[Heading], rows: Sequence[Sequence[Any]], *, width: int) -> str:
+    """Rows as `terminal` writes those of a frame, without a library of frames: for few rows."""
+    ready = []
+    for i, c in enumerate(columns):
+        right = c.kind == "number"
+        cells = [human(row[i], c) for row in rows]
+        ready.append(
+            _Column(clean(c.name), cells, right, c.kind != "text", not right or is_name(c))
+        )
+    return _page(ready, len(rows), width=width, title="", notes=())
+
+
+def _page(
+    columns: Sequence[_Column], rows: int, *, width: int, title: str, notes: Sequence[str]
+) -> str:
     lines: list[str] = [clean(title), ""] if title else []
     if columns:
-        cells = [texts(frame, c) for c in columns]
-        heads = [clean(c.name) for c in columns]
-        right = [is_number(frame.schema[c.name]) for c in columns]
-        rigid = [not isinstance(frame.schema[c.name], (pl.String, pl.List)) for c in columns]
-        names = [not r or is_name(c) for r, c in zip(right, columns, strict=True)]
+        cells = [c.cells for c in columns]
+        heads = [c.head for c in columns]
+        right = [c.right for c in columns]
+        rigid = [c.rigid for c in columns]
+        names = [c.names_rows for c in columns]
         for number, block in enumerate(_blocks(heads, cells, rigid, names, width)):
             if number:
                 lines.append("")
             lines += _block(block, heads, cells, right)
-    if frame.is_empty():
+    if not rows:
         lines.append("(no rows)")
     if notes:
         lines.append("")

@@ -1,0 +1,55 @@
+"""The parent's part of a query's tables: what each is over, told to the child when it asks.
+
+The child reads no manifest and no configuration; it imports nothing that could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Relations:
+    """Tables of the lake at `root`, and those that a configuration makes."""
+
+    def __init__(
+        self,
+        root: Path,
+        configured: Mapping[str, pa.Table] | Callable[[], Mapping[str, pa.Table]] = NONE,
+    ) -> None:
+        self._root = root
+        self._configured = configured
+        self._rows: dict[str, list[dict[str, Any]]] | None = None
+
+    def find(self, words: Collection[str] | None) -> list[dict[str, Any]]:
+        """The tables among `words`, all where it is None: `name` and `sql`, a SELECT over the
+        files that are there now, or `rows` with the `kinds` of their columns.
+
+        Raises:
+            InputError: a manifest that cannot be read.
+            UsageError: a lake of another version, a configured table that lacks a column.
+        """
+        from flowpeer.catalog import configured_rows, kinds, relation
+        from flowpeer.lake.store import Lake
+        from flowpeer.schema import TABLES
+
+        names = [name for name in TABLES if words is None or name in words]
+        if not names:
+            return []
+        if self._rows is None:
+            given = self._configured() if callable(self._configured) else self._configured
+            self._rows = configured_rows(given)
+        record = Lake(self._root).record()
+        return [
+            {"name": name, "rows": self._rows[name], "kinds": kinds(name)}
+            if name in self._rows
+            else {"name": name, "sql": relation(record, name)}
+            for name in names
+        ]
