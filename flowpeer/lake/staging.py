@@ -59,13 +59,17 @@ class Staging:
         return self._root / self._name
 
     def _open(self) -> None:
-        self._pid = os.getpid()
-        self._name = f"{host_word()}-{secrets.token_hex(8)}"
+        name = f"{host_word()}-{secrets.token_hex(8)}"
         make_folder(self._locks)
-        self._lock = self._lock_of(self._name)
-        self._lock.acquire(timeout=0)  # before the folder: whoever sweeps finds none without it
-        make_folder(self._root / self._name)
-        weakref.finalize(self, _remove, self._root / self._name, self._lock, self._pid)
+        lock = self._lock_of(name)
+        lock.acquire(timeout=0)  # before the folder: whoever sweeps finds none without it
+        try:
+            make_folder(self._root / name)
+        except OSError:
+            _remove(self._root / name, lock, os.getpid())
+            raise
+        self._name, self._lock, self._pid = name, lock, os.getpid()
+        weakref.finalize(self, _remove, self._root / name, lock, self._pid)
 
     def _lock_of(self, name: str) -> filelock.BaseFileLock:
         return filelock.FileLock(self._locks / f"staging+{name}.lock", thread_local=False)
