@@ -67,12 +67,13 @@ def tables() -> str:
         prose(f"""Partitioned tables lie in `<table>/date=YYYY-MM-DD/hour=HH/`, and SQL shows `date`
             and `hour` after their columns: {names(schema.PARTITIONED)}. `routes` is a folder of
             snapshots. The tables {names(schema.CONFIGURED)} come from flowpeer.toml whenever a
-            query is asked, and have no file. All others are single files in `reference/`."""),
+            query is asked, and have no file. All others are single files in `reference/`.
+            `crossings` is made of `flows` when a query names it ([SQL](../sql.md))."""),
         "A remote network that is no public one has a negative number: "
         + ", ".join(f"{code} {name}" for code, name in SPECIAL_ASNS.items())
         + ".",
     ]
-    for name, columns in schema.TABLES.items():
+    for name, columns in {**schema.TABLES, "crossings": schema.CROSSINGS}.items():
         rows = [
             (f"`{c.name}`", c.type, c.unit, "yes" if c.nullable else "", c.meaning, c.source)
             for c in columns

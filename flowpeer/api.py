@@ -45,6 +45,7 @@ from flowpeer.network import Network as Configuration
 from flowpeer.pipeline import ingest as ingesting
 from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
+from flowpeer.pipeline.crossings import span_of, write_crossings
 from flowpeer.query import Session
 from flowpeer.reporter import Collected, Reporter
 from flowpeer.routing.rib.lookup import lookup
@@ -366,7 +367,14 @@ class Network:
                 if unknown := sorted(set(parameters) - set(question.defaults())):
                     raise UsageError(f"{query} has no parameter {', '.join(unknown)}")
                 query, parameters = question.sql, {**question.defaults(), **parameters}
-        with Session(self.lake.root, configured=self.configuration.tables()) as session:
+
+        def crossings(folder: Path) -> list[Path]:
+            start, end = span_of(parameters)
+            return write_crossings(self.configuration, self.lake, folder, start=start, end=end)
+
+        with Session(
+            self.lake.root, configured=self.configuration.tables, crossings=crossings
+        ) as session:
             return pl.DataFrame(pl.from_arrow(session.query(query, parameters)))
 
     def scan(

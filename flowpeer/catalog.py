@@ -28,7 +28,7 @@ from flowpeer.lake import layout
 from flowpeer.lake.listing import Groups, files_by_layout
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.schema import CONFIGURED, FORMAT, PARTITIONED, TABLES
+from flowpeer.schema import CONFIGURED, CROSSINGS, FORMAT, PARTITIONED, TABLES
 from flowpeer_core.columns import Column, arrow_schema
 
 STORAGE_VERSION = "v1.5.0"
@@ -152,6 +152,7 @@ def _define(
             )
             con.execute(f'CREATE VIEW "{name}" AS {text}')
     with told("", where=root):
+        con.execute(f"CREATE VIEW crossings AS {crossings([])}")  # for flowpeer to fill
         for script in (*flowpeer_sql.views(), *flowpeer_sql.macros()):
             con.execute(script.sql)
 
@@ -199,6 +200,16 @@ def relation(record: Record, name: str) -> str:
         InputError: a manifest that cannot be read.
     """
     return _listed(name, files_by_layout(record, name))
+
+
+def crossings(files: Sequence[Path]) -> str:
+    """The SELECT of `crossings` over files of them."""
+    if not files:
+        empty = ", ".join(f"NULL::{_sql_type(c)} AS {c.name}" for c in CROSSINGS)
+        return f"SELECT {empty} WHERE false"
+    names = ", ".join(literal(escape(str(file))) for file in files)
+    cells = ", ".join(f"r.{c.name}" for c in CROSSINGS)
+    return f"SELECT {cells} FROM read_parquet([{names}], hive_partitioning = false) AS r"  # noqa: S608
 
 
 def _listed(name: str, groups: Groups) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from flowpeer_core.columns import FLAG, INT, REAL, SMALL, TEXT, TIME, Column
+from flowpeer_core.columns import ADDRESS, FLAG, INT, REAL, SMALL, TEXT, TIME, Column
 from flowpeer_core.columns import column as _c
 from flowpeer_ingest.schema import TABLES as INGEST_TABLES
 
@@ -288,6 +288,37 @@ FORMAT = 3
 round; columns added since are null in older files (flowpeer.lake.layout)."""
 PARTITIONED = ("flows", "sampling", "coverage", "traffic", "traffic_routes")
 """Tables in folders date=YYYY-MM-DD/hour=HH; `routes` is one folder of snapshots."""
+
+CROSSINGS: tuple[Column, ...] = (  # flowpeer.rollup.crossings, made when a query names it
+    _c("hour_start", TIME, "", "hour of the slots, as in `traffic_routes`"),
+    _c("start_time", TIME, "", "first packet of the record"),
+    _c("end_time", TIME, "", "last packet of the record"),
+    _c("metro", TEXT, "", "as in `traffic`"),
+    _c("exporter", TEXT, "", "as in `traffic`"),
+    _c("exporter_ip", TEXT, "", "source address of the export packets"),
+    _c("interface", INT, "", "as in `traffic`"),
+    _c("role", TEXT, "", "as in `traffic`"),
+    _c("provider_asn", INT, "", "as in `traffic`"),
+    _c("direction", TEXT, "", "as in `traffic`"),
+    _c("family", SMALL, "", "4 or 6; null without an address"),
+    _c("remote_asn", INT, "", "as in `traffic`, never folded"),
+    _c("prefix", TEXT, "", "route of the remote end; null: none"),
+    _c("origin_asn", INT, "", "as in `traffic_routes`"),
+    _c("local_prefix", TEXT, "", "own prefix of the local end; null: none"),
+    _c("remote_addr", ADDRESS, "", "the remote end"),
+    _c("local_addr", ADDRESS, "", "the local end"),
+    _c("protocol", SMALL, "", "IP protocol number"),
+    _c("remote_port", SMALL, "", "transport port of the remote end"),
+    _c("local_port", SMALL, "", "transport port of the local end"),
+    _c("tos", SMALL, "", "type of service or traffic class octet"),
+    _c("dscp", SMALL, "", "its upper six bits (RFC 2474)"),
+    _c("tcp_flags", SMALL, "", "TCP flags seen, or-ed"),
+    _c("rate", REAL, "", "effective sampling rate (METHODS M2); null: not known"),
+    _c("scaled", FLAG, "", "as in `traffic`"),
+    _c("bytes", INT, "bytes", "of the hour, scaled by the rate"),
+    _c("packets", INT, "packets", "of the hour, scaled by the rate"),
+    _c("records", INT, "records", "1 in the hour of its start, else 0"),
+)
 
 CONFIGURED: dict[str, tuple[Column, ...]] = {  # made from flowpeer.toml by flowpeer.network
     "metros": METROS,

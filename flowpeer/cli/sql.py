@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,6 @@ from flowpeer.cli.sql_names import (
 from flowpeer.cli.state import State, terminal_width
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import polars as pl
     import pyarrow as pa
 
@@ -94,13 +93,16 @@ def sql(
         if text is None:
             from flowpeer.cli.sql_prompt import prompt
 
-            with _session(state, attach or []) as session:
+            with _session(state, attach or [], values) as session:
                 prompt(session, state, timeout_seconds=timeout)
             return
         text, values = resolve(text, values)
-        with _session(state, attach or []) as session:
+        with _session(state, attach or [], values) as session:
             if period is not None:
                 _has_data(session, period, values, timeout)
+                if "$period" not in text and re.search(r"\bcrossings\b", text, re.IGNORECASE):
+                    # Its rows are those of the period.
+                    values = {k: v for k, v in values.items() if not k.startswith("period_")}
             few = FEW_ROWS if chosen == "table" and out is None else -1
             answer = session.ask(text, values, timeout_seconds=timeout, flat=True, few=few)
             if session.note:
@@ -119,7 +121,9 @@ def _has_data(
 
     span = {name: values.get(name) for name in ("period_start", "period_end")}
     rows = session.query(
-        "FROM slots_between($period_start, $period_end)", span, timeout_seconds=timeout
+        "SELECT 1 AS one FROM traffic_between($period_start, $period_end) LIMIT 1",
+        span,
+        timeout_seconds=timeout,
     )
     if not rows.num_rows:
         raise NoDataError(f"no traffic in {period}", advice="see what is there: `flowpeer status`")
@@ -199,7 +203,7 @@ def _statement(query: str | None, file: Path | None) -> str | None:
         raise InputError(str(file), "not UTF-8 text", offset=error.start) from error
 
 
-def _session(state: State, attached: list[str]) -> Session:
+def _session(state: State, attached: list[str], values: Mapping[str, str | None]) -> Session:
     from flowpeer.query import Session
     from flowpeer.query.attach import parse
 
@@ -212,7 +216,13 @@ def _session(state: State, attached: list[str]) -> Session:
         state.lake()  # of a format that can be read
         return state.network().tables()
 
-    session = Session(lake, configured=configured)
+    def crossings(folder: Path) -> list[Path]:
+        from flowpeer.pipeline.crossings import span_of, write_crossings
+
+        start, end = span_of(values)
+        return write_crossings(state.network(), state.lake(), folder, start=start, end=end)
+
+    session = Session(lake, configured=configured, crossings=crossings)
     try:
         for name, path in files:
             session.attach(name, path)
@@ -235,24 +245,26 @@ def _write_catalog(state: State, path: Path) -> None:
 def _catalogue() -> pl.DataFrame:
     import polars as pl
 
-    from flowpeer.schema import TABLES
+    from flowpeer.schema import CROSSINGS, TABLES
     from flowpeer_sql import questions
 
     rows = [("question", q.name, q.title) for q in questions()]
     rows += [(kind, name, title) for name, (kind, title) in sorted(made_names().items())]
-    rows += [("table", name, f"{len(columns)} columns") for name, columns in TABLES.items()]
+    tables = {**TABLES, "crossings": CROSSINGS}
+    rows += [("table", name, f"{len(columns)} columns") for name, columns in tables.items()]
     return pl.DataFrame(rows, schema=["kind", "name", "title"], orient="row")
 
 
 def _show(name: str, chosen: str) -> None:
     from flowpeer.errors import UsageError
-    from flowpeer.schema import TABLES
+    from flowpeer.schema import CROSSINGS, TABLES
     from flowpeer_sql import views
 
-    if name in TABLES:
+    tables = {**TABLES, "crossings": CROSSINGS}
+    if name in tables:
         import polars as pl
 
-        rows = [(c.name, str(c.type), c.unit, c.meaning, c.source) for c in TABLES[name]]
+        rows = [(c.name, str(c.type), c.unit, c.meaning, c.source) for c in tables[name]]
         head = ["column", "type", "unit", "meaning", "source"]
         write(pl.DataFrame(rows, schema=head, orient="row"), chosen)
         return

@@ -75,7 +75,7 @@ class Objects:
     def is_table(self, name: str) -> bool:
         """Whether the lake has a table or view of that name."""
         name = name.lower()
-        known = self.views | self._tables.keys() | self._configured
+        known = self.views | self._tables.keys() | self._configured | {"crossings"}
         return name in known or bool(self._ask([name]))
 
     def remember(self, name: str, select: str) -> None:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Crossings = Callable[[Path], list[Path]]
+"""Makes the files of `crossings` (`flowpeer.schema.CROSSINGS`) in a folder."""
+
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -23,31 +26,41 @@ class Relations:
         self,
         root: Path,
         configured: Mapping[str, pa.Table] | Callable[[], Mapping[str, pa.Table]] = NONE,
+        crossings: Crossings | None = None,
     ) -> None:
         self._root = root
         self._configured = configured
+        self._crossings = crossings
+        self._crossing_files: list[Path] | None = None
         self._rows: dict[str, list[dict[str, Any]]] | None = None
 
-    def find(self, words: Collection[str] | None) -> list[dict[str, Any]]:
+    def find(self, words: Collection[str] | None, folder: Path) -> list[dict[str, Any]]:
         """The tables among `words`, all where it is None: `name` and `sql`, a SELECT over the
         files that are there now, or `rows` with the `kinds` of their columns.
+
+        `crossings` are made when they are first named, in `folder`, and stay as they are.
 
         Raises:
             InputError: a manifest that cannot be read.
             UsageError: a lake of another version, a configured table that lacks a column.
         """
-        from flowpeer.catalog import configured_rows, kinds, relation
+        from flowpeer.catalog import configured_rows, crossings, kinds, relation
         from flowpeer.lake.store import Lake
         from flowpeer.schema import TABLES
 
+        found = []
+        if words is None or "crossings" in words:
+            if words is not None and self._crossing_files is None and self._crossings is not None:
+                self._crossing_files = self._crossings(folder)
+            found.append({"name": "crossings", "sql": crossings(self._crossing_files or [])})
         names = [name for name in TABLES if words is None or name in words]
         if not names:
-            return []
+            return found
         if self._rows is None:
             given = self._configured() if callable(self._configured) else self._configured
             self._rows = configured_rows(given)
         record = Lake(self._root).record()
-        return [
+        return found + [
             {"name": name, "rows": self._rows[name], "kinds": kinds(name)}
             if name in self._rows
             else {"name": name, "sql": relation(record, name)}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowpeer import errors
 from flowpeer.errors import FlowpeerError, UsageError
-from flowpeer.query.relations import NONE, Relations
+from flowpeer.query.relations import NONE, Crossings, Relations
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,8 @@ class Session:
     """Queries over the lake at `lake_root`, in a process of their own that can only read it.
 
     `configured` holds the tables made from flowpeer.toml, or gives them when a query first names a
-    table; `memory_bytes` is what a query may take, else a share of the machine's
+    table; `crossings` makes the files of the table of that name (`pipeline.crossings`), without it
+    there are none; `memory_bytes` is what a query may take, else a share of the machine's
     (`flowpeer.engine.MEMORY_SHARE`). Temporary tables and views
     live as long as the process: until `close`, or until a query had to be killed. `note` says what
     the system lacks to keep the process in, once it has started. Use it from one thread at a time.
@@ -71,6 +72,7 @@ class Session:
         lake_root: Path,
         *,
         configured: Mapping[str, pa.Table] | Callable[[], Mapping[str, pa.Table]] = NONE,
+        crossings: Crossings | None = None,
         memory_bytes: int | None = None,
         disk_bytes: int = DISK_BYTES,
     ) -> None:
@@ -78,6 +80,7 @@ class Session:
         self._made = False
         self._lake = lake_root.resolve()
         self._configured = configured
+        self._crossings = crossings
         self._relations: Relations | None = None
         self._memory = memory_bytes or 0
         self._disk = disk_bytes
@@ -240,8 +243,8 @@ class Session:
 
     def _find(self, words: list[str] | None) -> list[dict[str, Any]]:
         if self._relations is None:
-            self._relations = Relations(self._seen(), self._configured)
-        return self._relations.find(words)
+            self._relations = Relations(self._seen(), self._configured, self._crossings)
+        return self._relations.find(words, self._private())
 
     def _private(self) -> Path:
         if self._folder is None:

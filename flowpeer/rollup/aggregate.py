@@ -32,7 +32,7 @@ from flowpeer.rollup.sums import Figures, Sums, exact, summed
 from flowpeer.rollup.tables import Tables
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS, SLOT_US
 
-__all__ = ["Aggregate", "Context", "Figures"]
+__all__ = ["Aggregate", "Context", "Figures", "HourParts", "hour_parts"]
 
 THREADS = 2
 """Batches worked on at once; each holds some hundred megabytes."""
@@ -182,7 +182,7 @@ def _in_size(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class HourParts:
     """Shares of records in slots of the hour, column by column; `record` indexes the records."""
 
     record: Any
@@ -193,18 +193,18 @@ class _Parts:
     low: Reals
     high: Reals
 
-    def inside(self) -> _Parts:
+    def inside(self) -> HourParts:
         """Those of the hour's twelve slots."""
         if not self.slot.size or (self.slot.min() >= 0 and self.slot.max() < HOUR_SLOTS):
             return self
         kept = np.flatnonzero((self.slot >= 0) & (self.slot < HOUR_SLOTS))
         record = kept if isinstance(self.record, slice) else self.record[kept]
-        return _Parts(record, *(getattr(self, name)[kept] for name in self.__slots__[1:]))
+        return HourParts(record, *(getattr(self, name)[kept] for name in self.__slots__[1:]))
 
 
-def _parts(
+def hour_parts(
     records: Records, rate: Ints, divisor: Ints | None, first_slot: int
-) -> tuple[list[_Parts], Bools]:
+) -> tuple[list[HourParts], Bools]:
     """The shares of records in this hour's slots, and which records are scaled (M2, M3, M6).
 
     Most records lie in one slot: the first list element holds the first share of every record, and
@@ -223,20 +223,20 @@ def _parts(
     borders = np.flatnonzero(np.maximum(end - 1, start) // SLOT_US != first)
     ones = np.ones(records.rows, dtype=np.int64)
     if not borders.size:
-        only = _Parts(slice(None), first - first_slot, octets, packets, ones, low, high)
+        only = HourParts(slice(None), first - first_slot, octets, packets, ones, low, high)
         return [only.inside()], scaled
     shares = slots.spread(start[borders], end[borders], octets[borders], packets[borders])
     begins = shares.records == 1
     later = shares.only(~begins)
     record = borders[later.record]
-    others = _Parts(
+    others = HourParts(
         record, later.slot - first_slot, later.bytes, later.packets, later.records,
         np.rint(low[record] * later.fraction), np.rint(high[record] * later.fraction),
     )  # fmt: skip
     octets[borders], packets[borders] = shares.bytes[begins], shares.packets[begins]
     for variance in (low, high):
         variance[borders] = np.rint(variance[borders] * shares.fraction[begins])
-    only = _Parts(slice(None), first - first_slot, octets, packets, ones, low, high)
+    only = HourParts(slice(None), first - first_slot, octets, packets, ones, low, high)
     return [only.inside(), others.inside()], scaled
 
 
@@ -267,7 +267,7 @@ def _piece(
     """The parts of records with their keys, before they are summed."""
     rate = known.rate[combo]
     divisor = None if known.divisor is None else known.divisor[combo]
-    pieces, scaled = _parts(records, rate, divisor, first_slot)
+    pieces, scaled = hour_parts(records, rate, divisor, first_slot)
     for parts in pieces:
         _count(figures, parts, scaled[parts.record], known, combo[parts.record], rate)
     key = maker.of_crossing(0)
@@ -287,14 +287,14 @@ def _piece(
     return frames
 
 
-def _frame(key: npt.NDArray[np.uint64], parts: _Parts) -> pl.DataFrame:
+def _frame(key: npt.NDArray[np.uint64], parts: HourParts) -> pl.DataFrame:
     packed = key | parts.slot.view(np.uint64) << np.uint64(1)
     columns = {name: getattr(parts, name) for name in ("bytes", "packets", "records")}
     return pl.DataFrame({"key": packed, **columns, "low": parts.low, "high": parts.high})
 
 
 def _count(
-    figures: Figures, parts: _Parts, scaled: Bools, known: Attributed, combo: Any, rate: Ints
+    figures: Figures, parts: HourParts, scaled: Bools, known: Attributed, combo: Any, rate: Ints
 ) -> None:
     """Add the figures of some parts."""
     octets = parts.bytes

@@ -8,12 +8,13 @@ less than it was.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowpeer import schema
@@ -35,6 +36,7 @@ from flowpeer.lake.manifest import Rollup as RollupFacts
 from flowpeer.lake.store import StagedTable, exact_sum
 from flowpeer.rollup import reading
 from flowpeer.rollup.aggregate import Aggregate, Context, Figures
+from flowpeer.rollup.crossings import crossings
 from flowpeer.rollup.inputs import HOUR, TABLES_KEPT, Inputs
 
 TABLES = ("traffic", "traffic_routes")
@@ -219,9 +221,16 @@ class Rollup(Inputs):
         files: Sequence[tuple[str, Path, int]],
         progress: Callable[[int], None] | None,
     ) -> Aggregate:
+        context = self._context(hour)
+        # Beside the lake's own unfinished files, or where everybody may write: who only reads a
+        # lake (`verify`) need not write into it.
+        folder = self._scratch
+        return Aggregate(reading.tasks(files), hour.start, context, folder, progress=progress)
+
+    def _context(self, hour: Hour) -> Context:
         while len(self._tables) > TABLES_KEPT:  # oldest first: hours come in order
             self._tables.pop(next(iter(self._tables)))
-        context = Context(
+        return Context(
             attributor=self._attributor,
             rate=self.rate,
             moments=self.moments,
@@ -232,10 +241,11 @@ class Rollup(Inputs):
             neighbours=self._neighbours[1],
             tail=self._tail,
         )
-        # Beside the lake's own unfinished files, or where everybody may write: who only reads a
-        # lake (`verify`) need not write into it.
-        folder = self._scratch
-        return Aggregate(reading.tasks(files), hour.start, context, folder, progress=progress)
+
+    def crossings(self, hour: Hour) -> Iterator[pa.Table]:
+        """An hour's records one by one, as `traffic` counts them; see `rollup.crossings`."""
+        tasks = reading.tasks(self._reads(hour))
+        return crossings(tasks, hour.start, self._context(hour))
 
     @cached_property
     def _scratch(self) -> Path:

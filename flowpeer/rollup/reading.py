@@ -29,6 +29,8 @@ COLUMNS = (
 )  # fmt: skip
 """What a roll-up reads of `flows`, and `NEXT_HOPS` where an exchange port is configured."""
 NEXT_HOPS = ("next_hop", "bgp_next_hop")
+SERVICES = ("protocol", "src_port", "dst_port", "tos", "tcp_flags")
+"""What `crossings` reads besides; −1 where null."""
 ADDRESSES = frozenset({"src_addr", "dst_addr", *NEXT_HOPS})
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,11 +123,17 @@ def tasks(files: Sequence[tuple[str, Path, int]]) -> Iterator[Task]:
 
 
 def read(
-    task: Task, hour: datetime, moments: Callable[[str], Ints], *, next_hops: bool
+    task: Task,
+    hour: datetime,
+    moments: Callable[[str], Ints],
+    *,
+    next_hops: bool,
+    also: Sequence[str] = (),
 ) -> Iterator[Records]:
     """The records of a task that may lie in the hour, in batches of at most `BATCH_ROWS`.
 
     moments: of a flow file, when a rate changes during its hour of receipt, in µs, ascending.
+    also: further columns of integers.
 
     Raises:
         OSError: a page whose checksum is wrong, or a file that cannot be read.
@@ -137,6 +145,7 @@ def read(
             *COLUMNS,
             *(NEXT_HOPS if next_hops else ()),
             *(("received_at",) if changes.size else ()),
+            *also,
         )
         with pq.ParquetFile(
             path, page_checksum_verification=True, read_dictionary=["exporter_ip"]
@@ -149,7 +158,7 @@ def read(
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
                 ):
-                    yield from _records(name, batch, fixed, begin, changes)
+                    yield from _records(name, batch, fixed, begin, changes, also)
 
 
 def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | None:
@@ -187,11 +196,18 @@ def _microseconds(time: datetime) -> int:
 
 
 def _null(name: str) -> int:
+    if name in SERVICES:
+        return -1
     return {"sampler_id": NO_SAMPLER, "session": NO_SESSION}.get(name, 0)
 
 
 def _records(
-    file: str, batch: pa.RecordBatch, fixed: dict[str, int], begin: int, moments: Ints
+    file: str,
+    batch: pa.RecordBatch,
+    fixed: dict[str, int],
+    begin: int,
+    moments: Ints,
+    also: Sequence[str],
 ) -> Iterator[Records]:
     start, end = (batch[name].cast(pa.int64()).to_numpy() for name in ("start_time", "end_time"))
     inside = (start < begin + HOUR_US) & (end >= begin)
@@ -205,7 +221,7 @@ def _records(
     numbers: dict[str, Values] = {}
     addresses: dict[str, Addresses] = {}
     absent = None
-    for name in (*COLUMNS, *NEXT_HOPS):
+    for name in (*COLUMNS, *NEXT_HOPS, *also):
         if name in ("start_time", "end_time", "exporter_ip"):
             continue
         if name not in ADDRESSES:

@@ -87,7 +87,8 @@ FLOWS: tuple[Column, ...] = (
         "bytes",
         pa.int64(),
         "bytes",
-        "IP octets as exported, unscaled: delta counter, else total",
+        "IP octets as exported, unscaled: delta counter, else total; multiplied by "
+        "`sampling_interval` they do not add up to traffic: use `crossings`",
         "1, else 85, 231",
     ),
     _c(

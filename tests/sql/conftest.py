@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flowpeer.lake.manifest import folder_of
 from flowpeer.lake.store import Lake
 from flowpeer.query import Session
-from flowpeer.schema import CONFIGURED, TABLES
+from flowpeer.schema import CONFIGURED, CROSSINGS, TABLES
 from flowpeer_core.columns import arrow_schema
 
 START = datetime(2026, 6, 30, 22, tzinfo=UTC)
@@ -200,7 +201,26 @@ def build(root: Path, traffic: list[Row], by_route: list[Row]) -> Path:
     return root
 
 
+def crossings(folder: Path) -> list[Path]:
+    """A record a row of `traffic_routes` and service."""
+    rows = []
+    for n, row in enumerate(route_traffic(traffic_rows())):
+        shares = [row["bytes"] // 3, row["bytes"] - row["bytes"] // 3]
+        for k, size in enumerate(shares):
+            protocol, port = ((6, 443), (17, 53), (1, None), (6, 80))[(n + k) % 4]
+            rows.append({
+                **{c.name: row.get(c.name) for c in CROSSINGS}, "remote_asn": row["origin_asn"],
+                "bytes": size, "packets": size // 1000, "records": 1, "rate": 1000.0,
+                "protocol": protocol, "remote_port": port, "dscp": 46 if k else 0,
+                "local_port": None if port is None else 50_000 + n % 7, "family": 4,
+                "remote_addr": bytes(10) + b"\xff\xff\xc6\x33\x64" + bytes([n % 5 + k]),
+            })  # fmt: skip
+    file = folder / "crossings.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(CROSSINGS)), file)
+    return [file]
+
+
 @pytest.fixture(scope="session")
 def con(lake: Path) -> Iterator[Session]:
-    with Session(lake, configured=configured()) as session:
+    with Session(lake, configured=configured(), crossings=crossings) as session:
         yield session

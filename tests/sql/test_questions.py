@@ -96,6 +96,7 @@ def test_question_is_a_table_macro_too(con: Session, name: str) -> None:
     values = {
         "metro": "ams", "provider": "AS1299", "direction": "out", "asn": "as2906",
         "period": "2026-07", "before": "2026Q2", "exporter": "edge1.ams",
+        "prefix": "198.51.100.0/24",
     }  # fmt: skip
     known = flowpeer_sql.signature(QUESTIONS[name])
     given = {key: value for key, value in values.items() if key in known}
@@ -103,7 +104,7 @@ def test_question_is_a_table_macro_too(con: Session, name: str) -> None:
     said = {
         "metro": "ams", "provider": "1299", "direction": "out", "asn": "2906",
         "exporter": "edge1.ams", "period_start": "2026-07-01", "period_end": "2026-08-01",
-        "before_start": "2026-04-01", "before_end": "2026-07-01",
+        "before_start": "2026-04-01", "before_end": "2026-07-01", "prefix": "198.51.100.0/24",
     }  # fmt: skip
     defaults = QUESTIONS[name].defaults()
     assert as_macro.equals(ask(con, name, **{k: v for k, v in said.items() if k in defaults}))
