@@ -125,6 +125,8 @@ EXPORTERS = (
     _c("sampling", INT, "1:N", "rate used where the exporter says none"),
     _c("sampling_override", INT, "1:N", "rate used instead of what the exporter says"),
     _c("metering", TEXT, "", "auto, ingress or egress (M1)", required=True),
+    _c("valid_from", TIME, "UTC", "since when its data are due (M5); null: from the beginning"),
+    _c("valid_until", TIME, "UTC", "until when, exclusive; null: still"),
 )
 INTERFACES = (
     _c("exporter", TEXT, "", "exporter id", required=True),

@@ -1,38 +1,20 @@
-"""Which slots of a metro count: those in which its exporters were heard, without much loss (M5)."""
+"""Which slots of a period count: due and covered ones by exporter, and by metro (M5)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from flowpeer import catalog
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
-from flowpeer_core.slots import SLOT
+from flowpeer_core.slots import SLOT, SLOT_SECONDS
 from flowpeer_reports.coverage import Coverage, Due, coverage_of
 
 DAY = timedelta(days=1)
-MAX_LOSS = 0.05
-"""Sequence loss above which a slot does not count as covered (M5)."""
-
-
-def coverage(
-    record: Record, start: datetime | None = None, end: datetime | None = None
-) -> pl.DataFrame:
-    """slot, exporter_ip, received, lost, seen: one row each, summed over the units."""
-
-    def summed() -> pl.DataFrame:
-        return (
-            catalog.scan(record.lake.root, "coverage", start=start, end=end)
-            .group_by("slot", "exporter_ip")
-            .agg(pl.col("received", "lost").sum(), pl.col("seen").any())
-            .sort("slot", "exporter_ip")
-            .collect()
-        )
-
-    return record.read("coverage", summed)
 
 
 def exporter_coverage(network: Network, record: Record, start: datetime, end: datetime) -> Coverage:
@@ -66,7 +48,7 @@ def exporter_coverage(network: Network, record: Record, start: datetime, end: da
 
 @dataclass(frozen=True)
 class Covered:
-    """Covered and missing slots by metro (M5), the missing ones themselves, and notes."""
+    """Slots of each metro that count (M5), those that do not, those themselves, and notes."""
 
     slots: dict[str, int]
     missing: dict[str, int]
@@ -74,40 +56,44 @@ class Covered:
     notes: list[str]
 
 
-def covered_slots(network: Network, told: pl.DataFrame, start: datetime, end: datetime) -> Covered:
-    """Which slots of [start, end) count for each metro (M5), by `coverage` of at least those.
+def covered_slots(network: Network, coverage: Coverage, traffic: pl.LazyFrame) -> Covered:
+    """Which slots of the period count for the transit of each metro, both directions together.
 
-    A slot of a metro is covered if an exporter of it was heard in it, and none that was heard
-    before and after in the period was not, or with much loss. Where no exporter of a metro was
-    heard (its flows came from another tool, which does not tell), every slot counts as covered.
+    Args:
+        traffic: rows of `traffic` of at least the period.
     """
-    every = pl.DataFrame(
-        {"slot": pl.datetime_range(start, end, SLOT, closed="left", eager=True, time_zone="UTC")}
+    start, n = coverage.start, coverage.slots
+    place = (pl.col("slot").dt.epoch("s") - int(start.timestamp())) // SLOT_SECONDS
+    sums = (
+        traffic.filter(
+            pl.col("role") == "transit", pl.col("scaled"), pl.col("direction").is_in(["in", "out"])
+        )
+        .group_by("metro", "exporter", place=place)
+        .agg(pl.col("bytes").sum())
+        .filter(pl.col("place").is_between(0, n - 1))
+        .collect()
     )
-    told = told.filter((pl.col("slot") >= start) & (pl.col("slot") < end) & pl.col("seen"))
-    # A router counts from when it was first heard to when it was last: one that joins at noon
-    # does not unmake the morning of the others.
-    well = told.filter(pl.col("lost") <= MAX_LOSS * (pl.col("lost") + pl.col("received")))
-    found = Covered({}, {}, pl.DataFrame(schema={"metro": pl.String, "slot": every["slot"].dtype}),
-                    [])  # fmt: skip
-    gaps = [found.uncovered]
+    slots, missing, gaps = {}, {}, []
     for metro in network.metros:
-        missing, spans = every.clear(), []
-        for exporter in (e for e in network.exporters if e.metro == metro.id):
-            mine = pl.col("exporter_ip").is_in([str(a) for a in exporter.addresses])
-            if told.filter(mine).is_empty():
-                if not told.is_empty():
-                    found.notes.append(f"{metro.id}: nothing was heard from {exporter.id}")
-                continue
-            heard = told.filter(mine)["slot"]
-            spans.append((heard.min(), heard.max()))
-            gaps_ = every.join(well.filter(mine), on="slot", how="anti")
-            missing = missing.vstack(gaps_.filter(pl.col("slot").is_between(*spans[-1])))
-        if spans:
-            inside = [pl.col("slot").is_between(*span) for span in spans]
-            missing = missing.vstack(every.filter(~pl.any_horizontal(inside)))
-        missing = missing.unique().sort("slot")
-        gaps.append(missing.select(pl.lit(metro.id).alias("metro"), "slot"))
-        found.missing[metro.id] = missing.height
-        found.slots[metro.id] = every.height - missing.height
-    return replace(found, uncovered=pl.concat(gaps))
+        series = {e: np.zeros(n, np.int64) for e in coverage.of(metro.id)}
+        mine = sums.filter(pl.col("metro") == metro.id).select("exporter", "place", "bytes")
+        for exporter, at, octets in mine.iter_rows():
+            series.setdefault(exporter, np.zeros(n, np.int64))[at] += octets
+        if not series:
+            continue
+        # Where nothing is carried, a slot that nobody vouches for is missing all the same.
+        sure = np.flatnonzero(coverage.vouched(series))
+        places = np.intersect1d(coverage.judge(series).places, sure)
+        slots[metro.id], missing[metro.id] = len(places), n - len(places)
+        gaps += [(metro.id, start + int(at) * SLOT) for at in np.setdiff1d(np.arange(n), places)]
+    uncovered = pl.DataFrame(
+        gaps, schema={"metro": pl.String, "slot": pl.Datetime("us", "UTC")}, orient="row"
+    )
+    untold = sorted(coverage.untold)
+    notes = coverage.silences()
+    if untold and len(untold) < len(coverage.exporters):
+        notes.append(
+            f"nothing is known of the coverage of {', '.join(untold)} (imported, or nothing was "
+            "received): taken as covered"
+        )
+    return Covered(slots, missing, uncovered, notes)

@@ -24,7 +24,7 @@ from flowpeer_reports.columns.drill import (
     REPLAY,
 )
 from flowpeer_reports.drill import Drill, drill
-from flowpeer_reports.loads import counted
+from flowpeer_reports.loads import covered_links
 from flowpeer_reports.removals import Removal, chosen, groups, site, together
 from flowpeer_reports.render.tables import tables_page
 from flowpeer_reports.replay import replay
@@ -88,7 +88,7 @@ def drill_answer(
     factors = growths_of(growth)
     exits = exits_of(gathered.inputs, network, record)
     asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
-    covered = {m: counted(exits.inputs, m) for m in exits.choice.places.metros}
+    covered = covered_links(exits.inputs, exits.found)
     found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
     rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
     survives = found.largest_growth

@@ -18,7 +18,7 @@ from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUT
 from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
 from flowpeer_reports.imbalance import Imbalance, imbalance, providers_of
 from flowpeer_reports.inbound import inbound, knobs
-from flowpeer_reports.loads import counted
+from flowpeer_reports.loads import of_metro
 from flowpeer_reports.moves import moves
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
@@ -105,8 +105,9 @@ def _moves(
             }  # fmt: skip
         made = moves(
             exits.parts, exits.found, exits.offers, ties, exits.epoch_of_hour, metro, providers,
-            weights, counted(exits.inputs, metro), names=names, unstable=exits.unstable,
-            always_compare_med=network.routing.always_compare_med, most=rules,
+            weights, of_metro(exits.inputs, exits.found, metro, "out").flags, names=names,
+            unstable=exits.unstable, most=rules,
+            always_compare_med=network.routing.always_compare_med,
         )  # fmt: skip
         frames.append(made.rows)
         found.notes += made.notes

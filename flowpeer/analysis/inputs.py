@@ -12,7 +12,7 @@ import polars as pl
 from flowpeer import catalog, schema
 from flowpeer.analysis.asks import read_log
 from flowpeer.analysis.bills import billed_period
-from flowpeer.analysis.coverage import coverage, covered_slots, exporter_coverage
+from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.periods import parse_period, period_of
 from flowpeer.analysis.policy import policy_of
 from flowpeer.analysis.sessions import session_routes
@@ -103,24 +103,19 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
     ]
 
 
-def gather(
-    network: Network, record: Record, asked: str | None, *, told: pl.DataFrame | None = None
-) -> Gathered:
+def gather(network: Network, record: Record, asked: str | None) -> Gathered:
     """Everything a report of one period is made from.
-
-    Args:
-        told: `coverage` of at least the period, where it has been read already.
 
     Raises:
         NoDataError: nothing rolled up, or not in the period.
     """
     lake = record.lake
     start, end = period_of(network, record, asked)
-    told = coverage(record, start, end) if told is None else told
-    covered = covered_slots(network, told, start, end)
-    notes = covered.notes
     routes = catalog.scan(lake.root, "traffic_routes", start=start, end=end)
     traffic = catalog.scan(lake.root, "traffic", start=start, end=end)
+    coverage = exporter_coverage(network, record, start, end)
+    covered = record.read("traffic", lambda: covered_slots(network, coverage, traffic))
+    notes = covered.notes
     first_used: dict[str, datetime] = {}
     for hour, header in record.headers("traffic", start=start, end=end).items():
         for name in header.rollup.snapshots if header.rollup else ():
@@ -204,7 +199,7 @@ def gather(
         policy=policy_of(network),
         outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
         sampling=_sampling(network, lake),
-        coverage=exporter_coverage(network, record, start, end),
+        coverage=coverage,
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     inputs = replace(inputs, session_routes=session_routes(inputs, network, record))

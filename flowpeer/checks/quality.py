@@ -9,9 +9,9 @@ from itertools import pairwise
 import polars as pl
 
 from flowpeer import catalog
-from flowpeer.analysis.coverage import coverage
 from flowpeer.analysis.periods import data_span
 from flowpeer.checks.collector import collector
+from flowpeer.checks.exporters import doubts, implausible, name_of
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.interfaces import counters, late, rules
 from flowpeer.checks.sources import ages, own_places, provider_paths
@@ -69,11 +69,10 @@ def findings(network: Network, record: Record) -> list[Finding]:
             found += routed(lake)
             found += provider_paths(record)
             span = data_span(network, record)
-            told = coverage(record, *span)
-            found += covered(network, span, told)
+            found += covered(network, record, span)
             if not stale:
                 found += conserved(rollup)
-                found += reported(network, record, told)
+                found += reported(network, record)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
     return found
@@ -140,6 +139,8 @@ def _exporters(
             yield Finding("warning", f"exporter {name}",
                           f"its clock is {clock[ip]:+,.0f} s off; corrected",
                           "set the router's clock by NTP")  # fmt: skip
+    yield from implausible(network, captures)
+    yield from doubts(network, captures)
     known = {str(a) for e in network.exporters for a in e.addresses}
     heard = {network.exporter_by_address[ip].id for ip in sums if ip in known}
     for exporter in network.exporters if sums else ():
@@ -159,9 +160,8 @@ def _invented(network: Network, flows: list[FlowFacts]) -> Iterator[Finding]:
     for facts in flows:
         beyond.update(facts.unlisted)
     for ip, times in sorted(beyond.items()):
-        configured = network.exporter_by_address.get(ip)
         yield Finding(
-            "warning", f"exporter {configured.id if configured else ip}",
+            "warning", f"exporter {name_of(network, ip)}",
             f"names more than {MAX_INTERFACES:,} interfaces at a time: {times:,} times one beyond "
             "the most used, which were not looked at for METHODS M1",
             "find out who sends in its name",

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from flowpeer import catalog
-from flowpeer.analysis.coverage import covered_slots
+from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.inputs import gather
 from flowpeer.checks.findings import Finding
 from flowpeer.errors import NoDataError
@@ -77,12 +77,12 @@ def routed(lake: Lake) -> Iterator[Finding]:
                       "set `sampling` under [[exporters]]")  # fmt: skip
 
 
-def covered(
-    network: Network, span: tuple[datetime, datetime], told: pl.DataFrame
-) -> Iterator[Finding]:
-    """Slots of each metro that no exporter vouches for (M5)."""
+def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -> Iterator[Finding]:
+    """Slots of each metro that do not count, and what is missing of each exporter (M5)."""
     start, end = span
-    found = covered_slots(network, told, start, end)
+    coverage = exporter_coverage(network, record, start, end)
+    traffic = catalog.scan(record.lake.root, "traffic", start=start, end=end)
+    found = covered_slots(network, coverage, traffic)
     slots, missing = found.slots, found.missing
     short = {m: n for m, n in missing.items() if n * 100 > n + slots[m]}
     for metro, n in short.items():
@@ -110,10 +110,10 @@ def conserved(rollup: Rollup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def reported(network: Network, record: Record, told: pl.DataFrame) -> Iterator[Finding]:
+def reported(network: Network, record: Record) -> Iterator[Finding]:
     """Do the reports' totals equal the roll-ups' (M13)?"""
     try:
-        inputs = gather(network, record, None, told=told).inputs
+        inputs = gather(network, record, None).inputs
     except NoDataError as error:
         yield Finding("note", "sums", str(error))
         return

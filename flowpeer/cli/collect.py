@@ -155,7 +155,7 @@ def _show(state: State, said: dict[str, Any]) -> None:
         for s in said["listen"]
     ]
     for label, key in (
-        ("rejected", "rejected"), ("refused", "rows_rejected"), ("malformed", "malformed"),
+        ("rejected", "rejected"), ("implausible", "implausible"), ("malformed", "malformed"),
         ("unsupported", "unsupported"),
     ):  # fmt: skip
         lines += [f"{label:<11} {count:,} {reason}" for reason, count in said[key].items()]

@@ -6,7 +6,7 @@ other and against the record of `flows`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -41,7 +41,12 @@ def received(record: Record) -> Iterator[Entry]:
     rows = sum(unit.rows for unit in some)
     refused = sum(sum(unit.rows_rejected.values()) for unit in some)
     records = sum(unit.records for unit in some)
-    yield Entry("records: decoded = published + refused", records, rows + refused)
+    yield from _implausible(some, records - rows - refused)
+    yield Entry(
+        "records: decoded = published + refused + implausible",
+        records,
+        rows + refused + sum(_set_aside(unit)[0] for unit in some),
+    )
     published: dict[str, int] = {}
     for hour in record.hours("flows"):
         for entry in (u for f in record.manifest("flows", hour).files for u in f.units):
@@ -56,6 +61,27 @@ def received(record: Record) -> Iterator[Entry]:
     taken, spooled = _runs(units)
     if taken:
         yield Entry("datagrams: taken by receivers = in published segments", taken, spooled)
+
+
+def _implausible(units: Collection[UnitRecord], missing: int) -> Iterator[Entry]:
+    """The figures of what was set aside: records that are `missing` in `flows`, and their bytes."""
+    yield Entry(
+        "implausible records: decoded − published − refused = set aside by exporter",
+        missing,
+        sum(_set_aside(unit)[0] for unit in units),
+    )
+    summed = [unit for unit in units if unit.flow_bytes is not None]
+    yield Entry(
+        "implausible bytes as exported: decoded − published = set aside by exporter",
+        sum((unit.flow_bytes or 0) - unit.published_bytes for unit in summed),
+        sum(_set_aside(unit)[1] for unit in summed),
+    )
+
+
+def _set_aside(unit: UnitRecord) -> tuple[int, int]:
+    """Records and bytes as exported."""
+    amounts = [a for e in unit.exporters.values() for a in e.implausible.values()]
+    return sum(records for records, _, _ in amounts), sum(octets for _, octets, _ in amounts)
 
 
 def _runs(units: Mapping[str, UnitRecord]) -> tuple[int, int]:

@@ -54,7 +54,9 @@ def publish(lake: Lake, unit: str, parts: Iterable[Part], record: UnitRecord | N
         lake.storage.put(path, file.path)
         _add(lake, part, file)
     if record is not None:
-        complete(lake, [replace(record, parts={f.path: f.sha256 for _, _, f in made})])
+        digests = {f.path: f.sha256 for _, _, f in made}
+        octets = sum(f.sums.get("bytes", 0) for _, part, f in made if part.table == "flows")
+        complete(lake, [replace(record, parts=digests, published_bytes=octets)])
 
 
 def _add(lake: Lake, part: Part, file: File) -> None:
@@ -151,6 +153,7 @@ def unit_record(name: str, summary: CaptureSummary, **more: Any) -> UnitRecord:
     known["sequences"] = tuple(
         Sequence(**s) if isinstance(s, dict) else s for s in known.get("sequences", ())
     )
+    known["sample"] = tuple(summary.sample)
     known["conflicts"] = tuple(
         Conflict(**c) if isinstance(c, dict) else c for c in known.get("conflicts", ())
     )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from flowpeer_ingest.plausible import Amounts, Implausible
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -38,6 +40,8 @@ class ExporterCounts:
     clock_error_s: float | None = None
     time_corrected: int = 0
     long_flows: int = 0
+    implausible: dict[str, Amounts] = field(default_factory=dict)
+    """Records that were set aside, by reason (flowpeer_ingest.plausible)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,12 @@ class UnitRecord:
     conflicts: tuple[Conflict, ...] = ()
     forgotten_sessions: dict[str, int] = field(default_factory=dict)
     """By exporter, those that there was no room for any more."""
+    flow_bytes: int | None = None
+    """As exported, of all records decoded; None where it is not known."""
+    published_bytes: int = 0
+    """As exported, of those in `flows`."""
+    sample: tuple[Implausible, ...] = ()
+    """Some of the records that were set aside."""
 
     @property
     def is_segment(self) -> bool:

@@ -161,6 +161,8 @@ class Network(Section):
                     "exporter": e.id,
                     "address": str(a),
                     **e.model_dump(include={"metro", "sampling", "sampling_override", "metering"}),
+                    "valid_from": e.from_,
+                    "valid_until": e.until,
                 }
                 for e in self.exporters
                 for a in e.addresses

@@ -32,7 +32,7 @@ def report(reporter: Reporter, path: str, summary: CaptureSummary | DecodeSummar
     for label, counts in (
         ("datagrams refused", summary.rejected),
         ("malformed", summary.malformed),
-        ("records refused", getattr(summary, "rows_rejected", {})),
+        ("records set aside, in no total", getattr(summary, "implausible", {})),
     ):
         if counts:
             reporter.warn(f"{path}: {label}: {_counts(counts)}")
@@ -51,6 +51,7 @@ def _report_export(reporter: Reporter, path: str, summary: ExportSummary) -> Non
     for label, counts in (
         ("lines that are no rows", summary.lines_rejected),
         ("rows refused", summary.rows_rejected),
+        ("records set aside, in no total", summary.implausible),
         ("malformed", summary.malformed),
     ):
         if counts:

@@ -18,17 +18,17 @@ import pyarrow.compute as pc
 from flowpeer_core.columns import arrow_schema
 from flowpeer_core.native.table import PART
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest import flows
+from flowpeer_ingest import flows, plausible
+from flowpeer_ingest.plausible import SetAside
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.schema import FLOWS, TABLES
-from flowpeer_ingest.wire.events import FORMATS, Records
+from flowpeer_ingest.wire.events import FORMATS, Message, Records
 from flowpeer_ingest.wire.values import read_all
 
 CHUNK_ROWS = 16_384
 """Rows gathered before tables are made."""
 FLOWS_SCHEMA = arrow_schema(FLOWS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BEYOND = {name: f"{name} beyond 2^40" for name in ("bytes", "packets")}
 SAMPLING_BEYOND = "sampling interval beyond 2^24"
 _INT32_MAX = (1 << 31) - 1
 _NARROW = {f.name for f in FLOWS_SCHEMA if f.type == pa.int32()}
@@ -36,10 +36,15 @@ _NARROW = {f.name for f in FLOWS_SCHEMA if f.type == pa.int32()}
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the records: decoded = rows + rejected (biflows count twice)."""
+    """What became of the records: decoded = rows + rejected + set aside (biflows count twice).
+
+    octets: bytes as exported of all of them, of each up to `plausible.MAX_COUNTER`.
+    """
 
     records: int = 0
     rows: int = 0
+    octets: int = 0
+    set_aside: SetAside = field(default_factory=SetAside)
     rejected: Counter[str] = field(default_factory=Counter)
     malformed: Counter[str] = field(default_factory=Counter)
     time_corrected: Counter[str] = field(default_factory=Counter)
@@ -69,7 +74,7 @@ class PlainColumns:
 
     def __init__(self, active_timeout_s: Callable[[str], int]) -> None:
         self._active_timeout_s = active_timeout_s
-        self._rows: list[flows.Row] = []
+        self._rows: list[dict[str, Any]] = []
         self.tally = Tally()
 
     def add(self, event: Records, rates: Rates) -> bool:
@@ -84,29 +89,42 @@ class PlainColumns:
             part = records[at : at + PART]
             rows = [flows.forward(raw, context) for raw in part]
             back = [flows.reverse(*pair, context) for pair in zip(part, rows, strict=True)]
-            for row in (*rows, *back):
-                if row is not None:
-                    self._take(row, message.exporter, FORMATS[message.version])
+            for raw, row in zip(part, rows, strict=True):
+                self._take(row, flows.times(raw, message), message)
+            for raw, reverse in zip(part, back, strict=True):
+                if reverse is not None:
+                    self._take(reverse, flows.reverse_times(raw, message), message)
         return len(self._rows) >= CHUNK_ROWS
 
-    def _take(self, row: flows.Row, exporter: str, name: str) -> None:
-        tally = self.tally
+    def _take(self, row: dict[str, Any], times: tuple[int, int], message: Message) -> None:
+        tally, exporter = self.tally, message.exporter
         tally.records += 1
         tally.by_exporter[exporter] += 1
-        tally.time_corrected[exporter] += int(row["time_corrected"])
-        tally.long_flows[exporter] += row["end_time"] - row["start_time"] > flows.LONG_US  # type: ignore[operator]
-        for counter in ("bytes", "packets"):
-            if row.get(counter, 0) > flows.MAX_BYTES:  # type: ignore[operator]
-                tally.rejected[BEYOND[counter]] += 1
-                return
+        octets, packets = row.get("bytes"), row.get("packets")
+        bounded = [min(value or 0, plausible.MAX_COUNTER) for value in (octets, packets)]
+        tally.octets += bounded[0]
+        reason = plausible.reason_of(octets, packets, *times)
+        if reason is not None:
+            tally.set_aside.add(exporter, reason, 1, *bounded)
+            start_us, end_us = (None if at < 0 else at for at in times)
+            tally.set_aside.keep(
+                plausible.Implausible(
+                    exporter, reason, message.received_us, message.domain,
+                    row.get("input_if"), row.get("output_if"), octets, packets, start_us, end_us,
+                    *(plausible.address_text(row.get(name)) for name in ("src_addr", "dst_addr")),
+                )
+            )  # fmt: skip
+            return
+        tally.time_corrected[exporter] += row["time_corrected"]
+        tally.long_flows[exporter] += row["end_time"] - row["start_time"] > flows.LONG_US
         tally.rows += 1
-        self._rows.append({**row, "exporter_ip": exporter, "format": name})  # type: ignore[dict-item]
+        self._rows.append({**row, "exporter_ip": exporter, "format": FORMATS[message.version]})
 
     def drain(self, *, last: bool = False) -> Iterator[tuple[datetime, pa.Table]]:
         rows, self._rows = self._rows, []
-        by_hour: dict[int, list[flows.Row]] = {}
+        by_hour: dict[int, list[dict[str, Any]]] = {}
         for row in rows:
-            by_hour.setdefault(row["received_at"] // HOUR_US, []).append(row)  # type: ignore[operator]
+            by_hour.setdefault(row["received_at"] // HOUR_US, []).append(row)
         for hour in sorted(by_hour):
             arrays = [_array(f, [row.get(f.name) for row in by_hour[hour]]) for f in FLOWS_SCHEMA]
             table = pa.Table.from_arrays(arrays, schema=FLOWS_SCHEMA)

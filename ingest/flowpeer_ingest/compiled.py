@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from flowpeer_core.native import table as native
 from flowpeer_core.sampling_rates import MAX_DENOMINATOR, MAX_RATE
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest import flows
+from flowpeer_ingest import flows, plausible
 from flowpeer_ingest.columns import (
-    BEYOND,
     CHUNK_ROWS,
     EPOCH,
     FLOWS_SCHEMA,
@@ -44,7 +43,8 @@ MAX_LAYOUTS, MAX_RATES = 4_096, 4_096
 
 LIMITS = native.Limits(
     flows.CLOCK_TOLERANCE_US, flows.OLDEST_US, flows.NEWEST_US, flows.SLACK_US, flows.FUTURE_MS,
-    flows.LATEST_MS, flows.LONG_US, flows.MAX_BYTES, MAX_RATE, MAX_DENOMINATOR,
+    flows.LATEST_MS, flows.LONG_US, plausible.MAX_COUNTER, plausible.LEAST_OCTETS,
+    plausible.BACKWARDS_US, plausible.LONGEST_US, MAX_RATE, MAX_DENOMINATOR,
 )  # fmt: skip
 FORMAT_NUMBERS = {version: native.FORMATS.index(name) for version, name in FORMATS.items()}
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
@@ -209,17 +209,37 @@ class CompiledColumns:
             out.by_exporter[name] += int(one["records"])
             out.time_corrected[name] += int(one["corrected"])
             out.long_flows[name] += int(one["long_flows"])
-            for counter in ("bytes", "packets"):
-                if beyond := int(one[f"{counter}_beyond"]):
-                    out.rejected[BEYOND[counter]] += beyond
+            out.octets += int(one["octets"])
+            for i in np.flatnonzero(one["implausible"]).tolist():
+                amounts = (one["implausible" + of][i] for of in ("", "_octets", "_packets"))
+                out.set_aside.add(name, plausible.REASONS[i], *map(int, amounts))
             if beyond := int(one["sampling_beyond"]):
                 out.malformed[SAMPLING_BEYOND] += beyond
         counts[:] = np.zeros((), counts.dtype)
+        for kept in self._rows.sample[: self._rows.sampled]:
+            out.set_aside.keep(
+                plausible.Implausible(
+                    exporter_ip=registry.names[kept.exporter],
+                    reason=plausible.REASONS[kept.reason],
+                    received_us=kept.received_us,
+                    domain=kept.domain,
+                    input_if=_said(kept.input_if),
+                    output_if=_said(kept.output_if),
+                    bytes=_said(kept.octets),
+                    packets=_said(kept.packets),
+                    start_us=_said(kept.start_us),
+                    end_us=_said(kept.end_us),
+                    src_addr=plausible.address_text(bytes(kept.src)),
+                    dst_addr=plausible.address_text(bytes(kept.dst)),
+                )
+            )
+        self._rows.sampled = 0
         return out
 
     @tally.setter
     def tally(self, tally: Tally) -> None:
         self.registry.tallies[:] = np.zeros((), self.registry.tallies.dtype)
+        self._rows.sampled = 0
         self._tally = tally
 
     def add(self, event: Records, rates: Rates) -> bool:
@@ -313,6 +333,10 @@ class CompiledColumns:
         del table, arrays, received, whole, values, valid
         self._next_buffers()
         self._buffers.clear(ROOM)
+
+
+def _said(value: int) -> int | None:
+    return None if value < 0 else value
 
 
 def _coded(codes: pa.Array, texts: Any) -> pa.DictionaryArray:

@@ -22,8 +22,6 @@ NEWEST_US = 5 * 60_000_000
 SLACK_US = 60_000_000
 FUTURE_MS = 3_600_000
 """A switch time up to this much after sysUptime is an exporter's rounding, not a wrap."""
-MAX_BYTES = 1 << 40
-"""Per record: 1 TiB in one active timeout is beyond any link; a wrong template decodes to it."""
 LONG_US = 300_000_000
 """A flow beyond one slot smooths the 95th percentile (METHODS M3)."""
 LATEST_MS = 1 << 42  # the year 2109
@@ -146,6 +144,13 @@ def times(raw: Values, message: Message, prefix: str = "") -> tuple[int, int]:
         if end < 0 < raw.get(key, 0) < LATEST_MS * 1_000 // unit_us:
             end = raw[key] * unit_us
     return (end, end) if start < 0 else (start, start) if end < 0 else (start, end)
+
+
+def reverse_times(raw: Values, message: Message) -> tuple[int, int]:
+    """`times` of the reverse flow: its own, else those of the forward one."""
+    start, end = times(raw, message)
+    back_start, back_end = times(raw, message, "reverse_")
+    return start if back_start < 0 else back_start, end if back_end < 0 else back_end
 
 
 def placed(start: int, end: int, context: Context) -> tuple[int, int, bool]:
@@ -272,9 +277,7 @@ def reverse(raw: Values, row: Row, context: Context) -> Row | None:
     for name in ("tcp_flags", "tos"):
         if "reverse_" + name in raw:
             out[name] = raw["reverse_" + name]
-    start, end = times(raw, context.message)
-    back_start, back_end = times(raw, context.message, "reverse_")
     out["start_time"], out["end_time"], out["time_corrected"] = placed(
-        start if back_start < 0 else back_start, end if back_end < 0 else back_end, context
+        *reverse_times(raw, context.message), context
     )
     return out

@@ -65,6 +65,7 @@ def ingest_capture(
                 run.many(*batch)
                 if progress is not None:
                     progress(source.offset)
+            run.joined(continuity.join())
             run.finish()
         except BaseException:
             decoder.columns.clear()  # rows of a refused file do not slip into the next one

@@ -50,7 +50,7 @@ TIMES: dict[str, tuple[str, str]] = {
 """Of the snapshot, as `flowpeer_<name>_timestamp_seconds`; 0 is never."""
 REASONS: dict[str, str] = {
     "rejected": "Datagrams refused.",
-    "rows_rejected": "Flow records refused.",
+    "implausible": "Flow records set aside: impossible counters or times.",
     "malformed": "Rules broken in datagrams of which the rest was decoded.",
     "unsupported": "Formats and samples that are known and not decoded.",
 }

@@ -34,7 +34,7 @@ LOSSES: dict[str, str] = {
     "damaged_octets": "octets of sealed segments that could not be read",
     "failed_segments": "segments that could not be decoded and are kept in the spool",
     "template_dropped": "data sets that waited for a template in vain: no room, or none in an hour",
-    "records_rejected": "records that were read and refused",
+    "records_implausible": "records set aside: impossible counters or times",
 }
 """Counters that mean that something is missing, and what each counts."""
 
@@ -65,7 +65,7 @@ class Stats:
         self.lock = threading.RLock()
         self.totals: Counter[str] = Counter()
         self.reasons: dict[str, Counter[str]] = {
-            name: Counter() for name in ("rejected", "rows_rejected", "malformed", "unsupported")
+            name: Counter() for name in ("rejected", "implausible", "malformed", "unsupported")
         }
         self.exporters: dict[str, ExporterState] = {}
         self.refused_sources: Counter[str] = Counter()
@@ -144,7 +144,7 @@ class Stats:
                 self.lost += said.lost
             self.published_us = now_us
             self.lose("sequence_lost", self.lost, now_us)
-            self.lose("records_rejected", self.reasons["rows_rejected"].total(), now_us)
+            self.lose("records_implausible", self.reasons["implausible"].total(), now_us)
 
     def last_seen_us(self, address: str, now_us: int) -> int:
         """When an exporter was last seen; one that was not seen since the start: just now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_ingest.interface_names import Said
+from flowpeer_ingest.plausible import Amounts, Implausible
 from flowpeer_ingest.sessions import Conflict, SequenceInterval
 
 CLOCK_SAMPLES = 4_096
@@ -32,6 +34,7 @@ class ExporterSummary:
     clock_error_s: float | None = None
     time_corrected: int = 0
     long_flows: int = 0
+    implausible: dict[str, Amounts] = field(default_factory=dict)
 
 
 @dataclass
@@ -39,8 +42,11 @@ class CaptureSummary:
     """The integers of METHODS M13 for one capture.
 
     packets = datagrams + skipped; datagrams = Σ exporters.datagrams + rejected; records = rows +
-    rows_rejected, where the reverse half of a biflow is a record of its own. `pending` holds
-    data sets of the run that still wait for a template; their records cannot be counted.
+    rows_rejected + implausible, where the reverse half of a biflow is a record of its own.
+    `flow_bytes` are those of all decoded records as exported, of each at most
+    `plausible.MAX_COUNTER`.
+    `pending` holds data sets of the run that still wait for a template; their records cannot be
+    counted. `sample`: some of the records that were set aside.
     `interfaces`: what options data called them. `sequences`: which numbers were received.
     `conflicts`: signs of two senders where there should be one. `forgotten_sessions`: by exporter,
     those that there was no room for any more.
@@ -54,6 +60,7 @@ class CaptureSummary:
     rejected: dict[str, int] = field(default_factory=dict)
     records: int = 0
     rows: int = 0
+    flow_bytes: int = 0
     rows_rejected: dict[str, int] = field(default_factory=dict)
     pending: dict[str, int] = field(default_factory=dict)
     options_records: int = 0
@@ -67,6 +74,16 @@ class CaptureSummary:
     sequences: list[SequenceInterval] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     forgotten_sessions: dict[str, int] = field(default_factory=dict)
+    sample: list[Implausible] = field(default_factory=list)
+
+    @property
+    def implausible(self) -> dict[str, int]:
+        """Records that were set aside (`plausible`), by reason."""
+        counts: Counter[str] = Counter()
+        for of in self.exporters.values():
+            for reason, (records, _, _) in of.implausible.items():
+                counts[reason] += records
+        return dict(counts)
 
     def document(self) -> dict[str, Any]:
         """The integers alone, as plain values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from statistics import median_low
 from typing import Any
@@ -124,6 +124,11 @@ class UnitDecoder:
                     self.drain()
             elif kind is not Message:
                 self.other(event, who, slot)
+
+    def joined(self, events: Iterable[Event]) -> None:
+        """Gather what waited, and could be decoded by what captures taught together."""
+        for event in events:  # none of them is of a datagram of this unit's slots
+            self.take([event], Counts(), [0, 0, 0])
 
     def session_of(self, message: Message) -> Session:
         """The session of a message that was just decoded."""
@@ -317,7 +322,8 @@ class UnitDecoder:
         tally = self.decoder.columns.tally
         summary.rejected = dict(self.rejected)
         summary.records = tally.records
-        summary.rows = tally.rows
+        summary.rows, summary.flow_bytes = tally.rows, tally.octets
+        summary.sample = tally.set_aside.sample
         summary.rows_rejected = dict(tally.rejected)
         summary.pending = {
             f"{address} {domain} {number}": sets
@@ -345,4 +351,5 @@ class UnitDecoder:
                 clock_error_s=median_low(who.errors_us) / 1e6 if who.errors_us else None,
                 time_corrected=tally.time_corrected[address],
                 long_flows=tally.long_flows[address],
+                implausible=tally.set_aside.amounts.get(address, {}),
             )

@@ -23,7 +23,7 @@ from flowpeer_reports.growth import Line, theil_sen
 from flowpeer_reports.imbalance import providers_of
 from flowpeer_reports.inputs import Inputs, chosen_metros
 from flowpeer_reports.link_rows import whole_weeks
-from flowpeer_reports.loads import Loads, counted, percentiles
+from flowpeer_reports.loads import Counted, Loads, counted, percentiles
 from flowpeer_reports.relations import Flags, Ints
 
 FEWEST, FORECAST, SEASONS = 8, 26, 60
@@ -68,7 +68,6 @@ def capacity(
     for metro in chosen_metros(inputs, sorted(seen), metros):
         if metro not in seen:
             continue
-        covered = counted(inputs, metro)
         here = found.links.with_row_index("link").filter(
             pl.col("metro") == metro, pl.col("role") == "transit"
         )
@@ -77,7 +76,9 @@ def capacity(
             numbers = mine["link"].to_numpy()
             sizes = [s for s in mine["capacity_bps"].to_list() if s]
             for way in ways:
-                series = found.way(way)[numbers].sum(axis=0)
+                judged = counted(inputs, found, numbers.tolist(), way)
+                covered = judged.flags
+                series = judged.lines(found, way, numbers.tolist()).sum(axis=0)
                 places, p95s = weekly_p95(series, covered, weeks)
                 head = {"metro": metro, "provider_asn": provider.asn,
                         "provider": provider.name, "direction": way}  # fmt: skip
@@ -95,7 +96,7 @@ def capacity(
                 port = max(sizes, default=None)
                 made, line = _forecast(places, p95s, less, provider.capacity_bps, port, start)
                 rows.append({**head, "capacity_bps": provider.capacity_bps, **made})
-                links += _of_links(found, mine, head, way, series, covered, weeks, line, places,
+                links += _of_links(found, mine, head, way, series, judged, weeks, line, places,
                                    start)  # fmt: skip
     kind: Any = {"metro": pl.String, "provider_asn": pl.Int64, "provider": pl.String,
                  "direction": pl.String, "week": pl.Date, "p95_bps": pl.Float64}  # fmt: skip
@@ -203,7 +204,7 @@ def _month(level: float, slope: float, border: float, span: int, last: datetime)
 
 def _of_links(
     found: Loads, mine: pl.DataFrame, head: Mapping[str, Any], way: str, series: Ints,
-    covered: Flags, weeks: Sequence[slice], line: Line | None, places: Sequence[int],
+    judged: Counted, weeks: Sequence[slice], line: Line | None, places: Sequence[int],
     start: datetime,
 ) -> list[dict[str, Any]]:  # fmt: skip
     if not weeks:
@@ -212,9 +213,9 @@ def _of_links(
     whole = int(series[recent].sum())
     made = []
     for row in mine.iter_rows(named=True):
-        own = found.way(way)[row["link"]]
+        own = judged.lines(found, way, [row["link"]])[0]
         share = int(own[recent].sum()) / whole if whole else None
-        _, p95s = weekly_p95(own, covered, weeks[-1:])
+        _, p95s = weekly_p95(own, judged.flags, weeks[-1:])
         size = row["capacity_bps"]
         month = None
         if line is not None and size and share and len(places) >= FORECAST:

@@ -8,7 +8,7 @@ exporters and leave the other slots out, and say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -76,7 +76,7 @@ class Judged:
                 continue
             hole = due & ~covered
             if hole.any():
-                values = _bridged(values, due & covered, hole)
+                values = bridged(values, due & covered, hole)
             total += values[self.places]
         return total
 
@@ -107,6 +107,29 @@ class Coverage:
     def of(self, metro: str) -> list[str]:
         """The exporters of a metro."""
         return [each.exporter for each in self.exporters if each.metro == metro]
+
+    def vouched(self, exporters: Collection[str]) -> Flags:
+        """[slot]: one of these exporters is covered, or none is due."""
+        rows = [self.row[e] for e in exporters if e in self.row]
+        if len(rows) < len(exporters) or not rows:  # one that is not configured is always there
+            return np.ones(self.slots, bool)
+        due, covered = self.due[rows], self.covered[rows]
+        found: Flags = np.logical_or((due & covered).any(axis=0), ~due.any(axis=0))
+        return found
+
+    def silences(self) -> list[str]:
+        """What is missing of each exporter, in words: stated on every answer."""
+        found = []
+        for each, due, covered in zip(self.exporters, self.due, self.covered, strict=True):
+            hole = np.flatnonzero(due & ~covered)
+            if len(hole):
+                first, last = (self.start + int(at) * SLOT for at in (hole[0], hole[-1] + 1))
+                found.append(
+                    f"{each.exporter}: not covered in {len(hole):,} of the {int(due.sum()):,} "
+                    f"slots that it was due in, the first at {first:%Y-%m-%d %H:%M}, the last "
+                    f"before {last:%Y-%m-%d %H:%M} UTC"
+                )
+        return found
 
     def missing(self, exporter: str) -> int:
         """Slots in which an exporter was due and not covered."""
@@ -186,7 +209,7 @@ def _weights(means: Sequence[Fraction]) -> list[int]:
     return [int(mean * common) for mean in means]
 
 
-def _bridged(values: Ints, told: Flags, hole: Flags) -> Ints:
+def bridged(values: Ints, told: Flags, hole: Flags) -> Ints:
     """The values, those in `hole` replaced by the mean of the nearest told ones around them."""
     out = values.copy()
     sure = np.flatnonzero(told)

@@ -162,7 +162,7 @@ def drill(
     compiler: Compiler,
     removals: Sequence[Removal],
     *,
-    covered: Mapping[str, Flags],
+    covered: Mapping[int | str, Flags],
     growths: Sequence[Fraction] = (Fraction(1),),
     slots: bool = False,
     threads: int = 2,
@@ -174,7 +174,7 @@ def drill(
     Moved and other bytes are those of the present traffic.
 
     Args:
-        covered: metro → which slots count for percentiles.
+        covered: which slots count for percentiles, of single links by number, else by metro.
         slots: also the bytes of each slot, of every link that changes.
         progress: called with the number of removals done.
     """
@@ -243,7 +243,7 @@ def _one(
     compiler: Compiler,
     removal: Removal,
     falls: tuple[Fall, Fall],
-    covered: Mapping[str, Flags],
+    covered: Mapping[int | str, Flags],
     growths: Sequence[Fraction],
     base: Mapping[str, Ints],
     slots: bool,
@@ -446,12 +446,14 @@ def _table(links: pl.DataFrame, records: Sequence[_Result]) -> pl.DataFrame:
     return table
 
 
-def _p95(compiler: Compiler, state: After, covered: Mapping[str, Flags]) -> Ints:
+def _p95(compiler: Compiler, state: After, covered: Mapping[int | str, Flags]) -> Ints:
     found = np.zeros(len(state.links), dtype=np.int64)
-    metros = [compiler.metro_names[link] for link in state.links.tolist()]
-    for metro in set(metros):
-        at = np.array([m == metro for m in metros], dtype=np.bool_)
-        keep = covered.get(metro)
+    groups: list[int | str] = [
+        link if link in covered else compiler.metro_names[link] for link in state.links.tolist()
+    ]
+    for group in set(groups):
+        at = np.array([g == group for g in groups], dtype=np.bool_)
+        keep = covered.get(group)
         mine = state.bytes[at]
         mine = mine if keep is None or keep.all() else mine[:, keep]
         found[at] = percentiles(mine, mine.shape[1])

@@ -18,9 +18,9 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.imbalance import AREAS
 from flowpeer_reports.greedy import Reals
-from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes
+from flowpeer_reports.inputs import Inputs, chosen_metros
 from flowpeer_reports.link_rows import hours_of_week, links_and_routers, trend
-from flowpeer_reports.loads import Loads, counted, loads, percentiles
+from flowpeer_reports.loads import Counted, Loads, counted, loads, percentiles
 from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.targets import Chosen, Targets, targets
 
@@ -35,7 +35,7 @@ class Imbalance:
 
     rows: pl.DataFrame
     series: pl.DataFrame
-    """metro, direction, slot, bytes, d: the slots with traffic."""
+    """metro, direction, slot, bytes, d: the slots that count, with traffic."""
     totals: dict[str, dict[str, Any]]
     """By `metro/direction`, and `all`: scaled and unscaled transit bytes, d, worst provider."""
     notes: list[str]
@@ -65,9 +65,14 @@ class Measured:
     """Providers × slots of one area and direction."""
 
     bytes: Ints
+    filled: Ints
+    """The same for percentiles and D: gaps bridged, exporters left out that hardly told (M5)."""
+    average: Reals
+    """Of each provider, bytes of the period; what is missing is taken like the rest."""
     d: Reals
-    """Of each slot; 0 where it has no traffic."""
+    """Of each slot; 0 where it has no traffic or does not count."""
     weights: Reals
+    counted: Counted
 
 
 def imbalance(
@@ -89,9 +94,9 @@ def imbalance(
     found = loads(inputs, ["transit"])
     seen = set(found.links["metro"])
     names = chosen_metros(inputs, sorted(seen), metros)
-    notes, refused = coverage_notes(inputs, names)
+    notes: list[str] = []
     known = inputs.names()
-    averaged = inputs.averaging_slots()
+    factors = factors_of(inputs, found)
     bare = {(m, d): b for m, d, b in found.unscaled.select("metro", "direction", "bytes").rows()}
     out = Imbalance(pl.DataFrame(), pl.DataFrame(), {}, [], direction, loads=found)
     records: list[dict[str, Any]] = []
@@ -108,11 +113,9 @@ def imbalance(
         if aims.note:
             notes.append(f"{metro}: {aims.note}")
         for way in ways:
-            measured = measure(found, metro, way, providers, aims)
-            rows, total = _rows(
-                inputs, metro, way, providers, measured, counted(inputs, metro),
-                metro in refused, averaged.get(metro, 0), aims.rule,
-            )  # fmt: skip
+            measured = measure(inputs, found, metro, way, providers, aims, factors)
+            rows, total = _rows(metro, way, providers, measured, aims.rule)
+            notes += missing_notes(f"{metro} {way}", measured.counted)
             unscaled = int(bare.get((metro, way), 0))
             if unscaled and not measured.bytes.any():  # not nothing, but nobody knows how much
                 unknown = dict.fromkeys(
@@ -134,11 +137,11 @@ def imbalance(
             "bytes": pl.Int64, "d": pl.Float64}  # fmt: skip
     out.series = pl.concat([pl.DataFrame(schema=kind), *series])
     measured_metros = [m for m in names if m in seen]
-    out.areas = _areas(inputs, found, ways, measured_metros, out.targets, known)
+    out.areas = _areas(inputs, found, ways, measured_metros, out.targets, known, factors)
     of = {
         m: {p.asn: p.name for p in providers_of(inputs, found, m, known)} for m in measured_metros
     }
-    out.links, out.routers = links_and_routers(inputs, found, ways, of, refused, FULL)
+    out.links, out.routers = links_and_routers(inputs, found, ways, of, factors)
     out.hours_of_week = hours_of_week(inputs, found, ways, of)
     out.trend = trend(inputs, found, ways, of, {m: t.share for m, t in out.targets.items()})
     out.notes = [*inputs.notes, *notes]
@@ -177,18 +180,58 @@ def providers_of(
 
 
 def measure(
-    found: Loads, metro: str, way: str, providers: Sequence[Provider], aims: Targets
+    inputs: Inputs,
+    found: Loads,
+    metro: str,
+    way: str,
+    providers: Sequence[Provider],
+    aims: Targets,
+    factors: Reals,
 ) -> Measured:
-    """Bytes of each provider and slot of a metro, and D of each slot."""
-    place = {p.asn: i for i, p in enumerate(providers)}
-    bytes_ = np.zeros((len(providers), found.slots), dtype=np.int64)
+    """Bytes of each provider and slot of a metro, and D of each slot that counts.
+
+    Args:
+        factors: `factors_of` the links.
+    """
     here = found.links.with_row_index("link").filter(
         pl.col("metro") == metro, pl.col("role") == "transit"
     )
-    for link, asn in here.select("link", "provider_asn").iter_rows():
-        bytes_[place[asn]] += found.way(way)[link]
+    links = here["link"].to_list()
+    judged = counted(inputs, found, links, way)
+    place = {p.asn: i for i, p in enumerate(providers)}
+    bytes_ = np.zeros((len(providers), found.slots), dtype=np.int64)
+    filled, average = bytes_.copy(), np.zeros(len(providers))
+    lines = judged.lines(found, way, links)
+    for row, (link, asn) in enumerate(here.select("link", "provider_asn").iter_rows()):
+        at, line = place[asn], found.way(way)[link]
+        bytes_[at] += line
+        filled[at] += lines[row]
+        average[at] += int(line.sum()) * factors[link]
     weights = np.array([float(aims.share[p.asn]) for p in providers])
-    return Measured(bytes_, d_of(bytes_, weights), weights)
+    d = np.where(judged.flags, d_of(filled, weights), 0.0)
+    return Measured(bytes_, filled, average, d, weights, judged)
+
+
+def factors_of(inputs: Inputs, found: Loads) -> Reals:
+    """What the bytes of each link count for in an average: due ÷ present of its exporter (M5)."""
+    silence = inputs.silence().select("exporter", "weight").unique("exporter")
+    weight = dict(silence.iter_rows())
+    return np.array([weight.get(e, 1.0) for e in found.links["exporter"].to_list()])
+
+
+def missing_notes(what: str, judged: Counted) -> list[str]:
+    """What missing and filled slots do to percentiles and D, in words."""
+    if judged.quality == "exact" and not judged.missing and not judged.filled:
+        return []
+    result = {
+        "exact": "its 95th percentiles and D hold",
+        "estimate": "its 95th percentiles and D are estimates",
+        "refused": "no 95th percentile and no D is given (METHODS M5)",
+    }[judged.quality]
+    n = len(judged.flags)
+    left = f", {len(judged.silent)} links of silent exporters left out" if judged.silent else ""
+    counts = f"{judged.missing:,} of {n:,} slots are not covered, {judged.filled:,} are filled"
+    return [f"{what}: {counts}{left}: {result}"]
 
 
 def d_of(bytes_: Ints, weights: Reals) -> Reals:
@@ -215,8 +258,8 @@ def busiest(bytes_: Ints, d: Reals, n: int) -> float | None:
 
 
 def _series(found: Loads, metro: str, way: str, measured: Measured) -> pl.DataFrame:
-    whole = measured.bytes.sum(axis=0)
-    some = np.flatnonzero(whole)
+    whole = measured.filled.sum(axis=0)
+    some = np.flatnonzero((whole > 0) & measured.counted.flags)
     return pl.DataFrame({"place": some, "bytes": whole[some], "d": measured.d[some]}).select(
         pl.lit(metro).alias("metro"),
         pl.lit(way).alias("direction"),
@@ -228,28 +271,17 @@ def _series(found: Loads, metro: str, way: str, measured: Measured) -> pl.DataFr
 
 
 def _rows(
-    inputs: Inputs,
-    metro: str,
-    way: str,
-    providers: Sequence[Provider],
-    measured: Measured,
-    covered: Flags,
-    refused: bool,
-    averaged: int,
-    rule: str,
-    n: int | None = None,
+    metro: str, way: str, providers: Sequence[Provider], measured: Measured, rule: str
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    bytes_ = measured.bytes
-    used = covered & (bytes_.sum(axis=0) > 0)
-    n = max(inputs.slots_of(metro) if n is None else n, int(used.sum()))
-    total = int(bytes_.sum())
-    d = mean_d(bytes_, measured.d)
-    d_busiest = busiest(bytes_, measured.d, n)
-    slots = max(averaged or inputs.period_slots, int((bytes_.sum(axis=0) > 0).sum()))
-    average = bytes_.sum(axis=1) * 8 / (slots * SLOT_SECONDS)
+    bytes_, judged = measured.bytes, measured.counted
+    refused, n = judged.refused, judged.slots
+    counting = measured.filled[:, judged.flags]
+    d = None if refused else mean_d(counting, measured.d[judged.flags])
+    d_busiest = None if refused else busiest(counting, measured.d[judged.flags], n)
+    total = float(measured.average.sum())
+    average = measured.average * 8 / (bytes_.shape[1] * SLOT_SECONDS)
     jain = _jain(average, providers)
-    p95 = percentiles(bytes_[:, used], n)
-    p50 = percentiles(bytes_[:, used], n, half=True)
+    p95, p50 = percentiles(counting, n), percentiles(counting, n, half=True)
     over = np.zeros(bytes_.shape[1], dtype=np.bool_)
     records: list[dict[str, Any]] = []
     for i, provider in enumerate(providers):
@@ -257,7 +289,7 @@ def _rows(
         rate = None if refused else int(p95[i]) * 8 / SLOT_SECONDS
         full = over_share(bytes_[i], capacity, 80)
         over |= full
-        share = int(bytes_[i].sum()) / total if total else None
+        share = float(measured.average[i]) / total if total else None
         aim = float(measured.weights[i])
         records.append(
             {
@@ -284,9 +316,11 @@ def _rows(
     ranked = [(r["utilisation_p95"], r["provider_asn"]) for r in records if r["utilisation_p95"]]
     worst = max(ranked, key=lambda u: u[0], default=(None, None))
     return records, {
-        "slots": inputs.slots_of(metro),
-        "missing_slots": inputs.missing_slots.get(metro, 0),
-        "bytes": total,
+        "slots": n,
+        "filled_slots": judged.filled,
+        "missing_slots": judged.missing,
+        "quality": judged.quality,
+        "bytes": int(bytes_.sum()),
         "d": d,
         "d_busiest": d_busiest,
         "target": rule,
@@ -322,6 +356,7 @@ def _areas(
     metros: Sequence[str],
     aims: Mapping[str, Targets],
     names: Mapping[int, str],
+    factors: Reals,
 ) -> pl.DataFrame:
     """Regions and the network: sums of their metros' slots, targets by the metros' amounts.
 
@@ -347,13 +382,15 @@ def _areas(
                 sizes[p.asn] = None if none else (before or 0) + (p.capacity_bps or 0)
         providers = [Provider(a, called[a], sizes[a]) for a in order]
         for way in ways:
-            parts = {m: measure(found, m, way, each[m], aims[m]) for m in members}
+            parts = {m: measure(inputs, found, m, way, each[m], aims[m], factors) for m in members}
             bytes_ = np.zeros((len(order), found.slots), dtype=np.int64)
+            average = np.zeros(len(order))
             weight = np.zeros(len(order))
             sized = all(aims[m].amount for m in members)
             for metro in members:
                 rows = [order.index(p.asn) for p in each[metro]]
                 bytes_[rows] += parts[metro].bytes
+                average[rows] += parts[metro].average
                 amounts = aims[metro].amount
                 for at, p in zip(rows, each[metro], strict=True):
                     weight[at] += (
@@ -363,11 +400,18 @@ def _areas(
             whole = weight.sum()
             weight = weight / whole if whole else np.full(len(order), 1 / len(order))
             rules = {aims[m].rule for m in members}
-            covered = np.logical_and.reduce([counted(inputs, m) for m in members])
-            rows_, _ = _rows(
-                inputs, area, way, providers, Measured(bytes_, d_of(bytes_, weight), weight),
-                covered, False, 0, rules.pop() if len(rules) == 1 else "mixed",
-                n=int(covered.sum()),
-            )  # fmt: skip
+            here = found.links.with_row_index("link").filter(
+                pl.col("metro").is_in(members), pl.col("role") == "transit"
+            )
+            links = here["link"].to_list()
+            judged = counted(inputs, found, links, way)
+            filled = np.zeros_like(bytes_)
+            lines = judged.lines(found, way, links)
+            for row, asn in enumerate(here["provider_asn"].to_list()):
+                filled[order.index(asn)] += lines[row]
+            d = np.where(judged.flags, d_of(filled, weight), 0.0)
+            measured = Measured(bytes_, filled, average, d, weight, judged)
+            rule = rules.pop() if len(rules) == 1 else "mixed"
+            rows_, _ = _rows(area, way, providers, measured, rule)
             records += [{"area": kind, **row} for row in rows_]
     return pl.DataFrame(records, schema=schema(AREAS))

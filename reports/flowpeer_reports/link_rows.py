@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from fractions import Fraction
 from typing import Any
@@ -14,9 +14,10 @@ from flowpeer_core.p95 import rank as p95_rank
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.imbalance import HOURS_OF_WEEK, LINKS, ROUTERS, TREND
+from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import Loads, counted, percentiles
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Ints
 
 Names = Mapping[str, Mapping[int | None, str]]
 """Metro → provider's ASN → name."""
@@ -28,14 +29,16 @@ def links_and_routers(
     found: Loads,
     ways: Sequence[str],
     providers: Names,
-    refused: Collection[str],
-    full: float,
+    factors: Reals,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One row a link, and one a router, of each metro, direction and provider; worst link first."""
+    """One row a link, and one a router, of each metro, direction and provider; worst link first.
+
+    Args:
+        factors: what the bytes of each link count for in an average.
+    """
     links: list[dict[str, Any]] = []
     routers: list[dict[str, Any]] = []
     for metro, names in providers.items():
-        covered = counted(inputs, metro)
         here = found.links.with_row_index("link").filter(
             pl.col("metro") == metro, pl.col("role") == "transit"
         )
@@ -49,8 +52,7 @@ def links_and_routers(
                         "provider": names.get(asn, "unknown")}  # fmt: skip
                 whole = int(sum(dense[m["link"]].sum() for m in members))
                 for m in members:
-                    facts = _facts(inputs, metro, dense[[m["link"]]], m.get("capacity_bps"),
-                                   covered, metro in refused)  # fmt: skip
+                    facts = _facts(inputs, found, way, [m["link"]], m.get("capacity_bps"), factors)
                     links.append({**head, "exporter": m["exporter"], "interface": m["interface"],
                                   "name": m.get("name"), **facts,
                                   **_shares(facts["bytes"], whole, m, members)})  # fmt: skip
@@ -60,8 +62,7 @@ def links_and_routers(
                 for exporter, own in by_router.items():
                     sizes = [m.get("capacity_bps") for m in own]
                     size = sum(s or 0 for s in sizes) if all(sizes) else None
-                    rows = dense[[m["link"] for m in own]].sum(axis=0, keepdims=True)
-                    facts = _facts(inputs, metro, rows, size, covered, metro in refused)
+                    facts = _facts(inputs, found, way, [m["link"] for m in own], size, factors)
                     share = facts["bytes"] / whole if whole else None
                     routers.append({**head, "exporter": exporter, "links": len(own), **facts,
                                     "share_of_provider": share})  # fmt: skip
@@ -91,20 +92,24 @@ def _shares(
 
 
 def _facts(
-    inputs: Inputs, metro: str, rows: Ints, size: int | None, covered: Flags, refused: bool
+    inputs: Inputs, found: Loads, way: str, links: Sequence[int], size: int | None, factors: Reals
 ) -> dict[str, Any]:
-    used = covered & (rows[0] > 0)
-    n = max(inputs.slots_of(metro), int(used.sum()))
+    rows = found.way(way)[list(links)].sum(axis=0, keepdims=True)
+    judged = counted(inputs, found, links, way)
+    refused = judged.refused
+    counting = judged.lines(found, way, links).sum(axis=0, keepdims=True)[:, judged.flags]
     p95, p50 = (
-        int(percentiles(rows[:, used], n, half=h)[0]) * 8 / SLOT_SECONDS for h in (False, True)
+        int(percentiles(counting, judged.slots, half=h)[0]) * 8 / SLOT_SECONDS
+        for h in (False, True)
     )
+    whole = sum(int(found.way(way)[link].sum()) * factors[link] for link in links)
     over = (
         int((rows[0] > size * 80 * SLOT_SECONDS // 800).sum()) if size else None
     )  # above 80 % of capacity, in integers
     return {
         "capacity_bps": size,
         "bytes": int(rows.sum()),
-        "avg_bps": round(int(rows.sum()) * 8 / (n * SLOT_SECONDS), 3) if n else 0.0,
+        "avg_bps": round(whole * 8 / (found.slots * SLOT_SECONDS), 3),
         "p50_bps": None if refused else p50,
         "p95_bps": None if refused else p95,
         "peak_bps": int(rows.max(initial=0)) * 8 / SLOT_SECONDS,
@@ -124,13 +129,17 @@ def hours_of_week(
     hour = (np.arange(found.slots) + first) // 12 % 168
     records: list[dict[str, Any]] = []
     for metro, names in providers.items():
-        covered = counted(inputs, metro)
         here = found.links.with_row_index("link").filter(
             pl.col("metro") == metro, pl.col("role") == "transit"
         )
-        chosen = [np.flatnonzero(covered & (hour == h)) for h in range(168)]
+        links = here["link"].to_list()
         for way in ways:
-            dense = found.way(way)
+            judged = counted(inputs, found, links, way)
+            if judged.refused:
+                continue
+            chosen = [np.flatnonzero(judged.flags & (hour == h)) for h in range(168)]
+            dense = np.zeros_like(found.filled(way))
+            dense[links] = judged.lines(found, way, links)
             whole = np.zeros(found.slots, dtype=np.int64)
             series: list[tuple[int | None, str, int | None, Ints]] = []
             for asn, name in names.items():
@@ -180,7 +189,8 @@ def trend(
 ) -> pl.DataFrame:
     """Change a week of D and of each share: least squares on weekly values, standard error.
 
-    Weeks without traffic have no value. The standard error needs three weeks.
+    Weeks without traffic, or with more than 5 % of their slots missing, have no value. The standard
+    error needs three weeks.
     """
     weeks = whole_weeks(inputs)
     records: list[dict[str, Any]] = []
@@ -188,8 +198,11 @@ def trend(
         here = found.links.with_row_index("link").filter(
             pl.col("metro") == metro, pl.col("role") == "transit"
         )
+        links = here["link"].to_list()
         for way in ways:
-            dense = found.way(way)
+            judged = counted(inputs, found, links, way)
+            dense = np.zeros_like(found.filled(way))
+            dense[links] = judged.lines(found, way, links)
             bytes_ = np.stack(
                 [
                     dense[
@@ -203,7 +216,10 @@ def trend(
             aims = np.array([float(shares[metro][a]) for a in names])
             d, each = [], []
             for week in weeks:
-                part = bytes_[:, week]
+                flags = judged.flags[week]
+                if 20 * int((~flags).sum()) > len(flags):
+                    continue
+                part = bytes_[:, week][:, flags]
                 whole = part.sum(axis=0)
                 total = int(whole.sum())
                 if not total:

@@ -6,7 +6,7 @@ was covered is told apart (METHODS M5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ import polars as pl
 
 from flowpeer_core.p95 import rank as p95_rank
 from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.coverage import Coverage, Quality, bridged
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.relations import Flags, Ints
 
@@ -35,6 +36,8 @@ class Loads:
         start: of the first slot, UTC.
         out, into: scaled bytes (links × slots, int64).
         unscaled: metro, direction, bytes: without a known sampling rate, in no other figure.
+        filled_out, filled_into: the same, gaps of exporters that were due bridged (METHODS M5):
+            for percentiles and D only.
     """
 
     links: pl.DataFrame
@@ -42,10 +45,17 @@ class Loads:
     out: Ints
     into: Ints
     unscaled: pl.DataFrame
+    filled_out: Ints | None = None
+    filled_into: Ints | None = None
 
     def way(self, direction: str) -> Ints:
         """The bytes of `out` or `in`."""
         return self.out if direction == "out" else self.into
+
+    def filled(self, direction: str) -> Ints:
+        """The bytes of `filled_out` or `filled_into`."""
+        made = self.filled_out if direction == "out" else self.filled_into
+        return self.way(direction) if made is None else made
 
     @property
     def slots(self) -> int:
@@ -100,13 +110,103 @@ def loads(inputs: Inputs, roles: Sequence[str] = EXTERNAL) -> Loads:
     unscaled = (
         seen.filter(~pl.col("scaled")).group_by("metro", "direction").agg(pl.col("bytes").sum())
     )
-    return Loads(links, start, found["out"], found["in"], unscaled)
+    exporters = links["exporter"].to_list()
+    filled = {way: _filled(inputs.coverage, exporters, dense) for way, dense in found.items()}
+    return Loads(links, start, found["out"], found["in"], unscaled, filled["out"], filled["in"])
 
 
-def counted(inputs: Inputs, metro: str) -> Flags:
-    """Which slots of the period are covered in a metro (METHODS M5)."""
+def _filled(coverage: Coverage | None, exporters: Sequence[str], dense: Ints) -> Ints:
+    if coverage is None or not any(map(coverage.missing, coverage.row)):
+        return dense
+    out = dense.copy()
+    for link, exporter in enumerate(exporters):
+        due, covered = coverage.flags(exporter, dense[link])
+        hole = due & ~covered
+        if hole.any():
+            out[link] = bridged(dense[link], due & covered, hole)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Which slots of some links count (METHODS M5), and how good a percentile over them is."""
+
+    flags: Flags
+    filled: int
+    missing: int
+    quality: Quality
+    silent: frozenset[int] = frozenset()
+    """Links of exporters that were covered in less than half of their slots: left out."""
+
+    @property
+    def slots(self) -> int:
+        """How many count."""
+        return int(self.flags.sum())
+
+    @property
+    def refused(self) -> bool:
+        """No percentile and no D is given."""
+        return self.quality == "refused" or not self.slots
+
+    def lines(self, found: Loads, way: str, links: Sequence[int]) -> Ints:
+        """Bytes of these links (rows) with gaps filled; zeros for those left out."""
+        made: Ints = found.filled(way)[list(links)].copy()
+        for row, link in enumerate(links):
+            if link in self.silent:
+                made[row] = 0
+        return made
+
+
+def counted(inputs: Inputs, found: Loads, links: Sequence[int], way: str) -> Counted:
+    """Which slots count of an object that is made of these links, in one direction."""
+    if inputs.coverage is None:
+        metros = set(found.links["metro"].gather(list(links)).to_list())
+        flags = _covered(inputs, metros)
+        missing = max([len(flags) - int(flags.sum())]
+                      + [inputs.missing_slots.get(m, 0) for m in metros])  # fmt: skip
+        share: Quality = "exact"
+        if 20 * missing > len(flags):
+            share = "refused"
+        elif 100 * missing > len(flags):
+            share = "estimate"
+        return Counted(flags, 0, missing, share)
+    exporters = found.links["exporter"].to_list()
+    series: dict[str, Ints] = {}
+    for link in links:
+        line = found.way(way)[link]
+        of = exporters[link]
+        series[of] = series[of] + line if of in series else line
+    judged = inputs.coverage.judge(series)
+    flags = np.zeros(found.slots, dtype=np.bool_)
+    flags[judged.places] = True
+    silent = frozenset(link for link in links if exporters[link] in judged.left_out)
+    return Counted(flags, judged.filled, judged.missing, judged.quality, silent)
+
+
+def of_metro(inputs: Inputs, found: Loads, metro: str, way: str, role: str = "transit") -> Counted:
+    """`counted` of a metro's links of one role."""
+    here = found.links.with_row_index("link").filter(
+        pl.col("metro") == metro, pl.col("role") == role
+    )
+    return counted(inputs, found, here["link"].to_list(), way)
+
+
+def covered_links(inputs: Inputs, found: Loads) -> dict[int | str, Flags]:
+    """Metro, and number of a link whose exporter was not covered throughout → the slots that count
+    for percentiles of single links (METHODS M5)."""
+    every: dict[int | str, Flags] = {}
+    if inputs.coverage is None:
+        return {m: _covered(inputs, [m]) for m in found.links["metro"].unique().to_list()}
+    for link, exporter in enumerate(found.links["exporter"].to_list()):
+        due, covered = inputs.coverage.flags(exporter, found.out[link])
+        if (due & ~covered).any():
+            every[link] = covered | ~due
+    return every
+
+
+def _covered(inputs: Inputs, metros: Collection[str]) -> Flags:
     start = inputs.period_start.astimezone(UTC)
-    gaps = inputs.uncovered.filter(pl.col("metro") == metro)
+    gaps = inputs.uncovered.filter(pl.col("metro").is_in(list(metros)))
     places = ((gaps["slot"] - start).dt.total_seconds() // SLOT_SECONDS).to_numpy()
     flags = np.ones(inputs.period_slots, dtype=np.bool_)
     flags[places[(places >= 0) & (places < len(flags))]] = False

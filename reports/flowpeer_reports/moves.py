@@ -76,6 +76,7 @@ def moves(
     """The rules of a metro.
 
     Args:
+        covered: which slots count, for D and percentiles.
         unstable: (prefix, link) that are not moved.
         target: D at which it is enough.
         most: rules at most.
@@ -91,7 +92,7 @@ def moves(
     load = np.zeros((len(providers), found.slots), dtype=np.int64)
     for link, place in provider.items():
         load[place] += found.out[link]
-    whole = load.sum(axis=0)
+    whole = load[:, covered].sum(axis=0)
     total = int(whole.sum())
     empty = pl.DataFrame(schema=schema(MOVES))
     if not total or len(providers) < 2:
@@ -99,7 +100,7 @@ def moves(
     rules, hourly = _candidates(parts, offers, ties, epoch_of_hour, provider, unstable)
     series = _series(rules, hourly, found)
     aims = weights[:, None] * whole
-    d = float(np.abs(load - aims).sum() / 2 / total)
+    d = float(np.abs(load[:, covered] - aims).sum() / 2 / total)
     before = d
     records: list[dict[str, Any]] = []
     taken: set[tuple[str | None, int]] = set()
@@ -112,7 +113,10 @@ def moves(
             for number, rule in enumerate(rules):
                 if rule.longer != longer or rule.routes & taken:
                     continue
-                gain = _gain(load, aims, series[number], rule.source, rule.target) / total
+                gain = (
+                    _gain(load[:, covered], aims, series[number][covered], rule.source, rule.target)
+                    / total
+                )
                 if gain > LEAST_GAIN:
                     options.append((gain, -number))
             for gain, number in sorted(options, reverse=True):
@@ -129,7 +133,7 @@ def moves(
         if best is None:
             break
         _, number, after = best
-        left = float(np.abs(after - aims).sum() / 2 / total)
+        left = float(np.abs(after[:, covered] - aims).sum() / 2 / total)
         rule = rules[number]
         taken |= rule.routes
         p95 = [

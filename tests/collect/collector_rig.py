@@ -326,7 +326,9 @@ class Rig:
         assert done.returncode == 0, done.stderr
         for identity in (
             "datagrams: received = decoded + rejected",
-            "records: decoded = published + refused",
+            "implausible records: decoded − published − refused = set aside by exporter",
+            "implausible bytes as exported: decoded − published = set aside by exporter",
+            "records: decoded = published + refused + implausible",
             "datagrams: taken by receivers = in published segments",
         ):
             assert identity in done.stdout

@@ -97,7 +97,7 @@ def test_junk_and_forged_templates_change_no_total_of_others(rig: Rig) -> None:
     totals = last["totals"]
     heard = sum(e["datagrams"] for e in last["exporters"].values())
     assert totals["datagrams"] == everything == heard + sum(last["rejected"].values())
-    assert totals["records"] == totals["rows"] + sum(last["rows_rejected"].values())
+    assert totals["records"] == totals["rows"] + sum(last["implausible"].values())
     rig.clean()
 
 

@@ -9,19 +9,22 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import polars as pl
 import pytest
 
+import flowpeer
 from flowpeer.lake.store import Lake
 
 Run = Callable[..., CompletedProcess[str]]
 START = 1_751_328_000  # 2025-07-01T00:00:00Z
 HOUR = 3_600
 WIDE = ((8, 4), (12, 4), (1, 4), (2, 4), (10, 4), (14, 4))
-OTHER = ((12, 4), (8, 4), (2, 4), (1, 4), (14, 4), (10, 4))
+OTHER = ((12, 4), (8, 4), (14, 4), (10, 4), (2, 4), (1, 4))
 CONFIG = """\
 [network]
 asn = 64500
@@ -47,7 +50,7 @@ def rate(n: int) -> bytes:
 
 
 def data(octets: int, count: int = 1) -> bytes:
-    body = struct.pack(">4s4sIIII", bytes([198, 18, 0, 1]), bytes([20, 0, 0, 1]), octets, 1, 3, 4)
+    body = struct.pack(">4s4sIIII", bytes([198, 18, 0, 1]), bytes([20, 0, 0, 1]), octets, 0, 0, 1)
     return struct.pack(">HH", 256, 4 + len(body) * count) + body * count
 
 
@@ -119,16 +122,46 @@ def test_rotated_captures_in_separate_runs_equal_one_run(project: Path, run: Run
 
 
 def test_an_older_capture_does_not_use_what_was_said_later(project: Path, run: Run) -> None:
-    later = capture(project / "later.pcap", HOUR, template(OTHER), data(7))
+    first = capture(project / "first.pcap", HOUR, template(), data(5))
+    later = capture(project / "later.pcap", 2 * HOUR, template(OTHER), data(7))
     older = capture(project / "older.pcap", 0, data(5), data(6))
-    newest = capture(project / "newest.pcap", 2 * HOUR, data(8))
-    assert run("ingest", later, cwd=project).returncode == 0
+    newest = capture(project / "newest.pcap", 3 * HOUR, data(8))
+    assert run("ingest", first, later, cwd=project).returncode == 0
     done = run("ingest", older, cwd=project)
     assert done.returncode == 1
     assert "2 of 192.0.2.1 0 256" in done.stderr
     assert run("ingest", newest, cwd=project).returncode == 0
-    assert [r["bytes"] for r in rows(run, project)] == [1, 1]  # OTHER has packets first
+    assert [r["bytes"] for r in rows(run, project)] == [5, 1, 1]  # OTHER has bytes last
     assert run("verify", cwd=project).returncode == 0
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4)))[2::5])
+def test_pieces_of_a_capture_in_any_order_are_the_capture(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    def ingested(name: str, *paths: Path) -> list[dict[str, Any]]:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "flowpeer.toml").write_text(CONFIG)
+        network = flowpeer.open(folder / "flowpeer.toml")
+        for path in paths:
+            network.ingest(path)
+        assert network.verify().identities["holds"].all()
+        lake = Lake(folder / "lake")
+        names = sorted(lake.root.glob("flows/*/*/*.parquet"))
+        frames = [pl.read_parquet(n, hive_partitioning=False) for n in names]
+        kept = pl.concat(frames).drop("sampling_interval")  # the roll-up asks `sampling`
+        return kept.sort("received_at", "bytes").to_dicts()
+
+    sets = [data(40), data(41), template(), data(42), data(43), rate(7), data(44), data(45)]
+    whole = capture(tmp_path / "whole.pcap", 0, *sets)
+    pieces = [
+        capture(tmp_path / f"{n}.pcap", 2 * n, *sets[2 * n : 2 * n + 2], sequence=2 * n)
+        for n in range(4)
+    ]
+    expected = ingested("whole", whole)
+    assert [row["bytes"] for row in expected] == [40, 41, 42, 43, 44, 45]
+    assert ingested("pieces", *(pieces[n] for n in (*order, *order))) == expected
 
 
 def test_records_wait_for_a_template_of_the_next_run_and_are_told_once(

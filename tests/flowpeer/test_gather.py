@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 
 from flowpeer import catalog
-from flowpeer.analysis.coverage import coverage
+from flowpeer.analysis.coverage import exporter_coverage
 from flowpeer.analysis.inputs import paths_in_force
 from flowpeer.analysis.periods import default_period, parse_period
+from flowpeer.configuration import load
 from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.manifest import key_of, partition_hour
 from flowpeer.lake.store import Lake
@@ -61,10 +62,11 @@ def test_slots_not_covered_are_left_out_of_the_percentile(
 
 
 def test_merged_coverage_and_rates_say_the_same(demo_copy: Path, run: Run) -> None:
-    lake = Lake(demo_copy / "lake")
+    lake, network = Lake(demo_copy / "lake"), load(demo_copy / "flowpeer.toml")
 
     def said() -> list[str]:
-        told = [coverage(lake.record()).write_json()]
+        found = exporter_coverage(network, lake.record(), day("2026-09-16"), day("2026-09-17"))
+        told = [repr((found.due.tolist(), found.covered.tolist()))]
         for name in ("coverage", "sampling"):
             frame = catalog.scan(lake.root, name).collect()
             told.append(frame.sort(frame.columns).write_json())

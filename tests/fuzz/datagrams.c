@@ -125,7 +125,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         .limits = {.clock_tolerance_us = 2000000, .oldest_us = 86400000000,
                    .newest_us = 300000000, .slack_us = 60000000, .future_ms = 3600000,
                    .latest_ms = (int64_t)1 << 42, .long_us = 300000000,
-                   .most = (int64_t)1 << 40, .most_sampling = 1 << 24,
+                   .most = (int64_t)1 << 48, .least_octets = 20,
+                   .backwards_us = 60000000, .longest_us = 2592000000000, .most_sampling = 1 << 24,
                    .most_denominator = 1 << 18},
     };
     for (int c = 0; c < COLUMNS; c++) {

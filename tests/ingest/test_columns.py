@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,15 @@ def tables_of_values(draw: Any) -> tuple[list[tuple[int, int]], list[list[bytes]
 
 
 def expected(fields: list[tuple[int, int]], row: list[bytes]) -> dict[str, Any] | None:
-    """What METHODS and the schema demand of one record, None for a row to reject."""
+    """What METHODS and the schema demand of one record, None for one to set aside."""
     at = {number: octets for (number, _), octets in zip(fields, row, strict=True)}
     out: dict[str, Any] = dict.fromkeys(SCALAR.values())
     for number, name in SCALAR.items():
         if number in at:
             out[name] = int.from_bytes(at[number], "big")
-    if (out["bytes"] or 0) > 1 << 40 or (out["packets"] or 0) > 1 << 40:
+    if (out["bytes"] or 0) > 1 << 48 or (out["packets"] or 0) > 1 << 48:
+        return None
+    if None not in (out["bytes"], out["packets"]) and out["bytes"] < 20 * out["packets"]:
         return None
     if out["sampling_interval"] is not None and not 0 < out["sampling_interval"] <= 1 << 24:
         out["sampling_interval"] = None
@@ -151,9 +154,10 @@ def test_more_records_than_a_block_and_any_chunking_are_the_same(build: Any) -> 
     values = []
     for i in range(300):
         rows = [
-            build.record(build.V4, {8: i * 1000 + k + 1, 1: i * k, 2: k, 7: i}) for k in range(40)
+            build.record(build.V4, {8: i * 1000 + k + 1, 1: (i + 20) * k, 2: k, 7: i})
+            for k in range(40)
         ]
-        values += [(i * k, k, i) for k in range(40)]
+        values += [((i + 20) * k, k, i) for k in range(40)]
         payloads.append(build.v9(build.set_(300, b"".join(rows)), sequence=i + 1))
     whole = tables(payloads)
     got = zip(*(whole[c].to_pylist() for c in ("bytes", "packets", "src_port")), strict=True)
@@ -193,15 +197,15 @@ def test_biflow_is_two_flows(build: Any) -> None:
         (1, 8, 29305), (2, 8, 29305), (6, 1, 29305),
     ]  # fmt: skip
     record = build.record(
-        fields[:9], {27: "2001:db8::1", 28: "2001:db8::2", 7: 1, 11: 2, 10: 3, 14: 4, 1: 50, 2: 5}
+        fields[:9], {27: "2001:db8::1", 28: "2001:db8::2", 7: 1, 11: 2, 10: 3, 14: 4, 1: 500, 2: 5}
     )
-    reverse = (70).to_bytes(8, "big") + (7).to_bytes(8, "big") + b"\x12"
+    reverse = (700).to_bytes(8, "big") + (7).to_bytes(8, "big") + b"\x12"
     payload = build.ipfix(
         build.template(300, fields, version=10), build.set_(300, record + reverse)
     )
     there, back = tables([payload]).to_pylist()
-    assert (there["bytes"], there["packets"], there["src_port"]) == (50, 5, 1)
-    assert (back["bytes"], back["packets"], back["tcp_flags"]) == (70, 7, 18)
+    assert (there["bytes"], there["packets"], there["src_port"]) == (500, 5, 1)
+    assert (back["bytes"], back["packets"], back["tcp_flags"]) == (700, 7, 18)
     assert (back["src_addr"], back["dst_addr"]) == (there["dst_addr"], there["src_addr"])
     assert (back["src_port"], back["dst_port"]) == (2, 1)
     assert (back["input_if"], back["output_if"]) == (4, 3)
@@ -215,10 +219,10 @@ def test_biflow_without_reverse_traffic_is_one_flow(build: Any) -> None:
 
 def test_firewall_event_counts_initiator_and_responder(build: Any) -> None:
     fields = [(8, 4), (12, 4), (231, 4), (232, 4), (298, 4), (299, 4)]
-    values = {8: "10.0.0.1", 12: "10.0.0.2", 231: 11, 232: 22, 298: 1, 299: 2}
+    values = {8: "10.0.0.1", 12: "10.0.0.2", 231: 110, 232: 220, 298: 1, 299: 2}
     there, back = one(build, fields, values, 9)
-    assert (there["bytes"], there["packets"]) == (11, 1)
-    assert (back["bytes"], back["packets"], back["src_addr"]) == (22, 2, address("10.0.0.2"))
+    assert (there["bytes"], there["packets"]) == (110, 1)
+    assert (back["bytes"], back["packets"], back["src_addr"]) == (220, 2, address("10.0.0.2"))
 
 
 @pytest.mark.parametrize(
@@ -249,17 +253,61 @@ def test_next_hop_by_content(build: Any) -> None:
     assert row["next_hop"] == address("10.9.9.9")
 
 
-def test_rows_beyond_any_link_are_rejected_by_reason(build: Any) -> None:
-    columns, wire = Decoder(active_timeout_s=lambda _: 60).columns, Wire()
-    octets = b"".join(v.to_bytes(8, "big") for v in (1 << 40, (1 << 40) + 1, (1 << 64) - 1))
-    payload = build.v9(build.template(300, [(1, 8)]), build.set_(300, octets))
+BEYOND = (1 << 48) + 1
+DAY_MS = 86_400_000
+EARLY = NOW_MS - 31 * DAY_MS
+IMPLAUSIBLE: list[tuple[tuple[int, int, int, int], str | None]] = [
+    # bytes, packets, start and end in ms
+    ((40, 2, NOW_MS, NOW_MS), None),
+    ((39, 2, NOW_MS, NOW_MS), "fewer than 20 bytes a packet"),
+    ((0, 1, NOW_MS, NOW_MS), "fewer than 20 bytes a packet"),
+    ((0, 0, NOW_MS, NOW_MS), None),
+    ((BEYOND - 1, 1, NOW_MS, NOW_MS), None),
+    ((BEYOND, 1, NOW_MS, NOW_MS), "bytes beyond 2^48"),
+    (((1 << 64) - 1, (1 << 64) - 1, NOW_MS, NOW_MS), "bytes beyond 2^48"),
+    ((40, BEYOND, NOW_MS, NOW_MS), "packets beyond 2^48"),
+    ((60, 1, NOW_MS, NOW_MS - 60_000), None),
+    ((60, 1, NOW_MS, NOW_MS - 60_001), "ends before it starts"),
+    ((60, 1, NOW_MS - 30 * DAY_MS, NOW_MS), None),
+    ((60, 1, NOW_MS - 30 * DAY_MS - 1, NOW_MS), "lasts more than 30 days"),
+    ((60, 1, 0, NOW_MS), None),  # an unset start says nothing
+]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_records_that_no_router_can_have_meant_are_set_aside(build: Any, *, plain: bool) -> None:
+    columns, wire = Decoder(active_timeout_s=lambda _: 60, plain=plain).columns, Wire()
+    fields = [(8, 4), (12, 4), (10, 4), (14, 4), (1, 8), (2, 8), (152, 8), (153, 8)]
+    octets = b"".join(
+        bytes((192, 0, 2, 1, 192, 0, 2, 2)) + (5).to_bytes(4, "big") + (6).to_bytes(4, "big")
+        + b"".join(v.to_bytes(8, "big") for v in values)
+        for values, _ in IMPLAUSIBLE
+    )  # fmt: skip
+    payload = build.ipfix(build.template(300, fields, version=10), build.set_(300, octets))
     for event in wire.decode(payload, "192.0.2.1", 7, NOW_MS * 1000):
         if isinstance(event, Records):
             columns.add(event, NO_RATES)
-    (rows,) = [t["bytes"].to_pylist() for _, t in columns.drain(last=True)]
-    assert rows == [1 << 40]
-    assert columns.tally.rejected == {"bytes beyond 2^40": 2}
-    assert columns.tally.records == 3
+    (rows,) = [t.select(["bytes", "packets"]).to_pylist() for _, t in columns.drain(last=True)]
+    kept = [values for values, reason in IMPLAUSIBLE if reason is None]
+    assert [(row["bytes"], row["packets"]) for row in rows] == [v[:2] for v in kept]
+    tally = columns.tally
+    expected: dict[str, tuple[int, int, int]] = {}
+    for values, reason in IMPLAUSIBLE:
+        if reason is not None:
+            a, b, c = expected.get(reason, (0, 0, 0))
+            octets_, packets = (min(v, 1 << 48) for v in values[:2])
+            expected[reason] = a + 1, b + octets_, c + packets
+    assert tally.set_aside.amounts == {"192.0.2.1": expected}
+    assert tally.records == len(IMPLAUSIBLE) == tally.rows + tally.set_aside.records()
+    aside = sum(octets for _, octets, _ in expected.values())
+    assert tally.octets == sum(row["bytes"] for row in rows) + aside
+    assert [one.reason for one in tally.set_aside.sample] == [r for _, r in IMPLAUSIBLE if r]
+    assert asdict(tally.set_aside.sample[0]) == {
+        "exporter_ip": "192.0.2.1", "reason": "fewer than 20 bytes a packet",
+        "received_us": NOW_MS * 1000, "domain": 0, "input_if": 5, "output_if": 6,
+        "bytes": 39, "packets": 2, "start_us": NOW_MS * 1000, "end_us": NOW_MS * 1000,
+        "src_addr": "192.0.2.1", "dst_addr": "192.0.2.2",
+    }  # fmt: skip
 
 
 def test_v5_columns(build: Any) -> None:

@@ -27,6 +27,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest import plausible
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports import files, values
@@ -66,8 +67,10 @@ def flows(path: Path, **options: Any) -> tuple[ExportSummary, list[dict[str, Any
 
     summary = ingest_export(path, write=write, **options)
     rows = pa.concat_tables(tables).to_pylist() if tables else []
-    assert summary.records == summary.rows + sum(summary.rows_rejected.values())
-    assert summary.rows == len(rows) == sum(e.records for e in summary.exporters.values())
+    aside = sum(summary.implausible.values())
+    assert summary.records == summary.rows + sum(summary.rows_rejected.values()) + aside
+    assert summary.rows == len(rows)
+    assert summary.rows + aside == sum(e.records for e in summary.exporters.values())
     return summary, rows
 
 
@@ -401,7 +404,7 @@ def test_parquet_of_any_types(tmp_path: Path) -> None:
 
 
 def test_flows_written_as_parquet_come_back_the_same(build: Any, tmp_path: Path) -> None:
-    capture = build.capture(tmp_path / "c.pcap", build.v5([{"bytes": 7, "src_as": 9}] * 5))
+    capture = build.capture(tmp_path / "c.pcap", build.v5([{"bytes": 70, "src_as": 9}] * 5))
     tables: list[pa.Table] = []
     ingest_capture(
         capture, decoder=Decoder(),
@@ -453,15 +456,19 @@ def test_unreadable_cells_are_refused_by_reason_and_shown(tmp_path: Path) -> Non
     bad = [
         line.replace("198.51.100.7", "198.51.100"), line.replace("12345", "-1"),
         line.replace("192.0.2.1,", ",", 1), line.replace("TCP", "magic"),
-        line.replace("12345", str((1 << 40) + 1)), "too,short", line.replace(",443,", ",1e9,"),
+        line.replace("12345", str((1 << 48) + 1)), "too,short", line.replace(",443,", ",1e9,"),
     ]  # fmt: skip
     path.write_text("\n".join([header, line, *bad, line]) + "\n")
     summary, rows = flows(path)
     assert len(rows) == 2
     assert summary.rows_rejected == {
         "src_addr not readable": 1, "bytes not readable": 1, "no exporter": 1,
-        "protocol not readable": 1, "bytes beyond 2^40": 1, "src_port not readable": 1,
+        "protocol not readable": 1, "src_port not readable": 1,
     }  # fmt: skip
+    assert summary.implausible == {"bytes beyond 2^48": 1}
+    assert summary.records == summary.rows + sum(summary.rows_rejected.values()) + 1
+    assert summary.flow_bytes == 2 * 12345 + (1 << 48)
+    assert [one.bytes for one in summary.sample] == [(1 << 48) + 1]
     assert summary.lines_rejected == {"2 instead of 20 cells": 1}
     assert "row 2: src_addr is '198.51.100'" in summary.warnings
 
@@ -524,7 +531,7 @@ def test_any_octets_give_rows_or_the_one_error(
 def test_an_array_is_cut_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: Any
 ) -> None:
-    rows = [{**GOFLOW2, "bytes": i, "label": "a{b} , c"} for i in range(60)]
+    rows = [{**GOFLOW2, "bytes": i, "packets": 0, "label": "a{b} , c"} for i in range(60)]
     path = tmp_path / "x.json"
     path.write_text(json.dumps(rows, indent=indent))
     for block in (997, 1_003, 5_000):
@@ -652,6 +659,7 @@ def test_parquet_cells_of_any_type_cost_their_rows_alone(tmp_path: Path) -> None
             "received_at": [1_789_520_523] * 3, "bytes": [100] * 3, name: column})  # fmt: skip
         frame.write_parquet(tmp_path / "flows.parquet")
         summary, made = flows(tmp_path / "flows.parquet")
-        assert 1 <= len(made) + sum(summary.rows_rejected.values()) == 3, name
-        assert set(summary.rows_rejected) <= {f"{name} not readable", f"{name} beyond 2^40"}, name
-        assert summary.rows_rejected, name
+        left_out = {**summary.rows_rejected, **summary.implausible}
+        assert 1 <= len(made) + sum(left_out.values()) == 3, name
+        assert set(left_out) <= {f"{name} not readable", *plausible.REASONS}, name
+        assert left_out, name

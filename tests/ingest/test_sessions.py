@@ -56,7 +56,7 @@ class Net:
         return [row for n, table in self.tables if n == name for row in table.to_pylist()]
 
     def data(self, octets: int = 100, number: int = 300) -> bytes:
-        values = {8: "198.51.100.1", 12: "198.51.100.2", 10: 1, 1: octets, 2: 1}
+        values = {8: "198.51.100.1", 12: "198.51.100.2", 10: 1, 1: octets}
         set_: bytes = self.build.set_(number, self.build.record(FIELDS, values))
         return set_
 

@@ -113,8 +113,8 @@ def streams(draw: Any, build: Any) -> list[Sent]:
                 sets.append(build.template(number, layout, version=version))
             elif kind == "data":
                 values: dict[int, Any] = {
-                    8: "192.0.2.9", 12: "192.0.2.8", 1: i + 1, 2: i, 10: i % 3, 82: b"x" * (i * 9),
-                    27: b"\1" * (i % 20),
+                    8: "192.0.2.9", 12: "192.0.2.8", 1: i * 20 + 1, 2: i + i // 20, 10: i % 3,
+                    82: b"x" * (i * 9), 27: b"\1" * (i % 20),
                 }  # fmt: skip
                 if any(f == (1, 65535) for f in layout):
                     values[1] = bytes([i + 1])

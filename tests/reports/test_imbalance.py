@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
 
+from flowpeer_reports.coverage import Coverage, Due
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.imbalance import imbalance
 
@@ -136,3 +139,43 @@ def test_p95_is_refused_above_five_percent_of_missing_slots(missing: int, given:
 def test_an_unknown_metro_is_refused_by_name() -> None:
     with pytest.raises(ReportError, match="no such metro: xyz"):
         imbalance(World([Flow(0, 2001, 1)]).inputs(), metros=["xyz"])
+
+
+@pytest.mark.parametrize(("silent", "quality"), [(2, "estimate"), (12, "refused")])
+def test_a_dead_router_moves_neither_shares_nor_d(silent: int, quality: str) -> None:
+    """Two routers with a provider each and equal traffic; one dies before the end."""
+    hours, names = 4, ("edge1.ams", "edge2.ams")
+    n = 12 * hours
+    flows = [Flow(t, 2001, 900) for t in range(n)]
+    flows += [Flow(t, 2002, 900, provider=174) for t in range(n - silent)]
+    inputs = World(flows, hours=hours).inputs()
+    second = pl.when(pl.col("interface") == 174).then(pl.lit("edge2.ams")).otherwise("exporter")
+    covered = np.ones((2, n), bool)
+    covered[1, n - silent :] = False
+    coverage = Coverage(
+        inputs.period_start, tuple(Due(e, "ams") for e in names), np.ones((2, n), bool), covered,
+        frozenset(),
+    )  # fmt: skip
+    inputs = replace(
+        inputs,
+        traffic=inputs.traffic.with_columns(exporter=second),
+        interfaces=inputs.interfaces.with_columns(exporter=second),
+        coverage=coverage,
+    )
+    found = imbalance(inputs, direction="out")
+    assert found.rows["share"].to_list() == [0.5, 0.5]
+    assert found.rows["avg_bps"].to_list() == [24.0, 24.0]
+    total = found.totals["ams/out"]
+    assert (total["missing_slots"], total["quality"]) == (silent, quality)
+    assert total["d"] == (None if quality == "refused" else 0)
+    assert all((v is None) == (quality == "refused") for v in found.rows["p95_bps"])
+    links = dict(found.links.select("exporter", "p95_bps").iter_rows())
+    assert links["edge1.ams"] == 24.0
+    assert (links["edge2.ams"] is None) == (quality == "refused")
+    assert any(f"{silent} of {n} slots are not covered" in note for note in found.notes)
+    (words,) = coverage.silences()
+    assert words == (
+        f"edge2.ams: not covered in {silent} of the {n} slots that it was due in, the first at "
+        f"2026-09-16 {(n - silent) // 12:02d}:{(n - silent) % 12 * 5:02d}, the last before "
+        "2026-09-16 04:00 UTC"
+    )

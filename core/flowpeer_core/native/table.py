@@ -68,6 +68,11 @@ COLUMNS = (
 FORMATS = ("netflow1", "netflow5", "netflow7", "netflow9", "ipfix", "sflow5")
 """`FORMAT_…` of the header."""
 PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 64, 1_048_576, 144
+(
+    IMPLAUSIBLE_BYTES, IMPLAUSIBLE_PACKETS, IMPLAUSIBLE_SMALL, IMPLAUSIBLE_BACKWARDS,
+    IMPLAUSIBLE_LONG, IMPLAUSIBLE,
+) = range(6)  # fmt: skip
+IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
 
 
@@ -224,6 +229,9 @@ class Limits(ctypes.Structure):
         ("latest_ms", c_int64),
         ("long_us", c_int64),
         ("most", c_int64),
+        ("least_octets", c_int64),
+        ("backwards_us", c_int64),
+        ("longest_us", c_int64),
         ("most_sampling", c_int64),
         ("most_denominator", c_int64),
     ]
@@ -236,9 +244,30 @@ class Tally(ctypes.Structure):
         ("records", c_int64),
         ("corrected", c_int64),
         ("long_flows", c_int64),
-        ("bytes_beyond", c_int64),
-        ("packets_beyond", c_int64),
         ("sampling_beyond", c_int64),
+        ("octets", c_int64),
+        ("implausible", c_int64 * IMPLAUSIBLE),
+        ("implausible_octets", c_int64 * IMPLAUSIBLE),
+        ("implausible_packets", c_int64 * IMPLAUSIBLE),
+    ]
+
+
+class Implausible(ctypes.Structure):
+    """`flowpeer_implausible`."""
+
+    _fields_ = [
+        ("exporter", c_int64),
+        ("reason", c_int64),
+        ("received_us", c_int64),
+        ("domain", c_int64),
+        ("input_if", c_int64),
+        ("output_if", c_int64),
+        ("octets", c_int64),
+        ("packets", c_int64),
+        ("start_us", c_int64),
+        ("end_us", c_int64),
+        ("src", c_uint8 * 16),
+        ("dst", c_uint8 * 16),
     ]
 
 
@@ -260,6 +289,8 @@ class Rows(ctypes.Structure):
         ("enough", c_int64),
         ("scratch", c_void_p),
         ("limits", Limits),
+        ("sampled", c_int64),
+        ("sample", Implausible * IMPLAUSIBLE_ROOM),
     ]
 
 
@@ -275,6 +306,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_column": Column,
     "flowpeer_limits": Limits,
     "flowpeer_tally": Tally,
+    "flowpeer_implausible": Implausible,
     "flowpeer_rows": Rows,
 }
 

@@ -42,7 +42,8 @@ class Mapping:
 
 @dataclass
 class ExportSummary(CaptureSummary):
-    """A capture's integers for another tool's file: records = rows + rows_rejected.
+    """A capture's integers for another tool's file: records = rows + rows_rejected +
+    implausible.
 
     `tool` wrote it. There are no packets and no datagrams, so nothing is known of losses.
     """
@@ -231,6 +232,8 @@ def _summary(path: Path, tool: Tool, importer: Importer, rows: files.Rows) -> Ex
         digest=digest,
         records=tally.records,
         rows=tally.rows,
+        flow_bytes=tally.octets,
+        sample=tally.set_aside.sample,
         rows_rejected=dict(tally.rejected),
         malformed=dict(tally.malformed),
         warnings=[*rows.warnings, *importer.unreadable],
@@ -247,5 +250,6 @@ def _summary(path: Path, tool: Tool, importer: Importer, rows: files.Rows) -> Ex
             formats=[tool.name],
             time_corrected=tally.time_corrected[address],
             long_flows=tally.long_flows[address],
+            implausible=tally.set_aside.amounts.get(address, {}),
         )
     return summary

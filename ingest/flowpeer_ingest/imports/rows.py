@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from flowpeer_core.addresses import text_of
 from flowpeer_core.sampling_rates import MAX_RATE
-from flowpeer_ingest import flows
+from flowpeer_ingest import flows, plausible
 from flowpeer_ingest.columns import FLOWS_SCHEMA, Tally
 from flowpeer_ingest.flows import LONG_US
 from flowpeer_ingest.imports import values
@@ -35,6 +35,7 @@ _READERS: dict[str, Callable[[pl.Series], values.Read]] = {
 _TEXTS = ("in_if_name", "out_if_name", "kind")
 _INT32 = {f.name for f in FLOWS_SCHEMA if f.type == pa.int32()}
 _ICMP = (1, 58)
+_SHOWN = ("src_addr", "dst_addr", "input_if", "output_if")
 MAX_EXAMPLES = 5
 """Unreadable cells that are shown; all are counted."""
 
@@ -71,11 +72,9 @@ class Importer:
         if "kind" in read and self.tool.wanted:
             other = ~read["kind"].str.to_lowercase().is_in(list(self.tool.wanted))
             self._refuse(other.fill_null(value=False), "not a flow record", keep)
-        for name in ("bytes", "packets"):
-            if name in read:
-                self._refuse(read[name] > flows.MAX_BYTES, f"{name} beyond 2^40", keep)
         exporter = self._exporters(read, n, keep)
         received, start, end = self._times(read, n, keep)
+        self._implausible(read, exporter, received, start, end, keep)
         self.rows += n
         mine = np.flatnonzero(keep)
         if not len(mine):
@@ -140,6 +139,41 @@ class Importer:
         self._refuse(received.is_null(), "no time", keep)
         arrays = [s.fill_null(-1).to_numpy().copy() for s in (received, start, end)]
         return arrays[0], arrays[1], arrays[2]
+
+    def _implausible(
+        self, read: dict[str, pl.Series], exporter: pl.Series, received: Any, start: Any, end: Any,
+        keep: np.ndarray[Any, Any],
+    ) -> None:  # fmt: skip
+        """Set aside what `plausible.reason_of` names, row by row where there may be any."""
+        n = len(received)
+        octets, packets = (
+            read[name].fill_null(-1).to_numpy() if name in read else np.full(n, -1)
+            for name in ("bytes", "packets")
+        )
+        most, set_aside = plausible.MAX_COUNTER, self.tally.set_aside
+        bounded = np.clip(octets[keep], 0, most)
+        self.tally.octets += (int((bounded >> 24).sum()) << 24) + int((bounded & 0xFFFFFF).sum())
+        few = np.minimum(packets, most) * plausible.LEAST_OCTETS
+        lasted = np.where((start >= 0) & (end >= 0), end - start, 0)
+        found = (octets > most) | (packets > most) | ((octets >= 0) & (octets < few))
+        found |= (lasted < -plausible.BACKWARDS_US) | (lasted > plausible.LONGEST_US)
+        for i in np.flatnonzero(found & keep).tolist():
+            said = {name: read[name][i] for name in _SHOWN if name in read}
+            b, p, s, e = (
+                None if v < 0 else int(v) for v in (octets[i], packets[i], start[i], end[i])
+            )
+            reason = plausible.reason_of(b, p, int(start[i]), int(end[i]))
+            assert reason is not None
+            set_aside.add(exporter[i], reason, 1, min(b or 0, most), min(p or 0, most))
+            self.tally.by_exporter[exporter[i]] += 1
+            set_aside.keep(
+                plausible.Implausible(
+                    exporter[i], reason, int(received[i]), 0, said.get("input_if"),
+                    said.get("output_if"), b, p, s, e,
+                    *(plausible.address_text(said.get(k)) for k in ("src_addr", "dst_addr")),
+                )
+            )  # fmt: skip
+        keep &= ~found
 
     def _flows(
         self, read: dict[str, pl.Series], exporter: pl.Series, received: Any, start: Any, end: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from flowpeer_ingest.wire.elements import SCOPE_V9
@@ -52,6 +53,17 @@ V9 = Dialect(
 IPFIX = Dialect(
     2, 3, True, False, "RFC 7011 section 3.3", "RFC 7011 section 3.4.1", "RFC 7011 section 3.4.2"
 )
+
+
+def release_known(session: Session, state: State) -> Iterator[Event]:
+    """Decode what waits in a session for templates that are known by now."""
+    for number, held in list(session.pending.items()):
+        template = session.templates.get(number)
+        if template is not None:
+            message = held[0][0]
+            walk = Walk(b"", message, session, state, IPFIX if message.version == 10 else V9)
+            walk.released(template, 0)
+            yield from walk.events[1:]
 
 
 class Walk:

@@ -257,19 +257,48 @@ typedef struct {
     int64_t latest_ms;
     int64_t long_us;
     int64_t most;          /* bytes or packets of a record */
+    int64_t least_octets;  /* of a packet */
+    int64_t backwards_us;  /* that a record may end before it starts */
+    int64_t longest_us;
     int64_t most_sampling; /* N of 1:N */
     int64_t most_denominator;
 } flowpeer_limits;
+
+/* Why a record is set aside: flowpeer_ingest/plausible.py. */
+enum {
+    IMPLAUSIBLE_BYTES, IMPLAUSIBLE_PACKETS, IMPLAUSIBLE_SMALL, IMPLAUSIBLE_BACKWARDS,
+    IMPLAUSIBLE_LONG, IMPLAUSIBLE
+};
+#define FLOWPEER_IMPLAUSIBLE_EACH 2  /* records kept as a sample, of an exporter and reason */
+#define FLOWPEER_IMPLAUSIBLE_ROOM 64 /* of all */
 
 /* Counts by exporter. */
 typedef struct {
     int64_t records;
     int64_t corrected;
     int64_t long_flows;
-    int64_t bytes_beyond;
-    int64_t packets_beyond;
     int64_t sampling_beyond;
+    int64_t octets; /* of all records, up to `most` of each */
+    int64_t implausible[IMPLAUSIBLE];
+    int64_t implausible_octets[IMPLAUSIBLE];
+    int64_t implausible_packets[IMPLAUSIBLE];
 } flowpeer_tally;
+
+/* A record that was set aside: -1 and zeros where it does not say. */
+typedef struct {
+    int64_t exporter;
+    int64_t reason;
+    int64_t received_us;
+    int64_t domain;
+    int64_t input_if;
+    int64_t output_if;
+    int64_t octets;
+    int64_t packets;
+    int64_t start_us;
+    int64_t end_us;
+    uint8_t src[16];
+    uint8_t dst[16];
+} flowpeer_implausible;
 
 typedef struct {
     const uint8_t *base[2];
@@ -286,6 +315,8 @@ typedef struct {
     int64_t enough; /* rows after which it may stop */
     uint8_t *scratch;
     flowpeer_limits limits;
+    int64_t sampled;
+    flowpeer_implausible sample[FLOWPEER_IMPLAUSIBLE_ROOM];
 } flowpeer_rows;
 
 /* Reads sets[0:count] into columns until there are enough rows: how many sets were read. A set is

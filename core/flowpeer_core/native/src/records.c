@@ -470,6 +470,60 @@ static counters_t counters(strip_t *s) {
 
 /* ---- rows ---- */
 
+/* Why a record is set aside, IMPLAUSIBLE if it is not. */
+static int implausible(const flowpeer_limits *limits, int64_t bytes, int64_t packets, int64_t start,
+                       int64_t end) {
+    if (bytes > limits->most) return IMPLAUSIBLE_BYTES;
+    if (packets > limits->most) return IMPLAUSIBLE_PACKETS;
+    if (bytes >= 0 && packets > 0 && bytes < limits->least_octets * packets)
+        return IMPLAUSIBLE_SMALL;
+    if (start < 0 || end < 0) return IMPLAUSIBLE;
+    if (end < start - limits->backwards_us) return IMPLAUSIBLE_BACKWARDS;
+    return end - start > limits->longest_us ? IMPLAUSIBLE_LONG : IMPLAUSIBLE;
+}
+
+static void copy_address(uint8_t *to, const strip_t *s, int i, int key4, int key6, bool four) {
+    const uint8_t *at4 = octets_of(s, key4), *at6 = octets_of(s, key6);
+    if (at4 && s->layout->length[key4] != 4) at4 = NULL;
+    if (at6 && s->layout->length[key6] != 16) at6 = NULL;
+    memset(to, 0, 16);
+    if (at4 && (!at6 || four)) {
+        memcpy(to, MAPPED, 12);
+        memcpy(to + 12, at4 + i * s->grid.stride, 4);
+    } else if (at6)
+        memcpy(to, at6 + i * s->grid.stride, 16);
+}
+
+static int64_t at_most(const flowpeer_limits *limits, int64_t value) {
+    return value < 0 ? 0 : value > limits->most ? limits->most : value;
+}
+
+/* Count a record that is set aside, and keep it where there are few of its exporter and reason. */
+static void set_aside(flowpeer_rows *rows, strip_t *s, int i, bool back, int reason, int64_t bytes,
+                      int64_t packets, int64_t start, int64_t end) {
+    const flowpeer_set *set = s->set;
+    flowpeer_tally *tally = &rows->tallies[set->exporter];
+    tally->implausible_octets[reason] =
+        sum(tally->implausible_octets[reason], at_most(s->limits, bytes));
+    tally->implausible_packets[reason] =
+        sum(tally->implausible_packets[reason], at_most(s->limits, packets));
+    if (tally->implausible[reason]++ >= FLOWPEER_IMPLAUSIBLE_EACH ||
+        rows->sampled < 0 || rows->sampled >= FLOWPEER_IMPLAUSIBLE_ROOM)
+        return;
+    bool four[N];
+    families(s, four);
+    const int64_t *in = get(s, back ? KEY_OUTPUT_IF : KEY_INPUT_IF);
+    const int64_t *out = get(s, back ? KEY_INPUT_IF : KEY_OUTPUT_IF);
+    flowpeer_implausible *one = &rows->sample[rows->sampled++];
+    *one = (flowpeer_implausible){
+        .exporter = set->exporter, .reason = reason, .received_us = set->received_us,
+        .domain = set->domain, .input_if = in ? in[i] : -1, .output_if = out ? out[i] : -1,
+        .octets = bytes, .packets = packets, .start_us = start, .end_us = end,
+    };
+    copy_address(back ? one->dst : one->src, s, i, KEY_SRC4, KEY_SRC6, four[i]);
+    copy_address(back ? one->src : one->dst, s, i, KEY_DST4, KEY_DST6, four[i]);
+}
+
 static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     const flowpeer_set *set = s->set;
     flowpeer_tally *tally = &rows->tallies[set->exporter];
@@ -478,16 +532,6 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     int m = 0;
     const int64_t *bytes = back ? count.reverse_bytes : count.bytes;
     const int64_t *packets = back ? count.reverse_packets : count.packets;
-    bool there[N];
-    for (int i = 0; i < s->n; i++) {
-        there[i] = !back || (bytes && bytes[i] > 0) || (packets && packets[i] > 0);
-        tally->records += there[i];
-        bool beyond = bytes && bytes[i] > s->limits->most;
-        bool packets_beyond = !beyond && packets && packets[i] > s->limits->most;
-        tally->bytes_beyond += there[i] && beyond;
-        tally->packets_beyond += there[i] && packets_beyond;
-        if (there[i] && !beyond && !packets_beyond) pick[m++] = (uint8_t)i;
-    }
     int64_t start[N], end[N];
     bool corrected[N];
     if (set->format == FORMAT_SFLOW5)
@@ -502,10 +546,22 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
             if (back_end[i] >= 0) end[i] = back_end[i];
         }
     }
-    placed(s, start, end, corrected);
     for (int i = 0; i < s->n; i++) {
-        tally->corrected += there[i] && corrected[i];
-        tally->long_flows += there[i] && end[i] - start[i] > s->limits->long_us;
+        int64_t b = bytes ? bytes[i] : -1, p = packets ? packets[i] : -1;
+        if (back && b <= 0 && p <= 0) continue;
+        tally->records++;
+        tally->octets = sum(tally->octets, at_most(s->limits, b));
+        int reason = implausible(s->limits, b, p, start[i], end[i]);
+        if (reason == IMPLAUSIBLE)
+            pick[m++] = (uint8_t)i;
+        else
+            set_aside(rows, s, i, back, reason, b, p, start[i], end[i]);
+    }
+    placed(s, start, end, corrected);
+    for (int j = 0; j < m; j++) {
+        int i = pick[j];
+        tally->corrected += corrected[i];
+        tally->long_flows += end[i] - start[i] > s->limits->long_us;
     }
     int64_t rate[N], top[N], bottom[N];
     int64_t beyond = sampling(s, &rows->rates[set->rates], rate, top, bottom);
