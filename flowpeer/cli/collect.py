@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from flowpeer.pipeline.collect import (
 )
 from flowpeer_ingest.collector import Collector, Settings
 from flowpeer_ingest.health import running, troubles
+from flowpeer_ingest.segments import Allowed
 from flowpeer_ingest.sockets import parse
 from flowpeer_ingest.stats import read_status
 
@@ -30,6 +32,13 @@ def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
         return tuple(parse(text) for text in texts)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _prefixes(texts: Sequence[str] | None) -> Allowed:
+    try:
+        return tuple(ip_network(text) for text in texts) if texts else None
+    except ValueError as error:
+        raise UsageError(f"--allow {error}", advice="a prefix is ADDRESS/LENGTH") from None
 
 
 def collect(
@@ -48,6 +57,14 @@ def collect(
         bool,
         typer.Option("--known-only", help="Refuse exporters that are not in the configuration."),
     ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            help="Prefix in which exporters may be that are not in the "
+            "configuration; repeatable [anywhere].",
+        ),
+    ] = None,
     bmp: Annotated[
         str | None,
         typer.Option("--bmp", help="HOST:PORT where routers connect to tell their routes by BMP."),
@@ -58,6 +75,8 @@ def collect(
     NetFlow v5 and v9, IPFIX and sFlow v5, on any port. SIGTERM or ^C seals, decodes and publishes
     what was received, then exits 0.
     """
+    if known_only and allow:
+        raise UsageError("--known-only and --allow contradict each other")
     state: State = ctx.obj
     network, lake = state.network(), state.lake()
     settings = Settings(
@@ -68,7 +87,7 @@ def collect(
         reserve_octets=network.collector.reserve,
         configured=frozenset(network.exporter_by_address),
         exporter_ids={a: e.id for a, e in network.exporter_by_address.items()},
-        known_only=known_only,
+        allowed=() if known_only else _prefixes(allow),
         metrics=_addresses([metrics])[0] if metrics else None,
     )
     name = collector_name(network)

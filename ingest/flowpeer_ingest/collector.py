@@ -23,6 +23,7 @@ from flowpeer_ingest import faults, receiver, spool
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.health import CODES, DOWN_AFTER_S, not_ready, troubles
 from flowpeer_ingest.publisher import Publisher, Unit
+from flowpeer_ingest.segments import Allowed
 from flowpeer_ingest.service import Log, notify, now_us
 from flowpeer_ingest.spool import SEGMENT_OCTETS
 from flowpeer_ingest.stats import LOSSES, Stats, write_status
@@ -51,7 +52,7 @@ class Settings:
     configured: frozenset[str] = frozenset()
     exporter_ids: Mapping[str, str] = field(default_factory=dict)
     """By address: what the configured exporters are called."""
-    known_only: bool = False
+    allowed: Allowed = None
     metrics: tuple[str, int] | None = None
 
 
@@ -85,7 +86,7 @@ class Collector:
             unit=unit,
             active_timeout_s=active_timeout_s,
             configured=settings.configured,
-            known_only=settings.known_only,
+            allowed=settings.allowed,
         )
         self.stopping = threading.Event()
         self._end_s = float("inf")

@@ -21,7 +21,13 @@ from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.quarantine import Quarantine
-from flowpeer_ingest.segments import MAX_UNCONFIGURED, SegmentSummary, StoppedError, ingest_segment
+from flowpeer_ingest.segments import (
+    MAX_UNCONFIGURED,
+    Allowed,
+    SegmentSummary,
+    StoppedError,
+    ingest_segment,
+)
 from flowpeer_ingest.service import Log, now_us
 from flowpeer_ingest.stats import Stats
 from flowpeer_ingest.summary import doubts
@@ -57,14 +63,14 @@ class Publisher:
         unit: Callable[[str], Unit],
         active_timeout_s: Callable[[str], int],
         configured: frozenset[str],
-        known_only: bool,
+        allowed: Allowed,
     ) -> None:
         self.folder = folder
         self.stats = stats
         self.log = log
         self.unit = unit
         self.configured = configured
-        self.known_only = known_only
+        self.allowed = allowed
         self.quarantine = Quarantine(folder)
         self.decoder = Decoder(active_timeout_s=active_timeout_s, configured=configured)
         self.checkpoint = Checkpoint.of(self.decoder, 0, "")
@@ -115,7 +121,7 @@ class Publisher:
                 decoder=self.decoder,
                 write=unit.write,
                 configured=self.configured,
-                known_only=self.known_only,
+                allowed=self.allowed,
                 quarantine=self.quarantine,
                 over=self.over,
             )

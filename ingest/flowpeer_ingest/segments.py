@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowpeer_core.addresses import octets_of, text_of
+from flowpeer_core.addresses import octets_of, parse, text_of
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.quarantine import Quarantine
@@ -21,7 +22,10 @@ from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder, Write
 
 UNKNOWN = "exporter not in the configuration"
+OUTSIDE = "exporter outside the allowed prefixes"
 CROWD = "too many exporters that are not in the configuration"
+Allowed = tuple[IPv4Network | IPv6Network, ...] | None
+"""Where exporters may be that the configuration does not name; None: anywhere."""
 MAX_UNKNOWN = 1_024
 """Refused sources that are named; the others are only counted."""
 MAX_UNCONFIGURED = 2_048
@@ -51,14 +55,16 @@ class SegmentDecoder(UnitDecoder):
         decoder: Decoder,
         write: Write,
         configured: frozenset[str],
-        known_only: bool,
+        allowed: Allowed,
         quarantine: Quarantine | None,
     ) -> None:
         super().__init__(decoder, write)
         self.names = InterfaceNames(configured)
         self.configured = configured
-        self.known_only = known_only
-        self.strangers = {a for a in decoder.wire.state.exporters if a not in configured}
+        self.allowed = allowed
+        self.strangers = {
+            a for a in decoder.wire.state.exporters if a not in configured and self.allows(a)
+        }
         self.quarantine = quarantine
         self.octets: Counter[str] = Counter()
         self.last_seen: dict[str, int] = {}
@@ -70,10 +76,11 @@ class SegmentDecoder(UnitDecoder):
         entries = block.entries
         payloads = block.datagrams()
         names, code = sources(entries["address"])
-        kept = np.array([not self.refuses(name) for name in names])
+        reasons = [self.refuses(name) for name in names]
+        kept = np.array([not reason for reason in reasons])
         if not kept.all():
             chosen = kept[code]
-            self.refuse(names, np.bincount(code[~chosen], minlength=len(names)))
+            self.refuse(names, reasons, np.bincount(code[~chosen], minlength=len(names)))
             payloads = list(compress(payloads, chosen.tolist()))
             entries, code = entries[chosen], code[chosen]
         octets = np.bincount(code, entries["length"], len(names)).astype(np.int64)
@@ -99,20 +106,31 @@ class SegmentDecoder(UnitDecoder):
         self.waiting = ([], [], [], [])
         self.many(payloads, exporters, ports, times)
 
-    def refuses(self, source: str) -> bool:
-        """Is it neither in the configuration nor seen before, and is there no room for more?"""
+    def refuses(self, source: str) -> str:
+        """Why an exporter is not decoded; empty if it is."""
         if source in self.configured or source in self.strangers:
-            return False
-        if self.known_only or len(self.strangers) >= MAX_UNCONFIGURED:
-            return True
+            return ""
+        if not self.allows(source):
+            return OUTSIDE if self.allowed else UNKNOWN
+        if len(self.strangers) >= MAX_UNCONFIGURED:
+            return CROWD
         self.strangers.add(source)
-        return False
+        return ""
 
-    def refuse(self, names: list[str], counts: NDArray[np.int64]) -> None:
+    def allows(self, source: str) -> bool:
+        """May an exporter that the configuration does not name send from there?"""
+        if self.allowed is None:
+            return True
+        address = parse(source)
+        return any(address in network for network in self.allowed)
+
+    def refuse(self, names: list[str], reasons: list[str], counts: NDArray[np.int64]) -> None:
         """Count datagrams of sources that are refused."""
-        self.rejected[UNKNOWN if self.known_only else CROWD] += int(counts.sum())
-        for name, count in zip(names, counts.tolist(), strict=True):
-            if count and (name in self.unknown or len(self.unknown) < MAX_UNKNOWN):
+        for name, reason, count in zip(names, reasons, counts.tolist(), strict=True):
+            if not reason:
+                continue
+            self.rejected[reason] += count
+            if name in self.unknown or len(self.unknown) < MAX_UNKNOWN:
                 self.unknown[name] += count
 
     def refused(
@@ -149,17 +167,17 @@ def ingest_segment(
     decoder: Decoder,
     write: Write,
     configured: frozenset[str] = frozenset(),
-    known_only: bool = False,
+    allowed: Allowed = None,
     quarantine: Quarantine | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> SegmentSummary:
     """Decode a spool segment: `ingest_capture` for datagrams that were received here.
 
-    `configured`: exporters that are always decoded; with `known_only`, no others are. A block
-    that is damaged ends the reading; what is behind it is told in the warnings. Raises
-    IngestError for a file that is no segment, StoppedError where it is `over` between two blocks.
+    `configured`: exporters that are always decoded; others where they are `allowed`. A block that
+    is damaged ends the reading; what is behind it is told in the warnings. Raises IngestError for
+    a file that is no segment, StoppedError where it is `over` between two blocks.
     """
-    run = SegmentDecoder(decoder, write, configured, known_only, quarantine)
+    run = SegmentDecoder(decoder, write, configured, allowed, quarantine)
     reading = Reading()
     first = -1
     try:

@@ -185,6 +185,34 @@ def test_unknown_exporters_are_refused_if_asked(rig: Rig) -> None:
     assert len(rig.numbers()) == 10
 
 
+def test_exporters_outside_the_allowed_prefixes_are_refused(rig: Rig) -> None:
+    rig.configure(EXPORTERS.format(address="127.0.0.2"))
+    rig.start("--allow", "127.0.0.4/31", "--allow", "2001:db8::/32")
+    for source in ("127.0.0.2", "127.0.0.3", "127.0.0.5"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+            exporter.bind((source, 0))
+            exporter.sendto(numbered(0), ("127.0.0.1", rig.port))
+    rig.until(lambda: rig.watermark()["received"] == 3)
+    last = rig.end()
+    assert last["rejected"] == {"exporter outside the allowed prefixes": 1}
+    assert last["refused_sources"] == {"127.0.0.3": 1}
+    assert sorted(last["exporters"]) == ["127.0.0.2", "127.0.0.5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--allow", "10.0.0.1/8"), "--allow 10.0.0.1/8 has host bits set"),
+        (("--allow", "10.0.0.0/8", "--known-only"), "contradict each other"),
+    ],
+)
+def test_a_wrong_restriction_is_refused(rig: Rig, words: tuple[str, ...], message: str) -> None:
+    process = rig.start(*words)
+    assert process.wait(60) == 2
+    assert process.stderr is not None
+    assert message in process.stderr.read()
+
+
 def test_verify_names_a_segment_that_is_gone(rig: Rig, run: Any, forget_unit: Any) -> None:
     for _ in range(3):
         rig.start()

@@ -183,7 +183,7 @@ def test_the_end_is_looked_for_inside_a_segment_which_is_done_again_later(
     make(tmp_path, [[build.v9(build.template(300, [(1, 4)]))], [build.v9()], [build.v9()]]).seal()
     publisher = Publisher(
         tmp_path, Stats(tmp_path), Log(lambda text: None), unit=unit,
-        active_timeout_s=lambda _: 60, configured=frozenset(), known_only=False,
+        active_timeout_s=lambda _: 60, configured=frozenset(), allowed=None,
     )  # fmt: skip
     asked: list[int] = []
     publisher.over = lambda: bool(asked.append(1)) or len(asked) > 2
