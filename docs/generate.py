@@ -297,9 +297,21 @@ def settings_page() -> str:
 def report_columns() -> str:
     """Every column that a report puts out."""
     from flowpeer_reports import columns
-    from flowpeer_reports.columns import bills, capacity, drill, exits, imbalance, leaks, openings
+    from flowpeer_reports.columns import (
+        asks,
+        bills,
+        capacity,
+        changes,
+        drill,
+        exits,
+        imbalance,
+        leaks,
+        openings,
+    )
 
-    answers = (columns, bills, openings, leaks, imbalance, exits, drill, capacity)
+    answers = (
+        columns, asks, bills, openings, changes, leaks, imbalance, exits, drill, capacity,
+    )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
         prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
@@ -314,6 +326,10 @@ def report_columns() -> str:
         ("PLACES", "places", "Beside candidates: every place to meet, row by row."),
         ("EXCHANGES", "exchanges", "One row per metro and exchange."),
         ("OPENINGS", "openings", "Beside exchanges: what waits for one that we are not on."),
+        ("CHANGES", "changes",
+         "Beside candidates, with `--compare`: one row per metro and network of either list."),
+        ("ASKS", "asks", "Of `asks list`: one row per ask."),
+        ("OUTCOMES", "outcomes", "Of `asks outcomes`: one row per live ask, and their sum."),
         ("LEAKS", "leaks", "One row per metro, network with a session, and cause."),
         ("LEAK_PREFIXES", "leak_prefixes", "Beside leaks: one row per route."),
         ("NOT_LISTED", "not_listed",

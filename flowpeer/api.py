@@ -34,6 +34,7 @@ from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.leaks import leaks_answer
+from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.reports import write_reports
 from flowpeer.checks import integrity
@@ -222,14 +223,23 @@ class Network:
         of: ListOf = "metros",
         apart: bool = False,
         join: Sequence[int] = (),
+        compare: Period | None = None,
     ) -> Answer:
         """Whom to ask for peering, where, and what it is worth: of each metro or `of` the
-        organisations; with siblings `apart`; as if we were on the exchanges `join`."""
-        gathered = self.gather(period)
+        organisations; with siblings `apart`; as if we were on the exchanges `join`; with what
+        changed since the period `compare` (or `before`) in the side table `changes`."""
+        before = None
+        if compare is None:
+            gathered = self.gather(period)
+        else:
+            gathered, before = inputs.gather_both(
+                self.configuration, self.lake.record(), None if period is None else _text(period),
+                _text(compare),
+            )  # fmt: skip
         with _errors():
             return candidate_answer(
                 gathered, direction=direction, metros=_list(metro), asks=asks, of=of,
-                apart=apart, join=join,
+                apart=apart, join=join, before=before,
             )  # fmt: skip
 
     def exchanges(
@@ -344,6 +354,11 @@ class Network:
         """Every ask of the log with its present state, or as it stood on a day."""
         with _errors():
             return asks_answer(self.configuration, as_of=as_of, statuses=statuses)
+
+    def outcomes(self) -> Answer:
+        """What live asks brought, against what was predicted."""
+        with _errors():
+            return outcomes_answer(self.configuration, self.lake.record())
 
     def report(
         self,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,9 +14,10 @@ from flowpeer.analysis.answers import Answer
 from flowpeer.errors import InputError, UsageError, naming
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
-from flowpeer_reports.ask_log import HEADER, Ask, AskEvent, asks, parse
+from flowpeer_reports.ask_log import HEADER, AskEvent, asks, parse
 from flowpeer_reports.columns.asks import ASKS
 from flowpeer_reports.errors import ReportError
+from flowpeer_reports.outcomes import predicted
 from flowpeer_reports.render import table_page
 
 MAX_LOG_BYTES = 16 << 20
@@ -112,29 +112,10 @@ def asks_answer(
         for ask in asks(read_log(network), as_of=as_of)
         if (not statuses or ask.status in statuses) and (not asns or ask.asn in asns)
     ]
-    rows = pl.DataFrame([_row(ask) for ask in found], schema={c.name: c.type for c in ASKS})
+    rows = pl.DataFrame([predicted(ask) for ask in found], schema={c.name: c.type for c in ASKS})
     title = f"{network.network.name} (AS{network.network.asn}): asks"
     return Answer(
         "asks", title, rows, ASKS, found,
         lambda: table_page(rows, ASKS, title=title),
         provenance={"log": str(log_path(network))},
     )  # fmt: skip
-
-
-def _row(ask: Ask) -> dict[str, Any]:
-    opened = ask.opened
-    return {
-        "date": opened.date,
-        "organisation": opened.organisation or None,
-        "asn": ask.asn,
-        "metros": list(ask.metros),
-        "status": ask.status,
-        "until": ask.until,
-        "owner": ask.owner or None,
-        "note": ask.note or None,
-        "predicted_bps": opened.predicted_bps,
-        "predicted_ci95_bps": opened.predicted_ci95_bps,
-        "predicted_saving": (
-            None if opened.predicted_saving is None else float(opened.predicted_saving)
-        ),
-    }

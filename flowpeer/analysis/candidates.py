@@ -12,9 +12,12 @@ from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_reports.candidates import Candidates, candidates
+from flowpeer_reports.changes import Side, changes, summary, with_changes
 from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES
+from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.exchanges import as_if_joined
+from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
 
@@ -34,6 +37,7 @@ def candidate_answer(
     of: ListOf = "metros",
     apart: bool = False,
     join: Sequence[int] = (),
+    before: Gathered | None = None,
 ) -> Answer:
     """The candidate list of a period.
 
@@ -43,16 +47,27 @@ def candidate_answer(
             of them. The other is beside it.
         apart: siblings are told apart.
         join: PeeringDB ids of exchanges that we are taken to be on.
+        before: the period that the list is compared with.
     """
-    inputs = gathered.inputs
-    if apart:
-        inputs = replace(inputs, policy=replace(inputs.policy, siblings="apart"))
+    inputs = _apart(gathered.inputs) if apart else gathered.inputs
     if join:
         inputs = as_if_joined(inputs, join)
     found = candidates(
         inputs, direction=direction, metros=metros or None, asks=asks, store=FileStore(),
         billed=gathered.billed,
     )  # fmt: skip
+    more: dict[str, SideTable] = {}
+    notes = list(found.notes)
+    if before is not None:
+        then = _apart(before.inputs) if apart else before.inputs
+        old = candidates(
+            then, direction=direction, metros=_common(metros, then), asks=asks, store=FileStore(),
+            named=found.ranking.parties,
+        )  # fmt: skip
+        changed = changes(Side(then, old), Side(inputs, found))
+        found.rows = with_changes(found.rows, changed, then.period_start)
+        more["changes"] = SideTable(changed, CHANGES)
+        notes += summary(changed)
     title = title_of(inputs, f"peering candidates, {direction}bound" if direction != "both"
                      else "peering candidates, both directions")  # fmt: skip
     if join:
@@ -70,8 +85,9 @@ def candidate_answer(
             "not_listed": SideTable(found.not_listed, NOT_LISTED),
             "places": SideTable(found.places, PLACES),
             "openings": SideTable(found.openings, OPENINGS),
+            **more,
         },
-        notes=found.notes,
+        notes=notes,
         totals={"totals": found.totals, "next_ask": found.next_ask,
                 "p95_estimates": found.p95_estimates},
         provenance=gathered.provenance,
@@ -79,6 +95,18 @@ def candidate_answer(
             "metros" if c == "metro" and of == "organisations" else c for c in SCREEN_COLUMNS
         ),
     )  # fmt: skip
+
+
+def _apart(inputs: Inputs) -> Inputs:
+    return replace(inputs, policy=replace(inputs.policy, siblings="apart"))
+
+
+def _common(metros: Sequence[str] | None, inputs: Inputs) -> Sequence[str] | None:
+    """Metros that were asked for, as far as the other period knows them."""
+    if not metros:
+        return None
+    known = {*inputs.metros["metro"], *inputs.interfaces["metro"]}
+    return [m for m in metros if m in known] or None
 
 
 def _with_estimates(found: Candidates) -> pl.DataFrame:

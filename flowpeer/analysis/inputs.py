@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from flowpeer import catalog, schema
 from flowpeer.analysis.asks import read_log
 from flowpeer.analysis.bills import billed_period
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
-from flowpeer.analysis.periods import parse_period, period_of
+from flowpeer.analysis.periods import parse_period, period_before, period_of
 from flowpeer.analysis.policy import policy_of
 from flowpeer.analysis.sessions import session_routes
 from flowpeer.errors import FlowpeerError, NoDataError
@@ -57,14 +58,18 @@ def _siblings(network: Network, nets: pl.DataFrame, relationships: pl.DataFrame)
 
 
 def paths_in_force(
-    lake: Lake, infos: Iterable[snapshot.SnapshotInfo], routes: pl.LazyFrame
+    lake: Lake, infos: Iterable[snapshot.SnapshotInfo], routes: pl.LazyFrame, *, over: bool = False
 ) -> pl.DataFrame:
-    """The paths to the prefixes that carried transit traffic.
+    """The paths to the prefixes that carried transit traffic; with `over`, to those over them too.
 
     A table a day repeats most of the one before: it is read for what it adds.
     """
     used = routes.filter(pl.col("role") == "transit").select("prefix").drop_nulls().unique()
-    carried = used.collect().lazy()
+    prefixes = used.collect()
+    if over:
+        wider = {str(w) for p in prefixes["prefix"] for w in _over(p)}
+        prefixes = pl.DataFrame({"prefix": sorted(wider)}, schema={"prefix": pl.String})
+    carried = prefixes.lazy()
     paths = pl.DataFrame(schema={"prefix": pl.String, "as_path": pl.String})
     for info in infos:
         added = (
@@ -78,6 +83,12 @@ def paths_in_force(
         )
         paths = paths.vstack(added)
     return paths.sort("prefix", "as_path")
+
+
+def _over(prefix: str) -> Iterable[str]:
+    """Every prefix over one, itself included; no default route."""
+    net = ipaddress.ip_network(prefix)
+    return (str(net.supernet(new_prefix=n)) for n in range(1, net.prefixlen + 1))
 
 
 def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[str]:
@@ -103,8 +114,14 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
     ]
 
 
-def gather(network: Network, record: Record, asked: str | None) -> Gathered:
+def gather(
+    network: Network, record: Record, asked: str | None, *, also: pl.LazyFrame | None = None
+) -> Gathered:
     """Everything a report of one period is made from.
+
+    Args:
+        also: `traffic_routes` of a period that this one is compared with: the paths of its
+            prefixes are read too.
 
     Raises:
         NoDataError: nothing rolled up, or not in the period.
@@ -121,6 +138,9 @@ def gather(network: Network, record: Record, asked: str | None) -> Gathered:
         for name in header.rollup.snapshots if header.rollup else ():
             first_used.setdefault(name, hour)
     infos = [info for info in snapshot.snapshots(record) if info.name in first_used]
+    carried = routes
+    if also is not None:
+        carried = pl.concat([f.select("role", "prefix") for f in (routes, also)])
     for info in infos:
         if info.taken_at > first_used[info.name]:
             notes.append(
@@ -188,7 +208,7 @@ def gather(network: Network, record: Record, asked: str | None) -> Gathered:
         ),
         traffic=traffic,
         traffic_routes=routes,
-        paths=paths_in_force(lake, infos, routes),
+        paths=paths_in_force(lake, infos, carried, over=also is not None),
         relationships=relationships,
         **_cones(network, record, infos),
         clique=frozenset(_reference(lake, "as_clique")["asn"].to_list())
@@ -202,7 +222,7 @@ def gather(network: Network, record: Record, asked: str | None) -> Gathered:
         coverage=coverage,
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
-    inputs = replace(inputs, session_routes=session_routes(inputs, network, record))
+    inputs = replace(inputs, session_routes=session_routes(inputs, network, record, carried))
     provenance = {
         "network": {"asn": inputs.asn, "name": inputs.name},
         "period": {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"},
@@ -218,6 +238,27 @@ def gather(network: Network, record: Record, asked: str | None) -> Gathered:
         "notes": notes,
     }
     return Gathered(inputs, provenance, billed_period(network, record, start, end))
+
+
+def gather_both(
+    network: Network, record: Record, asked: str | None, compare: str
+) -> tuple[Gathered, Gathered]:
+    """A period, and the one that it is compared with: a period, or `before`.
+
+    Raises:
+        NoDataError: one of them has no data.
+    """
+    start, end = period_of(network, record, asked)
+    if compare == "before":
+        whole = parse_period(asked) if asked else (start, end)
+        compare = "/".join(time.isoformat() for time in period_before(*whole))
+    other = period_of(network, record, compare)
+
+    def routes(first: datetime, last: datetime) -> pl.LazyFrame:
+        return catalog.scan(record.lake.root, "traffic_routes", start=first, end=last)
+
+    before = gather(network, record, compare, also=routes(start, end))
+    return gather(network, record, asked, also=routes(*other)), before
 
 
 def stale_hours(network: Network, record: Record, asked: str | None) -> int:

@@ -63,6 +63,16 @@ def parse_period(text: str) -> tuple[datetime, datetime]:
     return start, end
 
 
+def period_before(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The period before: the quarter or month before a whole one, else as long a time."""
+    for months in (3, 1):
+        first = _month(start.year, (start.month - 1) // months * months + 1)
+        if (start, end) == (first, _month(first.year, first.month + months)):
+            last = first - timedelta(seconds=1)
+            return _month(last.year, last.month - months + 1), first
+    return start - (end - start), start
+
+
 def quarter_of(time: datetime) -> tuple[datetime, datetime]:
     """The calendar quarter that `time` lies in."""
     first = (time.month - 1) // 3 * 3 + 1

@@ -19,8 +19,13 @@ from flowpeer_reports.session_routes import OFFERS, TRANSIT, SessionRoutes
 _PEER = re.compile(r"^AS(\d+)@")
 
 
-def session_routes(inputs: Inputs, network: Network, record: Record) -> SessionRoutes | None:
-    """Routes of the neighbours of our peering interfaces; None where no table has any."""
+def session_routes(
+    inputs: Inputs, network: Network, record: Record, carried: pl.LazyFrame
+) -> SessionRoutes | None:
+    """Routes of the neighbours of our peering interfaces; None where no table has any.
+
+    `carried`: role and prefix of what the routes are for.
+    """
     columns = ["exporter", "interface", "metro", "role", pl.col("asn").alias("provider_asn")]
     if "exchange" in inputs.interfaces.columns:
         columns.append("exchange")
@@ -46,7 +51,7 @@ def session_routes(inputs: Inputs, network: Network, record: Record) -> SessionR
                              for link in peering):  # fmt: skip
         return None
     used = (
-        inputs.traffic_routes.filter(pl.col("role") == "transit")
+        carried.filter(pl.col("role") == "transit")
         .select("prefix").drop_nulls().unique().collect()["prefix"]
     )  # fmt: skip
     offers, transit = [pl.DataFrame(schema=OFFERS)], [pl.DataFrame(schema=TRANSIT)]

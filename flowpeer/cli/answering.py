@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
-from flowpeer.analysis.inputs import Gathered, gather, stale_hours
+from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
 from flowpeer.analysis.periods import parse_period
 from flowpeer.cli.state import State, terminal_width
 from flowpeer.cli.words import suggestion
 from flowpeer.errors import UsageError
+from flowpeer.lake.record import Record
+from flowpeer.network import Network
 
 PeriodOption = Annotated[
     str | None,
@@ -57,6 +59,29 @@ def gathered_for(state: State, period: str | None, metros: Sequence[str] | None)
         UsageError: a period or metro that is misspelt, before any work is done.
         NoDataError: nothing rolled up, or not in the period.
     """
+    return gather(*_ready(state, period, metros), period)
+
+
+def compared_for(
+    state: State, period: str | None, metros: Sequence[str] | None, compare: str | None
+) -> tuple[Gathered, Gathered | None]:
+    """The same, with the period that it is compared with: None where none is asked for."""
+    if compare is None:
+        return gathered_for(state, period, metros), None
+    if compare != "before":
+        parse_period(compare)
+    return gather_both(*_ready(state, period, metros), period, compare)
+
+
+def _ready(
+    state: State, period: str | None, metros: Sequence[str] | None
+) -> tuple[Network, Record]:
+    """The network and what the lake has; says so where the roll-ups are not up to date.
+
+    Raises:
+        UsageError: a period or metro that is misspelt, before any work is done.
+        NoDataError: nothing rolled up, or not in the period.
+    """
     if period is not None:
         parse_period(period)
     network = state.network()
@@ -69,7 +94,7 @@ def gathered_for(state: State, period: str | None, metros: Sequence[str] | None)
     if stale:
         state.warn(f"{stale} hours are not up to date, and the answer is made from what they "
                    "were: run `flowpeer rollup`")  # fmt: skip
-    return gather(network, record, period)
+    return network, record
 
 
 def deliver(state: State, answer: Answer, *, out: Path | None, formats: list[FileFormat]) -> None:

@@ -14,6 +14,7 @@ from flowpeer.cli.answering import (
     MetroOption,
     OutOption,
     PeriodOption,
+    compared_for,
     deliver,
     formats_of,
     gathered_for,
@@ -39,18 +40,26 @@ def candidates(
         list[int] | None,
         typer.Option("--join-ix", help="As if on this exchange (PeeringDB id, repeatable)."),
     ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="PERIOD",
+            help="What changed since that period, and why; `before`: the period before.",
+        ),
+    ] = None,
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
     """Whom to ask for peering, where, and what it is worth."""
     state: State = ctx.obj
     formats = formats_of(format_, out)
-    gathered = gathered_for(state, period, metro)
+    gathered, before = compared_for(state, period, metro, compare)
     if asks is None and not formats and not state.json:
         asks = TERMINAL_ASKS
     answer = candidate_answer(
         gathered, direction=direction, metros=metro, asks=asks, of=list_, apart=apart,
-        join=join_ix or (),
+        join=join_ix or (), before=before,
     )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
 

@@ -16,13 +16,14 @@ from flowpeer.analysis.asks import (
     organisation_of,
     read_log,
 )
+from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.cli.answering import FormatOption, OutOption, deliver, formats_of
 from flowpeer.cli.state import State
 from flowpeer.errors import UsageError
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
 from flowpeer_reports.ask_log import asks as states
 
-asks = typer.Typer(help="The log of asks: list, add, update.", no_args_is_help=True)
+asks = typer.Typer(help="The log of asks: list, add, update, outcomes.", no_args_is_help=True)
 
 AsnArgument = Annotated[str, typer.Argument(metavar="ASN", help="The network, 64510 or AS64510.")]
 MetroOption = Annotated[
@@ -184,3 +185,16 @@ def update(
             number, metros, chosen, _day(until, "--until"), owner, note,
         ),
     )  # fmt: skip
+
+
+@asks.command("outcomes")
+def outcomes(
+    ctx: typer.Context,
+    out: OutOption = None,
+    format_: FormatOption = None,
+) -> None:
+    """What live asks brought, against what was predicted; each, and all together."""
+    state: State = ctx.obj
+    formats = formats_of(format_, out)
+    answer = outcomes_answer(state.network(), state.lake().record())
+    deliver(state, answer, out=out, formats=formats)

@@ -52,6 +52,7 @@ class Candidates:
     openings: pl.DataFrame
     """Exchanges that would have to be joined, with the rows that would use them."""
     ranking: Ranking
+    universe: Universe
     series: Series
     """The slots of every row's routes; see `candidate_rows.wants` for their names."""
     direction: Direction = "out"
@@ -75,6 +76,7 @@ def candidates(
     min_expected_bps: float | None = None,
     store: Store | None = None,
     billed: BilledPeriod | None = None,
+    named: Parties | None = None,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.
 
@@ -87,6 +89,7 @@ def candidates(
             ranking if everybody says yes.
         store: where the slots of the rows are held meanwhile; default in memory.
         billed: what money is counted on; without it the columns of money are empty.
+        named: parties that go by the ASNs of another list, to compare this one with it.
 
     Raises:
         ReportError: an unknown metro.
@@ -101,7 +104,7 @@ def candidates(
     )
     inputs = replace(inputs, policy=policy)
     directions = ("out", "in") if direction == "both" else (direction,)
-    world = universe(inputs, metros)
+    world = universe(inputs, metros, named)
     names, siblings, found, flows = world.metros, world.parties, world.cover, world.flows
     never = never_candidates(inputs, world.graph, siblings)
     places = Places(inputs, siblings)
@@ -142,6 +145,7 @@ def candidates(
         ],
         next_ask=next_asks(ranking, inputs),
         ranking=ranking,
+        universe=world,
         series=series,
         direction=direction,
         asks=asks,
@@ -163,7 +167,9 @@ class Universe:
     """See `Ranking.flows`."""
 
 
-def universe(inputs: Inputs, metros: Sequence[str] | None) -> Universe:
+def universe(
+    inputs: Inputs, metros: Sequence[str] | None, named: Parties | None = None
+) -> Universe:
     """The universe that lists are made over.
 
     Raises:
@@ -171,7 +177,7 @@ def universe(inputs: Inputs, metros: Sequence[str] | None) -> Universe:
     """
     everything = _universe(inputs)
     names = chosen_metros(inputs, everything["metro"].unique().to_list(), metros)
-    siblings = _parties(inputs, everything)
+    siblings = named or _parties(inputs, everything)
     routes = everything.filter(pl.col("metro").is_in(names))
     graph = AsGraph(inputs.relationships)
     units = routes.filter("scaled").select("prefix", "origin_asn").unique()
