@@ -304,13 +304,15 @@ def report_columns() -> str:
         changes,
         drill,
         exits,
+        explain,
         imbalance,
         leaks,
         openings,
     )
 
     answers = (
-        columns, asks, bills, openings, changes, leaks, imbalance, exits, drill, capacity,
+        columns, asks, bills, openings, changes, explain, leaks, imbalance, exits, drill,
+        capacity,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -328,6 +330,7 @@ def report_columns() -> str:
         ("OPENINGS", "openings", "Beside exchanges: what waits for one that we are not on."),
         ("CHANGES", "changes",
          "Beside candidates, with `--compare`: one row per metro and network of either list."),
+        ("EXPLAIN", "explain", "One row per metro and step."),
         ("ASKS", "asks", "Of `asks list`: one row per ask."),
         ("OUTCOMES", "outcomes", "Of `asks outcomes`: one row per live ask, and their sum."),
         ("LEAKS", "leaks", "One row per metro, network with a session, and cause."),

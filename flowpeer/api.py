@@ -32,11 +32,12 @@ from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.drill import drill_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
+from flowpeer.analysis.explain import explain_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.analysis.periods import parse_period
-from flowpeer.analysis.reports import write_reports
+from flowpeer.analysis.reports import write_pack
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
@@ -242,6 +243,18 @@ class Network:
                 apart=apart, join=join, before=before,
             )  # fmt: skip
 
+    def explain(
+        self,
+        asn: int,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+    ) -> Answer:
+        """Why a network is where it is in the list, or not there: each number with its SQL."""
+        gathered = self.gather(period)
+        with _errors():
+            return explain_answer(gathered, asn, metros=_list(metro))
+
     def exchanges(
         self,
         period: Period | None = None,
@@ -368,7 +381,12 @@ class Network:
         formats: Sequence[FileFormat] = ("csv",),
     ) -> list[Path]:
         """Write every answer and one HTML page of them into a folder; the files."""
-        return write_reports(self.gather(period), Path(folder), formats=formats).files
+        text = None if period is None else _text(period)
+        with _errors():
+            done = write_pack(
+                self.configuration, self.lake.record(), text, Path(folder), formats=formats
+            )
+        return done.files
 
     def sql(self, query: str, /, **parameters: object) -> pl.DataFrame:
         """The rows of one reading statement, or of a question by its name.

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowpeer.analysis.answers import Answer, FileFormat, title_of, write_documents
+from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
+from flowpeer.analysis.capacity import capacity_answer
+from flowpeer.analysis.drill import drill_answer
+from flowpeer.analysis.exchanges import exchanges_answer
+from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import imbalance_answer
-from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.inputs import Gathered, gather, gather_both
+from flowpeer.analysis.leaks import leaks_answer
+from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_before, period_of
+from flowpeer.lake.record import Record
+from flowpeer.network import Network
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
 
@@ -22,6 +31,84 @@ class Reports:
     imbalance: Answer
     files: list[Path]
     page: Path
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The files of a whole report, its page among them."""
+
+    files: list[Path]
+    page: Path
+
+
+def write_pack(
+    network: Network,
+    record: Record,
+    period: str | None,
+    folder: Path,
+    *,
+    formats: Sequence[FileFormat] = ("csv",),
+    metros: Sequence[str] | None = None,
+    told: Callable[[], None] = lambda: None,
+) -> Pack:
+    """Every answer of a period as files, and one page.
+
+    The candidates are compared with the period before where the lake has all of it. `told` is
+    called after each answer.
+    """
+    gathered, before = _with_before(network, record, period)
+    asks = candidate_answer(gathered, metros=metros, before=before)
+    told()
+    answers = [exchanges_answer(gathered, metros=metros), asks]
+    for make in (
+        lambda: leaks_answer(gathered, metros=metros),
+        lambda: imbalance_answer(gathered, metros=metros, network=network, record=record),
+        lambda: exits_answer(gathered, network, record, metros=metros),
+        lambda: drill_answer(gathered, network, record, every=True, metros=metros),
+        lambda: capacity_answer(gathered, metros=metros),
+        *((lambda: bills_answer(network, record, period),) if network.contracts else ()),
+    ):
+        answers.append(make())
+        told()
+    # Side tables of one name: the priced ones of the candidates are written last.
+    written = dict.fromkeys(path for answer in answers for path in answer.write(folder, formats))
+    by_name = {answer.name: answer for answer in answers}
+    changed = asks.side_tables.get("changes")
+    shown = [("What changed", changed.rows, changed.columns)] if changed is not None else []
+    shown += [
+        (heading, by_name[name].rows, by_name[name].columns)
+        for name, heading in PAGES
+        if name in by_name
+    ]
+    sections = Sections(
+        candidates=asks.found,
+        imbalance=by_name["imbalance"].found,
+        provenance=gathered.provenance,
+        files=[f"candidates.{format_}" for format_ in formats],
+        organisations=asks.side_tables["organisations"].rows,
+        more=shown,
+    )
+    page = html_report(title=title_of(gathered.inputs, "peering report"), sections=sections)
+    (path,) = write_documents(folder, {"report.html": page.encode()})
+    return Pack([*written, path], path)
+
+
+PAGES = (
+    ("leaks", "Already peered, still on transit"),
+    ("exchanges", "Exchanges"),
+    ("bills", "Bills"),
+    ("capacity", "Growth and capacity"),
+)
+
+
+def _with_before(
+    network: Network, record: Record, period: str | None
+) -> tuple[Gathered, Gathered | None]:
+    first, _ = data_span(network, record)
+    start, end = parse_period(period) if period else period_of(network, record, None)
+    if first <= period_before(start, end)[0] + EARLY:
+        return gather_both(network, record, period, "before")
+    return gather(network, record, period), None
 
 
 def write_reports(

@@ -59,7 +59,7 @@ def gathered_for(state: State, period: str | None, metros: Sequence[str] | None)
         UsageError: a period or metro that is misspelt, before any work is done.
         NoDataError: nothing rolled up, or not in the period.
     """
-    return gather(*_ready(state, period, metros), period)
+    return gather(*ready(state, period, metros), period)
 
 
 def compared_for(
@@ -70,12 +70,10 @@ def compared_for(
         return gathered_for(state, period, metros), None
     if compare != "before":
         parse_period(compare)
-    return gather_both(*_ready(state, period, metros), period, compare)
+    return gather_both(*ready(state, period, metros), period, compare)
 
 
-def _ready(
-    state: State, period: str | None, metros: Sequence[str] | None
-) -> tuple[Network, Record]:
+def ready(state: State, period: str | None, metros: Sequence[str] | None) -> tuple[Network, Record]:
     """The network and what the lake has; says so where the roll-ups are not up to date.
 
     Raises:

@@ -19,6 +19,7 @@ from flowpeer.analysis.asks import (
 from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.cli.answering import FormatOption, OutOption, deliver, formats_of
 from flowpeer.cli.state import State
+from flowpeer.cli.words import parse_asn
 from flowpeer.errors import UsageError
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
 from flowpeer_reports.ask_log import asks as states
@@ -33,13 +34,6 @@ DateOption = Annotated[str | None, typer.Option("--date", help="Day of the event
 UntilOption = Annotated[str | None, typer.Option("--until", help="Until when it holds.")]
 OwnerOption = Annotated[str, typer.Option("--owner", help="Who takes care of it.")]
 NoteOption = Annotated[str, typer.Option("--note", help="A note.")]
-
-
-def _asn(text: str) -> int:
-    digits = text.upper().removeprefix("AS")
-    if digits.isascii() and digits.isdecimal() and 1 <= int(digits) < 2**32:
-        return int(digits)
-    raise UsageError(f"{text!r} is no AS number", advice="write it like 64510 or AS64510")
 
 
 def _day(text: str | None, option: str) -> date | None:
@@ -101,7 +95,7 @@ def list_(
         state.network(),
         as_of=_day(as_of, "--as-of"),
         statuses=status,
-        asns=[_asn(text) for text in asn or ()],
+        asns=[parse_asn(text) for text in asn or ()],
     )
     deliver(state, answer, out=out, formats=formats)
 
@@ -131,7 +125,7 @@ def add(
 ) -> None:
     """Open an ask: one line is added to the log, with the prediction of the day."""
     state: State = ctx.obj
-    network, number = state.network(), _asn(asn)
+    network, number = state.network(), parse_asn(asn)
     if organisation is None:
         organisation = organisation_of(state.lake(), number)
     _write(
@@ -165,7 +159,7 @@ def update(
     The event goes to the open asks of the network that share a metro with it.
     """
     state: State = ctx.obj
-    network, number = state.network(), _asn(asn)
+    network, number = state.network(), parse_asn(asn)
     metros = known_metros(network, metro or ())
     chosen = _event(event, tuple(e for e in EVENTS if e != "planned"))
     there = [

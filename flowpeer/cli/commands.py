@@ -39,6 +39,8 @@ COMMANDS = (
     Entry("run", "All that a scheduler needs, where out of date.", "run:run"),
     Entry("candidates", "Whom to ask for peering, where, and what it is worth.",
           "answers:candidates"),
+    Entry("explain", "Why a network is where it is in the list, or not there: each number with "
+          "its SQL.", "explain:explain"),
     Entry("exchanges", "What each exchange of our metros would take, joined or not.",
           "exchanges:exchanges"),
     Entry("leaks", "What is peered already and still rides transit: why, by which routes, and the "
@@ -51,6 +53,7 @@ COMMANDS = (
     Entry("drill", "What every link carries when others fail.", "failures:drill"),
     Entry("capacity", "When transit is full at its growth, and what to buy.",
           "failures:capacity"),
+    Entry("report", "Every answer of a period in one folder, with one page.", "report:report"),
     Entry("sql", "Ask the lake in SQL (DuckDB). Without a query: a prompt.", "sql:sql"),
     Entry("check", "Configuration, sources and data quality.", "checks:check"),
     Entry("verify", "Digests of all files, and sums through every stage.", "checks:verify"),

@@ -47,3 +47,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     choices = list(known)
     near = difflib.get_close_matches(word, choices, n=1)
     return f"did you mean {near[0]}?" if near else f"one of {', '.join(choices) or 'none'}"
+
+
+def parse_asn(text: str) -> int:
+    """An AS number, 64510 or AS64510. Raises UsageError."""
+    digits = text.upper().removeprefix("AS")
+    if digits.isascii() and digits.isdecimal() and 1 <= int(digits) < 2**32:
+        return int(digits)
+    raise UsageError(f"{text!r} is no AS number", advice="write it like 64510 or AS64510")

@@ -23,6 +23,7 @@ from flowpeer_reports.render.cells import rate as rate_text
 from flowpeer_reports.render.html import glossary, page, table, text
 
 BEST_OVERALL = 15
+MOST_ROWS = 50
 _BAR = 64
 _RIGHT = frozenset(
     {c.name for c in (*CANDIDATES, *IMBALANCE) if is_number(c.type)}
@@ -43,6 +44,10 @@ class Sections:
     rows_per_metro: int = 25
     files: Sequence[str] = ()
     """Names of the files that hold the full tables."""
+    organisations: pl.DataFrame | None = None
+    """The asks over all metros, in the columns of organisations."""
+    more: Sequence[tuple[str, pl.DataFrame, Sequence[Column]]] = ()
+    """Further answers: heading, rows, columns."""
 
 
 def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) -> str:
@@ -60,6 +65,9 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
         parts.append(("rest", "Transit traffic in no row", _rest(found)))
     if spread is not None:
         parts.append(("imbalance", "Transit imbalance", _imbalance(spread)))
+    for heading, rows, columns in sections.more:
+        key = heading.lower().replace(" ", "-").replace(",", "")
+        parts.append((key, heading, _further(rows, columns)))
     parts.append(("definitions", "What the figures mean", _definitions(found, spread)))
     if sections.provenance:
         parts.append(("provenance", "Where this comes from", _provenance(sections.provenance)))
@@ -252,6 +260,15 @@ def _imbalance(spread: Imbalance) -> str:
         "share.</p>\n"
     )
     return head + _table(heads, lines, meanings)
+
+
+def _further(rows: pl.DataFrame, columns: Sequence[Column]) -> str:
+    """Another answer: its columns that hold anything, and its first rows."""
+    held = [c for c in columns if rows[c.name].count()]
+    shown = rows.head(MOST_ROWS).select(c.name for c in held)
+    more = rows.height - shown.height
+    left = f'<p class="soft">{more:,} more rows are in the files.</p>\n' if more > 0 else ""
+    return table(shown, held) + left
 
 
 def _definitions(found: Candidates | None, spread: Imbalance | None) -> str:

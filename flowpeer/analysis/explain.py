@@ -1,0 +1,283 @@
+"""Why a network is where it is in the list, or why it is not there; each number with its SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer.analysis.answers import Answer, title_of
+from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.scratch import FileStore
+from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.candidates import Candidates, candidates
+from flowpeer_reports.columns.column import schema
+from flowpeer_reports.columns.explain import EXPLAIN
+from flowpeer_reports.cover import INFERRED, OBSERVED
+from flowpeer_reports.ranking import Listing, Row, peers_in
+from flowpeer_reports.render import table_page
+from flowpeer_reports.render.cells import clean
+
+BYTES = "coalesce(sum(bytes), 0)::BIGINT AS bytes"
+
+
+@dataclass(frozen=True)
+class Explanation(Answer):
+    """The steps; on a screen they are sentences with the SQL beneath."""
+
+    def on_screen(self, width: int, *, asks: int | None = None) -> str:
+        """Every step and its SQL, metro by metro; the SQL is not broken, so that it runs as it
+        stands."""
+        lines = [self.title, ""]
+        metro = None
+        for row in self.rows.iter_rows(named=True):
+            if row["metro"] != metro:
+                metro = row["metro"]
+                lines += [f"{metro}", ""]
+            lines.append(clean(f"  {row['step']:<9} {row['text']}"))
+            if row["sql"]:
+                lines.append(f"            {clean(row['sql'])}")
+        lines += ["", *(f"note: {clean(note)}" for note in self.notes)]
+        return "\n".join(lines) + "\n"
+
+
+def explain_answer(
+    gathered: Gathered, asn: int, *, metros: Sequence[str] | None = None
+) -> Explanation:
+    """Flows → routes → roles → evidence → cover → policy → place → money, in each metro."""
+    inputs = gathered.inputs
+    found = candidates(inputs, metros=metros or None, store=FileStore(), billed=gathered.billed)
+    party = found.ranking.parties.of(asn)
+    steps: list[dict[str, Any]] = []
+    for number, listing in enumerate(found.ranking.metros):
+        made = list(_Metro(gathered, found, number, listing, party).steps())
+        steps += [{"metro": listing.name, **step} for step in made]
+    rows = pl.DataFrame(steps, schema=schema(EXPLAIN), orient="row")
+    name = inputs.names().get(party)
+    who = f"AS{party}" + (f" {name}" if name else "")
+    if party != asn:
+        who += f", asked for AS{asn} too"
+    title = title_of(inputs, f"why {who} is where it is")
+    return Explanation(
+        "explain", title, rows, EXPLAIN, found, lambda: table_page(rows, EXPLAIN, title=title),
+        notes=["outbound; bytes are scaled and of the whole period", *inputs.notes],
+        provenance=gathered.provenance,
+    )  # fmt: skip
+
+
+class _Metro:
+    def __init__(
+        self, gathered: Gathered, found: Candidates, number: int, listing: Listing, asn: int
+    ) -> None:
+        self.inputs, self.found, self.asn = gathered.inputs, found, asn
+        self.number, self.listing, self.metro = number, listing, listing.name
+        self.ranking = found.ranking
+        self.members = list(self.ranking.parties.members(asn))
+        self._named = f"IN ({', '.join(map(str, self.members))})"
+        self.row = next((r for r in listing.rows if r.asn == asn and r.rank != 0), None)
+        self.shown = found.rows.filter(
+            pl.col("metro") == self.metro, pl.col("asn") == asn, pl.col("rank") > 0
+        )
+
+    def steps(self) -> Iterable[dict[str, Any]]:
+        """What the explanation is made of, in order."""
+        yield self._flows()
+        yield from self._routes()
+        yield self._roles()
+        cells = yield from self._evidence()
+        yield from self._cover(cells)
+        yield from self._policy()
+        yield from self._place()
+        yield from self._money()
+
+    def _flows(self) -> dict[str, Any]:
+        total = self.found.totals[self.metro]["out_bytes"]
+        return _step(
+            "flows", f"transit of the metro: {_bytes(total, self)}", total, "bytes",
+            _select(BYTES, "traffic", self._of("slot")),
+        )  # fmt: skip
+
+    def _of(self, time: str, role: str = "role = 'transit'") -> str:
+        start, end = (t.astimezone(UTC) for t in (self.inputs.period_start, self.inputs.period_end))
+        if time == "hour_start":
+            start = start.replace(minute=0, second=0, microsecond=0)
+        return (
+            f"metro = {_quoted(self.metro)} AND {role} AND direction = 'out' AND scaled "
+            f"AND {time} >= {_moment(start)} AND {time} < {_moment(end)}"
+        )
+
+    def _routes(self) -> Iterable[dict[str, Any]]:
+        routes = self.found.universe.routes.filter(
+            "scaled", pl.col("metro") == self.metro, pl.col("direction") == "out",
+            pl.col("origin_asn").is_in(self.members),
+        )  # fmt: skip
+        octets, prefixes = int(routes["bytes"].sum()), routes["prefix"].drop_nulls().n_unique()
+        where = f"{self._of('hour_start')} AND origin_asn {self._named}"
+        sql = _select("count(DISTINCT prefix) AS routes", "traffic_routes", where)
+        yield _step("routes", f"of its own: {prefixes:,} routes", prefixes, "routes", sql)
+        yield _step("routes", f"they carry {_bytes(octets, self)} by transit", octets, "bytes",
+                    _select(BYTES, "traffic_routes", where))  # fmt: skip
+
+    def _roles(self) -> dict[str, Any]:
+        role = "role IN ('ix', 'peer')"
+        octets = int(
+            self.inputs.traffic.filter(
+                pl.col("metro") == self.metro, pl.col("role").is_in(["ix", "peer"]),
+                pl.col("direction") == "out", "scaled",
+                pl.col("remote_asn").is_in(self.members),
+                pl.col("slot") >= self.inputs.period_start,
+                pl.col("slot") < self.inputs.period_end,
+            ).select(pl.col("bytes").sum()).collect().item()
+        )  # fmt: skip
+        return _step(
+            "roles", f"of its own by peering already: {_bytes(octets, self)}", octets, "bytes",
+            _select(BYTES, "traffic", f"{self._of('slot', role)} AND remote_asn {self._named}"),
+        )  # fmt: skip
+
+    def _cells_of(self, kinds: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Cells of the metro that the party is known for by these classes of evidence."""
+        cover = self.ranking.cover
+        at = int(np.searchsorted(cover.asns, self.asn))
+        if at >= len(cover.asns) or cover.asns[at] != self.asn:
+            return np.zeros(0, dtype=np.int64)
+        span = cover.entries(at)
+        atoms = cover.atom[span][np.isin(cover.kind[span], kinds)]
+        mine = self.ranking.cells.of(self.number)
+        return np.flatnonzero(np.isin(self.ranking.cells.atom[mine], atoms)).astype(np.int64)
+
+    def _set(self, cells: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, str]:
+        """Bytes of some cells of the metro, and the SQL that sums their routes."""
+        base = self.ranking.cells.of(self.number).start
+        octets = int(self.ranking.cells.out[cells + base].sum())
+        atoms = self.ranking.cells.atom[cells + base].astype(np.int32)
+        units = self.ranking.cover.units.filter(pl.col("atom").is_in(atoms.tolist()))
+        pairs = [
+            f"({_quoted(p)}, {o})"
+            for p, o in units.drop_nulls().select("prefix", "origin_asn").sort("prefix").iter_rows()
+        ]
+        values = ", ".join(pairs) or "(NULL::VARCHAR, NULL::BIGINT)"
+        joined = (
+            f"traffic_routes JOIN (VALUES {values}) AS route (prefix, origin_asn) "
+            "USING (prefix, origin_asn)"
+        )
+        return octets, _select(BYTES, joined, self._of("hour_start"))
+
+    def _evidence(self) -> Any:
+        seen = self._cells_of([OBSERVED])
+        octets, sql = self._set(seen)
+        yield _step("evidence", f"seen on paths to {_bytes(octets, self)}", octets, "bytes", sql)
+        rest = self._cells_of([INFERRED])
+        octets, sql = self._set(rest)
+        if octets:
+            yield _step("evidence", f"its customer cone would bring {_bytes(octets, self)} more, "
+                        "inferred", octets, "bytes", sql)  # fmt: skip
+        return np.union1d(seen, rest)
+
+    def _cover(self, every: np.ndarray[Any, np.dtype[np.int64]]) -> Iterable[dict[str, Any]]:
+        if self.row is None:
+            yield _step("cover", f"not listed: {self._why_not()}")
+            return
+        octets, sql = self._set(self.row.cells)
+        yield _step("cover", f"rank {self.row.rank}: {_bytes(octets, self)} are left by the rows "
+                    "above", octets, "bytes", sql)  # fmt: skip
+        yield from self._takers(every, self.row)
+
+    def _takers(
+        self, every: np.ndarray[Any, np.dtype[np.int64]], row: Row
+    ) -> Iterable[dict[str, Any]]:
+        owner = self.listing.owner[every]
+        place = next(n for n, r in enumerate(self.listing.rows) if r is row)
+        base = self.ranking.cells.of(self.number).start
+        sums: dict[int, int] = {}
+        for cell, who in zip(every.tolist(), owner.tolist(), strict=True):
+            if 0 <= who < place:
+                sums[who] = sums.get(who, 0) + int(self.ranking.cells.out[base + cell])
+        largest = sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:3]
+        for who, octets in largest:
+            if octets:
+                above = self.listing.rows[who]
+                name = f"AS{above.asn}" if above.asn else "networks with sessions"
+                mine = every[owner == who]
+                _, sql = self._set(mine)
+                yield _step("cover", f"{name}, rank {above.rank}, takes {_bytes(octets, self)} of "
+                            "its routes", octets, "bytes", sql)  # fmt: skip
+
+    def _why_not(self) -> str:
+        ranking = self.ranking
+        for member in self.members:
+            if member in ranking.never:
+                return ranking.never[member]
+        if {ranking.parties.of(a) for a in peers_in(self.inputs, self.metro)} & {self.asn}:
+            return "a session exists; what rides transit all the same is in `flowpeer leaks`"
+        if self.asn in ranking.eligible[self.number].asns:
+            least = self.inputs.policy.min_expected_bps
+            return f"expected to bring less than {least / 1e6:,.2f} Mbps after the rows above"
+        return "no transit traffic of the metro is known to go by it"
+
+    def _policy(self) -> Iterable[dict[str, Any]]:
+        if not self.shown.height:
+            return
+        row = self.shown.row(0, named=True)
+        listed = self.inputs.peeringdb.get("net")
+        count = 0
+        if listed is not None and "asn" in listed.columns:
+            count = listed.filter(pl.col("asn") == self.asn).height
+        sql = _select("count(*) AS entries", "peeringdb_net", f"asn = {self.asn}")
+        yield _step("policy", f"policy {row['policy'] or 'unknown'}", count, "entries", sql)
+        for reason in row["feasibility_reasons"]:
+            yield _step("policy", reason)
+        yield _step("policy", f"feasibility {row['feasibility']:.3f}, expected "
+                    f"{row['expected_bps'] / 1e6:,.2f} Mbps")  # fmt: skip
+
+    def _place(self) -> Iterable[dict[str, Any]]:
+        for row in self.shown.iter_rows(named=True):
+            ports = self.inputs.peeringdb.get("netixlan")
+            count = 0
+            if ports is not None and {"asn", "source"} <= set(ports.columns):
+                count = ports.filter(
+                    pl.col("asn").is_in(self.members), pl.col("source").is_null()
+                ).height
+            sql = _select("count(*) AS ports", "peeringdb_netixlan", f"asn {self._named}")
+            words = f"{row['meet']} ({count:,} ports on all exchanges)"
+            yield _step("place", words, count, "ports", sql)
+
+    def _money(self) -> Iterable[dict[str, Any]]:
+        if self.row is None:
+            return
+        octets, sql = self._set(self.row.seen)
+        for row in self.shown.iter_rows(named=True):
+            saving = row["saving_per_month"]
+            words = "no price is configured"
+            if saving is not None:
+                words = f"saves {saving:,.2f} {row['currency']} a month"
+            note = f" ({row['saving_note']})" if row["saving_note"] else ""
+            yield _step("money", f"{words}{note}: money moves {_bytes(octets, self)}, the routes "
+                        "that it is seen on", octets, "bytes", sql)  # fmt: skip
+
+
+def _step(
+    step: str, text: str, value: int | None = None, unit: str = "", sql: str | None = None
+) -> dict[str, Any]:
+    return {"step": step, "text": text, "value": value, "unit": unit or None, "sql": sql}
+
+
+def _select(what: str, table: str, where: str) -> str:
+    """A statement for the reader to run; its texts are quoted."""
+    return f"SELECT {what} FROM {table} WHERE {where}"  # noqa: S608
+
+
+def _bytes(octets: int, of: _Metro) -> str:
+    seconds = of.inputs.period_slots * SLOT_SECONDS
+    return f"{octets:,} bytes ({octets * 8 / seconds / 1e6:,.2f} Mbps)"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _moment(time: datetime) -> str:
+    return f"TIMESTAMPTZ '{time:%Y-%m-%d %H:%M:%S}+00'"

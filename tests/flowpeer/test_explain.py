@@ -1,0 +1,58 @@
+"""`explain` and `report` on the sample network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flowpeer
+
+Run = Callable[..., Any]
+FJORDLANTERN, HARBOURQUILL, DRIFTLARK = 500622, 500633, 500655
+
+
+@pytest.mark.parametrize(
+    ("asn", "metro"), [(FJORDLANTERN, "ams"), (HARBOURQUILL, "ams"), (DRIFTLARK, "lon")]
+)
+def test_every_number_is_what_its_sql_gives(demo_folder: Path, asn: int, metro: str) -> None:
+    net = flowpeer.open(demo_folder / "flowpeer.toml")
+    answer = net.explain(asn, metro=metro)
+    steps = answer.rows["step"].to_list()
+    assert steps[:4] == ["flows", "routes", "routes", "roles"]
+    assert {"evidence", "cover"} <= set(steps)
+    screen = answer.on_screen(80)
+    asked = 0
+    for value, sql in answer.rows.select("value", "sql").iter_rows():
+        assert (value is None) == (sql is None)
+        if sql is not None:
+            asked += 1
+            assert f"{sql}\n" in screen
+            assert net.sql(sql).item() == value
+    assert asked >= 5
+
+
+def test_a_network_with_a_session_says_so(demo_folder: Path, run: Run) -> None:
+    done = run("explain", f"AS{DRIFTLARK}", "--metro", "lon", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    assert "a session exists" in done.stdout
+    wrong = run("explain", "driftlark", cwd=demo_folder)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+
+
+def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: Run) -> None:
+    done = run("report", tmp_path / "pack", "--json", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    made = json.loads(done.stdout)
+    names = {Path(path).name for path in made["files"]}
+    assert names >= {
+        "candidates.csv", "organisations.csv", "not_listed.csv", "exchanges.csv", "leaks.csv",
+        "leak_prefixes.csv", "imbalance.csv", "exits.csv", "drill.csv", "capacity.csv",
+        "bills.csv", "report.html",
+    }  # fmt: skip
+    page = Path(made["report"]).read_text("utf-8")
+    assert "Already peered, still on transit" in page
+    assert "http" not in page.replace("http-equiv", "")
