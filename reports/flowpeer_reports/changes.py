@@ -204,7 +204,7 @@ class _Evidence:
         if at is None:
             return np.zeros(0, dtype=np.int64)
         span = self.cover.entries(at)
-        atoms = self.cover.atom[span]
+        atoms = self.cover.atom[span].astype(np.int64)
         return self.units(atoms[self.cover.kind[span] == OBSERVED] if observed else atoms)
 
     def holds(self, asn: int, metro: str, providers: set[int]) -> Ints:
@@ -235,7 +235,8 @@ class _Evidence:
         def left(asn: int) -> Ints:
             mine = self.takes(asn)
             own = np.isin(mine, held[asn]) if asn in held else np.zeros(len(mine), dtype=np.bool_)
-            return mine[(count[mine] - own == 0) & ~taken[mine]]
+            open_here: Ints = mine[(count[mine] - own == 0) & ~taken[mine]]
+            return open_here
 
         for row in listing.rows:
             if not row.rank or row.asn is None:

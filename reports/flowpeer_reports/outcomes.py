@@ -86,7 +86,7 @@ def _row(
     while days < DAYS and _whole(inputs, first + timedelta(days=days)):
         days += 1
     after = _between(first, first + timedelta(days=days))
-    weeks = []
+    weeks: list[int] = []
     while len(weeks) < DAYS // 7 and _whole(inputs, last - WEEK * (len(weeks) + 1)):
         begin = last - WEEK * (len(weeks) + 1)
         weeks.append(_bytes(here, _between(begin, begin + WEEK), ours & _transit()))
