@@ -255,7 +255,7 @@ def _known_paths(side: Side, others: pl.DataFrame, units: pl.DataFrame) -> pl.Da
     paths = side.inputs.paths
     own = side.found.universe.routes.filter("scaled").select(_UNIT).unique()
     lacking = units.drop_nulls("prefix").join(paths, on="prefix", how="anti")
-    lacking = lacking.join(own, on=_UNIT, how="anti")
+    lacking = lacking.join(own, on="prefix", how="anti")
     if lacking.is_empty():
         return paths
     over = Over(paths["prefix"].unique().to_list())
