@@ -23,7 +23,9 @@ from typing import Any
 
 NATIVE = Path(__file__).resolve().parent / "core" / "flowpeer_core" / "native"
 LIBRARY = "libflowpeer.so"
-FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno")
+FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno",
+         "-ffp-contract=off")  # fmt: skip
+"""One baseline binary. No contraction: a rounding more or less would show in a variance."""
 
 
 def sources_crc(native: Path = NATIVE) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from flowpeer.rollup.slots import Ints
+from flowpeer.rollup.reading import Ints
 
 ASN_BITS = 33
 """Of a remote network in an integer: every ASN, and the codes below zero as an offset."""

@@ -29,7 +29,7 @@ from flowpeer.rollup.announced import Announced
 from flowpeer.rollup.attribute import Attributor
 from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.rates import Announcements, Sampled
-from flowpeer.rollup.slots import Ints
+from flowpeer.rollup.reading import Ints
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US

@@ -1,13 +1,12 @@
-"""Flow files → arrays: only the columns and row groups that an hour needs.
+"""Flow files → columns: only the columns and row groups that an hour needs.
 
 What a row group's statistics say is not read: a column without values, one with a single value,
-and whole row groups whose records lie outside the hour. Small files are read together, so that
-the cost of a batch is shared.
+and whole row groups whose records lie outside the hour. Small files are read by one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.rollup.rates import NO_SESSION
-from flowpeer.rollup.slots import Ints
 from flowpeer_core.slots import HOUR_US
+
+Ints = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+Bools = npt.NDArray[np.bool_]
 
 COLUMNS = (
     "start_time", "end_time", "exporter_ip", "observation_domain", "input_if", "output_if",
@@ -30,75 +32,32 @@ COLUMNS = (
 """What a roll-up reads of `flows`, and `NEXT_HOPS` where an exchange port is configured."""
 NEXT_HOPS = ("next_hop", "bgp_next_hop")
 SERVICES = ("protocol", "src_port", "dst_port", "tos", "tcp_flags")
-"""What `crossings` reads besides; −1 where null."""
+"""What `crossings` reads besides."""
 ADDRESSES = frozenset({"src_addr", "dst_addr", *NEXT_HOPS})
+NO_SAMPLER = -1
+
+NULLS = {"sampler_id": NO_SAMPLER, "session": NO_SESSION} | dict.fromkeys(SERVICES, -1)
+"""What stands for null in a column of integers where that is not 0."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BATCH_ROWS = 1 << 19
-"""Records worked on at once: temporaries of a few hundred bytes a record stay small, and the cost
-of a call is nothing beside them."""
-
-U64 = npt.NDArray[np.uint64]
-Bools = npt.NDArray[np.bool_]
+BATCH_ROWS = 1 << 17
+"""Records worked on at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """A column of 16-octet addresses as native halves; `present` is None where all are there."""
-
-    hi: U64
-    lo: U64
-    present: Bools | None
-
-    def take(self, at: Any) -> Addresses:
-        """Those at some places."""
-        return Addresses(
-            self.hi[at], self.lo[at], None if self.present is None else self.present[at]
-        )
-
-
-Values = Ints | int
-"""A column of integers: an array, or the one value of all rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
+class Batch:
     """Some records of one flow file, those of the hour among them.
 
-    Times in microseconds since the epoch. `exporter` indexes `exporters`. Nulls of `numbers` are
-    0, but `NO_SAMPLER` in `sampler_id` and `NO_SESSION` in `session`. `numbers["moment"]`: how many
+    A column of `COLUMNS`, `NEXT_HOPS` or `moment` is an array, or the one value of all rows, as
+    `NULLS` has it for null; a column of addresses that is an integer has none. `moment`: how many
     of the moments at which a rate changes lie before the record's receipt or at it.
     """
 
     file: str
     rows: int
-    start: Ints
-    end: Ints
-    exporter: npt.NDArray[np.int32]
-    exporters: tuple[str, ...]
-    numbers: dict[str, Values]
-    addresses: dict[str, Addresses]
-
-    def integers(self, name: str) -> Ints:
-        """A numeric column with 0 for null."""
-        values = self.numbers[name]
-        return values if isinstance(values, np.ndarray) else np.full(self.rows, values, np.int64)
-
-    def slice(self, at: slice) -> Records:
-        """Some consecutive records, without a copy."""
-        numbers = {
-            name: values if isinstance(values, int) else values[at]
-            for name, values in self.numbers.items()
-        }
-        addresses = {name: values.take(at) for name, values in self.addresses.items()}
-        start = self.start[at]
-        return Records(
-            self.file, start.size, start, self.end[at], self.exporter[at], self.exporters, numbers,
-            addresses,
-        )  # fmt: skip
+    columns: Mapping[str, pa.Array | int]
 
 
-NO_SAMPLER = -1
 Task = tuple[tuple[str, Path, tuple[int, ...] | None], ...]
 """(name, path, row groups or None for all) of what one thread reads together."""
 
@@ -129,8 +88,9 @@ def read(
     *,
     next_hops: bool,
     also: Sequence[str] = (),
-) -> Iterator[Records]:
-    """The records of a task that may lie in the hour, in batches of at most `BATCH_ROWS`.
+) -> Iterator[Batch]:
+    """The records of a task, in batches of at most `BATCH_ROWS`; row groups that end before the
+    hour or begin after it are left out.
 
     moments: of a flow file, when a rate changes during its hour of receipt, in µs, ascending.
     also: further columns of integers.
@@ -158,20 +118,20 @@ def read(
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
                 ):
-                    yield from _records(name, batch, fixed, begin, changes, also)
+                    yield _batch(name, batch, fixed, changes)
 
 
 def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | None:
     """Columns that need no reading, with their value; None where the row group can be left out."""
     columns = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
     # A file of an older format lacks columns.
-    fixed = {n: _null(n) for n in wanted if n not in columns and n not in ADDRESSES}
+    fixed = {n: NULLS.get(n, 0) for n in wanted if n not in columns}
     for name, column in columns.items():
         if name not in wanted or not column.is_stats_set:
             continue
         said = column.statistics
         if said.has_null_count and said.null_count == group.num_rows:
-            fixed[name] = _null(name)
+            fixed[name] = NULLS.get(name, 0)
         elif not said.has_min_max:
             continue
         elif name == "start_time":
@@ -195,70 +155,11 @@ def _microseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
-def _null(name: str) -> int:
-    if name in SERVICES:
-        return -1
-    return {"sampler_id": NO_SAMPLER, "session": NO_SESSION}.get(name, 0)
-
-
-def _records(
-    file: str,
-    batch: pa.RecordBatch,
-    fixed: dict[str, int],
-    begin: int,
-    moments: Ints,
-    also: Sequence[str],
-) -> Iterator[Records]:
-    start, end = (batch[name].cast(pa.int64()).to_numpy() for name in ("start_time", "end_time"))
-    inside = (start < begin + HOUR_US) & (end >= begin)
-    if not inside.all():
-        batch = batch.filter(pa.array(inside))
-        start, end = start[inside], end[inside]
-    rows = batch.num_rows
-    if not rows:
-        return
-    ips = batch["exporter_ip"]
-    numbers: dict[str, Values] = {}
-    addresses: dict[str, Addresses] = {}
-    absent = None
-    for name in (*COLUMNS, *NEXT_HOPS, *also):
-        if name in ("start_time", "end_time", "exporter_ip"):
-            continue
-        if name not in ADDRESSES:
-            numbers[name] = fixed[name] if name in fixed else _integers(batch[name], _null(name))
-        elif name in batch.schema.names:
-            addresses[name] = _halves(batch[name])
-        else:
-            if absent is None:
-                zero = np.zeros(rows, dtype=np.uint64)
-                absent = Addresses(zero, zero, np.zeros(rows, dtype=bool))
-            addresses[name] = absent
-    numbers["moment"] = 0
-    if moments.size:
-        received = batch["received_at"].cast(pa.int64()).to_numpy()
-        numbers["moment"] = np.searchsorted(moments, received, side="right")
-    yield Records(
-        file, rows, start, end, ips.indices.to_numpy(), tuple(ips.dictionary.to_pylist()), numbers,
-        addresses,
-    )  # fmt: skip
-
-
-def _integers(column: pa.Array, null: int) -> Ints:
-    if column.null_count:
-        column = column.cast(pa.int64()).fill_null(null)
-    values: Ints = column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
-    return values
-
-
-def _halves(array: pa.Array) -> Addresses:
-    """A 16-octet address column as two native uint64 arrays; halves of nulls are 0."""
-    count = len(array)
-    octets = array.buffers()[1]
-    pairs = np.frombuffer(octets, dtype=">u8", count=2 * count, offset=16 * array.offset)
-    hi, lo = pairs[0::2].astype(np.uint64), pairs[1::2].astype(np.uint64)
-    if not array.null_count:
-        return Addresses(hi, lo, None)
-    present = np.asarray(array.is_valid())
-    hi[~present] = 0
-    lo[~present] = 0
-    return Addresses(hi, lo, present)
+def _batch(file: str, batch: pa.RecordBatch, fixed: dict[str, int], moments: Ints) -> Batch:
+    columns: dict[str, pa.Array | int] = {"moment": 0, **fixed}
+    columns.update(zip(batch.schema.names, batch.columns, strict=True))
+    received = columns.pop("received_at", None)
+    if moments.size and isinstance(received, pa.Array):
+        times = received.cast(pa.int64()).to_numpy()
+        columns["moment"] = pa.array(np.searchsorted(moments, times, side="right"), pa.int64())
+    return Batch(file, batch.num_rows, columns)

@@ -1,30 +1,27 @@
-"""Sums by key: partial ones of a batch, and folding them together.
+"""Sums by key: what both ways of making them give, and the figures beside them.
 
-Everything is an integer, so the order of files, batches and threads does not show in a sum. A
-variance can exceed 63 bits and is kept in two halves: hi × 2^40 + lo.
+Everything is an integer, so the order of files, batches and threads does not show in a sum.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from flowpeer.rollup.reading import Bools
-from flowpeer.rollup.slots import Ints
+from flowpeer.rollup.reading import U64, Batch, Ints
+from flowpeer_core.native import table as native
 
-HALF_BITS = 40
-SUMS = ("bytes", "packets", "records", "low_hi", "low_lo", "high_hi", "high_lo")
-FOLD_ROWS = 500_000
-"""Rows of a part that are kept before they are folded."""
-HELD_ROWS = 8_000_000
-"""Rows kept in memory, 64 bytes each."""
-_SAFE = float(1 << 61)
+ENTRIES = np.dtype(native.Entry)
+"""Sums of a key: `key`, `bytes`, `packets`, `records`, and the variances `low` and `high` in two
+halves of 64 bits, the lower one first."""
+Entries = npt.NDArray[Any]
+RECORDS = np.dtype(native.Record)
+"""What of a record lies in the hour (`bytes`, `packets`, `records`), and its keys by route
+(`route`), as many as `crossings`."""
 
 
 @dataclass
@@ -45,115 +42,48 @@ class Figures:
             setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
 
 
-def exact(values: Ints, where: Bools | None = None) -> int:
-    """The sum of values ≥ 0 as a Python integer: numpy's own wraps."""
-    if where is not None and not where.all():
-        values = values[where]
-    if not values.size:
-        return 0
-    if int(values.max()) * values.size < 1 << 62:
-        return int(values.sum())
-    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Sums in the order of their keys, one row a key."""
+
+    key: U64
+    bytes: Ints
+    packets: Ints
+    records: Ints
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
 
 
-def fold(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a key; rows in no order."""
-    return frame.lazy().group_by("key").agg(pl.col(SUMS).sum()).collect()
+class Sums(Protocol):
+    """Sums of an hour's records by the keys of flowpeer.rollup.codes."""
 
+    def add(self, batch: Batch) -> Figures:
+        """Add the parts of records that lie in the hour.
 
-def no_sums() -> pl.DataFrame:
-    """No row."""
-    return pl.DataFrame(schema={"key": pl.UInt64, **dict.fromkeys(SUMS, pl.Int64)})
+        Raises:
+            ValueError: a record that ingest lets nobody write.
+            OverflowError: a sum that cannot be traffic.
+        """
 
+    def each(self, batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Each record by itself instead of sums: an array of `RECORDS` and one of `KINDS`."""
 
-def summed(parts: pl.DataFrame) -> pl.DataFrame:
-    """Sums by key of parts with variances `low` and `high`, float but whole numbers."""
-    variances = ("low", "high")
-    fits = parts.height == 0 or max(float(parts[name].sum()) for name in variances) < _SAFE
-    if not fits:
-        return fold(parts.with_columns(*(h for name in variances for h in _float_halves(name))))
-    # All together they fit into 63 bits, so that summing comes before halving.
-    whole = (
-        parts.lazy()
-        .with_columns(pl.col(variances).cast(pl.Int64))
-        .group_by("key")
-        .agg(pl.col("bytes", "packets", "records", *variances).sum())
-    )
-    mask = (1 << HALF_BITS) - 1
-    return whole.select(
-        "key", "bytes", "packets", "records",
-        low_hi=pl.col("low") // (mask + 1), low_lo=pl.col("low") & mask,
-        high_hi=pl.col("high") // (mask + 1), high_lo=pl.col("high") & mask,
-    ).collect()  # fmt: skip
+    def slot(self, n: int, *, keep: bool = False) -> list[Entries]:
+        """Sums by network of one slot; a key may be in them several times. They are given once,
+        but for `keep`."""
 
+    def routes(self) -> list[Entries]:
+        """Sums by route of the hour, each array sorted by its sides. They are given once."""
 
-def _float_halves(name: str) -> tuple[pl.Expr, pl.Expr]:
-    half = float(1 << HALF_BITS)
-    upper = (pl.col(name) / half).floor()
-    return (
-        upper.cast(pl.Int64).alias(f"{name}_hi"),
-        (pl.col(name) - upper * half).cast(pl.Int64).alias(f"{name}_lo"),
-    )
-
-
-class Sums:
-    """Sums by key in parts that are folded apart: of one slot, or of some sides.
-
-    Keys of different parts never meet, so each part is folded while it is small. What does not fit
-    into `HELD_ROWS` waits on disk, so that memory does not depend on the size of the hour.
-    """
-
-    def __init__(self, parts: int, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._name = name
-        self._waiting: list[list[pl.DataFrame]] = [[] for _ in range(parts)]
-        self._folded = [0] * parts
-        self._rows = [0] * parts
-        self._spilled: list[list[Path]] = [[] for _ in range(parts)]
-
-    def add(self, frame: pl.DataFrame, part: npt.NDArray[np.integer[Any]]) -> None:
-        """Add rows; `part` is the part of each of them."""
-        present = np.flatnonzero(np.bincount(part, minlength=1))
-        for n in present.tolist():
-            mine = frame if present.size == 1 else frame.filter(pl.Series(part == n))
-            self._waiting[n].append(mine)
-            self._rows[n] += mine.height
-            if self._rows[n] > FOLD_ROWS + 2 * self._folded[n]:  # each row is folded a few times
-                self._fold(n)
-        if sum(self._rows) > HELD_ROWS:
-            self._make_room()
-
-    def _fold(self, n: int) -> None:
-        folded = fold(pl.concat(self._waiting[n]))
-        self._waiting[n] = [folded]
-        self._folded[n] = self._rows[n] = folded.height
-
-    def _make_room(self) -> None:
-        for n, rows in enumerate(self._rows):
-            if rows > self._folded[n]:
-                self._fold(n)
-        if sum(self._rows) <= HELD_ROWS // 2:
-            return
-        for n, rows in enumerate(self._rows):
-            if rows:
-                path = self._folder / f"{os.getpid()}-{self._name}-{n}-{len(self._spilled[n])}"
-                self._waiting[n][0].write_ipc(path)
-                self._spilled[n].append(path)
-                self._waiting[n], self._folded[n], self._rows[n] = [], 0, 0
-
-    def take(self, n: int) -> pl.DataFrame:
-        """The sums of one part, one row a key, which are then no longer kept."""
-        frames = [pl.read_ipc(path) for path in self._spilled[n]]
-        frames += self._waiting[n]
-        self._waiting[n], self._folded[n], self._rows[n] = [], 0, 0
-        for path in self._spilled[n]:
-            path.unlink()
-        self._spilled[n] = []
-        if not frames:
-            return no_sums()
-        return frames[0] if len(frames) == 1 else fold(pl.concat(frames))
+    def ordered(self, entries: Entries, keys: U64) -> Rows:
+        """Entries by new keys, sorted, those of one key summed."""
 
     def discard(self) -> None:
         """Remove what waits on disk."""
-        for path in (path for paths in self._spilled for path in paths):
-            path.unlink(missing_ok=True)
+
+
+def joined(arrays: Sequence[Entries]) -> Entries:
+    """All entries in one array."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.empty(0, ENTRIES)

@@ -15,6 +15,7 @@ from flowpeer_ingest.wire.elements import BY_NUMBER, ELEMENTS, REVERSIBLE
 from flowpeer_ingest.wire.events import FORMATS
 
 TYPES = {
+    "double": ctypes.c_double,
     "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
     "uint8_t": ctypes.c_uint8,

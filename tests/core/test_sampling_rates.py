@@ -6,7 +6,6 @@ from fractions import Fraction
 from itertools import permutations
 from math import floor
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,12 +110,8 @@ def test_a_ratio_is_reduced_bounded_and_near(top: int, bottom: int) -> None:
     )
 )  # fmt: skip
 def test_scaling_multiplies_and_rounds_half_up_once(rows: list[tuple[int, int, int]]) -> None:
-    pairs = [ratio(max(top, bottom), bottom) or (1, 1) for _, top, bottom in rows]
-    counters = np.array([r[0] for r in rows], np.int64)
-    top, bottom = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
-    octets, packets, fine = slots.scale(counters, counters, top, bottom)
-    wanted = [floor(Fraction(c) * Fraction(*p) + Fraction(1, 2)) for c, p in
-              zip(counters.tolist(), pairs, strict=True)]  # fmt: skip
-    assert fine.all()
-    assert octets.tolist() == packets.tolist() == wanted
-    assert [scaled(c, p) for c, p in zip(counters.tolist(), pairs, strict=True)] == wanted
+    for counter, top, bottom in rows:
+        rate = ratio(max(top, bottom), bottom) or (1, 1)
+        wanted = floor(Fraction(counter) * Fraction(*rate) + Fraction(1, 2))
+        assert slots.scale(counter, counter, *rate) == (wanted, wanted, True)
+        assert scaled(counter, rate) == wanted

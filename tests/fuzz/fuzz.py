@@ -36,6 +36,8 @@ TESTS = (
     "tests/ingest/test_samples.py",
     "tests/ingest/test_columns.py",
     "tests/core/test_native_parquet.py",
+    "tests/flowpeer/rollup/test_compiled.py",
+    "tests/flowpeer/rollup/test_memory.py",
 )
 _UNKNOWN = len(KEYS)
 _FIELDS = (

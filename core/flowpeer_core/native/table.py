@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import c_double, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-NO_ROOM, ARGUMENT, HEADER_ROOM = -1, -2, 64
+NO_ROOM, ARGUMENT, OVERFLOW, VALUE, HEADER_ROOM = -1, -2, -3, -4, 64
 
 BOOL, INT32, INT64, DOUBLE, FIXED16 = range(5)
 PLAIN, DELTA, DICTIONARY, INDICES = range(4)
@@ -74,6 +74,12 @@ PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 64, 1_048_576, 144
 ) = range(6)  # fmt: skip
 IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
+BLOCK, PARTS, SLOT_US, NEAR_BIT = 64, 12, 300_000_000, 62
+(
+    TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
+    TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS,
+) = range(8)  # fmt: skip
+TOTAL_HALVES = 2 * TOTALS
 
 
 class Layout(ctypes.Structure):
@@ -294,6 +300,136 @@ class Rows(ctypes.Structure):
     ]
 
 
+class Input(ctypes.Structure):
+    """`flowpeer_input`."""
+
+    _fields_ = [
+        ("values", c_void_p),
+        ("valid", c_void_p),
+        ("from", c_int64),
+        ("null", c_int64),
+        ("width", c_int64),
+    ]
+
+
+class Routes(ctypes.Structure):
+    """`flowpeer_routes`."""
+
+    _fields_ = [
+        ("start4", c_void_p),
+        ("owner4", c_void_p),
+        ("index4", c_void_p),
+        ("hi6", c_void_p),
+        ("last6", c_void_p),
+        ("cut6", c_void_p),
+        ("first6", c_void_p),
+        ("index6", c_void_p),
+        ("lo6", c_void_p),
+        ("owner6", c_void_p),
+        ("count4", c_int64),
+        ("groups6", c_int64),
+        ("count6", c_int64),
+        ("count", c_int64),
+        ("shift4", c_int64),
+        ("shift6", c_int64),
+    ]
+
+
+class View(ctypes.Structure):
+    """`flowpeer_view`."""
+
+    _fields_ = [
+        ("routes", Routes),
+        ("offset", c_int64),
+        ("networks", c_void_p),
+    ]
+
+
+class Kind(ctypes.Structure):
+    """`flowpeer_kind`."""
+
+    _fields_ = [
+        ("side", c_int64 * 2),
+        ("view", c_int64 * 2),
+        ("source", c_int64 * 2),
+        ("discarded", c_int64),
+        ("rate", c_int64),
+        ("divisor", c_int64),
+    ]
+
+
+class Entry(ctypes.Structure):
+    """`flowpeer_entry`."""
+
+    _fields_ = [
+        ("key", c_uint64),
+        ("bytes", c_int64),
+        ("packets", c_int64),
+        ("records", c_int64),
+        ("low", c_uint64 * 2),
+        ("high", c_uint64 * 2),
+    ]
+
+
+class Record(ctypes.Structure):
+    """`flowpeer_record`."""
+
+    _fields_ = [
+        ("bytes", c_int64),
+        ("packets", c_int64),
+        ("records", c_int64),
+        ("crossings", c_int64),
+        ("route", c_uint64 * 2),
+    ]
+
+
+class Table(ctypes.Structure):
+    """`flowpeer_table`."""
+
+    _fields_ = [("entries", c_void_p), ("bits", c_int64), ("used", c_int64)]
+
+
+class SumState(ctypes.Structure):
+    """`flowpeer_sum_state`."""
+
+    _fields_ = [
+        ("start", Input),
+        ("end", Input),
+        ("bytes", Input),
+        ("packets", Input),
+        ("shortest", Input),
+        ("longest", Input),
+        ("src", Input),
+        ("dst", Input),
+        ("numbers", c_void_p),
+        ("kinds", c_void_p),
+        ("kind_count", c_int64),
+        ("rows", c_int64),
+        ("next", c_int64),
+        ("full", c_int64),
+        ("views", c_void_p),
+        ("view_count", c_int64),
+        ("own", Routes),
+        ("own_networks", c_void_p),
+        ("special_networks", c_uint64 * 3),
+        ("network_bits", c_int64),
+        ("route_bits", c_int64),
+        ("local_bits", c_int64),
+        ("each", c_void_p),
+        ("tables", c_void_p),
+        ("spread", c_int64),
+        ("seed", c_uint64),
+        ("begin_us", c_int64),
+        ("most_us", c_int64),
+        ("most_scaled", c_double),
+        ("most_variance", c_double),
+        ("smallest_packet", c_double),
+        ("largest_packet", c_double),
+        ("longest_packet", c_double),
+        ("totals", c_uint64 * TOTAL_HALVES),
+    ]
+
+
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_chunk": Chunk,
     "flowpeer_layout": Layout,
@@ -308,6 +444,14 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_tally": Tally,
     "flowpeer_implausible": Implausible,
     "flowpeer_rows": Rows,
+    "flowpeer_input": Input,
+    "flowpeer_routes": Routes,
+    "flowpeer_view": View,
+    "flowpeer_kind": Kind,
+    "flowpeer_entry": Entry,
+    "flowpeer_table": Table,
+    "flowpeer_record": Record,
+    "flowpeer_sum_state": SumState,
 }
 
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -324,5 +468,27 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),
     "flowpeer_read": (c_int64, (c_void_p, c_void_p, c_int64)),
+    "flowpeer_combine": (
+        c_int64,
+        (c_void_p, c_int64, c_int64, c_uint64, c_void_p, c_int64, c_void_p, c_void_p),
+    ),
+    "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
+    "flowpeer_sum": (c_int64, (c_void_p,)),
+    "flowpeer_grow": (c_int64, (c_void_p, c_void_p, c_uint64)),
+    "flowpeer_order": (
+        c_int64,
+        (
+            c_void_p,
+            c_void_p,
+            c_int64,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+        ),
+    ),
 }
 """Name → (result, arguments). Every pointer is an address: `c_void_p`."""

@@ -12,6 +12,7 @@ its own for each block that is cut inside: one or two gathers an address. IPv6 h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ def _owners(
     return owner
 
 
+def _before(starts: npt.NDArray[Any], at: npt.NDArray[Any]) -> I32:
+    """Number of the last of sorted `starts` at or before each element of `at`, then of the last."""
+    found = np.searchsorted(starts, at, side="right") - 1
+    return np.append(found, len(starts) - 1).astype(np.int32)
+
+
 @dataclass
 class Index4:
     """IPv4 routes as intervals: `owner[i]` holds from `start[i]` to the next; `start[0]` is 0."""
@@ -69,6 +76,15 @@ class Index4:
         keys, owner = keys[inside], owner[inside]
         change = np.concatenate([[True], owner[1:] != owner[:-1]])
         return cls(keys[change].astype(np.uint32), owner[change])
+
+    @cached_property
+    def by_block(self) -> I32:
+        """For each block of addresses the interval that holds where it starts, and at the end the
+        last one: between two of them lie few intervals to be searched. There are 2^16 blocks, or
+        2^20 in a full table."""
+        bits = 20 if len(self.start) >= 1 << 16 else 16
+        starts = np.arange(1 << bits, dtype=np.uint32) << np.uint32(32 - bits)
+        return _before(self.start, starts)
 
     def match(self, address: npt.NDArray[np.uint32]) -> I32:
         """Owner of each address; −1 for none."""
@@ -158,6 +174,11 @@ class Index6:
         cut = (counts > 1) | (b_lo[first] != 0)
         bounds = np.append(first, len(b_hi)).astype(np.int64)
         return cls(groups, owner[bounds[1:] - 1], cut, bounds, b_lo, owner)
+
+    @cached_property
+    def by_block(self) -> I32:
+        """As of `Index4`, for 2^16 blocks: groups instead of intervals."""
+        return _before(self.hi, np.arange(1 << 16, dtype=np.uint64) << np.uint64(48))
 
     def match(self, hi: U64, lo: U64) -> I32:
         """Owner of each address; −1 for none."""

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import worlds
 
-from flowpeer.rollup import aggregate, reading, sums
+from flowpeer.rollup import aggregate, compiled, reading, tables
+from flowpeer_core.native import library
 
 
 def rows_of(rollup: Any) -> list[Any]:
@@ -20,6 +21,7 @@ def rows_of(rollup: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.skipif(library() is None, reason="built without the compiled core")
 @pytest.mark.parametrize("lake", ["", 'fold_share = 0.4\nfold_below = "900G"'])
 def test_little_memory_gives_the_same_rows(
     lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -28,23 +30,26 @@ def test_little_memory_gives_the_same_rows(
     for name in ("much", "little"):
         folder = tmp_path / name
         folder.mkdir()
-        rollup = worlds.prepare(folder, worlds.make_world(8), 6, lake)
+        world = worlds.make_world(8)
+        for seed in range(60, 70):
+            world.flows += worlds.make_world(seed).flows
+        rollup = worlds.prepare(folder, world, 6, lake)
         if name == "little":
-            monkeypatch.setattr(sums, "FOLD_ROWS", 3)
-            monkeypatch.setattr(sums, "HELD_ROWS", 10)
-            monkeypatch.setattr(reading, "BATCH_ROWS", 4)
-            monkeypatch.setattr(aggregate, "PIECE_ROWS", 2)
-            monkeypatch.setattr(aggregate, "TABLE_ROWS", 7)
+            monkeypatch.setattr(compiled, "HELD_OCTETS", 0)
+            monkeypatch.setattr(compiled, "FIRST_BITS", 8)
+            monkeypatch.setattr(reading, "BATCH_ROWS", 40)
+            monkeypatch.setattr(tables, "GROUP_ROWS", 5)
+            monkeypatch.setattr(aggregate, "THREADS", 1)
         spilled = 0
-        write = sums.pl.DataFrame.write_ipc
+        spill = compiled.CompiledSums._spill
 
-        def counting(*args: Any, **kwargs: Any) -> Any:
+        def counting(*args: Any) -> Any:
             nonlocal spilled
             spilled += 1
-            return write(*args, **kwargs)  # noqa: B023
+            return spill(*args)  # noqa: B023
 
         with monkeypatch.context() as patched:
-            patched.setattr(sums.pl.DataFrame, "write_ipc", counting)
+            patched.setattr(compiled.CompiledSums, "_spill", counting)
             for hour in rollup.plan():
                 rollup.roll_up(hour)
         assert (spilled > 0) == (name == "little")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowpeer.rollup import slots
+from flowpeer.rollup import series, slots
 from flowpeer_core.slots import HOUR_US, SLOT_US
 
 EPOCH = 1_790_000_000_000_000 // SLOT_US * SLOT_US
@@ -33,7 +33,7 @@ def shares_by_hand(start: int, end: int, total: int) -> dict[int, int]:
     return given_out
 
 
-record = st.tuples(
+@given(
     st.integers(EPOCH, EPOCH + HOUR_US),
     st.one_of(
         st.just(0),
@@ -44,76 +44,68 @@ record = st.tuples(
     st.one_of(st.integers(0, 20), st.integers(0, slots.MAX_SCALED_BYTES)),
     st.integers(0, 2000),
 )
+def test_spreading_equals_exact_fractions(
+    start: int, lasts: int, octets: int, packets: int
+) -> None:
+    parts = slots.spread(start, start + lasts, octets, packets)
+    assert {p.slot: p.bytes for p in parts} == shares_by_hand(start, start + lasts, octets)
+    assert {p.slot: p.packets for p in parts} == shares_by_hand(start, start + lasts, packets)
+    assert [p.records for p in parts] == [1] + [0] * (len(parts) - 1)
+    assert sum(p.fraction for p in parts) == pytest.approx(1)
 
 
-@given(st.lists(record, min_size=0, max_size=20))
-def test_spreading_equals_exact_fractions(records: list[tuple[int, int, int, int]]) -> None:
-    start = np.array([r[0] for r in records], dtype=np.int64)
-    end = start + np.array([r[1] for r in records], dtype=np.int64)
-    octets = np.array([r[2] for r in records], dtype=np.int64)
-    packets = np.array([r[3] for r in records], dtype=np.int64)
-    parts = slots.spread(start, end, octets, packets)
-    for n in range(len(records)):
-        mine = parts.record == n
-        slot = parts.slot[mine].tolist()
-        assert dict(zip(slot, parts.bytes[mine].tolist(), strict=True)) == shares_by_hand(
-            int(start[n]), int(end[n]), int(octets[n])
-        )
-        assert dict(zip(slot, parts.packets[mine].tolist(), strict=True)) == shares_by_hand(
-            int(start[n]), int(end[n]), int(packets[n])
-        )
-        assert parts.records[mine].tolist() == [1] + [0] * (len(slot) - 1)
-        assert parts.fraction[mine].sum() == pytest.approx(1)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(EPOCH, EPOCH + HOUR_US),
+            st.sampled_from([0, 1, SLOT_US - 1, SLOT_US, 2 * SLOT_US, 7 * SLOT_US + 3]),
+            st.integers(0, slots.MAX_SCALED_BYTES),
+            st.integers(0, 2000),
+        ),
+        max_size=20,
+    )
+)
+def test_spreading_series_equals_spreading_one_by_one(
+    readings: list[tuple[int, int, int, int]],
+) -> None:
+    columns = np.array(readings, np.int64).reshape(-1, 4).T
+    start, lasts, octets, packets = columns
+    parts = series.spread(start, start + lasts, octets, packets)
+    made = zip(*(getattr(parts, name).tolist() for name in parts.__slots__), strict=True)
+    assert list(made) == [
+        (n, *part)
+        for n, (begin, long, b, k) in enumerate(readings)
+        for part in slots.spread(begin, begin + long, b, k)
+    ]
 
 
 def test_spreading_refuses_times_that_cannot_be_spread() -> None:
-    one = np.array([1], dtype=np.int64)
     with pytest.raises(ValueError, match="out of order"):
-        slots.spread(one + 1, one, one, one)
+        slots.spread(2, 1, 1, 1)
     with pytest.raises(ValueError, match="too far apart"):
-        slots.spread(one, one + slots.MAX_DURATION_US + 1, one, one)
+        slots.spread(1, 1 + slots.MAX_DURATION_US + 1, 1, 1)
 
 
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.integers(0, 1 << 24))
-def test_scaling_never_wraps_and_never_hides_an_unknown_rate(b: int, k: int, rate: int) -> None:
-    octets, packets, scaled = slots.scale(np.array([b]), np.array([k]), np.array([rate]))
+def test_scaling_never_hides_an_unknown_rate(b: int, k: int, rate: int) -> None:
     fits = b * rate < slots.MAX_SCALED_BYTES and k * rate < slots.MAX_SCALED_BYTES
-    if rate and fits:
-        assert (octets[0], packets[0], scaled[0]) == (b * rate, k * rate, True)
-    else:
-        assert (octets[0], packets[0], scaled[0]) == (b, k, False)
+    expected = (b * rate, k * rate, True) if rate and fits else (b, k, False)
+    assert slots.scale(b, k, rate) == expected
 
 
 @given(st.lists(st.integers(40, 1500), min_size=1, max_size=60), st.integers(1, 20_000))
 def test_variance_bounds_hold_the_true_sum_of_squares(sizes: list[int], rate: int) -> None:
-    array = np.array(sizes)
-    low, high = slots.size_variance(
-        np.array([array.sum()]),
-        np.array([array.size]),
-        np.array([rate]),
-        np.array([0]),
-        np.array([0]),
-    )
-    true = rate * (rate - 1) * int((array**2).sum())
-    assert low[0] <= true * (1 + 1e-12) + 1
-    assert high[0] >= true * (1 - 1e-12) - 1
+    low, high = slots.size_variance(sum(sizes), len(sizes), rate, 0, 0)
+    true = rate * (rate - 1) * sum(size * size for size in sizes)
+    assert low <= true * (1 + 1e-12) + 1
+    assert high >= true * (1 - 1e-12) - 1
     exact_low, exact_high = slots.size_variance(
-        np.array([array.sum()]),
-        np.array([array.size]),
-        np.array([rate]),
-        np.array([array.min()]),
-        np.array([array.max()]),
+        sum(sizes), len(sizes), rate, min(sizes), max(sizes)
     )
-    assert exact_low[0] == low[0]
-    assert true * (1 - 1e-12) - 1 <= exact_high[0] <= high[0] * (1 + 1e-12) + 1
+    assert exact_low == low
+    assert true * (1 - 1e-12) - 1 <= exact_high <= high * (1 + 1e-12) + 1
 
 
-def test_variance_of_single_packets_is_exact() -> None:
-    low, high = slots.size_variance(
-        np.array([1500, 40, 9000]),
-        np.array([1, 1, 1]),
-        np.array([1000] * 3),
-        np.zeros(3, int),
-        np.zeros(3, int),
-    )
-    assert low.tolist() == high.tolist() == [999_000 * x * x for x in (1500, 40, 9000)]
+@pytest.mark.parametrize("size", [1500, 40, 9000])
+def test_variance_of_single_packets_is_exact(size: int) -> None:
+    assert slots.size_variance(size, 1, 1000, 0, 0) == (999_000 * size * size,) * 2

@@ -13,6 +13,8 @@
 
 #define FLOWPEER_NO_ROOM (-1)  /* the output buffer ends too early */
 #define FLOWPEER_ARGUMENT (-2) /* an argument that no caller of ours gives */
+#define FLOWPEER_OVERFLOW (-3) /* a sum beyond 63 bits, or 128 of a variance */
+#define FLOWPEER_VALUE (-4)    /* a record that ingest lets nobody write */
 
 /* CRC-32 of the sources this library was built from: what was built is what stands there. */
 FLOWPEER_API uint32_t flowpeer_abi(void);
@@ -322,5 +324,160 @@ typedef struct {
 /* Reads sets[0:count] into columns until there are enough rows: how many sets were read. A set is
  * read whole or not at all; its rows and those of its reverse flows (RFC 5103) must fit. */
 FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
+
+/* ---- rollup.c, match.c, sums.c: records of `flows` -> sums by network and by route ---- */
+
+#define FLOWPEER_BLOCK 64 /* records that are worked on together */
+#define FLOWPEER_PARTS 12 /* slots of an hour */
+#define FLOWPEER_SLOT_US 300000000
+#define FLOWPEER_NEAR_BIT 62 /* in `networks`: the address may lie in an own prefix */
+
+/* A column as Arrow lays it out, from row `from` of both buffers. `width`: octets of a value (4, 8;
+ * 16 of an address); 0: it has no values. `null`: what stands for no value. */
+typedef struct {
+    const uint8_t *values;
+    const uint8_t *valid; /* NULL: no value is null */
+    int64_t from;
+    int64_t null;
+    int64_t width;
+} flowpeer_input;
+
+/* Numbers rows by what they hold in `columns`, as they turn up: numbers[row], and the first row of
+ * each number. `places`: a power of two, `mask` + 1, of twice the rows or more, of anything.
+ * Returns how many numbers there are. */
+FLOWPEER_API int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t rows,
+                                      uint64_t seed, uint32_t *places, int64_t mask,
+                                      int32_t *numbers, int64_t *firsts);
+
+/* Routes as disjoint intervals, see intervals.py. index4[a]: the last interval that starts at or
+ * below a << shift4, and at the end the last one; index6 likewise, of groups, by hi >> shift6.
+ * `count`: routes there are. */
+typedef struct {
+    const uint32_t *start4;
+    const int32_t *owner4;
+    const int32_t *index4;
+    const uint64_t *hi6;
+    const int32_t *last6;
+    const uint8_t *cut6;
+    const int64_t *first6;
+    const int32_t *index6;
+    const uint64_t *lo6;
+    const int32_t *owner6;
+    int64_t count4;
+    int64_t groups6;
+    int64_t count6;
+    int64_t count;
+    int64_t shift4; /* 8 to 24 */
+    int64_t shift6; /* 40 to 56 */
+} flowpeer_routes;
+
+/* The longest match of each row's address, or of its second one where it has no first: the number
+ * of the route, -1 for none. Returns `rows`. */
+FLOWPEER_API int64_t flowpeer_match(const flowpeer_routes *routes, const flowpeer_input *first,
+                                    const flowpeer_input *second, int64_t rows, int32_t *out);
+
+/* The routes that hold for some exporters. `offset`: code of the first of them. `networks`: of each
+ * route, its part of a key, and FLOWPEER_NEAR_BIT. */
+typedef struct {
+    flowpeer_routes routes;
+    int64_t offset;
+    const uint64_t *networks;
+} flowpeer_view;
+
+/* What METHODS M1 and M2 say of a number of flowpeer_combine. */
+typedef struct {
+    int64_t side[2]; /* where it is counted; second -1: nowhere else */
+    int64_t view[2];
+    int64_t source[2]; /* is the source the remote end? */
+    int64_t discarded;
+    int64_t rate; /* 0: unknown */
+    int64_t divisor;
+} flowpeer_kind;
+
+/* Sums of one key. In a hash table `key` is one more than the key, and 0 marks what is free. */
+typedef struct {
+    uint64_t key;
+    int64_t bytes;
+    int64_t packets;
+    int64_t records;
+    uint64_t low[2]; /* lower half first */
+    uint64_t high[2];
+} flowpeer_entry;
+
+/* 1 << bits entries, `used` of them. */
+typedef struct {
+    flowpeer_entry *entries;
+    int64_t bits;
+    int64_t used;
+} flowpeer_table;
+
+/* What of a record lies in the hour, and its keys by route, as many as `crossings`; 0: nothing. */
+typedef struct {
+    int64_t bytes;
+    int64_t packets;
+    int64_t records;
+    int64_t crossings;
+    uint64_t route[2];
+} flowpeer_record;
+
+/* Totals of 128 bits, lower half first. */
+enum { TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
+       TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS };
+#define FLOWPEER_TOTAL_HALVES 14
+
+/* Everything flowpeer_sum works on. Tables: one by network for each slot of the hour, then
+ * 1 << spread of them by route.
+ * Key by network: side << network_bits | networks[route] | scaled.
+ * Key by route: ((side << route_bits | code) << local_bits | own prefix + 1) << 1 | scaled; codes
+ * 0 to 2 are no route (IPv4, IPv6) and no address, then come own prefixes, then the views. */
+typedef struct {
+    flowpeer_input start;
+    flowpeer_input end;
+    flowpeer_input bytes;
+    flowpeer_input packets;
+    flowpeer_input shortest;
+    flowpeer_input longest;
+    flowpeer_input src;
+    flowpeer_input dst;
+    const int32_t *numbers;
+    const flowpeer_kind *kinds;
+    int64_t kind_count;
+    int64_t rows;
+    int64_t next; /* row to go on with */
+    int64_t full; /* table that needs room, -1: none */
+    const flowpeer_view *views;
+    int64_t view_count;
+    flowpeer_routes own;
+    const uint64_t *own_networks;
+    uint64_t special_networks[3];
+    int64_t network_bits;
+    int64_t route_bits;
+    int64_t local_bits;
+    flowpeer_record *each; /* NULL: sums; else each row by itself, and no tables */
+    flowpeer_table *tables;
+    int64_t spread;
+    uint64_t seed;
+    int64_t begin_us;
+    int64_t most_us; /* duration */
+    double most_scaled;
+    double most_variance;
+    double smallest_packet; /* where an exporter does not say */
+    double largest_packet;
+    double longest_packet; /* whatever it says */
+    uint64_t totals[FLOWPEER_TOTAL_HALVES];
+} flowpeer_sum_state;
+
+/* Adds rows [next, rows) that lie in the hour, until a table is full: METHODS M2 to M4 and M6; its
+ * plain twin is flowpeer/rollup/plain.py. Returns `next`. */
+FLOWPEER_API int64_t flowpeer_sum(flowpeer_sum_state *state);
+
+/* Enters what `from` holds into `to`, which is empty and larger. Returns the entries. */
+FLOWPEER_API int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to, uint64_t seed);
+
+/* Entries sorted by new keys, those of one key summed. `pairs`: room for 4 * count. Returns rows. */
+FLOWPEER_API int64_t flowpeer_order(const flowpeer_entry *entries, const uint64_t *keys,
+                                    int64_t count, uint64_t *pairs, uint64_t *out_keys,
+                                    int64_t *bytes, int64_t *packets, int64_t *records,
+                                    double *low, double *high);
 
 #endif

@@ -1,0 +1,229 @@
+"""Numbers for what sums are about: sides, routes, and M1 and M2 by what decides them.
+
+Numbers of sides are given as they turn up, by all threads together; `tables` replaces them by
+ranks, so that the order of their coming does not show in a file. Sums are kept under two keys:
+
+    by network   side | family (2 bits) | remote ASN (33) | scaled       for each slot
+    by route     side | route code | own prefix of the local end | scaled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowpeer.rollup.attribute import Attributor, Side
+from flowpeer.rollup.folding import ASN_BITS, Tail
+from flowpeer.rollup.rates import NO_SESSION, Sampled
+from flowpeer.rollup.reading import NO_SAMPLER, U64, Bools, Ints
+from flowpeer.routing.rib.match import RouteTable
+from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
+from flowpeer_core.native import table as native
+from flowpeer_core.sampling_rates import Rate
+
+SPECIAL = 3
+"""Codes 0 to 2: no IPv4 route, no IPv6 route, no address. Own prefixes follow, then routes."""
+LOWEST = FOLDED
+"""Subtracted from ASNs and codes, so that the least of them is 0."""
+NETWORK_BITS = ASN_BITS + 3
+"""Of a key by network below the side."""
+SPECIAL_NETWORKS = tuple(
+    (family << ASN_BITS | code - LOWEST) << 1
+    for family, code in ((0, UNROUTED), (1, UNROUTED), (2, NO_ADDRESS))
+)
+SPECIAL_ORIGINS = (UNROUTED, UNROUTED, NO_ADDRESS)
+COMBINED = (
+    "exporter_ip", "observation_domain", "input_if", "output_if", "direction", "sampler_id",
+    "sampling_interval", "session", "sampling_numerator", "sampling_denominator", "moment",
+    "neighbour",
+)  # fmt: skip
+"""What decides M1 and M2 of a record. `moment`: how many changes of rates lie before its receipt or
+at it; `neighbour`: the number of the exchange port that is its next hop, −1 for none."""
+KINDS = np.dtype(native.Kind)
+KINDS_KEPT = 1 << 16
+"""Of an hour of receipt, some 500 octets each; beyond, they are forgotten and found again."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an hour is rolled up with, resolved."""
+
+    attributor: Callable[[str], Attributor]  # flow file → M1 of the day it was received
+    rate: Callable[[str, Sampled], Rate | None]
+    """The rate of a record of a flow file, see `Inputs.rate`."""
+    moments: Callable[[str], Ints]
+    """Flow file → when during its hour of receipt an announced rate changes, in µs, ascending."""
+    exporters: Sequence[tuple[str, str]]  # (id, metro) of those that may have their own view
+    routes: Callable[[str, str], RouteTable]  # (id, metro) → the view in force
+    own: RouteTable  # own prefixes
+    own_asn: int
+    neighbours: RouteTable | None = None  # exchange port addresses → ASN of the member
+    tail: Tail | None = None  # what is folded; None: nothing
+
+
+@dataclass(frozen=True)
+class View:
+    """Routes that hold for some exporters; `offset` is the code of the first of them."""
+
+    table: RouteTable
+    offset: int
+    networks: U64  # of each route, its part of a key by network, and whether it is near own ones
+    origins: Ints
+
+
+class Codes:
+    """The numbers of an hour, shared by its threads.
+
+    A side is a `Side` with the neighbour found on an exchange (0: none).
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._lock = Lock()
+        own = context.own
+        self.sides: dict[tuple[Side, int], int] = {}
+        self._kinds: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {}
+        count = len(own.prefixes)
+        origins = np.full(count, OWN, np.int64)
+        self.own = View(own, SPECIAL, _networks(own, origins, own), origins)
+        self.views: list[View] = []
+        self._view_numbers: dict[int, int] = {}
+        self._view_of: dict[tuple[str, str], int] = {}
+        self.routes = SPECIAL + count
+        self.local_bits = (count + 1).bit_length()
+        for table in {id(t): t for t in self._all_views()}.values():
+            self._view_numbers[id(table)] = len(self.views)
+            self.views.append(View(table, self.routes, *_known(table, own, context.own_asn)))
+            self.routes += len(table.prefixes)
+        self.route_bits = self.routes.bit_length()
+        self.side_limit = 1 << min(62 - self.local_bits - self.route_bits, 63 - NETWORK_BITS)
+
+    def _all_views(self) -> Iterator[RouteTable]:
+        yield self.context.routes("", "")
+        for exporter, metro in self.context.exporters:
+            yield self.context.routes(exporter, metro)
+
+    def side(self, side: Side, neighbour: int = 0) -> int:
+        """The number of a side."""
+        with self._lock:
+            number = self.sides.setdefault((side, neighbour), len(self.sides))
+        if number >= self.side_limit:
+            raise OverflowError(f"more than {self.side_limit} interfaces and neighbours in an hour")
+        return number
+
+    def view(self, side: Side) -> int:
+        """The number of the view that holds for a side's exporter."""
+        where = side.exporter, side.metro
+        if where not in self._view_of:
+            self._view_of[where] = self._view_numbers[id(self.context.routes(*where))]
+        return self._view_of[where]
+
+    def about(self, used: Ints) -> tuple[pa.Array, Ints]:
+        """Prefixes (null: none) and origins of route codes."""
+        views = (self.own, *self.views)
+        texts = pa.chunked_array(
+            [pa.nulls(SPECIAL, pa.string()), *(view.table.prefixes for view in views)], pa.string()
+        )
+        origins = np.concatenate((SPECIAL_ORIGINS, *(view.origins for view in views)))
+        return texts.take(pa.array(used)).combine_chunks(), origins[used]
+
+    def unpacked(self, key: U64) -> tuple[Ints, Ints, Ints, Ints]:
+        """Number of the side, route code, number of the own prefix and scaled of keys by route."""
+        rest = (key >> np.uint64(1)).view(np.int64)
+        local = rest & ((1 << self.local_bits) - 1)
+        rest = rest >> self.local_bits
+        scaled = (key & np.uint64(1)).view(np.int64)
+        return rest >> self.route_bits, rest & ((1 << self.route_bits) - 1), local, scaled
+
+    def kinds(self, file: str, distinct: Sequence[tuple[Any, ...]]) -> npt.NDArray[Any]:
+        """M1 and M2 for distinct values of `COMBINED` in a flow file: an array of `KINDS`."""
+        received = file.rpartition("/")[0]  # M1 goes by its day, and M2 by its hour
+        known = self._kinds.setdefault(received, {})
+        found = []
+        for values in distinct:
+            kind = known.get(values)
+            if kind is None:
+                if len(known) >= KINDS_KEPT:
+                    known.clear()
+                kind = known[values] = self._kind(file, values)
+            found.append(kind)
+        return np.array(found, KINDS)
+
+    def _kind(self, file: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        context = self.context
+        ip, domain, came, went, direction, sampler, said, session, top, bottom, moment, port = (
+            values
+        )
+        found = context.attributor(file).attribute(ip, came, went, egress=direction == 1)
+        members = context.neighbours
+        member = int(members.origin_asn[port]) if members is not None and port >= 0 else 0
+        sides, views, sources = [-1, -1], [0, 0], [0, 0]
+        for k, crossing in enumerate(found.crossings):
+            side = crossing.side
+            outside = side.role == "ix" and side.direction == "out"
+            sides[k] = self.side(side, member if outside else 0)
+            views[k] = self.view(side)
+            sources[k] = int(crossing.remote == "src")
+        own = (top, bottom) if top > 0 < bottom else None
+        if own is None and said > 0 and session == NO_SESSION:
+            own = (said, 1)  # imported, or of a lake that did not tell
+        rate = context.rate(
+            file,
+            Sampled(
+                ip, session, domain, None if sampler == NO_SAMPLER else sampler,
+                (went if direction == 1 else came) or None, own,
+                int(context.moments(file)[moment - 1]) if moment else 0,
+            ),
+        )  # fmt: skip
+        return (sides, views, sources, found.discarded, *(rate or (0, 1)))
+
+
+def near_own(table: RouteTable, own: RouteTable) -> Bools:
+    """Which routes of `table` may be the match of an address inside an own prefix.
+
+    Only where the match is one of these, or there is none, need own prefixes be looked at.
+    """
+    near = np.zeros(len(table.prefixes) + 1, dtype=bool)  # the last one stands for no route
+    four, six = table.four, table.six
+    for text in own.prefixes.to_pylist():
+        prefix = ip_network(text)
+        ends = int(prefix.network_address), int(prefix.broadcast_address)
+        if prefix.version == 4:
+            first, last = np.searchsorted(four.start, np.array(ends, np.uint32), side="right")
+            near[four.owner[first - 1 : last]] = True
+        else:
+            halves = np.array([end >> 64 for end in ends], np.uint64)
+            first, last = np.searchsorted(six.hi, halves, side="right")
+            near[six.owner[six.first[first - 1] : six.first[last]]] = True
+    return near[:-1]
+
+
+def _networks(table: RouteTable, origins: Ints, own: RouteTable) -> U64:
+    """The part of a key by network of each route, and whether it is near own prefixes."""
+    remote = np.where((origins >= 0) & ~is_public(origins), PRIVATE, origins)
+    six = np.asarray(pc.match_substring(table.prefixes, ":"), dtype=bool).astype(np.int64)
+    networks = (six << ASN_BITS | (remote - LOWEST)) << 1
+    networks |= near_own(table, own).astype(np.int64) << native.NEAR_BIT
+    as_keys: U64 = networks.view(np.uint64)
+    return as_keys
+
+
+_KNOWN: WeakKeyDictionary[RouteTable, tuple[RouteTable, int, U64, Ints]] = WeakKeyDictionary()
+
+
+def _known(table: RouteTable, own: RouteTable, own_asn: int) -> tuple[U64, Ints]:
+    """`networks` and `origins` of a view, kept as long as its table: hours share it."""
+    found = _KNOWN.get(table)
+    if found is None or found[0] is not own or found[1] != own_asn:
+        origins = np.where(table.origin_asn == own_asn, OWN, table.origin_asn)
+        found = _KNOWN[table] = own, own_asn, _networks(table, origins, own), origins
+    return found[2:]

@@ -1,0 +1,304 @@
+"""Sums of records by the compiled core (flowpeer_core/native/src/rollup.c): the Python face.
+
+Hash tables by network for each slot, and by route in `1 << SPREAD` parts so that they grow one by
+one. What does not fit into memory waits on disk, so that memory does not depend on the hour's size.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowpeer.rollup import slots
+from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes
+from flowpeer.rollup.reading import NULLS, U64, Batch
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, Figures, Rows, joined
+from flowpeer.routing.rib.match import RouteTable
+from flowpeer_core.native import table as native
+from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
+
+SPREAD = 4
+FIRST_BITS = 10
+HELD_OCTETS = 1 << 29
+"""Of the tables of one thread."""
+_TOTALS = (
+    "flow_bytes", "flow_bytes_unscaled", "through_bytes", "through_bytes_unscaled",
+    "discarded_inbound_bytes", "records", "implausible_records",
+)  # fmt: skip
+"""Fields of `Figures` in the order of the header's totals."""
+_READ = {
+    "start": "start_time", "end": "end_time", "bytes": "bytes", "packets": "packets",
+    "shortest": "min_length", "longest": "max_length", "src": "src_addr", "dst": "dst_addr",
+}  # fmt: skip
+assert (HOUR_SLOTS, SLOT_US) == (native.PARTS, native.SLOT_US)
+
+
+class _Kept:
+    """Structures for C, and the arrays that they point into."""
+
+    def __init__(self) -> None:
+        self._arrays: list[Any] = []
+
+    def at(self, array: Any, dtype: Any) -> int:
+        """Address of an array's octets."""
+        found = np.ascontiguousarray(array, dtype)
+        self._arrays.append(found)
+        return found.ctypes.data
+
+    def input(self, name: str, column: pa.Array | int) -> native.Input:
+        """A column as C reads it."""
+        null = NULLS.get(name, 0)
+        if isinstance(column, int):
+            return native.Input(None, None, 0, column, 0)
+        if isinstance(column, pa.DictionaryArray):
+            column = column.indices
+        if column.null_count == len(column):
+            return native.Input(None, None, 0, null, 0)
+        width = column.type.bit_width // 8
+        if width not in (4, 8, 16):
+            column, width = column.cast(pa.int64()), 8
+        self._arrays.append(column)
+        valid, values = column.buffers()
+        return native.Input(
+            values.address, valid.address if column.null_count else None, column.offset, null, width
+        )
+
+    def routes(self, table: RouteTable) -> native.Routes:
+        """A compiled table as C reads it."""
+        four, six = table.four, table.six
+        arrays = (
+            (four.start, np.uint32), (four.owner, np.int32), (four.by_block, np.int32),
+            (six.hi, np.uint64), (six.last, np.int32), (six.cut, np.bool_), (six.first, np.int64),
+            (six.by_block, np.int32), (six.lo, np.uint64), (six.owner, np.int32),
+        )  # fmt: skip
+        return native.Routes(
+            *(self.at(array, dtype) for array, dtype in arrays),
+            len(four.start), len(six.hi), len(six.lo), len(table.prefixes),
+            33 - len(four.by_block).bit_length(), 65 - len(six.by_block).bit_length(),
+        )  # fmt: skip
+
+
+class CompiledSums:
+    """`Sums` by the compiled core; one for each thread."""
+
+    def __init__(self, library: ctypes.CDLL, codes: Codes, hour: datetime, folder: Path) -> None:
+        self._library, self._codes, self._folder = library, codes, folder
+        self._kept = _Kept()
+        self._count = HOUR_SLOTS + (1 << SPREAD)
+        self._tables = (native.Table * self._count)()
+        self._entries: list[Entries | None] = [None] * self._count
+        self._held = 0
+        self._spilled: list[list[Path]] = [[] for _ in range(HOUR_SLOTS + 1)]
+        self._seed = int.from_bytes(os.urandom(8))
+        members = codes.context.neighbours
+        self._members = None if members is None else self._kept.routes(members)
+        self._state = self._made(hour)
+
+    def _made(self, hour: datetime) -> native.SumState:
+        """The state of all calls, without the columns of a batch."""
+        codes, kept = self._codes, self._kept
+        views = (native.View * len(codes.views))(
+            *(
+                native.View(
+                    kept.routes(view.table), view.offset, kept.at(view.networks, np.uint64),
+                )
+                for view in codes.views
+            )
+        )  # fmt: skip
+        self._views = views
+        return native.SumState(
+            views=ctypes.addressof(views),
+            view_count=len(views),
+            own=kept.routes(codes.own.table),
+            own_networks=kept.at(codes.own.networks, np.uint64),
+            special_networks=SPECIAL_NETWORKS,
+            network_bits=NETWORK_BITS,
+            route_bits=codes.route_bits,
+            local_bits=codes.local_bits,
+            tables=ctypes.addressof(self._tables),
+            spread=SPREAD,
+            seed=self._seed,
+            begin_us=int(hour.timestamp()) * 1_000_000,
+            most_us=slots.MAX_DURATION_US,
+            most_scaled=slots.MAX_SCALED_BYTES,
+            most_variance=slots.MAX_VARIANCE,
+            smallest_packet=slots.SMALLEST_PACKET,
+            largest_packet=slots.LARGEST_PACKET,
+            longest_packet=slots.LONGEST_PACKET,
+        )
+
+    def add(self, batch: Batch) -> Figures:
+        """See `Sums`."""
+        self._run(batch, None)
+        halves = list(self._state.totals)
+        return Figures(
+            **{name: halves[2 * n] + (halves[2 * n + 1] << 64) for n, name in enumerate(_TOTALS)}
+        )
+
+    def each(self, batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """See `Sums`."""
+        out = np.empty(batch.rows, RECORDS)
+        numbers, kinds = self._run(batch, out)
+        return out, kinds[numbers]
+
+    def _run(
+        self, batch: Batch, each: npt.NDArray[Any] | None
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+        """Work on all records of a batch; see `_kinds`."""
+        kept, state = _Kept(), self._state
+        columns = {**batch.columns, "neighbour": self._neighbours(batch)}
+        numbers, kinds = self._kinds(batch, columns)
+        for member, name in _READ.items():
+            setattr(state, member, kept.input(name, columns[name]))
+        state.numbers, state.kinds = numbers.ctypes.data, kinds.ctypes.data
+        state.each = None if each is None else each.ctypes.data
+        state.kind_count, state.rows, state.next = len(kinds), batch.rows, 0
+        ctypes.memset(state.totals, 0, ctypes.sizeof(state.totals))
+        while True:
+            _checked(self._library.flowpeer_sum(ctypes.addressof(state)))
+            if state.full < 0:
+                break
+            self._make_room(state.full)
+        return numbers, kinds
+
+    def _kinds(
+        self, batch: Batch, columns: dict[str, pa.Array | int]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+        """For each record the number of what decides M1 and M2, and what they say by number."""
+        kept, rows = _Kept(), batch.rows
+        inputs = (native.Input * len(COMBINED))(*(kept.input(n, columns[n]) for n in COMBINED))
+        places = np.empty(1 << (2 * rows - 1).bit_length(), np.uint32)
+        numbers, firsts = np.empty(rows, np.int32), np.empty(rows, np.int64)
+        found = _checked(
+            self._library.flowpeer_combine(
+                ctypes.addressof(inputs), len(inputs), rows, self._seed, places.ctypes.data,
+                len(places) - 1, numbers.ctypes.data, firsts.ctypes.data,
+            )
+        )  # fmt: skip
+        at = pa.array(firsts[:found])
+        values: list[list[Any]] = []
+        for name in COMBINED:
+            column, null = columns[name], NULLS.get(name, 0)
+            some = [column] * found if isinstance(column, int) else column.take(at).to_pylist()
+            values.append([null if v is None else v for v in some])
+        return numbers, self._codes.kinds(batch.file, list(zip(*values, strict=True)))
+
+    def _neighbours(self, batch: Batch) -> pa.Array | int:
+        """Numbers of the exchange ports that are the records' next hops (M1); −1 for none."""
+        if self._members is None:
+            return -1
+        kept = _Kept()
+        hops = [kept.input(n, batch.columns[n]) for n in ("bgp_next_hop", "next_hop")]
+        if not any(hop.width for hop in hops):
+            return -1
+        found = np.empty(batch.rows, np.int32)
+        _checked(
+            self._library.flowpeer_match(
+                ctypes.addressof(self._members), *map(ctypes.addressof, hops), batch.rows,
+                found.ctypes.data,
+            )
+        )  # fmt: skip
+        return pa.array(found)
+
+    def _make_room(self, n: int) -> None:
+        """Let table `n` grow; where memory is at its end, all tables are emptied instead."""
+        table = self._tables[n]
+        bits = table.bits + 1 if table.entries else FIRST_BITS
+        size = ENTRIES.itemsize << bits
+        if table.entries and self._held + size > HELD_OCTETS:
+            self._spill()
+            return
+        larger = _aligned(1 << bits)
+        grown = native.Table(larger.ctypes.data, bits, 0)
+        addresses = ctypes.addressof(table), ctypes.addressof(grown)
+        _checked(self._library.flowpeer_grow(*addresses, self._seed))
+        before = self._entries[n]
+        self._held += size - (before.nbytes if before is not None else 0)
+        self._entries[n], self._tables[n] = larger, grown
+
+    def _taken(self, n: int, *, keep: bool = False) -> Entries:
+        """What is in a table, which is then empty but for `keep`."""
+        entries = self._entries[n]
+        if entries is None:
+            return np.empty(0, ENTRIES)
+        if not keep:
+            self._entries[n], self._tables[n] = None, native.Table()
+            self._held -= entries.nbytes
+        taken: Entries = entries[entries["key"] != 0]
+        taken["key"] -= 1
+        return taken
+
+    def _taken_routes(self) -> Entries:
+        """What is in all tables by route, sorted by side."""
+        taken = joined([self._taken(n) for n in range(HOUR_SLOTS, self._count)])
+        side = taken["key"] >> np.uint64(self._codes.route_bits + self._codes.local_bits + 1)
+        if len(self._codes.sides) <= 1 << 16:
+            side = side.astype(np.uint16)  # whose sort is by radix
+        return taken[np.argsort(side, kind="stable")]
+
+    def _spill(self) -> None:
+        for n, paths in enumerate(self._spilled):
+            entries = self._taken(n) if n < HOUR_SLOTS else self._taken_routes()
+            if len(entries):
+                path = self._folder / f"{os.getpid()}-{id(self)}-{n}-{len(paths)}"
+                paths.append(path)
+                entries.tofile(path)
+
+    def slot(self, n: int, *, keep: bool = False) -> list[Entries]:
+        """See `Sums`."""
+        return [*(np.fromfile(p, ENTRIES) for p in self._spilled[n]), self._taken(n, keep=keep)]
+
+    def routes(self) -> list[Entries]:
+        """See `Sums`."""
+        waiting = [np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS]]
+        return [*waiting, self._taken_routes()]
+
+    def ordered(self, entries: Entries, keys: U64) -> Rows:
+        """See `Sums`."""
+        count = len(entries)
+        pairs = np.empty(4 * count, np.uint64)
+        entries = np.ascontiguousarray(entries)
+        columns: tuple[npt.NDArray[Any], ...] = (
+            np.empty(count, np.uint64), *(np.empty(count, np.int64) for _ in range(3)),
+            *(np.empty(count, np.float64) for _ in range(2)),
+        )  # fmt: skip
+        rows = _checked(
+            self._library.flowpeer_order(
+                entries.ctypes.data, np.ascontiguousarray(keys, np.uint64).ctypes.data, count,
+                pairs.ctypes.data, *(column.ctypes.data for column in columns),
+            )
+        )  # fmt: skip
+        return Rows(*(column[:rows] for column in columns))
+
+    def discard(self) -> None:
+        """See `Sums`."""
+        for path in (path for paths in self._spilled for path in paths):
+            path.unlink(missing_ok=True)
+
+
+def _aligned(count: int) -> Entries:
+    """Zeroed entries that each lie in one line of the cache."""
+    octets = np.zeros(count * ENTRIES.itemsize + 64, np.uint8)
+    begin = -octets.ctypes.data % 64
+    return octets[begin : begin + count * ENTRIES.itemsize].view(ENTRIES)
+
+
+def _checked(result: int) -> int:
+    """The result of a call. Raises for its codes."""
+    if result == native.OVERFLOW:
+        raise OverflowError("sums of one hour that cannot be traffic")
+    if result == native.VALUE:
+        raise ValueError(
+            "a record's times are out of order or too far apart to be spread, or its counters are "
+            "below zero"
+        )
+    if result < 0:
+        raise RuntimeError(f"the compiled core refuses its arguments ({result}): a defect")
+    return result

@@ -1,0 +1,231 @@
+"""The compiled sums against the same in plain Python, on records of every kind."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from ctypes import addressof
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import worlds
+
+from flowpeer.rollup import aggregate, compiled, slots
+from flowpeer.rollup.codes import Codes, Context
+from flowpeer.rollup.compiled import CompiledSums
+from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.plain import PlainSums
+from flowpeer.rollup.reading import COLUMNS, NEXT_HOPS, NULLS, Batch
+from flowpeer.rollup.sums import joined
+from flowpeer.routing.rib.match import RouteTable
+from flowpeer_core.native import library
+from flowpeer_core.slots import HOUR_SLOTS
+
+HOUR = datetime(2026, 9, 16, 1, tzinfo=UTC)
+BEGIN = worlds.MIDNIGHT + worlds.HOUR
+PORTS = ["80.249.208.1", "80.249.208.2", "2001:7f8:1::1"]
+CORE = library()
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """What a world's hour is rolled up with, and ports of an exchange."""
+    rollup: Rollup = worlds.prepare(tmp_path_factory.mktemp("world"), worlds.make_world(5))
+    (hour,) = (h for h in rollup.plan() if h.start == HOUR)
+    made = rollup._context(hour)
+    ports = [f"{port}/{128 if ':' in port else 32}" for port in PORTS]
+    members = RouteTable.from_routes(ports, [13335, 20940, 13335])
+    return Context(**{**vars(made), "neighbours": members})
+
+
+@pytest.fixture(scope="module")
+def file() -> str:
+    return "flows/date=2026-09-16/hour=01/unit-0.parquet"
+
+
+def addresses(dice: random.Random, some: list[str | None], rows: int) -> pa.Array:
+    return pa.array([worlds.octets(dice.choice(some)) for _ in range(rows)], pa.binary(16))
+
+
+def batch(dice: random.Random, file: str, rows: int) -> Batch:
+    """Records inside, outside and across the hour, with counters up to the largest."""
+    start, end = [], []
+    for _ in range(rows):
+        lasts = dice.choice(
+            [0, 1, 59_999_999, 300_000_000, dice.randrange(slots.MAX_DURATION_US),
+             slots.MAX_DURATION_US]
+        )  # fmt: skip
+        start.append(BEGIN + dice.randrange(-worlds.HOUR, 2 * worlds.HOUR))
+        if dice.random() < 0.2:
+            start[-1] -= start[-1] % 300_000_000
+        end.append(start[-1] + lasts)
+    counters: list[int | None] = [None, 0, 1, 1499, 1500, 40, 9000, 1 << 53, 1 << 50, 1 << 26]
+
+    def numbers(values: list[int | None], type_: Any = None) -> pa.Array:
+        return pa.array([dice.choice(values) for _ in range(rows)], type_ or pa.int64())
+
+    hops: list[str | None] = [None, "0.0.0.0", "::", "192.0.2.77", *PORTS]
+    exporters = [*worlds.EXPORTERS, "203.0.113.9"]
+    columns: dict[str, Any] = {
+        "start_time": pa.array(start, pa.timestamp("us", "UTC")),
+        "end_time": pa.array(end, pa.timestamp("us", "UTC")),
+        "exporter_ip": pa.array([dice.choice(exporters) for _ in range(rows)]).dictionary_encode(),
+        "observation_domain": numbers([0, 1]),
+        "input_if": numbers([None, 0, 9, *range(10, 16)]),
+        "output_if": numbers([None, 0, 9, *range(10, 16)]),
+        "direction": numbers([None, 0, 1], pa.int32()),
+        "src_addr": addresses(dice, [*worlds.REMOTES, "198.18.0.1", "198.18.3.9"], rows),
+        "dst_addr": addresses(dice, [*worlds.REMOTES, "198.18.0.1", "2001:db8::1"], rows),
+        "bytes": numbers(counters),
+        "packets": numbers(counters),
+        "sampling_interval": numbers([None, 1, 512]),
+        "sampler_id": numbers([None, 1]),
+        "min_length": numbers([None, 40, 1 << 40]),
+        "max_length": numbers([None, 1500, 1 << 40]),
+        "session": numbers([None, 4000]),
+        "sampling_numerator": numbers([None, 0, 7, 1 << 62, 1000]),
+        "sampling_denominator": numbers([None, 0, 1, 3, 1 << 18]),
+        "next_hop": addresses(dice, hops, rows),
+        "bgp_next_hop": addresses(dice, hops, rows),
+        "moment": 0,
+    }
+    for name in (*COLUMNS, *NEXT_HOPS):
+        constant = dice.random()
+        if constant < 0.1 and name not in ("start_time", "end_time", "exporter_ip"):
+            value = dice.choice([0, 3]) if name not in ("sampler_id", "session") else NULLS[name]
+            columns[name] = 0 if "addr" in name or "hop" in name else value
+        elif constant < 0.3:  # as readers give them: a part of a larger array
+            column = columns[name]
+            columns[name] = pa.concat_arrays([column[:3], column]).slice(min(3, rows))
+    return Batch(file, rows, columns)
+
+
+def everything(sums: Any) -> Iterator[list[list[Any]]]:
+    """All rows of both kinds of sums, sorted."""
+    arrays = [joined(sums.slot(n, keep=True)) for n in range(HOUR_SLOTS)]
+    arrays += [joined(sums.slot(n)) for n in range(HOUR_SLOTS)]
+    for entries in (*arrays, joined(sums.routes())):
+        rows = sums.ordered(entries, entries["key"].copy())
+        yield [getattr(rows, name).tolist() for name in rows.__slots__]
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+@pytest.mark.parametrize("seed", range(20))
+def test_compiled_sums_equal_plain_ones(
+    seed: int, context: Context, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CORE is not None
+    dice = random.Random(seed)
+    if seed % 3 == 0:
+        monkeypatch.setattr(compiled, "HELD_OCTETS", 1 << 21)
+    codes = Codes(context)
+    made = PlainSums(codes, HOUR), CompiledSums(CORE, codes, HOUR, tmp_path)
+    for rows in (1, 63, 64, 65, dice.randrange(400)):
+        some = batch(dice, file, rows)
+        plain, fast = (one.add(some) for one in made)
+        assert plain == fast
+        each = [one.each(some) for one in made]
+        there = each[0][0]["crossings"] > 0
+        assert each[0][0].tobytes() == each[1][0].tobytes()
+        assert each[0][1][there].tobytes() == each[1][1][there].tobytes()
+    for mine, other in zip(everything(made[0]), everything(made[1]), strict=True):
+        assert mine == other
+    made[1].discard()
+    assert not list(tmp_path.iterdir())
+
+
+def one_record(file: str, start: int, end: int, octets: int) -> Batch:
+    made = batch(random.Random(1), file, 1)
+    times = (pa.array([at], pa.timestamp("us", "UTC")) for at in (start, end))
+    columns = dict(zip(("start_time", "end_time"), times, strict=True))
+    return Batch(file, 1, {**made.columns, **columns, "bytes": pa.array([octets])})
+
+
+@pytest.mark.parametrize("how", ["plain", "compiled"])
+def test_records_that_nobody_may_write_are_refused(
+    how: str, context: Context, file: str, tmp_path: Path
+) -> None:
+    if how == "compiled" and CORE is None:
+        pytest.skip("built without the compiled core")
+    codes = Codes(context)
+    sums: Any = PlainSums(codes, HOUR) if CORE is None or how == "plain" else CompiledSums(
+        CORE, codes, HOUR, tmp_path
+    )  # fmt: skip
+    for start, end, octets, why in (
+        (BEGIN + 5, BEGIN + 4, 1, "out of order"),
+        (BEGIN, BEGIN + slots.MAX_DURATION_US + 1, 1, "too far apart"),
+        (BEGIN, BEGIN, -1, "below zero"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            sums.add(one_record(file, start, end, octets))
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+def test_a_sum_that_does_not_fit_is_refused(context: Context, file: str, tmp_path: Path) -> None:
+    assert CORE is not None
+    sums = CompiledSums(CORE, Codes(context), HOUR, tmp_path)
+    sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))
+    with pytest.raises(OverflowError, match="cannot be traffic"):
+        sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+def test_addresses_match_as_in_the_compiled_table() -> None:
+    """Nested prefixes of both families, on addresses around every border."""
+    assert CORE is not None
+    dice = random.Random(3)
+    texts = {f"{dice.randrange(1, 4)}.{dice.randrange(3)}.0.0/{dice.randrange(9, 17)}"
+             for _ in range(200)}  # fmt: skip
+    prefixes = {str(p) for p in map(_network, texts)}
+    prefixes |= {str(_network(f"2a0{dice.randrange(9)}:{dice.randrange(9)}:{dice.randrange(9)}::"
+                              f"{dice.randrange(9)}/{dice.choice([16, 24, 32, 48, 64, 128])}"))
+                 for _ in range(300)}  # fmt: skip
+    table = RouteTable.from_routes(sorted(prefixes), [1] * len(prefixes))
+    asked: list[bytes | None] = [None]
+    for prefix in map(_network, prefixes):
+        for end in (int(prefix.network_address), int(prefix.broadcast_address)):
+            for near in (end - 1, end, end + 1):
+                mapped = near | 0xFFFF << 32 if prefix.version == 4 else near
+                asked.append(mapped.to_bytes(16))
+    kept = compiled._Kept()
+    first, second = (
+        kept.input("next_hop", pa.array(asked, pa.binary(16))),
+        kept.input("next_hop", 0),
+    )
+    routes = kept.routes(table)
+    out = np.empty(len(asked), np.int32)
+    CORE.flowpeer_match(
+        addressof(routes), addressof(first), addressof(second), len(asked), out.ctypes.data
+    )
+    halves = [np.array([int.from_bytes(a[n : n + 8]) for a in asked[1:] if a], np.uint64)
+              for n in (0, 8)]  # fmt: skip
+    assert out[0] == -1
+    assert out[1:].tolist() == table.match(*halves).tolist()
+
+
+def _network(text: str) -> Any:
+    return ip_network(text, strict=False)
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_without_the_compiled_core_the_rows_are_the_same(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for name in ("with", "without"):
+        folder = tmp_path / name
+        folder.mkdir()
+        rollup = worlds.prepare(folder, worlds.make_world(seed), 3, "fold_share = 0.4")
+        if name == "without":
+            monkeypatch.setattr(aggregate, "library", lambda: None)
+        for hour in rollup.plan():
+            rollup.roll_up(hour)
+        made.append([
+            worlds.table_rows(rollup.lake, table) for table in ("traffic", "traffic_routes")
+        ])  # fmt: skip
+    assert made[0] == made[1]
