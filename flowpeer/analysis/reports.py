@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from flowpeer.analysis.answers import Answer, FileFormat, title_of, write_documents
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
@@ -19,8 +21,9 @@ from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_before, period_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
+from flowpeer_reports.columns import Column
 from flowpeer_reports.render import html_report
-from flowpeer_reports.render.report import Sections
+from flowpeer_reports.render.report import CHANGED, Sections
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,11 @@ def write_pack(
     written = dict.fromkeys(path for answer in answers for path in answer.write(folder, formats))
     by_name = {answer.name: answer for answer in answers}
     changed = asks.side_tables.get("changes")
-    shown = [("What changed", changed.rows, changed.columns)] if changed is not None else []
+    shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
+    if changed is not None:
+        shown.append((CHANGED, changed.rows, changed.columns))
     shown += [
-        (heading, by_name[name].rows, by_name[name].columns)
+        (heading, by_name[name].rows, _on_page(by_name[name]))
         for name, heading in PAGES
         if name in by_name
     ]
@@ -85,7 +90,6 @@ def write_pack(
         imbalance=by_name["imbalance"].found,
         provenance=gathered.provenance,
         files=[f"candidates.{format_}" for format_ in formats],
-        organisations=asks.side_tables["organisations"].rows,
         more=shown,
     )
     page = html_report(title=title_of(gathered.inputs, "peering report"), sections=sections)
@@ -99,6 +103,12 @@ PAGES = (
     ("bills", "Bills"),
     ("capacity", "Growth and capacity"),
 )
+
+
+def _on_page(answer: Answer) -> list[Column]:
+    """The columns that a screen has room for; the files have all."""
+    shown = answer.screen_columns
+    return [c for c in answer.columns if not shown or c.name in shown]
 
 
 def _with_before(

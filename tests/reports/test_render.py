@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -103,6 +104,26 @@ def test_report_document(golden: Callable[[str, str], None]) -> None:
     )
     golden("report.html.txt", page)
     check_page(page)
+
+
+def test_the_page_begins_with_the_answer_and_ends_with_its_sources() -> None:
+    world = small_world()
+    unscaled = Flow(0, 2004, 10**9, metro="par", scaled=False)
+    world = replace(world, flows=[*world.flows, unscaled], metros=("ams", "par"))
+    inputs = world.inputs()
+    page = html_report(
+        title="x", sections=Sections(candidates(inputs), imbalance(inputs), {"version": "1"})
+    )
+    tags = check_page(page)
+    places = [page.index(f'<section id="{key}">') for key in (
+        "summary", "best", "candidates", "imbalance", "notes", "definitions", "provenance",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    assert page.index('<ul class="figures">') < page.index("<table")
+    assert "rate unknown" in tags.text
+    # Over all metros a network is named once.
+    best = page[places[1] : places[2]]
+    assert best.count("AS2001<") == 1
 
 
 class Tags(HTMLParser):

@@ -13,37 +13,67 @@ from flowpeer_reports.columns import Column
 from flowpeer_reports.render.cells import clean, is_number, texts
 
 _STYLE = """
-:root{--ink:#1c2430;--soft:#5b6675;--line:#dde3ea;--band:#f6f8fa;--accent:#0b5cad}
+:root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--line:#dde3ea;--band:#f6f8fa;
+--accent:#0b5cad;--head:#eef2f6;--note:#fff8e6;--warn:#c0392b;--bar:#5b9bd5;--rail:#e6ebf1;
+--paper:#fff}
+@media (prefers-color-scheme:dark){:root{--ink:#e4e9ef;--soft:#9aa6b4;--line:#2d3743;--band:#171d25;
+--accent:#6fb1f5;--head:#1e2731;--note:#2b2617;--warn:#f0776a;--bar:#4a8fd0;--rail:#2a333e;
+--paper:#11161c}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:2rem 2.5rem 4rem;max-width:110rem;color:var(--ink);background:#fff;
+body{margin:0 auto;padding:2rem 2rem 4rem;max-width:110rem;color:var(--ink);
+background:var(--paper);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-h1{font-size:1.7rem;margin:0 0 .25rem}
+h1{font-size:1.5rem;margin:0 0 .25rem}
 h2{font-size:1.25rem;margin:2.5rem 0 .5rem;padding-top:.75rem;border-top:2px solid var(--accent)}
 h3{font-size:1.05rem;margin:1.75rem 0 .5rem}
 p,li{max-width:60rem}
 p{margin:.4rem 0}
 .soft{color:var(--soft)}
-.notes{margin:1rem 0;padding:.6rem 1rem .6rem 2rem;background:#fff8e6;border-left:4px solid #e0a100}
+.notes{margin:1rem 0;padding:.6rem 1rem .6rem 2rem;background:var(--note);
+border-left:4px solid #e0a100}
 nav a{margin-right:1.25rem}
 a{color:var(--accent)}
+.figures{display:flex;flex-wrap:wrap;gap:.75rem;margin:1rem 0;padding:0;list-style:none}
+.figures li{flex:1 1 11rem;padding:.6rem .9rem;border:1px solid var(--line);border-radius:6px;
+background:var(--band)}
+.figures b{display:block;font-size:1.45rem;line-height:1.25}
 .scroll{overflow-x:auto;margin:.5rem 0 1rem;border:1px solid var(--line);border-radius:6px}
 table{border-collapse:collapse;width:100%;font-size:.86rem}
-th,td{padding:.32rem .65rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-thead th{background:#eef2f6;white-space:nowrap;font-weight:600;border-bottom:1px solid #c5ced8}
+th,td{padding:.32rem .55rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+thead th{background:var(--head);white-space:nowrap;font-weight:600}
 tbody tr:nth-child(even){background:var(--band)}
 tbody tr:last-child td{border-bottom:0}
 td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.t{min-width:7rem}
 td.l{white-space:nowrap}
-td.m{min-width:12rem}
-td.w{min-width:13rem}
+td.m{min-width:11rem}
+td.w{min-width:11rem}
 td.n svg{display:block;margin:.2rem 0 0 auto}
+.rail{fill:var(--rail)}
+.bar{fill:var(--bar)}
+.full{fill:var(--warn)}
+.mark{fill:var(--ink)}
+.chart{display:block;width:100%;max-width:46rem;height:auto;margin:.75rem 0}
+.chart text{fill:var(--soft);font-size:12px}
+.chart path{fill:none;stroke-width:2}
+.chart .axis{stroke:var(--line);stroke-width:1}
+.chart .one{stroke:var(--accent)}
+.chart .two{stroke:var(--soft);stroke-dasharray:5 4}
 summary{cursor:pointer}
 details small{display:block;text-align:left;white-space:normal;min-width:18rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.25rem;font-size:.9rem}
 dt{font-weight:600}
-dd{margin:0}
-@media print{body{padding:0;font-size:10px}.scroll{overflow:visible;border:0}}
+dd{margin:0;overflow-wrap:anywhere}
+@media (max-width:700px){body{padding:1rem}.cards thead{display:none}
+.cards tr,.cards td{display:block}.cards tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
+.cards td,.cards td.n{border:0;padding:.1rem .65rem;text-align:left;white-space:normal}
+.cards td[data-h]::before{content:attr(data-h) ": ";color:var(--soft)}
+.cards td.n svg{display:none}dl{grid-template-columns:1fr}}
+@media print{@page{size:A4 landscape;margin:11mm}:root{--ink:#000;--paper:#fff;--band:#fff;
+--head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav{display:none}
+.scroll{overflow:visible;border:0}table{font-size:8.5px}th,td{padding:.15rem .35rem}
+td.n,td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
+h2,h3{break-after:avoid}}
 """
 _WIDE = 60
 """A column with a cell longer than this gets room."""

@@ -14,19 +14,34 @@ from flowpeer_reports.columns import (
     CANDIDATES,
     IMBALANCE,
     NOT_LISTED,
+    ORGANISATIONS,
     Column,
     pick,
 )
 from flowpeer_reports.imbalance import FULL, Imbalance
 from flowpeer_reports.render.cells import clean, human, is_number
 from flowpeer_reports.render.cells import rate as rate_text
-from flowpeer_reports.render.html import glossary, page, table, text
+from flowpeer_reports.render.html import glossary, note_list, page, table, text
 
 BEST_OVERALL = 15
+HEADLINE, DRAWN = 12, 60
 MOST_ROWS = 50
+CHANGED = "What changed"
+"""Heading of the answer that the figures on top speak of."""
 _BAR = 64
+_LABELS = {
+    "marginal_bps": "marginal", "expected_bps": "expected", "observed_bps": "observed",
+    "p95_bps": "p95", "cumulative_share": "so far", "cumulative_expected_share": "so far, expected",
+    "saving_per_month": "saves / month", "saving_at_renewal_per_month": "at renewal",
+    "capacity_bps": "capacity", "avg_bps": "average", "peak_bps": "peak",
+    "utilisation_p95": "p95 / capacity", "target_share": "target", "excess_share": "excess",
+    "slots_over_80": "slots > 80 %",
+}  # fmt: skip
+"""What a head says on the page; the name of the column stands in its tooltip."""
+_MONEY = ("saving_per_month", "saving_at_renewal_per_month")
 _RIGHT = frozenset(
     {c.name for c in (*CANDIDATES, *IMBALANCE) if is_number(c.type)}
+    | {c.name for c in ORGANISATIONS if is_number(c.type)}
     | {"already peered", "top 10 asks take", "asks", "must move, out", "must move, in"}
     | {"transit, out", "transit, in", "transit, in + out"}
 )
@@ -44,8 +59,6 @@ class Sections:
     rows_per_metro: int = 25
     files: Sequence[str] = ()
     """Names of the files that hold the full tables."""
-    organisations: pl.DataFrame | None = None
-    """The asks over all metros, in the columns of organisations."""
     more: Sequence[tuple[str, pl.DataFrame, Sequence[Column]]] = ()
     """Further answers: heading, rows, columns."""
 
@@ -58,9 +71,10 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
         [*notes, *(found.notes if found else ()), *(spread.notes if spread else ())]
     )
     if found is not None or spread is not None:
-        parts.append(("summary", "At a glance", _summary(found, spread)))
+        words = _figures(found, spread, sections)
+        parts.append(("summary", "At a glance", words + _summary(found, spread)))
     if found is not None:
-        parts.append(("best", "Best asks of all metros", _best(found)))
+        parts.append(("best", "Whom to ask, over all metros", _best(found)))
         parts.append(("candidates", "Candidates by metro", _candidates(found, sections)))
         parts.append(("rest", "Transit traffic in no row", _rest(found)))
     if spread is not None:
@@ -68,6 +82,8 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
     for heading, rows, columns in sections.more:
         key = heading.lower().replace(" ", "-").replace(",", "")
         parts.append((key, heading, _further(rows, columns)))
+    if every:
+        parts.append(("notes", "What to know before quoting", note_list(tuple(every))))
     parts.append(("definitions", "What the figures mean", _definitions(found, spread)))
     if sections.provenance:
         parts.append(("provenance", "Where this comes from", _provenance(sections.provenance)))
@@ -80,7 +96,7 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
             for key, name, markup in parts
         )
     )
-    return page(title, tuple(every), body)
+    return page(title, (), body)
 
 
 def _summary(found: Candidates | None, spread: Imbalance | None) -> str:
@@ -113,13 +129,14 @@ def _summary_of_candidates(found: Candidates, metro: str) -> list[str]:
         return ["<td></td>"] * 5
     rows = found.rows.filter(pl.col("metro") == metro)
     asks = rows.filter(pl.col("rank") > 0)
-    peered = rows.filter(pl.col("rank") == 0)["cumulative_share"].max()
+    peered = rows.filter(pl.col("rank") == 0)["marginal_bps"].sum()
+    base = float(peered) / total["transit_bps"] if total["transit_bps"] else 0.0
     top = asks.filter(pl.col("rank") <= 10)["cumulative_share"].max()
-    base = float(peered) if isinstance(peered, float) else 0.0
-    share = float(top) - base if isinstance(top, float) else 0.0
+    share = float(top) if isinstance(top, float) else 0.0
     first = asks.row(0, named=True) if asks.height else None
+    unknown = not total["transit_bps"] and total["unscaled_bytes"]
     return [
-        _number(rate_text(total["transit_bps"])),
+        _number("rate unknown" if unknown else rate_text(total["transit_bps"])),
         _share(base),
         _share(share),
         _number(f"{total['candidates']:,}"),
@@ -140,18 +157,107 @@ def _summary_of_imbalance(spread: Imbalance, metro: str, ways: Sequence[str]) ->
                 worst = max(worst, (used, f"{row['provider']}, {way}"))
     if worst[0] < 0:
         return [*cells, "<td></td>"]
-    return [*cells, f"<td class=l>{_bar(worst[0], FULL)} {worst[0]:.0%} {text(worst[1])}</td>"]
+    return [*cells, f"<td class=t>{_bar(worst[0], FULL)} {worst[0]:.0%} {text(worst[1])}</td>"]
+
+
+def _figures(found: Candidates | None, spread: Imbalance | None, sections: Sections) -> str:
+    """The answer in four or five figures."""
+    made: list[tuple[str, str]] = []
+    if found is not None:
+        made.append((rate_text(found.totals["all"]["transit_bps"]), "transit, on average"))
+        asks = found.organisations.filter(pl.col("rank") > 0).head(HEADLINE)
+        if asks.height:
+            share = asks["cumulative_expected_share"].max()
+            seen = asks["cumulative_observed_share"].max()
+            if isinstance(share, float) and isinstance(seen, float):
+                label = (
+                    f"of it the first {asks.height} asks are expected to take; "
+                    f"{seen:.0%} if all say yes, by the paths we see"
+                )
+                made.append((f"{share:.0%}", label))
+            saved = asks["saving_per_month"].drop_nulls()
+            if saved.len():
+                now = float(saved.sum())
+                later = float(asks["saving_at_renewal_per_month"].drop_nulls().sum())
+                currency = str(asks["currency"].drop_nulls().first() or "")
+                label = (
+                    "a month they save now, net of what peering costs; "
+                    f"{later:,.0f} at the prices of renewal"
+                )
+                made.append((f"{now:,.0f} {currency}", label))
+    if spread is not None:
+        full = spread.rows.filter(pl.col("utilisation_p95") > FULL)
+        names = ", ".join(
+            f"{r['provider'] or r['provider_asn']} in {r['metro']}"
+            for r in full.sort("utilisation_p95", descending=True).head(3).iter_rows(named=True)
+        )
+        made.append((str(full.height), f"overloaded: {names}" if names else "links overloaded"))
+    for heading, rows, _ in sections.more:
+        if heading == CHANGED and rows.height:
+            counts = dict(rows.group_by("status").len().iter_rows())
+            rest = ", ".join(f"{counts.get(s, 0)} {s}" for s in ("gone", "up", "down"))
+            made.append((f"{counts.get('new', 0)} new", f"{rest} in the lists of the metros"))
+    items = "".join(f"<li><b>{text(value)}</b>{text(label)}</li>\n" for value, label in made)
+    return f'<ul class="figures">\n{items}</ul>\n'
 
 
 def _best(found: Candidates) -> str:
-    best = found.rows.filter(pl.col("rank") > 0, pl.col("expected_value") > 0).sort(
-        "expected_value", "metro", "rank", descending=[True, False, False]
-    )
+    asks = found.organisations.filter(pl.col("rank") > 0)
     head = (
-        f'<p class="soft">The {BEST_OVERALL} rows with the highest expected value: feasibility × '
-        "marginal traffic.</p>\n"
+        '<p class="soft">One row an ask: a network, its siblings with it, in all metros where it '
+        "takes anything. Each counts only what those above it leave.</p>\n"
     )
-    return head + _asks(found, best.head(BEST_OVERALL), with_metro=True)
+    stated = {c.name: c for c in ORGANISATIONS}
+    names = ("marginal_bps", "observed_bps", "expected_bps", "saving_per_month",
+             "saving_at_renewal_per_month")  # fmt: skip
+    shown = [n for n in names if asks[n].count()]
+    lines = []
+    for row in asks.head(BEST_OVERALL).iter_rows(named=True):
+        cells = [_number(str(row["rank"])), f"<td class=m>{_network(row['asn'], row['name'])}</td>",
+                 f"<td>{text(', '.join(row['metros'] or ()))}</td>"]  # fmt: skip
+        cells += [_human(row, stated[n]) for n in shown]
+        cells.append(_share(row["cumulative_expected_share"] or 0.0))
+        cells.append(f"<td>{text(row['policy'] or 'unknown')}</td>")
+        lines.append("".join(cells))
+    heads = ("rank", "network", "metros", *shown, "cumulative_expected_share", "policy")
+    meanings = {c.name: c.meaning for c in ORGANISATIONS}
+    return head + _curve(asks.head(DRAWN)) + _table(heads, lines, meanings)
+
+
+def _curve(asks: pl.DataFrame) -> str:
+    """Share of the transit traffic against the number of asks; the table has the figures."""
+    if asks.height < 2:
+        return ""
+    wide, high, left, low = 640, 220, 44, 26
+    lines = []
+    top = 0.0
+    for name, kind in (("cumulative_observed_share", "two"), ("cumulative_expected_share", "one")):
+        values = [0.0, *(v or 0.0 for v in asks[name].to_list())]
+        top = max(top, *values)
+        lines.append((kind, values))
+    scale = next((s for s in (0.05, 0.1, 0.2, 0.25, 0.5) if top <= s), 1.0)
+
+    def point(n: int, value: float) -> str:
+        x = left + (wide - left) * n / asks.height
+        return f"{x:.1f} {(high - low) * (1 - min(value, scale) / scale) + 6:.1f}"
+
+    drawn = "".join(
+        f'<path class="{kind}" d="M{" L".join(point(n, v) for n, v in enumerate(values))}"></path>'
+        for kind, values in lines
+    )
+    marks = "".join(
+        f'<path class="axis" d="M{point(0, scale * k / 4)} L{point(asks.height, scale * k / 4)}">'
+        f'</path><text x="0" y="{(high - low) * (1 - k / 4) + 10:.1f}">{scale * k / 4:.1%}</text>'
+        for k in range(5)
+    )
+    words = "Share of the transit traffic that the first asks take"
+    return (
+        f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" aria-label="{words}">{marks}'
+        f'{drawn}<text x="{left}" y="{high - 4}">0 asks</text>'
+        f'<text x="{wide}" y="{high - 4}" text-anchor="end">{asks.height} asks</text></svg>\n'
+        f'<p class="soft">{words}: expected (solid), and if all say yes, by the paths we see '
+        "(dashed).</p>\n"
+    )
 
 
 def _candidates(found: Candidates, sections: Sections) -> str:
@@ -170,7 +276,7 @@ def _candidates(found: Candidates, sections: Sections) -> str:
             f'<p class="soft">{rate_text(total["transit_bps"])} of transit over '
             f"{total['slots']:,} slots of 5 minutes.</p>\n"
         )
-        parts.append(_asks(found, rows.head(sections.rows_per_metro), with_metro=False))
+        parts.append(_asks(found, rows.head(sections.rows_per_metro)))
         more = rows.height - sections.rows_per_metro
         if more > 0:
             where = f" in {text(', '.join(sections.files))}" if sections.files else ""
@@ -185,44 +291,51 @@ def _candidates(found: Candidates, sections: Sections) -> str:
 
 
 _ASK_HEADS = (
-    "rank", "network", "marginal_bps", "p95_bps", "cumulative_share", "meet", "policy",
-    "feasibility", "own_bps", "cone_bps", "evidence", "transits",
+    "rank", "network", "marginal_bps", "expected_bps", "p95_bps", "cumulative_share", "meet",
+    "policy", "feasibility",
 )  # fmt: skip
 
 
-def _asks(found: Candidates, rows: pl.DataFrame, *, with_metro: bool) -> str:
+def _asks(found: Candidates, rows: pl.DataFrame) -> str:
     meanings = {c.name: c.meaning for c in CANDIDATES}
-    heads = [*(["metro"] if with_metro else []), *_ASK_HEADS]
+    saves = bool(found.rows["saving_per_month"].count())
+    heads = [*_ASK_HEADS[:6], *(["saving_per_month"] if saves else []), *_ASK_HEADS[6:]]
+    stated = {c.name: c for c in CANDIDATES}
     lines = []
     for row in rows.iter_rows(named=True):
-        cells = [f"<td>{text(row['metro'])}</td>"] if with_metro else []
-        why = "".join(f"<br>{text(r)}" for r in row["feasibility_reasons"] or ())
+        why = "".join(f"<small>{text(r)}</small>" for r in _behind(row))
+        fold = f"<details><summary class=soft>more</summary>{why}</details>"
         p95 = row["p95_bps"]
         mark = "~" if found.is_estimate(row["metro"], row["asn"]) else ""
         ties = ", ".join(row["tied_with"] or ())
         tied = f"<br><small class=soft>tied with {text(ties)}</small>" if ties else ""
-        cells += [
+        cells = [
             _number("" if row["rank"] is None else str(row["rank"])),
-            f"<td class=m>{_network(row['asn'], row['name'])}{tied}</td>",
+            f"<td class=m>{_network(row['asn'], row['name'])}{tied}{fold}</td>",
             _number(f"{rate_text(row['marginal_bps'])} <span class=soft>± "
                     f"{rate_text(row['ci95_bps'])}</span>"),
+            _number(rate_text(row["expected_bps"])),
             _number("" if p95 is None else mark + rate_text(p95)),
             _share(row["cumulative_share"] or 0.0),
+            *([_human(row, stated["saving_per_month"])] if saves else []),
             f"<td class=w>{text(row['meet'] or '')}</td>",
             f"<td>{text(row['policy'] or 'unknown')}</td>",
-            (
-                "<td></td>"
-                if row["feasibility"] is None
-                else f"<td class=n><details><summary>{row['feasibility']:.2f}</summary>"
-                f"<small>{why.removeprefix('<br>')}</small></details></td>"
-            ),
-            _number(rate_text(row["own_bps"])),
-            _number(rate_text(row["cone_bps"])),
-            _list(row["evidence"]),
-            _list(row["transits"]),
+            _number("" if row["feasibility"] is None else f"{row['feasibility']:.2f}"),
         ]  # fmt: skip
         lines.append("".join(cells))
     return _table(heads, lines, meanings)
+
+
+def _behind(row: Mapping[str, Any]) -> Iterable[str]:
+    """What stands behind a row: the fold-out."""
+    yield f"own {rate_text(row['own_bps'])}, standing alone {rate_text(row['cone_bps'])}"
+    for name in ("evidence", "transits", "change_causes"):
+        if row[name]:
+            yield f"{name.replace('_', ' ')}: {', '.join(row[name])}"
+    if row["saving_note"]:
+        yield f"saving: {row['saving_note']}"
+    if row["feasibility_reasons"]:
+        yield "feasibility: " + "; ".join(row["feasibility_reasons"])
 
 
 def _rest(found: Candidates) -> str:
@@ -305,16 +418,31 @@ def _table(
     heads: Sequence[str], rows: Iterable[str], meanings: Mapping[str, str] | None = None
 ) -> str:
     head = "".join(
-        f'<th{" class=n" if h in _RIGHT else ""} title="{text((meanings or {}).get(h, ""))}">'
-        f"{text(h)}</th>"
+        f'<th{" class=n" if h in _RIGHT else ""} title="{text(_tip(h, meanings or {}))}">'
+        f"{text(_LABELS.get(h, h))}</th>"
         for h in heads
     )
-    body = "".join(f"<tr>{r}</tr>\n" for r in rows)
+    body = "".join(f"<tr>{_named(r, heads)}</tr>\n" for r in rows)
     body = body or f'<tr><td colspan="{len(heads)}">none</td></tr>\n'
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n'
-        "</table></div>\n"
+        f'<div class="scroll"><table class="cards">\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody>\n</table></div>\n"
     )
+
+
+def _tip(head: str, meanings: Mapping[str, str]) -> str:
+    meaning = meanings.get(head, "")
+    return f"{head}: {meaning}" if head in _LABELS and meaning else meaning
+
+
+def _named(cells: str, heads: Sequence[str]) -> str:
+    """Cells with the head of each, for screens too narrow for a table."""
+    first, *rest = cells.split("<td")
+    named = (
+        f'<td data-h="{text(_LABELS.get(head, head))}"{cell}'
+        for head, cell in zip(heads, rest, strict=True)
+    )
+    return first + "".join(named)
 
 
 def _network(asn: int | None, name: str | None) -> str:
@@ -326,7 +454,10 @@ def _network(asn: int | None, name: str | None) -> str:
 
 
 def _human(row: Mapping[str, Any], column: Column) -> str:
-    return _number(escape(human(row[column.name], column)))
+    value = row[column.name]
+    if column.name in _MONEY and value is not None:
+        return _number(f"{value:,.2f}")
+    return _number(escape(human(value, column)))
 
 
 def _number(markup: str) -> str:
@@ -344,13 +475,13 @@ def _share(value: float, mark: float | None = None) -> str:
 def _bar(value: float, mark: float | None = None) -> str:
     """A bar of a fraction, with a mark; attributes alone, as the page's policy has no styles."""
     size = _BAR * min(max(value, 0.0), 1.0)
-    colour = "#c0392b" if mark == FULL and value > FULL else "#5b9bd5"
+    kind = "full" if mark == FULL and value > FULL else "bar"
     line = ""
     if mark is not None:
         at = _BAR * min(max(mark, 0.0), 1.0)
-        line = f'<rect x="{at - 1:.1f}" width="2" height="7" fill="#1c2430"/>'
+        line = f'<rect x="{at - 1:.1f}" width="2" height="7" class="mark"/>'
     return (
         f'<svg width="{_BAR}" height="7" viewBox="0 0 {_BAR} 7" role="img" '
-        f'aria-label="{value:.1%}"><rect width="{_BAR}" height="7" fill="#e6ebf1"/>'
-        f'<rect width="{size:.1f}" height="7" fill="{colour}"/>{line}</svg>'
+        f'aria-label="{value:.1%}"><rect width="{_BAR}" height="7" class="rail"/>'
+        f'<rect width="{size:.1f}" height="7" class="{kind}"/>{line}</svg>'
     )
