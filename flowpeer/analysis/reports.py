@@ -22,7 +22,7 @@ from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_bef
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_reports.columns import Column
-from flowpeer_reports.render import html_report
+from flowpeer_reports.render import html_report, workbook
 from flowpeer_reports.render.report import CHANGED, Sections
 
 
@@ -54,7 +54,7 @@ def write_pack(
     metros: Sequence[str] | None = None,
     told: Callable[[], None] = lambda: None,
 ) -> Pack:
-    """Every answer of a period as files, and one page.
+    """Every answer of a period as files, and one page; in XLSX one workbook.
 
     The candidates are compared with the period before where the lake has all of it. `told` is
     called after each answer.
@@ -73,8 +73,13 @@ def write_pack(
     ):
         answers.append(make())
         told()
+    title = title_of(gathered.inputs, "peering report")
+    apart = [f for f in formats if f != "xlsx"]
     # Side tables of one name: the priced ones of the candidates are written last.
-    written = dict.fromkeys(path for answer in answers for path in answer.write(folder, formats))
+    written = dict.fromkeys(path for answer in answers for path in answer.write(folder, apart))
+    if "xlsx" in formats:
+        book = workbook(_sheets(asks, answers), title=title, notes=asks.notes)
+        written |= dict.fromkeys(write_documents(folder, {"report.xlsx": book}))
     by_name = {answer.name: answer for answer in answers}
     changed = asks.side_tables.get("changes")
     shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
@@ -92,7 +97,7 @@ def write_pack(
         files=[f"candidates.{format_}" for format_ in formats],
         more=shown,
     )
-    page = html_report(title=title_of(gathered.inputs, "peering report"), sections=sections)
+    page = html_report(title=title, sections=sections)
     (path,) = write_documents(folder, {"report.html": page.encode()})
     return Pack([*written, path], path)
 
@@ -103,6 +108,25 @@ PAGES = (
     ("bills", "Bills"),
     ("capacity", "Growth and capacity"),
 )
+
+
+def _sheets(
+    asks: Answer, answers: Sequence[Answer]
+) -> list[tuple[str, pl.DataFrame, Sequence[Column]]]:
+    """The organisations first, then a sheet a metro, then the other answers."""
+    whole = asks.side_tables["organisations"]
+    made: list[tuple[str, pl.DataFrame, Sequence[Column]]] = [
+        ("organisations", whole.rows, whole.columns)
+    ]
+    for (metro,), rows in asks.rows.group_by(["metro"], maintain_order=True):
+        made.append((str(metro), rows, asks.columns))
+    made += [(a.name, a.rows, a.columns) for a in answers if a is not asks]
+    made += [
+        (name, asks.side_tables[name].rows, asks.side_tables[name].columns)
+        for name in ("changes", "not_listed", "openings")
+        if name in asks.side_tables
+    ]
+    return made
 
 
 def _on_page(answer: Answer) -> list[Column]:

@@ -44,14 +44,14 @@ def test_a_network_with_a_session_says_so(demo_folder: Path, run: Run) -> None:
 
 
 def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: Run) -> None:
-    done = run("report", tmp_path / "pack", "--json", cwd=demo_folder)
+    done = run("report", tmp_path / "pack", "--json", "--format", "csv,xlsx", cwd=demo_folder)
     assert done.returncode in (0, 1), done.stderr
     made = json.loads(done.stdout)
     names = {Path(path).name for path in made["files"]}
     assert names >= {
         "candidates.csv", "organisations.csv", "not_listed.csv", "exchanges.csv", "leaks.csv",
         "leak_prefixes.csv", "imbalance.csv", "exits.csv", "drill.csv", "capacity.csv",
-        "bills.csv", "report.html",
+        "bills.csv", "report.html", "report.xlsx",
     }  # fmt: skip
     page = Path(made["report"]).read_text("utf-8")
     assert "Already peered, still on transit" in page

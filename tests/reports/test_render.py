@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -22,7 +23,7 @@ from flowpeer_reports.candidates import candidates
 from flowpeer_reports.columns import CANDIDATES, CANDIDATES_SHORT, IMBALANCE, pick, schema
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.imbalance import imbalance
-from flowpeer_reports.render import html_report, render_table
+from flowpeer_reports.render import html_report, render_table, workbook
 from flowpeer_reports.render.cells import clean, display_width, rate
 from flowpeer_reports.render.report import Sections
 
@@ -206,6 +207,31 @@ def test_parquet_has_the_stated_types_and_keeps_lists() -> None:
         "int64", "string", "double", "date32[day]", "list<element: string>", "list<element: int64>",
     }  # fmt: skip
     assert pl.from_arrow(table).equals(found.rows)  # type: ignore[union-attr]
+
+
+def test_a_workbook_has_a_sheet_each_under_names_that_it_may_have() -> None:
+    pytest.importorskip("xlsxwriter", reason="the report extra is not installed")
+    found = candidates(small_world().inputs())
+    names = ["ams", "AMS", "a/b:c*[d]?", "x" * 40, "notes", "History", ""]
+    made = workbook([(name, found.rows, CANDIDATES) for name in names], title="T", notes=EVIL)
+    assert made == workbook(
+        [(name, found.rows, CANDIDATES) for name in names], title="T", notes=EVIL
+    )
+    sheets = pl.read_excel(io.BytesIO(made), sheet_id=0)
+    assert len(sheets) == len(names) + 1
+    assert all(len(name) <= 31 and not set(name) & set("[]:*?/\\'") for name in sheets)
+    for name, rows in sheets.items():
+        if name != list(sheets)[-1]:
+            assert rows["asn"].to_list() == found.rows["asn"].to_list()
+            assert rows["out_bytes"].to_list() == found.rows["out_bytes"].to_list()
+    with zipfile.ZipFile(io.BytesIO(made)) as book:
+        styles = book.read("xl/styles.xml").decode()
+        first = book.read("xl/worksheets/sheet1.xml").decode()
+    assert "#,##0.00" in styles
+    assert "0.0%" in styles
+    assert "<f>" not in first
+    assert 'orientation="landscape"' in first
+    assert 'state="frozen"' in first
 
 
 def test_xlsx_holds_text_as_text() -> None:

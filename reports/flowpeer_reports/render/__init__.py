@@ -105,6 +105,17 @@ def table_page(
     return make(frame, columns, title=title, notes=notes)
 
 
+def workbook(
+    sheets: Sequence[tuple[str, pl.DataFrame, Sequence[Column]]], *, title: str,
+    notes: Sequence[str] = (),
+) -> bytes:  # fmt: skip
+    """Several tables, a sheet each, as one XLSX file; see `render.xlsx`."""
+    from flowpeer_reports.render.xlsx import workbook as make
+
+    picked = [(name, rows.select(c.name for c in of), of) for name, rows, of in sheets]
+    return make(picked, title=title, notes=notes)
+
+
 def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) -> str:
     """Candidates, imbalance and provenance on one self-contained page; see `render.report`."""
     from flowpeer_reports.render.report import html_report as make
