@@ -37,18 +37,17 @@ def session_routes(
     hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
     epochs, epoch_of_hour = epochs_of(network, snapshot.snapshots(record), hours)
     peering = [link for link in links.iter_rows(named=True) if link["role"] != "transit"]
-    views = {
-        (str(link["metro"]), int(peer[1]))
-        for epoch in epochs
-        for link in peering
-        for level in (link["exporter"], link["metro"], "")
-        for info in epoch
-        if info.vantage == level
-        for view in info.views
-        if ties.own(view, link) and (peer := _PEER.match(view))
-    }
-    if not views and not any(ties.routers(info, link) for epoch in epochs for info in epoch
-                             for link in peering):  # fmt: skip
+    tables = {(i.vantage, i.views): i for epoch in epochs for i in epoch}.values()
+    views = set()
+    routers = False
+    for link in peering:
+        levels = (link["exporter"], link["metro"], "")
+        for info in tables:
+            if info.vantage in levels:
+                own = (_PEER.match(view) for view in info.views if ties.own(view, link))
+                views |= {(str(link["metro"]), int(peer[1])) for peer in own if peer}
+                routers = routers or ties.routers(info, link)
+    if not views and not routers:
         return None
     used = (
         carried.filter(pl.col("role") == "transit")
@@ -56,10 +55,15 @@ def session_routes(
     )  # fmt: skip
     offers, transit = [pl.DataFrame(schema=OFFERS)], [pl.DataFrame(schema=TRANSIT)]
     numbered = links.with_row_index("link").with_columns(pl.col("link").cast(pl.Int32))
+    read: dict[str, pl.DataFrame] = {}
     for number, epoch in enumerate(epochs):
-        tables = [(info, routes_to(record, info, used)) for info in epoch]
+        # A table that stays in force is read once.
+        read = {i.name: read.get(i.name, pl.DataFrame()) for i in epoch}
+        for info in epoch:
+            if read[info.name].is_empty():
+                read[info.name] = routes_to(record, info, used)
         found = (
-            ties.offers(tables, np.zeros(links.height, dtype=np.bool_))
+            ties.offers([(i, read[i.name]) for i in epoch], np.zeros(links.height, dtype=np.bool_))
             .join(numbered, on="link")
             .with_columns(epoch=pl.lit(number, pl.Int64))
         )
