@@ -48,8 +48,8 @@ def write_catalog(
     Paths start with the lake's place as of now, or with the variable `lake` where it is set (SET
     VARIABLE lake = '/mnt/lake'): so it works after the lake was moved, or from another mount. The
     view `about_catalog` says what made it, and the DuckDB that it needs. It replaces `path` in one
-    step, so that whoever has the old file open keeps it whole. Tables without files are empty in it
-    until it is written again.
+    step, so that whoever has the old file open keeps it whole. It has the files of now: after
+    `rollup` and `compact` it is to be written again (`pipeline.rollup.renew_catalog`).
 
     Raises:
         InputError: a file of the lake that cannot be read, or a place that cannot be written.
@@ -134,7 +134,7 @@ def _define(
     root: Path,
     configured: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
-    """Every table, view and macro; partitioned tables over patterns, which find what is to come."""
+    """Every table, view and macro."""
     begin(con)
     record = Lake(root).record()
     for name in TABLES:
@@ -146,7 +146,7 @@ def _define(
                     [json.dumps(configured[name], default=str), json.dumps([kinds(name)])],
                 )
                 continue
-            text = _relation(record, root, name).replace(
+            text = relation(record, name).replace(
                 literal(escape(str(root)) + "/")[:-1],
                 f"coalesce(getvariable('lake'), {literal(str(root))}) || '/",
             )
@@ -180,21 +180,12 @@ def configured_rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[s
     return found
 
 
-def _relation(record: Record, root: Path, name: str) -> str:
-    """The SELECT of a table for other programs: of partitioned ones over a pattern, which finds
-    the files to come too."""
-    groups = files_by_layout(record, name)
-    if name in PARTITIONED and groups and all(number >= FORMAT for number, _ in groups):
-        pattern = f"{escape(str(root))}/{name}/date=*/hour=*/*.parquet"
-        return _reading(name, FORMAT, literal(pattern))
-    return _listed(name, groups)
-
-
 def relation(record: Record, name: str) -> str:
     """The SELECT of a table over the files that are there now.
 
-    A pattern will not do for those who ask while `compact` and `prune` work: DuckDB passes over
-    what goes between listing and opening, and an hour would be missing.
+    A pattern will not do: files that were merged or rolled up again lie beside the new ones until
+    the grace is over, and would be counted twice; and DuckDB passes over what goes between listing
+    and opening, so that an hour would be missing.
 
     Raises:
         InputError: a manifest that cannot be read.

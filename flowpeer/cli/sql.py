@@ -239,7 +239,10 @@ def _write_catalog(state: State, path: Path) -> None:
     if path.suffix != ".duckdb":
         raise UsageError(f"{path} does not end in .duckdb", advice=f"use {path.stem}.duckdb")
     write_catalog(path, state.lake().root, configured=state.network().tables())
-    state.say(f"wrote {path}: open it read-only, and write it again when tables were added")
+    state.say(
+        f"wrote {path}: open it read-only. It has the files of now; `rollup` and `compact` write"
+        " it again where it is catalog.duckdb in the lake's folder"
+    )
 
 
 def _catalogue() -> pl.DataFrame:

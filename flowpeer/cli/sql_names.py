@@ -53,8 +53,8 @@ def question_named(name: str) -> Question | None:
 
 
 def view_names() -> list[str]:
-    """Views and macros, by name."""
-    return sorted(made_names())
+    """Views, macros and `crossings`, by name."""
+    return sorted({*made_names(), "crossings"})
 
 
 def made_names() -> dict[str, tuple[str, str]]:

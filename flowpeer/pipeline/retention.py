@@ -9,6 +9,7 @@ from typing import Literal
 from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
+from flowpeer.pipeline.rollup import renew_catalog
 from flowpeer.reporter import Reporter
 from flowpeer.rollup import retention
 from flowpeer.rollup.hours import Rollup
@@ -118,4 +119,5 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
             lake, hours, grace_s=network.lake.grace, progress=advance, warn=reporter.warn
         )
     rollup.pack()
+    renew_catalog(network, lake, reporter)
     return Merged(sum(done.values()), len({hour for _, hour in done}))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowpeer.errors import InputError, LockedError
+from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.names import remedy
 from flowpeer.lake.record import Record, busy
@@ -20,6 +20,9 @@ from flowpeer.rollup.hours import TABLES, Hour, Rollup
 from flowpeer.rollup.inputs import HOUR
 from flowpeer.rollup.sums import Figures
 from flowpeer.sources import load_sources
+
+CATALOG = "catalog.duckdb"
+"""In the lake's folder: a catalog for other programs that is kept current."""
 
 Shard = tuple[int, int]
 """i and n: every n-th hour, from the i-th (counted from 1)."""
@@ -99,6 +102,7 @@ def roll_up(
             )
     sweep_retired(lake, rollup.record)
     _pack(rollup, done)
+    renew_catalog(network, lake, reporter)
     if held:
         raise LockedError(
             f"{lake.root}: another process works on {len(held)} of the hours, first "
@@ -106,6 +110,20 @@ def roll_up(
             advice="wait for it to end, then try again (exit status 75)",
         )
     return RolledUp(len(hours), done, dict(reasons))
+
+
+def renew_catalog(network: Network, lake: Lake, reporter: Reporter) -> None:
+    """Write `catalog.duckdb` in the lake again, where there is one: its views and tables of the
+    configuration are then of now. Where that fails, say so and go on."""
+    path = lake.root / CATALOG
+    if not path.is_file():
+        return
+    from flowpeer.catalog import write_catalog  # and DuckDB
+
+    try:
+        write_catalog(path, lake.root, configured=network.tables())
+    except FlowpeerError as error:
+        reporter.warn(f"{path} is the old one: {error.what}")
 
 
 def _one(

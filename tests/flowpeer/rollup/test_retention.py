@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -495,6 +496,21 @@ def test_files_merged_between_listing_and_opening_are_looked_for_again(
     with Session(folder / "lake") as con:
         assert con.query("SELECT count(*) AS n FROM flows").to_pylist() == [{"n": want}]
     assert len(merged) == 2
+
+
+def test_the_catalog_in_the_lake_is_kept_current(folder: Path, run: Run) -> None:
+    path = folder / "lake" / "catalog.duckdb"
+    assert run("rollup", cwd=folder).returncode == 0
+    assert not path.exists()  # nobody asked for one
+    for command in ("rollup", "compact"):
+        path.write_bytes(b"an old one")
+        done = run(command, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        with duckdb.connect(str(path), read_only=True) as con:
+            found = con.execute("SELECT count(*) FROM flows").fetchall()
+            assert found == [(flow_rows(folder).height,)], command
+            assert con.execute("SELECT count(*) > 0 FROM transit_share()").fetchall()
+    assert run("verify", cwd=folder).returncode == 0
 
 
 def test_a_file_that_is_missing_for_good_is_said_at_once(folder: Path) -> None:

@@ -1,0 +1,133 @@
+"""The SQL cookbook prints what it shows, and figures are the same by SQL, Polars and reports."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import indent
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import flowpeer
+from flowpeer.catalog import write_catalog
+from flowpeer.cli.sql_names import frame_of, render
+from flowpeer.pipeline.crossings import write_crossings
+from flowpeer.query import Session
+from flowpeer_core.p95 import rank
+
+PAGE = Path(__file__).parents[2] / "docs" / "sql-cookbook.md"
+RECIPE = re.compile(r"(?ms)^```sql\n(?P<sql>.*?)^```\n\n```text\n(?P<shown>.*?)^```")
+
+
+@pytest.fixture(scope="module")
+def network(demo_folder: Path) -> flowpeer.api.Network:
+    return flowpeer.open(demo_folder / "flowpeer.toml")
+
+
+@pytest.fixture(scope="module")
+def con(network: flowpeer.api.Network) -> Iterator[Session]:
+    lake, configuration = network.lake, network.configuration
+
+    def crossings(folder: Path) -> list[Path]:
+        return write_crossings(configuration, lake, folder)
+
+    with Session(lake.root, configured=configuration.tables, crossings=crossings) as session:
+        yield session
+
+
+def test_every_recipe_prints_what_the_page_shows(
+    con: Session, request: pytest.FixtureRequest
+) -> None:
+    text = PAGE.read_text("utf-8")
+    recipes = list(RECIPE.finditer(text))
+    assert len(recipes) >= 20
+    assert len(recipes) == len(re.findall(r"(?m)^## ", text))
+
+    def printed(found: re.Match[str]) -> str:
+        table = con.query(found["sql"], flat=True)
+        shown = render(frame_of(table), "table", width=100)
+        return f"```sql\n{found['sql']}```\n\n```text\n{shown}```"
+
+    made = RECIPE.sub(printed, text)
+    if request.config.getoption("--update-golden"):
+        PAGE.write_text(made, "utf-8")
+    for before, after in zip(recipes, RECIPE.finditer(made), strict=True):
+        assert before["shown"] == after["shown"], before["sql"]
+
+
+def test_imbalance_and_its_question_give_the_same_numbers(
+    con: Session, network: flowpeer.api.Network
+) -> None:
+    asked = {
+        (row["metro"], row["direction"], row["provider_asn"]): row
+        for row in con.query("FROM p95_per_provider()").to_pylist()
+    }
+    compared = 0
+    for row in network.imbalance().rows.iter_rows(named=True):
+        found = asked.get((row["metro"], row["direction"], row["provider_asn"]))
+        if found is None:  # nothing moved there: the report says so, SQL has no row
+            assert not row["avg_bps"]
+            continue
+        assert row["avg_bps"] == pytest.approx(found["mean_mbps"] * 1e6, rel=0, abs=0.001)
+        assert row["p95_bps"] == pytest.approx(found["p95_mbps"] * 1e6, rel=0, abs=0.001)
+        assert row["peak_bps"] == pytest.approx(found["peak_mbps"] * 1e6, rel=0, abs=0.001)
+        assert row["capacity_bps"] == pytest.approx(found["capacity_mbps"] * 1e6)
+        compared += 1
+    assert compared == len(asked) > 20
+
+
+def test_polars_and_duckdb_agree(con: Session, network: flowpeer.api.Network) -> None:
+    scanned = network.scan("traffic").filter(pl.col("scaled"))
+    by_network = (
+        scanned.group_by("metro", "role", "direction", "remote_asn")
+        .agg(pl.col("bytes", "packets", "records").sum())
+        .collect()
+    )
+    asked = pl.DataFrame(
+        pl.from_arrow(
+            con.query(
+                "SELECT metro, role, direction, remote_asn, sum(bytes) AS bytes,"
+                " sum(packets) AS packets, sum(records) AS records FROM traffic WHERE scaled"
+                " GROUP BY ALL"
+            )
+        )
+    )
+    assert_frame_equal(by_network, asked, check_row_order=False)
+    slots = scanned.filter(pl.col("role") == "transit").group_by(
+        "metro", "provider_asn", "direction", "slot"
+    )
+    series = slots.agg(pl.col("bytes").sum()).collect()
+    n = 288
+    by_sql = con.query(
+        "SELECT metro, provider_asn, direction, p95(bytes, $n) AS p95 FROM provider_slots"
+        " GROUP BY ALL",
+        {"n": n},
+    ).to_pylist()
+    assert len(by_sql) > 20
+    for row in by_sql:
+        chosen = (pl.col(name) == row[name] for name in ("metro", "provider_asn", "direction"))
+        found = sorted(series.filter(*chosen)["bytes"].to_list())
+        assert row["p95"] == ([0] * (n - len(found)) + found)[rank(n) - 1]
+
+
+def test_recipes_for_other_programs_run(demo_copy: Path) -> None:
+    page = (PAGE.parent / "sql.md").read_text("utf-8")
+    recipes = re.findall(r"(?ms)^```python\n(.*?)^```", page)
+    assert len(recipes) >= 5
+    assert all("assert " in recipe for recipe in recipes)
+    network = flowpeer.open(demo_copy / "flowpeer.toml")
+    write_catalog(
+        demo_copy / "lake" / "catalog.duckdb", network.lake.root,
+        configured=network.configuration.tables(),
+    )  # fmt: skip
+    together = "".join(f"def recipe_{n}():\n{indent(r, '    ')}\n" for n, r in enumerate(recipes))
+    together += "".join(f"recipe_{n}()\n" for n in range(len(recipes)))
+    done = subprocess.run(
+        [sys.executable, "-c", together], cwd=demo_copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
