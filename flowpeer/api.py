@@ -454,7 +454,7 @@ class Network:
     ) -> retention.Pruned:
         """What would be deleted of flow records received before a time; `delete` deletes it."""
         return retention.prune(
-            self.configuration, self.lake, before, routes=routes, delete=delete
+            self.configuration, self.lake, before, self._reporter, routes=routes, delete=delete
         )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def prune(
             advice="set `keep_flows` under [lake], or say --keep 14d",
         )
     before = ago(age_s)
-    _show(state, retention.prune(network, lake, before, routes=routes, delete=yes), before, yes)
+    done = retention.prune(network, lake, before, state, routes=routes, delete=yes)
+    _show(state, done, before, yes)
 
 
 def _show(state: State, pruned: Pruned, before: datetime, yes: bool) -> None:

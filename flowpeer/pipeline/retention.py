@@ -49,6 +49,7 @@ def prune(
     network: Network,
     lake: Lake,
     before: datetime,
+    reporter: Reporter,
     *,
     routes: Routes | None = None,
     delete: bool = False,
@@ -69,6 +70,7 @@ def prune(
         if plan.chosen:
             retention.prune(Rollup(lake, network), plan)
         sweep_retired(lake, lake.record())
+    renew_catalog(network, lake, reporter.warn)
     return Pruned(plan, infos)
 
 
@@ -119,5 +121,5 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
             lake, hours, grace_s=network.lake.grace, progress=advance, warn=reporter.warn
         )
     rollup.pack()
-    renew_catalog(network, lake, reporter)
+    renew_catalog(network, lake, reporter.warn)
     return Merged(sum(done.values()), len({hour for _, hour in done}))

@@ -102,7 +102,7 @@ def roll_up(
             )
     sweep_retired(lake, rollup.record)
     _pack(rollup, done)
-    renew_catalog(network, lake, reporter)
+    renew_catalog(network, lake, reporter.warn)
     if held:
         raise LockedError(
             f"{lake.root}: another process works on {len(held)} of the hours, first "
@@ -112,7 +112,7 @@ def roll_up(
     return RolledUp(len(hours), done, dict(reasons))
 
 
-def renew_catalog(network: Network, lake: Lake, reporter: Reporter) -> None:
+def renew_catalog(network: Network, lake: Lake, warn: Callable[[str], None]) -> None:
     """Write `catalog.duckdb` in the lake again, where there is one: its views and tables of the
     configuration are then of now. Where that fails, say so and go on."""
     path = lake.root / CATALOG
@@ -123,7 +123,7 @@ def renew_catalog(network: Network, lake: Lake, reporter: Reporter) -> None:
     try:
         write_catalog(path, lake.root, configured=network.tables())
     except FlowpeerError as error:
-        reporter.warn(f"{path} is the old one: {error.what}")
+        warn(f"{path} is the old one: {error.what}")
 
 
 def _one(

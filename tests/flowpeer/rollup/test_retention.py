@@ -502,9 +502,10 @@ def test_the_catalog_in_the_lake_is_kept_current(folder: Path, run: Run) -> None
     path = folder / "lake" / "catalog.duckdb"
     assert run("rollup", cwd=folder).returncode == 0
     assert not path.exists()  # nobody asked for one
-    for command in ("rollup", "compact"):
+    for command in ("rollup", "compact", "prune"):
         path.write_bytes(b"an old one")
-        done = run(command, cwd=folder)
+        words = ("--keep", "1h", "--yes") if command == "prune" else ()
+        done = run(command, *words, cwd=folder)
         assert done.returncode == 0, done.stderr
         with duckdb.connect(str(path), read_only=True) as con:
             found = con.execute("SELECT count(*) FROM flows").fetchall()
