@@ -142,8 +142,12 @@ class LocalStorage:
     def put(self, staged: Path, key: str) -> None:
         """Rename a file into its place."""
         target = self.root / key
-        make_folder(target.parent)
-        staged.replace(target)
+        try:
+            make_folder(target.parent)
+            staged.replace(target)
+        except FileNotFoundError:  # another process just removed the last file of the folder
+            make_folder(target.parent)
+            staged.replace(target)
         sync_folder(target.parent)
 
     def remove(self, key: str) -> None:
@@ -152,7 +156,8 @@ class LocalStorage:
         if not path.exists():
             return
         path.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with suppress(FileNotFoundError):  # another process removed the folder too
+            sync_folder(path.parent)
         for folder in (path.parent, path.parent.parent):
             if "=" not in folder.name:
                 break

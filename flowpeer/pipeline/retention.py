@@ -109,6 +109,7 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
     """
     record = lake.record()
     lake.check_writable()
+    lake.staging.sweep()
     sweep_retired(lake, record)
     if not record.hours("flows"):
         return Merged(0, 0)

@@ -76,6 +76,8 @@ def roll_up(
         LockedError: another process rolls up.
     """
     _require_names(network, lake)
+    if lake.writable:
+        lake.staging.sweep()  # of those that were killed: hours' own locks do not
     load_sources(lake, network, reporter.say, warn=reporter.warn)
     rollup = Rollup(lake, network, record=record, period=(start, end))
     hours = rollup.plan(start, end, shard=shard)

@@ -43,6 +43,15 @@ sys.exit(main())
 """
 
 
+HANG_ON_SLOTS = (
+    "p95_bps", "p95_corrected_bps", "p95_quality", "bill_saving_per_month", "saving_per_month",
+    "saving_with_inbound_per_month", "saving_upper_per_month", "saving_at_renewal_per_month",
+    "billed_bps_avoided", "payback_months", "saving_note",
+)  # fmt: skip
+"""Columns of candidates that follow from a network's bytes by slot, which are not kept of the tail;
+a bill too, where the tail of an ask is part of what its p95 falls by."""
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake of three hours that is to be folded, not rolled up yet."""
@@ -253,23 +262,15 @@ def test_a_folded_network_gets_the_same_answers(demo_copy: Path, run: Run) -> No
     for name in ("imbalance.csv", "not_listed.csv"):
         assert (folded / name).read_bytes() == (plain / name).read_bytes()
     rows = [pl.read_csv(place / "candidates.csv") for place in (plain, folded)]
-    assert rows[0].drop("p95_bps").equals(rows[1].drop("p95_bps"))
-    said = json.loads((folded / "candidates.meta.json").read_text())
-    pairs = zip(
-        rows[0].select("metro", "asn", "p95_bps").iter_rows(),
-        rows[1].select("metro", "asn", "p95_bps").iter_rows(),
-        strict=True,
-    )
+    weeks = pl.col("weekly_min_bps", "weekly_max_bps").round(1)  # summed in another order
+    exact = [frame.drop(HANG_ON_SLOTS).with_columns(weeks) for frame in rows]
+    assert_frame_equal(exact[0], exact[1])
+    columns = ["p95_quality", "p95_bps", "p95_corrected_bps"]
     kinds: Counter[str] = Counter()
-    for (metro, asn, true), (_, _, told) in pairs:
-        if asn in said["p95_estimates"].get(metro, ()):
-            kinds["estimate"] += 1
-            assert told <= true
-        elif told is None:
-            kinds["none"] += 1
-        else:
-            kinds["exact"] += 1
-            assert told == true
-    assert kinds["none"]
+    for was, (quality, *now) in zip(
+        rows[0].select(columns).iter_rows(), rows[1].select(columns).iter_rows(), strict=True
+    ):
+        kinds[quality] += 1
+        assert quality in ("folded", "noisy") or (quality, *now) == was
+    assert kinds["folded"]
     assert kinds["exact"]
-    assert any("have no p95_bps" in note for note in said["notes"])
