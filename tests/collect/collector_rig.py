@@ -1,7 +1,7 @@
 """A collector as its users run it, a sender that numbers its datagrams, and the account of both.
 
-Datagram i is NetFlow v9 with sequence number i, and its one flow record says bytes = i + 1, so
-what is in the lake is known one by one. The oracle keeps the numbers sent in each run of the
+Datagram i is NetFlow v9 with sequence number i, and its one flow record says FIRST_BYTES + i bytes,
+so what is in the lake is known one by one. The oracle keeps the numbers sent in each run of the
 collector and the watermark that it left; nothing of it is taken from the collector's own sums.
 """
 
@@ -31,6 +31,8 @@ _TEMPLATE = struct.pack(">HHHH", 0, 8 + 4 * len(_FIELDS), 256, len(_FIELDS)) + b
 TEMPLATE_EVERY = 5_000
 """Datagrams between two announcements: a run that is killed early learns none by itself."""
 RATE = 20_000
+FIRST_BYTES = 1_000
+"""A record of a packet with fewer bytes than a header has is set aside."""
 
 TOML = """[network]
 asn = 64500
@@ -45,7 +47,9 @@ seal_after = "{seal_after}"
 
 def numbered(i: int, *, pad: int = 0) -> bytes:
     """Datagram `i`; `pad` octets in a template set of nothing but padding behind its record."""
-    record = _RECORD.pack(0xC6120000 + i % 65_536, 0x08080808, i + 1, 1, 1, 2, 1024, 443, 6, 0)
+    record = _RECORD.pack(
+        0xC6120000 + i % 65_536, 0x08080808, FIRST_BYTES + i, 1, 1, 2, 1024, 443, 6, 0
+    )
     body = struct.pack(">HH", 256, 4 + len(record)) + record
     if pad:
         body += struct.pack(">HH", 0, pad) + bytes(pad - 4)
@@ -268,7 +272,7 @@ class Rig:
 
     def numbers(self) -> np.ndarray[Any, Any]:
         """The numbers of the datagrams whose record is in the lake, sorted."""
-        return np.sort(self.flows("bytes")["bytes"] - 1)
+        return np.sort(self.flows("bytes")["bytes"] - FIRST_BYTES)
 
     def kept(self) -> list[tuple[Run, int]]:
         """Each run, and how many of its datagrams are in the lake."""

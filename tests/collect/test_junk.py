@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from collector_rig import RATE, Rig, numbered
+from collector_rig import FIRST_BYTES, RATE, Rig, numbered
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def good_rows(rig: Rig) -> list[int]:
     for file in (rig.folder / "lake" / "flows").rglob("*.parquet"):
         table = pq.ParquetFile(file).read(columns=["exporter_ip", "observation_domain", "bytes"])
         rows = zip(*(table[c].to_pylist() for c in table.column_names), strict=True)
-        found += [n - 1 for ip, domain, n in rows if (ip, domain) == ("127.0.0.1", 7)]
+        found += [n - FIRST_BYTES for ip, domain, n in rows if (ip, domain) == ("127.0.0.1", 7)]
     return sorted(found)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
-from collector_rig import TEMPLATE_EVERY, numbered
+from collector_rig import FIRST_BYTES, TEMPLATE_EVERY, numbered
 
 from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
@@ -20,7 +20,7 @@ HOUR = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
 
 def flows(number: int) -> pa.Table:
-    """One record of number + 1 octets, received in `HOUR`."""
+    """One record, of other octets for each number, received in `HOUR`."""
     tables: list[pa.Table] = []
     run = UnitDecoder(Decoder(), lambda hour, name, table: tables.append(table))
     payload = numbered(number * TEMPLATE_EVERY)
@@ -60,10 +60,10 @@ def test_a_segment_that_was_merged_meanwhile_is_not_published_again(tmp_path: Pa
     for table in ("flows", "coverage"):
         assert compact.merge(lake, table, HOUR, grace_s=0) is not None
     merged = stored(lake)
-    assert list(merged.values()) == [3 * TEMPLATE_EVERY + 2]
+    assert list(merged.values()) == [3 * TEMPLATE_EVERY + 2 * FIRST_BYTES]
     publish(lake, "segment-a", flows(1))
     assert stored(lake) == merged
     assert [entry["rows"] for entry in lake.entries("coverage").values()] == [2]
     publish(lake, "segment-c", flows(3))
-    assert sum(stored(lake).values()) == 6 * TEMPLATE_EVERY + 3
+    assert sum(stored(lake).values()) == 6 * TEMPLATE_EVERY + 3 * FIRST_BYTES
     assert [p for p in lake.staging.folder.rglob("*") if p.is_file()] == []
