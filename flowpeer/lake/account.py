@@ -87,12 +87,16 @@ def _set_aside(unit: UnitRecord) -> tuple[int, int]:
 def _runs(units: Mapping[str, UnitRecord]) -> tuple[int, int]:
     """Datagrams that receivers took up to the last published segment of each, and those in them.
 
-    A receiver numbers what it takes; a segment says the number of its first datagram.
+    A receiver numbers what it takes; a segment says the number of its first datagram. Of a run that
+    began under an older version, the first units do not have the collector's name in theirs.
     """
+    segments = [unit for unit in units.values() if unit.is_segment]
+    runs = {unit.run for unit in segments}
     ends: dict[str, int] = {}
     spooled = 0
-    for unit in units.values():
-        if unit.is_segment:
-            ends[unit.run] = max(ends.get(unit.run, 0), unit.first + unit.datagrams)
-            spooled += unit.datagrams
+    for unit in segments:
+        nameless = "-".join(unit.run.split("-")[:2])
+        run = nameless if nameless in runs else unit.run
+        ends[run] = max(ends.get(run, 0), unit.first + unit.datagrams)
+        spooled += unit.datagrams
     return sum(ends.values()), spooled
