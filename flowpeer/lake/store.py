@@ -7,7 +7,7 @@
       manifests/exported_interfaces/…        what routers call interfaces (flowpeer.lake.names)
       staging/<host>-<random>/               unfinished files (flowpeer.lake.staging)
       cache/                                 derived files that may be deleted at any time
-      decoder/                               what the next capture knows (flowpeer.lake.memory)
+      decoder/                               for the next capture (flowpeer.lake.decoder_state)
       locks/                                 one lock file for each thing that is being changed
 
 A file is written in the staging folder, synced, renamed into place, its folder synced; only then

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake import names
-from flowpeer.lake.content import content_of, refuse_longer_version
+from flowpeer.lake.decoder_state import Memory
+from flowpeer.lake.dedup import content_of, refuse_longer_version
 from flowpeer.lake.flows import FlowSink, unit_record
-from flowpeer.lake.memory import Memory
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import Content
 from flowpeer.network import Network
