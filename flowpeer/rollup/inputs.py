@@ -25,9 +25,9 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup import rates
-from flowpeer.rollup.announced import Announced
 from flowpeer.rollup.attribute import Attributor
 from flowpeer.rollup.folding import Tail
+from flowpeer.rollup.packed_rates import PackedRates
 from flowpeer.rollup.rates import Announcements, Sampled
 from flowpeer.rollup.reading import Ints
 from flowpeer.routing.rib import match, snapshot
@@ -170,8 +170,8 @@ class Inputs:
         return _digest([hosts, asns]), match.RouteTable.from_routes(hosts, asns)
 
     @cached_property
-    def _announcements(self) -> Announced:
-        return Announced(self.record)
+    def _announcements(self) -> PackedRates:
+        return PackedRates(self.record)
 
     @cached_property
     def _announced(self) -> Announcements:

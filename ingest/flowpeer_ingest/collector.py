@@ -199,7 +199,7 @@ class Collector:
         return server.stop
 
     def _healthy(self) -> Answer:
-        """Live: the status is being written. Not whether all is well; a restart mends no disk."""
+        """Live: the status is being written. Not whether all is well; a restart repairs no disk."""
         late_s = (now_us() - self.updated_us) / 1e6
         if late_s < DOWN_AFTER_S:
             return Answer("ok\n")

@@ -29,7 +29,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.pipeline.rollup import plan, roll_up
 from flowpeer.reporter import Collected
 from flowpeer.rollup import rates
-from flowpeer.rollup.announced import KEY, Announced
+from flowpeer.rollup.packed_rates import KEY, PackedRates
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS, SAMPLING
 
@@ -190,7 +190,7 @@ def test_what_waits_for_its_unit_is_not_packed(
     age(lake)
     record = Record(lake)
     record.headers("sampling")
-    announced = Announced(record)
+    announced = PackedRates(record)
     record.pack()
     announced.pack()
     assert DAY not in day_index.read(lake.storage, "sampling", "2026-09-16")
@@ -205,14 +205,14 @@ def test_a_damaged_index_is_passed_over(folder: Path, content: bytes) -> None:
     lake = Lake(folder / "lake")
     record = Record(lake)
     want = record.headers("flows")
-    rows = Announced(record)
+    rows = PackedRates(record)
     record.pack()
     rows.pack()
     for path in (lake.cache / "headers/flows").iterdir():
         path.write_bytes(content)
     lake.path(KEY).write_bytes(content)
     assert Record(lake).headers("flows") == want
-    assert Announced(Record(lake)).changes().equals(rows.changes())
+    assert PackedRates(Record(lake)).changes().equals(rows.changes())
 
 
 def test_a_copied_lake_reads_its_manifests(folder: Path, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_who_may_only_read_packs_nothing(folder: Path, monkeypatch: pytest.Monke
     lake = Lake(folder / "lake")
     record = Record(lake)
     record.headers("flows")
-    announced = Announced(record)
+    announced = PackedRates(record)
     record.pack()
     announced.pack()
     assert not lake.cache.exists()

@@ -30,7 +30,7 @@ SCHEMA = pl.Schema([
 """A row with a mark for each hour, and those of its announcements without one."""
 
 
-class Announced:
+class PackedRates:
     """All announcements of a lake, each hour read once."""
 
     def __init__(self, record: Record) -> None:
