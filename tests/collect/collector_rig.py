@@ -249,6 +249,12 @@ class Rig:
         """Wait until the receiver has taken so many since its start."""
         self.until(lambda: self.watermark()["received"] == received)
 
+    def decoded(self, datagrams: int) -> None:
+        """Wait until so many were decoded since its start; a busy machine takes its time."""
+        self.until(
+            lambda: self.status().get("totals", {}).get("datagrams", 0) >= datagrams, seconds=300
+        )
+
     def drained_or_dropped(self) -> None:
         """Wait until the receiver has taken, or counted as dropped, all that this run was sent."""
         run = self.runs[-1]

@@ -57,6 +57,7 @@ def test_kernel_drops_are_told_exactly_also_when_silence_follows(rig: Rig) -> No
     rig.drained_and(burst - dropped + 1)
     # SO_RXQ_OVFL says the same; it is noted after the datagram is counted.
     rig.until(lambda: rig.watermark()["kernel_drops"] == dropped)
+    rig.decoded(burst - dropped + 1)
     last = rig.end()
     assert last["losses"]["kernel_drops"]["total"] == dropped == rig.sent - len(rig.numbers())
 
