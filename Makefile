@@ -25,7 +25,7 @@ demo: $(VENV)/.run  ## run the whole pipeline on the sample network and show the
 
 test: $(VENV)/.dev  ## run all tests
 	@echo "running the tests on $(WORKERS) workers"
-	@$(BIN)/pytest -n $(WORKERS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 25
 
 check: lint types arrows docs-check  ## lint, types, direction of the imports, generated pages
 
