@@ -187,7 +187,7 @@ class Network:
                       reasons=pl.List(pl.String))  # fmt: skip
 
     def check(self) -> pl.DataFrame:
-        """level (ok, note, warning), subject, text, next_step: one row a finding."""
+        """level (ok, note, warning), subject, text, next_step, code: one row a finding."""
         found = findings(self.configuration, self.lake.record())
         return _frame((f._asdict() for f in found), **dict.fromkeys(Finding._fields, pl.String))
 

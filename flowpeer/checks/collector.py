@@ -20,6 +20,7 @@ def collector(network: Network, now: datetime | None = None) -> Iterator[Finding
     names = {a: e.id for a, e in network.exporter_by_address.items()}
     found = list(troubles(said, now_us, names=names))
     for trouble in found:
-        yield Finding("warning", trouble.subject, trouble.text, trouble.next_step)
+        yield Finding("warning", trouble.subject, trouble.text, trouble.next_step,
+                      "collector")  # fmt: skip
     if not found:
         yield Finding("ok", "collector", "runs, and nothing was lost in the last hour")

@@ -35,6 +35,7 @@ def implausible(network: Network, captures: list[UnitRecord]) -> Iterator[Findin
                 + ("" if shown is None else f" (such as {described(shown)})"),
                 "look for a wrong template or a fault of the exporter: `flowpeer decode` shows "
                 "what it sends",
+                "implausible",
             )  # fmt: skip
 
 
@@ -64,12 +65,14 @@ def doubts(network: Network, captures: list[UnitRecord]) -> Iterator[Finding]:
                 "its rows of that time are in doubt",
                 "find out who sends under this address: give each sender a source address, port "
                 "or domain of its own",
+                "two-senders",
             )  # fmt: skip
         if len(worst) > SHOWN:
             yield Finding(
                 "warning", f"exporter {name_of(network, ip)}",
                 f"{len(worst) - SHOWN:,} more conflicts of this kind in other sessions or domains",
                 "find out who sends under this address",
+                "two-senders",
             )  # fmt: skip
     for ip, count in sorted(forgotten.items()):
         yield Finding(
@@ -77,6 +80,7 @@ def doubts(network: Network, captures: list[UnitRecord]) -> Iterator[Finding]:
             f"no room for {count:,} of its sessions, the least recently used: records that came "
             "before their templates were sent again waited or were lost",
             "find out why it opens so many: one source port for each line card is usual",
+            "forgotten-sessions",
         )  # fmt: skip
 
 

@@ -48,13 +48,15 @@ def rules(network: Network) -> Iterator[Finding]:
             f"has no role: exported name {row.get('name', '')!r} and description "
             f"{row.get('description', '')!r}; {why}",
             "fix the rule or the description, or add it under [[interfaces]]",
+            "rules",
         )  # fmt: skip
     left = len(classified.refused) - SHOWN
     if left > 0:
-        yield Finding("warning", "rules", f"{left} more interfaces have no role for such reasons")
+        yield Finding("warning", "rules", f"{left} more interfaces have no role for such reasons",
+                      "", "rules")  # fmt: skip
     for relative in classified.damaged:
         yield Finding("warning", "rules", f"{relative}: interface names that cannot be read",
-                      "see `flowpeer verify`")  # fmt: skip
+                      "see `flowpeer verify`", "damaged")  # fmt: skip
 
 
 def counters(network: Network, record: Record) -> Iterator[Finding]:
@@ -70,7 +72,7 @@ def counters(network: Network, record: Record) -> Iterator[Finding]:
     )
     if not ratios:
         yield Finding("warning", "counters", f"{path} covers no slot of a configured interface",
-                      "look at its exporters, interfaces and times")  # fmt: skip
+                      "look at its exporters, interfaces and times", "counters")  # fmt: skip
     for r in ratios:
         shown = "no octets by the counters" if r.ratio is None else f"{r.ratio:.3f} of the counters"
         yield Finding(
@@ -78,6 +80,7 @@ def counters(network: Network, record: Record) -> Iterator[Finding]:
             f"{r.direction}: flows are {shown} ({r.flow_bytes:,} of {r.counter_bytes:,} octets "
             f"in {r.slots} slots, {r.slots_outside} of them outside {LOW} to {HIGH})",
             "" if r.good else "look at sampling rate, metering and losses of this interface",
+            "" if r.good else "counters",
         )  # fmt: skip
 
 

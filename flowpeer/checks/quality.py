@@ -6,16 +6,23 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-import polars as pl
-
 from flowpeer import catalog
 from flowpeer.analysis.periods import data_span
 from flowpeer.checks.collector import collector
+from flowpeer.checks.configured import configured
 from flowpeer.checks.exporters import doubts, implausible, name_of
-from flowpeer.checks.findings import Finding
+from flowpeer.checks.findings import Finding, judged
 from flowpeer.checks.interfaces import counters, late, rules
+from flowpeer.checks.metered import (
+    by_interface,
+    metering_conflicts,
+    one_way,
+    rib_age,
+    unknown_interfaces,
+    unscaled,
+)
 from flowpeer.checks.sources import ages, own_places, provider_paths
-from flowpeer.checks.sums import conserved, covered, reported, routed, set_aside
+from flowpeer.checks.sums import conserved, covered, reported, routed
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
@@ -27,12 +34,7 @@ from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
 
 SAME_MOMENT_S = 301
 """Tables taken this close together are of several routers rather than of several times."""
-RIB_AGE_DAYS = 7
-"""Routes older than this against the traffic move enough prefixes to be worth a word."""
 CLOCK_ERROR_S = 60
-UNKNOWN_PARTS = 1000
-"""An unknown interface with more than one part in so many of all bytes is worth a warning."""
-SHOWN = 10
 
 
 def findings(network: Network, record: Record) -> list[Finding]:
@@ -49,6 +51,7 @@ def findings(network: Network, record: Record) -> list[Finding]:
     found += _sources(network, rollup)
     found += ages(lake)
     found += own_places(network, lake)
+    found += configured(network, lake, rollup.snapshots)
     found += _interrupted(record)
     found += _shadowed(rollup.snapshots)
     flows = [u.facts for f in rollup.files.values() for u in f.units if u.facts is not None]
@@ -59,13 +62,13 @@ def findings(network: Network, record: Record) -> list[Finding]:
         if stale:
             found.append(
                 Finding("warning", "rollup", f"{len(stale)} hours are not up to date",
-                        "run `flowpeer rollup`")
+                        "run `flowpeer rollup`", "stale")
             )  # fmt: skip
         if record.hours("traffic"):
             found += _interfaces(network, lake, rollup)
             found += counters(network, record)
             found += late(record)
-            found += set_aside(lake)
+            found += metering_conflicts(network, rollup, *data_span(network, record))
             found += routed(lake)
             found += provider_paths(record)
             span = data_span(network, record)
@@ -75,7 +78,7 @@ def findings(network: Network, record: Record) -> list[Finding]:
                 found += reported(network, record)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
-    return found
+    return judged(found, network.accepted)
 
 
 def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
@@ -85,10 +88,12 @@ def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
             continue
         if not path.exists():
             yield Finding("warning", f"sources.{key}", f"{path} does not exist",
-                          "fix the configuration or put the file there")  # fmt: skip
+                          "fix the configuration or put the file there",
+                          "source-missing")  # fmt: skip
     infos = rollup.snapshots
     if not infos:
-        yield Finding("warning", "routes", "no RIB is loaded", "run `flowpeer rib load FILE`")
+        yield Finding("warning", "routes", "no RIB is loaded", "run `flowpeer rib load FILE`",
+                      "no-rib")  # fmt: skip
         return
     latest = infos[-1]
     hours = rollup.record.hours("flows")
@@ -96,10 +101,7 @@ def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
                   f"{latest.taken_at:%Y-%m-%d %H:%M} UTC with {latest.prefixes4:,} IPv4 and "
                   f"{latest.prefixes6:,} IPv6 prefixes")  # fmt: skip
     if hours:
-        age = (hours[-1] - latest.taken_at).days
-        if age > RIB_AGE_DAYS:
-            yield Finding("warning", "routes", f"{age} days older than the latest traffic",
-                          "load a newer table dump")  # fmt: skip
+        yield from rib_age(infos, hours[-1])
 
 
 def _exporters(
@@ -121,24 +123,25 @@ def _exporters(
         text = f"{of['datagrams']:,} datagrams, {of['records']:,} records"
         if configured is None:
             yield Finding("warning", f"exporter {name}", f"not in the configuration; {text}",
-                          "add it under [[exporters]]")  # fmt: skip
+                          "add it under [[exporters]]", "unknown-exporter")  # fmt: skip
         else:
             yield Finding("ok", f"exporter {name}", text)
-        for key, what, step in (
+        for key, what, step, code in (
             ("lost", "lost on the way by its sequence numbers",
-             "look for drops between the router and here"),
+             "look for drops between the router and here", "lost"),
             ("template_misses", "data sets came without their template",
-             "make the exporter send templates more often"),
-            ("time_corrected", "records had unusable times", "check the router's clock (NTP)"),
+             "make the exporter send templates more often", "no-template"),
+            ("time_corrected", "records had unusable times", "check the router's clock (NTP)",
+             "times"),
             ("long_flows", "records last longer than 300 s, so percentiles are smoothed",
-             "set the active timeout to 60 s"),
+             "set the active timeout to 60 s", "long-flows"),
         ):  # fmt: skip
             if of[key]:
-                yield Finding("warning", f"exporter {name}", f"{of[key]:,} {what}", step)
+                yield Finding("warning", f"exporter {name}", f"{of[key]:,} {what}", step, code)
         if abs(clock.get(ip, 0)) > CLOCK_ERROR_S:
             yield Finding("warning", f"exporter {name}",
                           f"its clock is {clock[ip]:+,.0f} s off; corrected",
-                          "set the router's clock by NTP")  # fmt: skip
+                          "set the router's clock by NTP", "clock")  # fmt: skip
     yield from implausible(network, captures)
     yield from doubts(network, captures)
     known = {str(a) for e in network.exporters for a in e.addresses}
@@ -146,7 +149,7 @@ def _exporters(
     for exporter in network.exporters if sums else ():
         if exporter.id not in heard:
             yield Finding("warning", f"exporter {exporter.id}", "nothing was received from it",
-                          "check its export destination and addresses")  # fmt: skip
+                          "check its export destination and addresses", "silent")  # fmt: skip
     for ip in sorted({ip for facts in flows for ip in facts.unrated}):
         configured = network.exporter_by_address.get(ip)
         if configured and (configured.sampling or configured.sampling_override):
@@ -165,39 +168,16 @@ def _invented(network: Network, flows: list[FlowFacts]) -> Iterator[Finding]:
             f"names more than {MAX_INTERFACES:,} interfaces at a time: {times:,} times one beyond "
             "the most used, which were not looked at for METHODS M1",
             "find out who sends in its name",
+            "invented-interfaces",
         )  # fmt: skip
 
 
 def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Finding]:
-    by_interface = (
-        catalog.scan(lake.root, "traffic")
-        .group_by("exporter", "interface", "role", "direction")
-        .agg(pl.col("bytes").sum())
-        .sort("bytes", descending=True)
-        .collect()
-    )
-    unknown = by_interface.filter(pl.col("role") == "unknown")
-    total = int(by_interface.filter(pl.col("role") != "set_aside")["bytes"].sum())
-    ways = (
-        unknown.group_by("exporter", "interface")
-        .agg(
-            pl.col("bytes").sum(),
-            *(pl.col("bytes").filter(pl.col("direction") == d).sum().alias(d)
-              for d in ("in", "out")),
-        )
-        .sort("bytes", descending=True)
-    )  # fmt: skip
-    for exporter, interface, octets, came, went in ways.head(SHOWN).iter_rows():
-        yield Finding(
-            "warning" if octets * UNKNOWN_PARTS > total else "note",
-            f"interface {interface} of {exporter}",
-            f"not in the configuration; {came:,} bytes in, {went:,} bytes out",
-            "add it under [[interfaces]] with its role",
-        )
-    if ways.height > SHOWN:
-        yield Finding("warning", "interfaces", f"{ways.height - SHOWN} more are unknown",
-                      "see `flowpeer sql unknown_traffic`")  # fmt: skip
-    seen = {(e, i, d): octets for e, i, _, d, octets in by_interface.iter_rows() if octets}
+    sums = by_interface(catalog.scan(lake.root, "traffic"))
+    yield from unknown_interfaces(sums)
+    yield from one_way(network, sums)
+    yield from unscaled(sums)
+    seen = {(e, i, d) for e, i, _, d, _, octets in sums.iter_rows() if octets}
     attributor = rollup.metering(f"{max(rollup.record.hours('flows')):%Y-%m-%d}")
     for interface in network.interfaces:
         if interface.role not in EXTERNAL_ROLES:
@@ -206,10 +186,7 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
         directions = [d for d in ("in", "out") if (interface.exporter, interface.index, d) in seen]
         if not directions:
             yield Finding("note", name, f"{interface.role}: no traffic seen")
-        elif len(directions) == 1:
-            yield Finding("warning", name, f"traffic {directions[0]} only: the other direction "
-                          "is not metered here", "meter both directions on the router")  # fmt: skip
-        else:
+        elif len(directions) == 2:
             chosen = {
                 d: attributor.counts(interface.exporter, interface.index, inbound=d == "in")
                 for d in directions
@@ -229,7 +206,7 @@ def _interrupted(record: Record) -> Iterator[Finding]:
     if partial:
         text = f"{len(partial)} captures are in the lake in part, and count nowhere yet: "
         yield Finding("warning", "ingest", text + ", ".join(partial[:3]),
-                      "run the same `flowpeer ingest` again")  # fmt: skip
+                      "run the same `flowpeer ingest` again", "interrupted")  # fmt: skip
 
 
 def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
@@ -251,4 +228,5 @@ def _shadowed(infos: list[SnapshotInfo]) -> Iterator[Finding]:
                     f"({getattr(before, count):,} prefixes, {before.taken_at:%Y-%m-%d %H:%M})",
                     "load the dumps of several routers as one with `flowpeer rib load --together`,"
                     " or tie each to its router with --vantage",
+                    "shadowed-rib",
                 )  # fmt: skip

@@ -111,7 +111,8 @@ def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
             for number in numbers:
                 if exists[kind] and number not in exists[kind]:
                     yield Finding("warning", f"metro {metro.id}", f"PeeringDB has no {kind} "
-                                  f"{number}", "fix the number in the configuration")  # fmt: skip
+                                  f"{number}", "fix the number in the configuration",
+                                  "no-such-place")  # fmt: skip
                 elif any(at.values()) and number not in at[kind]:
                     yield Finding("note", f"metro {metro.id}", f"PeeringDB does not list us at "
                                   f"{kind} {number}", "enter it there")  # fmt: skip

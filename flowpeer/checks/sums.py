@@ -21,36 +21,6 @@ from flowpeer_core.asns import UNROUTED
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_reports.candidates import candidates
 
-SET_ASIDE_TIMES = 2
-"""Set aside is about as much as counted where both directions are metered; more is a mistake."""
-
-
-def set_aside(lake: Lake) -> Iterator[Finding]:
-    """Interfaces where most records lost against the other kind of metering on some day (M1)."""
-    role = pl.col("role")
-    sums = (
-        catalog.scan(lake.root, "traffic")
-        .group_by("exporter", "interface", "date")
-        .agg(
-            pl.col("bytes").filter(role == "set_aside").sum().alias("aside"),
-            pl.col("bytes").filter(role.is_in(EXTERNAL_ROLES)).sum().alias("counted"),
-        )
-        .filter(pl.col("aside") > SET_ASIDE_TIMES * pl.col("counted"))
-        .group_by("exporter", "interface")
-        .agg(pl.col("aside", "counted").sum(), pl.col("date").min().alias("day"), pl.len())
-        .sort("exporter", "interface")
-        .collect()
-    )
-    for exporter, interface, aside, counted, day, days in sums.iter_rows():
-        more = f" and {days - 1} more days" if days > 1 else ""
-        yield Finding(
-            "warning", f"interface {interface} of {exporter}",
-            f"{day}{more}: {aside:,} bytes set aside and {counted:,} counted: few records metered "
-            "at egress decide over many at ingress, or the other way round",
-            f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever '
-            "it is meant to do (METHODS M1)",
-        )  # fmt: skip
-
 
 def routed(lake: Lake) -> Iterator[Finding]:
     """The share of bytes that have a route, and what has no sampling rate."""
@@ -68,13 +38,8 @@ def routed(lake: Lake) -> Iterator[Finding]:
         share = 1 - unrouted / total
         level = "ok" if share >= 0.95 else "warning"
         yield Finding(level, "routes", f"{share:.2%} of the external bytes have a route",
-                      "" if level == "ok" else "load a full table")  # fmt: skip
-    unscaled = external.filter(~pl.col("scaled")).group_by("exporter").agg(pl.col("bytes").sum())
-    for exporter, octets in unscaled.sort("exporter").iter_rows():
-        yield Finding("warning", f"exporter {exporter}",
-                      f"no sampling rate known: {octets:,} bytes on external interfaces stay as "
-                      "exported, and are in no total",
-                      "set `sampling` under [[exporters]]")  # fmt: skip
+                      "" if level == "ok" else "load a full table",
+                      "" if level == "ok" else "unrouted")  # fmt: skip
 
 
 def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -> Iterator[Finding]:
@@ -88,7 +53,8 @@ def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -
     for metro, n in short.items():
         yield Finding("warning", f"metro {metro}",
                       f"{n} of {n + slots[metro]} slots not covered: percentiles are estimates",
-                      "look for gaps in the captures or the collector's log")  # fmt: skip
+                      "look for gaps in the captures or the collector's log",
+                      "coverage")  # fmt: skip
     if not short:
         shown = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
         worst = max(missing.values(), default=0)
@@ -107,6 +73,7 @@ def conserved(rollup: Rollup) -> Iterator[Finding]:
                 "warning", "sums",
                 f"{identity.name}: {identity.left:,} against {identity.right:,}",
                 "run `flowpeer verify`, and `flowpeer rollup` after it",
+                "sums",
             )  # fmt: skip
 
 
@@ -130,4 +97,5 @@ def reported(network: Network, record: Record) -> Iterator[Finding]:
     )  # fmt: skip
     level = "ok" if rows == traffic else "warning"
     text = f"outbound transit: candidates + not listed = traffic: {rows:,}"
-    yield Finding(level, "sums", text if level == "ok" else f"{text} against {traffic:,}")
+    yield Finding(level, "sums", text if level == "ok" else f"{text} against {traffic:,}",
+                  "", "" if level == "ok" else "sums")  # fmt: skip

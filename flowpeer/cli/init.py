@@ -43,7 +43,7 @@ path = "lake"                        # folder of the tables
 # id = "ams"
 # name = "Amsterdam"
 # continent = "EU"
-# facilities = [18]                  # PeeringDB ids of where you are
+# facilities = [18]                  # PeeringDB ids: `flowpeer peeringdb find Amsterdam`
 # exchanges = [{ id = 26, route_servers = true, speed = "100G" }]
 
 # One for each router that exports flows.

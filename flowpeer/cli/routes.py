@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from flowpeer.analysis.find import COLUMNS as FIND_COLUMNS
+from flowpeer.analysis.find import find_places
 from flowpeer.cli.lookup_text import show
 from flowpeer.cli.state import State, printable, table_or_json
 from flowpeer.cli.words import parse_time, suggestion
-from flowpeer.errors import UsageError
+from flowpeer.errors import NoDataError, UsageError
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
 from flowpeer.routing.bgp.peers import Peers
@@ -278,6 +280,28 @@ def peeringdb_sync(
         return
     changed = ", ".join(f"{n:,} {name}" for name, n in facts["changed"].items() if n)
     state.tell(f"{facts['source']}: {f'changed: {changed}' if changed else 'nothing has changed'}")
+
+
+@peeringdb.command("find")
+def peeringdb_find(
+    ctx: typer.Context,
+    text: Annotated[str, typer.Argument(help="Part of a name or city; several words: all.")],
+) -> None:
+    """List facilities and exchanges with their ids, as [[metros]] wants them."""
+    state: State = ctx.obj
+    lake = state.lake()
+    source = state.network().source_path("peeringdb")
+    if source is not None and source.exists() and lake.writable:
+        with lake.lock("reference"):
+            load_peeringdb(lake, source)
+    found = find_places(lake, text)
+    if not found and lake.entry("reference/peeringdb_ix.parquet") is None:
+        raise NoDataError(
+            "no PeeringDB is loaded", advice="run `flowpeer peeringdb load FILE`, or `sync`"
+        )
+    if not found and not state.json:
+        state.warn(f"no facility and no exchange with {text!r} in its name or city")
+    table_or_json(state, found, columns=FIND_COLUMNS)
 
 
 @ixf.command("load")

@@ -12,6 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -60,8 +61,21 @@ def load_peeringdb(lake: Lake, path: Path) -> tuple[dict[str, Any], bool]:
     if known is not None:
         return known, False
     found, whole = _read(path, files)
-    more = {"source_time": time_of(path)}
+    more = {"source_time": _latest(found) or time_of(path)}
     return publish(lake, found, source=path.name, digest=digest, whole=whole, more=more), True
+
+
+def _latest(found: Rows) -> str | None:
+    """When an object was last changed in PeeringDB: how old the dump is, whenever it was copied."""
+    stamps = {str(row["updated"]) for rows in found.values() for row in rows if row.get("updated")}
+    times = []
+    for stamp in stamps:
+        try:
+            time = datetime.fromisoformat(stamp)
+        except ValueError:
+            continue
+        times.append(time if time.tzinfo else time.replace(tzinfo=UTC))
+    return max(times).astimezone(UTC).isoformat() if times else None
 
 
 def publish(

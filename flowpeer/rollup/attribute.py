@@ -55,6 +55,19 @@ class Attribution:
 
 Seen = Mapping[str, Mapping[int, int]]
 """exporter (configured id, else IP) → ifIndex → bits of flowpeer.lake.flows."""
+Octets = Mapping[str, Mapping[int, tuple[int, int, int, int]]]
+"""exporter → ifIndex → scaled bytes of each way, in the order of flowpeer_ingest.parts.WAYS."""
+DEFAULT_RATE = 1_000
+"""N of a sampling error where the configuration has no rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """An interface and direction that is metered both ways, of which neither is the whole (M1)."""
+
+    natural: int
+    other: int
+    chosen: Literal["ingress", "egress"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ class Attributor:
 
     network: Network
     seen: Seen
+    octets: Octets = field(default_factory=dict)
     _memory: dict[tuple[str, int, int, bool], Attribution] = field(default_factory=dict)
 
     def exporter(self, exporter_ip: str) -> tuple[str, str]:
@@ -77,10 +91,42 @@ class Attributor:
         forced = self.network.metering_by_exporter.get(exporter, "auto")
         if forced != "auto":
             return forced
+        natural, other = self._ways(exporter, index, inbound=inbound)
+        if natural or other:
+            fits = 10 * natural >= 9 * other
+            if not fits and 2 * natural >= other:  # short by no more than chance
+                fits = (other - natural) ** 2 < 4 * self._variance(exporter, natural + other)
+            return "ingress" if fits == inbound else "egress"
         bits = self.seen.get(exporter, {}).get(index, 0)
         if inbound:
             return "ingress" if bits & INGRESS_IN or not bits & EGRESS_IN else "egress"
         return "egress" if bits & EGRESS_OUT or not bits & INGRESS_OUT else "ingress"
+
+    def conflict(self, exporter: str, index: int, *, inbound: bool) -> Conflict | None:
+        """The bytes of both ways where the smaller holds more than 1 % and less than 90 % of the
+        larger; None where the operator says which one counts."""
+        if self.network.metering_by_exporter.get(exporter, "auto") != "auto":
+            return None
+        ways = self._ways(exporter, index, inbound=inbound)
+        low, high = sorted(ways)
+        if not (100 * low > high and 10 * low < 9 * high):
+            return None
+        return Conflict(*ways, self.counts(exporter, index, inbound=inbound))
+
+    def _ways(self, exporter: str, index: int, *, inbound: bool) -> tuple[int, int]:
+        """Bytes of the natural way and of the other one: ingress is natural inbound."""
+        ingress_in, egress_in, ingress_out, egress_out = self.octets.get(exporter, {}).get(
+            index, (0, 0, 0, 0)
+        )
+        return (ingress_in, egress_in) if inbound else (egress_out, ingress_out)
+
+    def _variance(self, exporter: str, octets: int) -> int:
+        """An upper bound of the sampling variance of scaled bytes: N · M · T (METHODS M6)."""
+        found = next((e for e in self.network.exporters if e.id == exporter), None)
+        if found is None:
+            return DEFAULT_RATE * 1_500 * octets
+        rate = found.sampling_override or found.sampling or DEFAULT_RATE
+        return rate * found.mtu * octets
 
     def attribute(
         self, exporter_ip: str, input_if: int, output_if: int, *, egress: bool

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -35,7 +35,7 @@ from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.flows import NEWEST_US, OLDEST_US
 
-METHOD = 4
+METHOD = 5
 """Raised when the same inputs give other rows than before: every hour is then redone."""
 
 HOUR = timedelta(hours=1)
@@ -193,14 +193,37 @@ class Inputs:
         """M1's choices for one UTC day (`YYYY-MM-DD`), from what the record says was seen in it."""
         if day not in self._attributors:
             seen: dict[str, dict[int, int]] = {}
+            octets: dict[str, dict[int, tuple[int, int, int, int]]] = {}
             for header in self._by_day.get(day, ()):
+                for ip, ways in header.octets.items():
+                    self._add_octets(octets, ip, ways)
                 for ip, interfaces in header.metering.items():
                     configured = self.network.exporter_by_address.get(ip)
                     of_exporter = seen.setdefault(configured.id if configured else ip, {})
                     for index, bits in interfaces.items():
                         of_exporter[index] = of_exporter.get(index, 0) | bits
-            self._attributors[day] = Attributor(self.network, seen)
+            self._attributors[day] = Attributor(self.network, seen, octets)
         return self._attributors[day]
+
+    def _add_octets(
+        self,
+        octets: dict[str, dict[int, tuple[int, int, int, int]]],
+        ip: str,
+        ways: Mapping[int, tuple[int, ...]],
+    ) -> None:
+        """Add an exporter's bytes by way: those scaled by the rate that the record states, and the
+        others by the configured one, else at face value."""
+        configured = self.network.exporter_by_address.get(ip)
+        rate = 1
+        if configured is not None:
+            rate = configured.sampling_override or configured.sampling or 1
+        of_exporter = octets.setdefault(configured.id if configured else ip, {})
+        for index, found in ways.items():
+            if len(found) != 8:
+                continue
+            before = of_exporter.get(index, (0, 0, 0, 0))
+            a, b, c, d = (x + found[n] + rate * found[n + 4] for n, x in enumerate(before))
+            of_exporter[index] = (a, b, c, d)
 
     @cached_property
     def _by_day(self) -> dict[str, list[Header]]:

@@ -68,6 +68,12 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     )  # fmt: skip
     addresses = run("sql", f"SELECT address FROM exporters WHERE exporter = '{exporter}'",
                     "--format", "csv", cwd=demo_copy).stdout.split()  # fmt: skip
+
+    def counted() -> int:
+        rows = pl.read_parquet(f"{lake.root}/traffic/**/*.parquet", hive_partitioning=False)
+        mine = (pl.col("exporter") == exporter) & (pl.col("interface") == interface)
+        return int(rows.filter(mine, pl.col("direction") == "out")["bytes"].sum())
+
     hour = partition_hour(next(iter(lake.entries("flows"))))
     sink = FlowSink(lake, "stray")
     at = int(hour.timestamp()) * 1_000_000 + 5
@@ -78,10 +84,32 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     }  # fmt: skip
     sink.write(hour, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
     sink.publish()
+    before = counted()
     assert run("rollup", cwd=demo_copy).returncode in (0, 1)
-    found = [f for f in warnings(run, demo_copy) if "set aside and" in f["text"]]
-    assert [f["subject"] for f in found] == [f"interface {interface} of {exporter}"]
-    assert "metering" in found[0]["next_step"]
+    assert counted() == before > 0, "the choice is made by bytes: one record decides nothing"
+    document = run("check", "--json", cwd=demo_copy)
+    assert not [f for f in json.loads(document.stdout) if f["code"] == "metering"]
+    # With a third of the bytes it is no stray any more: the conflict stands on every answer.
+    parts = before // 3 // (1 << 39) + 1
+    row |= {"bytes": before // 3 // parts, "sampling_interval": 1}
+    sink = FlowSink(lake, "more")
+    sink.write(hour, "flows", pa.Table.from_pylist([row] * parts, arrow_schema(FLOWS)))
+    sink.publish()
+    assert run("rollup", cwd=demo_copy).returncode in (0, 1)
+    assert counted() == before
+    (found,) = [f for f in warnings(run, demo_copy) if f["code"] == "metering"]
+    subject = f"interface {interface} of {exporter}"
+    assert (found["subject"], "out is metered both ways" in found["text"]) == (subject, True)
+    config = demo_copy / "flowpeer.toml"
+    text = config.read_text()
+    accepted = f'[[accepted]]\ncode = "metering"\nobject = "{subject}"\nreason = "a lab port"\n'
+    config.write_text(f"{text}\n{accepted}")
+    (found,) = [f for f in json.loads(run("check", "--json", cwd=demo_copy).stdout)
+                if f["code"] == "metering"]  # fmt: skip
+    assert (found["level"], "(accepted: a lab port)" in found["text"]) == ("note", True)
+    config.write_text(f"{text}\n{accepted}until = 2026-01-01\n")
+    (found,) = [f for f in warnings(run, demo_copy) if f["code"] == "metering"]
+    assert "was accepted until 2026-01-01" in found["text"]
 
 
 def test_a_table_tied_to_a_metro_is_not_loaded_for_all(demo_copy: Path, run: Run) -> None:

@@ -127,6 +127,21 @@ def crossings(world: World, flow: Row) -> list[tuple[Row, str]]:
             for f in world.flows
         )
 
+    def carried(side: str, egress: bool, index: int) -> int:
+        """Scaled bytes of the day, by the rate that records state, else by the configured one."""
+        rate = exporter.get("sampling_override") or exporter.get("sampling") or 1
+        return sum(
+            min((f["bytes"] or 0) * f["sampling_interval"], 1 << 40)
+            if f["sampling_interval"]
+            else (f["bytes"] or 0) * rate
+            for f in world.flows
+            if f[side] == index
+            and (f["direction"] == 1) == egress
+            and f["received"] // 86_400_000_000 == day
+            and world.exporters.get(f["exporter_ip"], {"id": f["exporter_ip"]})["id"]
+            == exporter["id"]
+        )
+
     egress = flow["direction"] == 1
     came, left = flow["input_if"] or 0, flow["output_if"] or 0
     counted: list[tuple[Row, str]] = []
@@ -138,10 +153,22 @@ def crossings(world: World, flow: Row) -> list[tuple[Row, str]]:
             continue
         if exporter["metering"] != "auto":
             use_egress = exporter["metering"] == "egress"
-        elif direction == "in":
-            use_egress = not sent(side, False, index)
         else:
-            use_egress = sent(side, True, index)
+            # The natural way, unless it is clearly less than the other one.
+            natural, other = (
+                carried(side, e, index) for e in (direction == "out", direction == "in")
+            )
+            short = other - natural
+            N = exporter.get("sampling_override") or exporter.get("sampling") or 1_000
+            if not natural and not other:
+                fits = sent(side, direction == "out", index) or not sent(
+                    side, direction == "in", index
+                )
+            else:
+                fits = natural * 10 >= other * 9 or (
+                    natural * 2 >= other and short**2 < 4 * N * 1_500 * (natural + other)
+                )
+            use_egress = fits == (direction == "out")
         if use_egress == egress:
             interface = world.interfaces[exporter["id"], index]
             asn = interface["asn"]

@@ -1,0 +1,125 @@
+"""What is wrong with the data that figures are made from (METHODS M1, M2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import polars as pl
+
+from flowpeer.checks.findings import Finding
+from flowpeer.network import Network
+from flowpeer.rollup.attribute import Attributor
+from flowpeer.rollup.hours import Rollup
+from flowpeer.routing.rib import snapshot
+from flowpeer_core.roles import EXTERNAL_ROLES
+
+RIB_AGE_DAYS = 7
+"""Routes older than this against the traffic move enough prefixes to be worth a word."""
+UNKNOWN_PARTS = 1000
+"""An unknown interface with more than one part in so many of all bytes is worth a warning."""
+SHOWN = 10
+
+
+def by_interface(traffic: pl.LazyFrame) -> pl.DataFrame:
+    """exporter, interface, role, direction, scaled, bytes."""
+    return (
+        traffic.group_by("exporter", "interface", "role", "direction", "scaled")
+        .agg(pl.col("bytes").sum())
+        .sort("exporter", "interface", "role", "direction", nulls_last=True)
+        .collect()
+    )
+
+
+def unknown_interfaces(sums: pl.DataFrame) -> Iterator[Finding]:
+    """Interfaces with traffic that the configuration does not name."""
+    total = int(sums.filter(pl.col("role") != "set_aside")["bytes"].sum())
+    ways = (
+        sums.filter(pl.col("role") == "unknown")
+        .group_by("exporter", "interface")
+        .agg(
+            pl.col("bytes").sum(),
+            *(pl.col("bytes").filter(pl.col("direction") == d).sum().alias(d)
+              for d in ("in", "out")),
+        )
+        .sort("bytes", "exporter", "interface", descending=[True, False, False])
+    )  # fmt: skip
+    for exporter, interface, octets, came, went in ways.head(SHOWN).iter_rows():
+        large = octets * UNKNOWN_PARTS > total
+        yield Finding(
+            "warning" if large else "note", f"interface {interface} of {exporter}",
+            f"not in the configuration; {came:,} bytes in, {went:,} bytes out",
+            "add it under [[interfaces]] with its role",
+            "unknown-interface" if large else "",
+        )  # fmt: skip
+    if ways.height > SHOWN:
+        yield Finding("warning", "interfaces", f"{ways.height - SHOWN} more are unknown",
+                      "see `flowpeer sql unknown_traffic`", "unknown-interface")  # fmt: skip
+
+
+def one_way(network: Network, sums: pl.DataFrame) -> Iterator[Finding]:
+    """External interfaces with traffic in one direction only."""
+    rows = sums.filter(pl.col("bytes") > 0).select("exporter", "interface", "direction").iter_rows()
+    seen: dict[tuple[str, int], set[str]] = {}
+    for exporter, interface, direction in rows:
+        if direction in ("in", "out"):
+            seen.setdefault((exporter, interface), set()).add(direction)
+    for key, interface in network.interface_by_key.items():
+        if interface.role in EXTERNAL_ROLES and len(seen.get(key, ())) == 1:
+            (direction,) = seen[key]
+            yield Finding(
+                "warning", f"interface {interface.index} of {interface.exporter}",
+                f"traffic {direction} only: the other direction is not metered here",
+                "meter both directions on the router", "one-way",
+            )  # fmt: skip
+
+
+def metering_conflicts(
+    network: Network, rollup: Rollup, start: datetime, end: datetime
+) -> Iterator[Finding]:
+    """Interfaces that are metered both ways, of which neither is the whole (METHODS M1)."""
+    found: dict[tuple[str, int, str], list[tuple[str, int, int, str]]] = {}
+    days = sorted({f"{hour:%Y-%m-%d}" for hour in rollup.record.hours("flows", start=start,
+                                                                      end=end)})  # fmt: skip
+    for day in days:
+        attributor: Attributor = rollup.metering(day)
+        for (exporter, index), interface in network.interface_by_key.items():
+            if interface.role not in EXTERNAL_ROLES:
+                continue
+            for direction in ("in", "out"):
+                c = attributor.conflict(exporter, index, inbound=direction == "in")
+                if c is not None:
+                    found.setdefault((exporter, index, direction), []).append(
+                        (day, c.natural, c.other, c.chosen)
+                    )
+    for (exporter, index, direction), told in sorted(found.items()):
+        day, natural, other, chosen = told[0]
+        more = f" and {len(told) - 1} more days" if len(told) > 1 else ""
+        ways = ("ingress", "egress") if direction == "in" else ("egress", "ingress")
+        yield Finding(
+            "warning", f"interface {index} of {exporter}",
+            f"{day}{more}: {direction} is metered both ways and they differ: {natural:,} bytes by "
+            f"{ways[0]} records, {other:,} by {ways[1]} ones; {chosen} counts",
+            f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever it '
+            "is meant to do (METHODS M1)", "metering",
+        )  # fmt: skip
+
+
+def unscaled(sums: pl.DataFrame) -> Iterator[Finding]:
+    """Bytes on external interfaces without a known sampling rate."""
+    bare = sums.filter(pl.col("role").is_in(EXTERNAL_ROLES), ~pl.col("scaled"))
+    for exporter, octets in (
+        bare.group_by("exporter").agg(pl.col("bytes").sum()).sort("exporter").iter_rows()
+    ):
+        yield Finding("warning", f"exporter {exporter}",
+                      f"no sampling rate known: {octets:,} bytes on external interfaces stay as "
+                      "exported, and are in no total",
+                      "set `sampling` under [[exporters]]", "unscaled")  # fmt: skip
+
+
+def rib_age(infos: list[snapshot.SnapshotInfo], end: datetime) -> Iterator[Finding]:
+    """Routes that are much older than the traffic."""
+    taken = [info.taken_at for info in infos if info.taken_at < end]
+    if taken and (age := (end - max(taken)).days) > RIB_AGE_DAYS:
+        yield Finding("warning", "routes", f"{age} days older than the latest traffic",
+                      "load a newer table dump", "rib-age")  # fmt: skip
