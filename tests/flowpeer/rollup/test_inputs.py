@@ -100,6 +100,7 @@ def test_egress_records_that_are_seen_late_redo_the_other_hours_of_the_day(tmp_p
         "received_at": worlds.MIDNIGHT + 5 * HOUR_US, "start_time": worlds.MIDNIGHT + 5 * HOUR_US,
         "end_time": worlds.MIDNIGHT + 5 * HOUR_US, "exporter_ip": "192.0.2.1", "format": "ipfix",
         "observation_domain": 0, "direction": 1, "output_if": 10, "time_corrected": False,
+        "bytes": 1 << 30, "packets": 1 << 20,  # more than all ingress ones: the natural way
     }  # fmt: skip
     sink.write(
         START + timedelta(hours=5), "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS))
