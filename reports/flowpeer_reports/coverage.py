@@ -281,7 +281,9 @@ def _proved(mine: pl.DataFrame, start: datetime, n: int) -> Flags:
         .with_columns(
             before=pl.col("slot").shift(1).over("domain"),
             same=(pl.col("session") == pl.col("session").shift(1).over("domain")),
-            on=pl.col("first_sequence") >= pl.col("last_sequence").shift(1).over("domain"),
+            on=(
+                pl.col("first_sequence") - pl.col("last_sequence").shift(1).over("domain")
+            ).is_between(0, 1),
         )
         .filter(pl.col("slot") - pl.col("before") > SLOT)
         .with_columns(
