@@ -261,7 +261,7 @@ def test_foreign_text_never_makes_the_configuration_wrong(tmp_path: Path, run: R
     )
     said = dict.fromkeys((6, 7, 8), ("et\x1b[2J", "transit: nobody"))
     said[9] = ("et-9", "transit: AS99999999999")
-    done(run, project, "ingest", capture(project / "a.pcap", 0, interface_table(said), flow(10)))
+    done(run, project, "ingest", capture(project / "a.pcap", 0, interface_table(said), flow(1_000)))
     done(run, project, "rollup")
     found = checked(run, project)
     assert "rule 2: transit needs an ASN" in found["interface 8 of edge1.ams"]["text"]
