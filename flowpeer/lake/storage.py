@@ -140,8 +140,10 @@ class LocalStorage:
                 path.unlink(missing_ok=True)
 
     def put(self, staged: Path, key: str) -> None:
-        """Rename a file into its place."""
+        """Rename a file into its place. The folder of its table's manifests is there before it:
+        files without it are those of a lake that lost them."""
         target = self.root / key
+        make_folder(self.root / "manifests" / key.partition("/")[0])
         try:
             make_folder(target.parent)
             staged.replace(target)

@@ -262,3 +262,14 @@ def test_check_tells_of_an_exporter_that_names_too_many_interfaces(demo_copy: Pa
     assert (stranger.subject, ours.subject) == ("exporter 203.0.113.1", f"exporter {known.id}")
     assert "1,007 times" in ours.text
     assert {stranger.level, ours.level} == {"warning"}
+
+
+def test_a_lake_whose_first_unit_is_on_its_way_is_no_lake_without_its_manifests(
+    tmp_path: Path,
+) -> None:
+    lake = Lake(tmp_path / "lake")
+    lake.mark()
+    staged = lake.staging.path("x.parquet")
+    staged.write_bytes(b"PAR1")
+    lake.storage.put(staged, "flows/date=2026-07-01/hour=00/unit.parquet")
+    lake.check_format()  # killed here, or not yet there
