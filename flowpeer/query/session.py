@@ -11,9 +11,11 @@ import json
 import math
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +36,44 @@ GRACE_S = 1.0
 
 DISK_BYTES = 64 << 30
 """What a query may put aside in its private folder."""
+
+
+LOOK_S = 1.0
+"""How often a waiting session looks for a Ctrl-C whose exception was lost."""
+
+
+class _Interrupts:
+    """Ctrl-C while a query runs.
+
+    The exception that a signal handler raises is lost where the interpreter is just in a callback
+    (of the garbage collector, say), so what came is remembered as well.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._ours = False
+
+    def __enter__(self) -> _Interrupts:
+        main = threading.current_thread() is threading.main_thread()
+        self._ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.look()
+
+    def _note(self, *_: object) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+    def look(self) -> None:
+        """Raise KeyboardInterrupt if there was one that nobody has seen."""
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +129,7 @@ class Session:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._heard = b""
+        self._interrupts = _Interrupts()
 
     def __enter__(self) -> Session:
         return self
@@ -172,6 +213,10 @@ class Session:
 
     def _exchange(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         """Send a request, starting the process where there is none, and wait for its answer."""
+        with self._interrupts:
+            return self._answer(request, seconds)
+
+    def _answer(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         self._number += 1
         request = {"number": self._number, **request}
         deadline = math.inf if seconds is None else time.monotonic() + seconds
@@ -188,6 +233,7 @@ class Session:
                     self._send({"number": self._number, "tables": tables})
                 reply = self._reply(deadline)
         except BaseException:
+            self._interrupts.came = False  # this is it, or it ends all the same
             self._stop()
             raise
         if reply is None:
@@ -267,9 +313,12 @@ class Session:
         assert self._process.stdout is not None
         out = self._process.stdout.fileno()
         while b"\n" not in self._heard:
+            self._interrupts.look()
             left = deadline - time.monotonic()
-            ready, _, _ = select.select([out], [], [], None if left == math.inf else max(0.0, left))
+            ready, _, _ = select.select([out], [], [], min(max(0.0, left), LOOK_S))
             if not ready:
+                if left > LOOK_S:
+                    continue
                 return None
             data = os.read(out, 1 << 16)
             if not data:

@@ -195,7 +195,7 @@ def test_a_lake_of_another_format_is_refused(
     assert json.loads(mark.read_text())["format"] == FORMAT
     before = sorted((demo_copy / "lake").rglob("*.parquet"))
     mark.write_text(content)
-    for command in (["rollup"], ["check"], ["sql", "SELECT 1"], ["candidates"], ["verify"]):
+    for command in (["rollup"], ["check"], ["sql", "FROM traffic"], ["candidates"], ["verify"]):
         done = run(*command, cwd=demo_copy)
         assert done.returncode == 2, done.stderr
         assert done.stdout == ""
