@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -180,8 +181,17 @@ def test_catalog_opens_in_another_process_and_answers(lake: Path, tmp_path: Path
     assert "v1.5" in done.stdout
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as a terminal gives it: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("limit", [20, None])
 @pytest.mark.parametrize("wait", [0, 0.02, 0.3, 1.5])
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_a_query_whenever_it_comes_and_the_session_lives_on(
     tmp_path: Path, limit: float | None, wait: float
 ) -> None:
