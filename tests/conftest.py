@@ -29,9 +29,6 @@ settings.register_profile("soak", settings.get_profile("untimed"), max_examples=
 settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-QUARANTINE = Path(__file__).with_name("quarantine.txt")
-"""Tests known to fail, or not seen to pass after the last change beneath them: the next
-thing to fix. CI leaves them out, so that it judges the rest; by hand they run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,12 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is longer than every change may take, and in CI what is in quarantine."""
-    if "CI" in os.environ and QUARANTINE.is_file():
-        named = set(QUARANTINE.read_text("utf-8").splitlines())
-        for item in items:
-            if item.nodeid in named:
-                item.add_marker(pytest.mark.skip(reason="in quarantine: tests/quarantine.txt"))
+    """Leave out what is longer than every change may take."""
     if not config.getoption("--soak"):
         for item in items:
             if item.get_closest_marker("soak"):

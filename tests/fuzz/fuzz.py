@@ -99,6 +99,17 @@ def fuzz(target: str, seconds: int, corpus: Path, folder: Path) -> None:
     )  # fmt: skip
 
 
+def has_fuzzer() -> bool:
+    """Can programs be linked with libFuzzer here?"""
+    if not shutil.which("clang"):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "empty.c"
+        source.write_text("int LLVMFuzzerTestOneInput(const char *d, long n) { return 0; }\n")
+        command = ["clang", "-fsanitize=fuzzer,address,undefined", source, "-o", f"{folder}/empty"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def tests() -> int:
     """Run the tests of the core on a library with sanitizers, then build the usual one again."""
     spec = importlib.util.spec_from_file_location("hatch_build", REPOSITORY / "hatch_build.py")
@@ -139,8 +150,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.tests and (failed := tests()):
         return failed
-    if arguments.seconds and not shutil.which("clang"):
-        print("no clang: the fuzz targets are left out")
+    if arguments.seconds and not has_fuzzer():
+        print("no clang with libFuzzer (libclang-rt-dev): the fuzz targets are left out")
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         corpus = arguments.corpus or Path(temporary) / "corpus"
