@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,12 +51,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and (REPOSITORY / "core").is_dir():
         hook = REPOSITORY / "hatch_build.py"
         subprocess.run([sys.executable, hook, "--if-stale"], check=True)
-
-
-def pytest_runtest_setup() -> None:
-    """What writes to a closed pipe or connection gets an error, as Python has it from its start:
-    a library that gave the signal its default back would have it end the process in silence."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def pytest_sessionfinish() -> None:
