@@ -110,8 +110,8 @@ class Facts:
             way = egress + place + 4 * asking
             for of, index, at, count, total in _sums(exporter, interface, way, octets):
                 self._take(exporters[of], index, at, total, count)
-        for ip in exporters:
-            if len(self._seen[ip]) > 2 * MAX_INTERFACES:
+        for ip in exporters:  # some of them may have no row in this part of their table
+            if len(self._seen.get(ip, ())) > 2 * MAX_INTERFACES:
                 self._shorten(ip)
         for of, records in enumerate(np.bincount(exporter[unrated]).tolist()):
             if records:

@@ -32,7 +32,7 @@ from flowpeer.rollup.hours import Rollup
 from flowpeer.schema import FORMAT
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
-from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
+from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts, facts_of
 from flowpeer_ingest.schema import FLOWS
 
 Run = Callable[..., CompletedProcess[str]]
@@ -249,6 +249,17 @@ def test_invented_interfaces_are_bounded_and_told(tmp_path: Path) -> None:
     assert facts.unlisted == {"192.0.2.1": 6 * 3_000 - kept}
     assert len(facts.seen["192.0.2.2"]) == 11
     assert file.rows == total + 10
+
+
+def test_an_exporter_that_a_part_of_a_batch_has_no_row_of_is_in_no_fact() -> None:
+    """A batch is cut by hours of receipt, and its parts keep all names."""
+    table = invented(2, 1)
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int32()),
+                                           ["192.0.2.1", "192.0.2.9"])  # fmt: skip
+    place = table.schema.get_field_index("exporter_ip")
+    facts = facts_of(table.set_column(place, "exporter_ip", names))
+    assert facts == facts_of(table)
+    assert facts.seen.keys() == facts.octets.keys() == {"192.0.2.1"}
 
 
 def test_check_tells_of_an_exporter_that_names_too_many_interfaces(demo_copy: Path) -> None:
