@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import filelock
 import pytest
@@ -53,6 +55,15 @@ def pytest_configure(config: pytest.Config) -> None:
         subprocess.run([sys.executable, hook, "--if-stale"], check=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """No test leaves a signal behind that ends the process in silence: with SIGPIPE at its default,
+    a later test that writes to a pipe whose reader has gone would seem to be a crashed worker."""
+    if signal.getsignal(signal.SIGPIPE) is not signal.SIG_IGN:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        pytest.fail(f"{item.nodeid} or what it imports changed what SIGPIPE does")
+
+
 def pytest_sessionfinish() -> None:
     """End the process that runs commands, if one was needed."""
     if warm.cache_info().currsize:
@@ -66,6 +77,16 @@ def shared() -> Path:
     if not (folder / "corpus").is_dir():
         pytest.skip(f"no reference data at {folder} (set FLOWPEER_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mrtparse() -> ModuleType:
+    """The MRT reader of other authors. Importing it gives SIGPIPE its default back; that is undone:
+    Python's own, an error where the reader has gone, is what this process relies on."""
+    module = pytest.importorskip("mrtparse")
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    assert isinstance(module, ModuleType)
+    return module
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -48,8 +49,7 @@ def test_bgpdump_reads_every_route(sample: Path) -> None:
     assert len(rows) == len(expected())
 
 
-def test_mrtparse_reads_every_route(sample: Path) -> None:
-    mrtparse = pytest.importorskip("mrtparse")
+def test_mrtparse_reads_every_route(sample: Path, mrtparse: ModuleType) -> None:
     found = set()
     views: list[int] = []
     for entry in mrtparse.Reader(str(rib(sample))):

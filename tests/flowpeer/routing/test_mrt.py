@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -342,8 +343,9 @@ def test_a_generated_table_equals_bgpdumps(mrt: Any, write: Write) -> None:
 
 @pytest.mark.parametrize("name", [n for n in TABLES if not n.startswith("rib")])
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_routes_of_each_table_are_as_many_as_mrtparses(name: str, shared: Path) -> None:
-    mrtparse = pytest.importorskip("mrtparse")
+def test_routes_of_each_table_are_as_many_as_mrtparses(
+    name: str, shared: Path, mrtparse: ModuleType
+) -> None:
     path = shared / "data" / "mrt" / name
     count = 0
     for entry in mrtparse.Reader(str(path)):
