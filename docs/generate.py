@@ -441,8 +441,10 @@ def questions() -> str:
 
     parts = [
         prose("""Named queries for `flowpeer sql NAME`, with values given as `-p name=value` and the
-            period as `--period`. `flowpeer sql --show NAME` prints the text of one; the files lie
-            in `sql/flowpeer_sql/`. Below them the views and macros that queries may use."""),
+            period as `--period` or `-p period=2026Q3`. An unknown metro, network or direction ends
+            with exit status 2, a period without data with 3. `flowpeer sql --show NAME` prints the
+            text of one; the files lie in `sql/flowpeer_sql/`. Below them the views and macros that
+            queries may use."""),
     ]
     for question in flowpeer_sql.questions():
         rows = [

@@ -13,7 +13,7 @@ Without one, answers are of the last whole quarter with data, else of everything
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -41,7 +41,7 @@ from flowpeer.analysis.reports import write_pack
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
-from flowpeer.errors import UsageError, from_leaf
+from flowpeer.errors import from_leaf
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network as Configuration
 from flowpeer.pipeline import ingest as ingesting
@@ -49,12 +49,13 @@ from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
 from flowpeer.pipeline.crossings import span_of, write_crossings
 from flowpeer.query import Session
+from flowpeer.query.asked import resolve
+from flowpeer.query.attach import parse
 from flowpeer.reporter import Collected, Reporter
 from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.snapshot import snapshots
 from flowpeer.sources import load_ribs, load_sources, rib_files
 from flowpeer.workspace import Workspace
-from flowpeer_sql import questions
 
 __all__ = ["Network", "Period", "Verification", "open"]
 
@@ -388,18 +389,28 @@ class Network:
             )
         return done.files
 
-    def sql(self, query: str, /, **parameters: object) -> pl.DataFrame:
+    def sql(
+        self,
+        query: str,
+        /,
+        *,
+        attach: Mapping[str, str | Path] | None = None,
+        **parameters: object,
+    ) -> pl.DataFrame:
         """The rows of one reading statement, or of a question by its name.
+
+        Args:
+            attach: files of your own (CSV, Parquet, JSON, XLSX) as tables, by name.
+            parameters: values of the statement's `$name`, or of the question: `metro`,
+                `period="2026Q3"`, `provider="AS1299"`.
 
         >>> net = open("flowpeer.toml")
         >>> net.sql("SELECT count(*) AS n FROM metros WHERE continent = $c", c="EU").item()
         4
         """
-        for question in questions():
-            if question.name == query:
-                if unknown := sorted(set(parameters) - set(question.defaults())):
-                    raise UsageError(f"{query} has no parameter {', '.join(unknown)}")
-                query, parameters = question.sql, {**question.defaults(), **parameters}
+        if isinstance(span := parameters.get("period"), tuple):
+            parameters["period"] = _text(span)
+        query, parameters = resolve(query, parameters)
 
         def crossings(folder: Path) -> list[Path]:
             start, end = span_of(parameters)
@@ -408,6 +419,8 @@ class Network:
         with Session(
             self.lake.root, configured=self.configuration.tables, crossings=crossings
         ) as session:
+            for name, path in (attach or {}).items():
+                session.attach(*parse(f"{name}={path}"))
             return pl.DataFrame(pl.from_arrow(session.query(query, parameters)))
 
     def scan(

@@ -11,16 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowpeer.cli.sql_names import (
-    few_rows,
-    frame_of,
-    made_names,
-    nearest,
-    question_named,
-    render,
-    resolve,
-)
+from flowpeer.cli.sql_names import few_rows, frame_of, render
 from flowpeer.cli.state import State, terminal_width
+from flowpeer.query.asked import made_names, nearest, no_data, question_named, resolve
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,6 +22,7 @@ if TYPE_CHECKING:
     from flowpeer.query import Session
 
 
+SPAN = ("period_start", "period_end")
 FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 MAX_QUERY_BYTES = 1 << 20
 FEW_ROWS = 1_000
@@ -96,13 +90,16 @@ def sql(
             with _session(state, attach or [], values) as session:
                 prompt(session, state, timeout_seconds=timeout)
             return
+        named = question_named(text.strip().removesuffix(";").strip()) is not None
+        if named and period is not None:  # which the question reads, and says that it has no data
+            values = {k: v for k, v in values.items() if k not in SPAN} | {"period": period}
         text, values = resolve(text, values)
         with _session(state, attach or [], values) as session:
-            if period is not None:
+            if period is not None and not named:
                 _has_data(session, period, values, timeout)
                 if "$period" not in text and re.search(r"\bcrossings\b", text, re.IGNORECASE):
                     # Its rows are those of the period.
-                    values = {k: v for k, v in values.items() if not k.startswith("period_")}
+                    values = {k: v for k, v in values.items() if k not in SPAN}
             few = FEW_ROWS if chosen == "table" and out is None else -1
             answer = session.ask(text, values, timeout_seconds=timeout, flat=True, few=few)
             if session.note:
@@ -117,16 +114,14 @@ def _has_data(
     session: Session, period: str, values: dict[str, str | None], timeout: float | None
 ) -> None:
     """Refuse a period without any traffic, as other commands do."""
-    from flowpeer.errors import NoDataError
-
-    span = {name: values.get(name) for name in ("period_start", "period_end")}
+    span = {name: values.get(name) for name in SPAN}
     rows = session.query(
         "SELECT 1 AS one FROM traffic_between($period_start, $period_end) LIMIT 1",
         span,
         timeout_seconds=timeout,
     )
     if not rows.num_rows:
-        raise NoDataError(f"no traffic in {period}", advice="see what is there: `flowpeer status`")
+        raise no_data(period)
 
 
 def _format(state: State, chosen: str | None, out: Path | None) -> str:
@@ -168,9 +163,10 @@ def _parameters(words: list[str], period: str | None) -> dict[str, str | None]:
         from flowpeer.analysis.periods import parse_period
 
         start, end = parse_period(period)
-        for name, time in (("period_start", start), ("period_end", end)):
+        for name in (*SPAN, "period"):
             if name in values:
                 raise UsageError(f"--period and -p {name}=… exclude each other")
+        for name, time in zip(SPAN, (start, end), strict=True):
             values[name] = time.strftime("%Y-%m-%d %H:%M:%S")
     return values
 

@@ -1,8 +1,7 @@
-"""What `flowpeer sql` and its prompt share: names to statements, and tables to documents."""
+"""What `flowpeer sql` and its prompt share: tables to documents."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,69 +12,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from flowpeer.query import Answer
-    from flowpeer_sql import Question
-
-
-def resolve(text: str, values: dict[str, str | None]) -> tuple[str, dict[str, str | None]]:
-    """Statement and parameters for `text`: the name of a question, or a statement itself.
-
-    Raises:
-        UsageError: a name that is no question, a parameter that the question does not have.
-    """
-    word = text.strip().removesuffix(";").strip()
-    if not re.fullmatch(r"[A-Za-z_]\w*", word):
-        return text, values
-    from flowpeer.errors import UsageError
-    from flowpeer_sql import signature
-
-    question = question_named(word)
-    if question is None:
-        from flowpeer.schema import TABLES
-
-        if word in TABLES or word in view_names():
-            raise UsageError(
-                f"{word} is a table, not a question", advice=f'"FROM {word} LIMIT 20" shows rows'
-            )
-        raise UsageError(f"no question {word!r}{nearest(word)}", advice="see `flowpeer sql --list`")
-    known = signature(question)
-    if unknown := sorted(set(values) - set(known)):
-        raise UsageError(
-            f"{word} has no parameter {', '.join(unknown)}", advice=f"it has {', '.join(known)}"
-        )
-    given = {name: value for name, value in values.items() if value != ""}
-    return f"FROM {word}({', '.join(f'{name} := ${name}' for name in given)})", given
-
-
-def question_named(name: str) -> Question | None:
-    from flowpeer_sql import questions
-
-    return next((q for q in questions() if q.name == name), None)
-
-
-def view_names() -> list[str]:
-    """Views, macros and `crossings`, by name."""
-    return sorted({*made_names(), "crossings"})
-
-
-def made_names() -> dict[str, tuple[str, str]]:
-    """Views and macros: which of the two, and the title of the file that makes them."""
-    from flowpeer_sql import views
-
-    made = re.compile(r"CREATE OR REPLACE (VIEW|MACRO) ([a-z]\w*)")
-    return {
-        name: (kind.lower(), script.title)
-        for script in views()
-        for kind, name in made.findall(script.sql)
-    }
-
-
-def nearest(word: str) -> str:
-    from difflib import get_close_matches
-
-    from flowpeer_sql import questions
-
-    close = get_close_matches(word, [q.name for q in questions()], 1)
-    return f", nearest is {close[0]}" if close else ""
 
 
 def frame_of(table: pa.Table, *, readable: bool = True) -> pl.DataFrame:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowpeer.cli.sql_names import frame_of, render, resolve, view_names
+from flowpeer.cli.sql_names import frame_of, render
 from flowpeer.cli.state import State, printable, terminal_width
+from flowpeer.query.asked import resolve, view_names
 
 if TYPE_CHECKING:
     from flowpeer.query import Session

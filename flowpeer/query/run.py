@@ -10,6 +10,7 @@ import duckdb
 
 from flowpeer.engine import literal, told
 from flowpeer.errors import LockedError, UsageError
+from flowpeer.query import asked
 from flowpeer.query.check import check, tree_of
 from flowpeer.query.objects import Names, Objects, names_of
 from flowpeer.query.pivot import with_values
@@ -74,18 +75,21 @@ class Runner:
         for one in every:
             with told(sql, offset=one.offset):
                 ready.append((one, *self._checked(one)))
-        if unknown := sorted(set(parameters).difference(*(wanted for *_, wanted in ready))):
+        if unknown := sorted(set(parameters).difference(*(wanted for *_, wanted, _ in ready))):
             raise UsageError(f"the statement has no parameter ${', $'.join(unknown)}")
-        for one, select, names, wanted in ready:
+        for one, select, names, wanted, tree in ready:
             given = {name: parameters[name] for name in wanted if name in parameters}
+            with told(""):
+                self._check_values(tree, given)
             with told(sql, offset=one.offset):
                 self._run(one, select, names, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
         with told(sql):
             return {"made": made, **self._answer(every[-1], number, flat=flat, few=few)}
 
-    def _checked(self, one: Statement) -> tuple[str, Names | None, set[str]]:
-        """The SELECT of a statement, every node of it allowed; what it names; its parameters."""
+    def _checked(self, one: Statement) -> tuple[str, Names | None, set[str], Any]:
+        """The SELECT of a statement, every node of it allowed; what it names; its parameters; its
+        tree."""
         if one.kind in ("table", "view"):
             if one.name.lower().startswith("_flowpeer") or self._is_taken(one.name):
                 raise UsageError(f"there is a table {one.name} already", advice="choose a name")
@@ -94,7 +98,39 @@ class Runner:
         select = with_values(one.select, self._values)
         tree = self._tree(select)
         wanted = {str(p["key"]) for p in tree["statements"][0]["named_param_map"]}
-        return select, names_of(tree), wanted
+        return select, names_of(tree), wanted, tree
+
+    def _check_values(self, tree: Any, parameters: dict[str, Any]) -> None:
+        """Refuse what a called question is given and there is not.
+
+        Raises:
+            UsageError: a metro that is not configured, or what is no period, network or direction.
+            NoDataError: a period without data.
+        """
+        for name, given in asked.calls(tree):
+            used = asked.parameters_of(given)
+            if not given or not used <= parameters.keys():
+                continue  # DuckDB says what is missing
+            template = tree_of(self.con, "SELECT 1")
+            (text,) = self._rows(
+                "SELECT json_deserialize_sql($tree)", {"tree": asked.as_select(template, given)}
+            )[0]
+            row = self._rows(text, {key: parameters[key] for key in used})[0]
+            values = {
+                key: None if value is None else str(value)
+                for key, value in zip(given, row, strict=True)
+            }
+            if text := asked.checks(values):
+                self._rows(text, {k: v for k, v in values.items() if f"${k})" in text})
+            for text, span, words in asked.spans(name, values):
+                if not self._rows(text, span):
+                    raise asked.no_data(words)
+
+    def _rows(self, text: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT of ours."""
+        names = names_of(tree_of(self.con, text))
+        work = lambda: self.con.execute(text, parameters or None).fetchall()  # noqa: E731
+        return self._with_files(names, work)
 
     def _tree(self, select: str) -> Any:
         tree = tree_of(self.con, select)

@@ -114,6 +114,7 @@ _SAID_AS = {
     "asn": "_asn_of(asn)",
     "provider": "_asn_of(provider)",
     "metro": "_metro_of(metro)",
+    "direction": "_direction_of(direction)",
     "period_start": "coalesce(period_start::TIMESTAMP, _period_start(period))",
     "period_end": "coalesce(period_end::TIMESTAMP, _period_end(period))",
     "before_start": "coalesce(before_start::TIMESTAMP, _period_start(before))",

@@ -87,6 +87,19 @@ def test_a_period_is_text_or_two_times(net: flowpeer.Network) -> None:
     )
 
 
+def test_a_question_takes_what_the_command_line_does(net: flowpeer.Network, tmp_path: Path) -> None:
+    start, end = net.gather().inputs.period_start, net.gather().inputs.period_end
+    (tmp_path / "mine.csv").write_text("number,owner\n65000,ann\n")
+    rows = net.sql("growth", period=(start, end), metro="ams", provider="AS64501", top=3)
+    assert rows.height <= 3
+    with_file = net.sql("SELECT owner FROM mine", attach={"mine": tmp_path / "mine.csv"})
+    assert with_file["owner"].to_list() == ["ann"]
+    with pytest.raises(flowpeer.UsageError, match="no metro xyz"):
+        net.sql("growth", metro="xyz")
+    with pytest.raises(flowpeer.NoDataError, match="no traffic in 1999Q1"):
+        net.sql("growth", period="1999Q1")
+
+
 def test_errors_are_of_one_tree(net: flowpeer.Network, tmp_path: Path) -> None:
     with pytest.raises(flowpeer.UsageError, match="no such metro"):
         net.candidates(metro="xyz")

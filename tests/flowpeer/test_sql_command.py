@@ -81,6 +81,21 @@ def test_question_takes_parameters_and_a_period(folder: Path) -> None:
         assert run(folder, "top_remote_asns", "--period", period, "--json").returncode == 3
 
 
+def test_named_question_ends_as_other_commands_do(folder: Path) -> None:
+    with (folder / "flowpeer.toml").open("a") as file:
+        file.write('[[metros]]\nid = "ams"\nname = "Amsterdam"\n')
+    for words, status, said in (
+        (["growth", "-p", "period=2027Q3"], 3, "no traffic in 2027Q3"),
+        (["losses_by_exporter", "--period", "2026-07"], 3, "no traffic in 2026-07"),
+        (["growth", "-p", "metro=fra", "--period", "2027Q3"], 2, "no metro fra is configured"),
+    ):
+        done = run(folder, *words, "--json")
+        assert done.returncode == status, words
+        assert said in done.stderr.decode()
+        if status:
+            assert json.loads(done.stdout)["exit"] == status
+
+
 def test_statement_comes_from_a_file_or_standard_input(folder: Path) -> None:
     (folder / "q.sql").write_text("SELECT $a::INTEGER + 1 AS n")
     assert json.loads(run(folder, "-f", "q.sql", "-p", "a=41", "--json").stdout) == [{"n": 42}]

@@ -16,7 +16,7 @@ import pytest
 import flowpeer_sql
 from flowpeer.analysis.periods import parse_period
 from flowpeer.catalog import scan
-from flowpeer.errors import UsageError
+from flowpeer.errors import NoDataError, UsageError
 from flowpeer.query import Session
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
@@ -124,6 +124,40 @@ def test_value_that_the_program_does_not_take_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         con.query(f"FROM {call}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_question_refuses_what_there_is_not(con: Session, name: str) -> None:
+    """Also where the period has no rows, so that nothing of the question's own would run."""
+    known = flowpeer_sql.signature(QUESTIONS[name])
+    wrong = {"metro": "xyz", "provider": "Telia", "asn": "Films", "direction": "up"}
+    for key in wrong.keys() & known.keys():
+        with pytest.raises(UsageError, match=wrong[key]):
+            con.query(f"FROM {name}({key} := ${key})", {key: wrong[key]})
+        with pytest.raises(UsageError, match=wrong[key]):
+            con.query(f"FROM {name}(period := '2031-01', {key} := $v)", {"v": wrong[key]})
+    for given, said in (
+        ("period := '2031Q1'", "in 2031Q1"), ("period_start := '2031-01-01'", "from 2031-01-01"),
+        ("period_end := DATE '2020-01-01'", "until 2020-01-01"),
+        ("metro := 'ams', period := '203' || '1-W07'", "in 2031-W07"),
+    ):  # fmt: skip
+        with pytest.raises(NoDataError, match=f"no traffic {said}"):
+            con.query(f"SELECT count(*) FROM {name}({given})")
+    if "before" in known:
+        with pytest.raises(NoDataError, match="no traffic in 2020Q1"):
+            con.query(f"WITH x AS (FROM {name}(before := '2020Q1')) FROM x")
+
+
+def test_question_takes_values_of_its_own_rows(con: Session) -> None:
+    """What depends on a row cannot be looked at before, nor by what asks; constants still are."""
+    metros = con.query(
+        "SELECT m.metro, count(*) AS n FROM metros m, growth(metro := $m, top := 3) g"
+        " WHERE g.place <= 3 GROUP BY ALL ORDER BY 1", {"m": "fra"},
+    ).to_pylist()  # fmt: skip
+    assert [row["metro"] for row in metros] == ["ams", "fra"]
+    with pytest.raises(UsageError, match="no metro xyz"):
+        con.query("SELECT (SELECT max(bytes) FROM growth(metro := 'x' || 'yz'))")
+    assert con.query("FROM growth(direction := 'both')").equals(con.query("FROM growth()"))
 
 
 @pytest.mark.parametrize(

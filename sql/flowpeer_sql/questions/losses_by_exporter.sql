@@ -15,6 +15,8 @@ WITH told AS (
     FROM coverage c
     WHERE c.slot >= coalesce(_utc($period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
         AND c.slot < coalesce(_utc($period_end::TIMESTAMP), TIMESTAMPTZ '9999-12-31 00:00:00+00')
+        AND c.date >= coalesce($period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
+        AND c.date <= coalesce($period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE
     GROUP BY ALL
 )
 SELECT e.metro, e.exporter, t.exporter_ip, sum(t.datagrams)::BIGINT AS datagrams,

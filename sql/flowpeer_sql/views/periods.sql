@@ -44,6 +44,7 @@ CREATE OR REPLACE MACRO _period_end(period) AS
     ELSE _period_start(period) + INTERVAL 1 DAY END;
 
 -- AS15169 and 15169 are one network; a metro that is not configured is a mistake, not no rows.
+-- Directions are those of `traffic`, and both as elsewhere in the program.
 CREATE OR REPLACE MACRO _asn_of(given) AS
     CASE WHEN given IS NULL THEN NULL
     WHEN regexp_full_match(given::VARCHAR, '(?i)(as)?[0-9]{1,10}|-[1-6]')
@@ -54,6 +55,11 @@ CREATE OR REPLACE MACRO _metro_of(given) AS
     CASE WHEN given IS NULL OR given IN (SELECT m.metro FROM metros m)
         OR NOT EXISTS (FROM metros) THEN given
     ELSE error('no metro ' || given || ' is configured') END;
+
+CREATE OR REPLACE MACRO _direction_of(given) AS
+    CASE WHEN given IS NULL OR given = 'both' THEN NULL
+    WHEN given IN ('in', 'out', 'none') THEN given
+    ELSE error(given || ' is not a direction: in, out or both')::VARCHAR END;
 
 CREATE OR REPLACE MACRO traffic_between(period_start, period_end) AS TABLE
 SELECT * FROM traffic
