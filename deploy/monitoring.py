@@ -34,6 +34,8 @@ ALERTS: list[tuple[str, str, str, str, str]] = [
      "A receiver does not commit: a disk that hangs?"),
     ("FlowpeerSpoolNearlyFull", 'flowpeer_troubles{code="disk"} > 0', "1m", "critical",
      "Datagrams will be, or are, dropped: make room on the disk of the spool."),
+    ("FlowpeerTwoSenders", "increase(flowpeer_exporter_conflicts_total[1h]) > 0", "0m", "warning",
+     "Two senders speak under one address: forged, or set up alike. See `flowpeer check`."),
     ("FlowpeerRunMissing", ('time() - flowpeer_command_finished_timestamp_seconds{command="run"} > '
      f"{2 * HOUR}"), "10m", "warning", "The hourly run does not end: see its timer."),
     ("FlowpeerCommandFailed", ("flowpeer_command_exit_status > 1 and flowpeer_command_exit_status "
@@ -93,6 +95,8 @@ FIRING: dict[str, tuple[str, str, str]] = {
     "FlowpeerExporterSilent": ('flowpeer_troubles{code="silent"}', "1x300", "0x300"),
     "FlowpeerReceiverStopped": ('flowpeer_troubles{code="receiver"}', "1x300", "0x300"),
     "FlowpeerSpoolNearlyFull": ('flowpeer_troubles{code="disk"}', "1x300", "0x300"),
+    "FlowpeerTwoSenders": (
+        'flowpeer_exporter_conflicts_total{exporter="192.0.2.1"}', "5x40 6x60", "5x300"),
     "FlowpeerRunMissing": (
         'flowpeer_command_finished_timestamp_seconds{command="run"}', "-9000x300", "0+60x300"),
     "FlowpeerCommandFailed": ('flowpeer_command_exit_status{command="run"}', "3x300", "75x300"),
@@ -190,6 +194,9 @@ def dashboard() -> str:
                                         "{{exporter}}")], "none", "timeseries", ""),
         ("Records without a sampling rate, an hour", [
             ("increase(flowpeer_exporter_unknown_sampling_total[1h])", "{{exporter}}")], "none",
+         "timeseries", ""),
+        ("Signs of two senders, an hour", [
+            ("increase(flowpeer_exporter_conflicts_total[1h])", "{{exporter}}")], "none",
          "timeseries", ""),
         ("Clock error", [("flowpeer_exporter_clock_error_seconds", "{{exporter}}")], "s",
          "timeseries", ""),

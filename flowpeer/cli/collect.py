@@ -26,10 +26,13 @@ from flowpeer_ingest.segments import Allowed
 from flowpeer_ingest.sockets import parse
 from flowpeer_ingest.stats import read_status
 
+LOOPBACK = "127.0.0.1"
+"""Where numbers are answered unless told otherwise: they name every router."""
 
-def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
+
+def _addresses(texts: Sequence[str], host: str = "0.0.0.0") -> tuple[Address, ...]:  # noqa: S104
     try:
-        return tuple(parse(text) for text in texts)
+        return tuple(parse(text, host) for text in texts)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -48,7 +51,10 @@ def collect(
         typer.Option("--listen", help="HOST:PORT to receive on; repeatable [0.0.0.0:2055]."),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="HOST:PORT that answers Prometheus.")
+        str | None,
+        typer.Option(
+            "--metrics", help="[HOST:]PORT that answers Prometheus; a port alone is on 127.0.0.1."
+        ),
     ] = None,
     receivers: Annotated[
         int, typer.Option("--receivers", min=1, max=16, help="Receiver processes.")
@@ -88,7 +94,7 @@ def collect(
         configured=frozenset(network.exporter_by_address),
         exporter_ids={a: e.id for a, e in network.exporter_by_address.items()},
         allowed=() if known_only else _prefixes(allow),
-        metrics=_addresses([metrics])[0] if metrics else None,
+        metrics=_addresses([metrics], LOOPBACK)[0] if metrics else None,
     )
     name = collector_name(network)
     with lake.lock(collector_lock(name)):

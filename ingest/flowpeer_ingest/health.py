@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from flowpeer_ingest.stats import LOSSES
 
 LOSS_WINDOW_S = 3600
-"""A loss is told for so long after it."""
+"""A loss, or a sign of two senders, is told for so long after it."""
 DOWN_AFTER_S = 10
 """The status is written each second; after this, nobody writes it."""
 STUCK_AFTER_S = 300
@@ -30,6 +30,7 @@ CODES: dict[str, str] = {
     "set_aside": "Segments could not be decoded.",
     "disk": "The disk of the spool has less room than the reserve.",
     "silent": "An exporter is silent for longer than is usual for it.",
+    "two_senders": "Within the last hour two senders spoke as one exporter, or one was forged.",
     "loss": "A loss counter rose within the last hour.",
 }
 """What can be wrong."""
@@ -93,6 +94,7 @@ def troubles(
             "make room: prune flow records, or give the spool a disk of its own",
         )  # fmt: skip
     yield from _silent(said, now_us, names)
+    yield from _two_senders(said, now_us, names)
     yield from _losses(said, now_us)
 
 
@@ -120,6 +122,20 @@ def _silent(said: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> I
             yield Trouble(
                 "silent", f"exporter {name}", "not heard since the collector started", step
             )
+
+
+def _two_senders(
+    said: Mapping[str, Any], now_us: int, names: Mapping[str, str]
+) -> Iterator[Trouble]:
+    for address, exporter in said["exporters"].items():
+        last_us = exporter.get("conflict_us", 0)  # not in the status of an older version
+        if last_us and now_us - last_us < LOSS_WINDOW_S * 1_000_000:
+            yield Trouble(
+                "two_senders", f"exporter {names.get(address, address)}",
+                f"{exporter['conflict']}, last at {_time(last_us)}: {exporter['conflicts']:,} "
+                "signs of two senders since the start",
+                "find out who sends under this address; `flowpeer check` has times and ports",
+            )  # fmt: skip
 
 
 def _losses(said: Mapping[str, Any], now_us: int) -> Iterator[Trouble]:

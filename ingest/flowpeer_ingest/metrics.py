@@ -35,6 +35,7 @@ EXPORTER: dict[str, str] = {
     "lost": "Sequence gaps: datagrams (NetFlow v9, sFlow) or records (v5, IPFIX).",
     "template_misses": "Data sets that came before their template.",
     "unknown_sampling": "Flow records without a sampling rate.",
+    "conflicts": "Signs of two senders under this address, port and domain.",
 }
 GAUGES: dict[str, str] = {
     "spool_segments": "Sealed segments that wait for the decoder.",

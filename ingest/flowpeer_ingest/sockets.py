@@ -41,16 +41,16 @@ class Listener:
         return f"{host}:{self.port}"
 
 
-def parse(text: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[v6]:PORT`, `:PORT` or `PORT` → (address, port); hosts are addresses.
+def parse(text: str, host: str = "0.0.0.0") -> tuple[str, int]:  # noqa: S104 (what was asked for)
+    """`HOST:PORT`, `[v6]:PORT`, `:PORT` or `PORT` → (address, port); hosts are addresses, and
+    `host` is where none is said.
 
     Raises ValueError with what is expected.
     """
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 (what was asked for)
+    said, _, port = text.rpartition(":")
     try:
         number = int(port)
-        address = str(ipaddress.ip_address(host))
+        address = str(ipaddress.ip_address(said.removeprefix("[").removesuffix("]") or host))
     except ValueError:
         number, address = -1, ""
     if not 0 <= number <= 65_535:

@@ -55,6 +55,10 @@ class ExporterState:
     usual_gap_us: int = 0
     """The longest silence between two segments with something of it; older ones count less."""
     formats: list[str] = field(default_factory=list)
+    conflicts: int = 0
+    """Signs of two senders under its address; the kind of the last one, and when that was."""
+    conflict: str = ""
+    conflict_us: int = 0
 
 
 class Stats:
@@ -142,6 +146,11 @@ class Stats:
                 state.formats = sorted({*state.formats, *said.formats})
                 totals["octets"] += summary.octets.get(address, 0)
                 self.lost += said.lost
+            for c in summary.conflicts:
+                state = self.exporters.setdefault(c.exporter_ip, ExporterState())
+                state.conflicts += c.count
+                if c.last_us >= state.conflict_us:
+                    state.conflict, state.conflict_us = c.kind, c.last_us
             self.published_us = now_us
             self.lose("sequence_lost", self.lost, now_us)
             self.lose("records_implausible", self.reasons["implausible"].total(), now_us)

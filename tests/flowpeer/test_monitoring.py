@@ -58,7 +58,7 @@ def test_rules_and_dashboard_name_only_metrics_that_exist(exported: set[str]) ->
     named = {name for text in expressions for name in re.findall(r"\bflowpeer_\w+", text)}
     assert named - exported == set()
     ids = [panel["id"] for panel in document["panels"]]
-    assert len(set(ids)) == len(ids) == 18
+    assert len(set(ids)) == len(ids) == 19
     # No loss without an alert and a line.
     losses = {f"flowpeer_loss_{name}_total" for name in LOSSES}
     assert losses <= named

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowpeer_ingest import sessions
 from flowpeer_ingest.health import CODES, not_ready, troubles
-from flowpeer_ingest.stats import LOSSES
+from flowpeer_ingest.segments import SegmentSummary
+from flowpeer_ingest.sessions import Conflict
+from flowpeer_ingest.stats import LOSSES, Stats
 
 NOW = 1_789_520_523_000_000
 S = 1_000_000
@@ -55,6 +59,14 @@ def test_a_collector_that_is_well_has_no_trouble() -> None:
         ({"spool_free_octets": 10**6 - 1}, "disk"),
         ({"exporter_last_seen_us": NOW - 363 * S}, "silent"),
         ({"exporters": {}}, "silent"),
+        (
+            {
+                "exporter_conflict_us": NOW - 3599 * S,
+                "exporter_conflicts": 4,
+                "exporter_conflict": "template redefined to and fro",
+            },
+            "two_senders",
+        ),
         ({"losses": {"truncated": {"total": 1, "rose_us": NOW - 3599 * S}}}, "loss"),
     ],
 )
@@ -73,11 +85,26 @@ def test_each_thing_that_is_wrong_is_told(changes: dict[str, Any], code: str) ->
         # What waits in the spool may be from it.
         {"exporter_last_seen_us": NOW - 600 * S, "spool_lag_seconds": 359.0},
         {"exporters": {}, "started_us": NOW - 600 * S},
+        {"exporter_conflict_us": NOW - 3601 * S, "exporter_conflicts": 4},
         {"losses": {"truncated": {"total": 1, "rose_us": NOW - 3601 * S}}},
     ],
 )
 def test_what_is_usual_is_no_trouble(changes: dict[str, Any]) -> None:
     assert codes(well(**changes)) == []
+
+
+def test_forged_templates_are_an_alarm_of_their_exporter(tmp_path: Path) -> None:
+    stats = Stats(tmp_path)
+    forged = [
+        Conflict(sessions.TO_AND_FRO, "192.0.2.1", 4000, 0, NOW - 9 * S, NOW - 2 * S, 4),
+        Conflict(sessions.RATE_JUMPS, "192.0.2.1", 4000, 7, NOW - 9 * S, NOW - 5 * S),
+    ]
+    stats.segment(SegmentSummary("1", conflicts=forged), {}, NOW)
+    said = well(exporters=stats.snapshot()["exporters"])
+    (found,) = troubles(said, NOW, names={"192.0.2.1": "edge1"})
+    assert (found.code, found.subject) == ("two_senders", "exporter edge1")
+    assert found.text.startswith("template redefined to and fro, last at 2026-09-16 ")
+    assert "5 signs of two senders" in found.text
 
 
 def test_a_loss_is_told_of_a_collector_that_is_down_too() -> None:

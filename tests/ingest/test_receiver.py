@@ -164,6 +164,11 @@ def test_addresses_are_read(text: str, parsed: tuple[str, int]) -> None:
     assert sockets.parse(text) == parsed
 
 
+@pytest.mark.parametrize("text", ["9405", ":9405"])
+def test_a_port_alone_is_where_the_caller_says(text: str) -> None:
+    assert sockets.parse(text, "127.0.0.1") == ("127.0.0.1", 9405)
+
+
 @pytest.mark.parametrize("text", ["", "x:1", "127.0.0.1:70000", "127.0.0.1:-1", "::1", "host"])
 def test_what_is_no_address_is_said_so(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT is expected"):
