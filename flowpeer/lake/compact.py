@@ -61,7 +61,10 @@ def merge(
             staged.write(rows)
             if progress is not None:
                 progress(rows.num_rows)
-        merged = replace(staged.finish(relative), units=tuple(units))
+        # In the order of the rows, which tells the unit of each.
+        merged = replace(
+            staged.finish(relative), units=tuple(unit for file in files for unit in file.units)
+        )
     except BaseException:
         staged.discard()
         raise

@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any
 
 from flowpeer.schema import FORMAT
-from flowpeer_ingest.parts import FlowFacts
+from flowpeer_ingest.parts import FlowFacts, Span, joined_span
 
 HOUR = timedelta(hours=1)
 _PARTITION = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/", re.ASCII)
@@ -109,6 +109,19 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """What holds datagrams of an hour once: a capture, or all segments of one run of a receiver.
+
+    digest: of its units, those of pruned files too. spans: of its datagrams (FlowFacts). path: of
+    one of its units.
+    """
+
+    digest: str
+    spans: dict[str, dict[int, Span]]
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollup:
     """What an hour of `traffic` and `traffic_routes` was made of.
 
@@ -129,8 +142,9 @@ class Header:
 
     pending: digests of the entries whose unit's record was not there when this was written, by
     path. reach: by hour reached into (flows). metering: bits of what was seen by exporter address
-    and interface, that of pruned files too; octets likewise (FlowFacts). frozen: hours that pruned
-    files reach into. paths: of the files. older: layouts of those that are not of the present one.
+    and interface, that of pruned files too; octets likewise (FlowFacts). holders: of the datagrams,
+    by name (`holder_of`), likewise. frozen: hours that pruned files reach into. paths: of the
+    files. older: layouts of those that are not of the present one.
     """
 
     table: str
@@ -144,6 +158,7 @@ class Header:
     reach: dict[str, Reach] = field(default_factory=dict)
     metering: dict[str, dict[int, int]] = field(default_factory=dict)
     octets: dict[str, dict[int, tuple[int, ...]]] = field(default_factory=dict)
+    holders: dict[str, Holder] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     older: dict[str, int] = field(default_factory=dict)
@@ -209,6 +224,7 @@ def summarised(table: str, hour: str, files: Iterable[File]) -> Header:
         reach={reached: _reach(reaching[reached]) for reached in sorted(reaching)},
         metering=_merged([f.seen for f in facts], int.__or__),
         octets=_merged([f.octets for f in facts], _plus),
+        holders=_holders([u for f in files for u in f.units]),
         frozen=tuple(sorted(gone)),
         paths=tuple(f.path for f in live),
         older={f.path: f.layout for f in live if f.layout < FORMAT},
@@ -231,6 +247,28 @@ def _reach(units: list[UnitEntry]) -> Reach:
         {ip: tuple(sorted(seen[ip])) for ip in sorted(seen)},
         tuple(sorted(unrated)),
     )
+
+
+def holder_of(path: str) -> str:
+    """What a unit is a part of (`Holder`): of a segment its receiver's run, else itself."""
+    name = path.rpartition("/")[2].removesuffix(".parquet")
+    kind, _, rest = name.partition("-")
+    return f"run-{rest.partition('-')[2]}" if kind == "segment" else name
+
+
+def _holders(units: list[UnitEntry]) -> dict[str, Holder]:
+    by_holder: dict[str, list[UnitEntry]] = {}
+    for unit in units:
+        if unit.facts is not None and unit.facts.spans:
+            by_holder.setdefault(holder_of(unit.path), []).append(unit)
+    found = {}
+    for name, some in sorted(by_holder.items()):
+        some.sort(key=lambda u: u.path)
+        lines = "".join(f"{u.path} {u.sha256}\n" for u in some)
+        spans = _merged([u.facts.spans for u in some if u.facts is not None], joined_span)
+        digest = hashlib.sha256(lines.encode()).hexdigest()[:32]
+        found[name] = Holder(digest, spans, some[0].path)
+    return found
 
 
 def _merged(some: list[Any], join: Any) -> dict[str, dict[int, Any]]:

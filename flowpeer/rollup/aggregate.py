@@ -8,11 +8,12 @@ route and the local end to an own prefix, and sums by network and by route. That
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from flowpeer.rollup.codes import Codes, Context
 from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
-from flowpeer.rollup.reading import Ints, Task, read
+from flowpeer.rollup.reading import Batch, Ints, Task, read
 from flowpeer.rollup.sums import Entries, Figures, Rows, Sums, joined
 from flowpeer.rollup.tables import Tables, _Ranked
 from flowpeer_core.native import library
@@ -52,6 +53,7 @@ class Aggregate:
         hour: its start, UTC.
         folder: for sums that do not fit into memory; `close` leaves nothing in it.
         progress: is told the records read.
+        duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
 
     Raises:
         OSError: a flow file that cannot be read, or whose octets are not those written.
@@ -65,11 +67,15 @@ class Aggregate:
         folder: Path,
         *,
         progress: Callable[[int], None] | None = None,
+        duplicates: Mapping[str, Ints] = MappingProxyType({}),
     ) -> None:
         self.figures = Figures()
         self._hour = hour
         self._context = context
+        self._duplicates = duplicates
         codes = Codes(context)
+        # What counts elsewhere is summed too, for the figures; nothing of it is kept.
+        self._elsewhere = lambda: sums_of(codes, hour, folder)
         self._sums = [sums_of(codes, hour, folder) for _ in range(THREADS)]
         self._idle: SimpleQueue[Sums] = SimpleQueue()
         for one in self._sums:
@@ -141,12 +147,28 @@ class Aggregate:
         context, sums = self._context, self._idle.get()
         try:
             exchanges = context.neighbours is not None
-            for batch in read(task, self._hour, context.moments, next_hops=exchanges):
+            for batch in read(
+                task, self._hour, context.moments, next_hops=exchanges,
+                duplicates=self._duplicates,
+            ):  # fmt: skip
                 rows += batch.rows
-                figures.add(sums.add(batch))
+                figures.add(self._duplicate(batch) if batch.duplicate else sums.add(batch))
         finally:
             self._idle.put(sums)
         return rows, figures
+
+    def _duplicate(self, batch: Batch) -> Figures:
+        """The figures of records that count elsewhere."""
+        sums = self._elsewhere()
+        try:
+            found = sums.add(batch)
+        finally:
+            sums.discard()
+        return Figures(
+            duplicate_bytes=found.flow_bytes,
+            duplicate_bytes_unscaled=found.flow_bytes_unscaled,
+            duplicate_records=found.records,
+        )
 
 
 def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

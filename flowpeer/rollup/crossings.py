@@ -7,7 +7,7 @@ rows by port, host or DSCP add up to `traffic`, to the byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,12 @@ from flowpeer_core.columns import arrow_schema
 SCHEMA = arrow_schema(schema.CROSSINGS)
 
 
-def crossings(tasks: Iterable[Task], hour: datetime, context: Context) -> Iterator[pa.Table]:
+def crossings(
+    tasks: Iterable[Task], hour: datetime, context: Context, duplicates: Mapping[str, Ints]
+) -> Iterator[pa.Table]:
     """Rows of an hour, with the columns of `schema.CROSSINGS`, in no order.
+
+    duplicates: rows that count elsewhere (`reading.read`), which are left out.
 
     Raises:
         OSError: a flow file that cannot be read, or whose octets are not those written.
@@ -37,7 +41,11 @@ def crossings(tasks: Iterable[Task], hour: datetime, context: Context) -> Iterat
     sums = sums_of(codes, hour, Path())  # nothing is summed, so that nothing goes there
     exchanges = context.neighbours is not None
     for task in tasks:
-        for batch in read(task, hour, context.moments, next_hops=exchanges, also=SERVICES):
+        for batch in read(
+            task, hour, context.moments, next_hops=exchanges, also=SERVICES, duplicates=duplicates
+        ):
+            if batch.duplicate:
+                continue
             records, kinds = sums.each(batch)
             for k in (0, 1):
                 at = np.flatnonzero(records["crossings"] > k)

@@ -179,7 +179,7 @@ class Rollup(Inputs):
         for file, unit in self._entries(hour):
             if unit.path in hour.late and unit.path not in told:
                 counted = self._aggregate(
-                    hour, [(unit.path, self.lake.path(file.path), file.rows)], None
+                    hour, [(unit.path, self.lake.path(file.path), file.rows)], None, {}
                 )
                 counted.close()
                 told[unit.path] = asdict(counted.figures)
@@ -220,12 +220,16 @@ class Rollup(Inputs):
         hour: Hour,
         files: Sequence[tuple[str, Path, int]],
         progress: Callable[[int], None] | None,
+        duplicates: Mapping[str, reading.Ints],
     ) -> Aggregate:
         context = self._context(hour)
         # Beside the lake's own unfinished files, or where everybody may write: who only reads a
         # lake (`verify`) need not write into it.
         folder = self._scratch
-        return Aggregate(reading.tasks(files), hour.start, context, folder, progress=progress)
+        return Aggregate(
+            reading.tasks(files), hour.start, context, folder, progress=progress,
+            duplicates=duplicates,
+        )  # fmt: skip
 
     def _context(self, hour: Hour) -> Context:
         while len(self._tables) > TABLES_KEPT:  # oldest first: hours come in order
@@ -244,8 +248,14 @@ class Rollup(Inputs):
 
     def crossings(self, hour: Hour) -> Iterator[pa.Table]:
         """An hour's records one by one, as `traffic` counts them; see `rollup.crossings`."""
-        tasks = reading.tasks(self._reads(hour))
-        return crossings(tasks, hour.start, self._context(hour))
+        reads = self._reads(hour)
+        tasks = reading.tasks(reads)
+        return crossings(tasks, hour.start, self._context(hour), self._elsewhere(reads))
+
+    def _elsewhere(self, reads: Sequence[tuple[str, Path, int]]) -> dict[str, reading.Ints]:
+        """Rows of some files that count elsewhere, by file."""
+        found = {path: self.duplicates.rows(path) for path, _, _ in reads}
+        return {path: rows for path, rows in found.items() if rows.size}
 
     @cached_property
     def _scratch(self) -> Path:
@@ -260,7 +270,8 @@ class Rollup(Inputs):
 
     def recount(self, hour: Hour) -> Figures:
         """An hour's figures from its flow records, without writing anything into the lake."""
-        done = self._aggregate(hour, self._reads(hour), None)
+        reads = self._reads(hour)
+        done = self._aggregate(hour, reads, None, self._elsewhere(reads))
         done.close()
         return done.figures
 
@@ -276,7 +287,8 @@ class Rollup(Inputs):
 
     def _roll_up(self, hour: Hour, progress: Callable[[int], None] | None) -> Figures:
         entries = self._entries(hour)
-        done = self._aggregate(hour, self._reads(hour), progress)
+        reads = self._reads(hour)
+        done = self._aggregate(hour, reads, progress, self._elsewhere(reads))
         figures = done.figures
         staged: list[StagedTable] = []
         try:

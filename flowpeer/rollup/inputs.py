@@ -26,6 +26,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup import rates
 from flowpeer.rollup.attribute import Attributor
+from flowpeer.rollup.duplicates import Duplicates
 from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.packed_rates import PackedRates
 from flowpeer.rollup.rates import Announcements, Sampled
@@ -35,7 +36,7 @@ from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.flows import NEWEST_US, OLDEST_US
 
-METHOD = 5
+METHOD = 6
 """Raised when the same inputs give other rows than before: every hour is then redone."""
 
 HOUR = timedelta(hours=1)
@@ -107,6 +108,11 @@ class Inputs:
     def pruned(self) -> dict[str, File]:
         """The flow files that were pruned."""
         return {f.path: f for f in self._manifest_files() if f.pruned is not None}
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """Records of datagrams that several units hold."""
+        return Duplicates(self.record, self._headers)
 
     @property
     def any_flows(self) -> bool:
@@ -325,6 +331,7 @@ class Inputs:
         return {
             "method": str(METHOD),
             "flows": _digest([[f"{when:%Y-%m-%dT%H}", reach.digest] for when, reach in received]),
+            "duplicates": self.duplicates.fingerprint([when for when, _ in received]),
             "routes": _digest(views),
             "sampling": _digest(self._rates_in_force(received)),
             "exporters": _digest(exporters),

@@ -7,9 +7,10 @@ and whole row groups whose records lie outside the hour. Small files are read by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,14 @@ class Batch:
 
     A column of `COLUMNS`, `NEXT_HOPS` or `moment` is an array, or the one value of all rows, as
     `NULLS` has it for null; a column of addresses that is an integer has none. `moment`: how many
-    of the moments at which a rate changes lie before the record's receipt or at it.
+    of the moments at which a rate changes lie before the record's receipt or at it. `duplicate`:
+    they are of datagrams that count elsewhere.
     """
 
     file: str
     rows: int
     columns: Mapping[str, pa.Array | int]
+    duplicate: bool = False
 
 
 Task = tuple[tuple[str, Path, tuple[int, ...] | None], ...]
@@ -88,12 +91,15 @@ def read(
     *,
     next_hops: bool,
     also: Sequence[str] = (),
+    duplicates: Mapping[str, Ints] = MappingProxyType({}),
 ) -> Iterator[Batch]:
     """The records of a task, in batches of at most `BATCH_ROWS`; row groups that end before the
     hour or begin after it are left out.
 
     moments: of a flow file, when a rate changes during its hour of receipt, in µs, ascending.
     also: further columns of integers.
+    duplicates: by file, numbers of the rows that count elsewhere, ascending; they come in batches
+        of their own.
 
     Raises:
         OSError: a page whose checksum is wrong, or a file that cannot be read.
@@ -101,6 +107,7 @@ def read(
     begin = int(hour.timestamp()) * 1_000_000
     for name, path, groups in task:
         changes = moments(name)
+        elsewhere = duplicates.get(name)
         wanted = (
             *COLUMNS,
             *(NEXT_HOPS if next_hops else ()),
@@ -110,7 +117,9 @@ def read(
         with pq.ParquetFile(
             path, page_checksum_verification=True, read_dictionary=["exporter_ip"]
         ) as file:
-            for group in range(file.metadata.num_row_groups) if groups is None else groups:
+            sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+            for group in range(file.num_row_groups) if groups is None else groups:
+                at = sum(sizes[:group])
                 fixed = _fixed(file.metadata.row_group(group), wanted, begin)
                 if fixed is None:
                     continue
@@ -118,7 +127,18 @@ def read(
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
                 ):
-                    yield _batch(name, batch, fixed, changes)
+                    if elsewhere is None:
+                        yield _batch(name, batch, fixed, changes)
+                        continue
+                    first, last = np.searchsorted(elsewhere, (at, at + batch.num_rows))
+                    away = np.zeros(batch.num_rows, bool)
+                    away[elsewhere[first:last] - at] = True
+                    at += batch.num_rows
+                    for duplicate in (False, True):
+                        part = batch.filter(pa.array(away == duplicate))
+                        if part.num_rows:
+                            made = _batch(name, part, fixed, changes)
+                            yield replace(made, duplicate=duplicate)
 
 
 def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | None:

@@ -2,8 +2,9 @@
 
 The flows are summed here a second time, by other means than the roll-up's: DuckDB adds up the
 exported counters per file, exporter, interfaces, sampler and rate, and plain Python multiplies.
-What must hold, for scaled and unscaled bytes each: Σ flows + through = Σ traffic =
-Σ traffic_routes, with `through` from the record. Sums are Python integers: nothing wraps.
+What must hold, for scaled and unscaled bytes each: Σ flows − duplicate + through = Σ traffic =
+Σ traffic_routes, with `through` and `duplicate` from the record. Sums are Python integers: nothing
+wraps.
 """
 
 from __future__ import annotations
@@ -107,6 +108,17 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
     flows = flows.plus(late, times=-1)
     if not again:
         flows = FlowSums(hours.flow_bytes, hours.flow_bytes_unscaled, flows.records)
+    if again and hours.duplicate_records:
+        for kind, mine in (("", flows.scaled_bytes), ("_unscaled", flows.unscaled_bytes)):
+            label = "unscaled" if kind else "scaled"
+            yield Identity(
+                f"{label} bytes: flows = counted once + duplicate", mine,
+                getattr(hours, f"flow_bytes{kind}") + getattr(hours, f"duplicate_bytes{kind}"),
+            )  # fmt: skip
+    if again:
+        flows = flows.plus(
+            FlowSums(hours.duplicate_bytes, hours.duplicate_bytes_unscaled), times=-1
+        )
     for table in ("traffic", "traffic_routes"):
         sums_of = _table_sums(rollup, table)
         yield Identity(
@@ -117,7 +129,10 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
             f"unscaled bytes: flows + through = {table}",
             flows.unscaled_bytes + hours.through_bytes_unscaled, sums_of[False],
         )  # fmt: skip
-    yield Identity("records: flows = traffic", flows.records, hours.records)
+    yield Identity(
+        "records: flows = traffic" + (" + duplicate" if hours.duplicate_records else ""),
+        flows.records, hours.records + hours.duplicate_records,
+    )  # fmt: skip
 
 
 def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> Iterator[Identity]:

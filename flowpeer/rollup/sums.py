@@ -35,6 +35,9 @@ class Figures:
     flow_bytes: int = 0  # this hour's parts of the records, each once, scaled
     flow_bytes_unscaled: int = 0
     records: int = 0
+    duplicate_bytes: int = 0  # of datagrams that another unit holds too, in no row; as above
+    duplicate_bytes_unscaled: int = 0
+    duplicate_records: int = 0
 
     def add(self, other: Figures) -> None:
         """Add another batch's figures."""

@@ -28,11 +28,21 @@ MAX_HOURS = 256
 MAX_INTERFACES = 4_096
 """Interfaces of an exporter that facts name, those with the most records: forged records could
 have 2^32. What decides over traffic are the configured ones, which carry much."""
+MAX_DOMAINS = 64
+"""Domains of an exporter that have a span of their own; more are put together as `ANY_DOMAIN`."""
+ANY_DOMAIN = -1
+PATHS_APART_US = 30_000_000
+"""Copies of a datagram whose header says no time are received at most so far apart."""
 MAX_OCTETS = 1 << 40
 """Of one record, scaled, in `octets`: what is above cannot be traffic, and 2^22 rows of it still
 fit into 63 bits."""
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+Span = tuple[int, int, int, int]
+"""First and last export time (µs) and lowest and highest sequence number of some datagrams. Where a
+header says no time it is that of receipt, `PATHS_APART_US` to either side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,9 @@ class FlowFacts:
     record itself states, so that it does not hang on what was known when it was decoded; then of
     each way again, bytes of records that state none themselves. Empty in what format 2
     left: not known."""
+    spans: Mapping[str, Mapping[int, Span]] = field(default_factory=dict)
+    """By exporter and domain: what the datagrams of the records say of time and sequence. Of those
+    without a sequence number there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,7 @@ class Facts:
         self._unrated: dict[str, int] = {}
         self._announced: set[str] = set()
         self._corrected = 0
+        self._spans: dict[str, dict[int, Span]] = {}
 
     def add(self, table: pa.Table) -> None:
         """Take the rows of `table` into account."""
@@ -118,6 +132,11 @@ class Facts:
                 self._unrated[exporters[of]] = self._unrated.get(exporters[of], 0) + records
         self._announced.update(exporters[of] for of in np.unique(exporter[asking == 1]).tolist())
         self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
+        for ip, domain, span in _spans(table):
+            of_exporter = self._spans.setdefault(ip, {})
+            if domain not in of_exporter and len(of_exporter) >= MAX_DOMAINS:
+                domain = ANY_DOMAIN
+            of_exporter[domain] = joined_span(of_exporter.get(domain, span), span)
 
     def _take(self, ip: str, index: int, way: int, octets: int, count: int) -> None:
         seen = self._seen.setdefault(ip, {})
@@ -148,6 +167,7 @@ class Facts:
                 ip: {index: tuple(of[index]) for index in sorted(of)}
                 for ip, of in sorted(self._octets.items())
             },
+            spans={ip: dict(sorted(of.items())) for ip, of in sorted(self._spans.items())},
         )
 
 
@@ -161,6 +181,32 @@ def facts_of(table: pa.Table) -> FlowFacts:
 def hour_text(hours_since_epoch: int) -> str:
     """`2026-09-16T07`: an hour as the record names it."""
     return str(np.datetime64(hours_since_epoch, "h"))
+
+
+def joined_span(one: Span, other: Span) -> Span:
+    """The span of both."""
+    return (
+        min(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), max(one[3], other[3])
+    )  # fmt: skip
+
+
+def _spans(table: pa.Table) -> list[tuple[str, int, Span]]:
+    """The spans of a table's datagrams, by exporter and domain."""
+    sent = table["export_time"].cast(pa.int64())
+    received = table["received_at"].cast(pa.int64())
+    numbers = pa.table({
+        "exporter": table["exporter_ip"],
+        "domain": pc.fill_null(table["observation_domain"], 0),
+        "first": pc.coalesce(sent, pc.subtract(received, PATHS_APART_US)),
+        "last": pc.coalesce(sent, pc.add(received, PATHS_APART_US)),
+        "sequence": table["datagram_sequence"],
+    }).filter(pc.is_valid(table["datagram_sequence"]))  # fmt: skip
+    found = numbers.group_by(["exporter", "domain"], use_threads=False).aggregate(
+        [("first", "min"), ("last", "max"), ("sequence", "min"), ("sequence", "max")]
+    )
+    names = ("exporter", "domain", "first_min", "last_max", "sequence_min", "sequence_max")
+    rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+    return sorted((ip, domain, tuple(span)) for ip, domain, *span in rows)
 
 
 def _octets(table: pa.Table) -> tuple[Ints, Ints]:
