@@ -84,6 +84,22 @@ def counters(network: Network, record: Record) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def duplicates(record: Record) -> Iterator[Finding]:
+    """Records of datagrams that several units hold (METHODS M13)."""
+    rollups = (header.rollup for header in record.headers("traffic").values())
+    told = [r.figures for r in rollups if r is not None and r.figures.get("duplicate_records")]
+    if told:
+        scaled = sum(t["duplicate_bytes"] for t in told)
+        bare = sum(t["duplicate_bytes_unscaled"] for t in told)
+        more = f" and {bare:,} without a rate" if bare else ""
+        yield Finding(
+            "note", "flows",
+            f"{sum(t['duplicate_records'] for t in told):,} records in {len(told)} hours came by "
+            f"more than one path and count once: {scaled:,} bytes{more} are duplicate",
+            "nothing, if two collectors, a replicator or captures of the same are meant",
+        )  # fmt: skip
+
+
 def late(record: Record) -> Iterator[Finding]:
     """Flows that came after the flow records of their hour were pruned."""
     rollups = (header.rollup for header in record.headers("traffic").values())

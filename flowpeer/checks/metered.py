@@ -8,11 +8,13 @@ from datetime import datetime
 import polars as pl
 
 from flowpeer.checks.findings import Finding
-from flowpeer.network import Network
+from flowpeer.network import Interface, Network
 from flowpeer.rollup.attribute import Attributor
 from flowpeer.rollup.hours import Rollup
 from flowpeer.routing.rib import snapshot
+from flowpeer_core.p95 import rank
 from flowpeer_core.roles import EXTERNAL_ROLES
+from flowpeer_core.slots import SLOT_SECONDS
 
 RIB_AGE_DAYS = 7
 """Routes older than this against the traffic move enough prefixes to be worth a word."""
@@ -103,6 +105,47 @@ def metering_conflicts(
             f'under [[exporters]] {exporter}, set metering = "ingress" or "egress", whichever it '
             "is meant to do (METHODS M1)", "metering",
         )  # fmt: skip
+
+
+def overloaded(network: Network, traffic: pl.LazyFrame) -> Iterator[Finding]:
+    """Interfaces whose 95th percentile (M5) is more than they can carry."""
+    slots = (
+        traffic.filter(pl.col("role").is_in(EXTERNAL_ROLES), "scaled")
+        .group_by("exporter", "interface", "direction", "slot")
+        .agg(pl.col("bytes").sum())
+        .sort("bytes")
+        .collect()
+    )
+    moments = slots["slot"].unique()
+    for interface in network.interfaces:
+        if interface.capacity is None:
+            continue
+        n = moments.filter(_within(interface, moments)).len()
+        for direction in ("in", "out"):
+            mine = slots.filter(
+                _within(interface, slots["slot"]), exporter=interface.exporter,
+                interface=interface.index, direction=direction,
+            )["bytes"]  # fmt: skip
+            at = mine.len() - (n - rank(n)) - 1  # of n slots; those without traffic are the lowest
+            bps = int(mine[at]) * 8 // SLOT_SECONDS if at >= 0 else 0
+            if bps > interface.capacity:
+                yield Finding(
+                    "warning", f"interface {interface.index} of {interface.exporter}",
+                    f"{direction}: the p95 of {n:,} slots is {bps / interface.capacity:.1%} of its "
+                    f"capacity ({bps:,} of {interface.capacity:,} bit/s), which cannot be",
+                    "look at its `capacity`, at the sampling rate, and for records that come twice",
+                    "over-capacity",
+                )  # fmt: skip
+
+
+def _within(interface: Interface, slots: pl.Series) -> pl.Series:
+    """Which slots begin while the interface is what its section says."""
+    inside = pl.repeat(True, slots.len(), eager=True)
+    if interface.from_ is not None:
+        inside &= slots >= interface.from_
+    if interface.until is not None:
+        inside &= slots < interface.until
+    return inside
 
 
 def unscaled(sums: pl.DataFrame) -> Iterator[Finding]:

@@ -12,11 +12,12 @@ from flowpeer.checks.collector import collector
 from flowpeer.checks.configured import configured
 from flowpeer.checks.exporters import doubts, implausible, name_of
 from flowpeer.checks.findings import Finding, judged
-from flowpeer.checks.interfaces import counters, late, rules
+from flowpeer.checks.interfaces import counters, duplicates, late, rules
 from flowpeer.checks.metered import (
     by_interface,
     metering_conflicts,
     one_way,
+    overloaded,
     rib_age,
     unknown_interfaces,
     unscaled,
@@ -68,6 +69,7 @@ def findings(network: Network, record: Record) -> list[Finding]:
             found += _interfaces(network, lake, rollup)
             found += counters(network, record)
             found += late(record)
+            found += duplicates(record)
             found += metering_conflicts(network, rollup, *data_span(network, record))
             found += routed(lake)
             found += provider_paths(record)
@@ -177,6 +179,7 @@ def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Findin
     yield from unknown_interfaces(sums)
     yield from one_way(network, sums)
     yield from unscaled(sums)
+    yield from overloaded(network, catalog.scan(lake.root, "traffic"))
     seen = {(e, i, d) for e, i, _, d, _, octets in sums.iter_rows() if octets}
     attributor = rollup.metering(f"{max(rollup.record.hours('flows')):%Y-%m-%d}")
     for interface in network.interfaces:

@@ -16,6 +16,7 @@ from what was received in it and in the hours beside it, in whatever order it ca
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,14 +94,20 @@ class Duplicates:
         """Numbers of the rows of a flow file that count elsewhere, ascending.
 
         Raises:
-            OSError: a file that cannot be read, or whose octets are not those written.
+            FileNotFoundError: the file was replaced since the record was read.
+        OSError: a file that cannot be read, or whose octets are not those written.
         """
         hour = partition_hour(path)
-        if hour not in self._rows:
+        if not self._of(hour).windows:
+            return _NONE
+        if path not in self._rows.get(hour, ()):  # or its files were merged since
+            self._rows.pop(hour, None)
             while len(self._rows) >= HOURS_KEPT:
                 self._rows.pop(next(iter(self._rows)))
             self._rows[hour] = self._decided(hour)
-        return self._rows[hour].get(path, _NONE)
+        if path not in self._rows[hour]:
+            raise FileNotFoundError(errno.ENOENT, "it was merged meanwhile", path)
+        return self._rows[hour][path]
 
     def _header(self, hour: datetime) -> Header | None:
         """Also of an hour beside those that are asked for."""
@@ -141,23 +148,26 @@ class Duplicates:
         return unit.collector if unit is not None else ""
 
     def _decided(self, hour: datetime) -> dict[str, Ints]:
+        """By path of each file that there is of an hour."""
         overlaps = self._of(hour)
-        if not overlaps.windows:
-            return {}
         order = {(self._collector(held), name) for (_, name), held in overlaps.holders.items()}
         ranks = {name: rank for rank, (_, name) in enumerate(sorted(order))}
         files = [
             (at, file)
             for at in sorted({at for at, _ in overlaps.holders})
             for file in self._record.manifest("flows", at).live
-            if any(holder_of(unit.path) in ranks for unit in file.units)
         ]
-        groups = [group for at, file in files for group in self._groups(at, file)]
-        found: dict[str, list[Ints]] = {}
+        groups = [
+            group
+            for at, file in files
+            if any(holder_of(unit.path) in ranks for unit in file.units)
+            for group in self._groups(at, file)
+        ]
+        found: dict[str, list[Ints]] = {file.path: [_NONE] for at, file in files if at == hour}
         for first_us, last_us in overlaps.windows:
             for some, begin, end in _pieces(groups, first_us, last_us + 1):
                 for path, rows in self._compared(some, begin, end, overlaps, ranks, hour):
-                    found.setdefault(path, []).append(rows)
+                    found[path].append(rows)
         return {path: np.unique(np.concatenate(rows)) for path, rows in found.items()}
 
     def _groups(self, hour: datetime, file: File) -> Iterator[_Group]:
