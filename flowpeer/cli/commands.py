@@ -64,6 +64,7 @@ COMMANDS = (
           "formats:migrate"),
     Entry("adopt", "Make manifests again from the files of a lake that lost them.",
           "formats:adopt"),
+    Entry("lake", "Lakes of several collectors: join them.", "lake:lake"),
 )  # fmt: skip
 _TARGETS = {entry.name: entry.target for entry in COMMANDS}
 

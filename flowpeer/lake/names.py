@@ -77,6 +77,18 @@ def _take(lake: Lake, key: str, interfaces: dict[int, Texts]) -> None:
         lake.storage.write(key, octets, replaces=held.version if held else None)
 
 
+def take(lake: Lake, other: Lake) -> None:
+    """Take in what another lake knows, by the same writers.
+
+    Raises:
+        InputError: a document of the other one is damaged.
+    """
+    for key in sorted(listed.key for listed in other.storage.list(f"manifests/{TABLE}")):
+        interfaces = _read(other, key)
+        with lake.storage.alone(key):
+            _take(lake, key, interfaces)
+
+
 def exported(root: Path, addresses: Collection[str]) -> Exported:
     """What these exporters call their interfaces, by the lake in folder `root`."""
     lake = Lake(root)
