@@ -132,8 +132,8 @@ class Facts:
                 self._unrated[exporters[of]] = self._unrated.get(exporters[of], 0) + records
         self._announced.update(exporters[of] for of in np.unique(exporter[asking == 1]).tolist())
         self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
-        for ip, domain, span in _spans(table):
-            of_exporter = self._spans.setdefault(ip, {})
+        for of, domain, span in _spans(table, exporter):
+            of_exporter = self._spans.setdefault(exporters[of], {})
             if domain not in of_exporter and len(of_exporter) >= MAX_DOMAINS:
                 domain = ANY_DOMAIN
             of_exporter[domain] = joined_span(of_exporter.get(domain, span), span)
@@ -190,23 +190,36 @@ def joined_span(one: Span, other: Span) -> Span:
     )  # fmt: skip
 
 
-def _spans(table: pa.Table) -> list[tuple[str, int, Span]]:
-    """The spans of a table's datagrams, by exporter and domain."""
-    sent = table["export_time"].cast(pa.int64())
-    received = table["received_at"].cast(pa.int64())
-    numbers = pa.table({
-        "exporter": table["exporter_ip"],
-        "domain": pc.fill_null(table["observation_domain"], 0),
-        "first": pc.coalesce(sent, pc.subtract(received, PATHS_APART_US)),
-        "last": pc.coalesce(sent, pc.add(received, PATHS_APART_US)),
-        "sequence": table["datagram_sequence"],
-    }).filter(pc.is_valid(table["datagram_sequence"]))  # fmt: skip
-    found = numbers.group_by(["exporter", "domain"], use_threads=False).aggregate(
-        [("first", "min"), ("last", "max"), ("sequence", "min"), ("sequence", "max")]
+def _spans(table: pa.Table, exporter: Ints) -> list[tuple[int, int, Span]]:
+    """The spans of a table's datagrams, by exporter (as numbered) and domain."""
+    sequence = pc.fill_null(table["datagram_sequence"], -1).to_numpy()
+    domain = pc.fill_null(table["observation_domain"], 0).to_numpy()
+    received = _microseconds(table, "received_at")
+    sent = pc.fill_null(table["export_time"].cast(pa.int64()), -1).to_numpy()
+    columns = (exporter, domain, sequence, sent, received)
+    # The records of a datagram stand together: one row of each is enough.
+    begins = np.ones(sequence.size, bool)
+    begins[1:] = False
+    for column in columns:
+        begins[1:] |= column[1:] != column[:-1]
+    exporter, domain, sequence, sent, received = (c[begins & (sequence >= 0)] for c in columns)
+    if not sequence.size:
+        return []
+    apart = np.where(sent < 0, PATHS_APART_US, 0)
+    at = np.where(sent < 0, received, sent)
+    order = np.lexsort((domain, exporter))
+    exporter, domain = exporter[order], domain[order]
+    first = np.flatnonzero(
+        np.append(True, (exporter[1:] != exporter[:-1]) | (domain[1:] != domain[:-1]))
     )
-    names = ("exporter", "domain", "first_min", "last_max", "sequence_min", "sequence_max")
-    rows = zip(*(found[name].to_pylist() for name in names), strict=True)
-    return sorted((ip, domain, tuple(span)) for ip, domain, *span in rows)
+    found = (
+        np.minimum.reduceat((at - apart)[order], first),
+        np.maximum.reduceat((at + apart)[order], first),
+        np.minimum.reduceat(sequence[order], first),
+        np.maximum.reduceat(sequence[order], first),
+    )
+    spans = zip(*(column.tolist() for column in found), strict=True)
+    return list(zip(exporter[first].tolist(), domain[first].tolist(), spans, strict=True))
 
 
 def _octets(table: pa.Table) -> tuple[Ints, Ints]:

@@ -125,12 +125,12 @@ def test_merging_and_pruning_change_nothing(tmp_path: Path) -> None:
     datagrams = datagrams_of(world, dice, numbered=True, timed=True)
     rollup = empty_lake(tmp_path / "lake", world)
     thirds = [(0, d) for n, d in enumerate(datagrams) if n % 3]
-    publish(rollup.lake, UNITS[0], [(0, d) for d in datagrams[::2]], 1)
+    publish(rollup.lake, UNITS[2], [(0, d) for d in datagrams[::2]], 1)
     publish(rollup.lake, UNITS[1], thirds, 2)
     first = rollup.record.hours("flows") or rollup.lake.record().hours("flows")
-    for hour in first:  # of capture, merged and segment the names are in another order
+    for hour in first:  # later, rows and units are in another order than the units' names
         compact.merge(rollup.lake, "flows", hour, grace_s=0)
-    publish(rollup.lake, UNITS[2], [(0, d) for d in datagrams[1::2]], 3)
+    publish(rollup.lake, UNITS[0], [(0, d) for d in datagrams[1::2]], 3)
     done = roll_up(rollup)
     before = digests(done.lake)
     for hour in first:
