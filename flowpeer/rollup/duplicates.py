@@ -78,6 +78,7 @@ class Duplicates:
         self._record = record
         self._headers = headers
         self._overlaps: dict[datetime, _Overlaps] = {}
+        self._pairs: dict[tuple[datetime, datetime], list[_Pair]] = {}
         self._rows: dict[datetime, dict[str, Ints]] = {}
 
     def fingerprint(self, hours: Sequence[datetime]) -> str:
@@ -122,23 +123,15 @@ class Duplicates:
         if hour in self._overlaps:
             return self._overlaps[hour]
         found = self._overlaps[hour] = _Overlaps()
-        mine = self._header(hour)
-        if mine is None or not mine.holders:
-            return found
-        spans: dict[str, list[tuple[Span, int, datetime, str]]] = {}
-        headers = {at: self._header(at) for at in (hour - HOUR, hour, hour + HOUR)}
-        for at, header in headers.items():
-            for name, holder in header.holders.items() if header is not None else ():
-                for ip, domains in holder.spans.items():
-                    spans.setdefault(ip, []).extend((s, d, at, name) for d, s in domains.items())
-        for ip, some in spans.items():
-            for one, other, window in _shared(some):
-                if hour not in (one[0], other[0]):
-                    continue
+        before, after = hour - HOUR, hour + HOUR
+        for a, b in ((before, hour), (hour, hour), (hour, after)):
+            if (a, b) not in self._pairs:
+                self._pairs[a, b] = list(_pairs(self._header(a), self._header(b)))
+            for ip, one, other, window in self._pairs[a, b]:
                 found.exporters.add(ip)
                 found.windows.append(window)
-                for at, name in (one, other):
-                    if (header := headers[at]) is not None:
+                for at, name in ((a, one), (b, other)):
+                    if (header := self._header(at)) is not None:
                         found.holders[at, name] = header.holders[name]
         found.windows = _joined(found.windows)
         return found
@@ -264,22 +257,49 @@ class Duplicates:
         )
 
 
-_Held = tuple[datetime, str]
+_Pair = tuple[str, str, str, tuple[int, int]]
+"""An exporter, two holders that may hold the same datagrams of it, and of which export times."""
+_Placed = tuple[Span, bool, str]
+"""A span, whether it is of the second hour, and its holder."""
 
 
-def _shared(
-    spans: list[tuple[Span, int, datetime, str]],
-) -> Iterator[tuple[_Held, _Held, tuple[int, int]]]:
-    """Pairs of holders that may hold the same datagrams of one exporter, and of which times."""
-    open_: list[tuple[Span, int, datetime, str]] = []
-    for span, domain, at, name in sorted(spans):
-        open_ = [one for one in open_ if one[0][1] >= span[0]]
-        for held, against, beside, other in open_:
-            same = domain == against or ANY_DOMAIN in (domain, against)
-            if name != other and same and _meet(held, span):
+def _pairs(first: Header | None, second: Header | None) -> Iterator[_Pair]:
+    """Pairs of two holders, one of each hour; of one hour, where it is the same twice."""
+    if first is None or second is None or len({*first.holders, *second.holders}) < 2:
+        return
+    spans: dict[tuple[str, int], list[_Placed]] = {}
+    for later, header in ((False, first), (True, second)) if first is not second else (
+        (False, first),
+    ):  # fmt: skip
+        for name, holder in header.holders.items():
+            for ip, domains in holder.spans.items():
+                for domain, span in domains.items():
+                    spans.setdefault((ip, domain), []).append((span, later, name))
+    for ip in {ip for ip, domain in spans if domain == ANY_DOMAIN}:
+        together = [key for key in spans if key[0] == ip]
+        spans[ip, ANY_DOMAIN] = [placed for key in together for placed in spans[key]]
+        for key in together:
+            if key[1] != ANY_DOMAIN:
+                del spans[key]
+    for (ip, _), some in spans.items():
+        for one, other, window in _shared(some, beside=first is not second):
+            yield ip, one, other, window
+
+
+def _shared(some: list[_Placed], *, beside: bool) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Holders of two spans that meet, and when; `beside`: of two hours, the first one's first."""
+    if beside:
+        begin = min((span[0] for span, later, _ in some if later), default=0)
+        end = max((span[1] for span, later, _ in some if not later), default=-1)
+        some = [each for each in some if each[0][0] <= end and each[0][1] >= begin]
+    open_: list[_Placed] = []
+    for span, later, name in sorted(some):
+        open_ = [held for held in open_ if held[0][1] >= span[0]]
+        for held, after, other in open_:
+            if name != other and (later != after) == beside and _meet(held, span):
                 window = max(held[0], span[0]), min(held[1], span[1])
-                yield (beside, other), (at, name), window
-        open_.append((span, domain, at, name))
+                yield (name, other, window) if after else (other, name, window)
+        open_.append((span, later, name))
 
 
 def _meet(a: Span, b: Span) -> bool:
