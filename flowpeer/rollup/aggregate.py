@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import MappingProxyType
@@ -75,7 +76,7 @@ class Aggregate:
         self._duplicates = duplicates
         codes = Codes(context)
         # What counts elsewhere is summed too, for the figures; nothing of it is kept.
-        self._elsewhere = lambda: sums_of(codes, hour, folder)
+        self._elsewhere: Callable[[], Sums] = partial(sums_of, codes, hour, folder)
         self._sums = [sums_of(codes, hour, folder) for _ in range(THREADS)]
         self._idle: SimpleQueue[Sums] = SimpleQueue()
         for one in self._sums:
