@@ -20,7 +20,7 @@ lake = typer.Typer(
 @lake.command()
 def merge(
     ctx: typer.Context,
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="Lakes to take in.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="Lakes to take in.")],
 ) -> None:
     """Take what other lakes hold into this one.
 

@@ -96,7 +96,7 @@ class Duplicates:
 
         Raises:
             FileNotFoundError: the file was replaced since the record was read.
-        OSError: a file that cannot be read, or whose octets are not those written.
+            OSError: a file that cannot be read, or whose octets are not those written.
         """
         hour = partition_hour(path)
         if not self._of(hour).windows:
