@@ -1,243 +1,255 @@
-"""The prompt of `flowpeer sql`: lines to statements, with history and completion."""
+"""The prompt of `flowpeer sql`: statements, named questions and dot commands, until it is left."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowpeer.cli.sql_complete import Names
 from flowpeer.cli.sql_names import frame_of, render
+from flowpeer.cli.sql_terminal import Lines, show
 from flowpeer.cli.state import State, printable, terminal_width
-from flowpeer.query.asked import resolve, view_names
+from flowpeer.query.asked import made_names, question_named, resolve
+from flowpeer.query.words import statements
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flowpeer.query import Session
 
-HISTORY_LINES = 10_000
 SHOWN_ROWS = 1_000
 """Rows of an answer that are printed; the count of the rest is told."""
 
 HELP = """\
 A statement ends with a semicolon. The name of a question alone on a line asks it; values follow
-as name=value. Ctrl-C drops the line or stops the query, Ctrl-D leaves. Tab completes.
+as name=value. Ctrl-C drops what is typed or stops the query, Ctrl-D leaves. Tab completes names:
+tables after FROM, columns after a dot, parameters of a question. Ctrl-R searches the history.
 .list             questions          .tables           tables, views and macros
 .schema [NAME]    columns of a table, of all without a name
 .mode FORMAT      table, csv or json for what follows
 .timer on|off     how long an answer took
+.pager on|off     $PAGER, or less, for what is longer than the screen
 .attach NAME=FILE a CSV, Parquet, JSON or XLSX file as a table
 .export FILE      the next answer into a file, its ending says the format
-.help             this               .quit             leaves"""
-
+.help             this               .quit             leaves
+"""
 MODES = ("table", "csv", "json")
-
-_KEYWORDS = re.findall(
-    r"\w+",
-    """
-    SELECT FROM WHERE GROUP BY ORDER LIMIT JOIN LEFT USING WITH AS AND OR NOT NULL DESC HAVING
-    QUALIFY OVER PARTITION DISTINCT COUNT SUM DESCRIBE SUMMARIZE EXPLAIN
-    """,
-)
+ON_OFF = ("on", "off")
 
 
-@dataclass
-class Settings:
-    """What dot commands set."""
-
-    timeout_seconds: float | None
-    mode: str = "table"
-    timer: bool = False
-    out: Path | None = None
+COMMANDS: dict[str, Sequence[str]] = {
+    ".attach": (), ".export": (), ".exit": (), ".help": (), ".list": (), ".mode": MODES,
+    ".pager": ON_OFF, ".quit": (), ".schema": (), ".tables": (), ".timer": ON_OFF,
+}  # fmt: skip
+ASK_S = 10.0
+"""For the columns of a view, while a person waits for the names that Tab offers."""
 
 
 def prompt(session: Session, state: State, *, timeout_seconds: float | None = None) -> None:
     """Read and answer until the end of input."""
-    history = _prepare(session)
-    if session.note:
-        state.say(f"note: {session.note}")
     state.say(".help for help, .quit to leave")
-    ended = False
-    settings = Settings(timeout_seconds)
-    try:
+    Prompt(session, state, timeout_seconds).run()
+
+
+def _tables() -> list[str]:
+    from flowpeer.schema import TABLES
+
+    views = (name for name, (kind, _) in made_names().items() if kind == "view")
+    return [*TABLES, "crossings", *sorted(views)]
+
+
+def _macros() -> list[str]:
+    return sorted(name for name, (kind, _) in made_names().items() if kind == "macro")
+
+
+@dataclass
+class Prompt:
+    """A session and what dot commands set."""
+
+    session: Session
+    state: State
+    timeout_seconds: float | None = None
+    mode: str = "table"
+    timer: bool = False
+    paged: bool = True
+    noted: bool = False
+    out: Path | None = None
+    tables: list[str] = field(default_factory=_tables)
+    """Tables and views, those that were made or attached here after the lake's."""
+    _columns: dict[str, list[str]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Read and answer until the end of input."""
+        lines = Lines(self.names())
+        ended = False
         while not ended:
             with contextlib.suppress(KeyboardInterrupt):  # a second one, while the first is told
-                ended = _ends(session, settings)
-    finally:
-        _keep(history)
+                ended = self._ends(lines)
 
+    def _ends(self, lines: Lines) -> bool:
+        """Whether the input ended. Until then, Ctrl-C stops what is being done and never the
+        prompt, wherever between two statements it arrives."""
+        while True:
+            try:
+                text = lines.read()
+            except KeyboardInterrupt:
+                continue  # what was typed is dropped
+            if text is None or text.removesuffix(";").strip() in (".quit", ".exit"):
+                return True
+            try:
+                self._answer(text)
+            except KeyboardInterrupt:
+                print("stopped", file=sys.stderr)
 
-def _ends(session: Session, settings: Settings) -> bool:
-    """Whether the input ended. Until then, Ctrl-C stops what is being done and never the prompt,
-    wherever between two statements it arrives."""
-    try:
-        while (text := _read()) is not None:
-            _answer(session, text, settings)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return False
-    return True
+    def _answer(self, text: str) -> None:
+        from flowpeer.errors import FlowpeerError
 
-
-def _read() -> str | None:
-    """One statement, or one dot command or question; None at the end of input."""
-    lines: list[str] = []
-    while True:
+        begun = time.monotonic()
         try:
-            line = input("flowpeer> " if not lines else "     ...> ")
-        except EOFError:
-            print()
-            return None
-        except KeyboardInterrupt:
-            print()
-            lines.clear()
-            continue
-        lines.append(line)
-        text = "\n".join(lines).strip()
-        if not text:
-            lines.clear()
-        elif text in (".quit", ".exit"):
-            return None
-        elif text.endswith(";") or (len(lines) == 1 and _alone(text)):
-            return text
+            if text.startswith("."):
+                show(self._command(text.removesuffix(";").strip()), paged=self.paged)
+                return
+            self._ask(text)
+        except FlowpeerError as error:
+            print(printable(f"error: {error.what}"), file=sys.stderr)
+            if error.advice:
+                print(printable(f"try: {error.advice}"), file=sys.stderr)
+            return
+        if self.timer:
+            print(f"{time.monotonic() - begun:.2f} s")
 
+    def _ask(self, text: str) -> None:
+        values: dict[str, str | None] = {}
+        word, *words = text.removesuffix(";").split()
+        if question_named(word.rstrip(";")) is not None:
+            text = word.rstrip(";")
+            values = {name: value for name, _, value in (w.partition("=") for w in words)}
+        statement, values = resolve(text, values)
+        answer = self.session.ask(
+            statement, values, timeout_seconds=self.timeout_seconds, flat=True
+        )
+        if self.session.note and not self.noted:
+            self.noted = True
+            self.state.say(f"note: {self.session.note}")
+        self._know([o.name for o in statements(statement) if o.kind in ("table", "view")])
+        if answer.table is None:  # it made a temporary table or view
+            return
+        table = answer.table
+        if self.out is not None:
+            from flowpeer.cli.sql import write
 
-def _alone(text: str) -> bool:
-    from flowpeer_sql import questions
+            out, self.out = self.out, None
+            chosen = out.suffix.lower().removeprefix(".")
+            write(frame_of(table, readable=chosen != "parquet"), chosen, out)
+            print(printable(f"wrote {table.num_rows:,} rows to {out}"))
+            return
+        frame = frame_of(table.slice(0, SHOWN_ROWS))
+        text = str(render(frame, self.mode, width=terminal_width()))
+        if table.num_rows > SHOWN_ROWS:
+            left = table.num_rows - SHOWN_ROWS
+            text += f"… {left:,} more rows; add LIMIT, or use .export FILE\n"
+        show(text, paged=self.paged)
 
-    return text.startswith(".") or text.split()[0] in {q.name for q in questions()}
+    def _know(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._columns.pop(name, None)
+            if name not in self.tables:
+                self.tables.append(name)
 
+    def _command(self, text: str) -> str:
+        from flowpeer.errors import UsageError
+        from flowpeer_sql import questions
 
-def _answer(session: Session, text: str, settings: Settings) -> None:
-    from flowpeer.errors import FlowpeerError
+        word, _, rest = text.partition(" ")
+        rest = rest.strip()
+        if word == ".list":
+            return "".join(f"{q.name:28} {q.title}\n" for q in questions())
+        if word == ".tables":
+            return "".join(f"{name}\n" for name in [*self.tables, *_macros()])
+        if word == ".schema":
+            return self._schema(rest)
+        if word == ".mode" and rest in MODES:
+            self.mode = rest
+            return f"mode {rest}\n"
+        if word == ".timer" and rest in ON_OFF:
+            self.timer = rest == "on"
+            return f"timer {rest}\n"
+        if word == ".pager" and rest in ON_OFF:
+            self.paged = rest == "on"
+            return f"pager {rest}\n"
+        if word == ".attach" and rest:
+            from flowpeer.query.attach import parse
 
-    begun = time.monotonic()
-    try:
-        if text.startswith("."):
-            print(_command(session, text.removesuffix(";").strip(), settings))
-        else:
-            _ask(session, text, settings)
-            if settings.timer:
-                print(f"{time.monotonic() - begun:.2f} s")
-    except FlowpeerError as error:
-        print(printable(f"error: {error.what}"), file=sys.stderr)
-        if error.advice:
-            print(printable(f"try: {error.advice}"), file=sys.stderr)
+            name, path = parse(rest)
+            self.session.attach(name, path)
+            self._know([name])
+            return f"{name} is a table now\n"
+        if word == ".export" and rest:
+            from flowpeer.cli.sql import FORMATS
 
+            if Path(rest).suffix.lower().removeprefix(".") not in FORMATS[1:]:
+                raise UsageError(
+                    f"{rest} names no format", advice=f"use .{', .'.join(FORMATS[1:])}"
+                )
+            self.out = Path(rest)
+            return f"the next answer goes to {rest}\n"
+        if word == ".help":
+            return HELP
+        if word in COMMANDS:
+            expected = " or ".join(COMMANDS[word]) or "a file"
+            raise UsageError(f"{word} wants {expected}", advice=".help names the commands")
+        raise UsageError(f"no command {word}", advice=".help names them")
 
-def _ask(session: Session, text: str, settings: Settings) -> None:
-    values: dict[str, str | None] = {}
-    if _alone(text):
-        text, *words = text.removesuffix(";").split()
-        values = {name: value for name, _, value in (word.partition("=") for word in words)}
-    statement, values = resolve(text, values)
-    table = session.query(statement, values, timeout_seconds=settings.timeout_seconds, flat=True)
-    if settings.out is not None:
-        from flowpeer.cli.sql import write
+    def _schema(self, name: str) -> str:
+        from flowpeer.errors import UsageError
 
-        out, settings.out = settings.out, None
-        chosen = out.suffix.lower().removeprefix(".")
-        write(frame_of(table, readable=chosen != "parquet"), chosen, out)
-        print(printable(f"wrote {table.num_rows:,} rows to {out}"))
-        return
-    frame = frame_of(table.slice(0, SHOWN_ROWS))
-    sys.stdout.write(str(render(frame, settings.mode, width=terminal_width())))
-    if table.num_rows > SHOWN_ROWS:
-        print(f"… {table.num_rows - SHOWN_ROWS:,} more rows; add LIMIT, or use .export FILE")
-
-
-def _command(session: Session, text: str, settings: Settings) -> str:
-    from flowpeer.errors import UsageError
-    from flowpeer_sql import questions
-
-    word, _, rest = text.partition(" ")
-    rest = rest.strip()
-    if word == ".list":
-        return "\n".join(f"{q.name:28} {q.title}" for q in questions())
-    if word == ".tables":
-        from flowpeer.schema import TABLES
-
-        return "\n".join([*TABLES, *view_names()])
-    if word == ".schema":
-        rows = session.query(
+        rows = self.session.query(
             "SELECT table_name, column_name, data_type FROM duckdb_columns()"
             " WHERE NOT internal AND ($name IS NULL OR lower(table_name) = lower($name))"
             " ORDER BY table_name, column_index",
-            {"name": rest or None},
+            {"name": name or None},
+            timeout_seconds=self.timeout_seconds,
         )
         if not rows.num_rows:
-            raise UsageError(f"no table {rest!r}", advice=".tables names them")
-        return str(render(frame_of(rows), "table", width=terminal_width())).rstrip("\n")
-    if word == ".mode" and rest in MODES:
-        settings.mode = rest
-        return f"mode {rest}"
-    if word == ".timer" and rest in ("on", "off"):
-        settings.timer = rest == "on"
-        return f"timer {rest}"
-    if word == ".attach" and rest:
-        from flowpeer.query.attach import parse
+            raise UsageError(f"no table {name!r}", advice=".tables names them")
+        return str(render(frame_of(rows), "table", width=terminal_width()))
 
-        name, path = parse(rest)
-        session.attach(name, path)
-        return f"{name} is a table now"
-    if word == ".export" and rest:
-        from flowpeer.cli.sql import FORMATS
+    def names(self) -> Names:
+        """What Tab offers; `tables` grows with the session."""
+        from flowpeer.query.allowed import FUNCTIONS
+        from flowpeer_sql import questions, signature
 
-        if Path(rest).suffix.lower().removeprefix(".") not in FORMATS[1:]:
-            raise UsageError(f"{rest} names no format", advice=f"use .{', .'.join(FORMATS[1:])}")
-        settings.out = Path(rest)
-        return f"the next answer goes to {rest}"
-    return HELP
+        functions = sorted(name for name in {*FUNCTIONS, *_macros()} if name.isidentifier())
+        return Names(
+            tables=self.tables,
+            questions={q.name: list(signature(q)) for q in questions()},
+            functions=[f"{name}(" for name in functions],
+            columns_of=self._columns_of,
+            commands=COMMANDS | {".schema": self.tables},
+            values={"direction": ("in", "out", "both")},
+        )
 
+    def _columns_of(self, name: str) -> list[str]:
+        """Of a table, view or question; those of tables are known without asking."""
+        from flowpeer.errors import FlowpeerError
+        from flowpeer.schema import CROSSINGS, PARTITIONED, TABLES
 
-def _prepare(session: Session) -> Path | None:
-    """Completion and history; where the latter is kept."""
-    try:
-        import readline
-    except ImportError:  # a Python built without it: the prompt works, plainly
-        return None
-    from flowpeer_sql import questions
-
-    found = session.query("SELECT DISTINCT column_name FROM duckdb_columns() WHERE NOT internal")
-    words = set(found["column_name"].to_pylist()) | {q.name for q in questions()} | set(_KEYWORDS)
-    from flowpeer.schema import TABLES
-
-    words |= {*TABLES, *view_names(), ".help", ".list", ".tables", ".quit", ".schema", ".mode"}
-    words |= {
-        ".timer",
-        ".attach",
-        ".export",
-        *(f"{p.name}=" for q in questions() for p in q.parameters),
-    }
-    ordered = sorted(words)
-
-    def complete(start: str, index: int) -> str | None:
-        matching = [w for w in ordered if w.lower().startswith(start.lower())]
-        return matching[index] if index < len(matching) else None
-
-    readline.set_completer(complete)
-    readline.set_completer_delims(" \t\n,()=<>;'\"")
-    readline.parse_and_bind("tab: complete")
-    readline.set_history_length(HISTORY_LINES)
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    history = Path(base) / "flowpeer" / "sql_history"
-    try:
-        history.parent.mkdir(parents=True, exist_ok=True)
-        if history.exists():
-            readline.read_history_file(history)
-    except OSError:
-        return None
-    return history
-
-
-def _keep(history: Path | None) -> None:
-    if history is None:
-        return
-    import readline
-
-    with contextlib.suppress(OSError):  # a full disk must not spoil a session that went well
-        readline.write_history_file(history)
-        history.chmod(0o600)
+        stated = {**TABLES, "crossings": CROSSINGS}
+        if name in stated:
+            more = ["date", "hour"] if name in PARTITIONED else []
+            return [column.name for column in stated[name]] + more
+        question = question_named(name)
+        if question is not None and "crossings" in question.sql:
+            return []  # to ask it is to have them made
+        if name not in self._columns:
+            called = f"{name}()" if question else '"' + name.replace('"', '""') + '"'
+            try:
+                rows = self.session.query(f"DESCRIBE FROM {called}", timeout_seconds=ASK_S)
+            except FlowpeerError:
+                return []
+            self._columns[name] = rows["column_name"].to_pylist()
+        return self._columns[name]
