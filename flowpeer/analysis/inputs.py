@@ -16,7 +16,7 @@ from flowpeer.analysis.bills import billed_period
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.periods import parse_period, period_before, period_of
 from flowpeer.analysis.policy import policy_of
-from flowpeer.analysis.sessions import session_routes
+from flowpeer.analysis.sessions import session_routes, sessions_seen
 from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
@@ -223,6 +223,7 @@ def gather(
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     inputs = replace(inputs, session_routes=session_routes(inputs, network, record, carried))
+    inputs = replace(inputs, sessions=pl.concat([inputs.sessions, sessions_seen(inputs)]))
     provenance = {
         "network": {"asn": inputs.asn, "name": inputs.name},
         "period": {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"},

@@ -321,8 +321,7 @@ class Ties:
         peer, at, address = view.partition("@")
         if not at or not peer.startswith("AS"):
             return False
-        interface = self.interfaces.get((str(link["exporter"]), link["interface"] or -1))
-        neighbours = {str(a) for a in interface.neighbours} if interface is not None else set()
+        neighbours = self.named(link)
         if neighbours:
             return address in neighbours
         if link["role"] == "ix":
@@ -330,6 +329,11 @@ class Ties:
             here: list[Any] = self.exchanges.get(link["metro"]) or []
             return any(address in self.lan.get(ix, ()) for ix in ([known] if known else here))
         return peer == f"AS{link['provider_asn']}"
+
+    def named(self, link: Mapping[str, Any]) -> set[str]:
+        """Addresses of the link's BGP neighbours, as configured."""
+        interface = self.interfaces.get((str(link["exporter"]), link["interface"] or -1))
+        return {str(a) for a in interface.neighbours} if interface is not None else set()
 
     def routers(self, info: SnapshotInfo, link: Mapping[str, Any]) -> bool:
         """Whether a snapshot holds the table of the link's own router, which tells of the

@@ -1,4 +1,4 @@
-"""What the tables in force show of our sessions (METHODS M14)."""
+"""What traffic and the tables in force show of our sessions (METHODS M9, M14)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,47 @@ from flowpeer.analysis.routing import Ties, epochs_of, routes_to
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer.routing.rib import snapshot
+from flowpeer_core.asns import is_public
 from flowpeer_core.slots import HOUR
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.session_routes import OFFERS, TRANSIT, SessionRoutes
 
 _PEER = re.compile(r"^AS(\d+)@")
+SLOTS = 12
+"""A neighbour whose traffic is in so many slots is no stray packet (M9)."""
+SEEN = ("traffic", "bgp")
+"""`kind` of sessions that nobody configured: by their traffic, by the view of their neighbour."""
+
+
+def sessions_seen(inputs: Inputs) -> pl.DataFrame:
+    """asn, metro, kind (`SEEN`): sessions that exist and are in no `[[sessions]]`, by metro.
+
+    A neighbour on an exchange interface is known by its port's address, which was the next hop.
+    """
+    start, end = inputs.period_start.astimezone(UTC), inputs.period_end.astimezone(UTC)
+    heard = (
+        inputs.traffic.filter(
+            pl.col("role") == "ix", pl.col("provider_asn").is_not_null(),
+            pl.col("slot") >= start, pl.col("slot") < end,
+        )
+        .group_by("metro", "provider_asn")
+        .agg(pl.col("slot").n_unique())
+        .filter(pl.col("slot") >= SLOTS)
+        .select("metro", "provider_asn")
+        .collect()
+    )  # fmt: skip
+    views = inputs.session_routes.sessions if inputs.session_routes else frozenset()
+    known = set(inputs.sessions.select("metro", "asn").iter_rows())
+    ports = inputs.interfaces.filter(pl.col("role") == "peer", pl.col("asn").is_not_null())
+    known |= set(ports.select("metro", "asn").iter_rows())
+    rows = []
+    for kind, pairs in zip(SEEN, (heard.iter_rows(), views), strict=True):
+        for metro, asn in sorted(pairs):
+            if (metro, asn) not in known and is_public(asn):
+                known.add((metro, asn))
+                rows.append((asn, metro, kind))
+    rows.sort(key=lambda row: (row[1], row[0]))
+    return pl.DataFrame(rows, schema=inputs.sessions.schema, orient="row")
 
 
 def session_routes(
@@ -39,13 +75,18 @@ def session_routes(
     peering = [link for link in links.iter_rows(named=True) if link["role"] != "transit"]
     tables = {(i.vantage, i.views): i for epoch in epochs for i in epoch}.values()
     views = set()
+    sessions = set()
     routers = False
     for link in peering:
         levels = (link["exporter"], link["metro"], "")
         for info in tables:
             if info.vantage in levels:
                 own = (_PEER.match(view) for view in info.views if ties.own(view, link))
-                views |= {(str(link["metro"]), int(peer[1])) for peer in own if peer}
+                found_here = {(str(link["metro"]), int(peer[1])) for peer in own if peer}
+                views |= found_here
+                # A table for everywhere may be that of a public collector at the same exchange.
+                if info.vantage or ties.named(link):
+                    sessions |= found_here
                 routers = routers or ties.routers(info, link)
     if not views and not routers:
         return None
@@ -71,4 +112,6 @@ def session_routes(
         offers.append(peers.select(pl.col(n).cast(k) for n, k in OFFERS.items()))
         ours = found.filter(pl.col("role") == "transit")
         transit.append(ours.select(pl.col(n).cast(k) for n, k in TRANSIT.items()))
-    return SessionRoutes(frozenset(views), pl.concat(offers), pl.concat(transit), epoch_of_hour)
+    return SessionRoutes(
+        frozenset(views), pl.concat(offers), pl.concat(transit), epoch_of_hour, frozenset(sessions)
+    )

@@ -10,6 +10,7 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.inputs import gather
+from flowpeer.analysis.sessions import SLOTS
 from flowpeer.checks.findings import Finding
 from flowpeer.errors import NoDataError
 from flowpeer.lake.record import Record
@@ -20,6 +21,7 @@ from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.asns import UNROUTED
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_reports.candidates import candidates
+from flowpeer_reports.inputs import Inputs
 
 
 def routed(lake: Lake) -> Iterator[Finding]:
@@ -78,12 +80,13 @@ def conserved(rollup: Rollup) -> Iterator[Finding]:
 
 
 def reported(network: Network, record: Record) -> Iterator[Finding]:
-    """Do the reports' totals equal the roll-ups' (M13)?"""
+    """Do the reports' totals equal the roll-ups' (M13)? And the sessions that they found."""
     try:
         inputs = gather(network, record, None).inputs
     except NoDataError as error:
         yield Finding("note", "sums", str(error))
         return
+    yield from _unconfigured(inputs)
     answer = candidates(inputs, direction="out")
     rows = int(answer.rows["out_bytes"].sum()) + int(answer.not_listed["out_bytes"].sum())
     traffic = (
@@ -99,3 +102,21 @@ def reported(network: Network, record: Record) -> Iterator[Finding]:
     text = f"outbound transit: candidates + not listed = traffic: {rows:,}"
     yield Finding(level, "sums", text if level == "ok" else f"{text} against {traffic:,}",
                   "", "" if level == "ok" else "sums")  # fmt: skip
+
+
+def _unconfigured(inputs: Inputs) -> Iterator[Finding]:
+    """Sessions that count as such because they were seen (M9)."""
+    seen = {
+        "traffic": f"exchange traffic with us on an exchange interface ({SLOTS} slots and more)",
+        "bgp": "have a view in our routers' tables",
+    }
+    for (metro, kind), rows in inputs.sessions.filter(pl.col("kind").is_in(list(seen))).group_by(
+        "metro", "kind", maintain_order=True
+    ):
+        asns = ", ".join(f"AS{asn}" for asn in rows["asn"])
+        yield Finding(
+            "note", f"metro {metro}",
+            f"{rows.height} networks {seen[str(kind)]} and count as sessions, though no "
+            f"[[sessions]] names them: {asns}",
+            "add them under [[sessions]]",
+        )  # fmt: skip

@@ -37,3 +37,5 @@ class SessionRoutes:
         default_factory=lambda: np.zeros(0, dtype=np.int64)
     )
     """Of each hour of the period: which tables hold."""
+    sessions: frozenset[tuple[str, int]] = frozenset()
+    """(metro, ASN) with a view in our own routers' tables: sessions, configured or not."""

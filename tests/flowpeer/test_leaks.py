@@ -21,3 +21,22 @@ def test_the_planted_leak_is_found_to_the_byte(demo_folder: Path, run: Callable[
     assert answer.rows["out_bytes"].to_list() == [r["out_bytes"] for r in rows]
     routes = answer.side_tables["leak_prefixes"].rows
     assert routes["out_bytes"].sum() == answer.rows["out_bytes"].sum()
+
+
+def test_a_session_that_nobody_configured_is_one_all_the_same(
+    demo_copy: Path, run: Callable[..., Any]
+) -> None:
+    config = demo_copy / "flowpeer.toml"
+    blocks = config.read_text().split("\n[[sessions]]\n")
+    kept = [b for b in blocks if not (f"asn = {DRIFTLARK} " in b and 'metro = "lon"' in b)]
+    assert len(kept) == len(blocks) - 1
+    config.write_text("\n[[sessions]]\n".join(kept))
+    checked = json.loads(run("check", "--json", cwd=demo_copy).stdout)
+    (found,) = [f for f in checked if "count as sessions" in f["text"]]
+    assert (found["subject"], found["level"]) == ("metro lon", "note")
+    assert found["text"].endswith(f": AS{DRIFTLARK}")
+    net = flowpeer.open(config)
+    asked = net.candidates(metro="lon").rows
+    assert asked.filter(asn=DRIFTLARK)["rank"].to_list() == [0]
+    rows = net.leaks(metro="lon").rows
+    assert rows.filter(asn=DRIFTLARK)["out_bytes"].sum() == PLANTED

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
 
-from flowpeer.analysis.sessions import session_routes
+from flowpeer.analysis.sessions import SLOTS, session_routes, sessions_seen
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.routing.rib.snapshot import load
 from flowpeer.workspace import Workspace
+from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.session_routes import SessionRoutes
 
 CONFIG = """\
 [network]
@@ -103,3 +105,42 @@ def test_tables_of_transits_alone_say_nothing_of_sessions(
     lake = Lake(tmp_path / "lake")
     load(lake, write(octets))
     assert session_routes(inputs_of(), network, lake.record(), CARRIED) is None
+
+
+@pytest.mark.parametrize(("vantage", "exists"), [("", False), ("ams", True), ("edge1", True)])
+def test_a_view_of_our_own_routers_is_a_session_and_a_public_collectors_is_not(
+    mrt: Any, write: Callable[..., Path], network: Network, tmp_path: Path, vantage: str,
+    exists: bool,
+) -> None:  # fmt: skip
+    octets = mrt.peers([(64520, "198.51.100.2")])
+    octets += mrt.rib("10.1.0.0/16", [(0, mrt.attributes([64520]))])
+    lake = Lake(tmp_path / "lake")
+    load(lake, write(octets), vantage=vantage)
+    found = session_routes(inputs_of(), network, lake.record(), CARRIED)
+    assert found is not None
+    assert found.views == {("ams", 64520)}
+    assert found.sessions == ({("ams", 64520)} if exists else set())
+
+
+def test_who_exchanges_traffic_with_us_on_an_exchange_has_a_session() -> None:
+    slots = {64: SLOTS, 65: SLOTS - 1, 66: SLOTS, 67: SLOTS, 68: SLOTS}
+    rows = [
+        (START + timedelta(minutes=5 * n), "ams", "transit" if asn == 66 else "ix", asn)
+        for asn, count in slots.items()
+        for n in range(count)
+        for _ in range(2)  # two networks behind it in one slot are one slot
+    ]
+    before = START - timedelta(minutes=5)
+    rows += [(before, "ams", "ix", 65), (START, "ams", "ix", None), (START, "fra", "ix", 64)]
+    at = {"slot": pl.Datetime("us", "UTC"), "metro": pl.String, "role": pl.String,
+          "provider_asn": pl.Int64}  # fmt: skip
+    inputs = SimpleNamespace(
+        period_start=START, period_end=START + timedelta(hours=2),
+        traffic=pl.LazyFrame(rows, schema=at, orient="row"),
+        session_routes=SessionRoutes(sessions=frozenset({("fra", 69), ("ams", 64)})),
+        sessions=pl.DataFrame([(68, "ams", "ix")], schema={"asn": pl.Int64, "metro": pl.String,
+                              "kind": pl.String}, orient="row"),
+        interfaces=pl.DataFrame({"metro": ["ams"], "role": ["peer"], "asn": [67]}),
+    )  # fmt: skip
+    found = sessions_seen(cast("Inputs", inputs))
+    assert found.rows() == [(64, "ams", "traffic"), (69, "fra", "bgp")]
