@@ -96,7 +96,7 @@ def tables(hour: datetime) -> dict[str, Any]:
         })  # fmt: skip
         covered.append(of | {
             "slot": hour, "domain": 0, "datagrams": 10, "received": 10, "lost": 0,
-            "first_sequence": 0, "last_sequence": 9, "seen": True,
+            "first_sequence": 0, "last_sequence": 10, "seen": True,
         })  # fmt: skip
 
     def made(columns: Any, rows: list[dict[str, Any]]) -> pa.Table:

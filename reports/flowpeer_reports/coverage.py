@@ -233,8 +233,9 @@ def coverage_of(
 
     `rows`: slot, exporter, session, domain, received, lost, first_sequence, last_sequence, seen,
     at best from a little before the period to a little after it, so that a silence at its border
-    can be proved. A slot is covered where the exporter was seen with a loss below 5 %, or where
-    its silence is proved by sequence numbers that run on.
+    can be proved; `last_sequence` is the number due next. A slot is covered where the exporter was
+    seen with a loss below 5 %, or where its silence is proved by sequence numbers that go on
+    exactly there.
     """
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     n = (end - start) // SLOT
@@ -281,9 +282,7 @@ def _proved(mine: pl.DataFrame, start: datetime, n: int) -> Flags:
         .with_columns(
             before=pl.col("slot").shift(1).over("domain"),
             same=(pl.col("session") == pl.col("session").shift(1).over("domain")),
-            on=(
-                pl.col("first_sequence") - pl.col("last_sequence").shift(1).over("domain")
-            ).is_between(0, 1),
+            on=pl.col("first_sequence") == pl.col("last_sequence").shift(1).over("domain"),
         )
         .filter(pl.col("slot") - pl.col("before") > SLOT)
         .with_columns(

@@ -98,8 +98,7 @@ def told(rows: list[Row], addresses: list[str]) -> list[bool]:
             and after is not None
             and not any(r["lost"] for r in after)
             and None not in [r["first_sequence"] for r in (*before, *after)]
-            and min(r["first_sequence"] for r in after) - max(r["last_sequence"] for r in before)
-            in (0, 1)
+            and min(r["first_sequence"] for r in after) == max(r["last_sequence"] for r in before)
         )
     return good
 

@@ -17,7 +17,7 @@ START = datetime(2026, 7, 1, tzinfo=UTC)
 
 
 def told(rows: list[tuple[int, str, int, int, int, int]]) -> pl.DataFrame:
-    """Rows of `coverage` from (slot number, exporter, received, lost, first, last sequence)."""
+    """Rows of `coverage` from (slot number, exporter, received, lost, first sequence, next)."""
     return pl.DataFrame(
         [
             {"slot": START + SLOT * n, "exporter": e, "session": "s", "domain": 0, "received": r,
@@ -36,7 +36,7 @@ def covered_places(rows: list[tuple[int, str, int, int, int, int]], n: int) -> l
 
 
 def test_a_router_that_dies_at_noon_is_missing_in_the_afternoon() -> None:
-    rows = [(n, "a", 10, 0, 10 * n, 10 * n + 9) for n in range(144)]
+    rows = [(n, "a", 10, 0, 10 * n, 10 * n + 10) for n in range(144)]
     made = coverage_of(told(rows), [Due("a", "ams")], START, START + SLOT * 288)
     assert made.missing("a") == 144
     assert made.factor("a", np.zeros(288, bool)) == 2
@@ -45,15 +45,17 @@ def test_a_router_that_dies_at_noon_is_missing_in_the_afternoon() -> None:
 
 
 def test_a_silence_is_proved_by_sequence_numbers_that_run_on() -> None:
-    assert covered_places([(0, "a", 5, 0, 0, 4), (5, "a", 5, 0, 5, 9)], 6) == [0, 1, 2, 3, 4, 5]
-    # Lost on the way, started again, or with a slot of heavy loss at its end: no proof.
-    assert covered_places([(0, "a", 5, 0, 0, 4), (5, "a", 99, 1, 6, 9)], 6) == [0, 5]
-    assert covered_places([(0, "a", 5, 0, 90, 94), (5, "a", 5, 0, 0, 4)], 6) == [0, 5]
-    assert covered_places([(0, "a", 5, 0, 0, 4), (5, "a", 19, 1, 6, 24)], 6) == [0]
+    assert covered_places([(0, "a", 5, 0, 0, 5), (5, "a", 5, 0, 5, 10)], 6) == [0, 1, 2, 3, 4, 5]
+    # One lost between that no unit counted, lost on the way, started again, or with a slot of heavy
+    # loss at its end: no proof.
+    assert covered_places([(0, "a", 5, 0, 0, 5), (5, "a", 5, 0, 6, 11)], 6) == [0, 5]
+    assert covered_places([(0, "a", 5, 0, 0, 5), (5, "a", 99, 1, 6, 105)], 6) == [0, 5]
+    assert covered_places([(0, "a", 5, 0, 90, 95), (5, "a", 5, 0, 0, 5)], 6) == [0, 5]
+    assert covered_places([(0, "a", 5, 0, 0, 5), (5, "a", 19, 1, 6, 25)], 6) == [0]
 
 
 def test_another_domain_that_lost_something_denies_the_proof() -> None:
-    rows = told([(0, "a", 5, 0, 0, 4), (5, "a", 5, 0, 5, 9)])
+    rows = told([(0, "a", 5, 0, 0, 5), (5, "a", 5, 0, 5, 10)])
     other = rows.with_columns(domain=pl.lit(1, pl.Int64), lost=pl.Series([0, 1]),
                               received=pl.lit(200, pl.Int64))  # fmt: skip
     made = coverage_of(pl.concat([rows, other]), [Due("a", "ams")], START, START + SLOT * 6)

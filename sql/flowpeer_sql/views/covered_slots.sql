@@ -32,7 +32,7 @@ WITH span AS (
 ), silences AS (
     SELECT exporter, slot AS ends, lag(slot) OVER before AS begins,
         coalesce(lost = 0 AND session = lag(session) OVER before
-            AND first_sequence - lag(last_sequence) OVER before BETWEEN 0 AND 1, false) AS runs_on
+            AND first_sequence = lag(last_sequence) OVER before, false) AS runs_on
     FROM heard
     WINDOW before AS (PARTITION BY exporter, domain ORDER BY slot, session)
     QUALIFY slot - lag(slot) OVER before > INTERVAL 5 MINUTE
