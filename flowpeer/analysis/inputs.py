@@ -16,6 +16,7 @@ from flowpeer.analysis.bills import billed_period
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.periods import parse_period, period_before, period_of
 from flowpeer.analysis.policy import policy_of
+from flowpeer.analysis.sampling import sampling_rates
 from flowpeer.analysis.sessions import session_routes, sessions_seen
 from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
@@ -218,7 +219,7 @@ def gather(
         notes=tuple(notes),
         policy=policy_of(network),
         outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
-        sampling=_sampling(network, lake),
+        sampling=sampling_rates(network, record, routes, start, end),
         coverage=coverage,
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
@@ -318,26 +319,6 @@ def _cones(
         none = pl.DataFrame(schema={"asn": pl.Int64, "member_asn": pl.Int64})
         return {"cones": none, "cones_source": f"nothing: {error}"}
     return {"cones": _reference(lake, "as_cones"), "cones_source": facts["words"]}
-
-
-def _sampling(network: Network, lake: Lake) -> pl.DataFrame:
-    """exporter, rate, mtu: the rate that each said in options data, else the configured one."""
-    said = dict(
-        catalog.scan(lake.root, "sampling")
-        .group_by("exporter_ip")
-        .agg(pl.col("interval").max())
-        .drop_nulls()
-        .collect()
-        .iter_rows()
-    )
-    rows = []
-    for exporter in network.exporters:
-        told = [said[str(a)] for a in exporter.addresses if said.get(str(a))]
-        rate = exporter.sampling_override or max(told, default=0) or exporter.sampling
-        if rate:
-            rows.append((exporter.id, float(rate), exporter.mtu))
-    schema_ = {"exporter": pl.String, "rate": pl.Float64, "mtu": pl.Int64}
-    return pl.DataFrame(rows, schema=schema_, orient="row")
 
 
 def _sessions(

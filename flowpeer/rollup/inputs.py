@@ -225,7 +225,7 @@ class Inputs:
             rate = configured.sampling_override or configured.sampling or 1
         of_exporter = octets.setdefault(configured.id if configured else ip, {})
         for index, found in ways.items():
-            if len(found) != 8:
+            if len(found) < 8:
                 continue
             before = of_exporter.get(index, (0, 0, 0, 0))
             a, b, c, d = (x + found[n] + rate * found[n + 4] for n, x in enumerate(before))

@@ -66,8 +66,8 @@ class FlowFacts:
     octets: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
     """By exporter and interface: bytes of each way in the order of `WAYS`, times the rate that the
     record itself states, so that it does not hang on what was known when it was decoded; then of
-    each way again, bytes of records that state none themselves. Empty in what format 2
-    left: not known."""
+    each way again, bytes of records that state none themselves; then of each way the bytes as
+    exported of those that do. Empty in what format 2 left: not known."""
     spans: Mapping[str, Mapping[int, Span]] = field(default_factory=dict)
     """By exporter and domain: what the datagrams of the records say of time and sequence. Of those
     without a sequence number there is none."""
@@ -117,13 +117,15 @@ class Facts:
         exporters = named.dictionary.to_pylist()
         exporter = named.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         egress = pc.equal(pc.fill_null(table["direction"], 0), 1).to_numpy().astype(np.int64)
-        octets, asking = _octets(table)
+        octets, exported, asking = _octets(table)
         unrated = pc.is_null(table["sampling_interval"]).to_numpy()
         for place, name in ((0, "input_if"), (2, "output_if")):
             interface = pc.fill_null(table[name], 0).to_numpy()
             way = egress + place + 4 * asking
-            for of, index, at, count, total in _sums(exporter, interface, way, octets):
-                self._take(exporters[of], index, at, total, count)
+            for of, index, at, count, total, plain in _sums(
+                exporter, interface, way, octets, exported
+            ):
+                self._take(exporters[of], index, at, total, plain, count)
         for ip in exporters:  # some of them may have no row in this part of their table
             if len(self._seen.get(ip, ())) > 2 * MAX_INTERFACES:
                 self._shorten(ip)
@@ -138,12 +140,15 @@ class Facts:
                 domain = ANY_DOMAIN
             of_exporter[domain] = joined_span(of_exporter.get(domain, span), span)
 
-    def _take(self, ip: str, index: int, way: int, octets: int, count: int) -> None:
+    def _take(self, ip: str, index: int, way: int, octets: int, exported: int, count: int) -> None:
         seen = self._seen.setdefault(ip, {})
         seen[index] = seen.get(index, 0) | WAYS[way & 3]
         records = self._records.setdefault(ip, {})
         records[index] = records.get(index, 0) + count
-        self._octets.setdefault(ip, {}).setdefault(index, [0] * 8)[way] += octets
+        of = self._octets.setdefault(ip, {}).setdefault(index, [0] * 12)
+        of[way] += octets
+        if way < 4:
+            of[way + 8] += exported
 
     def _shorten(self, ip: str) -> None:
         """Keep the interfaces of an exporter that most records named."""
@@ -222,23 +227,24 @@ def _spans(table: pa.Table, exporter: Ints) -> list[tuple[int, int, Span]]:
     return list(zip(exporter[first].tolist(), domain[first].tolist(), spans, strict=True))
 
 
-def _octets(table: pa.Table) -> tuple[Ints, Ints]:
-    """Bytes times the rate that a record itself states (at most `MAX_OCTETS`), and 1 where it
-    states none. Of imported records, which have no session, that is all that they say."""
+def _octets(table: pa.Table) -> tuple[Ints, Ints, Ints]:
+    """Bytes times the rate that a record itself states (at most `MAX_OCTETS`), bytes as exported,
+    and 1 where it states none. Of imported records, which have no session, that is all that they
+    say."""
     interval = table["sampling_interval"]
     own = pc.or_(pc.is_valid(table["sampling_numerator"]), pc.is_null(table["session"]))
     asking = pc.invert(pc.and_(own, pc.is_valid(interval))).to_numpy().astype(np.int64)
     rate = np.where(asking == 1, 1, pc.fill_null(interval, 1).to_numpy())
     octets = np.clip(pc.fill_null(table["bytes"], 0).to_numpy(), 0, MAX_OCTETS)
     rate = np.clip(rate, 1, 1 << 22)  # the product fits into 63 bits
-    return np.minimum(octets * rate, MAX_OCTETS), asking
+    return np.minimum(octets * rate, MAX_OCTETS), octets, asking
 
 
 def _sums(
-    exporter: Ints, interface: Ints, way: Ints, octets: Ints
-) -> list[tuple[int, int, int, int, int]]:
-    """Exporter, interface, way, records and octets of each that is there. Each is made one integer,
-    and octets are summed in halves, whose sums a float64 holds exactly."""
+    exporter: Ints, interface: Ints, way: Ints, octets: Ints, exported: Ints
+) -> list[tuple[int, int, int, int, int, int]]:
+    """Exporter, interface, way, records, octets and octets as exported of each that is there. Each
+    is made one integer, and octets are summed in halves, whose sums a float64 holds exactly."""
     base, span = int(interface.min()), int(interface.max()) - int(interface.min()) + 1
     keys = interface - base
     values = None
@@ -250,16 +256,16 @@ def _sums(
     if span * 8 * (int(exporter.max()) + 1) > MAX_COUNTERS:
         places, keys = np.unique(keys, return_inverse=True)
     counts = np.bincount(keys)
-    low = np.bincount(keys, octets & 0xFFFFF)
-    high = np.bincount(keys, octets >> 20)
+    halves = [np.bincount(keys, n) for of in (octets, exported) for n in (of & 0xFFFFF, of >> 20)]
     found = np.flatnonzero(counts)
-    rows: list[tuple[int, int, int, int, int]] = []
+    rows: list[tuple[int, int, int, int, int, int]] = []
     for at, count in zip(found.tolist(), counts[found].tolist(), strict=True):
         key = at if places is None else int(places[at])
         index = key // 8 % span
         rows.append((
             key // 8 // span, base + index if values is None else int(values[index]), key % 8,
-            count, (int(high[at]) << 20) + int(low[at]),
+            count, *((int(high[at]) << 20) + int(low[at])
+                     for low, high in (halves[:2], halves[2:])),
         ))  # fmt: skip
     return rows
 

@@ -173,17 +173,24 @@ class _Shared:
         self.names = inputs.names()
         self.organisations = organisation_names(inputs)
         self.extend = _peered_elsewhere(inputs, ranking)
-        self.sampling: dict[str, tuple[float, int]] = {
-            exporter: (rate, mtu)
-            for exporter, rate, mtu in inputs.sampling.select("exporter", "rate", "mtu").iter_rows()
+        self.sampling: dict[tuple[str, int | None], tuple[float, int]] = {
+            (exporter, interface): (rate, mtu)
+            for exporter, interface, rate, mtu in inputs.sampling.select(
+                "exporter", "interface", "rate", "mtu"
+            ).iter_rows()
         }
 
-    def error(self, row: Row, by_exporter: Mapping[str, int], slots: int) -> dict[str, float]:
+    def error(
+        self, row: Row, by_interface: Mapping[tuple[str, int], int], slots: int
+    ) -> dict[str, float]:
         """The interval of the marginal part."""
         if not row.marginal:
             return dict.fromkeys(("ci95_bps", "ci95_low_bps", "ci95_high_bps"), 0.0)
         inputs, default = self.inputs, (float(self.inputs.default_sampling), MTU_BYTES)
-        parts = [(self.sampling.get(e, default), octets) for e, octets in by_exporter.items()]
+        parts = [
+            (self.sampling.get(key) or self.sampling.get((key[0], None), default), octets)
+            for key, octets in by_interface.items()
+        ]
         whole = sum(octets for _, octets in parts)
         rate = sum(n * octets for (n, _), octets in parts) / whole if whole else default[0]
         largest = max((m for (_, m), _ in parts), default=MTU_BYTES)
@@ -318,7 +325,7 @@ def _figures(
             "marginal_bps": bps(row.marginal_rate, listing.slots),
             "observed_bps": bps(row.observed_rate, listing.slots),
             "inferred_bps": bps(row.inferred_rate, listing.slots),
-            **shared.error(row, by.exporters, listing.slots),
+            **shared.error(row, by.interfaces, listing.slots),
             "expected_bps": bps(row.expected_rate, listing.slots),
             "out_bytes": int(ranking.cells.out[cells].sum()),
             "in_bytes": int(ranking.cells.in_[cells].sum()),
@@ -360,14 +367,14 @@ class _Carried:
     """How the marginal part of a row is carried, in the directions that rank."""
 
     transits: list[str] = field(default_factory=list)
-    exporters: dict[str, int] = field(default_factory=dict)
+    interfaces: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 _NOTHING = _Carried()
 
 
 def _carried(ranking: Ranking, listing: Listing) -> dict[int, _Carried]:
-    """By row: providers that carry it, largest first (`AS1299 0.62`), and bytes by exporter."""
+    """By row: providers that carry it, largest first (`AS1299 0.62`), and bytes by interface."""
     held = np.flatnonzero(listing.owner >= 0)
     cell = held + listing.base
     names = pl.Series(ranking.cells.metros, dtype=pl.String)
@@ -378,17 +385,17 @@ def _carried(ranking: Ranking, listing: Listing) -> dict[int, _Carried]:
     parts = (
         ranking.flows.filter(pl.col("direction").is_in(ranking.directions), pl.col("bytes") > 0)
         .join(owners, on=["metro", "atom"])
-        .group_by("row", "provider_asn", "exporter")
+        .group_by("row", "provider_asn", "exporter", "interface")
         .agg(pl.col("bytes").sum())
     )
     found: dict[int, _Carried] = {}
-    for row, exporter, octets in (
-        parts.group_by("row", "exporter")
+    for row, exporter, interface, octets in (
+        parts.group_by("row", "exporter", "interface")
         .agg(pl.col("bytes").sum())
-        .sort("row", "exporter")
+        .sort("row", "exporter", "interface")
         .iter_rows()
     ):
-        found.setdefault(row, _Carried()).exporters[exporter] = octets
+        found.setdefault(row, _Carried()).interfaces[exporter, interface] = octets
     shares = (
         parts.group_by("row", "provider_asn")
         .agg(pl.col("bytes").sum())

@@ -83,10 +83,16 @@ class Inputs:
     are known (M5)."""
     sampling: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
-            schema={"exporter": pl.String, "rate": pl.Float64, "mtu": pl.Int64}
+            schema={
+                "exporter": pl.String,
+                "interface": pl.Int64,
+                "rate": pl.Float64,
+                "mtu": pl.Int64,
+            }
         )
     )
-    """exporter, rate (scaled ÷ sampled bytes of the period), mtu: for sampling intervals (M6)."""
+    """exporter, interface, rate (scaled ÷ exported bytes of the period), mtu: for sampling
+    intervals (M6); interface null: of those of the exporter that are not named."""
     session_routes: SessionRoutes | None = None
     """What sessions announce to us, where a view of theirs is loaded (M14)."""
     default_sampling: int = 1000
