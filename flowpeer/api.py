@@ -41,6 +41,7 @@ from flowpeer.analysis.reports import write_pack
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
+from flowpeer.checks.touching import stated, stated_on
 from flowpeer.errors import from_leaf
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network as Configuration
@@ -213,7 +214,14 @@ class Network:
         network, record = self.configuration, self.lake.record()
         if stale := inputs.stale_hours(network, record, text):
             self._reporter.warn(f"{stale} hours are not rolled up as they are now: call rollup()")
-        return inputs.gather(network, record, text)
+        return self._stated(inputs.gather(network, record, text))
+
+    def _stated(self, gathered: inputs.Gathered) -> inputs.Gathered:
+        """With what its figures hang on among its notes; warnings are said."""
+        gathered, wrong = stated(gathered, self.configuration, self.lake.record())
+        for text in wrong:
+            self._reporter.warn(text)
+        return gathered
 
     def candidates(
         self,
@@ -238,6 +246,7 @@ class Network:
                 self.configuration, self.lake.record(), None if period is None else _text(period),
                 _text(compare),
             )  # fmt: skip
+            gathered = self._stated(gathered)
         with _errors():
             return candidate_answer(
                 gathered, direction=direction, metros=_list(metro), asks=asks, of=of,
@@ -359,10 +368,13 @@ class Network:
         """
         text = None if period is None else _text(period)
         with _errors():
-            return bills_answer(
-                self.configuration, self.lake.record(), text,
-                contracts=contracts, invoices=invoices, forced=forced,
-            )  # fmt: skip
+            network, record = self.configuration, self.lake.record()
+            answer = bills_answer(
+                network, record, text, contracts=contracts, invoices=invoices, forced=forced
+            )
+            for warning in stated_on(answer, network, record):
+                self._reporter.warn(warning)
+            return answer
 
     def asks(self, *, as_of: date | None = None, statuses: Sequence[str] | None = None) -> Answer:
         """Every ask of the log with its present state, or as it stood on a day."""
@@ -385,8 +397,9 @@ class Network:
         text = None if period is None else _text(period)
         with _errors():
             done = write_pack(
-                self.configuration, self.lake.record(), text, Path(folder), formats=formats
-            )
+                self.configuration, self.lake.record(), text, Path(folder), formats=formats,
+                stating=self._stated,
+            )  # fmt: skip
         return done.files
 
     def sql(

@@ -53,13 +53,15 @@ def write_pack(
     formats: Sequence[FileFormat] = ("csv",),
     metros: Sequence[str] | None = None,
     told: Callable[[], None] = lambda: None,
+    stating: Callable[[Gathered], Gathered] = lambda gathered: gathered,
 ) -> Pack:
     """Every answer of a period as files, and one page; in XLSX one workbook.
 
     The candidates are compared with the period before where the lake has all of it. `told` is
-    called after each answer.
+    called after each answer; `stating` adds to the notes what the figures hang on.
     """
     gathered, before = _with_before(network, record, period)
+    gathered = stating(gathered)
     asks = candidate_answer(gathered, metros=metros, before=before)
     told()
     answers = [exchanges_answer(gathered, metros=metros), asks]

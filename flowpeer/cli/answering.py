@@ -12,6 +12,7 @@ import typer
 from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
 from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
 from flowpeer.analysis.periods import parse_period
+from flowpeer.checks.touching import stated
 from flowpeer.cli.state import State, terminal_width
 from flowpeer.cli.words import suggestion
 from flowpeer.errors import UsageError
@@ -53,13 +54,26 @@ def formats_of(text: str | None, out: Path | None) -> list[FileFormat]:
 
 
 def gathered_for(state: State, period: str | None, metros: Sequence[str] | None) -> Gathered:
-    """The inputs of an answer; says so where the roll-ups are not up to date.
+    """The inputs of an answer; says so where the roll-ups are not up to date, or where figures
+    hang on data with something wrong.
 
     Raises:
         UsageError: a period or metro that is misspelt, before any work is done.
         NoDataError: nothing rolled up, or not in the period.
     """
-    return gather(*ready(state, period, metros), period)
+    network, record = ready(state, period, metros)
+    return said(state, gather(network, record, period), network, record, metros)
+
+
+def said(
+    state: State, gathered: Gathered, network: Network, record: Record,
+    metros: Sequence[str] | None,
+) -> Gathered:  # fmt: skip
+    """With what its figures hang on among its notes; warnings are said, and end with status 1."""
+    gathered, wrong = stated(gathered, network, record, metros or None)
+    for text in wrong:
+        state.warn(text)
+    return gathered
 
 
 def compared_for(
@@ -70,7 +84,9 @@ def compared_for(
         return gathered_for(state, period, metros), None
     if compare != "before":
         parse_period(compare)
-    return gather_both(*ready(state, period, metros), period, compare)
+    network, record = ready(state, period, metros)
+    gathered, before = gather_both(network, record, period, compare)
+    return said(state, gathered, network, record, metros), before
 
 
 def ready(state: State, period: str | None, metros: Sequence[str] | None) -> tuple[Network, Record]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.bills import bills_answer
+from flowpeer.checks.touching import stated_on
 from flowpeer.cli.answering import FormatOption, OutOption, PeriodOption, deliver, formats_of
 from flowpeer.cli.state import State
 
@@ -39,14 +40,12 @@ def bills(
     """
     state: State = ctx.obj
     formats = formats_of(format_, out)
+    network, record = state.network(), state.lake().record()
     answer = bills_answer(
-        state.network(),
-        state.lake().record(),
-        period,
-        contracts=contract,
-        invoices=invoice or (),
-        forced=force,
+        network, record, period, contracts=contract, invoices=invoice or (), forced=force
     )
+    for text in stated_on(answer, network, record):
+        state.warn(text)
     deliver(state, answer, out=out, formats=formats)
     for row in answer.rows.filter(answer.rows["quality"] == "refused").iter_rows(named=True):
         state.warn(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.reports import write_pack
-from flowpeer.cli.answering import FormatOption, MetroOption, PeriodOption, formats_of, ready
+from flowpeer.cli.answering import FormatOption, MetroOption, PeriodOption, formats_of, ready, said
 from flowpeer.cli.state import State
 
 
@@ -31,7 +31,14 @@ def report(
     network, record = ready(state, period, metro)
     with state.progress("answers") as advance:
         done = write_pack(
-            network, record, period, out, formats=formats, metros=metro, told=lambda: advance(1)
+            network,
+            record,
+            period,
+            out,
+            formats=formats,
+            metros=metro,
+            told=lambda: advance(1),
+            stating=lambda gathered: said(state, gathered, network, record, metro),
         )
     if state.json:
         state.emit({"report": str(done.page), "files": [str(path) for path in done.files]})

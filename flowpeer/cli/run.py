@@ -11,6 +11,7 @@ import typer
 from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.reports import write_reports
 from flowpeer.checks.quality import findings
+from flowpeer.checks.touching import stated
 from flowpeer.cli.captures import Done
 from flowpeer.cli.checks import show_findings
 from flowpeer.cli.state import State
@@ -48,7 +49,8 @@ def run(
         "check": [finding._asdict() for finding in found],
     }  # fmt: skip
     if out is not None:
-        reports = write_reports(gather(state.network(), record, period), out)
+        gathered, _ = stated(gather(state.network(), record, period), state.network(), record)
+        reports = write_reports(gathered, out)
         result["reports"] = [str(path) for path in reports.files]
     state.measure()
     if state.json:

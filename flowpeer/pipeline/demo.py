@@ -8,6 +8,7 @@ from pathlib import Path
 import flowpeer_sample
 from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.reports import Reports, write_reports
+from flowpeer.checks.touching import stated
 from flowpeer.errors import UsageError
 from flowpeer.pipeline.ingest import Ingested, capture_files, ingest_files
 from flowpeer.pipeline.rollup import RolledUp, roll_up
@@ -54,6 +55,9 @@ def run_demo(directory: Path, reporter: Reporter) -> Demo:
     reporter.say("3/4 roll up: flow records × routes → traffic by network")
     done = roll_up(workspace.network(), workspace.lake(), reporter)
     reporter.say("4/4 reports: candidates and imbalance")
-    gathered = gather(workspace.network(), workspace.lake().record(), None)
+    network, record = workspace.network(), workspace.lake().record()
+    gathered, wrong = stated(gather(network, record, None), network, record)
+    for text in wrong:
+        reporter.warn(text)
     reports = write_reports(gathered, directory / "report", formats=("csv", "json", "parquet"))
     return Demo(added, done, reports)

@@ -93,6 +93,20 @@ reason = "asked 2026-05, declined"
 until = 2027-05-01
 """
 
+_ACCEPTED = """
+# == accepted: warnings that somebody has seen and works on; until then they are notes, and a job
+# that is scheduled does not end with 1 for ever
+[[accepted]]
+code = "unknown-interface"
+object = "interface 14 of edge1.lon"
+reason = "a new port of Pelagolink, to be entered (NOC-4711)"
+
+[[accepted]]
+code = "unscaled"
+object = "exporter edge1.par"
+reason = "its owners are asked for the rate (NOC-4712)"
+"""
+
 
 def _interface(i: Interface) -> str:
     lines = [
@@ -158,4 +172,5 @@ def flowpeer_toml(sessions: list[tuple[int, str, str]]) -> str:
             f'metro = "{metro}"\nkind = "{kind}"\n'
         )
     parts.append(_EXCLUSIONS)
+    parts.append(_ACCEPTED)
     return "".join(parts)

@@ -15,8 +15,9 @@ Run = Callable[..., CompletedProcess[str]]
 
 def warnings(run: Run, folder: Path) -> list[dict[str, Any]]:
     done = run("check", "--json", cwd=folder)
-    assert done.returncode == 1
-    return [f for f in json.loads(done.stdout) if f["level"] == "warning"]
+    found = [f for f in json.loads(done.stdout) if f["level"] == "warning"]
+    assert done.returncode == bool(found)
+    return found
 
 
 def test_an_ingest_that_was_cut_off_is_named(
@@ -100,6 +101,12 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     (found,) = [f for f in warnings(run, demo_copy) if f["code"] == "metering"]
     subject = f"interface {interface} of {exporter}"
     assert (found["subject"], "out is metered both ways" in found["text"]) == (subject, True)
+    metro = exporter.partition(".")[2]
+    done = run("imbalance", "--metro", metro, cwd=demo_copy)
+    assert (done.returncode, f"warning: {subject}: " in done.stderr) == (1, True)
+    assert f"{subject}: " in done.stdout
+    done = run("imbalance", "--metro", "ams" if metro != "ams" else "fra", cwd=demo_copy)
+    assert (done.returncode, subject in done.stdout) == (0, False)
     config = demo_copy / "flowpeer.toml"
     text = config.read_text()
     accepted = f'[[accepted]]\ncode = "metering"\nobject = "{subject}"\nreason = "a lab port"\n'
@@ -107,9 +114,13 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     (found,) = [f for f in json.loads(run("check", "--json", cwd=demo_copy).stdout)
                 if f["code"] == "metering"]  # fmt: skip
     assert (found["level"], "(accepted: a lab port)" in found["text"]) == ("note", True)
+    done = run("imbalance", "--metro", metro, cwd=demo_copy)
+    assert (done.returncode, "(accepted: a lab port)" in done.stdout) == (0, True), done.stderr
     config.write_text(f"{text}\n{accepted}until = 2026-01-01\n")
     (found,) = [f for f in warnings(run, demo_copy) if f["code"] == "metering"]
     assert "was accepted until 2026-01-01" in found["text"]
+    done = run("imbalance", "--metro", metro, cwd=demo_copy)
+    assert (done.returncode, "was accepted until 2026-01-01" in done.stderr) == (1, True)
 
 
 def test_a_table_tied_to_a_metro_is_not_loaded_for_all(demo_copy: Path, run: Run) -> None:
