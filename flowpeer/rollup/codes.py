@@ -9,8 +9,8 @@ ranks, so that the order of their coming does not show in a file. Sums are kept 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from threading import Lock
 from typing import Any
@@ -25,6 +25,7 @@ from flowpeer.rollup.attribute import Attributor, Side
 from flowpeer.rollup.folding import ASN_BITS, Tail
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.reading import NO_SAMPLER, U64, Bools, Ints
+from flowpeer.rollup.slots import LARGEST_PACKET
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
 from flowpeer_core.native import table as native
@@ -68,6 +69,8 @@ class Context:
     own_asn: int
     neighbours: RouteTable | None = None  # exchange port addresses → ASN of the member
     tail: Tail | None = None  # what is folded; None: nothing
+    mtu: Mapping[str, int] = field(default_factory=dict)
+    """Exporter address → largest packet (M6), where another than `LARGEST_PACKET`."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,8 @@ class Codes:
                 int(context.moments(file)[moment - 1]) if moment else 0,
             ),
         )  # fmt: skip
-        return (sides, views, sources, found.discarded, *(rate or (0, 1)))
+        largest = context.mtu.get(ip, LARGEST_PACKET)
+        return (sides, views, sources, found.discarded, *(rate or (0, 1)), largest)
 
 
 def near_own(table: RouteTable, own: RouteTable) -> Bools:

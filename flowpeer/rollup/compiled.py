@@ -130,7 +130,6 @@ class CompiledSums:
             most_scaled=slots.MAX_SCALED_BYTES,
             most_variance=slots.MAX_VARIANCE,
             smallest_packet=slots.SMALLEST_PACKET,
-            largest_packet=slots.LARGEST_PACKET,
             longest_packet=slots.LONGEST_PACKET,
         )
 

@@ -244,6 +244,7 @@ class Rollup(Inputs):
             own_asn=self.network.network.asn,
             neighbours=self._neighbours[1],
             tail=self._tail,
+            mtu={ip: e.mtu for ip, e in self.network.exporter_by_address.items()},
         )
 
     def crossings(self, hour: Hour) -> Iterator[pa.Table]:

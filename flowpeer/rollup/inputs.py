@@ -31,6 +31,7 @@ from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.packed_rates import PackedRates
 from flowpeer.rollup.rates import Announcements, Sampled
 from flowpeer.rollup.reading import Ints
+from flowpeer.rollup.slots import LARGEST_PACKET
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
@@ -320,6 +321,8 @@ class Inputs:
             configured = self.network.exporter_by_address.get(ip)
             rates = (configured.sampling, configured.sampling_override) if configured else None
             exporters.append([ip, exporter, metro, rates])
+            if configured is not None and configured.mtu != LARGEST_PACKET:
+                exporters[-1].append(configured.mtu)
             in_force = self._views(hour, exporter, metro)
             views.append([exporter, *(view.digest if view else None for view in in_force)])
             for index in sorted(numbers):

@@ -93,8 +93,9 @@ class PlainSums:
         low = high = 0
         if scaled:
             low, high = slots.size_variance(
-                octets, packets, rate / divisor, row["min_length"], row["max_length"]
-            )
+                octets, packets, rate / divisor, row["min_length"], row["max_length"],
+                int(kind["largest"]),
+            )  # fmt: skip
         spread = slots.spread(row["start_time"], row["end_time"], whole_bytes, whole_packets)
         parts = [
             (part, round(low * part.fraction), round(high * part.fraction))

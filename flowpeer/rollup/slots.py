@@ -24,7 +24,7 @@ MAX_VARIANCE = 1 << 80
 LONGEST_PACKET = 65_535
 """No IP packet is longer, whatever element 26 says."""
 SMALLEST_PACKET, LARGEST_PACKET = 40, 1500
-"""Bounds of a packet's size where the exporter gives none (M6)."""
+"""Bounds of a packet's size where the exporter gives none (M6) and no other `mtu` is configured."""
 
 
 class Part(NamedTuple):
@@ -51,11 +51,13 @@ def scale(octets: int, packets: int, rate: int, divisor: int = 1) -> tuple[int, 
 
 
 def size_variance(
-    octets: int, packets: int, n: float, shortest: int, longest: int
-) -> tuple[int, int]:
+    octets: int, packets: int, n: float, shortest: int, longest: int,
+    largest: int = LARGEST_PACKET,
+) -> tuple[int, int]:  # fmt: skip
     """Bounds of the sampling variance of one record's scaled bytes (M6), as integers.
 
-    `shortest` and `longest` are the packet sizes exported (elements 25 and 26), 0 where unknown.
+    `shortest` and `longest` are the packet sizes exported (elements 25 and 26), 0 where unknown;
+    `largest` is the MTU of the exporter.
     Where the packet count is missing the fewest packets that can carry the octets are assumed,
     which is the wider bound.
 
@@ -64,12 +66,12 @@ def size_variance(
     """
     b, k = float(octets), float(packets)
     if k <= 0:
-        k = float(max(1, ceil(b / LARGEST_PACKET)))
+        k = float(max(1, ceil(b / largest)))
     mean = b / k
     least = min(float(shortest if shortest > 0 else SMALLEST_PACKET), mean)
-    # At most 1500, and no more than is left when all other packets have the smallest size; jumbo
+    # At most the MTU, and no more than is left when all other packets have the smallest size; jumbo
     # frames show themselves by a larger mean.
-    left = min(b - (k - 1) * least, float(LARGEST_PACKET))
+    left = min(b - (k - 1) * least, float(largest))
     most = max(float(min(longest, LONGEST_PACKET)) if longest > 0 else left, mean)
     squares = mean * b
     bound = max((most + least) * b - k * least * most, squares)

@@ -355,6 +355,7 @@ class Kind(ctypes.Structure):
         ("discarded", c_int64),
         ("rate", c_int64),
         ("divisor", c_int64),
+        ("largest", c_int64),
     ]
 
 
@@ -424,7 +425,6 @@ class SumState(ctypes.Structure):
         ("most_scaled", c_double),
         ("most_variance", c_double),
         ("smallest_packet", c_double),
-        ("largest_packet", c_double),
         ("longest_packet", c_double),
         ("totals", c_uint64 * TOTAL_HALVES),
     ]

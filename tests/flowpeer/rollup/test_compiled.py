@@ -40,7 +40,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     made = rollup._context(hour)
     ports = [f"{port}/{128 if ':' in port else 32}" for port in PORTS]
     members = RouteTable.from_routes(ports, [13335, 20940, 13335])
-    return Context(**{**vars(made), "neighbours": members})
+    return Context(**{**vars(made), "neighbours": members, "mtu": {"192.0.2.1": 9000}})
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,13 @@ def test_variance_bounds_hold_the_true_sum_of_squares(sizes: list[int], rate: in
     assert true * (1 - 1e-12) - 1 <= exact_high <= high * (1 + 1e-12) + 1
 
 
+def test_the_bound_of_jumbo_frames_among_small_packets_needs_the_mtu() -> None:
+    sizes = [40] * 9 + [9000]
+    true = 999_000 * sum(size * size for size in sizes)
+    assert slots.size_variance(sum(sizes), 10, 1000, 0, 0)[1] < true
+    assert slots.size_variance(sum(sizes), 10, 1000, 0, 0, 9000)[1] >= true
+
+
 @pytest.mark.parametrize("size", [1500, 40, 9000])
 def test_variance_of_single_packets_is_exact(size: int) -> None:
     assert slots.size_variance(size, 1, 1000, 0, 0) == (999_000 * size * size,) * 2

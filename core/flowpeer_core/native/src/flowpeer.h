@@ -392,6 +392,7 @@ typedef struct {
     int64_t discarded;
     int64_t rate; /* 0: unknown */
     int64_t divisor;
+    int64_t largest; /* packet, where the record does not say; at least 1 */
 } flowpeer_kind;
 
 /* Sums of one key. In a hash table `key` is one more than the key, and 0 marks what is free. */
@@ -462,7 +463,6 @@ typedef struct {
     double most_scaled;
     double most_variance;
     double smallest_packet; /* where an exporter does not say */
-    double largest_packet;
     double longest_packet; /* whatever it says */
     uint64_t totals[FLOWPEER_TOTAL_HALVES];
 } flowpeer_sum_state;

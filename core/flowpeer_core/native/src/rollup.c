@@ -92,9 +92,10 @@ static inline int64_t times(int64_t counter, const flowpeer_kind *kind) {
 
 /* Bounds of the sampling variance of the record's scaled bytes (M6), each an integer. */
 static inline void variances(const flowpeer_sum_state *s, double b, double k, double n,
-                             int64_t shortest, int64_t longest, double *low, double *high) {
+                             double largest, int64_t shortest, int64_t longest, double *low,
+                             double *high) {
     if (k <= 0) { /* the fewest packets that can carry the octets: the wider bound */
-        double fewest = b / s->largest_packet;
+        double fewest = b / largest;
         double down = fewest < 4503599627370496.0 ? (double)(int64_t)fewest : fewest;
         k = down < fewest ? down + 1 : down;
         if (k < 1) k = 1;
@@ -106,7 +107,7 @@ static inline void variances(const flowpeer_sum_state *s, double b, double k, do
     if (most > s->longest_packet) most = s->longest_packet;
     if (longest <= 0) {
         most = b - (k - 1) * least; /* what is left when all others have the smallest size */
-        if (most > s->largest_packet) most = s->largest_packet;
+        if (most > largest) most = largest;
     }
     if (most < mean) most = mean;
     double squares = mean * b;
@@ -358,6 +359,7 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
             return FLOWPEER_VALUE;
         int32_t number = s->numbers[from + i];
         if (number < 0 || number >= s->kind_count) return FLOWPEER_ARGUMENT;
+        if (s->kinds[number].largest < 1) return FLOWPEER_ARGUMENT;
         b.row[b.n] = from + i;
         b.start[b.n] = start[i];
         b.end[b.n] = end[i];
@@ -389,7 +391,8 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
         if (r.scaled) {
             r.bytes = times(r.bytes, kind);
             r.packets = times(r.packets, kind);
-            variances(s, octets, count_, rate, shortest[row], longest[row], &r.low, &r.high);
+            variances(s, octets, count_, rate, (double)kind->largest, shortest[row],
+                      longest[row], &r.low, &r.high);
         }
         if (held + FLOWPEER_PARTS > HELD) {
             if (!enter(s, parts, held)) return FLOWPEER_OVERFLOW;
