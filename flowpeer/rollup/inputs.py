@@ -320,9 +320,10 @@ class Inputs:
             exporter, metro = attributor.exporter(ip)
             configured = self.network.exporter_by_address.get(ip)
             rates = (configured.sampling, configured.sampling_override) if configured else None
-            exporters.append([ip, exporter, metro, rates])
-            if configured is not None and configured.mtu != LARGEST_PACKET:
-                exporters[-1].append(configured.mtu)
+            mtu = configured.mtu if configured else LARGEST_PACKET
+            exporters.append(
+                [ip, exporter, metro, rates, *([mtu] if mtu != LARGEST_PACKET else [])]
+            )
             in_force = self._views(hour, exporter, metro)
             views.append([exporter, *(view.digest if view else None for view in in_force)])
             for index in sorted(numbers):
