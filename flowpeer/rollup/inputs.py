@@ -46,6 +46,23 @@ TABLES_KEPT = 16
 """Compiled views kept for the next hour; joined ones are copies of some 50 MB."""
 
 
+Seen = tuple[tuple[str, tuple[int, ...]], ...]
+"""Exporter addresses and the interfaces seen of each, in order."""
+
+
+def _seen(reach: Reach) -> Seen:
+    return tuple(sorted(reach.seen.items()))
+
+
+def _joined(some: Sequence[Seen]) -> Seen:
+    if len(set(some)) == 1:
+        return some[0]
+    found: dict[str, set[int]] = {}
+    for ip, indexes in (item for seen in some for item in seen):
+        found.setdefault(ip, set()).update(indexes)
+    return tuple((ip, tuple(sorted(found[ip]))) for ip in sorted(found))
+
+
 def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -96,6 +113,8 @@ class Inputs:
         self._tables: dict[tuple[str, ...], match.RouteTable] = {}
         self._attributors: dict[str, Attributor] = {}
         self._moments: dict[str, Ints] = {}
+        self._configurations: dict[Seen, tuple[str, str, bool]] = {}
+        self._meterings: dict[tuple[tuple[str, Seen], ...], str] = {}
 
     def _manifest_files(self) -> list[File]:
         return [f for hour in self._headers for f in self.record.manifest("flows", hour).files]
@@ -124,6 +143,10 @@ class Inputs:
     def snapshots(self) -> list[snapshot.SnapshotInfo]:
         """Snapshots of the lake, oldest first."""
         return snapshot.snapshots(self.record)
+
+    @cached_property
+    def _in_force(self) -> snapshot.InForce:
+        return snapshot.InForce(self.snapshots)
 
     @cached_property
     def _reaching(self) -> dict[datetime, list[tuple[datetime, Reach]]]:
@@ -277,7 +300,7 @@ class Inputs:
     ) -> tuple[snapshot.SnapshotInfo | None, ...]:
         """The snapshots in force for IPv4 and for IPv6: tables of the two often come apart."""
         return tuple(
-            snapshot.in_force(self.snapshots, hour, exporter=exporter, metro=metro, family=family)
+            self._in_force.at(hour, exporter=exporter, metro=metro, family=family)
             for family in (4, 6)
         )
 
@@ -299,38 +322,14 @@ class Inputs:
         return {name for hour in hours for name in self.in_force(hour)}
 
     def _parts(self, hour: datetime, received: Sequence[tuple[datetime, Reach]]) -> dict[str, str]:
-        seen: dict[str, set[int]] = {}
-        metering: set[tuple[str, str, int, str, str]] = set()
-        for when, reach in received:
-            day = f"{when:%Y-%m-%d}"
-            attributor = self.metering(day)
-            for ip, indexes in reach.seen.items():
-                seen.setdefault(ip, set()).update(indexes)
-                exporter, _ = attributor.exporter(ip)
-                metering.update(
-                    (day, exporter, index,
-                     attributor.counts(exporter, index, inbound=True),
-                     attributor.counts(exporter, index, inbound=False))
-                    for index in indexes
-                    if (exporter, index) in self.network.interface_by_key
-                )  # fmt: skip
-        exporters, interfaces_, views = [], [], []
-        uses_exchange = False
-        for ip, numbers in sorted(seen.items()):
-            exporter, metro = attributor.exporter(ip)
-            configured = self.network.exporter_by_address.get(ip)
-            rates = (configured.sampling, configured.sampling_override) if configured else None
-            mtu = configured.mtu if configured else LARGEST_PACKET
-            exporters.append(
-                [ip, exporter, metro, rates, *([mtu] if mtu != LARGEST_PACKET else [])]
-            )
+        seen = _joined([_seen(reach) for _, reach in received])
+        views = []
+        for ip, _ in seen:
+            exporter, metro = self._named(ip)
             in_force = self._views(hour, exporter, metro)
             views.append([exporter, *(view.digest if view else None for view in in_force)])
-            for index in sorted(numbers):
-                interface = self.network.interface_by_key.get((exporter, index))
-                if interface is not None:
-                    interfaces_.append([exporter, index, interface.role, interface.asn])
-                    uses_exchange |= interface.role == "ix"
+        days = tuple(sorted({(f"{when:%Y-%m-%d}", _seen(reach)) for when, reach in received}))
+        exporters, interfaces_, uses_exchange = self._configured(seen)
         identity = self.network.network
         return {
             "method": str(METHOD),
@@ -338,13 +337,54 @@ class Inputs:
             "duplicates": self.duplicates.fingerprint([when for when, _ in received]),
             "routes": _digest(views),
             "sampling": _digest(self._rates_in_force(received)),
-            "exporters": _digest(exporters),
-            "interfaces": _digest(interfaces_),
-            "metering": _digest(sorted(metering)),
+            "exporters": exporters,
+            "interfaces": interfaces_,
+            "metering": self._metered(days),
             "prefixes": _digest([identity.asn, sorted(str(p) for p in identity.prefixes)]),
             "exchanges": self._neighbours[0] if uses_exchange else "",
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }
+
+    def _named(self, exporter_ip: str) -> tuple[str, str]:
+        """(id, metro) of an exporter."""
+        return Attributor(self.network, {}).exporter(exporter_ip)
+
+    def _configured(self, seen: Seen) -> tuple[str, str, bool]:
+        """Digests of the exporters and of the interfaces as they are configured, and whether one
+        is at an exchange. From hour to hour the same ones are seen, so that it is made once."""
+        if seen not in self._configurations:
+            exporters, interfaces_ = [], []
+            uses_exchange = False
+            for ip, indexes in seen:
+                exporter, metro = self._named(ip)
+                configured = self.network.exporter_by_address.get(ip)
+                rates = (configured.sampling, configured.sampling_override) if configured else None
+                exporters.append([ip, exporter, metro, rates])
+                if configured is not None and configured.mtu != LARGEST_PACKET:
+                    exporters[-1].append(configured.mtu)
+                for index in indexes:
+                    interface = self.network.interface_by_key.get((exporter, index))
+                    if interface is not None:
+                        interfaces_.append([exporter, index, interface.role, interface.asn])
+                        uses_exchange |= interface.role == "ix"
+            self._configurations[seen] = _digest(exporters), _digest(interfaces_), uses_exchange
+        return self._configurations[seen]
+
+    def _metered(self, days: tuple[tuple[str, Seen], ...]) -> str:
+        """Digest of M1's choices for what was seen, by day of receipt; made once likewise."""
+        if days not in self._meterings:
+            self._meterings[days] = _digest(sorted({
+                (day, exporter, index,
+                 attributor.counts(exporter, index, inbound=True),
+                 attributor.counts(exporter, index, inbound=False))
+                for day, seen in days
+                for attributor in [self.metering(day)]
+                for ip, indexes in seen
+                for exporter in [attributor.exporter(ip)[0]]
+                for index in indexes
+                if (exporter, index) in self.network.interface_by_key
+            }))  # fmt: skip
+        return self._meterings[days]
 
     def _rates_in_force(self, received: Sequence[tuple[datetime, Reach]]) -> list[object]:
         """What was announced that may decide the rates of records received in these hours."""

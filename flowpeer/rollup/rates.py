@@ -96,6 +96,7 @@ class Announcements:
             ip: sorted({moment for table in tables.values() for moment in table.moments()})
             for ip, tables in self._tables.items()
         }
+        self._in_force: dict[tuple[str, int, int], Sequence[object]] = {}
 
     def __contains__(self, exporter_ip: str) -> bool:
         return exporter_ip in self._tables
@@ -136,15 +137,19 @@ class Announcements:
     def in_force(self, exporter_ip: str, begin_us: int, end_us: int) -> Sequence[object]:
         """Everything that decides the rates of an exporter's records received in [begin, end):
         the same value where they are scaled alike."""
-        told: list[object] = []
-        for key, table in sorted(self._tables.get(exporter_ip, {}).items()):
-            names = sorted({row[:2] for row in table.rows()}, key=str)
-            inside = [begin_us, *(m for m in sorted(table.moments()) if begin_us < m < end_us)]
-            told.append(
-                [key, table.only(), [[*n, [table.at(*n, at) for at in inside]] for n in names],
-                 inside[1:]]
-            )  # fmt: skip
-        return told
+        moments = self._moments.get(exporter_ip, ())
+        place = exporter_ip, bisect_right(moments, begin_us), bisect_left(moments, end_us)
+        if place not in self._in_force:  # else nothing has changed since an hour before
+            told: list[object] = []
+            for key, table in sorted(self._tables.get(exporter_ip, {}).items()):
+                names = sorted({row[:2] for row in table.rows()}, key=str)
+                inside = [begin_us, *(m for m in sorted(table.moments()) if begin_us < m < end_us)]
+                told.append(
+                    [key, table.only(), [[*n, [table.at(*n, at) for at in inside]] for n in names],
+                     inside[1:]]
+                )  # fmt: skip
+            self._in_force[place] = told
+        return self._in_force[place]
 
 
 def microseconds(time: datetime) -> int:

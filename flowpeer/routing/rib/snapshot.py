@@ -7,8 +7,9 @@ it was taken and the first octets of its source's digest, so that names sort by 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -307,27 +308,45 @@ def in_force(
     metro: str,
     family: int | None = None,
 ) -> SnapshotInfo | None:
-    """The snapshot that holds at `when` for an exporter (METHODS M4).
-
-    Its own view first, then its metro's, then the network-wide one; of these the latest taken at
-    or before `when`, else the earliest (whose `taken_at` is then after `when`). Of one moment, what
-    was loaded from most files.
-
-    Args:
-        family: 4 or 6 to consider only snapshots with such prefixes: tables of prefixes often
-            come as one file a family.
-    """
-    if family is not None:
-        infos = [info for info in infos if (info.prefixes4 if family == 4 else info.prefixes6)]
-    for vantage in dict.fromkeys((exporter, metro, "")):
-        own = [info for info in infos if info.vantage == vantage]
-        if own:
-            return _latest(own, when)
-    return None
+    """`InForce(infos).at(…)`, for one question."""
+    return InForce(infos).at(when, exporter=exporter, metro=metro, family=family)
 
 
-def _latest(infos: Sequence[SnapshotInfo], when: datetime) -> SnapshotInfo:
-    before = [info.taken_at for info in infos if info.taken_at <= when]
-    moment = max(before) if before else min(info.taken_at for info in infos)
-    of_moment = [info for info in infos if info.taken_at == moment]
-    return max(of_moment, key=lambda info: (len(info.parts), info.name))
+class InForce:
+    """Which of some snapshots holds for an exporter at a time (METHODS M4)."""
+
+    def __init__(self, infos: Iterable[SnapshotInfo]) -> None:
+        self._infos = tuple(infos)
+        self._by_place: dict[tuple[str, int | None], tuple[list[datetime], list[SnapshotInfo]]] = {}
+
+    def at(
+        self, when: datetime, *, exporter: str, metro: str, family: int | None = None
+    ) -> SnapshotInfo | None:
+        """Its own view first, then its metro's, then the network-wide one; of these the latest
+        taken at or before `when`, else the earliest (whose `taken_at` is then after `when`). Of one
+        moment, what was loaded from most files.
+
+        Args:
+            family: 4 or 6 to consider only snapshots with such prefixes: tables of prefixes often
+                come as one file a family.
+        """
+        for vantage in dict.fromkeys((exporter, metro, "")):
+            times, best = self._of(vantage, family)
+            if times:
+                return best[max(bisect_right(times, when) - 1, 0)]
+        return None
+
+    def _of(self, vantage: str, family: int | None) -> tuple[list[datetime], list[SnapshotInfo]]:
+        """The best of each moment, in order of time."""
+        key = vantage, family
+        if key not in self._by_place:
+            found = [
+                info
+                for info in self._infos
+                if info.vantage == vantage
+                and (family is None or (info.prefixes4 if family == 4 else info.prefixes6))
+            ]
+            found.sort(key=lambda info: (info.taken_at, len(info.parts), info.name))
+            best = {info.taken_at: info for info in found}
+            self._by_place[key] = list(best), list(best.values())
+        return self._by_place[key]
