@@ -67,9 +67,9 @@ def _exported(
     transit = {key for key, i in network.interface_by_key.items() if i.role == "transit"}
     found: dict[tuple[str, int], int] = {}
     unknown: set[tuple[str, int]] = set()
-    for hour, header in record.headers("flows", start=start, end=end, damaged=[]).items():
+    for hour in record.headers("flows", start=start, end=end, damaged=[]):
         attributor = rollup.metering(f"{hour:%Y-%m-%d}")
-        for ip, interfaces in header.octets.items():
+        for ip, interfaces in record.octets("flows", hour).items():
             exporter, _ = attributor.exporter(ip)
             for index, octets in interfaces.items():
                 if (exporter, index) not in transit:

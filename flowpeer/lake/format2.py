@@ -77,7 +77,7 @@ class Ledger2:
         }
         return dict.fromkeys(sorted(found), "")
 
-    def day(self, table: str, date: str) -> day_index.Marked:
+    def day(self, table: str, date: str, kind: day_index.Kind) -> day_index.Marked:
         """Nothing is packed."""
         return {}
 

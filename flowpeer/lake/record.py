@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from flowpeer.lake.store import Lake
 
 T = TypeVar("T")
+Ways = dict[str, dict[int, tuple[int, ...]]]
+"""Octets of a header."""
 
 
 class Source(Protocol):
@@ -44,7 +46,7 @@ class Source(Protocol):
         """Hours of a table that have a manifest, in order, and the mark of each (`Listed`): those
         that overlap [start, end), and maybe others."""
 
-    def day(self, table: str, date: str) -> day_index.Marked:
+    def day(self, table: str, date: str, kind: day_index.Kind) -> day_index.Marked:
         """Headers of a day that were packed."""
 
     def header(self, table: str, hour: datetime | None) -> Header | None:
@@ -80,9 +82,9 @@ class Manifests:
             found[at] = listed.mark
         return dict(sorted(found.items()))
 
-    def day(self, table: str, date: str) -> day_index.Marked:
+    def day(self, table: str, date: str, kind: day_index.Kind) -> day_index.Marked:
         """Headers of a day."""
-        return day_index.read(self._storage, table, date)
+        return day_index.read(self._storage, table, date, kind)
 
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header."""
@@ -120,6 +122,9 @@ class Record:
         self._days: dict[tuple[str, str], day_index.Marked] = {}
         self._read: dict[tuple[str, datetime], tuple[str, Header]] = {}
         """Headers that were read from manifests, and the marks of these before."""
+        self._octet_days: dict[tuple[str, str], day_index.Marked] = {}
+        self._octets: dict[tuple[str, datetime | None], Ways] = {}
+        """Those of headers that were read from manifests."""
         self._headers: dict[tuple[str, datetime | None], Header | InputError | None] = {}
         self._buckets: dict[str, dict[str, UnitRecord]] = {}
         self._stood: dict[tuple[str, datetime | None], int] = {}
@@ -147,7 +152,8 @@ class Record:
         }
 
     def header(self, table: str, hour: datetime | None = None) -> Header | None:
-        """The header of a manifest, of complete entries; None where there is none.
+        """The header of a manifest, of complete entries and without octets (`octets`); None where
+        there is none.
 
         Raises:
             InputError: it is damaged.
@@ -156,10 +162,16 @@ class Record:
         if key not in self._headers:
             try:
                 found = self._source.header(table, hour)
+                mark = ""
                 if found is not None and not self._complete(found):
                     found = self._manifest(table, hour).header
-                elif found is not None and hour is not None and (mark := self._mark(table, hour)):
-                    self._read[table, hour] = mark, found
+                elif hour is not None:
+                    mark = self._mark(table, hour)
+                if found is not None:
+                    self._octets[key] = found.octets
+                    found = replace(found, octets={})
+                    if mark and hour is not None:
+                        self._read[table, hour] = mark, found
                 self._headers[key] = found
             except InputError as error:
                 self._headers[key] = error
@@ -196,6 +208,24 @@ class Record:
                 found[hour] = header
         return found
 
+    def octets(self, table: str, hour: datetime) -> Ways:
+        """The octets of a header (`Header.octets`); empty where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if (table, hour) in self._octets:
+            return self._octets[table, hour]
+        day = table, f"{hour:%Y-%m-%d}"
+        if day not in self._octet_days and self._packed:
+            self._octet_days[day] = self._source.day(*day, "octets")
+        mark, header = self._octet_days.get(day, {}).get(hour, ("", None))
+        if header is not None and mark == self._mark(table, hour):
+            return header.octets
+        self._headers.pop((table, hour), None)
+        self.header(table, hour)
+        return self._octets.setdefault((table, hour), {})
+
     def _mark(self, table: str, hour: datetime) -> str:
         """The mark of a manifest as it was listed last, before it is read."""
         for (of, _, _), marks in self._hours.items():
@@ -209,7 +239,7 @@ class Record:
         for date, hours in wanted.items():
             if not self._packed or hours < 2 or (table, date) in self._days:
                 continue
-            packed = self._days[table, date] = self._source.day(table, date)
+            packed = self._days[table, date] = self._source.day(table, date, "headers")
             for hour, (mark, header) in packed.items():
                 if mark and marks.get(hour) == mark and (table, hour) not in self._headers:
                     self._headers[table, hour] = header
@@ -225,10 +255,19 @@ class Record:
         for (table, date), read in sorted(days.items()):
             before = self._days.get((table, date))
             if before is None:
-                before = self._source.day(table, date)
+                before = self._source.day(table, date, "headers")
             day_index.write(self.lake.storage, table, date, {**before, **read})
+            octets = {
+                hour: (mark, Header(table, header.hour, octets=self._octets[table, hour]))
+                for hour, (mark, header) in read.items()
+                if self._octets.get((table, hour))
+            }
+            if octets:
+                before = self._source.day(table, date, "octets")
+                day_index.write(self.lake.storage, table, date, {**before, **octets}, "octets")
         self._read.clear()
         self._days.clear()
+        self._octet_days.clear()
 
     def stands(self, table: str, hour: datetime | None = None) -> Manifest:
         """A manifest as it is written, with entries of units that are not complete.
@@ -321,6 +360,7 @@ class Record:
     def forget(self, table: str, hour: datetime | None = None) -> None:
         """Read a header again when it is asked for: this command itself has changed it."""
         self._headers.pop((table, hour), None)
+        self._octets.pop((table, hour), None)
         if hour is not None:
             self._read.pop((table, hour), None)
         for key in [key for key in self._hours if key[0] == table]:
@@ -328,8 +368,16 @@ class Record:
 
     def refresh(self) -> None:
         """Forget what was read."""
-        for held in (self._hours, self._headers, self._buckets, self._days, self._read):
-            held.clear()
+        for held in (
+            self._hours,
+            self._headers,
+            self._buckets,
+            self._days,
+            self._read,
+            self._octet_days,
+            self._octets,
+        ):
+            held.clear()  # fmt: skip
 
     def read(self, table: str, work: Callable[[], T]) -> T:
         """`work`, done again with a fresh record where a file is gone.

@@ -70,9 +70,19 @@ class Conflict:
     chosen: Literal["ingress", "egress"]
 
 
+def both_ways(bits: int) -> bool:
+    """Whether an interface was metered both ways in a direction: only then do its bytes decide."""
+    return bits & (INGRESS_IN | EGRESS_IN) == INGRESS_IN | EGRESS_IN or (
+        bits & (INGRESS_OUT | EGRESS_OUT) == INGRESS_OUT | EGRESS_OUT
+    )
+
+
 @dataclass(frozen=True)
 class Attributor:
-    """M1 for one network and one day's metering."""
+    """M1 for one network and one day's metering.
+
+    octets: scaled bytes by way, which may be left out where nothing was metered both ways.
+    """
 
     network: Network
     seen: Seen

@@ -25,7 +25,7 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup import rates
-from flowpeer.rollup.attribute import Attributor
+from flowpeer.rollup.attribute import Attributor, both_ways
 from flowpeer.rollup.duplicates import Duplicates
 from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.packed_rates import PackedRates
@@ -113,6 +113,7 @@ class Inputs:
         self._tables: dict[tuple[str, ...], match.RouteTable] = {}
         self._attributors: dict[str, Attributor] = {}
         self._moments: dict[str, Ints] = {}
+        self._exporters: dict[Seen, tuple[tuple[str, str], ...]] = {}
         self._configurations: dict[Seen, tuple[str, str, bool]] = {}
         self._meterings: dict[tuple[tuple[str, Seen], ...], str] = {}
 
@@ -223,15 +224,17 @@ class Inputs:
         """M1's choices for one UTC day (`YYYY-MM-DD`), from what the record says was seen in it."""
         if day not in self._attributors:
             seen: dict[str, dict[int, int]] = {}
-            octets: dict[str, dict[int, tuple[int, int, int, int]]] = {}
-            for header in self._by_day.get(day, ()):
-                for ip, ways in header.octets.items():
-                    self._add_octets(octets, ip, ways)
-                for ip, interfaces in header.metering.items():
+            for hour in self._by_day.get(day, ()):
+                for ip, interfaces in self._headers[hour].metering.items():
                     configured = self.network.exporter_by_address.get(ip)
                     of_exporter = seen.setdefault(configured.id if configured else ip, {})
                     for index, bits in interfaces.items():
                         of_exporter[index] = of_exporter.get(index, 0) | bits
+            octets: dict[str, dict[int, tuple[int, int, int, int]]] = {}
+            if any(both_ways(bits) for of in seen.values() for bits in of.values()):
+                for hour in self._by_day[day]:
+                    for ip, ways in self.record.octets("flows", hour).items():
+                        self._add_octets(octets, ip, ways)
             self._attributors[day] = Attributor(self.network, seen, octets)
         return self._attributors[day]
 
@@ -256,11 +259,11 @@ class Inputs:
             of_exporter[index] = (a, b, c, d)
 
     @cached_property
-    def _by_day(self) -> dict[str, list[Header]]:
-        """Headers by the UTC day of receipt."""
-        found: dict[str, list[Header]] = {}
-        for hour, header in self._headers.items():
-            found.setdefault(f"{hour:%Y-%m-%d}", []).append(header)
+    def _by_day(self) -> dict[str, list[datetime]]:
+        """Hours of receipt by UTC day."""
+        found: dict[str, list[datetime]] = {}
+        for hour in self._headers:
+            found.setdefault(f"{hour:%Y-%m-%d}", []).append(hour)
         return found
 
     @property
@@ -324,10 +327,9 @@ class Inputs:
     def _parts(self, hour: datetime, received: Sequence[tuple[datetime, Reach]]) -> dict[str, str]:
         seen = _joined([_seen(reach) for _, reach in received])
         views = []
-        for ip, _ in seen:
-            exporter, metro = self._named(ip)
-            in_force = self._views(hour, exporter, metro)
-            views.append([exporter, *(view.digest if view else None for view in in_force)])
+        for exporter, metro in self._places(seen):
+            four, six = self._views(hour, exporter, metro)
+            views.append([exporter, four and four.digest, six and six.digest])
         days = tuple(sorted({(f"{when:%Y-%m-%d}", _seen(reach)) for when, reach in received}))
         exporters, interfaces_, uses_exchange = self._configured(seen)
         identity = self.network.network
@@ -345,18 +347,21 @@ class Inputs:
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }
 
-    def _named(self, exporter_ip: str) -> tuple[str, str]:
-        """(id, metro) of an exporter."""
-        return Attributor(self.network, {}).exporter(exporter_ip)
+    def _places(self, seen: Seen) -> tuple[tuple[str, str], ...]:
+        """(id, metro) of each exporter."""
+        if seen not in self._exporters:
+            named = Attributor(self.network, {}).exporter
+            self._exporters[seen] = tuple(named(ip) for ip, _ in seen)
+        return self._exporters[seen]
 
     def _configured(self, seen: Seen) -> tuple[str, str, bool]:
         """Digests of the exporters and of the interfaces as they are configured, and whether one
         is at an exchange. From hour to hour the same ones are seen, so that it is made once."""
         if seen not in self._configurations:
-            exporters, interfaces_ = [], []
+            exporters: list[list[object]] = []
+            interfaces_: list[list[object]] = []
             uses_exchange = False
-            for ip, indexes in seen:
-                exporter, metro = self._named(ip)
+            for (ip, indexes), (exporter, metro) in zip(seen, self._places(seen), strict=True):
                 configured = self.network.exporter_by_address.get(ip)
                 rates = (configured.sampling, configured.sampling_override) if configured else None
                 exporters.append([ip, exporter, metro, rates])

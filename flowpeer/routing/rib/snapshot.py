@@ -312,12 +312,17 @@ def in_force(
     return InForce(infos).at(when, exporter=exporter, metro=metro, family=family)
 
 
+Moments = tuple[list[datetime], list[SnapshotInfo]]
+"""Times in order, and the snapshot of each."""
+
+
 class InForce:
     """Which of some snapshots holds for an exporter at a time (METHODS M4)."""
 
     def __init__(self, infos: Iterable[SnapshotInfo]) -> None:
         self._infos = tuple(infos)
-        self._by_place: dict[tuple[str, int | None], tuple[list[datetime], list[SnapshotInfo]]] = {}
+        self._by_vantage: dict[tuple[str, int | None], Moments] = {}
+        self._chosen: dict[tuple[str, str, int | None], Moments | None] = {}
 
     def at(
         self, when: datetime, *, exporter: str, metro: str, family: int | None = None
@@ -330,16 +335,17 @@ class InForce:
             family: 4 or 6 to consider only snapshots with such prefixes: tables of prefixes often
                 come as one file a family.
         """
-        for vantage in dict.fromkeys((exporter, metro, "")):
-            times, best = self._of(vantage, family)
-            if times:
-                return best[max(bisect_right(times, when) - 1, 0)]
-        return None
+        place = exporter, metro, family
+        if place not in self._chosen:
+            some = (self._of(vantage, family) for vantage in (exporter, metro, ""))
+            self._chosen[place] = next((found for found in some if found[0]), None)
+        chosen = self._chosen[place]
+        return None if chosen is None else chosen[1][max(bisect_right(chosen[0], when) - 1, 0)]
 
-    def _of(self, vantage: str, family: int | None) -> tuple[list[datetime], list[SnapshotInfo]]:
+    def _of(self, vantage: str, family: int | None) -> Moments:
         """The best of each moment, in order of time."""
         key = vantage, family
-        if key not in self._by_place:
+        if key not in self._by_vantage:
             found = [
                 info
                 for info in self._infos
@@ -348,5 +354,5 @@ class InForce:
             ]
             found.sort(key=lambda info: (info.taken_at, len(info.parts), info.name))
             best = {info.taken_at: info for info in found}
-            self._by_place[key] = list(best), list(best.values())
-        return self._by_place[key]
+            self._by_vantage[key] = list(best), list(best.values())
+        return self._by_vantage[key]

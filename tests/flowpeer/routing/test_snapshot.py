@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from flowpeer.registry.names import load_names
 from flowpeer.routing.rib import match
 from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.match import open_table
-from flowpeer.routing.rib.snapshot import SnapshotInfo, in_force, load, snapshots
+from flowpeer.routing.rib.snapshot import InForce, SnapshotInfo, in_force, load, snapshots
 from flowpeer.schema import ROUTES
 from flowpeer_core.columns import arrow_schema
 
@@ -193,6 +194,31 @@ def test_the_snapshot_in_force_is_the_latest_before_of_the_nearest_vantage() -> 
     assert chosen(when + timedelta(days=9), "x", "y", family=4) == "b"
     assert in_force([], when, exporter="x", metro="y") is None
     assert in_force([_info("z", 1, "fra")], when, exporter="x", metro="y") is None
+
+
+def test_snapshots_in_force_are_those_that_looking_through_all_finds() -> None:
+    dice = random.Random(7)
+    places = ["", "ams", "fra", "edge1", "edge2"]
+    for _ in range(60):
+        infos = [
+            _info(f"s{n}", dice.randint(1, 9), dice.choice(places), dice.randint(0, 1),
+                  dice.randint(0, 1))
+            for n in range(dice.randrange(12))
+        ]  # fmt: skip
+        ask = InForce(infos).at
+        for _ in range(30):
+            when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=dice.randrange(240))
+            exporter, metro = dice.choice(["edge1", "edge3"]), dice.choice(["ams", "lon"])
+            family = dice.choice([None, 4, 6])
+            fits = [i for i in infos if family is None or (i.prefixes4, i.prefixes6)[family == 6]]
+            views = [[i for i in fits if i.vantage == v] for v in (exporter, metro, "")]
+            nearest = next((own for own in views if own), [])
+            before = [i for i in nearest if i.taken_at <= when]
+            best = max(before, key=lambda i: (i.taken_at, i.name), default=None)
+            if best is None and nearest:
+                first = min(i.taken_at for i in nearest)
+                best = max((i for i in nearest if i.taken_at == first), key=lambda i: i.name)
+            assert ask(when, exporter=exporter, metro=metro, family=family) == best
 
 
 def test_lookup_gives_the_route_origin_path_and_name(lake: Lake, rib: Path, tmp_path: Path) -> None:
