@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from flowpeer.engine import literal, told
 from flowpeer.errors import LockedError, UsageError
 from flowpeer.query import asked
 from flowpeer.query.check import check, tree_of
+from flowpeer.query.days import TEMPLATE, TIMES, same, with_days
 from flowpeer.query.objects import Names, Objects, names_of
 from flowpeer.query.pivot import with_values
 from flowpeer.query.portable import plain, selection
@@ -82,7 +84,7 @@ class Runner:
             with told(""):
                 self._check_values(tree, given)
             with told(sql, offset=one.offset):
-                self._run(one, select, names, given or None)
+                self._run(one, [*self._with_days(tree, names), select], names, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
         with told(sql):
             return {"made": made, **self._answer(every[-1], number, flat=flat, few=few)}
@@ -171,7 +173,32 @@ class Runner:
             advice="ask again when `compact` and `rollup` are done (exit status 75)",
         )
 
+    def _with_days(self, tree: Any, names: Names | None) -> list[str]:
+        """The statement with the days that its times imply, if there are any; DuckDB wrote it."""
+        if names is None or not TIMES.keys() & {name.lower() for name in names.tables}:
+            return []
+        made = with_days(tree, tree_of(self.con, TEMPLATE))
+        if made is None:
+            return []
+        (text,) = self._rows("SELECT json_deserialize_sql($tree)", {"tree": json.dumps(made)})[0]
+        return [text] if same(made, tree_of(self.con, text)) else []
+
     def _run(
+        self, one: Statement, selects: list[str], names: Names | None, values: dict[str, Any] | None
+    ) -> None:
+        """Run the first of the SELECTs, which all give the same; the last is as it was written, so
+        errors are told of that."""
+        for select in selects[:-1]:
+            try:
+                self._make(one, select, names, values)
+            except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException):
+                raise
+            except duckdb.Error:
+                continue
+            return
+        self._make(one, selects[-1], names, values)
+
+    def _make(
         self, one: Statement, select: str, names: Names | None, values: dict[str, Any] | None
     ) -> None:
         con = self.con

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -18,6 +20,7 @@ from flowpeer.catalog import write_catalog
 from flowpeer.cli.sql_names import frame_of, render
 from flowpeer.pipeline.crossings import write_crossings
 from flowpeer.query import Session
+from flowpeer.query.days import TIMES
 from flowpeer_core.p95 import rank
 
 PAGE = Path(__file__).parents[2] / "docs" / "sql-cookbook.md"
@@ -113,6 +116,84 @@ def test_polars_and_duckdb_agree(con: Session, network: flowpeer.api.Network) ->
         chosen = (pl.col(name) == row[name] for name in ("metro", "provider_asn", "direction"))
         found = sorted(series.filter(*chosen)["bytes"].to_list())
         assert row["p95"] == ([0] * (n - len(found)) + found)[rank(n) - 1]
+
+
+def test_candidates_and_leaks_and_their_questions_give_the_same_numbers(
+    con: Session, network: flowpeer.api.Network
+) -> None:
+    asked: Counter[tuple[str, int]] = Counter()
+    for row in con.query("FROM top_remote_asns(direction := 'out', top := 1000000)").to_pylist():
+        asked[row["metro"], row["remote_asn"]] += row["mean_mbps"] * 1e6
+    compared = 0
+    for row in network.candidates().rows.iter_rows(named=True):
+        if row["asn"] and row["own_bps"] is not None and len(row["asns"]) <= 1:
+            given = asked[row["metro"], row["asn"]]
+            assert row["own_bps"] == pytest.approx(given, rel=1e-9, abs=0.01)
+            compared += 1
+    assert compared > 100
+    over_transit = {
+        (row["metro"], row["remote_asn"]): row["transit_bytes"]
+        for row in con.query("FROM ix_against_transit(direction := 'out', top := 1000000)")
+        .to_pylist()
+    }  # fmt: skip
+    leaks = network.leaks().rows
+    assert leaks.height
+    for metro, asn, size in leaks.group_by("metro", "asn").agg(pl.sum("out_bytes")).iter_rows():
+        assert over_transit[metro, asn] == size
+
+
+def test_polars_and_the_questions_agree(con: Session, network: flowpeer.api.Network) -> None:
+    """Figures of questions that have no report, from the files by other means."""
+    scaled = network.scan("traffic").filter(pl.col("scaled")).collect()
+    transit = scaled.filter(pl.col("role") == "transit")
+    by_hour = transit.group_by(
+        "metro", "provider_asn", "direction", pl.col("slot").dt.weekday().alias("day"),
+        pl.col("slot").dt.hour().alias("hour_utc"),
+    ).agg(pl.col("bytes").sum())  # fmt: skip
+    _same(by_hour, con.query("FROM hour_of_week()"))
+    whole = con.query("FROM growth_by_week()").to_pylist()
+    assert sum(row["bytes"] for row in whole) == transit["bytes"].sum()
+
+    external = ("transit", "peer", "ix", "customer", "unknown")
+    by_interface = (
+        scaled.filter(pl.col("role").is_in(external))
+        .group_by("metro", "exporter", "interface", "role", "provider_asn", "direction", "slot")
+        .agg(pl.col("bytes").sum())
+        .group_by("metro", "exporter", "interface", "role", "provider_asn", "direction")
+        .agg(pl.col("bytes").sum(), (pl.col("bytes").max() * 8 / 300e6).alias("peak_mbps"))
+    )
+    _same(by_interface, con.query("FROM busiest_interfaces()"))
+
+    everything = network.scan("traffic").group_by(
+        "exporter", "metro", "interface", "role", "provider_asn", "direction", "scaled"
+    )
+    sums = everything.agg(pl.col("bytes", "packets", "records").sum()).collect()
+    _same(sums, con.query("FROM exporter_saw()"))
+
+    losses = (
+        network.scan("coverage").group_by("exporter_ip")
+        .agg(pl.col("datagrams", "received", "lost").sum()).collect()
+    )  # fmt: skip
+    _same(losses, con.query("FROM losses_by_exporter()"))
+
+
+def _same(wanted: pl.DataFrame, asked: pa.Table) -> None:
+    got = pl.DataFrame(pl.from_arrow(asked)).select(wanted.columns)
+    assert got.height > 0
+    assert_frame_equal(
+        wanted, got, check_row_order=False, check_dtypes=False, rel_tol=1e-12, abs_tol=0
+    )
+
+
+def test_times_lie_in_the_days_of_their_files(con: Session) -> None:
+    """What the days that follow from a filter of times rest on."""
+    for table, time in TIMES.items():
+        rows = con.query(
+            f"SELECT count(*) AS n, count(*) FILTER (WHERE timezone('UTC', {time})::DATE <> date)"
+            f" AS strays FROM {table}"
+        ).to_pylist()[0]
+        assert rows["n"] > 0
+        assert rows["strays"] == 0, table
 
 
 def test_recipes_for_other_programs_run(demo_copy: Path) -> None:

@@ -18,6 +18,8 @@ from flowpeer.analysis.periods import parse_period
 from flowpeer.catalog import scan
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.query import Session
+from flowpeer.query.asked import made_names
+from flowpeer.schema import TABLES
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None
@@ -124,6 +126,24 @@ def test_value_that_the_program_does_not_take_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         con.query(f"FROM {call}")
+
+
+def test_times_have_one_type_everywhere(con: Session) -> None:
+    """TIMESTAMP WITH TIME ZONE, in UTC: in tables, views, questions, results and files of them."""
+    views = [name for name, (kind, _) in made_names().items() if kind == "view"]
+    spans = ("traffic", "transit", "routes", "asn_traffic", "crossings", "slots")
+    called = [*(f"{name}()" for name in NAMES), *(f"{s}_between(NULL, NULL)" for s in spans)]
+    called += ["transit_paths(NULL, NULL)", "slots_uncovered(NULL, NULL)"]
+    seen = 0
+    for name in [*TABLES, "crossings", *views, *called]:
+        for column in con.query(f"DESCRIBE FROM {name}").to_pylist():
+            kind = column["column_type"]
+            assert kind == "TIMESTAMP WITH TIME ZONE" or "TIME" not in kind, (name, column)
+            seen += kind.startswith("TIME")
+    assert seen > 40
+    for source in ("traffic", "crossings", "growth_by_week()"):
+        for field in con.query(f"FROM {source} LIMIT 1").schema:
+            assert not pa.types.is_timestamp(field.type) or field.type == pa.timestamp("us", "UTC")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,7 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 
 WITH figures AS (
@@ -19,6 +20,7 @@ WITH figures AS (
         AND v.date >= coalesce($period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
         AND v.date <= coalesce($period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE
         AND ($metro::VARCHAR IS NULL OR v.metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR v.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR v.direction = $direction::VARCHAR)
     GROUP BY ALL
 )

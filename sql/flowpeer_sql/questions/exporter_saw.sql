@@ -8,6 +8,8 @@
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter exporter VARCHAR = NULL: id (or address, where not configured); NULL is all of them
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
+-- Parameter direction VARCHAR = NULL: in or out; NULL is both
 
 SELECT t.exporter, t.metro, t.interface, i.name, t.role, t.provider_asn, t.direction, t.scaled,
     sum(t.bytes)::BIGINT AS bytes, sum(t.packets)::BIGINT AS packets,
@@ -19,5 +21,7 @@ LEFT JOIN (
 ) i ON i.exporter = t.exporter AND i.interface = t.interface
 WHERE ($exporter::VARCHAR IS NULL OR t.exporter = $exporter::VARCHAR)
     AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+    AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
+    AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
 GROUP BY ALL
 ORDER BY t.exporter, bytes DESC, t.interface, t.role, t.direction, t.scaled, t.provider_asn;

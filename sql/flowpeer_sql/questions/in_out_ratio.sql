@@ -7,6 +7,7 @@
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
+-- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter role VARCHAR = NULL: transit, peer, ix or customer; NULL is all four
 -- Parameter top BIGINT = 20: rows per metro
 
@@ -18,6 +19,7 @@ WITH totals AS (
     WHERE scaled AND role IN ('transit', 'peer', 'ix', 'customer')
         AND ($role::VARCHAR IS NULL OR role = $role::VARCHAR)
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
     GROUP BY metro, remote_asn
 )
 SELECT t.metro, row_number() OVER largest AS place, t.remote_asn, n.name,
