@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from flowpeer import catalog
 from flowpeer.analysis.periods import data_span
+from flowpeer.checks.affinity import affinity
 from flowpeer.checks.collector import collector
 from flowpeer.checks.configured import configured
 from flowpeer.checks.exporters import doubts, implausible, name_of
@@ -70,6 +71,7 @@ def findings(network: Network, record: Record) -> list[Finding]:
             found += counters(network, record)
             found += late(record)
             found += duplicates(record)
+            found += affinity(network, record)
             found += metering_conflicts(network, rollup, *data_span(network, record))
             found += routed(lake)
             found += provider_paths(record)
