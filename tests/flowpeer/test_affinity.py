@@ -41,10 +41,10 @@ def record() -> Any:
         ((), []),
         (("ams1", "ams2"),
          [("collector ams2 received from it in 2 hours from 2026-09-16 03:00 to "
-          "which ams1 did not: failover, and nothing of it is duplicate")]),
+          "2026-09-16 04:00 in which ams1 did not: failover, and nothing of it is duplicate")]),
         (("ams2", "ams1"),
          [("collector ams1 received from it in 2 hours from 2026-09-16 01:00 to "
-          "which ams2 did not: failover, and nothing of it is duplicate")]),
+          "2026-09-16 05:00 in which ams2 did not: failover, and nothing of it is duplicate")]),
         (("ams1",),
          [("collector ams2 received from it in 3 hours from 2026-09-16 02:00 to 2026-09-16 04:00, "
           "and is none of its collectors (ams1)")]),
