@@ -466,6 +466,25 @@ class Network:
                "origins": pl.List(pl.Int64), **text},
         )  # fmt: skip
 
+    def export_iceberg(
+        self,
+        folder: str | Path,
+        *,
+        tables: Sequence[str] = ("traffic", "traffic_routes"),
+        period: Period | None = None,
+    ) -> dict[str, int]:
+        """Write tables as Iceberg tables, a folder each; rows by table. Needs pyiceberg.
+
+        A table that is there gets a new version with what is exported now.
+        """
+        from flowpeer.pipeline.iceberg import export
+
+        start, end = _span(period)
+        done = export(
+            self.configuration, self.lake, Path(folder), tables, start=start, end=end
+        )  # fmt: skip
+        return {one.table: one.rows for one in done}
+
     def compact(self, *, ended_before: datetime | None = None) -> retention.Merged:
         """Merge the files of each closed hour into one; files and hours. Default: two hours ago."""
         before = ended_before or datetime.now(UTC) - timedelta(hours=2)
