@@ -31,6 +31,12 @@ TESTERS = (
 """What those tests need beside what flowpeer needs."""
 TESTS = ("core/test_ground.py", "core/test_percentile.py", "reports", "ingest/test_wire.py")
 REPOSITORY = Path(__file__).resolve().parents[1]
+EXPLORER = (
+    "flowpeer/web/templates/page.html", "flowpeer/web/sql/network.sql",
+    "flowpeer/web/static/explorer.js", "flowpeer/web/static/vendor/htmx.LICENSE",
+    "flowpeer/web/static/vendor/manifest.json",
+)  # fmt: skip
+"""Files of the explorer that are no modules."""
 PLACES = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -50,9 +56,11 @@ def main() -> int:
     """Raises where something does not hold."""
     wheel = Path(sys.argv[1]).resolve()
     with zipfile.ZipFile(wheel) as archive:
-        names = {name.split("/")[0] for name in archive.namelist()}
+        files = set(archive.namelist())
+        names = {name.split("/")[0] for name in files}
     names = {name for name in names if not name.endswith(".dist-info")}
     assert names == set(PACKAGES), f"top-level names of {wheel.name}: {sorted(names)}"
+    assert files >= set(EXPLORER), f"{wheel.name} lacks {set(EXPLORER) - files}"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         python = install(home / "venv", wheel, home)

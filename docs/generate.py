@@ -308,11 +308,12 @@ def report_columns() -> str:
         imbalance,
         leaks,
         openings,
+        what_if,
     )
 
     answers = (
         columns, asks, bills, openings, changes, explain, leaks, imbalance, exits, drill,
-        capacity,
+        capacity, what_if,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -337,6 +338,10 @@ def report_columns() -> str:
         ("LEAK_PREFIXES", "leak_prefixes", "Beside leaks: one row per route."),
         ("NOT_LISTED", "not_listed",
          "Where the rest of the transit traffic is: one row per metro and reason."),
+        ("WHAT_IF", "what_if", "Of `net.what_ifs()` and the explorer: one row per pick."),
+        ("WHAT_IF_LINKS", "what_if_links", "Beside what_if: one row per transit link."),
+        ("WHAT_IF_METROS", "what_if_metros", "Beside what_if: one row per metro."),
+        ("WHAT_IF_ASKS", "what_if_asks", "Beside what_if: lines for the log of asks."),
         ("CANDIDATE_TOTALS", "candidates.meta.json, totals", "One entry per metro, and `all`."),
         ("IMBALANCE", "imbalance", "One row per metro, direction and transit provider."),
         ("IMBALANCE_TOTALS", "imbalance.meta.json, totals",

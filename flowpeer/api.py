@@ -13,6 +13,7 @@ Without one, answers are of the last whole quarter with data, else of everything
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,10 +23,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from flowpeer import catalog
+from flowpeer import __version__, catalog, schema
 from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
-from flowpeer.analysis.asks import asks_answer
+from flowpeer.analysis.asks import asks_answer, log_path
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
@@ -36,8 +37,9 @@ from flowpeer.analysis.explain import explain_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.outcomes import outcomes_answer
-from flowpeer.analysis.periods import parse_period
+from flowpeer.analysis.periods import parse_period, period_of
 from flowpeer.analysis.reports import write_pack
+from flowpeer.analysis.what_if import WhatIfs as WhatIfs
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
@@ -50,13 +52,14 @@ from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
 from flowpeer.pipeline.crossings import span_of, write_crossings
 from flowpeer.query import Session
-from flowpeer.query.asked import resolve
+from flowpeer.query.asked import resolve, view_names
 from flowpeer.query.attach import parse
 from flowpeer.reporter import Collected, Reporter
 from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.snapshot import snapshots
 from flowpeer.sources import load_ribs, load_sources, rib_files
 from flowpeer.workspace import Workspace
+from flowpeer_sql import questions
 
 __all__ = ["Network", "Period", "Verification", "open"]
 
@@ -277,6 +280,12 @@ class Network:
         with _errors():
             return exchanges_answer(gathered, direction=direction, metros=_list(metro))
 
+    def what_ifs(self, period: Period | None = None) -> WhatIfs:
+        """For selections of asks: `net.what_ifs(period).answer(["ams:64510", "ams:ix26"])` is what
+        leaves transit if these all say yes, and what bills, links and D are then."""
+        with _errors():
+            return WhatIfs(self.gather(period), self.configuration, self.lake)
+
     def leaks(
         self, period: Period | None = None, *, metro: str | Sequence[str] | None = None
     ) -> Answer:
@@ -402,6 +411,48 @@ class Network:
             )  # fmt: skip
         return done.files
 
+    def period(self, period: Period | None = None) -> tuple[datetime, datetime]:
+        """[start, end) in UTC that answers of a period are about: cut at the last slot rolled up.
+
+        Raises:
+            NoDataError: nothing rolled up, or not in the period.
+        """
+        text = None if period is None else _text(period)
+        return period_of(self.configuration, self.lake.record(), text)
+
+    def generation(self) -> str:
+        """A word that changes when answers may: with the configuration, the lake or the asks.
+
+        Of the lake it looks at the names, sizes and times of manifests, and reads none.
+        """
+        network = self.configuration
+        told = hashlib.sha256(__version__.encode())
+        for path in (network.source, log_path(network)):
+            told.update(path.read_bytes() if path.is_file() else b"-")
+        for path in sorted((self.lake.root / "manifests").rglob("*.json")):
+            stat = path.stat()
+            told.update(f"{path}:{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size};".encode())
+        return told.hexdigest()[:32]
+
+    def session(
+        self, parameters: Mapping[str, object] | None = None, *, memory_bytes: int | None = None
+    ) -> Session:
+        """Statements one after the other in one confined process: `with net.session() as s:`.
+
+        Args:
+            parameters: of the statement; `crossings` are made for their period.
+            memory_bytes: what a statement may take; default a share of the machine's.
+        """
+
+        def crossings(folder: Path) -> list[Path]:
+            start, end = span_of(parameters or {})
+            return write_crossings(self.configuration, self.lake, folder, start=start, end=end)
+
+        return Session(
+            self.lake.root, configured=self.configuration.tables, crossings=crossings,
+            memory_bytes=memory_bytes,
+        )  # fmt: skip
+
     def sql(
         self,
         query: str,
@@ -424,17 +475,15 @@ class Network:
         if isinstance(span := parameters.get("period"), tuple):
             parameters["period"] = _text(span)
         query, parameters = resolve(query, parameters)
-
-        def crossings(folder: Path) -> list[Path]:
-            start, end = span_of(parameters)
-            return write_crossings(self.configuration, self.lake, folder, start=start, end=end)
-
-        with Session(
-            self.lake.root, configured=self.configuration.tables, crossings=crossings
-        ) as session:
+        with self.session(parameters) as session:
             for name, path in (attach or {}).items():
                 session.attach(*parse(f"{name}={path}"))
             return pl.DataFrame(pl.from_arrow(session.query(query, parameters)))
+
+    def words(self) -> list[str]:
+        """What a statement may name: tables, their columns, views, macros and questions."""
+        columns = {column.name for table in schema.TABLES.values() for column in table}
+        return sorted({*schema.TABLES, *view_names(), *columns, *(q.name for q in questions())})
 
     def scan(
         self, table: str, start: datetime | None = None, end: datetime | None = None

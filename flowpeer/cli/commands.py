@@ -56,6 +56,8 @@ COMMANDS = (
     Entry("report", "Every answer of a period in one folder, with one page.", "report:report"),
     Entry("sql", "Ask the lake in SQL (DuckDB). Without a query: a prompt.", "sql:sql"),
     Entry("export", "Tables of the lake for other engines: Iceberg.", "export:export"),
+    Entry("serve", "The explorer: pages over the answers and tables, in a browser.",
+          "serve:serve"),
     Entry("check", "Configuration, sources and data quality.", "checks:check"),
     Entry("verify", "Digests of all files, and sums through every stage.", "checks:verify"),
     Entry("compact", "Merge the files of each closed hour into one: of flows, coverage and "

@@ -118,6 +118,7 @@ class Session:
     ) -> None:
         self.note = ""
         self._made = False
+        self._cancelled = False
         self._lake = lake_root.resolve()
         self._configured = configured
         self._crossings = crossings
@@ -204,6 +205,14 @@ class Session:
         self._exchange({"attach": name, "file": file}, None)
         self._attached.append({"attach": name, "file": file})
 
+    def cancel(self) -> None:
+        """From another thread: the query that runs, or is about to, raises UsageError. There is
+        no further one."""
+        self._cancelled = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def close(self) -> None:
         """End the process and remove its folder."""
         self._end()
@@ -223,6 +232,8 @@ class Session:
         try:
             if self._process is None:
                 self._start(deadline)
+            if self._cancelled:
+                raise UsageError("the query was cancelled")
             self._send(request)
             reply = self._reply(deadline)
             while reply is not None and (

@@ -18,7 +18,7 @@ from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.meeting import JOIN_IX, Places
 from flowpeer_reports.ports import port_p95
-from flowpeer_reports.ranking import bps
+from flowpeer_reports.ranking import Ranking, bps
 from flowpeer_reports.relations import Flags
 
 TIERS = ("rs", "open", "selective", "all")
@@ -67,7 +67,7 @@ def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
         if here is None:
             continue
         rate = ranking.cells.rate[ranking.cells.of(number)]
-        takes = _members(found, number, places, feasibility)
+        takes = _members(ranking, number, places, feasibility)
         signed = np.zeros(len(rate), dtype=np.bool_)
         for asn in inputs.accepted.get(metro, ()):
             signed |= _cells(found, number, ranking.parties.of(asn), True)
@@ -115,16 +115,31 @@ def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
     return Exchanges(_frame(EXCHANGES, rows), _frame(OPENINGS, openings), _notes(inputs), members)
 
 
+def easy_members(
+    ranking: Ranking, number: int, places: Places, feasibility: Feasibility
+) -> dict[int, list[int]]:
+    """Exchange → its members in a metro that its route servers reach, or whose policy is open: the
+    parties behind `open_bps`."""
+    metro = ranking.metros[number].name
+    if metro not in places.here:
+        return {}
+    every = _members(ranking, number, places, feasibility)
+    return {
+        ix: [asn for asn in of if _tier(asn, metro, ix, places, feasibility) <= 1]
+        for ix, of in every.items()
+    }
+
+
 def _members(
-    found: Candidates, number: int, places: Places, feasibility: Feasibility
+    ranking: Ranking, number: int, places: Places, feasibility: Feasibility
 ) -> dict[int, list[int]]:
     """Exchange → candidates of the metro with an operational port there, none of policy *no*."""
-    metro = found.ranking.metros[number].name
+    metro = ranking.metros[number].name
     at: dict[int, list[int]] = {}
     here = places.here[metro]
     for ix in (*here.exchanges, *here.local_exchanges):
         at.setdefault(ix, [])
-    for asn in found.ranking.eligible[number].asns.tolist():
+    for asn in ranking.eligible[number].asns.tolist():
         if feasibility.policy(asn) != "No":
             for ix in places.ports_in(asn, metro):
                 at.setdefault(ix, []).append(asn)
@@ -155,14 +170,19 @@ def _exchange(
     tiers = [np.zeros(len(found.ranking.metros[number].owner), dtype=np.bool_) for _ in TIERS]
     observed = tiers[0].copy()
     for asn in members:
-        ports = places.ports_in(asn, metro)[ix]
-        by_servers = any(p.route_servers and not p.never_route_servers for p in ports)
-        tier = 0 if by_servers else _POLICY_TIER[feasibility.policy(asn)]
+        tier = _tier(asn, metro, ix, places, feasibility)
         mine = _cells(found, number, asn, True)
         for mask in tiers[tier:]:
             mask |= mine
         observed |= _cells(found, number, asn, False)
     return _Exchange(ix, joined, tuple(members), tiers, observed)
+
+
+def _tier(asn: int, metro: str, ix: int, places: Places, feasibility: Feasibility) -> int:
+    """The first of TIERS that a member counts in."""
+    ports = places.ports_in(asn, metro)[ix]
+    by_servers = any(p.route_servers and not p.never_route_servers for p in ports)
+    return 0 if by_servers else _POLICY_TIER[feasibility.policy(asn)]
 
 
 def _openings(found: Candidates, metro: str, places: Places) -> list[dict[str, Any]]:

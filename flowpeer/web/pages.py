@@ -1,0 +1,296 @@
+"""The pages: what each shows, in its order.
+
+A page is a list of sections, each a table by name. The page itself needs no table: a section that
+is kept already stands in it, any other is fetched when the page is open (or by its link, where the
+reader's browser runs no script).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from flowpeer.errors import NoDataError, UsageError
+from flowpeer.web import statements, tables
+from flowpeer.web.charts import Chart, chart_of
+from flowpeer.web.reader import Reader, Table
+from flowpeer.web.render import LONGEST, table_markup
+from flowpeer.web.view import View, asn_of, view_of
+from flowpeer_reports.columns import CANDIDATES_SHORT
+from flowpeer_sql import questions
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table on a page."""
+
+    table: str
+    columns: tuple[str, ...] = ()
+    """Those that are shown; empty: all."""
+    chart: Chart | None = None
+    ticks: str = ""
+    """The column that a box to pick a row goes by."""
+    more: bool = False
+    """Rows open into their explanation."""
+
+
+_OVER_TIME = Chart(
+    "start", "avg_bps", ("provider", "direction"), bounds=("capacity_bps", "commit_bps")
+)
+_IMBALANCE = ("metro", "direction", "provider_asn", "provider", "capacity_bps", "avg_bps",
+              "p95_bps", "utilisation_p95", "share", "target_share", "excess_share", "d",
+              "target")  # fmt: skip
+_BRINGS = ("pick", "name", "out_bps", "cumulative_bps", "cumulative_share",
+           "with_inferred_bps", "bill_saving_per_month", "cumulative_saving_per_month",
+           "currency", "note")  # fmt: skip
+_CHOICE = ("rank", "metro", "asn", "name", "observed_bps", "marginal_bps", "p95_bps", "meet",
+           "policy", "feasibility", "bill_saving_per_month")  # fmt: skip
+_BILLS = ("contract", "provider", "month", "status", "quality", "billed_bps", "commit_bps",
+          "overage_bps", "total", "heading_for_total", "currency", "burst_slots_allowed",
+          "burst_slots_used_in", "burst_slots_used_out")  # fmt: skip
+_DRILL = ("kind", "removed", "metro", "exporter", "interface", "provider_asn", "direction",
+          "capacity_bps", "max_before_bps", "max_bps", "max_utilisation", "slots_over_100",
+          "short_bps", "ports_to_buy")  # fmt: skip
+SECTIONS: Mapping[str, tuple[Section, ...]] = {
+    "overview": (
+        Section("traffic_over_time", chart=_OVER_TIME),
+        Section("provider_load"),
+        Section("bills", _BILLS),
+        Section("changes"),
+        Section("findings"),
+        Section("freshness"),
+        Section("snapshots"),
+    ),
+    "metro": (
+        Section("traffic_over_time", chart=_OVER_TIME),
+        Section("provider_load"),
+        Section("candidates", CANDIDATES_SHORT, more=True),
+        Section("imbalance", _IMBALANCE),
+        Section("moves"),
+        Section("hours_of_week"),
+        Section("exchanges"),
+        Section("drill", _DRILL),
+    ),
+    "network": (
+        Section("network"),
+        Section("network_over_time", chart=Chart("start", "avg_bps", ("direction",))),
+        Section("network_crossings"),
+        Section("network_rows", CANDIDATES_SHORT),
+        Section("places"),
+        Section("network_ports"),
+        Section("network_paths"),
+        Section("network_prefixes"),
+        Section("explain"),
+        Section("asks"),
+    ),
+    "provider": (
+        Section("traffic_over_time", chart=_OVER_TIME),
+        Section("provider_load"),
+        Section("bills", _BILLS),
+        Section("provider_networks"),
+        Section("provider_next"),
+    ),
+    "what-if": (
+        Section("what_if", _BRINGS),
+        Section("what_if_metros"),
+        Section("what_if_links"),
+        Section("what_if_asks"),
+        Section("candidates", _CHOICE, ticks="asn"),
+        Section("exchanges", ticks="ix_id"),
+        Section("drill_matrix"),
+    ),
+}
+OUTCOME = frozenset({"what_if", "what_if_metros", "what_if_links", "what_if_asks"})
+"""Sections that a pick changes."""
+
+
+class Pages:
+    """The endpoints of pages."""
+
+    def __init__(self, reader: Reader, templates: Any) -> None:
+        self._reader = reader
+        self._templates = templates
+
+    def view(self, request: Request) -> View:
+        """The view of a request."""
+        metros = (metro.id for metro in self._reader.network.configuration.metros)
+        return view_of(request.query_params.multi_items(), known_metros=metros)
+
+    async def overview(self, request: Request) -> Response:
+        """Transit by metro and provider, what changed, data quality, freshness."""
+        view = self.view(request)
+        return self._page("overview", "Overview", "/", view, view)
+
+    async def metro(self, request: Request) -> Response:
+        """One metro."""
+        metro = request.path_params["metro"]
+        known = {m.id: m.name for m in self._reader.network.configuration.metros}
+        if metro not in known:
+            raise NoDataError(f"no metro {metro[:40]!r}", advice=f"there are {', '.join(known)}")
+        view = self.view(request)
+        inner = replace(view, metros=(metro,))
+        return self._page("metro", f"Metro {known[metro]}", request.url.path, view, inner)
+
+    async def network(self, request: Request) -> Response:
+        """One network."""
+        asn = asn_of(request.path_params["asn"])
+        view = self.view(request)
+        return self._page("network", f"AS{asn}", request.url.path, view, replace(view, asn=asn))
+
+    async def provider(self, request: Request) -> Response:
+        """One transit provider."""
+        asn = asn_of(request.path_params["asn"])
+        if asn not in dict(self._providers()):
+            raise NoDataError(
+                f"AS{asn} is none of our transit providers", advice=f"see /network/{asn}"
+            )
+        view = self.view(request)
+        inner = replace(view, providers=(asn,))
+        title = f"Provider {dict(self._providers())[asn]} (AS{asn})"
+        return self._page("provider", title, request.url.path, view, inner)
+
+    async def what_if(self, request: Request) -> Response:
+        """Asks to tick, and what they bring together."""
+        view = self.view(request)
+        page = request.url.path
+        sections = self._sections("what-if", page, view)
+        return self._html(
+            "what_if.html", title="What if", view=view, page=page,
+            outcome=[s for s in sections if s["name"] in OUTCOME] if view.picks else [],
+            choice=[s for s in sections if s["name"] in ("candidates", "exchanges")],
+            rest=[s for s in sections if s["name"] == "drill_matrix"],
+        )  # fmt: skip
+
+    async def section(self, request: Request) -> Response:
+        """One section of a page: for a page that is open, or as a page of its own."""
+        page, name = request.path_params["page"], request.path_params["table"]
+        section = next((s for s in SECTIONS.get(page, ()) if s.table == name), None)
+        if section is None:
+            raise NoDataError(f"no section {name[:40]!r}", advice="go back to the page it is on")
+        words = request.query_params.multi_items()
+        home = dict(words).get("page", "/")
+        metros = (metro.id for metro in self._reader.network.configuration.metros)
+        inner = view_of([w for w in words if w[0] != "page"], known_metros=metros)
+        if not home.startswith("/") or home.startswith("//") or "\\" in home:
+            raise UsageError("page is no address of the explorer")
+        table = await tables.fetch(name, self._reader, inner)
+        body = self._filled(section, table, inner, home)
+        if request.headers.get("hx-request") == "true":
+            return HTMLResponse(body)
+        title = tables.named_table(name).title
+        return self._html("section.html", title=title, view=inner, body=body, page=home)
+
+    async def sql(self, request: Request) -> Response:
+        """A statement and its rows."""
+        view = self.view(request)
+        question = statements.question_of(view.own.get("q", "").strip())
+        table, problem, status = None, None, 200
+        if view.own.get("q"):
+            try:
+                table = await statements.run(self._reader, view)
+            except (UsageError, NoDataError) as error:
+                problem, status = error, 400
+        body = ""
+        if table is not None:
+            body = table_markup(table, "result", view, "/sql")
+        export = urlencode([("q", view.own.get("q", "")),
+                            *((f"p.{n}", v) for n, v in view.parameters.items())])  # fmt: skip
+        return self._html(
+            "sql.html", status, title="SQL", view=view, page="/sql", question=question,
+            questions=questions(), table=table, body=body, problem=problem, export=export,
+            fields=[] if question is None else statements.fields(question),
+            chart=None if table is None else chart_of(table.rows),
+            words=" ".join(self._reader.network.words()),
+        )  # fmt: skip
+
+    async def search(self, request: Request) -> Response:
+        """Networks by name, number, prefix or address."""
+        view = self.view(request)
+        found = view.own.get("find", "")
+        parts: list[tuple[str, str]] = []
+        problem = None
+        if found:
+            looked = found.partition("/")[0]
+            if _is_address(looked):
+                at = replace(view, own={"find": looked})
+                table = await tables.fetch("lookup", self._reader, at)
+                parts.append(("The route of the address",
+                              table_markup(table, "lookup", view, "/search")))  # fmt: skip
+            else:
+                table = await tables.fetch("search", self._reader, view)
+                if table.rows.height == 1 and found.lower().removeprefix("as").isdigit():
+                    asn = table.rows["asn"].item()
+                    return RedirectResponse(view.to(f"/network/{asn}"), 303)
+                parts.append(("Networks", table_markup(table, "search", view, "/search")))
+                if table.rows.is_empty():
+                    problem = f"nothing is called {found}"
+        return self._html("search.html", title="Search", view=view, page="/search", parts=parts,
+                          found=found, problem=problem)  # fmt: skip
+
+    def _page(self, name: str, title: str, path: str, view: View, inner: View) -> Response:
+        sections = self._sections(name, path, inner)
+        return self._html("page.html", title=title, view=view, page=path, sections=sections)
+
+    def _sections(self, name: str, path: str, inner: View) -> list[dict[str, Any]]:
+        """The sections of a page: with their body where the table is kept."""
+        sections = []
+        for section in SECTIONS[name]:
+            table = tables.kept(section.table, self._reader, inner)
+            named = tables.named_table(section.table)
+            query = inner.query(page=path, asn=inner.asn)
+            link = f"/section/{name}/{section.table}?{query}"
+            body = None if table is None else self._filled(section, table, inner, path)
+            sections.append({"name": named.name, "title": named.title, "body": body, "link": link})
+        return sections
+
+    def _filled(self, section: Section, table: Table, view: View, page: str) -> str:
+        named = tables.named_table(section.table)
+        # The page says the metro, provider or network by its address already.
+        outer = view
+        if page.startswith("/metro/"):
+            outer = replace(view, metros=())
+        elif page.startswith("/provider/"):
+            outer = replace(view, providers=())
+        text = self._templates.get_template("filled.html").render(
+            named=named, table=table, chart=section.chart, query=named.query_string(view),
+            markup=table_markup(
+                table, section.table, outer, page, columns=section.columns, ticks=section.ticks,
+                more=section.more,
+            ),
+            ask=urlencode({"q": table.statement}) if 0 < len(table.statement) <= LONGEST else "",
+            glossary=[c for c in table.columns if c.meaning],
+        )  # fmt: skip
+        return str(text)
+
+    def _providers(self) -> list[tuple[int, str]]:
+        given = self._reader.network.configuration.tables()
+        contracts = given["contracts"].to_pylist()
+        names = {c["contract"]: c["provider"] for c in contracts}
+        found: dict[int, str] = {}
+        for row in given["interfaces"].to_pylist():
+            if row["role"] == "transit" and row["asn"] is not None:
+                found.setdefault(row["asn"], names.get(row["contract"]) or f"AS{row['asn']}")
+        return sorted(found.items())
+
+    def _html(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        configuration = self._reader.network.configuration
+        text = self._templates.get_template(template).render(
+            network=configuration.network, metros=configuration.metros,
+            providers=self._providers(), **values,
+        )  # fmt: skip
+        return HTMLResponse(text, status)
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,244 @@
+"""What pages read: tables made once for all who ask, and kept until the lake changes.
+
+A table is made in a thread and awaited by every reader of it. When the last of them has left, the
+statement behind it is stopped. An answer of `flowpeer.api` cannot be stopped half way: it is
+finished and kept, one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from flowpeer import api
+from flowpeer.errors import UsageError
+from flowpeer.web.settings import Settings
+from flowpeer_reports.columns import Column
+
+LOOK_S = 2.0
+"""How often the lake is looked at for a change."""
+KEPT_BYTES = 256 << 20
+"""Of tables that are kept, as Polars estimates them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as pages and the API show it."""
+
+    rows: pl.DataFrame
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+    statement: str = ""
+    """The SQL behind it, to be run as it stands; empty where it is an answer."""
+    command: str = ""
+    """The command that gives the same."""
+    beside: Mapping[str, Table] = field(default_factory=dict)
+    """Tables that the same work gave."""
+
+    def size(self) -> int:
+        """Octets, as Polars estimates them."""
+        return int(self.rows.estimated_size()) + sum(t.size() for t in self.beside.values())
+
+
+class Cancel:
+    """A word to stop, said by whoever waits to whatever runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+        self.said = False
+
+    def on(self, stop: Callable[[], None] | None) -> None:
+        """What is called when the word comes; at once where it came."""
+        with self._lock:
+            self._stop = stop
+            if self.said and stop is not None:
+                stop()
+
+    def say(self) -> None:
+        """Stop it."""
+        with self._lock:
+            self.said = True
+            if self._stop is not None:
+                self._stop()
+
+
+@dataclass(slots=True)
+class _Flight:
+    work: Future[Table]
+    future: asyncio.Future[Table]
+    cancel: Cancel
+    waiting: int = 0
+
+
+@dataclass
+class _Kept:
+    """Tables of one generation, the least recently used first."""
+
+    generation: str = ""
+    tables: OrderedDict[Hashable, Table] = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def get(self, key: Hashable) -> Table | None:
+        table = self.tables.get(key)
+        if table is not None:
+            self.tables.move_to_end(key)
+        return table
+
+    def put(self, key: Hashable, table: Table) -> None:
+        size = table.size()
+        if size > KEPT_BYTES // 4 or key in self.tables:
+            return
+        self.tables[key] = table
+        self.size += size
+        while self.size > KEPT_BYTES:
+            _, old = self.tables.popitem(last=False)
+            self.size -= old.size()
+
+
+class Remembering(api.Network):
+    """A network that gathers the inputs of a period once for the answers that follow each other.
+    It is made again when the lake changes."""
+
+    _last: tuple[api.Period | None, Any] | None = None
+
+    def gather(self, period: api.Period | None = None) -> Any:
+        """As `Network.gather` (from the thread of answers)."""
+        if self._last is None or self._last[0] != period:
+            self._last = (period, super().gather(period))
+        return self._last[1]
+
+
+class Reader:
+    """One network, for all readers. Its methods run on the event loop unless they say otherwise."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.network: api.Network = Remembering(settings.config)
+        self._kept = _Kept(self.network.generation())
+        self._looked = time.monotonic()
+        self._looking = asyncio.Lock()
+        self._flights: dict[Hashable, _Flight] = {}
+        self._answers = ThreadPoolExecutor(1, "answers")
+        self._queries = ThreadPoolExecutor(settings.queries, "queries")
+        self._what_ifs: tuple[Hashable, api.WhatIfs] | None = None
+
+    def close(self) -> None:
+        """Stop what runs."""
+        for flight in self._flights.values():
+            flight.cancel.say()
+        self._answers.shutdown(wait=False, cancel_futures=True)
+        self._queries.shutdown(wait=False, cancel_futures=True)
+
+    async def look(self) -> str:
+        """The generation of the lake. Where it is new, what was kept of the old one is forgotten,
+        and the configuration read again."""
+        async with self._looking:
+            if time.monotonic() - self._looked >= LOOK_S:
+                generation = await asyncio.to_thread(self.network.generation)
+                if generation != self._kept.generation:
+                    self.network = await asyncio.to_thread(Remembering, self.settings.config)
+                    self._kept = _Kept(generation)
+                self._looked = time.monotonic()
+            return self._kept.generation
+
+    def kept(self, key: Hashable) -> Table | None:
+        """A table that needs no work."""
+        return self._kept.get(key)
+
+    async def table(self, key: Hashable, make: Callable[[Cancel], Table], *, query: bool) -> Table:
+        """The table of a key, made by `make` in a thread where it is not kept.
+
+        Args:
+            query: it is one statement, which runs beside others and can be stopped.
+        """
+        if (table := self._kept.get(key)) is not None:
+            return table
+        kept, name = self._kept, (self._kept.generation, key)
+        flight = self._flights.get(name)
+        if flight is None:
+            cancel = Cancel()
+            pool = self._queries if query else self._answers
+            work = pool.submit(make, cancel)
+            flight = _Flight(work, asyncio.wrap_future(work), cancel)
+            self._flights[name] = flight
+            flight.future.add_done_callback(partial(self._landed, kept, key, flight))
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.future)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.future.done():
+                self._abandon(name, flight, query)
+
+    def _abandon(self, name: Hashable, flight: _Flight, query: bool) -> None:
+        """Nobody waits any more: a statement is stopped, and what has not begun never will. An
+        answer that is being made is finished and kept."""
+        if flight.work.cancel() or query:
+            self._flights.pop(name, None)
+            flight.cancel.say()
+            flight.future.cancel()
+
+    def _landed(self, kept: _Kept, key: Hashable, flight: _Flight, _: object) -> None:
+        if self._flights.get(name := (kept.generation, key)) is flight:
+            del self._flights[name]
+        if not flight.future.cancelled() and flight.future.exception() is None:
+            kept.put(key, flight.future.result())
+
+    def ask(self, sql: str, values: Mapping[str, object], cancel: Cancel) -> pl.DataFrame:
+        """The rows of one statement (from a thread).
+
+        Raises:
+            UsageError: it was stopped, or what `Session.query` says of it.
+        """
+        settings = self.settings
+        with self.network.session(values, memory_bytes=settings.query_memory_bytes) as session:
+            cancel.on(session.cancel)
+            try:
+                if cancel.said:
+                    raise UsageError("the reader has left")
+                found = session.query(
+                    sql, values, timeout_seconds=settings.query_seconds, flat=True
+                )
+            finally:
+                cancel.on(None)
+        return _frame(found)
+
+    def what_ifs(self, period: str) -> api.WhatIfs:
+        """What selections of a period are judged against, the last one kept (from the thread of
+        answers)."""
+        network = self.network
+        name = (network, period)
+        if self._what_ifs is None or self._what_ifs[0] != name:
+            self._what_ifs = (name, network.what_ifs(period or None))
+        return self._what_ifs[1]
+
+    def period(self, asked: str) -> tuple[datetime, datetime]:
+        """[start, end) of a period; empty is the default (from a thread)."""
+        return self.network.period(asked or None)
+
+
+def _frame(table: object) -> pl.DataFrame:
+    """Rows with each name once, and octets as text."""
+    import pyarrow as pa
+
+    assert isinstance(table, pa.Table)
+    names: list[str] = []
+    for name in table.column_names:
+        unique, count = name, 1
+        while unique in names:
+            unique, count = f"{name}_{count}", count + 1
+        names.append(unique)
+    frame = pl.from_arrow(table.rename_columns(names))
+    assert isinstance(frame, pl.DataFrame)
+    return frame

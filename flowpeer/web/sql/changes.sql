@@ -1,0 +1,16 @@
+-- What changed against the time before
+-- The networks whose transit changed most against as long a time just before the period; no rows
+-- where there is no traffic before it.
+-- Uses: period, metro, direction
+WITH before AS (
+    SELECT count(*) AS slots FROM transit_between(
+        $period_start::TIMESTAMP - ($period_end::TIMESTAMP - $period_start::TIMESTAMP),
+        $period_start::TIMESTAMP)
+)
+SELECT c.*
+FROM change_between(period_start := $period_start, period_end := $period_end,
+    before_start := (SELECT $period_start::TIMESTAMP
+        - ($period_end::TIMESTAMP - $period_start::TIMESTAMP)),
+    before_end := (SELECT $period_start::TIMESTAMP), direction := $direction, top := 10) c
+CROSS JOIN before b
+WHERE b.slots > 0 AND ($metros IS NULL OR list_contains($metros, c.metro))

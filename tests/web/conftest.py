@@ -1,0 +1,89 @@
+"""The explorer over the demo, and over nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra [serve] is not installed")
+pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
+sys.path.insert(0, str(Path(__file__).parent))
+from explorer_client import Explorer
+
+SERVER = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM: it ends with whoever tests it
+from flowpeer.cli import main
+sys.argv = ["flowpeer", "serve", "--listen", "127.0.0.1:0"]
+main()
+"""
+
+
+@pytest.fixture(scope="session")
+def served(demo_folder: Path) -> Iterator[str]:
+    """The address of a server of the demo on a free port, in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOWPEER_SERVE")}
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], cwd=demo_folder, stderr=subprocess.PIPE, text=True,
+        env=environment,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr is not None
+            assert select.select([process.stderr], [], [], 120)[0], "the server says nothing"
+            told = re.search(r"http://[\d.:]+", said := process.stderr.readline())
+            assert told is not None, said
+            yield told[0]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def explorer(demo_folder: Path) -> Iterator[Explorer]:
+    """Of the demo, for reading."""
+    made = Explorer(config=demo_folder / "flowpeer.toml")
+    yield made
+    made.runner.close()
+
+
+@pytest.fixture
+def explore() -> Iterator[Callable[..., Explorer]]:
+    """`explore(config=…)`: an explorer with these settings."""
+    made: list[Explorer] = []
+
+    def make(**settings: object) -> Explorer:
+        made.append(Explorer(**settings))
+        return made[-1]
+
+    yield make
+    for explorer in made:
+        explorer.runner.close()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A configuration without any data, with names that want to be markup."""
+    config = tmp_path / "flowpeer.toml"
+    config.write_text(
+        """[network]
+asn = 64500
+name = "<img src=x onerror=alert(1)>"
+prefixes = ["198.18.0.0/15"]
+[lake]
+path = "lake"
+[[metros]]
+id = "ams"
+name = "\\"><script>alert(1)</script>{{7*7}}"
+""",
+        encoding="utf-8",
+    )
+    return config

@@ -1,0 +1,208 @@
+"""One table for all who ask; kept until the lake changes; stopped when the last has left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+from explorer_client import BASE, Explorer
+
+from flowpeer.web import reader as reading
+from flowpeer.web.reader import Cancel, Reader, Table
+from flowpeer.web.settings import Settings
+
+LONG = "SELECT count(*) AS n FROM range(10_000_000_000) a, range(999) b WHERE hash(a, b) = 0"
+
+
+def table(n: int = 1) -> Table:
+    return Table(pl.DataFrame({"n": [n]}), ())
+
+
+@pytest.fixture
+def reader(bare: Path) -> Reader:
+    return Reader(Settings(config=bare))
+
+
+def test_many_who_ask_wait_for_one(reader: Reader) -> None:
+    made: list[int] = []
+
+    def make(cancel: Cancel) -> Table:
+        made.append(1)
+        time.sleep(0.1)
+        return table()
+
+    async def ask() -> list[Table]:
+        return await asyncio.gather(*(reader.table("k", make, query=True) for _ in range(50)))
+
+    found = asyncio.run(ask())
+    assert len(made) == 1
+    assert all(t is found[0] for t in found)
+    assert reader.kept("k") is found[0]
+    reader.close()
+
+
+def test_an_error_is_told_to_all_and_not_kept(reader: Reader) -> None:
+    def make(cancel: Cancel) -> Table:
+        raise ValueError("no")
+
+    async def ask() -> list[object]:
+        asked = (reader.table("k", make, query=True) for _ in range(3))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [str(e) for e in asyncio.run(ask())] == ["no"] * 3
+    assert reader.kept("k") is None
+    reader.close()
+
+
+def test_the_work_stops_when_the_last_has_left(reader: Reader) -> None:
+    stopped = threading.Event()
+
+    def make(cancel: Cancel) -> Table:
+        cancel.on(stopped.set)
+        assert stopped.wait(30)
+        return table()
+
+    async def ask() -> None:
+        first = asyncio.ensure_future(reader.table("k", make, query=True))
+        second = asyncio.ensure_future(reader.table("k", make, query=True))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        await asyncio.sleep(0.1)
+        assert not stopped.is_set()  # somebody still waits
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert await asyncio.to_thread(stopped.wait, 30)
+
+    asyncio.run(ask())
+    reader.close()
+
+
+def test_an_answer_that_nobody_waits_for_is_kept_and_one_not_begun_is_not_made(
+    reader: Reader,
+) -> None:
+    begun, free, made = threading.Event(), threading.Event(), []
+
+    def slow(cancel: Cancel) -> Table:
+        begun.set()
+        assert free.wait(30)
+        return table()
+
+    async def ask() -> None:
+        first = asyncio.ensure_future(reader.table("slow", slow, query=False))
+        assert await asyncio.to_thread(begun.wait, 30)
+        second = asyncio.ensure_future(
+            reader.table("next", lambda _: made.append(1) or table(), query=False)
+        )
+        await asyncio.sleep(0.1)
+        first.cancel()
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        free.set()
+        again = await reader.table("slow", lambda _: table(2), query=False)
+        assert again.rows["n"].item() == 1
+        assert made == []
+        assert (await reader.table("next", lambda _: table(3), query=False)).rows["n"].item() == 3
+
+    asyncio.run(ask())
+    reader.close()
+
+
+def test_a_word_that_came_first_stops_at_once() -> None:
+    cancel, said = Cancel(), []
+    cancel.say()
+    cancel.on(lambda: said.append(1))
+    assert said == [1]
+
+
+def test_a_change_of_the_lake_forgets(
+    bare: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LOOK_S", 0.0)
+
+    async def ask() -> None:
+        before = await reader.look()
+        await reader.table("k", lambda _: table(), query=True)
+        assert await reader.look() == before
+        assert reader.kept("k") is not None
+        bare.write_text(bare.read_text("utf-8").replace("64500", "64499"), encoding="utf-8")
+        assert await reader.look() != before
+        assert reader.kept("k") is None
+        assert reader.network.configuration.network.asn == 64499
+
+    asyncio.run(ask())
+    reader.close()
+
+
+def test_what_is_kept_is_bounded(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "KEPT_BYTES", 40)
+
+    async def ask() -> None:
+        for n in range(20):
+            await reader.table(n, lambda _, n=n: table(n), query=True)
+        assert [n for n in range(20) if reader.kept(n)] == [15, 16, 17, 18, 19]
+
+    asyncio.run(ask())
+    reader.close()
+
+
+def test_a_statement_ends_with_its_reader(
+    explore: Callable[..., Explorer], bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request whose connection is gone: the process of its statement is killed."""
+    explorer = explore(config=bare)
+    ended = threading.Event()
+    ask = Reader.ask
+
+    def watched(self: Reader, sql: str, values: object, cancel: Cancel) -> pl.DataFrame:
+        try:
+            return ask(self, sql, values, cancel)  # type: ignore[arg-type]
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Reader, "ask", watched)
+    begun = threading.Event()
+    on = Cancel.on
+    monkeypatch.setattr(Cancel, "on", lambda self, stop: (on(self, stop), begun.set())[0])
+
+    async def leave() -> list[dict[str, object]]:
+        sent: list[dict[str, object]] = []
+        first = True
+
+        async def receive() -> dict[str, object]:
+            nonlocal first
+            if first:
+                first = False
+                return {"type": "http.request", "body": b"", "more_body": False}
+            assert await asyncio.to_thread(begun.wait, 30)
+            await asyncio.sleep(0.3)
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        query = str(httpx.QueryParams({"q": LONG})).encode()
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+            "scheme": "http", "path": "/api/sql.json", "raw_path": b"/api/sql.json",
+            "query_string": query, "root_path": "", "server": ("localhost", 8080),
+            "client": ("127.0.0.1", 1), "headers": [(b"host", BASE.removeprefix("http://").encode())],
+        }  # fmt: skip
+        await explorer.app(scope, receive, send)
+        assert await asyncio.to_thread(ended.wait, 20)  # the limit of a statement is 30 s
+        return sent
+
+    sent = explorer.run(leave())
+    assert sent[0]["status"] == 499
+
+
+def test_a_statement_is_stopped_at_its_limit(explore: Callable[..., Explorer], bare: Path) -> None:
+    explorer = explore(config=bare, query_seconds=0.5)
+    response = explorer.get("/api/sql.json", params={"q": LONG})
+    assert response.status_code == 400
+    assert "stopped after 0.5 s" in response.json()["error"]
