@@ -11,7 +11,7 @@ WORKERS ?= 2
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types arrows bench wheel wheel-test fuzz soak lock docs docs-check clean
+.PHONY: help demo test check format lint types arrows bench wheel wheel-test bom fuzz soak lock docs docs-check site pictures clean
 
 help:  ## print this manual
 	@echo "flowpeer: from NetFlow/IPFIX exports to a ranked, feasible list of peering candidates"
@@ -54,6 +54,12 @@ docs: $(VENV)/.dev  ## make the reference pages again from the tables they descr
 docs-check: $(VENV)/.dev
 	$(BIN)/python docs/generate.py --check
 
+site: $(VENV)/.dev  ## the documentation as a site in build/site, searchable and offline, its links checked
+	@$(BIN)/python docs/site.py
+
+pictures: $(VENV)/.dev  ## take the pictures of the documentation again, in chromium
+	$(BIN)/python docs/pictures.py
+
 wheel: $(VENV)/.dev  ## build the wheel into dist/
 	rm -rf dist
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -62,17 +68,21 @@ wheel: $(VENV)/.dev  ## build the wheel into dist/
 wheel-test: wheel  ## install the built wheel alone and try it: imports, demo, commands, tests without a checkout
 	$(BIN)/python .ci/wheel_test.py dist/*.whl
 
+bom: $(VENV)/.dev  ## what it is made of (CycloneDX), and whether every licence is fine
+	@$(BIN)/python .ci/bom.py
+
 soak: $(VENV)/.dev  ## hours of kills, faults, floods and random examples; the output stays in soak.log
 	@WORKERS=$(WORKERS) .ci/soak $(BIN)/python
 
-fuzz: $(VENV)/.dev  ## the compiled core under sanitizers and fuzzers, SECONDS for each of these
+fuzz: $(VENV)/.dev  ## the compiled core under sanitizers, and every entry fuzzed for SECONDS
 	@$(BIN)/python tests/fuzz/fuzz.py --tests --seconds $(SECONDS)
+	@$(BIN)/python tests/fuzz/entries.py --seconds $(SECONDS) --workers $(WORKERS)
 
 lock: $(VENV)/.dev  ## resolve the requirements again, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
 		--python-version 3.11 --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
-		--python-version 3.11 --extra all --extra serve --extra s3 --extra iceberg --group dev pyproject.toml -o requirements-dev.lock
+		--python-version 3.11 --extra all --extra serve --extra s3 --extra iceberg --group dev --group docs pyproject.toml -o requirements-dev.lock
 
 clean:  ## remove what was built; the demo folder stays
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

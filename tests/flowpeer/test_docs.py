@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import runpy
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +20,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 PAGES = [
@@ -143,11 +148,34 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-def test_every_page_is_reached_from_the_readme() -> None:
-    text = (REPOSITORY / "README.md").read_text("utf-8")
-    linked = {Path(t).name for t in re.findall(r"\]\((docs/[^)#\s]+)\)", text)}
-    missing = {p.name for p in DOCS.rglob("*.md")} - linked
-    assert not missing, "add them to the list under Documentation"
+def test_every_page_is_in_the_menu() -> None:
+    text = (REPOSITORY / "mkdocs.yml").read_text("utf-8")
+    listed = re.findall(r"(?m)^ *- (?:\w+: )?(\S+\.md)$", text)
+    assert sorted(listed) == sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
+
+
+def test_what_a_site_fetches_or_leads_nowhere_is_named(tmp_path: Path) -> None:
+    site = runpy.run_path(str(DOCS / "site.py"))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "style.css").write_text("a { src: url(https://fonts.example/x) }")
+    (tmp_path / "sub" / "index.html").write_text('<h1 id="there">x</h1><img src="../none.png">')
+    (tmp_path / "index.html").write_text(
+        '<script src="https://cdn.example/x.js"></script><link href="//cdn.example/x.css">'
+        '<a href="sub/#there">good</a><a href="#nowhere">x</a><a href="sub/index.html#gone">x</a>'
+        '<a href="lost.html">x</a><a href="https://elsewhere.example/">may be</a>'
+    )
+    assert list(site["faults"](tmp_path)) == [
+        "index.html: fetches https://cdn.example/x.js",
+        "index.html: fetches //cdn.example/x.css",
+        "index.html: #nowhere leads to no place of that page",
+        "index.html: sub/index.html#gone leads to no place of that page",
+        "index.html: lost.html is not there",
+        "sub/index.html: ../none.png is not there",
+        "style.css: fetches from elsewhere",
+    ]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert list(site["faults"](empty)) == [f"{empty}: no pages"]
 
 
 def test_every_make_target_that_a_page_names_exists() -> None:
@@ -203,23 +231,64 @@ def test_the_tutorial_has_examples() -> None:
     assert len(_examples(DOCS / "tutorial.md")) > 10
 
 
+SYSTEMCTL = f"""#!/bin/sh
+# Stands in for the service manager, which is not here: the units must be ones that are shipped.
+for unit in "$@"; do
+    case $unit in
+    start | stop | restart | enable | --now) ;;
+    *.*) [ -f "{REPOSITORY}/deploy/systemd/$unit" ] || exit 5 ;;
+    *) [ -f "{REPOSITORY}/deploy/systemd/$unit.service" ] || exit 5 ;;
+    esac
+done
+"""
+PIP = '#!/bin/sh\n[ "$*" = "install --upgrade flowpeer" ]\n'
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Of the examples: flowpeer and what is shipped beside it, and a place on another disk."""
+    stands_in = tmp_path / "bin"
+    stands_in.mkdir()
+    for name, text in (("systemctl", SYSTEMCTL), ("pip", PIP)):
+        (stands_in / name).write_text(text)
+        (stands_in / name).chmod(0o755)
+    other = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
+    found = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
+    here = (stands_in, Path(sys.executable).parent, REPOSITORY / "deploy" / "backup")
+    path = os.pathsep.join([*map(str, here), os.environ["PATH"]])
+    with tempfile.TemporaryDirectory(dir=other, prefix="flowpeer-") as new:
+        yield {**found, "PATH": path, "PYTHONUTF8": "1", "NEW": new}
+
+
+def _folder(page: Path, demo_copy: Path) -> tuple[list[Path], Path]:
+    """Pages whose examples come before those of `page`, and the folder that all begin in."""
+    stated = re.search(r"<!-- tested: (.*) -->", page.read_text("utf-8"))
+    if stated is None:
+        return [], demo_copy
+    if stated[1] == "in a lake of format 2":
+        with tarfile.open(Path(__file__).parent / "lake/format2/plain.tar.xz") as packed:
+            packed.extractall(demo_copy.parent, filter="data")
+        return [], demo_copy.parent / "plain"
+    return [DOCS / stated[1].removeprefix("after ")], demo_copy
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if _examples(p)], ids=lambda p: p.name)
-def test_a_page_shows_what_its_commands_print(page: Path, demo_copy: Path) -> None:
-    examples = _examples(page)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
+def test_a_page_shows_what_its_commands_print(
+    page: Path, demo_copy: Path, environment: dict[str, str], run: Run
+) -> None:
+    before, folder = _folder(page, demo_copy)
+    examples = [example for each in (*before, page) for example in _examples(each)]
     for n, (command, lines) in enumerate(examples):
         if command == "echo $?":
             continue
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=demo_copy,
-            env={**environment, "PATH": path, "PYTHONUTF8": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        if re.fullmatch(r"flowpeer [^|&;<>$`*]*", command):
+            done = run(*shlex.split(command)[1:], cwd=folder)
+        else:
+            done = subprocess.run(
+                ["bash", "-c", command.replace("/opt/flowpeer/bin/", "")],
+                cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
+                check=False,
+            )  # fmt: skip
         expected = 0
         if n + 1 < len(examples) and examples[n + 1][0] == "echo $?":
             expected = int(examples[n + 1][1][0])

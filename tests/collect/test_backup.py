@@ -1,0 +1,68 @@
+"""A lake that is copied while a collector writes into it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from collector_rig import FIRST_BYTES, Rig
+
+BACKUP = Path(__file__).resolve().parents[2] / "deploy" / "backup" / "flowpeer-backup"
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_a_copy_is_what_the_lake_was_at_one_moment(rig: Rig, run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    (rig.folder / "routes.txt").write_text("8.8.8.0/24 15169\n")
+    assert run("rib", "load", "routes.txt", cwd=rig.folder).returncode == 0
+    rig.start()
+    for n in range(3):
+        rig.send(2_000)
+        rig.until(lambda: rig.status()["totals"].get("rows", 0) > 0)
+        before = rig.status()["totals"]["rows"]
+        with subprocess.Popen(
+            [BACKUP, rig.folder / "lake", copy / "lake"], stderr=subprocess.PIPE, text=True
+        ) as copying:
+            rig.send(2_000, rate=2_000)
+            if n == 1:
+                assert run("rollup", cwd=rig.folder).returncode == 0
+            said = copying.communicate(timeout=120)[1]
+        assert copying.returncode == 0, said
+        shutil.copy(rig.folder / "flowpeer.toml", copy)
+        verified = json.loads(run("verify", "--json", cwd=copy).stdout)
+        assert verified["faults"] == []
+        assert all(identity["holds"] for identity in verified["identities"])
+        query = "SELECT count(*) AS n, count(DISTINCT bytes) AS different, max(bytes) AS last"
+        done = run("sql", f"{query} FROM flows", "--format", "json", cwd=copy)
+        (row,) = json.loads(done.stdout)
+        assert row["n"] == row["different"] == row["last"] - FIRST_BYTES + 1
+        assert before <= row["n"] <= rig.sent
+    rig.end()
+    assert len(rig.numbers()) == rig.sent
+    assert run("rollup", cwd=copy).returncode == 0
+
+
+def test_what_was_pruned_goes_from_the_copy_and_a_second_copy_is_the_same(tmp_path: Path) -> None:
+    lake, to = tmp_path / "lake", tmp_path / "backup with a blank"
+    for name in ("manifests/units/0.json", "flows/hour=00/a.parquet", "flows/hour=01/b.parquet",
+                 "cache/x", "staging/x", "locks/x", "spool/x"):  # fmt: skip
+        (lake / name).parent.mkdir(parents=True, exist_ok=True)
+        (lake / name).write_text(name)
+    for gone in (None, "flows/hour=00/a.parquet"):
+        if gone is not None:
+            (lake / gone).unlink()
+        subprocess.run([BACKUP, lake, to], check=True)
+        there = {p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_file()}
+        assert there == {"manifests/units/0.json", "flows/hour=00/a.parquet",
+                         "flows/hour=01/b.parquet"} - {gone}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "status"), [((), 2), (("none",), 2), (("none", "to"), 3)])
+def test_what_is_no_lake_is_not_copied(words: tuple[str, ...], status: int, tmp_path: Path) -> None:
+    done = subprocess.run([BACKUP, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == status
+    assert not list(tmp_path.iterdir())
