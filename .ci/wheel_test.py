@@ -2,9 +2,10 @@
 
     python .ci/wheel_test.py WHEEL
 
-The wheel's top-level names are exactly the packages of the project, they are imported from where
-pip put them, the demo runs and a few commands answer from it, and the tests of the ground, the
-reports and the wire, which need nothing of a checkout, pass. The other tests run in the checkout.
+The wheel's top-level names are exactly the packages of the project, a second build from a copy
+elsewhere gives the same octets, the packages are imported from where pip put them, the demo runs
+and a few commands answer from it, and the tests of the ground, the reports and the wire, which need
+nothing of a checkout, pass. The other tests run in the checkout.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ def main() -> int:
     assert files >= set(EXPLORER), f"{wheel.name} lacks {set(EXPLORER) - files}"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
+        assert again(home).read_bytes() == wheel.read_bytes(), "another build gives another wheel"
+        print("built twice, the same octets", flush=True)
         python = install(home / "venv", wheel, home)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}
 
@@ -89,6 +92,29 @@ def main() -> int:
         tests = [f"tests/{name}" for name in TESTS]
         print(run("-m", "pytest", "-q", "-n", "2", *tests, cwd=home / "tree"))
     return 0
+
+
+def again(home: Path) -> Path:
+    """The wheel built once more, from a copy of the checkout in another folder."""
+    tree = home / "another folder" / "tree"
+    left_out = (
+        ".git",
+        ".venv",
+        ".*_cache",
+        "__pycache__",
+        "*.so",
+        "dist",
+        "build",
+        "flowpeer-demo",
+    )
+    shutil.copytree(REPOSITORY, tree, ignore=shutil.ignore_patterns(*left_out))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "wheel",
+         "--no-deps", "--no-build-isolation", "--wheel-dir", home / "again", tree],
+        check=True,
+    )  # fmt: skip
+    (wheel,) = (home / "again").iterdir()
+    return wheel
 
 
 def install(place: Path, wheel: Path, home: Path) -> Path:

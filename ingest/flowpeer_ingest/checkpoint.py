@@ -21,6 +21,9 @@ from flowpeer_ingest.spool import sync_folder
 from flowpeer_ingest.wire.saved import restore, snapshot
 
 KEPT = 2
+UNREADABLE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError
+)  # fmt: skip
 MAX_STATE_OCTETS = 1 << 30
 _MAGIC = b"flowpeer state 1\n"
 _PREFIX = "state-"
@@ -48,7 +51,7 @@ class Checkpoint:
     def apply(self, decoder: Decoder) -> None:
         """Make `decoder` know this, and nothing else.
 
-        Raises ValueError, LookupError or TypeError for a document that no `of` made.
+        Raises one of UNREADABLE for a document that no `of` made.
         """
         document = json.loads(self.document, object_hook=_from_octets)
         state = restore(document["wire"], decoder.wire.state.configured)
@@ -94,7 +97,7 @@ def latest(
                 path.unlink()
                 continue
             checkpoint.apply(decoder)
-        except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError):
+        except (*UNREADABLE, OSError):
             bad.append(path)
             continue
         return checkpoint, bad

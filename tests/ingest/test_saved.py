@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,21 @@ def test_records_that_wait_for_their_template_wait_in_the_checkpoint(
     assert late.wire.state.pending() == {}
 
 
+EMPTY = Checkpoint.of(Decoder(), 1, "").document
+
+
+def _whole(document: bytes) -> bytes:
+    """A checkpoint file with this document, undamaged."""
+    packed = zlib.compress(document)
+    return b"flowpeer state 1\n" + zlib.crc32(packed).to_bytes(4, "big") + packed
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"flowpeer state 1\n", b"flowpeer state 1\n\0\0\0\0garbage", b"\x80\x05garbage" * 9],
-)
+    [b"", b"flowpeer state 1\n", b"flowpeer state 1\n\0\0\0\0garbage", b"\x80\x05garbage" * 9,
+     _whole(EMPTY.replace(b'"last_seen_us":{}', b'"last_seen_us":{"x":1e400}')),
+     _whole(b"[" * 9999)],
+)  # fmt: skip
 def test_an_unreadable_checkpoint_is_named_and_the_one_before_it_taken(
     tmp_path: Path, content: bytes
 ) -> None:

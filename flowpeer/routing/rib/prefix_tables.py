@@ -278,7 +278,12 @@ def _layout(path: Path, line: str, number: int) -> _Layout:
 
 
 def _csv_layout(path: Path, line: str, number: int) -> _Layout:
-    names = [name.strip().lower() for name in next(csv.reader([line]))]
+    try:
+        names = [name.strip().lower() for name in next(csv.reader([line]))]
+    except csv.Error:  # a carriage return within it, a cell of a hundred kB
+        raise InputError(
+            str(path), "the header is no line of CSV", line=number, advice=_ADVICE
+        ) from None
 
     def place(known: tuple[str, ...]) -> int | None:
         return next((names.index(name) for name in known if name in names), None)

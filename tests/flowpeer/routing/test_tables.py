@@ -108,6 +108,8 @@ def test_isolated_broken_lines_are_counted_and_the_rest_kept(write: Write) -> No
         (b"# nothing\n", "no routes in it"),
         (b"hello world\n", "line 1: neither an MRT table dump nor a table"),
         (b"# c\n\nname,city\nx,y\n", "line 3: the header names no columns prefix and asn"),
+        (b"8.8.8.0\r/20/24 115169,64500\n\n5\n", "line 1: the header is no line of CSV"),
+        (b"prefix,asn," + b"x" * (1 << 18) + b"\n", "line 1: the header is no line of CSV"),
         (b"10.0.0.0/8\t1\n" + b"x\n" * 9, "line 2: 9 of 10 lines cannot be read"),
         (b"10.0.0.0/8\t1\n\0\0\0\n", "line 2: neither an MRT"),
         (b"x" * (5 << 20), "a line without an end"),
