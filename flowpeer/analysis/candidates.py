@@ -16,6 +16,7 @@ from flowpeer_reports.changes import Side, changes, summary, with_changes
 from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.openings import OPENINGS
+from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
 from flowpeer_reports.exchanges import as_if_joined
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.render import html_report
@@ -68,6 +69,9 @@ def candidate_answer(
         found.rows = with_changes(found.rows, changed, then.period_start)
         more["changes"] = SideTable(changed, CHANGES)
         notes += summary(changed)
+    if found.signing is not None:
+        more["scenarios"] = SideTable(found.signing.scenarios, SCENARIOS)
+        more["commits"] = SideTable(found.signing.commits, COMMITS)
     title = title_of(inputs, f"peering candidates, {direction}bound" if direction != "both"
                      else "peering candidates, both directions")  # fmt: skip
     if join:

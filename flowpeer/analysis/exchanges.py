@@ -14,7 +14,7 @@ from flowpeer_reports.render import render_table
 
 SCREEN_COLUMNS = (
     "rank", "metro", "ix_id", "exchange", "joined", "members", "rs_bps", "open_bps",
-    "selective_bps", "all_bps", "marginal_bps",
+    "selective_bps", "all_bps", "marginal_bps", "saving_per_month",
 )  # fmt: skip
 
 
@@ -23,8 +23,11 @@ def exchanges_answer(
 ) -> Answer:
     """The exchanges of each metro, in the order of what they add."""
     inputs = gathered.inputs
-    listed = candidates(inputs, direction=direction, metros=metros or None, store=FileStore())
-    found = exchanges(inputs, listed)
+    listed = candidates(
+        inputs, direction=direction, metros=metros or None, store=FileStore(),
+        billed=gathered.billed,
+    )  # fmt: skip
+    found = exchanges(inputs, listed, gathered.billed, FileStore())
     title = title_of(inputs, "exchanges")
     return Answer(
         "exchanges", title, found.rows, EXCHANGES, found,

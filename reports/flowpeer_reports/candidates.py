@@ -16,6 +16,8 @@ import polars as pl
 from flowpeer_reports.accounts import account, bare_notes, disagreements, unlisted
 from flowpeer_reports.asks import next_asks, sentences
 from flowpeer_reports.billing.rows import BilledPeriod, row_money, want_money
+from flowpeer_reports.billing.savings import usable_months
+from flowpeer_reports.billing.scenarios import Plan, Signing, plans, signing, want_plans
 from flowpeer_reports.candidate_rows import candidate_rows, figures, folded_rows, wants
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.openings import OPENINGS
@@ -59,6 +61,8 @@ class Candidates:
     asks: int | None = None
     p95_estimates: dict[str, list[int]] = field(default_factory=dict)
     """By metro: ASNs of the rows whose p95_bps is no exact figure (M5, M6)."""
+    signing: Signing | None = None
+    """The scenarios for signing and what smaller commits risk; None without contracts."""
 
     def is_estimate(self, metro: str, asn: int | None) -> bool:
         """Whether the p95_bps of a row is an estimate."""
@@ -112,16 +116,23 @@ def candidates(
     ranking = rank(inputs, found, siblings, flows, names, directions, never, feasibility, asks)
     series = series_of(inputs, billed, found, ranking.cells, flows, store or Memory())
     wants(ranking, series, inputs, places)
+    ways: list[Plan] = []
     if billed is not None:
         want_money(ranking, series)
+        called = dict(inputs.asns.select("asn", "name").drop_nulls().iter_rows())
+        ways = plans(ranking, places, policy.weights, called)
+        want_plans(series, ways)
     series.load()
     notes, _ = coverage_notes(inputs, names)
     shown = figures(inputs, ranking, series, folded_rows(inputs, ranking))
     made = candidate_rows(inputs, ranking, shown, places, feasibility, port_p95(inputs))
-    paid = None
+    paid = signed = None
     if billed is not None:
         p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
         paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95)
+        signed = signing(
+            usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
+        )
     not_listed = unlisted(inputs, ranking, world.routes, asks is not None)
     totals = account(ranking, world.routes, made.rows, made.organisations, not_listed)
     return Candidates(
@@ -139,6 +150,7 @@ def candidates(
             *notes,
             *made.notes,
             *(paid.notes if paid is not None else ()),
+            *(signed.notes if signed is not None else ()),
             *bare_notes(totals),
             *disagreements(inputs, world.routes, names),
             *_method_notes(inputs, direction, feasibility),
@@ -150,6 +162,7 @@ def candidates(
         direction=direction,
         asks=asks,
         p95_estimates=made.estimates,
+        signing=signed,
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.candidates import Candidates
+from flowpeer_reports.billing.joining import Joining, joining_money, want_joining
+from flowpeer_reports.billing.rows import BilledPeriod
+from flowpeer_reports.candidates import Candidates, series_of
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.exchanges import EXCHANGES, OPENINGS
 from flowpeer_reports.cover import OBSERVED
@@ -18,11 +20,13 @@ from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.meeting import JOIN_IX, Places
 from flowpeer_reports.ports import port_p95
-from flowpeer_reports.ranking import Ranking, bps
-from flowpeer_reports.relations import Flags
+from flowpeer_reports.ranking import ALREADY, Ranking, bps
+from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.series import Memory, Store
 
 TIERS = ("rs", "open", "selective", "all")
 """How members are won, each with those before it."""
+OPEN_TIER = 1
 _POLICY_TIER = {"Open": 1, "Selective": 2, "Restrictive": 3, None: 3}
 """The tier from which a member of that policy counts; *No* never does."""
 
@@ -46,13 +50,34 @@ class _Exchange:
     tiers: list[Flags]
     """By tier: cells of the metro that members take."""
     observed: Flags
+    open_observed: Flags
+    """What members of the tiers up to open are seen on."""
 
 
-def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
+@dataclass(slots=True)
+class _Priced:
+    """What the money of a metro's exchanges is counted on."""
+
+    number: int
+    above: Ints
+    """Cells that sessions and signed asks carry."""
+    exchanges: list[Joining]
+
+
+def exchanges(
+    inputs: Inputs,
+    found: Candidates,
+    billed: BilledPeriod | None = None,
+    store: Store | None = None,
+) -> Exchanges:
     """The exchanges of each metro of `found`, ours and others, in the order of what they add.
 
     What existing sessions and accepted asks carry is nobody's any more; networks that are never
     asked count for no exchange.
+
+    Args:
+        billed: what money is counted on; without it the columns of money are empty.
+        store: where the slots of what exchanges take are held meanwhile; default in memory.
     """
     ranking = found.ranking
     places = Places(inputs, ranking.parties)
@@ -61,6 +86,7 @@ def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
     rows: list[dict[str, Any]] = []
     openings: list[dict[str, Any]] = []
     members: dict[tuple[str, int], tuple[int, ...]] = {}
+    money: list[_Priced] = []
     for number, listing in enumerate(ranking.metros):
         metro = listing.name
         here = places.here.get(metro)
@@ -76,6 +102,9 @@ def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
             for ix, of in sorted(takes.items())
         ]
         taken = {tier: signed.copy() for tier in ("open", "all")}
+        gone = _carried(found, number, inputs.accepted.get(metro, ()))
+        priced = _Priced(number, np.flatnonzero(gone) + listing.base, [])
+        money.append(priced)
         rank = 0
         while made:
             best = max(
@@ -95,6 +124,12 @@ def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
             speed = here.exchanges.get(best.ix, (False, None))[1]
             headroom = None if not speed else 0.8 * speed - ports.get((metro, best.ix), 0.0)
             members[metro, best.ix] = best.members
+            priced.exchanges.append(
+                Joining(best.ix, best.joined,
+                        np.flatnonzero(best.open_observed & ~gone) + listing.base,
+                        None if headroom is None else max(0.0, headroom))
+            )  # fmt: skip
+            gone |= best.open_observed
             rows.append(
                 {
                     "rank": rank, "metro": metro, "ix_id": best.ix,
@@ -112,7 +147,46 @@ def exchanges(inputs: Inputs, found: Candidates) -> Exchanges:
             taken["open"] |= best.tiers[1]
             taken["all"] |= best.tiers[3]
         openings += _openings(found, metro, places)
-    return Exchanges(_frame(EXCHANGES, rows), _frame(OPENINGS, openings), _notes(inputs), members)
+    notes = _notes(inputs)
+    if billed is not None:
+        world, metros = found.universe, ranking.metros
+        series = series_of(
+            inputs, billed, world.cover, ranking.cells, ranking.flows, store or Memory()
+        )
+        for one in money:
+            want_joining(series, metros[one.number].name, one.above, one.exchanges)
+        series.load()
+        amounts = [
+            line
+            for one in money
+            for line in joining_money(
+                billed, series, metros[one.number].name, one.number, one.exchanges
+            )
+        ]
+        for row, line in zip(rows, amounts, strict=True):
+            row |= line
+        notes.append(
+            "money of exchanges: observed outbound routes of members on the route servers or of "
+            "open policy, after the exchanges above"
+        )
+    return Exchanges(
+        _frame(EXCHANGES, rows),
+        _frame(OPENINGS, openings) if billed is None else found.openings,
+        notes,
+        members,
+    )
+
+
+def _carried(found: Candidates, number: int, accepted: Iterable[int]) -> Flags:
+    """Cells of a metro that sessions should carry, or that signed asks are seen on."""
+    listing = found.ranking.metros[number]
+    mask = np.zeros(len(listing.owner), dtype=np.bool_)
+    for row in listing.rows:
+        if row.rank == ALREADY:
+            mask[row.seen] = True
+    for asn in accepted:
+        mask |= _cells(found, number, found.ranking.parties.of(asn), False)
+    return mask
 
 
 def easy_members(
@@ -125,7 +199,7 @@ def easy_members(
         return {}
     every = _members(ranking, number, places, feasibility)
     return {
-        ix: [asn for asn in of if _tier(asn, metro, ix, places, feasibility) <= 1]
+        ix: [asn for asn in of if _tier(asn, metro, ix, places, feasibility) <= OPEN_TIER]
         for ix, of in every.items()
     }
 
@@ -168,14 +242,17 @@ def _exchange(
 ) -> _Exchange:
     metro = found.ranking.metros[number].name
     tiers = [np.zeros(len(found.ranking.metros[number].owner), dtype=np.bool_) for _ in TIERS]
-    observed = tiers[0].copy()
+    observed, open_observed = tiers[0].copy(), tiers[0].copy()
     for asn in members:
         tier = _tier(asn, metro, ix, places, feasibility)
         mine = _cells(found, number, asn, True)
         for mask in tiers[tier:]:
             mask |= mine
-        observed |= _cells(found, number, asn, False)
-    return _Exchange(ix, joined, tuple(members), tiers, observed)
+        seen = _cells(found, number, asn, False)
+        observed |= seen
+        if tier <= OPEN_TIER:
+            open_observed |= seen
+    return _Exchange(ix, joined, tuple(members), tiers, observed, open_observed)
 
 
 def _tier(asn: int, metro: str, ix: int, places: Places, feasibility: Feasibility) -> int:

@@ -136,6 +136,8 @@ class Ranking:
     eligible: list[Entries]
     """By metro: every candidate against the cells of the metro (counted from its first) that no
     session should carry."""
+    acceptance: list[Reals]
+    """By metro: how likely each of its `eligible` says yes (M10)."""
     sessions: list[Sessions]
     """By metro: what sessions should carry, and what they do not announce to us."""
 
@@ -286,7 +288,8 @@ def rank(
     organisations = build.listing("", *together, asks)
     return Ranking(
         found, parties, cells, flows, lists, organisations, never, tuple(directions),
-        [metro.entries for metro in ready], [metro.sessions for metro in ready],
+        [metro.entries for metro in ready], [metro.acceptance for metro in ready],
+        [metro.sessions for metro in ready],
     )  # fmt: skip
 
 

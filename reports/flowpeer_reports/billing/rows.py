@@ -110,7 +110,9 @@ def row_money(
             if row.asn is not None:
                 cost_of[listing.name, row.asn] = cost
             money = savings.row(
-                _moved(series, listing, number, [metro], [rooms.get(key)], contract_of), cost
+                _moved(series, listing, number, [metro], [rooms.get(key)], contract_of),
+                cost,
+                stays=row.refuses,
             )
             _add(columns, money, row)
             if place is not None and place.rank == CLOSED_RUNG and place.ix is not None:
@@ -128,6 +130,7 @@ def row_money(
         money = savings.row(
             _moved(series, listing, number, row.metros, [None] * len(row.metros), contract_of),
             cost,
+            stays=row.refuses,
         )
         _add(anywhere, money, row)
     notes += savings.notes()

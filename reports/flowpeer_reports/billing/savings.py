@@ -66,7 +66,14 @@ class Money:
     notes: tuple[str, ...]
 
 
-class _Account:
+def usable_months(months: Sequence[MonthSeries]) -> tuple[list[MonthSeries], bool]:
+    """The months that money is counted on: complete ones, or all where none is, and whether the
+    amounts are projected therefore."""
+    complete = [m for m in months if m.complete]
+    return [m for m in (complete or months) if m.judged.counted and m.links], not complete
+
+
+class Account:
     """A contract's months with some traffic taken away."""
 
     def __init__(self, months: Sequence[MonthSeries]) -> None:
@@ -82,7 +89,7 @@ class _Account:
         left -= gone
         self.sums[month][direction] -= gone
 
-    def trial(self) -> _Account:
+    def trial(self) -> Account:
         """The same to try something on."""
         made = copy.copy(self)
         made.left = [[[way.copy() for way in link] for link in m] for m in self.left]
@@ -118,20 +125,35 @@ class Savings:
     """
 
     def __init__(self, months: Sequence[MonthSeries], convert: Converter) -> None:
-        complete = [m for m in months if m.complete]
-        self.projected = not complete
-        usable = [m for m in (complete or months) if m.judged.counted and m.links]
+        usable, self.projected = usable_months(months)
         self._convert = convert
         self._contracts: dict[str, list[MonthSeries]] = {}
         for one in usable:
             self._contracts.setdefault(one.terms.contract, []).append(one)
-        self._accounts = {name: _Account(of) for name, of in self._contracts.items()}
+        self._accounts = {name: Account(of) for name, of in self._contracts.items()}
         self.reached: dict[str, int] = {}
         """Contract → number of rows after which its months are at or below the commit."""
         self._rows = 0
 
-    def row(self, moved: Moved, cost: Amounts = Amounts()) -> Money:  # noqa: B008 — frozen
-        """What the next row of the list saves, after those before it."""
+    def row(
+        self,
+        moved: Moved,
+        cost: Amounts = Amounts(),  # noqa: B008 — frozen
+        *,
+        stays: bool = False,
+    ) -> Money:
+        """What the next row of the list saves, after those before it.
+
+        `stays`: it is not expected to say yes, so the rows below are counted as if it were not
+        there.
+        """
+        if stays:
+            kept = self._accounts, self.reached, self._rows
+            self._accounts = {name: one.trial() for name, one in kept[0].items()}
+            self.reached = dict(kept[1])
+            money = self.row(moved, cost)
+            self._accounts, self.reached, self._rows = kept
+            return money
         self._rows += 1
         bill = inbound = upper = renewal = _zero()
         avoided = Fraction(0)
@@ -139,12 +161,12 @@ class Savings:
         for name, months in self._contracts.items():
             state = self._accounts[name]
             before = list(state.rates)
-            touched = _take_all(state, 1, moved.observed_out, moved.start)
+            touched = take_all(state, 1, moved.observed_out, moved.start)
             after = list(state.rates)
             if touched:
                 bill = self._add(bill, months, before, after)
                 renewal = self._add_renewal(renewal, months, before, after)
-                avoided += _mean([b - a for b, a in zip(before, after, strict=True)])
+                avoided += mean([b - a for b, a in zip(before, after, strict=True)])
                 notes += self._reason(name, months, before, after)
                 self._commit_reached(name, months, before, after)
             inbound = self._add(
@@ -190,7 +212,7 @@ class Savings:
             (m.terms.total(b) or _NONE) - (m.terms.total(a) or _NONE)
             for m, b, a in zip(months, before, after, strict=True)
         ]
-        amount = self._convert(_mean(bills), months[0].terms.currency)
+        amount = self._convert(mean(bills), months[0].terms.currency)
         return None if amount is None else total + amount
 
     def _add_renewal(
@@ -202,7 +224,7 @@ class Savings:
             return total
         falls = [(terms.total(b) or _NONE) - (terms.total(a) or _NONE)
                  for b, a in zip(before, after, strict=True)]  # fmt: skip
-        amount = self._convert(_mean(falls), terms.currency)
+        amount = self._convert(mean(falls), terms.currency)
         return None if amount is None else total + amount
 
     def _reason(
@@ -275,15 +297,15 @@ def _zero() -> Fraction | None:
 
 
 def _tried(
-    state: _Account, direction: int, parts: Mapping[Key, Part], start: datetime
+    state: Account, direction: int, parts: Mapping[Key, Part], start: datetime
 ) -> list[Fraction]:
     """The billed rates if these parts were gone too."""
     trial = state.trial() if parts else state
-    _take_all(trial, direction, parts, start)
+    take_all(trial, direction, parts, start)
     return list(trial.rates)
 
 
-def _take_all(state: _Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
+def take_all(state: Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
     """Take parts out of every month; whether there was anything of them."""
     touched = False
     for number, month in enumerate(state.months):
@@ -344,5 +366,11 @@ def capped(parts: Mapping[Key, Part], cap_bps: float | None) -> Mapping[Key, Par
     }
 
 
-def _mean(values: Sequence[Fraction]) -> Fraction:
+def removed(before: Sequence[Ints], after: Sequence[Ints]) -> list[Ints]:
+    """What is no longer there, link by link."""
+    return [was - now for was, now in zip(before, after, strict=True)]
+
+
+def mean(values: Sequence[Fraction]) -> Fraction:
+    """Exactly."""
     return sum(values, Fraction(0)) / len(values)

@@ -1,0 +1,349 @@
+"""What is signed: the bills of some ways that the asks may end, and what an outage does to them.
+
+One table for the decision (METHODS M8): everything as it is, the sessions that there are put right,
+every listed ask answered with yes on the routes that it is seen on, what is expected, and the same
+without the largest ask. In each the worst single exchange or private interconnection of these asks
+is lost for the contract's `outage_hours`, and what met there returns to the links that it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flowpeer_reports.billing.bills import MonthSeries, notice_by
+from flowpeer_reports.billing.outages import worst_octets
+from flowpeer_reports.billing.rate import Ints, as_bps
+from flowpeer_reports.billing.savings import Account, Key, Part, mean, removed, take_all
+from flowpeer_reports.billing.terms import Converter, printed
+from flowpeer_reports.columns.column import schema
+from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
+from flowpeer_reports.cover import OBSERVED, Kinds
+from flowpeer_reports.greedy import Reals
+from flowpeer_reports.meeting import Place, Places
+from flowpeer_reports.policy import Weights
+from flowpeer_reports.ranking import ALREADY, Ranking, Row, bps
+from flowpeer_reports.series import Series
+
+ON_EXCHANGE = (1, 2, 6)
+STEPS = 20
+"""Routes of one place that are expected to go to about the same part share a set of slots: 1/20."""
+NOWHERE = ""
+"""Place of what sessions carry that there are."""
+NOTE = (
+    "scenarios: outages are of places where the asks would meet; what present sessions carry is "
+    "not returned to transit"
+)
+
+
+@dataclass(slots=True)
+class Plan:
+    """One way that the asks may end: what goes, by the place where it then is exchanged."""
+
+    name: str
+    asks: int
+    left_out: str | None = None
+    cells: dict[str, tuple[Ints, Reals]] = field(default_factory=dict)
+    """Place → places in `Cells`, and the part of each that goes."""
+
+    def moved(self, rates: Reals) -> float:
+        """Σ of `rates` (by cell) that goes."""
+        return float(sum((rates[cells] * part).sum() for cells, part in self.cells.values()))
+
+
+Share = Callable[[Kinds, float], Reals]
+"""Evidence of routes, acceptance → the part of each that the ask takes of what is left."""
+
+
+def plans(
+    ranking: Ranking,
+    places: Places,
+    weights: Weights,
+    names: Mapping[int, str],
+) -> list[Plan]:
+    """The plans of the organisations' list. `names`: ASN → name."""
+    rows = ranking.organisations.rows
+    asked = [r for r in rows if r.rank and r.asn is not None and not r.refuses]
+    worth = np.array([1.0, weights.inferred, weights.declared])
+
+    def place(asn: int, metro: str) -> str:
+        return _name(places, places.meet(asn, metro), asn, metro)
+
+    def seen(kinds: Kinds, _: float) -> Reals:
+        return (kinds == OBSERVED).astype(np.float64)
+
+    def likely(kinds: Kinds, acceptance: float) -> Reals:
+        weighed: Reals = acceptance * worth[kinds]
+        return weighed
+
+    already = [r.seen for r in rows if r.rank == ALREADY]
+    right = np.unique(np.concatenate(already)) if already else np.zeros(0, np.int64)
+    made = [
+        Plan("as it is", 0),
+        Plan("sessions put right", 0),
+        Plan("observed only", len(asked), cells=_taken(ranking, asked, seen, place)),
+        Plan("expected", len(asked), cells=_taken(ranking, asked, likely, place)),
+    ]
+    if asked:
+        largest = max(asked, key=lambda r: (r.observed, -(r.rank or 0)))
+        rest = [r for r in asked if r is not largest]
+        name = names.get(largest.asn or 0)
+        made.append(
+            Plan("without the largest ask", len(rest),
+                 f"AS{largest.asn} {name}" if name else f"AS{largest.asn}",
+                 _taken(ranking, rest, seen, place))
+        )  # fmt: skip
+    for plan in made[1:]:
+        plan.cells[NOWHERE] = right, np.ones(len(right))
+    return made
+
+
+def _name(places: Places, place: Place, asn: int, metro: str) -> str:
+    if place.rank in ON_EXCHANGE and place.ix is not None:
+        return f"exchange {place.ix} {places.registry.exchange(place.ix)}"
+    return f"AS{asn} in {metro}"
+
+
+def _taken(
+    ranking: Ranking, rows: Sequence[Row], share: Share, place: Callable[[int, str], str]
+) -> dict[str, tuple[Ints, Reals]]:
+    """What each place has in the end, every row taking its share of what those above it left."""
+    left = np.ones(len(ranking.cells.atom))
+    parts: dict[str, list[tuple[Ints, Reals]]] = {}
+    for row in rows:
+        assert row.asn is not None
+        for metro in row.metros:
+            entries = ranking.eligible[metro]
+            party = int(np.searchsorted(entries.asns, row.asn))
+            if party == len(entries.asns) or entries.asns[party] != row.asn:
+                continue
+            span = entries.of(party)
+            cells = entries.atom[span].astype(np.int64) + int(ranking.cells.first[metro])
+            part = share(entries.kind[span], float(ranking.acceptance[metro][party]))
+            parts.setdefault(place(row.asn, ranking.cells.metros[metro]), []).append(
+                (cells, part * left[cells])
+            )
+            left[cells] *= 1 - part
+    found = {}
+    for name, several in parts.items():
+        cells, where = np.unique(np.concatenate([c for c, _ in several]), return_inverse=True)
+        sums = np.bincount(where, np.concatenate([p for _, p in several]), len(cells))
+        found[name] = cells[sums > 0], np.minimum(sums[sums > 0], 1.0)
+    return found
+
+
+def _steps(cells: Ints, part: Reals) -> list[tuple[Ints, Reals]]:
+    """The cells in groups that go to about the same part."""
+    step = np.ceil(part * STEPS).astype(np.int64)
+    return [(cells[step == n], part[step == n]) for n in np.unique(step).tolist()]
+
+
+def want_plans(series: Series, made: Sequence[Plan]) -> None:
+    """Name the sets whose slots the plans need."""
+    for number, plan in enumerate(made):
+        for name, (cells, part) in plan.cells.items():
+            for step, (group, _) in enumerate(_steps(cells, part)):
+                series.want(("plan", number, name, step), group, "out")
+
+
+def plan_parts(
+    ranking: Ranking, series: Series, made: Sequence[Plan]
+) -> list[dict[str, dict[Key, Part]]]:
+    """By plan: place → what goes from each link, [slot]."""
+    cells = ranking.cells
+    sums: list[dict[str, dict[Key, list[Reals]]]] = [{} for _ in made]
+    for metro in range(len(cells.metros)):
+        span = cells.of(metro)
+        for number, plan in enumerate(made):
+            for name, (which, part) in plan.cells.items():
+                into = sums[number].setdefault(name, {})
+                for step, (group, weight) in enumerate(_steps(which, part)):
+                    here = (group >= span.start) & (group < span.stop)
+                    octets = cells.out[group[here]]
+                    if not octets.any():
+                        continue
+                    # The mean of the group: what goes over the period is exact.
+                    share = float((octets * weight[here]).sum() / octets.sum())
+                    got = series.get(("plan", number, name, step), "out", metro)
+                    for n, link in enumerate(got.links):
+                        if link.direction != "out" or not got.octets[n].any():
+                            continue
+                        held = into.setdefault(
+                            (link.exporter, link.interface),
+                            [np.zeros(series.slots), np.zeros(series.slots)],
+                        )
+                        held[0] += share * got.octets[n]
+                        held[1] += share * got.packets[n]
+    return [
+        {
+            name: {key: Part(*(np.rint(v).astype(np.int64) for v in held))
+                   for key, held in links.items()}
+            for name, links in plan.items()
+        }
+        for plan in sums
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The two tables, in the columns of `columns.scenarios`."""
+
+    scenarios: pl.DataFrame
+    commits: pl.DataFrame
+    notes: list[str]
+
+
+@dataclass(slots=True)
+class _Contract:
+    """The months of one contract under one plan."""
+
+    months: list[MonthSeries]
+    account: Account
+    returning: dict[str, list[list[Ints]]]
+    """Place → by month and link: octets in the counting slots that would return."""
+
+    def rates(self, lost: str | None = None) -> list[Fraction]:
+        """The billed rate of each month, a place lost in it."""
+        if lost not in self.returning:
+            return [self.account.rate(n) for n in range(len(self.months))]
+        found = []
+        for number, month in enumerate(self.months):
+            links = [(came, went) for came, went in self.account.left[number]]
+            terms = month.terms
+            found.append(
+                as_bps(
+                    worst_octets(links, self.returning[lost][number], terms.billing,
+                                 terms.aggregate, terms.outage_hours)
+                )
+            )  # fmt: skip
+        return found
+
+
+def signing(
+    months: Sequence[MonthSeries],
+    convert: Converter,
+    ranking: Ranking,
+    series: Series,
+    made: Sequence[Plan],
+    currency: str,
+) -> Signing:
+    """The tables of the plans, on the months that count for the period."""
+    by_contract: dict[str, list[MonthSeries]] = {}
+    for month in months:
+        by_contract.setdefault(month.terms.contract, []).append(month)
+    cells = ranking.cells
+    total = float(cells.rate_out.sum())
+    slots = ranking.organisations.slots
+    rows, ready = [], []
+    for plan, parts in zip(made, plan_parts(ranking, series, made), strict=True):
+        contracts = {name: _under(of, parts, series) for name, of in by_contract.items()}
+        ready.append(contracts)
+        places = sorted(name for name in parts if name != NOWHERE)
+        now, renewal = _bills(contracts, convert, None)
+        lost = {name: _bills(contracts, convert, name) for name in places}
+        worst = _worst(lost, 1 if renewal is not None else 0)
+        outage = (None, None) if worst is None else lost[worst]
+        moved = plan.moved(cells.rate_out)
+        rows.append(
+            {
+                "scenario": plan.name, "asks": plan.asks, "left_out": plan.left_out,
+                "transit_bps": bps(total - moved, slots), "moved_bps": bps(moved, slots),
+                "bill_per_month": printed(now), "bill_at_renewal_per_month": printed(renewal),
+                "worst_outage": worst, "outage_bill_per_month": printed(outage[0]),
+                "outage_bill_at_renewal_per_month": printed(outage[1]), "currency": currency,
+            }
+        )  # fmt: skip
+    commits = [
+        _commit(ready[0][name], ready[2][name], convert, currency) for name in sorted(by_contract)
+    ]
+    return Signing(
+        pl.DataFrame(rows, schema=schema(SCENARIOS), orient="row"),
+        pl.DataFrame(commits, schema=schema(COMMITS), orient="row"),
+        [NOTE],
+    )
+
+
+def _under(
+    months: list[MonthSeries], parts: Mapping[str, Mapping[Key, Part]], series: Series
+) -> _Contract:
+    account = Account(months)
+    returning = {}
+    for name, of in parts.items():
+        before = [[link[1].copy() for link in month] for month in account.left]
+        take_all(account, 1, of, series.start)
+        if name == NOWHERE:
+            continue
+        returning[name] = [
+            removed(was, [link[1] for link in month])
+            for was, month in zip(before, account.left, strict=True)
+        ]
+    return _Contract(months, account, returning)
+
+
+def _bills(
+    contracts: Mapping[str, _Contract], convert: Converter, lost: str | None
+) -> tuple[Fraction | None, Fraction | None]:
+    """All bills of a month, now and at renewal; None where no contract states a price, or an
+    amount has no rate of exchange."""
+    sums: list[Fraction | None] = [None, None]
+    known = [True, True]
+    for one in contracts.values():
+        terms = one.months[0].terms
+        renewed = terms.at_renewal()
+        rates = one.rates(lost)
+        for place, under in enumerate((terms if terms.priced else None, renewed)):
+            if under is None:
+                continue
+            amount = convert(mean([under.total(r) or Fraction(0) for r in rates]), under.currency)
+            if amount is None:
+                known[place] = False
+            else:
+                sums[place] = (sums[place] or Fraction(0)) + amount
+    return (sums[0] if known[0] else None), (sums[1] if known[1] else None)
+
+
+def _worst(lost: Mapping[str, tuple[Fraction | None, Fraction | None]], place: int) -> str | None:
+    priced = {name: amount for name, of in lost.items() if (amount := of[place]) is not None}
+    return min(priced, key=lambda name: (-priced[name], name), default=None)
+
+
+def _commit(now: _Contract, after: _Contract, convert: Converter, currency: str) -> dict[str, Any]:
+    terms = now.months[0].terms
+    renewed = terms.at_renewal()
+    before, left = now.rates(), after.rates()
+    lost = {name: after.rates(name) for name in sorted(after.returning)}
+    worst = min(lost, key=lambda name: (-mean(lost[name]), name), default=None)
+    if worst is not None and mean(lost[worst]) <= mean(left):
+        worst = None
+    outage = left if worst is None else lost[worst]
+
+    def cost(rates: Sequence[Fraction]) -> Fraction | None:
+        if renewed is None:
+            return None
+        amounts = [renewed.total(r) or Fraction(0) for r in rates]
+        return convert(mean(amounts), renewed.currency)
+
+    bills = [cost(rates) for rates in (before, left, outage)]
+    saving = added = None
+    if bills[0] is not None and bills[1] is not None and bills[2] is not None:
+        saving, added = bills[0] - bills[1], bills[2] - bills[1]
+    return {
+        "contract": terms.contract, "ends": terms.ends, "notice_by": notice_by(terms),
+        "commit_bps": terms.commit_bps, "billed_bps": _rate(before),
+        "billed_after_bps": _rate(left), "worst_outage": worst,
+        "outage_hours": terms.outage_hours, "billed_in_outage_bps": _rate(outage),
+        "saving_at_renewal_per_month": printed(saving), "outage_cost_per_month": printed(added),
+        "net_saving_at_renewal_per_month": printed(
+            None if saving is None or added is None else saving - added
+        ),
+        "currency": currency,
+    }  # fmt: skip
+
+
+def _rate(rates: Sequence[Fraction]) -> float:
+    return round(float(mean(rates)), 3)
