@@ -308,12 +308,13 @@ def report_columns() -> str:
         imbalance,
         leaks,
         openings,
+        scenarios,
         what_if,
     )
 
     answers = (
         columns, asks, bills, openings, changes, explain, leaks, imbalance, exits, drill,
-        capacity, what_if,
+        capacity, scenarios, what_if,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -326,9 +327,11 @@ def report_columns() -> str:
         ("CANDIDATES", "candidates", "One row per metro and network to ask."),
         ("ORGANISATIONS", "organisations",
          "Beside candidates, or with `--list organisations`: one row per ask over all metros."),
+        ("SCENARIOS", "scenarios",
+         "Beside candidates, with contracts: one row per way that the asks may end."),
+        ("COMMITS", "commits", "Beside candidates, with contracts: one row per contract."),
         ("PLACES", "places", "Beside candidates: every place to meet, row by row."),
         ("EXCHANGES", "exchanges", "One row per metro and exchange."),
-        ("OPENINGS", "openings", "Beside exchanges: what waits for one that we are not on."),
         ("CHANGES", "changes",
          "Beside candidates, with `--compare`: one row per metro and network of either list."),
         ("EXPLAIN", "explain", "One row per metro and step."),
@@ -346,7 +349,7 @@ def report_columns() -> str:
         ("IMBALANCE", "imbalance", "One row per metro, direction and transit provider."),
         ("IMBALANCE_TOTALS", "imbalance.meta.json, totals",
          "One entry per `metro/direction`, and `all`."),
-        ("OPENINGS", "openings", "One row per exchange that would have to be joined."),
+        ("OPENINGS", "openings", "Beside candidates and exchanges: one row per exchange that would have to be joined."),
         ("BILLS", "bills", "One row per contract and calendar month."),
         ("LINKS", "links", "Beside imbalance: one row per transit link, worst first."),
         ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),

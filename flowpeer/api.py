@@ -59,6 +59,7 @@ from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.snapshot import snapshots
 from flowpeer.sources import load_ribs, load_sources, rib_files
 from flowpeer.workspace import Workspace
+from flowpeer_reports.billing.order import RankBy
 from flowpeer_sql import questions
 
 __all__ = ["Network", "Period", "Verification", "open"]
@@ -237,10 +238,12 @@ class Network:
         apart: bool = False,
         join: Sequence[int] = (),
         compare: Period | None = None,
+        rank_by: RankBy = "bytes",
     ) -> Answer:
         """Whom to ask for peering, where, and what it is worth: of each metro or `of` the
         organisations; with siblings `apart`; as if we were on the exchanges `join`; with what
-        changed since the period `compare` (or `before`) in the side table `changes`."""
+        changed since the period `compare` (or `before`) in the side table `changes`; in the order
+        of expected bytes, or `rank_by` "saving" or "renewal"."""
         before = None
         if compare is None:
             gathered = self.gather(period)
@@ -253,7 +256,7 @@ class Network:
         with _errors():
             return candidate_answer(
                 gathered, direction=direction, metros=_list(metro), asks=asks, of=of,
-                apart=apart, join=join, before=before,
+                apart=apart, join=join, before=before, rank_by=rank_by,
             )  # fmt: skip
 
     def explain(

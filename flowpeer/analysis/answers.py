@@ -20,6 +20,7 @@ from flowpeer.errors import naming
 from flowpeer_reports.columns import Column
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.render import render_table
+from flowpeer_reports.render.terminal import narrowed
 
 FileFormat = Literal["csv", "parquet", "json", "xlsx", "html", "md"]
 FORMATS: tuple[FileFormat, ...] = ("csv", "parquet", "json", "xlsx", "html", "md")
@@ -53,6 +54,8 @@ class Answer:
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     screen_columns: tuple[str, ...] = ()
     """What a screen has room for; empty: all. Files have every column."""
+    give_way: tuple[str, ...] = ()
+    """What goes first where a screen is narrower than that."""
 
     def render(self, format_: FileFormat) -> str | bytes:
         """The answer's own table as one document."""
@@ -67,10 +70,13 @@ class Answer:
         rows = self.rows if asks is None else self.rows.filter(pl.col("rank") <= asks)
         shown = self.screen_columns
         columns = [c for c in self.columns if not shown or c.name in shown]
+        kept = narrowed(rows, columns, width, self.give_way)
+        notes = list(self.notes)
+        if len(kept) < len(columns):
+            gone = ", ".join(c.name for c in columns if c not in kept)
+            notes.append(f"left out here for want of width: {gone}; files have every column")
         return str(
-            render_table(
-                rows, columns, format="terminal", width=width, title=self.title, notes=self.notes
-            )
+            render_table(rows, kept, format="terminal", width=width, title=self.title, notes=notes)
         )
 
     def write(self, folder: Path, formats: Sequence[FileFormat] = ("csv",)) -> list[Path]:

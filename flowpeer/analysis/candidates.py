@@ -11,9 +11,10 @@ import polars as pl
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
+from flowpeer_reports.billing.order import RankBy
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.changes import Side, changes, summary, with_changes
-from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES
+from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
@@ -25,7 +26,13 @@ from flowpeer_reports.render.report import Sections
 ListOf = Literal["metros", "organisations"]
 SCREEN_COLUMNS = (
     "rank", "metro", "asn", "name", "status", "own_bps", "marginal_bps", "observed_bps",
-    "expected_bps", "p95_bps", "cumulative_share", "meet", "policy", "feasibility",
+    "expected_bps", "p95_bps", "cumulative_share", "saving_per_month", "currency", "meet", "policy",
+    "feasibility",
+)  # fmt: skip
+MONEY_COLUMNS = ("saving_per_month", "currency")
+GIVE_WAY = (
+    "policy", "own_bps", "observed_bps", "currency", "p95_bps", "cumulative_share", "feasibility",
+    "status", "marginal_bps",
 )  # fmt: skip
 
 
@@ -39,6 +46,7 @@ def candidate_answer(
     apart: bool = False,
     join: Sequence[int] = (),
     before: Gathered | None = None,
+    rank_by: RankBy = "bytes",
 ) -> Answer:
     """The candidate list of a period.
 
@@ -49,13 +57,14 @@ def candidate_answer(
         apart: siblings are told apart.
         join: PeeringDB ids of exchanges that we are taken to be on.
         before: the period that the list is compared with.
+        rank_by: what puts the rows into order.
     """
     inputs = _apart(gathered.inputs) if apart else gathered.inputs
     if join:
         inputs = as_if_joined(inputs, join)
     found = candidates(
         inputs, direction=direction, metros=metros or None, asks=asks, store=FileStore(),
-        billed=gathered.billed,
+        billed=gathered.billed, rank_by=rank_by, order_store=FileStore(),
     )  # fmt: skip
     more: dict[str, SideTable] = {}
     notes = list(found.notes)
@@ -74,11 +83,13 @@ def candidate_answer(
         more["commits"] = SideTable(found.signing.commits, COMMITS)
     title = title_of(inputs, f"peering candidates, {direction}bound" if direction != "both"
                      else "peering candidates, both directions")  # fmt: skip
+    if rank_by != "bytes":
+        title += f", by {rank_by}"
     if join:
         title += f", as if on exchange {', '.join(map(str, join))}"
     lists = {
-        "candidates": SideTable(_with_estimates(found), CANDIDATES),
-        "organisations": SideTable(found.organisations, ORGANISATIONS),
+        "candidates": SideTable(_with_estimates(found), _valued(CANDIDATES, rank_by)),
+        "organisations": SideTable(found.organisations, _valued(ORGANISATIONS, rank_by)),
     }
     own = lists.pop("candidates" if of == "metros" else "organisations")
     return Answer(
@@ -96,9 +107,21 @@ def candidate_answer(
                 "p95_estimates": found.p95_estimates},
         provenance=gathered.provenance,
         screen_columns=tuple(
-            "metros" if c == "metro" and of == "organisations" else c for c in SCREEN_COLUMNS
+            "metros" if c == "metro" and of == "organisations" else c
+            for c in SCREEN_COLUMNS
+            if c not in MONEY_COLUMNS or found.signing is not None
         ),
+        give_way=GIVE_WAY,
     )  # fmt: skip
+
+
+def _valued(columns: tuple[Column, ...], by: RankBy) -> tuple[Column, ...]:
+    """The columns, with the unit of what the list is ranked by."""
+    if by == "bytes":
+        return columns
+    return tuple(
+        replace(c, unit="currency a month") if c.name == "expected_value" else c for c in columns
+    )
 
 
 def _apart(inputs: Inputs) -> Inputs:

@@ -20,6 +20,8 @@ from flowpeer.cli.answering import (
     gathered_for,
 )
 from flowpeer.cli.state import State
+from flowpeer.errors import UsageError
+from flowpeer_reports.billing.order import RankBy
 
 TERMINAL_ASKS = 10
 """Rows a metro on a screen where --asks says nothing; files have all."""
@@ -48,18 +50,31 @@ def candidates(
             help="What changed since that period, and why; `before`: the period before.",
         ),
     ] = None,
+    rank_by: Annotated[
+        RankBy,
+        typer.Option(
+            "--rank-by",
+            help="What puts the rows into order: expected bytes, or what is expected to be saved "
+            "as the contracts stand or at their renewal.",
+        ),
+    ] = "bytes",
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
     """Whom to ask for peering, where, and what it is worth."""
     state: State = ctx.obj
     formats = formats_of(format_, out)
+    if compare is not None and rank_by != "bytes":
+        raise UsageError(
+            f"--compare and --rank-by {rank_by}: what changed is told of lists by bytes",
+            advice="leave one of them out",
+        )
     gathered, before = compared_for(state, period, metro, compare)
     if asks is None and not formats and not state.json:
         asks = TERMINAL_ASKS
     answer = candidate_answer(
         gathered, direction=direction, metros=metro, asks=asks, of=list_, apart=apart,
-        join=join_ix or (), before=before,
+        join=join_ix or (), before=before, rank_by=rank_by,
     )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
 

@@ -301,6 +301,7 @@ def _figures(
     """What follows from the ranking alone, row by row."""
     inputs, ranking = shared.inputs, shared.ranking
     taken = seen = expected = 0.0
+    by_money = any(row.value is not None for row in listing.rows)
     for number, row in enumerate(listing.rows):
         if row.rank != 0:
             taken += row.marginal
@@ -339,7 +340,7 @@ def _figures(
             ],
             "currency": inputs.currency,
             "feasibility": None if asn is None else row.acceptance,
-            "expected_value": bps(row.expected_rate, listing.slots),
+            "expected_value": row.value if by_money else bps(row.expected_rate, listing.slots),
             "tied_with": row.tied,
         }
 

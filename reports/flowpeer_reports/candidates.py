@@ -15,6 +15,8 @@ import polars as pl
 
 from flowpeer_reports.accounts import account, bare_notes, disagreements, unlisted
 from flowpeer_reports.asks import next_asks, sentences
+from flowpeer_reports.billing.order import NOTE as ORDER_NOTE
+from flowpeer_reports.billing.order import POOL, Order, RankBy, money_order, want_order
 from flowpeer_reports.billing.rows import BilledPeriod, row_money, want_money
 from flowpeer_reports.billing.savings import usable_months
 from flowpeer_reports.billing.scenarios import Plan, Signing, plans, signing, want_plans
@@ -22,6 +24,7 @@ from flowpeer_reports.candidate_rows import candidate_rows, figures, folded_rows
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.cover import Cover, cover
+from flowpeer_reports.errors import ReportError
 from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
 from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
 from flowpeer_reports.meeting import Places
@@ -81,6 +84,8 @@ def candidates(
     store: Store | None = None,
     billed: BilledPeriod | None = None,
     named: Parties | None = None,
+    rank_by: RankBy = "bytes",
+    order_store: Store | None = None,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.
 
@@ -94,9 +99,11 @@ def candidates(
         store: where the slots of the rows are held meanwhile; default in memory.
         billed: what money is counted on; without it the columns of money are empty.
         named: parties that go by the ASNs of another list, to compare this one with it.
+        rank_by: what puts the rows into order; money needs `billed`.
+        order_store: where slots are held while rows are ordered by money; default in memory.
 
     Raises:
-        ReportError: an unknown metro.
+        ReportError: an unknown metro; an order by money without a price.
     """
     policy = inputs.policy
     policy = replace(
@@ -113,7 +120,16 @@ def candidates(
     never = never_candidates(inputs, world.graph, siblings)
     places = Places(inputs, siblings)
     feasibility = Feasibility(inputs, places, acceptance)
-    ranking = rank(inputs, found, siblings, flows, names, directions, never, feasibility, asks)
+    order: Order | None = None
+    if rank_by != "bytes":
+        order = _by_money(
+            inputs, billed, world,
+            rank(inputs, found, siblings, flows, names, directions, never, feasibility, POOL),
+            places, rank_by, order_store or Memory(),
+        )  # fmt: skip
+    ranking = rank(
+        inputs, found, siblings, flows, names, directions, never, feasibility, asks, order
+    )
     series = series_of(inputs, billed, found, ranking.cells, flows, store or Memory())
     wants(ranking, series, inputs, places)
     ways: list[Plan] = []
@@ -153,6 +169,7 @@ def candidates(
             *(signed.notes if signed is not None else ()),
             *bare_notes(totals),
             *disagreements(inputs, world.routes, names),
+            *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],
         next_ask=next_asks(ranking, inputs),
@@ -240,6 +257,20 @@ def series_of(
         found, cells, flows, store, packets=True,
         span=(min(start, inputs.period_start), max(end, inputs.period_end)),
     )  # fmt: skip
+
+
+def _by_money(
+    inputs: Inputs, billed: BilledPeriod | None, world: Universe, ranking: Ranking,
+    places: Places, by: RankBy, store: Store,
+) -> Order:  # fmt: skip
+    if billed is None:
+        raise ReportError(
+            f"a list by {by} needs contracts", advice="state them with prices in [[contracts]]"
+        )
+    series = series_of(inputs, billed, world.cover, ranking.cells, world.flows, store)
+    want_order(ranking, series)
+    series.load()
+    return money_order(billed, ranking, series, places, inputs.policy.weights, by)
 
 
 def _parties(inputs: Inputs, everything: pl.DataFrame) -> Parties:

@@ -11,7 +11,7 @@ and only the head of the heap has to be computed again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,14 +103,25 @@ class Selection:
         atoms = self.entries.atom[span]
         return float(_sum(self.share[span] * value.take(atoms) * self.open.take(atoms)))
 
-    def picks(self) -> Iterator[Pick]:
+    def picks(self, ahead: Sequence[int] = ()) -> Iterator[Pick]:
         """Rows in the order of selection while they add anything; equal values: lower ASN first.
 
-        `open` is changed for a row when the next one is asked for.
+        `open` is changed for a row when the next one is asked for. `ahead`: parties that stand
+        above all others, in an order that was found otherwise.
         """
+        for party in ahead:
+            span = self.entries.of(party)
+            atoms = self.entries.atom[span]
+            gain = float(_sum(self._weighed[span] * self.open.take(atoms)))
+            yield Pick(party, gain, False)
+            if self._takes[party]:
+                self.open[atoms] *= 1 - self.share[span]
+        done = set(ahead)
         bound = self.entries.sums(self._weighed)
         # Slightly up: summed in another order than below, it must stay an upper bound.
-        heap = [(-float(b) * (1 + 1e-9), i, -1) for i, b in enumerate(bound) if b > 0]
+        heap = [
+            (-float(b) * (1 + 1e-9), i, -1) for i, b in enumerate(bound) if b > 0 and i not in done
+        ]
         heapq.heapify(heap)
         before = self.open.copy()  # as `open` was when the last pick was chosen
         last = np.zeros(len(self.value))  # that pick's share of each atom

@@ -85,6 +85,8 @@ class Row:
     observed_rate: float = 0.0
     inferred_rate: float = 0.0
     expected_rate: float = 0.0
+    value: float | None = None
+    """Expected money a month, where that is what the list is ranked by."""
     acceptance: float = 1.0
     refuses: bool = False
     """Policy *no* without an override: it takes nothing in the observed and expected accounts."""
@@ -256,11 +258,13 @@ def rank(
     never: Mapping[int, str],
     feasibility: Feasibility,
     asks: int | None = None,
+    order: Mapping[str, Sequence[tuple[int, float]]] | None = None,
 ) -> Ranking:
     """The lists of all `metros` and of the organisations over them.
 
     Each stops after `asks` rows of rank 1 and above, or before the first that is expected to
-    bring less than the policy's minimum; the latter leaves the rest in one row.
+    bring less than the policy's minimum; the latter leaves the rest in one row. `order`: by list,
+    the ASNs that stand first, whatever they bring, and what each is valued at.
     """
     cells = cells_of(inputs, found, flows, metros, directions)
     origin_party = parties.named(np.where(found.origins > 0, found.origins, 0))
@@ -277,7 +281,7 @@ def rank(
         lists.append(
             build.listing(
                 name, metro.entries, metro.acceptance, metro.entries.spread(metro.acceptance),
-                metro.refuses, metro.alone, metro.sessions.held, asks,
+                metro.refuses, metro.alone, metro.sessions.held, asks, (order or {}).get(name, ()),
             )
         )  # fmt: skip
     together = _together(cells, ready)
@@ -285,7 +289,7 @@ def rank(
         cells, slice(0, len(cells.atom)), origin_party, policy.weights, slots,
         policy.min_expected_bps,
     )  # fmt: skip
-    organisations = build.listing("", *together, asks)
+    organisations = build.listing("", *together, asks, (order or {}).get("", ()))
     return Ranking(
         found, parties, cells, flows, lists, organisations, never, tuple(directions),
         [metro.entries for metro in ready], [metro.acceptance for metro in ready],
@@ -486,6 +490,7 @@ class _Build:
         alone: list[tuple[float, float]],
         held: list[tuple[int, Ints, str]],
         asks: int | None,
+        ahead: Sequence[tuple[int, float]] = (),
     ) -> Listing:
         cells, span = self.cells, self.span
         chosen, rate = cells.chosen[span], cells.rate[span]
@@ -503,19 +508,21 @@ class _Build:
         cone, cone_rate = entries.totals(chosen), entries.sums(rate[entries.atom])
         made.candidates = int((cone > 0).sum())
         listed = np.zeros(len(entries.asns), dtype=np.bool_)
-        place = 0
-        for place, pick in enumerate(search.picks(), start=1):
+        money = dict(ahead)
+        first = np.searchsorted(entries.asns, [asn for asn, _ in ahead]).tolist()
+        for place, pick in enumerate(search.picks(first), start=1):
             party = pick.party
             expected = search.expected(party, rate)
             if pick.tied_with_above and made.rows:
                 made.rows[-1].tied.append(f"AS{entries.asns[party]}")
-            if bps(expected, self.slots) < self.least_bps:
+            if bps(expected, self.slots) < self.least_bps and place > len(ahead):
                 break
             row = self._row(made, entries, party, place)
             row.cone, row.cone_rate = int(cone[party]), float(cone_rate[party])
             row.expected, row.expected_rate = pick.gain, expected
             row.acceptance, row.refuses = float(acceptance[party]), bool(refuses[party])
             row.alone = alone[party]
+            row.value = money.get(int(entries.asns[party]))
             if asks is not None and place > asks:
                 made.next_row = row
                 break

@@ -26,6 +26,7 @@ from flowpeer_reports.imbalance import imbalance
 from flowpeer_reports.render import html_report, render_table, workbook
 from flowpeer_reports.render.cells import clean, display_width, rate
 from flowpeer_reports.render.report import Sections
+from flowpeer_reports.render.terminal import narrowed
 
 EVIL = (
     "=1+1",
@@ -87,6 +88,24 @@ def test_candidates_document(format_: Any, golden: Callable[[str, str], None]) -
     )
     assert isinstance(made, str)
     golden(f"candidates.{format_}.txt", made)
+
+
+def test_columns_give_way_until_the_table_fits_and_only_if_it_then_does() -> None:
+    found = candidates(small_world().inputs())
+    columns = pick(CANDIDATES, CANDIDATES_SHORT)
+    order = ("own_bps", "policy", "cone_bps", "p95_bps", "observed_bps")
+    wide = narrowed(found.rows, columns, 10**6, order)
+    assert wide == list(columns)
+    widths = {}
+    for width in (150, 130, 110):
+        kept = narrowed(found.rows, columns, width, order)
+        page = str(render_table(found.rows, kept, format="terminal", width=width))
+        assert max(map(len, page.splitlines())) <= width
+        assert page.count("rank") == 1  # one block
+        widths[width] = [c.name for c in columns if c not in kept]
+    assert len(widths[110]) > len(widths[150])
+    assert set(widths[110]) == set(order[: len(widths[110])])
+    assert narrowed(found.rows, columns, 40, order) == list(columns)
 
 
 def test_imbalance_document(golden: Callable[[str, str], None]) -> None:

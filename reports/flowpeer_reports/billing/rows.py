@@ -106,7 +106,7 @@ def row_money(
                     row.asn, listing.name, alone_p95.get((listing.name, number), 0.0)
                 )
             key = (listing.name, number)
-            cost = _cost(period.prices, listing.name, place, p95.get(key), rooms.get(key))
+            cost = cost_at(period.prices, listing.name, place, p95.get(key), rooms.get(key))
             if row.asn is not None:
                 cost_of[listing.name, row.asn] = cost
             money = savings.row(
@@ -171,7 +171,7 @@ def _rate(value: Fraction | None) -> float | None:
     return None if value is None else round(float(value), 3)
 
 
-def _cost(
+def cost_at(
     prices: Prices, metro: str, place: Place | None, p95: float | None, room: float | None
 ) -> Amounts:
     """What a row itself costs where it would meet; what an exchange costs that is joined for

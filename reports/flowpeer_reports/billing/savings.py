@@ -8,7 +8,7 @@ its inferred routes, moved too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -88,6 +88,29 @@ class Account:
         gone = np.minimum(octets, left)
         left -= gone
         self.sums[month][direction] -= gone
+
+    def without(self, direction: int, parts: Mapping[Key, Part], start: datetime) -> list[Fraction]:
+        """The billed rates if these parts were gone too."""
+        rates = list(self.rates)
+        for number, month in enumerate(self.months):
+            gone = {
+                place: np.minimum(octets, self.left[number][place][direction])
+                for place, octets in _gone(month, direction, parts, start)
+            }
+            if not gone:
+                continue
+            terms = month.terms
+            if terms.aggregate == "sum_of_p95":
+                links = [list(link) for link in self.left[number]]
+                for place, octets in gone.items():
+                    links[place][direction] = links[place][direction] - octets
+                pairs = [(came, went) for came, went in links]
+                rates[number] = as_bps(billed_of_links(pairs, terms.billing, terms.aggregate))
+            else:
+                both = list(self.sums[number])
+                both[direction] = both[direction] - np.add.reduce(list(gone.values()))
+                rates[number] = as_bps(billed_octets(both[0], both[1], terms.billing))
+        return rates
 
     def trial(self) -> Account:
         """The same to try something on."""
@@ -170,10 +193,10 @@ class Savings:
                 notes += self._reason(name, months, before, after)
                 self._commit_reached(name, months, before, after)
             inbound = self._add(
-                inbound, months, before, _tried(state, 0, moved.own_in, moved.start)
+                inbound, months, before, state.without(0, moved.own_in, moved.start)
             )
             upper = self._add(
-                upper, months, before, _tried(state, 1, moved.inferred_out, moved.start)
+                upper, months, before, state.without(1, moved.inferred_out, moved.start)
             )
         priced = any(m.terms.priced for of in self._contracts.values() for m in of)
         own = self._convert(cost.per_month, cost.currency) if cost.currency else cost.per_month
@@ -201,6 +224,23 @@ class Savings:
             else None,
             notes=tuple(dict.fromkeys(notes)),
         )
+
+    def falls(
+        self, parts: Mapping[Key, Part], start: datetime
+    ) -> tuple[Fraction | None, Fraction | None]:
+        """What the bills would fall by, now and at renewal, if these outbound parts went next."""
+        bill = renewal = _zero()
+        for name, months in self._contracts.items():
+            state = self._accounts[name]
+            after = state.without(1, parts, start)
+            bill = self._add(bill, months, state.rates, after)
+            renewal = self._add_renewal(renewal, months, state.rates, after)
+        return bill, renewal
+
+    def take(self, parts: Mapping[Key, Part], start: datetime) -> None:
+        """These outbound parts go."""
+        for state in self._accounts.values():
+            take_all(state, 1, parts, start)
 
     def _add(
         self, total: Fraction | None, months: Sequence[MonthSeries],
@@ -296,34 +336,33 @@ def _zero() -> Fraction | None:
     return Fraction(0)
 
 
-def _tried(
-    state: Account, direction: int, parts: Mapping[Key, Part], start: datetime
-) -> list[Fraction]:
-    """The billed rates if these parts were gone too."""
-    trial = state.trial() if parts else state
-    take_all(trial, direction, parts, start)
-    return list(trial.rates)
-
-
-def take_all(state: Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
+def take_all(account: Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
     """Take parts out of every month; whether there was anything of them."""
     touched = False
-    for number, month in enumerate(state.months):
-        octets, here = month.octets, False
-        for place, link in enumerate(octets.links):
-            part = parts.get(link.key)
-            if part is None:
-                continue
-            size, packets = (_cut(a, start, octets) for a in (part.bytes, part.packets))
-            gone = framed(octets, place, direction, size, packets)
-            if gone.any():
-                here = True
-                source = octets.source_of(place)
-                state.take(number, place, direction, month.judged.apply({source: gone}))
+    for number, month in enumerate(account.months):
+        here = False
+        for place, octets in _gone(month, direction, parts, start):
+            account.take(number, place, direction, octets)
+            here = True
         if here:
             touched = True
-            state.rates[number] = state.rate(number)
+            account.rates[number] = account.rate(number)
     return touched
+
+
+def _gone(
+    month: MonthSeries, direction: int, parts: Mapping[Key, Part], start: datetime
+) -> Iterator[tuple[int, Ints]]:
+    """Place of each link that parts are of, and their octets in the slots that count."""
+    octets = month.octets
+    for place, link in enumerate(octets.links):
+        part = parts.get(link.key)
+        if part is None:
+            continue
+        size, packets = (_cut(a, start, octets) for a in (part.bytes, part.packets))
+        gone = framed(octets, place, direction, size, packets)
+        if gone.any():
+            yield place, month.judged.apply({octets.source_of(place): gone})
 
 
 def framed(octets: Octets, link: int, direction: int, size: Ints, packets: Ints) -> Ints:

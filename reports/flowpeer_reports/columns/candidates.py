@@ -131,7 +131,13 @@ CANDIDATES: tuple[Column, ...] = (
     Column("policy", TEXT, "", "peering policy it states: Open, Selective, Restrictive, No"),
     Column("feasibility", REAL, "score", "how likely a yes is: a score of 0 to 1 until calibrated"),
     Column("feasibility_reasons", LIST, "", "each factor of feasibility, with its source"),
-    Column("expected_value", REAL, "bit/s", "what the list is ranked by: expected_bps"),
+    Column(
+        "expected_value",
+        REAL,
+        "bit/s",
+        "what the list is ranked by: expected_bps; with --rank-by saving or renewal the expected "
+        "saving in currency a month",
+    ),
     Column("tied_with", LIST, "", "neighbours in rank that sampling cannot tell apart from it"),
     Column("first_seen", pl.Date, "UTC", "start of the compared period if it was listed there"),
     Column("change", TEXT, "", "against the compared period: new, up, down, same"),

@@ -70,6 +70,29 @@ def terminal(
     return _page(ready, frame.height, width=width, title=title, notes=notes)
 
 
+def narrowed(
+    frame: pl.DataFrame, columns: Sequence[Column], width: int, give_way: Sequence[str]
+) -> list[Column]:
+    """The columns that stand side by side in `width`: those of `give_way` go, the first ones first,
+    until the rest fits; all of them where even that is too wide."""
+    import polars as pl
+
+    def least(column: Column) -> int:
+        head = display_width(clean(column.name))
+        wide = max([head, *map(display_width, texts(frame, column))])
+        if isinstance(frame.schema[column.name], (pl.String, pl.List)):
+            return min(wide, max(MIN_TEXT, head))
+        return wide
+
+    sizes = {c.name: least(c) for c in columns}
+    kept = list(columns)
+    for name in [None, *give_way]:
+        kept = [c for c in kept if c.name != name]
+        if _total([sizes[c.name] for c in kept]) <= width:
+            return kept
+    return list(columns)
+
+
 def plain_terminal(columns: Sequence[Heading], rows: Sequence[Sequence[Any]], *, width: int) -> str:
     """Rows as `terminal` writes those of a frame, without a library of frames: for few rows."""
     ready = []
