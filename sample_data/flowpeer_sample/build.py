@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flowpeer_sample import MARKER
 from flowpeer_sample import world as w
+from flowpeer_sample.asks import asks_csv
 from flowpeer_sample.datagrams import capture
 from flowpeer_sample.demand import sessions
 from flowpeer_sample.files import put
@@ -44,6 +45,7 @@ def _reference() -> Plan:
         ("peeringdb.json", peeringdb_json),
         ("as-rel2.txt.bz2", as_relationships_bz2),
         ("asns.csv", lambda: as_names().encode()),
+        ("asks.csv", lambda: asks_csv().encode()),
     ]
 
 

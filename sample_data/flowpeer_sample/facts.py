@@ -163,11 +163,22 @@ def _unscaled() -> Fact:
     )  # fmt: skip
 
 
+def _live() -> Fact:
+    asn, metro = w.LIVE
+    return Fact(
+        "live-ask", asn, metro,
+        "Asked in April, live since 2026-08-20: the log of asks has what was predicted.",
+        "carried exact; `asks outcomes` shows it against the prediction, on one day of data",
+        {"carried_out_bytes": a.live_bytes(), "carried_bps": day_bps(a.live_bytes()),
+         "predicted_bps": a.predicted_bps()},
+    )  # fmt: skip
+
+
 @cache
 def facts() -> tuple[Fact, ...]:
     """All planted facts."""
     return (_cone(), *_overlap(), _night(), _leak(), _overload(), _specific(), _forgotten(),
-            _unscaled())  # fmt: skip
+            _unscaled(), _live())  # fmt: skip
 
 
 def name_of(asn: int) -> str:

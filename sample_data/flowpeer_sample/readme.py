@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from flowpeer_sample import answers as a
 from flowpeer_sample import world as w
 from flowpeer_sample.balance import balance
@@ -43,6 +45,7 @@ from its own ground truth, not from the program that they test.
 | `peeringdb.json` | PeeringDB objects: networks, exchanges, facilities, ports |
 | `as-rel2.txt.bz2` | AS relationships, with the clique |
 | `asns.csv` | AS names |
+| `asks.csv` | the log of asks: one is live, one was declined |
 
 `flowpeer demo DIR` writes these files and runs the whole pipeline on them.
 """
@@ -87,6 +90,23 @@ def _planted() -> str:
         "a customer's traffic\nfrom border to border in New York.\n"
     )
     return "\n".join(lines)
+
+
+def _contracts() -> str:
+    """Commits, ends and the last day to give notice."""
+    lines = [
+        "## Contracts\n",
+        "Prices in USD per Mbps and month; notice is given `notice_days` before the end.\n",
+        "| contract | commit | price | overage | at renewal | ends | notice by |",
+        "|---|--:|--:|--:|--:|---|---|",
+    ]
+    for c in w.CONTRACTS:
+        notice = date.fromisoformat(c.ends) - timedelta(days=c.notice_days)
+        lines.append(
+            f"| {c.id} | {c.commit} | {c.price:.2f} | {c.overage:.2f} | {c.renewal:.2f} | {c.ends} "
+            f"| {notice} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _roles() -> str:
@@ -153,7 +173,9 @@ def _first_asks() -> str:
 
 def readme() -> str:
     """The page beside the whole day."""
-    return "\n".join([_intro(), _exporters(), _planted(), _first_asks(), _imbalance(), _roles()])
+    return "\n".join(
+        [_intro(), _exporters(), _planted(), _contracts(), _first_asks(), _imbalance(), _roles()]
+    )
 
 
 def example_readme(minutes: int) -> str:

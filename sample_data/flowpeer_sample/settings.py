@@ -42,6 +42,16 @@ ribs = "ribs"                       # MRT table dumps; one view per transit prov
 peeringdb = "peeringdb.json"
 as_relationships = "as-rel2.txt.bz2"
 as_names = "asns.csv"
+asks = "asks.csv"                   # whom we asked for peering, and what came of it
+
+# == what peering itself costs a month; a metro, exchange or facility may state its own
+[peering_costs]
+port_per_month = {{ "10G" = 400, "100G" = 1200 }}
+membership_per_month = 120
+cross_connect_per_month = 180
+router_port_per_month = {{ "10G" = 60, "100G" = 240 }}
+setup = 1500                        # once, spread over amortise_months
+amortise_months = 24
 
 # == metros: each its own failure domain
 # facilities and exchanges are PeeringDB ids of where we are; from them follows where we can
@@ -77,7 +87,8 @@ _INTERFACES = """
 _CONTRACTS = """
 # == contracts: what transit costs
 # The billed object is the sum of all interfaces that name the contract. Prices are per Mbps
-# and month, below and above the commit.
+# and month, below and above the commit; renewal_price_per_mbps is what is offered for the time
+# after `ends`. Notice is given notice_days before that.
 """
 
 _SESSIONS = """
@@ -163,7 +174,8 @@ def flowpeer_toml(sessions: list[tuple[int, str, str]]) -> str:
         parts.append(
             f'\n[[contracts]]\nid = "{c.id}"\nprovider = "{c.provider}"\ncommit = "{c.commit}"\n'
             f"price_per_mbps = {c.price}\noverage_per_mbps = {c.overage}\n"
-            f'billing = "{c.billing}"\n'
+            f'billing = "{c.billing}"\nends = {c.ends}\nnotice_days = {c.notice_days}\n'
+            f"renewal_price_per_mbps = {c.renewal}\n"
         )
     parts.append(_SESSIONS)
     for asn, metro, kind in sessions:

@@ -193,7 +193,10 @@ INTERFACES = _interfaces()
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a provider is paid on one continent; prices in USD per Mbps and month."""
+    """What a provider is paid on one continent; prices in USD per Mbps and month.
+
+    `ends` is its last day; `renewal` the price that is offered for the time after it.
+    """
 
     id: str
     provider: str
@@ -201,16 +204,47 @@ class Contract:
     price: float
     overage: float
     billing: str
+    ends: str
+    notice_days: int
+    renewal: float
 
 
 CONTRACTS = (
-    Contract("quartzheron-na", QUARTZ.name, "20G", 0.18, 0.22, "max_of_p95"),
-    Contract("quartzheron-eu", QUARTZ.name, "10G", 0.14, 0.18, "max_of_p95"),
-    Contract("umbraline-na", UMBRA.name, "15G", 0.21, 0.26, "max_of_p95"),
-    Contract("umbraline-eu", UMBRA.name, "8G", 0.16, 0.20, "p95_of_max"),
-    Contract("pelagolink-na", PELAGO.name, "12G", 0.24, 0.24, "max_of_p95"),
-    Contract("pelagolink-eu", PELAGO.name, "8G", 0.15, 0.19, "max_of_p95"),
+    Contract("quartzheron-na", QUARTZ.name, "20G", 0.18, 0.22, "max_of_p95",
+             "2027-03-31", 90, 0.14),
+    Contract("quartzheron-eu", QUARTZ.name, "10G", 0.14, 0.18, "max_of_p95",
+             "2027-03-31", 90, 0.11),
+    Contract("umbraline-na", UMBRA.name, "15G", 0.21, 0.26, "max_of_p95",
+             "2026-12-31", 60, 0.16),
+    Contract("umbraline-eu", UMBRA.name, "8G", 0.16, 0.20, "p95_of_max",
+             "2027-06-30", 60, 0.12),
+    Contract("pelagolink-na", PELAGO.name, "12G", 0.24, 0.24, "max_of_p95",
+             "2026-11-30", 30, 0.17),
+    Contract("pelagolink-eu", PELAGO.name, "8G", 0.15, 0.19, "max_of_p95",
+             "2027-09-30", 30, 0.12),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An event of the log of asks."""
+
+    date: str
+    asn: int
+    metro: str
+    event: str
+    note: str = ""
+
+
+ASKS = (
+    Asked("2026-04-20", BIG_EYEBALL_EU, "ams", "asked", "contract of their upstream ends in July"),
+    Asked("2026-05-04", COVERING, "chi", "asked"),
+    Asked("2026-05-29", COVERING, "chi", "declined", "ask again once we are on Lakeshore Meet"),
+    Asked("2026-06-11", BIG_EYEBALL_EU, "ams", "answered_yes", "private interconnection"),
+    Asked("2026-08-20", BIG_EYEBALL_EU, "ams", "live"),
 )
+LIVE = (BIG_EYEBALL_EU, "ams")
+"""The ask that is live: its session stands in flowpeer.toml too."""
 
 EXCHANGE_NAMES: dict[int, tuple[str, str]] = {
     201: ("nyc", "Gothamswitch"),
