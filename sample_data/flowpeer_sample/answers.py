@@ -274,6 +274,17 @@ def leaked_bytes() -> int:
     )
 
 
+def leaked_routes() -> str:
+    """The prefixes of `leaked_bytes`."""
+    routes = {
+        str(c.prefix.net)
+        for c in crossings()
+        if c.prefix is not None
+        and (c.metro, c.origin, c.role, c.direction) == ("lon", w.PEERED, "transit", "out")
+    }
+    return ", ".join(sorted(routes))
+
+
 def moved_prefixes() -> tuple[Prefix, Prefix]:
     """(covering, more specific): what lies in the second belongs to the second's origin."""
     net = internet()

@@ -128,13 +128,18 @@ def transit_port(metro: str, key: str) -> int:
     raise AssertionError("the weights cover the dice")
 
 
+def is_leaked(prefix: Prefix) -> bool:
+    """Whether a prefix of the network with a session in London rides transit all the same."""
+    return one(f"leak/{prefix.net}", 100) < 45
+
+
 def _port(metro: str, prefix: Prefix, direction: str) -> int:
     asn = prefix.origin
     for p in w.PROVIDERS:
         if asn == p.asn and asn in w.TRANSIT_WEIGHT[metro]:
             return w.TRANSIT_INDEX[asn]
     port = reach(metro).get(asn, (None, 0))[0]
-    if asn == w.PEERED and metro == "lon" and one(f"leak/{prefix.net}", 100) < 45:
+    if asn == w.PEERED and metro == "lon" and is_leaked(prefix):
         port = None  # a more specific announcement by transit beats the peer's aggregate
     return port if port is not None else transit_port(metro, f"{direction}/{prefix.net}")
 

@@ -109,7 +109,8 @@ def _leak() -> Fact:
         "leak", w.PEERED, "lon",
         "A session at the exchange in London exists, and some of its prefixes still leave by "
         "transit there.",
-        "no candidate in lon: its transit bytes are row 0 (exact); elsewhere it may be one",
+        "no candidate in lon: its transit bytes are row 0 (exact), cause more specific: the view "
+        f"of its session has no {a.leaked_routes()}, only what covers it; elsewhere it may be one",
         {"transit_out_bytes": a.leaked_bytes(), "exchange_out_bytes": peering,
          "transit_out_bps": day_bps(a.leaked_bytes())},
     )  # fmt: skip

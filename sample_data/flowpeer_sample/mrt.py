@@ -1,4 +1,5 @@
-"""An MRT table dump with one view per transit provider (RFC 6396 section 4.3, TABLE_DUMP_V2)."""
+"""An MRT table dump (RFC 6396 section 4.3, TABLE_DUMP_V2): a view per transit provider, and one of
+a session at an exchange."""
 
 from __future__ import annotations
 
@@ -7,9 +8,15 @@ import struct
 from collections.abc import Iterator
 
 from flowpeer_sample import world as w
+from flowpeer_sample.demand import is_leaked
 from flowpeer_sample.dice import one
 from flowpeer_sample.networks import Prefix, internet, special_prefixes
 from flowpeer_sample.paths import seen_from
+from flowpeer_sample.registry import port_addresses
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+AGGREGATE = 16
+"""Length of the prefix that the session announces in the place of a leaked one."""
 
 _TABLE_DUMP_V2, _PEER_INDEX, _RIB4, _RIB6 = 13, 1, 2, 4
 _AS4_PEER = 0x02  # peer type, RFC 6396 section 4.3.1: four-octet AS, IPv4 address
@@ -76,26 +83,66 @@ def table() -> list[Prefix]:
     )
 
 
+def leaked_prefixes() -> list[Prefix]:
+    """What the network with a session in London announces by its transit alone."""
+    return [p for p in internet().prefixes
+            if p.origin == w.PEERED and p.net.version == 4 and is_leaked(p)]  # fmt: skip
+
+
+def session_view() -> tuple[str, dict[Network, tuple[int, ...]]]:
+    """Address of that network's port on the exchange, and what it announces there: its prefixes,
+    and of the leaked ones only the aggregate that covers them. Prefix → AS path."""
+    exchange = w.METRO["lon"].exchange
+    assert exchange is not None
+    address = str(ipaddress.IPv4Address(port_addresses(exchange)[w.PEERED][0]))
+    leaked = leaked_prefixes()
+    nets: list[Network] = [p.net for p in internet().prefixes
+                           if p.origin == w.PEERED and p not in leaked]  # fmt: skip
+    nets += [p.net.supernet(new_prefix=AGGREGATE) for p in leaked]
+    return address, dict.fromkeys(nets, (w.PEERED,))
+
+
+def _told(net: Network, path: tuple[int, ...], address: str) -> bytes:
+    """Attributes of a route of the session."""
+    made = _attribute(0x40, 1, b"\x00")
+    made += _attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
+    if net.version == 4:
+        return made + _attribute(0x40, 3, ipaddress.IPv4Address(address).packed)
+    exchange = w.METRO["lon"].exchange
+    assert exchange is not None
+    hop = ipaddress.IPv6Address(port_addresses(exchange)[w.PEERED][1]).packed
+    return made + _attribute(0x80, 14, bytes([len(hop)]) + hop)
+
+
 def _records() -> Iterator[bytes]:
-    views = sorted(PEER_ADDRESS)
+    address, told = session_view()
+    peers = {**PEER_ADDRESS, w.PEERED: address}
+    views = sorted(peers)
     name = b"sample"
     index = struct.pack("!4sH", ipaddress.IPv4Address("192.0.2.254").packed, len(name)) + name
     index += struct.pack("!H", len(views))
     for asn in views:
-        address = ipaddress.IPv4Address(PEER_ADDRESS[asn]).packed
-        index += struct.pack("!B4s4sI", _AS4_PEER, address, address, asn)
+        packed = ipaddress.IPv4Address(peers[asn]).packed
+        index += struct.pack("!B4s4sI", _AS4_PEER, packed, packed, asn)
     yield _record(_PEER_INDEX, index)
-    for number, prefix in enumerate(table()):
-        octets = -(-prefix.net.prefixlen // 8)
-        body = struct.pack("!IB", number, prefix.net.prefixlen)
-        body += prefix.net.network_address.packed[:octets]
-        seen = [a for a in views if prefix.net.prefixlen or a == w.PELAGO.asn]
-        body += struct.pack("!H", len(seen))
-        for asn in seen:
-            attributes = _attributes(prefix, asn)
-            originated = w.RIB_TIME - 60 * one(f"age/{prefix.net}/{asn}", 20_000)
-            body += struct.pack("!HIH", views.index(asn), originated, len(attributes)) + attributes
-        yield _record(_RIB4 if prefix.net.version == 4 else _RIB6, body)
+    of: dict[Network, Prefix | None] = dict.fromkeys(told)
+    of |= {p.net: p for p in table()}
+    nets = sorted(of, key=lambda n: (n.version, int(n.network_address), n.prefixlen))
+    for number, net in enumerate(nets):
+        prefix, octets = of[net], -(-net.prefixlen // 8)
+        body = struct.pack("!IB", number, net.prefixlen) + net.network_address.packed[:octets]
+        routes: dict[int, bytes] = {}
+        if prefix is not None:
+            routes = {a: _attributes(prefix, a) for a in PEER_ADDRESS
+                      if net.prefixlen or a == w.PELAGO.asn}  # fmt: skip
+        if net in told:
+            routes[w.PEERED] = _told(net, told[net], address)
+        body += struct.pack("!H", len(routes))
+        for asn in sorted(routes):
+            originated = w.RIB_TIME - 60 * one(f"age/{net}/{asn}", 20_000)
+            body += struct.pack("!HIH", views.index(asn), originated, len(routes[asn]))
+            body += routes[asn]
+        yield _record(_RIB4 if net.version == 4 else _RIB6, body)
 
 
 def table_dump() -> bytes:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from flowpeer_sample import world as w
-from flowpeer_sample.mrt import as_path, table
+from flowpeer_sample.mrt import as_path, leaked_prefixes, session_view, table
 from flowpeer_sample.networks import CLIQUE, internet
 
 VIEWS = tuple(p.asn for p in w.PROVIDERS)
@@ -33,7 +33,22 @@ def expected() -> set[tuple[int, str, str]]:
             if members:
                 text += " {" + ",".join(map(str, members)) + "}"
             made.add((view, str(prefix.net), text))
+    for net, path in session_view()[1].items():
+        made.add((w.PEERED, str(net), " ".join(map(str, path))))
     return made
+
+
+def test_the_session_announces_all_but_what_leaks_and_what_covers_that() -> None:
+    _, told = session_view()
+    leaked = {p.net for p in leaked_prefixes()}
+    own = {p.net for p in table() if p.origin == w.PEERED}
+    assert leaked
+    assert own - leaked == own & set(told)
+    (aggregate,) = set(told) - own
+    assert all(net.version == 4 and net.subnet_of(aggregate) for net in leaked)  # type: ignore[arg-type]
+    # Nobody else's address falls to the aggregate.
+    assert not [p for p in table() if p.origin != w.PEERED and p.net.prefixlen
+                and p.net.version == 4 and p.net.overlaps(aggregate)]  # fmt: skip
 
 
 def test_bgpdump_reads_every_route(sample: Path) -> None:
@@ -65,7 +80,7 @@ def test_mrtparse_reads_every_route(sample: Path, mrtparse: ModuleType) -> None:
                 else "{" + ",".join(part["value"]) + "}" for part in path
             )  # fmt: skip
             found.add((views[route["peer_index"]], prefix, text))
-    assert sorted(views) == sorted(VIEWS)
+    assert sorted(views) == sorted([*VIEWS, w.PEERED])
     assert found == expected()
 
 
