@@ -194,6 +194,13 @@ def unconfigured_bytes() -> int:
     return sum(c.bytes for c in crossings() if c.role == "unknown")
 
 
+def outage_bytes(provider: int, direction: str, day: int) -> int:
+    """Scaled bytes over a link of the metro of the outage, in its hours, on either day."""
+    out = w.OUTAGE
+    slots = slot_bytes(out.metro, w.TRANSIT_INDEX[provider], direction, day)
+    return int(slots[out.first_hour * 12 : out.end_hour * 12].sum())
+
+
 def live_bytes() -> int:
     """Scaled outbound bytes over the session that an ask has brought."""
     asn, metro = w.LIVE
@@ -226,9 +233,9 @@ def _spread(octets: Ints, start: Ints, end: Ints) -> Ints:
     return made[:SLOTS]
 
 
-def slot_bytes(metro: str, interface: int, direction: str) -> Ints:
-    """Scaled bytes over an interface in each of the day's 288 slots (METHODS M3)."""
-    rows = records(metro)
+def slot_bytes(metro: str, interface: int, direction: str, day: int = 0) -> Ints:
+    """Scaled bytes over an interface in each of a day's 288 slots (METHODS M3)."""
+    rows = records(metro, day)
     exporter = w.EXPORTER[metro]
     egress = _column(rows, "direction") == 1
     port = _column(rows, "output" if direction == "out" else "input")

@@ -20,6 +20,8 @@ from flowpeer_sample.settings import flowpeer_toml
 
 EXAMPLE_METROS = ("dfw", "ams", "fra")
 EXAMPLE_MINUTES = 60
+NEXT_FOLDER = "next-day"
+"""Captures of the day after; the demo leaves them for the reader to ingest."""
 
 Plan = list[tuple[str, Callable[[], bytes]]]
 
@@ -33,8 +35,8 @@ def _configuration() -> bytes:
     return flowpeer_toml(list(sessions())).encode()
 
 
-def _capture(metro: str, packed: bool) -> bytes:
-    made = capture(metro)
+def _capture(metro: str, packed: bool, until: int = 86_400, day: int = 0) -> bytes:
+    made = capture(metro, until, day)
     return gz(made, 3) if packed else made
 
 
@@ -57,6 +59,9 @@ def files() -> Plan:
     for e in w.EXPORTERS:
         name = f"captures/{e.id}.pcap" + (".gz" if e.compressed else "")
         made.append((name, partial(_capture, e.metro, e.compressed)))
+    for e in w.EXPORTERS:
+        name = f"{NEXT_FOLDER}/{e.id}.pcap" + (".gz" if e.compressed else "")
+        made.append((name, partial(_capture, e.metro, e.compressed, w.NEXT_SECONDS, w.NEXT)))
     made.append(("README.md", lambda: readme().encode()))
     return made
 

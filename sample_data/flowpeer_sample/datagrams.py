@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,13 +129,16 @@ def _scatter(buffer: NDArray[np.uint8], at: Ints, rows: NDArray[np.uint8]) -> No
         buffer[at[k : k + step, None] + width] = rows[k : k + step]
 
 
-def capture(metro: str, until: int = 86_400) -> bytes:
-    """The pcap file of a metro's exporter for the seconds before `until` of the day."""
+def capture(metro: str, until: int = 86_400, day: int = 0) -> bytes:
+    """The pcap file of a metro's exporter for the seconds before `until` of a day.
+
+    Sequence numbers of the day after go on where those of the day before ended.
+    """
     exporter = w.EXPORTER[metro]
     version = _VERSIONS[exporter.format]
     five = exporter.format == "netflow5"
     plan = layouts(metro)
-    rows = records(metro)
+    rows = records(metro, day)
     kept = np.flatnonzero(rows.export < until)
     chosen = choose(metro, rows)[kept]
     widths = [48] if five else [p.dtype.itemsize for p in plan]
@@ -164,7 +168,9 @@ def capture(metro: str, until: int = 86_400) -> bytes:
     buffer[:24] = np.frombuffer(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1), np.uint8)
 
     at = begin + lead
-    _scatter(buffer, at, _message_headers(exporter, second, told, payload, is_data))
+    sent = _sent(metro) if day else (0, 0)
+    second = second + day * 86_400
+    _scatter(buffer, at, _message_headers(exporter, second, told, payload, is_data, sent))
     at += version.header
     for k, c in enumerate(control):
         spot = int(at[rank[k]])
@@ -179,20 +185,35 @@ def capture(metro: str, until: int = 86_400) -> bytes:
     place = np.arange(len(packet)) - data.first[packet]
     for number, width in enumerate(widths):
         mine = np.flatnonzero(data.layout[packet] == number)
-        octets = encode(metro, rows, data.order[mine], plan[number] if plan else None)
+        octets = encode(metro, rows, data.order[mine], plan[number] if plan else None, day)
         where = data_at[packet[mine]] + set_header + place[mine] * width
         _scatter(buffer, where, np.frombuffer(octets, np.uint8).reshape(-1, width))
     _frames(buffer, exporter, begin, payload, second)
     return buffer.tobytes()
 
 
+@cache
+def _sent(metro: str) -> tuple[int, int]:
+    """Datagrams, and records in them, of a metro's exporter on the whole first day."""
+    exporter = w.EXPORTER[metro]
+    plan = layouts(metro)
+    header = _VERSIONS[exporter.format].header
+    widths = [48] if not plan else [p.dtype.itemsize for p in plan]
+    rows = records(metro)
+    room = [(LARGEST - header - 8) // width for width in widths]
+    data = _packets(rows.export, choose(metro, rows), room)
+    control = _control(exporter, plan)
+    return len(control) + len(data.first), sum(c.records for c in control) + len(rows.stream)
+
+
 def _message_headers(
-    exporter: w.Exporter, second: Ints, told: Ints, payload: Ints, is_data: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
+    exporter: w.Exporter, second: Ints, told: Ints, payload: Ints, is_data: NDArray[np.bool_],
+    sent: tuple[int, int],
+) -> NDArray[np.uint8]:  # fmt: skip
     n = len(second)
     unix = second + w.DAY
     uptime = (second * 1000 + BOOT_MS[exporter.metro]) % (1 << 32)
-    before = np.concatenate([[0], np.cumsum(told)])[:-1]
+    before = np.concatenate([[0], np.cumsum(told)])[:-1] + sent[1]
     if exporter.format == "netflow5":
         head = np.zeros(n, np.dtype([
             ("version", ">u2"), ("count", ">u2"), ("uptime", ">u4"), ("unix", ">u4"),
@@ -210,7 +231,7 @@ def _message_headers(
         plan = layouts(exporter.metro)
         head["version"], head["unix"], head["uptime"] = 9, unix, uptime
         head["count"] = np.where(is_data, told, np.where(told == 0, len(plan), 2))
-        head["sequence"], head["source"] = np.arange(n), exporter.domain
+        head["sequence"], head["source"] = np.arange(n) + sent[0], exporter.domain
     else:
         head = np.zeros(n, np.dtype([
             ("version", ">u2"), ("length", ">u2"), ("unix", ">u4"), ("sequence", ">u4"),

@@ -175,11 +175,29 @@ def _live() -> Fact:
     )  # fmt: skip
 
 
+def _outage() -> Fact:
+    out = w.OUTAGE
+    others = [p for p in w.PROVIDERS if p.asn != out.provider]
+    return Fact(
+        "outage", out.provider, out.metro,
+        f"On the next day its link is silent from {out.first_hour:02d}:00 to {out.end_hour:02d}:00 "
+        "UTC; what it carried leaves by the shortest path of the others, one of them where they "
+        "tie.",
+        "after `flowpeer ingest next-day` and `rollup` the link is the one that `drill --replay "
+        f"{w.NEXT_TEXT}T{out.first_hour:02d}:00/{w.NEXT_TEXT}T{out.end_hour:02d}:00` finds; "
+        "observed bytes exact",
+        {"silent_bytes": a.outage_bytes(out.provider, "out", w.NEXT),
+         "day_before_bytes": a.outage_bytes(out.provider, "out", 0),
+         **{f"{p.key}_out_bytes": a.outage_bytes(p.asn, "out", w.NEXT) for p in others},
+         **{f"{p.key}_in_bytes": a.outage_bytes(p.asn, "in", w.NEXT) for p in others}},
+    )  # fmt: skip
+
+
 @cache
 def facts() -> tuple[Fact, ...]:
     """All planted facts."""
     return (_cone(), *_overlap(), _night(), _leak(), _overload(), _specific(), _forgotten(),
-            _unscaled(), _live())  # fmt: skip
+            _unscaled(), _live(), _outage())  # fmt: skip
 
 
 def name_of(asn: int) -> str:

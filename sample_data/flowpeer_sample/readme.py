@@ -41,6 +41,7 @@ from its own ground truth, not from the program that they test.
 |---|---|
 | `flowpeer.toml` | the configuration, with comments |
 | `captures/*.pcap[.gz]` | export packets as they reached the collector |
+| `next-day/*.pcap[.gz]` | the first hours of {w.NEXT_TEXT}, left for you to ingest |
 | `ribs/*.mrt.gz` | a RIB of 22:00 the day before, by view: each provider, a session in London |
 | `peeringdb.json` | PeeringDB objects: networks, exchanges, facilities, ports |
 | `as-rel2.txt.bz2` | AS relationships, with the clique |

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from flowpeer_sample import world as w
 from flowpeer_sample.demand import IN, INSIDE, OUT, THROUGH, Stream, reach, records_of, streams
-from flowpeer_sample.dice import below
-from flowpeer_sample.mrt import PEER_ADDRESS, PEER_ADDRESS6
+from flowpeer_sample.dice import below, one
+from flowpeer_sample.mrt import PEER_ADDRESS, PEER_ADDRESS6, as_path
 from flowpeer_sample.networks import Prefix
 from flowpeer_sample.registry import port_addresses
 
@@ -125,6 +125,8 @@ class _Rows:
     counts: Ints
     row: Ints
     stream: Ints
+    key: str
+    """What the dice are named by: another day has another fall of them."""
 
     def of(self, values: list[int]) -> Ints:
         """A value of each stream, for each record."""
@@ -132,15 +134,17 @@ class _Rows:
 
     def dice(self, name: str, bound: int | Ints) -> Ints:
         """One number for each record."""
-        return below(f"{self.metro}/{name}", len(self.row), bound)
+        return below(f"{self.key}/{name}", len(self.row), bound)
 
 
-def _rows(metro: str) -> _Rows:
+def _rows(metro: str, day: int) -> _Rows:
     exporter, flows = w.EXPORTER[metro], streams(metro)
     pairs = metered(exporter)
     counts = np.array(records_of(tuple(flows[k] for k, _ in pairs), exporter.records), np.int64)
     row = np.repeat(np.arange(len(pairs)), counts)
-    return _Rows(metro, flows, pairs, counts, row, np.array([k for k, _ in pairs], np.int64)[row])
+    stream = np.array([k for k, _ in pairs], np.int64)[row]
+    key = f"{metro}/day {day}" if day else metro
+    return _Rows(metro, flows, pairs, counts, row, stream, key)
 
 
 def _volumes(r: _Rows) -> tuple[Ints, Ints]:
@@ -161,7 +165,7 @@ def _times(r: _Rows, packets: Ints) -> tuple[Ints, Ints, Ints]:
     for k, (cycle, offset) in enumerate(shapes):
         chosen = np.flatnonzero(shape == k)
         edges = _day(cycle, offset)
-        dice = below(f"{r.metro}/minute/{cycle}/{offset}", len(chosen), int(edges[-1]))
+        dice = below(f"{r.key}/minute/{cycle}/{offset}", len(chosen), int(edges[-1]))
         minute[chosen] = np.searchsorted(edges, dice, side="right")
     length = np.where(packets == 1, 0, 1 + r.dice("length", 60_000))
     start = np.clip(minute * 60_000 + r.dice("second", 60_000), FIRST_MS, LAST_MS - length)
@@ -183,10 +187,10 @@ def _ends(r: _Rows, six: NDArray[np.bool_]) -> dict[str, Ints | Halves]:
     inward, passing, inside = (
         r.of([s.kind == kind for s in flows]) == 1 for kind in (IN, THROUGH, INSIDE)
     )
-    own = _own(r.metro, n, six, r.metro)
-    other_own = _own(r.metro, n, six, f"{r.metro}/second")
-    far = _remote([s.prefix for s in flows], r.stream, f"{r.metro}/far")
-    near = _remote([s.source for s in flows], r.stream, f"{r.metro}/near")
+    own = _own(r.metro, n, six, r.key)
+    other_own = _own(r.metro, n, six, f"{r.key}/second")
+    far = _remote([s.prefix for s in flows], r.stream, f"{r.key}/far")
+    near = _remote([s.source for s in flows], r.stream, f"{r.key}/near")
     client = 1024 + r.dice("client", 64_000)
     server = np.where(r.dice("server", 10) < 9, 443, 80)
     asn = r.of([_claimed(s.prefix) for s in flows])
@@ -206,9 +210,9 @@ def _ends(r: _Rows, six: NDArray[np.bool_]) -> dict[str, Ints | Halves]:
 
 
 @cache
-def records(metro: str) -> Records:
-    """All flow records of the metro's exporter."""
-    r = _rows(metro)
+def records(metro: str, day: int = 0) -> Records:
+    """All flow records of the metro's exporter on the day of the sample, or on the one after."""
+    r = _rows(metro, day)
     six = r.of([s.prefix is not None and s.prefix.net.version == 6 for s in r.flows]) == 1
     octets, packets = _volumes(r)
     minute, start, end = _times(r, packets)
@@ -227,6 +231,8 @@ def records(metro: str) -> Records:
         "flags": np.where(udp, 0, np.where(packets == 1, 0x10, 0x18)),
         "direction": np.array([d for _, d in r.pairs], np.int64)[r.row],
     }
+    if day == w.NEXT and metro == w.OUTAGE.metro:
+        end = _silence(r, columns, six, start, end)
     export = (end // 1000 // FLUSH + 1) * FLUSH
     family = np.where(six, 6, 4)
     order = np.lexsort((start, family, export))
@@ -235,6 +241,48 @@ def records(metro: str) -> Records:
         for name, c in columns.items()
     }
     return Records(r.flows, r.stream[order], export[order], family[order], ordered)
+
+
+def _silence(
+    r: _Rows, columns: dict[str, Ints | Halves], six: NDArray[np.bool_], start: Ints, end: Ints
+) -> Ints:
+    """Nothing over the link of the outage: what begins in it takes another, what is under way at
+    its beginning ends there. The new ends of all records."""
+    first, last = (hour * 3_600_000 for hour in (w.OUTAGE.first_hour, w.OUTAGE.end_hour))
+    silent = (start >= first) & (start < last)
+    port = w.TRANSIT_INDEX[w.OUTAGE.provider]
+    on_it = (columns["input"] == port) | (columns["output"] == port)
+    end = np.where(on_it & (start < first), np.minimum(end, first), end)
+    columns["end"] = end
+    moved = replace(r, flows=tuple(without_link(r.metro, s, port) for s in r.flows))
+    for name, ports in (("input", [s.input_if for s in moved.flows]),
+                        ("output", [s.output_if for s in moved.flows])):  # fmt: skip
+        was = columns[name]
+        assert not isinstance(was, tuple)
+        columns[name] = np.where(silent, moved.of(ports), was)
+    hop = columns["hop"]
+    assert isinstance(hop, tuple)
+    columns["hop"] = _pick(silent, _hops(moved, six), hop)
+    return end
+
+
+def without_link(metro: str, s: Stream, port: int) -> Stream:
+    """A stream when a transit link is down: it leaves by the shortest path that another provider
+    of the metro offers, and comes by any."""
+    others = [a for a in w.TRANSIT_WEIGHT[metro] if w.TRANSIT_INDEX[a] != port]
+
+    def any_of(asns: list[int], key: str) -> int:
+        return w.TRANSIT_INDEX[asns[one(f"outage/{metro}/{key}", len(asns))]]
+
+    if s.output_if == port and s.prefix is not None:
+        ways = others
+        if s.prefix.announced:
+            length = {a: len(as_path(s.prefix, a)[0]) for a in others}
+            ways = [a for a in others if length[a] == min(length.values())]
+        s = replace(s, output_if=any_of(ways, f"out/{s.prefix.net}"))
+    if s.input_if == port:
+        s = replace(s, input_if=any_of(others, f"in/{s.prefix.net if s.prefix else ''}"))
+    return s
 
 
 def _claimed(prefix: Prefix | None) -> int:

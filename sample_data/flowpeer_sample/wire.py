@@ -114,8 +114,11 @@ def choose(metro: str, rows: Records) -> NDArray[np.int64]:
     return chosen
 
 
-def encode(metro: str, rows: Records, at: NDArray[np.int64], layout: Layout | None) -> bytes:
+def encode(
+    metro: str, rows: Records, at: NDArray[np.int64], layout: Layout | None, day: int = 0
+) -> bytes:
     """The records numbered `at`, one after the other, in `layout` (None: NetFlow v5)."""
+    passed = day * 86_400_000
     made = np.zeros(len(at), _V5 if layout is None else layout.dtype)
     names = made.dtype.names
     assert names is not None
@@ -134,9 +137,9 @@ def encode(metro: str, rows: Records, at: NDArray[np.int64], layout: Layout | No
             ms = columns["start" if base in ("first", "start_unix") else "end"]
             assert not isinstance(ms, tuple)
             if base.endswith("unix"):
-                made[name] = ms[at] + w.DAY * 1000
+                made[name] = ms[at] + w.DAY * 1000 + passed
             else:
-                made[name] = (ms[at] + BOOT_MS[metro]) % (1 << 32)
+                made[name] = (ms[at] + BOOT_MS[metro] + passed) % (1 << 32)
         elif base == "sampler":
             made[name] = SAMPLER_ID[metro]
         elif base == "interval":

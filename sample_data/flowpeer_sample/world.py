@@ -12,6 +12,10 @@ VERSION = "1"
 SEED = 20260916
 DAY = 1_789_516_800  # 2026-09-16T00:00:00Z
 DAY_TEXT = "2026-09-16"
+NEXT = 1
+"""Number of the day after, of which the sample has the first hours."""
+NEXT_TEXT = "2026-09-17"
+NEXT_SECONDS = 8 * 3600
 RIB_TIME = DAY - 2 * 3600
 SAMPLING = 1000
 
@@ -189,6 +193,19 @@ def _interfaces() -> tuple[Interface, ...]:
 
 
 INTERFACES = _interfaces()
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A link that carries nothing on the day after; hours of it, half-open."""
+
+    metro: str
+    provider: int
+    first_hour: int
+    end_hour: int
+
+
+OUTAGE = Outage("iad", PELAGO.asn, 1, 7)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 import flowpeer
 
 DRIFTLARK, PLANTED = 500655, 1_395_221_908_000
@@ -17,9 +19,15 @@ def test_the_planted_leak_is_found_to_the_byte(demo_folder: Path, run: Callable[
     assert done.returncode in (0, 1), done.stderr
     rows = json.loads(done.stdout)
     assert sum(r["out_bytes"] for r in rows if r["asn"] == DRIFTLARK) == PLANTED
+    # The table of its session is loaded, and lacks the route.
+    (row,) = [r for r in rows if r["asn"] == DRIFTLARK]
+    assert row["cause"] == "more specific by transit only"
+    assert row["in_row_0"]
     answer = flowpeer.open(demo_folder / "flowpeer.toml").leaks(metro="lon")
     assert answer.rows["out_bytes"].to_list() == [r["out_bytes"] for r in rows]
     routes = answer.side_tables["leak_prefixes"].rows
+    (leak,) = routes.filter(pl.col("asn") == DRIFTLARK).to_dicts()
+    assert (leak["prefix"], leak["covering_prefix"]) == ("26.34.128.0/17", "26.34.0.0/16")
     assert routes["out_bytes"].sum() == answer.rows["out_bytes"].sum()
 
 

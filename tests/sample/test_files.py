@@ -31,10 +31,11 @@ def test_another_process_writes_the_same_to_the_byte(sample: Path, tmp_path: Pat
 
 def test_the_promised_files_are_there(sample: Path) -> None:
     names = set(contents(sample))
-    assert {"flowpeer.toml", "peeringdb.json", "as-rel2.txt.bz2", "asns.csv", "README.md",
-            flowpeer_sample.MARKER} <= names  # fmt: skip
+    assert {"flowpeer.toml", "peeringdb.json", "as-rel2.txt.bz2", "asns.csv", "asks.csv",
+            "README.md", flowpeer_sample.MARKER} <= names  # fmt: skip
     captures = [n for n in names if n.startswith("captures/")]
     assert len(captures) == 9
+    assert {n.replace("captures/", "next-day/") for n in captures} <= names
     assert {n.rsplit(".", 1)[1] for n in captures} == {"pcap", "gz"}
     assert not [n for n in names if n.endswith(".tmp")]
 
@@ -71,7 +72,7 @@ def test_a_failed_write_leaves_no_piece_behind(
 
 def test_gzip_files_carry_no_time(sample: Path) -> None:
     packed = list(sample.rglob("*.gz"))
-    assert len(packed) == 4
+    assert len(packed) == 7
     for path in packed:
         assert path.read_bytes()[4:8] == bytes(4)
 
