@@ -121,7 +121,8 @@ def _cells(ranking: Ranking, asn: int, metro: int, kind: int) -> Ints:
         return np.zeros(0, np.int64)
     span = entries.of(party)
     mine = entries.atom[span][entries.kind[span] == kind]
-    return mine.astype(np.int64) + int(ranking.cells.first[metro])
+    cells: Ints = mine.astype(np.int64) + int(ranking.cells.first[metro])
+    return cells
 
 
 def _asks(

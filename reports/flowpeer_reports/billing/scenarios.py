@@ -8,7 +8,7 @@ is lost for the contract's `outage_hours`, and what met there returns to the lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -18,9 +18,9 @@ import polars as pl
 
 from flowpeer_reports.billing.bills import MonthSeries, notice_by
 from flowpeer_reports.billing.outages import worst_octets
-from flowpeer_reports.billing.rate import Ints, as_bps
+from flowpeer_reports.billing.rate import Ints, as_bps, billed_of_links
 from flowpeer_reports.billing.savings import Account, Key, Part, mean, removed, take_all
-from flowpeer_reports.billing.terms import Converter, printed
+from flowpeer_reports.billing.terms import Converter, Terms, printed
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
 from flowpeer_reports.cover import OBSERVED, Kinds
@@ -75,7 +75,8 @@ def plans(
         return _name(places, places.meet(asn, metro), asn, metro)
 
     def seen(kinds: Kinds, _: float) -> Reals:
-        return (kinds == OBSERVED).astype(np.float64)
+        certain: Reals = (kinds == OBSERVED).astype(np.float64)
+        return certain
 
     def likely(kinds: Kinds, acceptance: float) -> Reals:
         weighed: Reals = acceptance * worth[kinds]
@@ -157,28 +158,32 @@ def plan_parts(
     """By plan: place → what goes from each link, [slot]."""
     cells = ranking.cells
     sums: list[dict[str, dict[Key, list[Reals]]]] = [{} for _ in made]
+    groups = [
+        (number, name, step, group, weight)
+        for number, plan in enumerate(made)
+        for name, taken in plan.cells.items()
+        for step, (group, weight) in enumerate(_steps(*taken))
+    ]
     for metro in range(len(cells.metros)):
         span = cells.of(metro)
-        for number, plan in enumerate(made):
-            for name, (which, part) in plan.cells.items():
-                into = sums[number].setdefault(name, {})
-                for step, (group, weight) in enumerate(_steps(which, part)):
-                    here = (group >= span.start) & (group < span.stop)
-                    octets = cells.out[group[here]]
-                    if not octets.any():
-                        continue
-                    # The mean of the group: what goes over the period is exact.
-                    share = float((octets * weight[here]).sum() / octets.sum())
-                    got = series.get(("plan", number, name, step), "out", metro)
-                    for n, link in enumerate(got.links):
-                        if link.direction != "out" or not got.octets[n].any():
-                            continue
-                        held = into.setdefault(
-                            (link.exporter, link.interface),
-                            [np.zeros(series.slots), np.zeros(series.slots)],
-                        )
-                        held[0] += share * got.octets[n]
-                        held[1] += share * got.packets[n]
+        for number, name, step, group, weight in groups:
+            into = sums[number].setdefault(name, {})
+            here = slice(*np.searchsorted(group, [span.start, span.stop]).tolist())
+            octets = cells.out[group[here]]
+            if not octets.any():
+                continue
+            # The mean of the group: what goes over the period is exact.
+            share = float((octets * weight[here]).sum() / octets.sum())
+            got = series.get(("plan", number, name, step), "out", metro)
+            for n, link in enumerate(got.links):
+                if link.direction != "out" or not got.octets[n].any():
+                    continue
+                held = into.setdefault(
+                    (link.exporter, link.interface),
+                    [np.zeros(series.slots), np.zeros(series.slots)],
+                )
+                held[0] += share * got.octets[n]
+                held[1] += share * got.packets[n]
     return [
         {
             name: {key: Part(*(np.rint(v).astype(np.int64) for v in held))
@@ -198,29 +203,67 @@ class Signing:
     notes: list[str]
 
 
+_Bills = tuple[Fraction | None, Fraction | None]
+
+
 @dataclass(slots=True)
 class _Contract:
     """The months of one contract under one plan."""
 
     months: list[MonthSeries]
     account: Account
+    convert: Converter
+    prices: tuple[Terms | None, Terms | None]
+    """The terms now and at renewal, where they state a price."""
     returning: dict[str, list[list[Ints]]]
     """Place → by month and link: octets in the counting slots that would return."""
+    _known: dict[tuple[str | None, bool], tuple[list[Fraction], _Bills]] = field(
+        default_factory=dict
+    )
 
-    def rates(self, lost: str | None = None) -> list[Fraction]:
-        """The billed rate of each month, a place lost in it."""
-        if lost not in self.returning:
-            return [self.account.rate(n) for n in range(len(self.months))]
-        found = []
-        for number, month in enumerate(self.months):
-            links = [(came, went) for came, went in self.account.left[number]]
-            terms = month.terms
-            found.append(
-                as_bps(
-                    worst_octets(links, self.returning[lost][number], terms.billing,
-                                 terms.aggregate, terms.outage_hours)
+    def rates(self, lost: str | None = None, most: bool = False) -> list[Fraction]:
+        """The billed rate of each month, a place lost in it; `most`: for the whole month, which
+        no outage of some hours exceeds."""
+        return self._of(lost, most)[0]
+
+    def bills(self, lost: str | None = None, most: bool = False) -> _Bills:
+        """A month's bill, now and at renewal; 0 without a price, None without a rate of
+        exchange."""
+        return self._of(lost, most)[1]
+
+    def _of(self, lost: str | None, most: bool) -> tuple[list[Fraction], _Bills]:
+        if lost is None or lost not in self.returning:
+            lost, most = None, False
+        if (lost, most) not in self._known:
+            rates = self.account.rates if lost is None else self._raised(lost, most)
+            now, renewal = (
+                Fraction(0)
+                if terms is None
+                else self.convert(
+                    mean([terms.total(r) or Fraction(0) for r in rates]), terms.currency
                 )
-            )  # fmt: skip
+                for terms in self.prices
+            )
+            self._known[lost, most] = rates, (now, renewal)
+        return self._known[lost, most]
+
+    def _raised(self, lost: str, most: bool) -> list[Fraction]:
+        found = []
+        for month, left, back in zip(
+            self.months, self.account.left, self.returning[lost], strict=True
+        ):
+            terms = month.terms
+            links = [(came, went) for came, went in left]
+            if most:
+                links = [
+                    (came, went + more) for (came, went), more in zip(links, back, strict=True)
+                ]
+                octets = billed_of_links(links, terms.billing, terms.aggregate)
+            else:
+                octets = worst_octets(
+                    links, back, terms.billing, terms.aggregate, terms.outage_hours
+                )
+            found.append(as_bps(octets))
         return found
 
 
@@ -241,13 +284,11 @@ def signing(
     slots = ranking.organisations.slots
     rows, ready = [], []
     for plan, parts in zip(made, plan_parts(ranking, series, made), strict=True):
-        contracts = {name: _under(of, parts, series) for name, of in by_contract.items()}
+        contracts = {name: _under(of, parts, series, convert) for name, of in by_contract.items()}
         ready.append(contracts)
-        places = sorted(name for name in parts if name != NOWHERE)
-        now, renewal = _bills(contracts, convert, None)
-        lost = {name: _bills(contracts, convert, name) for name in places}
-        worst = _worst(lost, 1 if renewal is not None else 0)
-        outage = (None, None) if worst is None else lost[worst]
+        now, renewal = _bills(contracts.values())
+        worst = _worst(contracts.values(), parts, 1 if renewal is not None else 0)
+        outage = (None, None) if worst is None else _bills(contracts.values(), worst)
         moved = plan.moved(cells.rate_out)
         rows.append(
             {
@@ -269,58 +310,78 @@ def signing(
 
 
 def _under(
-    months: list[MonthSeries], parts: Mapping[str, Mapping[Key, Part]], series: Series
-) -> _Contract:
+    months: list[MonthSeries], parts: Mapping[str, Mapping[Key, Part]], series: Series,
+    convert: Converter,
+) -> _Contract:  # fmt: skip
     account = Account(months)
+    billed = {link.key for month in months for link in month.octets.links}
     returning = {}
     for name, of in parts.items():
-        before = [[link[1].copy() for link in month] for month in account.left]
-        take_all(account, 1, of, series.start)
-        if name == NOWHERE:
+        if billed.isdisjoint(of):
             continue
-        returning[name] = [
-            removed(was, [link[1] for link in month])
-            for was, month in zip(before, account.left, strict=True)
-        ]
-    return _Contract(months, account, returning)
+        before = [[link[1].copy() for link in month] for month in account.left]
+        if take_all(account, 1, of, series.start) and name != NOWHERE:
+            returning[name] = [
+                removed(was, [link[1] for link in month])
+                for was, month in zip(before, account.left, strict=True)
+            ]
+    terms = months[0].terms
+    prices = (terms if terms.priced else None), terms.at_renewal()
+    return _Contract(months, account, convert, prices, returning)
 
 
-def _bills(
-    contracts: Mapping[str, _Contract], convert: Converter, lost: str | None
-) -> tuple[Fraction | None, Fraction | None]:
+def _bills(contracts: Iterable[_Contract], lost: str | None = None, most: bool = False) -> _Bills:
     """All bills of a month, now and at renewal; None where no contract states a price, or an
     amount has no rate of exchange."""
-    sums: list[Fraction | None] = [None, None]
-    known = [True, True]
-    for one in contracts.values():
-        terms = one.months[0].terms
-        renewed = terms.at_renewal()
-        rates = one.rates(lost)
-        for place, under in enumerate((terms if terms.priced else None, renewed)):
-            if under is None:
-                continue
-            amount = convert(mean([under.total(r) or Fraction(0) for r in rates]), under.currency)
-            if amount is None:
-                known[place] = False
-            else:
-                sums[place] = (sums[place] or Fraction(0)) + amount
-    return (sums[0] if known[0] else None), (sums[1] if known[1] else None)
+    contracts = list(contracts)
+    sums: list[Fraction | None] = []
+    for place in (0, 1):
+        amounts = [one.bills(lost, most)[place] for one in contracts if one.prices[place]]
+        known = [amount for amount in amounts if amount is not None]
+        sums.append(sum(known, Fraction(0)) if known and len(known) == len(amounts) else None)
+    return sums[0], sums[1]
 
 
-def _worst(lost: Mapping[str, tuple[Fraction | None, Fraction | None]], place: int) -> str | None:
-    priced = {name: amount for name, of in lost.items() if (amount := of[place]) is not None}
-    return min(priced, key=lambda name: (-priced[name], name), default=None)
+def _worst(contracts: Iterable[_Contract], places: Iterable[str], which: int) -> str | None:
+    """The place whose outage makes the bills highest, now (0) or at renewal (1)."""
+    contracts = list(contracts)
+    # A tier for all volume can cost less above its border: no rate bounds such a bill.
+    rises = all(one.months[0].terms.tier_mode == "marginal" for one in contracts)
+    return _highest(
+        [name for name in places if name != NOWHERE],
+        lambda name: _bills(contracts, name, rises)[which],
+        lambda name: _bills(contracts, name)[which],
+    )
+
+
+def _highest(
+    names: Iterable[str],
+    bound: Callable[[str], Fraction | None],
+    value: Callable[[str], Fraction | None],
+) -> str | None:
+    """The name of the highest value, of equals the first; no value is above its bound."""
+    bounds = {name: b for name in names if (b := bound(name)) is not None}
+    best: tuple[Fraction, str] | None = None
+    for name in sorted(bounds, key=lambda name: (-bounds[name], name)):
+        if best is not None and bounds[name] < -best[0]:
+            break
+        found = value(name)
+        if found is not None and (best is None or (-found, name) < best):
+            best = -found, name
+    return None if best is None else best[1]
 
 
 def _commit(now: _Contract, after: _Contract, convert: Converter, currency: str) -> dict[str, Any]:
     terms = now.months[0].terms
     renewed = terms.at_renewal()
     before, left = now.rates(), after.rates()
-    lost = {name: after.rates(name) for name in sorted(after.returning)}
-    worst = min(lost, key=lambda name: (-mean(lost[name]), name), default=None)
-    if worst is not None and mean(lost[worst]) <= mean(left):
+    worst = _highest(
+        after.returning, lambda name: mean(after.rates(name, most=True)),
+        lambda name: mean(after.rates(name)),
+    )  # fmt: skip
+    if worst is not None and mean(after.rates(worst)) <= mean(left):
         worst = None
-    outage = left if worst is None else lost[worst]
+    outage = after.rates(worst)
 
     def cost(rates: Sequence[Fraction]) -> Fraction | None:
         if renewed is None:
