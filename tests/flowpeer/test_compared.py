@@ -42,6 +42,7 @@ def test_a_period_without_data_is_told(demo_folder: Path, run: Run) -> None:
 
 
 def test_what_a_live_ask_carries(demo_copy: Path, run: Run) -> None:
+    (demo_copy / "asks.csv").unlink()  # the sample has asks of its own
     assert run("asks", "outcomes", cwd=demo_copy).returncode == 3
     run("asks", "add", DRIFTLARK, "--metro", "lon", "--date", "2026-08-01", cwd=demo_copy)
     run("asks", "update", DRIFTLARK, "live", "--date", "2026-09-15", cwd=demo_copy)
