@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class FlowpeerError(Exception):
@@ -28,6 +29,16 @@ class FlowpeerError(Exception):
         self.what = what
         self.advice = advice
         super().__init__(what)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is made of several facts keeps them on the way from another process."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[FlowpeerError], args: tuple[str, ...], facts: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class UsageError(FlowpeerError):

@@ -11,12 +11,22 @@ from flowpeer.cli.words import parse_shard, parse_time
 from flowpeer.errors import UsageError
 from flowpeer.pipeline.rollup import plan, roll_up
 
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", min=1, max=1024, show_default=False,
+        help="Cores to use, by as many processes where there are several hours to do. Without it "
+        "all cores, and fewer processes where there is little to do.",
+    ),
+]  # fmt: skip
+
 
 def rollup(
     ctx: typer.Context,
     from_: Annotated[str | None, typer.Option("--from", help="First hour (UTC).")] = None,
     to: Annotated[str | None, typer.Option("--to", help="End, exclusive (UTC).")] = None,
     shard: Annotated[str, typer.Option(help="i/n: only every n-th hour, from the i-th.")] = "1/1",
+    jobs: Jobs = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only say what would be done, and why.")
     ] = False,
@@ -39,7 +49,9 @@ def rollup(
         ]  # fmt: skip
         table_or_json(state, rows, columns=["hour", "units", "changed"])
         return
-    rolled = roll_up(state.network(), state.lake(), state, start=start, end=end, shard=part)
+    rolled = roll_up(
+        state.network(), state.lake(), state, start=start, end=end, shard=part, jobs=jobs
+    )
     if state.json:
         state.emit(rolled.summary())
     elif not rolled.rolled_up:

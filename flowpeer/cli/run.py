@@ -14,6 +14,7 @@ from flowpeer.checks.quality import findings
 from flowpeer.checks.touching import stated
 from flowpeer.cli.captures import Done
 from flowpeer.cli.checks import show_findings
+from flowpeer.cli.rollup import Jobs
 from flowpeer.cli.state import State
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.rollup import roll_up
@@ -29,6 +30,7 @@ def run(
     ] = None,
     period: Annotated[str | None, typer.Option(help="Of the reports; see candidates.")] = None,
     done: Done = None,
+    jobs: Jobs = None,
 ) -> None:
     """All that a scheduler needs, where out of date.
 
@@ -41,7 +43,7 @@ def run(
         added = ingest_files(state.network(), state.lake(), files, state, done=done)
         state.reread()
     record = state.lake().record()
-    rolled = roll_up(state.network(), state.lake(), state, record=record)
+    rolled = roll_up(state.network(), state.lake(), state, record=record, jobs=jobs)
     found = findings(state.network(), record)
     state.judge(found)
     result: dict[str, Any] = {

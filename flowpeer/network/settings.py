@@ -12,6 +12,7 @@ from flowpeer.network.values import (
     IP,
     Bps,
     Currency,
+    Folder,
     Id,
     IfIndex,
     Interval,
@@ -59,7 +60,7 @@ class Identity(Section):
 class LakeSettings(Section):
     """`[lake]`: where the tables are."""
 
-    path: Text
+    path: Folder
     keep_flows: Seconds | None = None
     grace: Seconds = 3600
     fold_share: Annotated[float, Field(gt=0, le=0.5)] | None = None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,14 +11,17 @@ from typing import Any
 from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.names import remedy
-from flowpeer.lake.record import Record, busy
+from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
+from flowpeer.pipeline.hour import HourDone, Tried, try_hour
+from flowpeer.pipeline.jobs import processes, try_hours
 from flowpeer.reporter import Reporter
+from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.hours import TABLES, Hour, Rollup
 from flowpeer.rollup.inputs import HOUR
-from flowpeer.rollup.sums import Figures
 from flowpeer.sources import load_sources
+from flowpeer_core.machine import cores
 
 CATALOG = "catalog.duckdb"
 """In the lake's folder: a catalog for other programs that is kept current."""
@@ -27,16 +29,6 @@ CATALOG = "catalog.duckdb"
 Shard = tuple[int, int]
 """i and n: every n-th hour, from the i-th (counted from 1)."""
 WHOLE: Shard = (1, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class HourDone:
-    """One hour that was rolled up: why, and what was in it."""
-
-    hour: datetime
-    reasons: list[str]
-    records: int
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +58,15 @@ def roll_up(
     start: datetime | None = None,
     end: datetime | None = None,
     shard: Shard = WHOLE,
+    jobs: int | None = None,
     record: Record | None = None,
 ) -> RolledUp:
     """Load changed sources, then roll up every hour of [start, end) whose inputs changed.
+
+    Args:
+        jobs: cores to use: hours are done side by side in so many processes, and where there are
+            fewer hours, each by several threads. None: all cores, and no more processes than
+            there is work for. The lake is the same in any case.
 
     Raises:
         InputError: names that exporters announced, or a source, cannot be read.
@@ -79,7 +77,8 @@ def roll_up(
     if lake.writable:
         lake.staging.sweep()  # of those that were killed: hours' own locks do not
     load_sources(lake, network, reporter.say, warn=reporter.warn)
-    rollup = Rollup(lake, network, record=record, period=(start, end))
+    means = Means.shared(jobs or cores())
+    rollup = Rollup(lake, network, record=record, period=(start, end), means=means)
     hours = rollup.plan(start, end, shard=shard)
     stale = [hour for hour in hours if hour.changed]
     reasons = Counter(reason for hour in stale for reason in hour.changed)
@@ -87,14 +86,13 @@ def roll_up(
     done: list[HourDone] = []
     held: list[Hour] = []
     with reporter.progress("rolling up rows", total) as advance:
-        for hour in stale:
-            try:
-                one = _one(rollup, hour, reporter, advance)
-            except LockedError:
-                held.append(hour)
-                continue
-            if one is not None:
-                done.append(one)
+        for one in _tried(rollup, stale, reporter, advance, jobs, total):
+            if one.held:
+                held.append(one.hour)
+            if one.done is not None:
+                done.append(one.done)
+    done.sort(key=lambda one: one.hour)
+    held.sort(key=lambda hour: hour.start)
     for hour in hours:
         _count_late(reporter, rollup, hour)
         if hour.blocked:
@@ -128,43 +126,22 @@ def renew_catalog(network: Network, lake: Lake, warn: Callable[[str], None]) -> 
         warn(f"{path} is the old one: {error.what}")
 
 
-def _one(
-    rollup: Rollup, hour: Hour, reporter: Reporter, advance: Callable[[int], None]
-) -> HourDone | None:
-    """Roll up one hour; None where it was left as it was, which is said.
-
-    Raises:
-        LockedError: another process is at it, or replaces its files all the while.
-    """
-    try:
-        figures = _twice(rollup, hour, advance)
-    except OSError as error:
-        # A damaged file costs its own hour, not the others.
-        if error.errno == errno.ENOSPC:
-            raise
-        reporter.warn(
-            f"{hour.start:%Y-%m-%d %H}:00 left as it was: {first_line(error)}; "
-            "find the file with `flowpeer verify`"
-        )
-        return None
-    except OverflowError as error:
-        # Forged counters must not keep the other hours from being done.
-        reporter.warn(
-            f"{hour.start:%Y-%m-%d %H}:00 left as it was: {error}; find the exporter "
-            "with `flowpeer sql` in `flows`, and fix its sampling rate or refuse it"
-        )
-        return None
-    reporter.say(
-        f"{hour.start:%Y-%m-%d %H}:00 {figures.records:,} records, "
-        f"{figures.flow_bytes:,} bytes ({', '.join(hour.changed)})",
-        level=1,
-    )
-    if figures.implausible_records:
-        reporter.warn(
-            f"{hour.start:%Y-%m-%d %H}:00 {figures.implausible_records:,} records "
-            "whose bytes × rate cannot be traffic; kept unscaled"
-        )
-    return HourDone(hour.start, list(hour.changed), figures.records, figures.flow_bytes)
+def _tried(
+    rollup: Rollup, hours: list[Hour], reporter: Reporter, advance: Callable[[int], None],
+    jobs: int | None, rows: int,
+) -> Iterator[Tried]:  # fmt: skip
+    """Roll up hours, here or in processes of their own."""
+    count = processes(jobs or cores(), len(hours), rows if jobs is None else None)
+    if count == 1:
+        for hour in hours:
+            yield try_hour(rollup, hour, reporter, advance)
+        return
+    for one in try_hours(
+        rollup.network, rollup.lake, hours, reporter, advance, jobs=jobs or cores(), count=count
+    ):
+        for table in TABLES:
+            rollup.record.forget(table, one.hour.start)
+        yield one
 
 
 def _pack(rollup: Rollup, done: list[HourDone]) -> None:
@@ -173,20 +150,6 @@ def _pack(rollup: Rollup, done: list[HourDone]) -> None:
     for table in TABLES if hours else ():
         rollup.record.headers(table, start=min(hours), end=max(hours) + HOUR, damaged=[])
     rollup.pack()
-
-
-def _twice(rollup: Rollup, hour: Hour, advance: Callable[[int], None]) -> Figures:
-    """Roll up an hour, once more where its files were merged while they were read."""
-    try:
-        return rollup.roll_up(hour, progress=advance)
-    except FileNotFoundError:
-        pass
-    try:
-        return rollup.roll_up(hour, progress=advance)
-    except FileNotFoundError:
-        if rollup.missing(hour):
-            raise
-        raise busy(rollup.lake) from None
 
 
 def plan(
@@ -219,11 +182,6 @@ def _require_names(network: Network, lake: Lake) -> None:
             "interface names that cannot be read",
             advice=remedy(relative),
         )
-
-
-def first_line(error: Exception) -> str:
-    """What a library says, without what it says below."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _count_late(reporter: Reporter, rollup: Rollup, hour: Hour) -> None:

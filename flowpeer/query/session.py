@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from flowpeer import errors
 from flowpeer.errors import FlowpeerError, UsageError
 from flowpeer.query.relations import NONE, Crossings, Relations
+from flowpeer_core.machine import cores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -277,9 +278,7 @@ class Session:
                 "attached": self._attached,
                 "memory": self._memory,
                 "disk": self._disk,
-                "threads": len(os.sched_getaffinity(0))
-                if hasattr(os, "sched_getaffinity")
-                else os.cpu_count() or 1,
+                "threads": cores(),
             }
         )
         reply = self._reply(deadline)

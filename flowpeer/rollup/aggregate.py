@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,27 +23,50 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.rollup.codes import Codes, Context
-from flowpeer.rollup.compiled import CompiledSums
+from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import Batch, Ints, Task, read
 from flowpeer.rollup.sums import Entries, Figures, Rows, Sums, joined
 from flowpeer.rollup.tables import Tables, _Ranked
+from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
 from flowpeer_core.slots import HOUR_SLOTS
 
-__all__ = ["Aggregate", "Context", "Figures", "sums_of"]
+__all__ = ["Aggregate", "Context", "Figures", "Means", "sums_of"]
 
-THREADS = 2
+MEMORY_PARTS = 4
+"""One of so many parts of the memory is for sums; what does not fit waits on disk."""
 TABLE_ROWS = 1 << 18
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def sums_of(codes: Codes, hour: datetime, folder: Path) -> Sums:
-    """Sums of an hour by the compiled core, or in plain Python where there is none."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What one process uses for an hour: threads, and octets of memory for the sums of each."""
+
+    threads: int
+    octets: int
+
+    @classmethod
+    def shared(cls, threads: int, processes: int = 1) -> Means:
+        """The means of each of some processes that have so many threads."""
+        return cls(threads, memory() // MEMORY_PARTS // (threads * processes))
+
+    @classmethod
+    def all(cls) -> Means:
+        """All cores for this process."""
+        return cls.shared(cores())
+
+
+def sums_of(codes: Codes, hour: datetime, folder: Path, held: int = HELD_OCTETS) -> Sums:
+    """Sums of an hour by the compiled core, or in plain Python where there is none; `held`: octets
+    of memory at most."""
     core = library()
-    return PlainSums(codes, hour) if core is None else CompiledSums(core, codes, hour, folder)
+    if core is None:
+        return PlainSums(codes, hour)
+    return CompiledSums(core, codes, hour, folder, held)
 
 
 class Aggregate:
@@ -53,6 +77,7 @@ class Aggregate:
             are ignored.
         hour: its start, UTC.
         folder: for sums that do not fit into memory; `close` leaves nothing in it.
+        means: by default all cores.
         progress: is told the records read.
         duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
 
@@ -67,6 +92,7 @@ class Aggregate:
         context: Context,
         folder: Path,
         *,
+        means: Means | None = None,
         progress: Callable[[int], None] | None = None,
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
     ) -> None:
@@ -75,14 +101,17 @@ class Aggregate:
         self._context = context
         self._duplicates = duplicates
         codes = Codes(context)
+        means = means or Means.all()
+        self._threads = means.threads
+        one_more: Callable[[], Sums] = partial(sums_of, codes, hour, folder, means.octets)
         # What counts elsewhere is summed too, for the figures; nothing of it is kept.
-        self._elsewhere: Callable[[], Sums] = partial(sums_of, codes, hour, folder)
-        self._sums = [sums_of(codes, hour, folder) for _ in range(THREADS)]
+        self._elsewhere = one_more
+        self._sums = [one_more() for _ in range(means.threads)]
         self._idle: SimpleQueue[Sums] = SimpleQueue()
         for one in self._sums:
             self._idle.put(one)
         try:
-            for rows, counted in _in_threads(self._task, tasks):
+            for rows, counted in self._in_threads(self._task, tasks):
                 self.figures.add(counted)
                 if progress is not None:
                     progress(rows)
@@ -102,7 +131,7 @@ class Aggregate:
         """`traffic`, slot after slot. To be exhausted before `traffic_routes`."""
         if self._context.tail is not None:
             self._find_tail(self._context.tail)
-        yield from _in_size(_in_threads(self._slot, range(HOUR_SLOTS)))
+        yield from _in_size(self._in_threads(self._slot, range(HOUR_SLOTS)))
 
     def _slot(self, n: int) -> pa.Table:
         return self._tables.traffic(n, self._by_network(n))
@@ -117,7 +146,7 @@ class Aggregate:
     def _find_tail(self, tail: Tail) -> None:
         """Which networks are folded: only the whole hour tells."""
         totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
-        for found in _in_threads(self._totals, range(HOUR_SLOTS)):
+        for found in self._in_threads(self._totals, range(HOUR_SLOTS)):
             totals = pl.concat([totals, found]).group_by("network").agg(pl.col("bytes").sum())
         self._tail = tail.smallest(totals)
         small = among(totals["network"].to_numpy(), self._tail)
@@ -129,7 +158,7 @@ class Aggregate:
     def traffic_routes(self) -> Iterator[pa.Table]:
         """`traffic_routes`, some sides after the other."""
         arrays = [array for one in self._sums for array in one.routes()]
-        yield from _in_size(_in_threads(self._sides, self._tables.by_route(arrays)))
+        yield from _in_size(self._in_threads(self._sides, self._tables.by_route(arrays)))
 
     def _sides(self, group: tuple[Entries, _Ranked]) -> pa.Table:
         entries, prefixes = group
@@ -171,16 +200,15 @@ class Aggregate:
             duplicate_records=found.records,
         )
 
-
-def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results in the order of the items; few at a time, so that memory stays bounded."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        running: list[Future[R]] = []
-        for item in items:
-            running.append(pool.submit(work, item))
-            if len(running) > THREADS:
-                yield running.pop(0).result()
-        yield from (one.result() for one in running)
+    def _in_threads(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Results in the order of the items; few at a time, so that memory stays bounded."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            running: list[Future[R]] = []
+            for item in items:
+                running.append(pool.submit(work, item))
+                if len(running) > self._threads:
+                    yield running.pop(0).result()
+            yield from (one.result() for one in running)
 
 
 def _in_size(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

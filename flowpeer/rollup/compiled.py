@@ -27,7 +27,7 @@ from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 SPREAD = 4
 FIRST_BITS = 10
 HELD_OCTETS = 1 << 29
-"""Of the tables of one thread."""
+"""Of the tables of one thread, at most."""
 _TOTALS = (
     "flow_bytes", "flow_bytes_unscaled", "through_bytes", "through_bytes_unscaled",
     "discarded_inbound_bytes", "records", "implausible_records",
@@ -88,7 +88,11 @@ class _Kept:
 class CompiledSums:
     """`Sums` by the compiled core; one for each thread."""
 
-    def __init__(self, library: ctypes.CDLL, codes: Codes, hour: datetime, folder: Path) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, codes: Codes, hour: datetime, folder: Path,
+        held: int = HELD_OCTETS,
+    ) -> None:  # fmt: skip
+        self._most = min(held, HELD_OCTETS)
         self._library, self._codes, self._folder = library, codes, folder
         self._kept = _Kept()
         self._count = HOUR_SLOTS + (1 << SPREAD)
@@ -211,7 +215,7 @@ class CompiledSums:
         table = self._tables[n]
         bits = table.bits + 1 if table.entries else FIRST_BITS
         size = ENTRIES.itemsize << bits
-        if table.entries and self._held + size > HELD_OCTETS:
+        if table.entries and self._held + size > self._most:
             self._spill()
             return
         larger = _aligned(1 << bits)

@@ -228,7 +228,7 @@ class Rollup(Inputs):
         folder = self._scratch
         return Aggregate(
             reading.tasks(files), hour.start, context, folder, progress=progress,
-            duplicates=duplicates,
+            means=self._means, duplicates=duplicates,
         )  # fmt: skip
 
     def _context(self, hour: Hour) -> Context:

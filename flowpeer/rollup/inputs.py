@@ -25,6 +25,7 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup import rates
+from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.attribute import Attributor, both_ways
 from flowpeer.rollup.duplicates import Duplicates
 from flowpeer.rollup.folding import Tail
@@ -86,6 +87,8 @@ class Inputs:
         record: of the lake, where the command has one already.
         period: only hours that overlap [start, end) are asked for. Whole days of receipt are read
             then, for metering is chosen by the day.
+        means: of each hour's sums; by default all cores.
+        tables: compiled routes that were opened already, by digests; more are added.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class Inputs:
         *,
         record: Record | None = None,
         period: tuple[datetime | None, datetime | None] = (None, None),
+        means: Means | None = None,
+        tables: dict[tuple[str, ...], match.RouteTable] | None = None,
     ) -> None:
         self.lake = lake
         self.network = network
@@ -110,7 +115,8 @@ class Inputs:
         self._headers: dict[datetime, Header] = self.record.headers(
             "flows", start=self._span[0], end=self._span[1], damaged=self._damaged
         )
-        self._tables: dict[tuple[str, ...], match.RouteTable] = {}
+        self._means = means
+        self._tables = {} if tables is None else tables
         self._attributors: dict[str, Attributor] = {}
         self._moments: dict[str, Ints] = {}
         self._exporters: dict[Seen, tuple[tuple[str, str], ...]] = {}

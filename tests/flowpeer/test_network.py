@@ -104,6 +104,8 @@ def test_durations() -> None:
         ("asn = 1299\n", "", "role 'transit' needs `asn`"),
         ('name = "Test"', 'name = ""', "network.name"),
         ('name = "Test"', 'name = "Test"\ntimezone = "Mars/Base"', "a time zone name"),
+        ('path = "lake"', 'path = "s3://bucket/lake"', "lake.path = 's3://bucket/lake'"),
+        ('path = "lake"', 'path = "s3://bucket/lake"', "a folder is expected"),
         ('path = "lake"', 'path = "lake"\nkeep_flows = "soon"', "lake.keep_flows = 'soon'"),
         ('path = "lake"', 'path = "lake"\nfold_share = 1.5', "lake.fold_share = 1.5"),
         ('path = "lake"', 'path = "lake"\nfold_share = 0', "lake.fold_share = 0"),

@@ -33,7 +33,7 @@ from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.manifest import partition_hour
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
-from flowpeer.pipeline.rollup import _twice
+from flowpeer.pipeline.hour import twice
 from flowpeer.query import Session
 from flowpeer.rollup import retention
 from flowpeer.rollup.hours import Rollup
@@ -390,7 +390,7 @@ def test_an_hour_is_rolled_up_while_its_files_are_merged(
         return real(self, *args)
 
     monkeypatch.setattr(Rollup, "_aggregate", late)
-    _twice(rollup, hour, lambda rows: None)
+    twice(rollup, hour, lambda rows: None)
     assert rollups(folder) == made
     assert holds(again(folder))
 
