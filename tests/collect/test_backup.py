@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -46,19 +47,54 @@ def test_a_copy_is_what_the_lake_was_at_one_moment(rig: Rig, run: Run, tmp_path:
     assert run("rollup", cwd=copy).returncode == 0
 
 
+def _written(lake: Path, name: str, text: str) -> None:
+    (lake / name).parent.mkdir(parents=True, exist_ok=True)
+    (lake / name).write_text(text)
+
+
+def _copied(to: Path) -> set[str]:
+    return {p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_file()}
+
+
 def test_what_was_pruned_goes_from_the_copy_and_a_second_copy_is_the_same(tmp_path: Path) -> None:
     lake, to = tmp_path / "lake", tmp_path / "backup with a blank"
-    for name in ("manifests/units/0.json", "flows/hour=00/a.parquet", "flows/hour=01/b.parquet",
-                 "cache/x", "staging/x", "locks/x", "spool/x"):  # fmt: skip
-        (lake / name).parent.mkdir(parents=True, exist_ok=True)
-        (lake / name).write_text(name)
+    files = {"flows/hour=00/a.parquet", "flows/hour=01/b.parquet", "routes/r.parquet"}
+    manifests = {f"manifests/{file.rpartition('/')[0]}.json": file for file in files}
+    for manifest, file in manifests.items():
+        _written(lake, manifest, f'{{"paths":["{file}"]}}\n')
+        _written(lake, file, file)
+    for name in ("cache/x", "staging/x", "locks/x", "spool/x", "flows/hour=00/unfinished.parquet",
+                 "format.json"):  # fmt: skip
+        _written(lake, name, name)
     for gone in (None, "flows/hour=00/a.parquet"):
         if gone is not None:
             (lake / gone).unlink()
         subprocess.run([BACKUP, lake, to], check=True)
-        there = {p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_file()}
-        assert there == {"manifests/units/0.json", "flows/hour=00/a.parquet",
-                         "flows/hour=01/b.parquet"} - {gone}  # fmt: skip
+        assert _copied(to) == {*manifests, *files, "format.json"} - {gone}
+
+
+def test_what_is_replaced_while_it_is_copied_is_copied_again(tmp_path: Path) -> None:
+    """`cp` of the manifests is watched: a file that they name goes right after it, as `rollup`
+    replaces it."""
+    lake, to, tools = tmp_path / "lake", tmp_path / "to", tmp_path / "tools"
+    for name, text in (
+        ("manifests/traffic/hour=00.json", '{"paths":["traffic/hour=00/old.parquet"]}'),
+        ("traffic/hour=00/old.parquet", "old"),
+    ):
+        _written(lake, name, text)
+    replaced = "\n".join([
+        "#!/bin/sh", '/bin/cp "$@"', f"cd '{lake}'", "[ -e traffic/hour=00/old.parquet ] || exit 0",
+        "mv traffic/hour=00/old.parquet traffic/hour=00/new.parquet",
+        """echo '{"paths":["traffic/hour=00/new.parquet"]}' > manifests/traffic/hour=00.json""",
+    ])  # fmt: skip
+    _written(tools, "cp", replaced)
+    (tools / "cp").chmod(0o755)
+    _written(tools, "diff", "#!/bin/sh\n")  # as if nothing had changed until after it looked
+    (tools / "diff").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"}
+    subprocess.run([BACKUP, lake, to], check=True, env=environment)
+    assert _copied(to) == {"manifests/traffic/hour=00.json", "traffic/hour=00/new.parquet"}
+    assert "new.parquet" in (to / "manifests/traffic/hour=00.json").read_text()
 
 
 @pytest.mark.parametrize(("words", "status"), [((), 2), (("none",), 2), (("none", "to"), 3)])
