@@ -11,6 +11,7 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
 from flowpeer.rollup.hours import Rollup
+from flowpeer_core.slots import HOUR
 from flowpeer_ingest.parts import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT, WAYS
 
 SCHEMA = {"exporter": pl.String, "interface": pl.Int64, "rate": pl.Float64, "mtu": pl.Int64}
@@ -33,10 +34,12 @@ def sampling_rates(
         routes: `traffic_routes`.
     """
     first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    twice = _told_twice(record, first, end)
     whole = routes.filter(
         pl.col("role") == "transit",
         pl.col("hour_start") >= first,
         pl.col("hour_start") < end.astimezone(UTC),
+        ~pl.col("hour_start").is_in(pl.Series(sorted(twice), dtype=pl.Datetime("us", "UTC"))),
     )
     sums = (
         whole.group_by("exporter", "interface")
@@ -47,7 +50,7 @@ def sampling_rates(
         .sort("exporter", "interface")
         .collect()
     )
-    exported = _exported(network, record, first, end)
+    exported = _exported(network, record, first, end, twice)
     mtu = {e.id: e.mtu for e in network.exporters}
     rows: list[tuple[str, int | None, float, int]] = []
     for exporter, interface, scaled, bare in sums.iter_rows():
@@ -58,16 +61,29 @@ def sampling_rates(
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
+def _told_twice(record: Record, start: datetime, end: datetime) -> set[datetime]:
+    """Hours with records that several units hold, and those beside them: manifests count these
+    records as often as they came, the roll-up once."""
+    return {
+        hour + n * HOUR
+        for hour, header in record.headers("traffic", start=start, end=end, damaged=[]).items()
+        if header.rollup and header.rollup.figures.get("duplicate_records")
+        for n in (-1, 0, 1)
+    }
+
+
 def _exported(
-    network: Network, record: Record, start: datetime, end: datetime
+    network: Network, record: Record, start: datetime, end: datetime, without: set[datetime]
 ) -> dict[tuple[str, int], int]:
     """Bytes as exported of the records that count on each transit interface (M1), by what the
-    manifests say of those received in these hours."""
+    manifests say of those received in these hours, less some hours."""
     rollup = Rollup(record.lake, network, record=record, period=(start, end))
     transit = {key for key, i in network.interface_by_key.items() if i.role == "transit"}
     found: dict[tuple[str, int], int] = {}
     unknown: set[tuple[str, int]] = set()
     for hour in record.headers("flows", start=start, end=end, damaged=[]):
+        if hour in without:
+            continue
         attributor = rollup.metering(f"{hour:%Y-%m-%d}")
         for ip, interfaces in record.octets("flows", hour).items():
             exporter, _ = attributor.exporter(ip)

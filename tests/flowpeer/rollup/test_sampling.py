@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import worlds
 
+import flowpeer
 from flowpeer import catalog
 from flowpeer.analysis.sampling import sampling_rates
 
@@ -40,3 +42,23 @@ def test_rates_are_those_that_bytes_were_scaled_with(tmp_path: Path, seed: int) 
     assert rates == pytest.approx({key: want[key] for key in rates})
     assert {("edge1", 10), ("edge1", 11)} <= rates.keys()
     assert set(found["mtu"]) == {1500}
+
+
+def test_what_came_twice_halves_no_rate(tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import test_any_order as any_order
+
+    datagrams = [d for d in any_order.world(1) if d.exporter == 2]
+    files = [
+        any_order.capture(tmp_path / f"{n}.pcap", some)
+        for n, some in enumerate((datagrams, datagrams[: len(datagrams) // 2]))
+    ]
+    any_order.rolled_up(tmp_path / "lake", files)
+    net = flowpeer.open(tmp_path / "lake" / "flowpeer.toml")
+    record = net.lake.record()
+    routes = catalog.scan(net.lake.root, "traffic_routes")
+    first = datetime(2025, 6, 30, tzinfo=UTC)
+    found = sampling_rates(net.configuration, record, routes, first, first + timedelta(days=3))
+    headers = record.headers("traffic").values()
+    assert sum(h.rollup.figures["duplicate_records"] for h in headers if h.rollup) > 0
+    assert set(found.filter(exporter="e2")["rate"]) == {300.0}
