@@ -73,6 +73,9 @@ class Measured:
     """Of each slot; 0 where it has no traffic or does not count."""
     weights: Reals
     counted: Counted
+    alone: Sequence[tuple[Counted, Ints]]
+    """Of each provider: which slots count for its percentiles, and its bytes in them. A silent
+    router is missing from the providers that it has links to, not from the others (M5)."""
 
 
 def imbalance(
@@ -116,6 +119,10 @@ def imbalance(
             measured = measure(inputs, found, metro, way, providers, aims, factors)
             rows, total = _rows(metro, way, providers, measured, aims.rule)
             notes += missing_notes(f"{metro} {way}", measured.counted)
+            for provider, (judged, _) in zip(providers, measured.alone, strict=True):
+                if judged.quality != "exact":
+                    about = f"{metro} {way}, {provider.name}"
+                    notes += missing_notes(about, judged, _OF_PERCENTILES)
             unscaled = int(bare.get((metro, way), 0))
             if unscaled and not measured.bytes.any():  # not nothing, but nobody knows how much
                 unknown = dict.fromkeys(
@@ -209,7 +216,22 @@ def measure(
         average[at] += int(line.sum()) * factors[link]
     weights = np.array([float(aims.share[p.asn]) for p in providers])
     d = np.where(judged.flags, d_of(filled, weights), 0.0)
-    return Measured(bytes_, filled, average, d, weights, judged)
+    alone = _alone(inputs, found, here, way, [p.asn for p in providers])
+    return Measured(bytes_, filled, average, d, weights, judged, alone)
+
+
+def _alone(
+    inputs: Inputs, found: Loads, links: pl.DataFrame, way: str, providers: Sequence[int | None]
+) -> list[tuple[Counted, Ints]]:
+    """`Measured.alone`, from links with their number and `provider_asn`."""
+    of: dict[int | None, list[int]] = {asn: [] for asn in providers}
+    for link, asn in links.select("link", "provider_asn").iter_rows():
+        of[asn].append(link)
+    made = []
+    for mine in of.values():
+        judged = counted(inputs, found, mine, way)
+        made.append((judged, judged.lines(found, way, mine).sum(axis=0)[judged.flags]))
+    return made
 
 
 def factors_of(inputs: Inputs, found: Loads) -> Reals:
@@ -219,15 +241,23 @@ def factors_of(inputs: Inputs, found: Loads) -> Reals:
     return np.array([weight.get(e, 1.0) for e in found.links["exporter"].to_list()])
 
 
-def missing_notes(what: str, judged: Counted) -> list[str]:
-    """What missing and filled slots do to percentiles and D, in words."""
+_OF_D = {
+    "exact": "D holds",
+    "estimate": "D is an estimate",
+    "refused": "no D is given (METHODS M5)",
+}
+_OF_PERCENTILES = {
+    "exact": "its 95th percentile holds",
+    "estimate": "its 95th percentile is an estimate",
+    "refused": "no 95th percentile is given (METHODS M5)",
+}
+
+
+def missing_notes(what: str, judged: Counted, results: Mapping[str, str] = _OF_D) -> list[str]:
+    """What missing and filled slots do to a figure, in words."""
     if judged.quality == "exact" and not judged.missing and not judged.filled:
         return []
-    result = {
-        "exact": "its 95th percentiles and D hold",
-        "estimate": "its 95th percentiles and D are estimates",
-        "refused": "no 95th percentile and no D is given (METHODS M5)",
-    }[judged.quality]
+    result = results[judged.quality]
     n = len(judged.flags)
     left = f", {len(judged.silent)} links of silent exporters left out" if judged.silent else ""
     counts = f"{judged.missing:,} of {n:,} slots are not covered, {judged.filled:,} are filled"
@@ -281,12 +311,17 @@ def _rows(
     total = float(measured.average.sum())
     average = measured.average * 8 / (bytes_.shape[1] * SLOT_SECONDS)
     jain = _jain(average, providers)
-    p95, p50 = percentiles(counting, n), percentiles(counting, n, half=True)
     over = np.zeros(bytes_.shape[1], dtype=np.bool_)
     records: list[dict[str, Any]] = []
     for i, provider in enumerate(providers):
         capacity = provider.capacity_bps
-        rate = None if refused else int(p95[i]) * 8 / SLOT_SECONDS
+        alone, own = measured.alone[i]
+        p95, p50 = (
+            None
+            if alone.refused
+            else int(percentiles(own[None, :], alone.slots, half=h)[0]) * 8 / SLOT_SECONDS
+            for h in (False, True)
+        )
         full = over_share(bytes_[i], capacity, 80)
         over |= full
         share = float(measured.average[i]) / total if total else None
@@ -299,10 +334,10 @@ def _rows(
                 "provider": provider.name,
                 "capacity_bps": capacity,
                 "avg_bps": round(float(average[i]), 3),
-                "p50_bps": None if refused else int(p50[i]) * 8 / SLOT_SECONDS,
-                "p95_bps": rate,
+                "p50_bps": p50,
+                "p95_bps": p95,
                 "peak_bps": int(bytes_[i].max(initial=0)) * 8 / SLOT_SECONDS,
-                "utilisation_p95": rate / capacity if capacity and rate is not None else None,
+                "utilisation_p95": p95 / capacity if capacity and p95 is not None else None,
                 "share": share,
                 "target_share": aim,
                 "excess_share": None if share is None else share - aim,
@@ -410,7 +445,8 @@ def _areas(
             for row, asn in enumerate(here["provider_asn"].to_list()):
                 filled[order.index(asn)] += lines[row]
             d = np.where(judged.flags, d_of(filled, weight), 0.0)
-            measured = Measured(bytes_, filled, average, d, weight, judged)
+            alone = _alone(inputs, found, here, way, order)
+            measured = Measured(bytes_, filled, average, d, weight, judged, alone)
             rule = rules.pop() if len(rules) == 1 else "mixed"
             rows_, _ = _rows(area, way, providers, measured, rule)
             records += [{"area": kind, **row} for row in rows_]

@@ -168,7 +168,8 @@ def test_a_dead_router_moves_neither_shares_nor_d(silent: int, quality: str) -> 
     total = found.totals["ams/out"]
     assert (total["missing_slots"], total["quality"]) == (silent, quality)
     assert total["d"] == (None if quality == "refused" else 0)
-    assert all((v is None) == (quality == "refused") for v in found.rows["p95_bps"])
+    providers = dict(found.rows.select("provider_asn", "p95_bps").iter_rows())
+    assert providers == {1299: 24.0, 174: None if quality == "refused" else 24.0}
     links = dict(found.links.select("exporter", "p95_bps").iter_rows())
     assert links["edge1.ams"] == 24.0
     assert (links["edge2.ams"] is None) == (quality == "refused")

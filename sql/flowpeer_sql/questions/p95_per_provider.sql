@@ -1,8 +1,9 @@
 -- What is the 95th percentile of each transit provider, and how full is it?
 --
--- Sum of the provider's interfaces in the metro, nearest rank over the slots that count, slots
--- without traffic as zeros (METHODS M5): for sizing, not a bill. utilisation is p95 over capacity, a
--- fraction; p95_mbps is null where more than 5 % of the slots are missing.
+-- Sum of the provider's interfaces in the metro, nearest rank over the slots that count for them,
+-- short gaps of small routers filled, slots without traffic as zeros (METHODS M5; provider_counted):
+-- as in `flowpeer imbalance`, for sizing, not a bill. utilisation is p95 over capacity, a fraction;
+-- p95_mbps is null where more than 5 % of the slots are missing.
 -- One row per metro, provider and direction.
 --
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
@@ -12,20 +13,18 @@
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 
 WITH counted AS (
-    SELECT t.metro, t.provider_asn, t.direction, t.slot, sum(t.bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
-    ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
-        ON u.metro = t.metro AND u.slot = t.slot
+    FROM provider_counted($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
     WHERE ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
-    GROUP BY ALL
 ), figures AS (
     SELECT c.metro, c.provider_asn, c.direction, s.n_slots, s.missing_slots, s.quality,
         sum(c.bytes)::BIGINT AS bytes, max(c.bytes) AS peak_bytes,
         CASE WHEN s.quality <> 'refused' THEN p95(c.bytes, s.n_slots) END AS p95_bytes
     FROM counted c
-    JOIN slots_by_metro($period_start::TIMESTAMP, $period_end::TIMESTAMP) s USING (metro)
+    JOIN provider_counts($period_start::TIMESTAMP, $period_end::TIMESTAMP) s
+        ON s.metro = c.metro AND s.direction = c.direction
+        AND s.provider_asn IS NOT DISTINCT FROM c.provider_asn
     GROUP BY c.metro, c.provider_asn, c.direction, s.n_slots, s.missing_slots, s.quality
 )
 SELECT f.metro, f.provider_asn, n.provider, f.direction, f.bytes,
