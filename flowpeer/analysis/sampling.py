@@ -39,7 +39,9 @@ def sampling_rates(
         pl.col("role") == "transit",
         pl.col("hour_start") >= first,
         pl.col("hour_start") < end.astimezone(UTC),
-        ~pl.col("hour_start").is_in(pl.Series(sorted(twice), dtype=pl.Datetime("us", "UTC"))),
+        ~pl.col("hour_start").is_in(
+            pl.Series(sorted(twice), dtype=pl.Datetime("us", "UTC")).implode()
+        ),
     )
     sums = (
         whole.group_by("exporter", "interface")
