@@ -600,15 +600,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*ENTRIES, []], default=[])
     parser.add_argument("--seconds", type=float, default=60, help="for each entry")
-    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--seed", type=int, default=1, help="0: another each time")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"))
     parser.add_argument("--corpus", type=Path, help="inputs that reached new lines, kept")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--costs", action="store_true", help="slow and large inputs are finds too")
     words = parser.parse_args()
     one = partial(
-        fuzz, seconds=words.seconds, seed=words.seed, keep=words.keep, corpus=words.corpus,
-        costs=words.costs,
+        fuzz, seconds=words.seconds, seed=words.seed or time.time_ns(), keep=words.keep,
+        corpus=words.corpus, costs=words.costs,
     )  # fmt: skip
     failed = 0
     with ProcessPoolExecutor(words.workers) as pool:

@@ -78,7 +78,7 @@ def page_seeds() -> list[bytes]:
     ]
 
 
-def fuzz(target: str, seconds: int, corpus: Path, folder: Path) -> None:
+def fuzz(target: str, seconds: int, seed: int, corpus: Path, folder: Path) -> None:
     """Build a target and run it; raises CalledProcessError for what it found."""
     program = folder / target
     subprocess.run(
@@ -93,7 +93,7 @@ def fuzz(target: str, seconds: int, corpus: Path, folder: Path) -> None:
         (inputs / f"seed-{i:03d}").write_bytes(seed)
     subprocess.run(
         [program, f"-max_total_time={seconds}", "-max_len=16384", "-rss_limit_mb=2048",
-         "-timeout=10", "-print_final_stats=1", "-verbosity=0",
+         "-timeout=10", f"-seed={seed}", "-print_final_stats=1", "-verbosity=0",
          f"-artifact_prefix={corpus}/", inputs],
         check=True,
     )  # fmt: skip
@@ -145,6 +145,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1, help="0: another each time")
     parser.add_argument("--tests", action="store_true")
     parser.add_argument("--corpus", type=Path)
     arguments = parser.parse_args()
@@ -158,7 +159,7 @@ def main() -> int:
         for target in TARGETS if arguments.seconds else ():
             print(f"{target}: {arguments.seconds} s", flush=True)
             try:
-                fuzz(target, arguments.seconds, corpus, Path(temporary))
+                fuzz(target, arguments.seconds, arguments.seed, corpus, Path(temporary))
             except subprocess.CalledProcessError as error:
                 kept = Path(tempfile.mkdtemp(prefix="flowpeer-fuzz-"))
                 for found in corpus.glob("crash-*"):

@@ -311,10 +311,7 @@ def _cells(lines: pl.Series, layout: _Layout) -> dict[int, pl.Series]:
     if layout.separator == ",":
         quoted = lines.str.contains('"', literal=True)
         if quoted.any():
-            rows = [
-                (row + [None] * (last + 1))[: last + 1]
-                for row in (next(csv.reader([line]), []) for line in lines.to_list())
-            ]
+            rows = [(_row(line) + [None] * (last + 1))[: last + 1] for line in lines.to_list()]
             return {
                 place: pl.Series([row[place] for row in rows], dtype=pl.String).str.strip_chars()
                 for place in places
@@ -323,6 +320,14 @@ def _cells(lines: pl.Series, layout: _Layout) -> dict[int, pl.Series]:
         lines = lines.str.replace_all(r"\s+", " ")
     fields = lines.str.split_exact(layout.separator, last + 1).struct.unnest()
     return {place: fields.to_series(place).str.strip_chars() for place in places}
+
+
+def _row(line: str) -> list[str | None]:
+    """The cells of a line with quotes; none where it is no CSV, which counts as a broken line."""
+    try:
+        return list(next(csv.reader([line]), []))
+    except csv.Error:  # a carriage return within it, a cell of a hundred kB
+        return []
 
 
 def _from_prefixes(

@@ -101,6 +101,14 @@ def test_isolated_broken_lines_are_counted_and_the_rest_kept(write: Write) -> No
     assert reader.tally.records == 40
 
 
+def test_a_row_with_quotes_that_is_no_csv_counts_as_broken(write: Write) -> None:
+    good = "".join(f'"10.{i}.0.0/16",{i}\n' for i in range(1, 9)).encode()
+    reader = TableReader(write(b"prefix,asn\n" + good + b'2\r,64500\n"2001:db8::/32",5\n', "t"))
+    assert sum(t.num_rows for t in reader) == 9
+    assert reader.tally.skipped == {"not a prefix": 1}
+    assert reader.tally.first_broken == 10
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
