@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterator
+from functools import cache
 
 from flowpeer_sample import world as w
 from flowpeer_sample.demand import is_leaked
@@ -65,6 +66,7 @@ def _attributes(prefix: Prefix, provider: int) -> bytes:
     return made + _attribute(0xC0, 32, struct.pack("!III", provider, 10, kind))  # RFC 8092
 
 
+@cache
 def _customers(provider: int) -> frozenset[int]:
     return frozenset(customer for up, customer in internet().links if up == provider)
 

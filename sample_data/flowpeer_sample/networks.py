@@ -91,6 +91,9 @@ class Prefix:
     origin_set: tuple[int, ...] = ()
     announced: bool = True
 
+    def __hash__(self) -> int:
+        return self.hosts  # no other prefix has hosts there
+
 
 @dataclass(frozen=True, slots=True)
 class Internet:

@@ -209,9 +209,13 @@ def _ends(r: _Rows, six: NDArray[np.bool_]) -> dict[str, Ints | Halves]:
     }
 
 
-@cache
 def records(metro: str, day: int = 0) -> Records:
     """All flow records of the metro's exporter on the day of the sample, or on the one after."""
+    return _records(metro, day)
+
+
+@cache
+def _records(metro: str, day: int) -> Records:
     r = _rows(metro, day)
     six = r.of([s.prefix is not None and s.prefix.net.version == 6 for s in r.flows]) == 1
     octets, packets = _volumes(r)

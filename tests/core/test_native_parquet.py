@@ -89,6 +89,8 @@ def values(type_: pa.DataType, rng: np.random.Generator, n: int, spread: int) ->
         (40_000, 0.0, 40, 16_384),
         (170_000, 0.02, 14, 30_001),
         (20_000, 1.0, 8, 20_000),
+        (4_096, 0.0, 62, 1_000),  # all different, in the small tables of a dictionary
+        (4_097, 0.0, 62, 4_097),
     ],
 )
 def test_what_is_written_is_read_back_equal(

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,6 +29,8 @@ PAGE_ROWS = 16_384
 """Rows that wait until a page of each column is made; what comes at once may make a page of up to
 twice as many. The columns of a page stay in the cache while they are encoded."""
 MOST_ROWS = 2 * PAGE_ROWS
+FEW_ROWS = 4_096
+"""A file of at most so many rows has small tables for its dictionaries."""
 MAX_MEASURED = 256
 """Octets of a text that is kept as a least or greatest value."""
 _PLAIN, _RLE, _DELTA, _INDICES = 0, 3, 5, 8
@@ -105,14 +108,6 @@ class _Column:
             chunk.encoding = native.INDICES
         elif self.dictionary:
             chunk.encoding = native.DICTIONARY
-            chunk.capacity = ROW_GROUP_ROWS + MOST_ROWS
-            chunk.places_mask = (1 << (2 * chunk.capacity - 1).bit_length()) - 1
-            self._entries = np.empty(chunk.capacity * self.type.size, np.uint8)
-            self._table = (
-                np.zeros(chunk.places_mask + 1, np.uint32), np.zeros(chunk.capacity, np.uint32),
-            )  # fmt: skip
-            chunk.entries = self._entries.ctypes.data
-            chunk.places, chunk.owners = (array.ctypes.data for array in self._table)
         else:
             chunk.encoding = native.DELTA if how == DELTA else native.PLAIN
         self._fresh()
@@ -124,11 +119,29 @@ class _Column:
         self._pages: list[Any] = []
         self.raw = self.stored = 0
 
+    def _room(self, rows: int) -> None:
+        """Tables for the dictionary of a page of so many rows, or of a whole row group.
+
+        A file of a few hundred rows would cost more in megabytes that the kernel clears than in
+        all else. Only the last page of a file is that small, so nothing moves to larger tables.
+        """
+        chunk = self._chunk
+        chunk.capacity = FEW_ROWS if rows <= FEW_ROWS else ROW_GROUP_ROWS + MOST_ROWS
+        chunk.places_mask = (1 << (2 * chunk.capacity - 1).bit_length()) - 1
+        self._entries = np.empty(chunk.capacity * self.type.size, np.uint8)
+        self._table = (
+            np.zeros(chunk.places_mask + 1, np.uint32), np.zeros(chunk.capacity, np.uint32),
+        )  # fmt: skip
+        chunk.entries = self._entries.ctypes.data
+        chunk.places, chunk.owners = (array.ctypes.data for array in self._table)
+
     def page(self, values: pa.Array) -> None:
         """Encode all rows of `values` as one page."""
         rows, buffers = len(values), self._buffers
         if self.text:
             values = self._indices(values)
+        elif self.dictionary and not self._chunk.capacity:
+            self._room(rows)
         nulls = values.null_count
         valid = data = valid_from = 0
         if nulls < rows:
@@ -317,10 +330,12 @@ class Writer:
         self._encode()
         if self._rows:
             self._finish_group()
-        said = _footer_of(self._schema)
-        said[3] = (thrift.I64, thrift.integer(self._rows_total))
-        said[4] = (thrift.LIST, thrift.array(thrift.STRUCT, self._groups))
-        footer = thrift.struct((number, *said[number]) for number in sorted(said))
+        fields = {
+            **_footer_of(self._schema),
+            3: (thrift.I64, thrift.integer(self._rows_total)),
+            4: (thrift.LIST, thrift.array(thrift.STRUCT, self._groups)),
+        }
+        footer = thrift.struct((number, *fields[number]) for number in sorted(fields))
         self._put([footer, struct.pack("<I", len(footer)), MAGIC])
 
 
@@ -331,6 +346,7 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks()
 
 
+@lru_cache(64)
 def _footer_of(schema: pa.Schema) -> dict[int, tuple[int, bytes]]:
     """The fields of the footer of an empty file: schema, key-values, creator, column orders."""
     sink = pa.BufferOutputStream()

@@ -21,7 +21,7 @@ from flowpeer_reports.billing.bills import MonthSeries
 from flowpeer_reports.billing.costs import Amounts
 from flowpeer_reports.billing.octets import Octets
 from flowpeer_reports.billing.rate import as_bps, billed_octets, billed_of_links, p95_octets
-from flowpeer_reports.billing.terms import MBPS, Converter
+from flowpeer_reports.billing.terms import MBPS, Converter, Terms
 
 Ints = npt.NDArray[np.int64]
 Key = tuple[str, int]
@@ -248,11 +248,8 @@ class Savings:
     ) -> Fraction | None:  # fmt: skip
         if total is None or not months[0].terms.priced:
             return total
-        bills = [
-            (m.terms.total(b) or _NONE) - (m.terms.total(a) or _NONE)
-            for m, b, a in zip(months, before, after, strict=True)
-        ]
-        amount = self._convert(mean(bills), months[0].terms.currency)
+        falls = [_fall(m.terms, b, a) for m, b, a in zip(months, before, after, strict=True)]
+        amount = self._convert(mean(falls), months[0].terms.currency)
         return None if amount is None else total + amount
 
     def _add_renewal(
@@ -262,8 +259,7 @@ class Savings:
         terms = months[0].terms.at_renewal()
         if total is None or terms is None:
             return total
-        falls = [(terms.total(b) or _NONE) - (terms.total(a) or _NONE)
-                 for b, a in zip(before, after, strict=True)]  # fmt: skip
+        falls = [_fall(terms, b, a) for b, a in zip(before, after, strict=True)]
         amount = self._convert(mean(falls), terms.currency)
         return None if amount is None else total + amount
 
@@ -275,12 +271,9 @@ class Savings:
         terms = months[0].terms
         if not terms.priced:
             return [f"{name}: states no price"]
-        same = all(terms.total(b) == terms.total(a) for b, a in zip(before, after, strict=True))
-        if not same:
-            if any((terms.total(a) or 0) > (terms.total(b) or 0)
-                   for b, a in zip(before, after, strict=True)):  # fmt: skip
-                return [f"{name}: tier lost"]
-            return []
+        falls = [_fall(terms, b, a) for b, a in zip(before, after, strict=True)]
+        if any(falls):
+            return [f"{name}: tier lost"] if min(falls) < 0 else []
         if terms.billing == "flat":
             return [f"{name}: a flat price"]
         if all(terms.billed(b) <= terms.commit_bps for b in before):
@@ -330,6 +323,13 @@ class Savings:
             asks = "ask reaches" if count == 1 else f"{count} asks reach"
             found.append(f"{name}: the first {asks} the commit; the rest save nothing on it{until}")
         return found
+
+
+def _fall(terms: Terms, before: Fraction, after: Fraction) -> Fraction:
+    """What a month's bill falls by when the billed rate goes from `before` to `after`."""
+    if before == after:
+        return _NONE
+    return (terms.total(before) or _NONE) - (terms.total(after) or _NONE)
 
 
 def _zero() -> Fraction | None:

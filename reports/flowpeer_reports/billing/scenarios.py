@@ -345,12 +345,26 @@ def _bills(contracts: Iterable[_Contract], lost: str | None = None, most: bool =
 def _worst(contracts: Iterable[_Contract], places: Iterable[str], which: int) -> str | None:
     """The place whose outage makes the bills highest, now (0) or at renewal (1)."""
     contracts = list(contracts)
+    if _bills(contracts)[which] is None:
+        return None
     # A tier for all volume can cost less above its border: no rate bounds such a bill.
     rises = all(one.months[0].terms.tier_mode == "marginal" for one in contracts)
+    touched: dict[str, list[_Contract]] = {}
+    for one in contracts:
+        for name in one.returning if one.prices[which] else ():
+            touched.setdefault(name, []).append(one)
+
+    def rise(name: str, most: bool) -> Fraction:
+        """What the bills of those that the place's traffic returns to go up by."""
+        up = Fraction(0)
+        for one in touched.get(name, ()):
+            up += (one.bills(name, most)[which] or 0) - (one.bills()[which] or 0)
+        return up
+
     return _highest(
         [name for name in places if name != NOWHERE],
-        lambda name: _bills(contracts, name, rises)[which],
-        lambda name: _bills(contracts, name)[which],
+        lambda name: rise(name, rises),
+        lambda name: rise(name, most=False),
     )
 
 
