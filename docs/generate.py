@@ -363,6 +363,8 @@ def report_columns() -> str:
         ("DRILL_SUMMARY", "drill_summary", "Beside drill: one row per removal and growth."),
         ("DRILL_BETWEEN_METROS", "drill_between_metros",
          "Beside drill: what a removal adds between metros."),
+        ("DRILL_ASKS", "drill_asks",
+         "Beside drill, with `--with-asks`: one row per network and metro."),
         ("DRILL_SLOTS", "drill_slots", "Beside drill, with `--slots`: every slot."),
         ("REPLAY", "replay", "Of `drill --replay`: one row per surviving link and direction."),
         ("CAPACITY", "capacity", "One row per metro, transit provider and direction."),

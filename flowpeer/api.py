@@ -335,6 +335,7 @@ class Network:
         to: str | None = None,
         growth: str = "1",
         slots: bool = False,
+        asks: int | None = None,
     ) -> Answer:
         """What every link carries when others fail.
 
@@ -342,12 +343,13 @@ class Network:
             remove: like `link:edge1.ams:11` or `provider:174`, all at the same time.
             every: each link, provider, exporter, … by itself.
             growth: times the present traffic, `1` to `10`, or `1..10` for each.
+            asks: as if the first so many of the list of organisations were peers.
         """
         gathered = self.gather(period)
         with _errors():
             return drill_answer(
                 gathered, self.configuration, self.lake.record(), remove=remove, every=every,
-                site_lost=site_lost, to=to, growth=growth, slots=slots,
+                site_lost=site_lost, to=to, growth=growth, slots=slots, asks=asks,
             )  # fmt: skip
 
     def replay(self, window: str) -> Answer:
@@ -361,11 +363,16 @@ class Network:
         *,
         metro: str | Sequence[str] | None = None,
         direction: Direction = "both",
+        asks: int | None = None,
     ) -> Answer:
-        """When transit is full at its growth, and what to buy."""
+        """When transit is full at its growth, and what to buy; with `asks` also as if the first
+        so many of the list of organisations were peers."""
         gathered = self.gather(period)
         with _errors():
-            return capacity_answer(gathered, direction=direction, metros=_list(metro))
+            return capacity_answer(
+                gathered, direction=direction, metros=_list(metro), network=self.configuration,
+                record=self.lake.record(), asks=asks,
+            )  # fmt: skip
 
     def bills(
         self,

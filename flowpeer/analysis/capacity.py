@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.routing import exits_of
+from flowpeer.analysis.signed import relief_of, with_asks
+from flowpeer.lake.record import Record
+from flowpeer.network import Network
 from flowpeer_reports.capacity import capacity
 from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS
 from flowpeer_reports.loads import loads
@@ -13,12 +17,30 @@ from flowpeer_reports.render.tables import tables_page
 
 
 def capacity_answer(
-    gathered: Gathered, *, direction: Direction = "both", metros: Sequence[str] | None = None
+    gathered: Gathered,
+    *,
+    direction: Direction = "both",
+    metros: Sequence[str] | None = None,
+    network: Network | None = None,
+    record: Record | None = None,
+    asks: int | None = None,
 ) -> Answer:
-    """When transit is full, and what to buy."""
+    """When transit is full, and what to buy.
+
+    Args:
+        asks: with the network and the record, also as if the first so many of the list of
+            organisations were peers.
+    """
     inputs = gathered.inputs
+    relief = None
+    if asks is not None and network is not None and record is not None:
+        exits = exits_of(inputs, network, record)
+        relief = relief_of(exits, with_asks(exits, asks)[0])
     ways = ("out", "in") if direction == "both" else (direction,)
-    found = capacity(inputs, loads(inputs, ["transit"]), metros=metros or None, ways=ways)
+    found = capacity(inputs, loads(inputs, ["transit"]), metros=metros or None, ways=ways,
+                     relief=relief)  # fmt: skip
+    if asks is not None:
+        found.notes.append(f"month_80_after_asks: less what the first {asks} asks are seen on")
     title = title_of(inputs, "growth and capacity")
     page = {"capacity": (found.rows, CAPACITY), "capacity_links": (found.links, CAPACITY_LINKS)}
     return Answer(

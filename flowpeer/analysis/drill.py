@@ -12,12 +12,14 @@ from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered, gather
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.routing import Exits, exits_of
+from flowpeer.analysis.signed import with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.columns.drill import (
     DRILL,
+    DRILL_ASKS,
     DRILL_BETWEEN_METROS,
     DRILL_SLOTS,
     DRILL_SUMMARY,
@@ -82,13 +84,21 @@ def drill_answer(
     to: str | None = None,
     growth: str = "1",
     slots: bool = False,
+    asks: int | None = None,
     metros: Sequence[str] | None = None,
 ) -> Answer:
-    """What happens to the links that are left; `metros` only narrows what is shown."""
+    """What happens to the links that are left; `metros` only narrows what is shown.
+
+    Args:
+        asks: as if the first so many of the list of organisations were peers.
+    """
     factors = growths_of(growth)
     exits = exits_of(gathered.inputs, network, record)
-    asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
     covered = covered_links(exits.inputs, exits.found)
+    placed = None
+    if asks is not None:
+        exits, placed = with_asks(exits, asks)
+    asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
     found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
     rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
     survives = found.largest_growth
@@ -111,11 +121,17 @@ def drill_answer(
         "drill_summary": SideTable(found.summary, DRILL_SUMMARY),
         "drill_between_metros": SideTable(found.between_metros, DRILL_BETWEEN_METROS),
     }
+    if placed is not None:
+        side["drill_asks"] = SideTable(placed.asks, DRILL_ASKS)
     if slots:
         side["drill_slots"] = SideTable(found.slots, DRILL_SLOTS)
     title = title_of(gathered.inputs, "failure drill")
+    if asks is not None:
+        title += f", with the first {asks} asks in place"
     page = {"drill_summary": (found.summary, DRILL_SUMMARY), "drill": (rows, DRILL),
             "drill_between_metros": (found.between_metros, DRILL_BETWEEN_METROS)}  # fmt: skip
+    if placed is not None:
+        page["drill_asks"] = (placed.asks, DRILL_ASKS)
     return Answer(
         "drill", title, rows, DRILL, found, lambda: tables_page(title, page, notes),
         side_tables=side, notes=notes,

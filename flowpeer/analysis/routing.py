@@ -48,6 +48,8 @@ class Exits:
     unstable: frozenset[tuple[str, int]]
     """(prefix, link): path changed more than twice, or in fewer than half of the tables."""
     notes: list[str]
+    moved: pl.DataFrame | None = None
+    """link, prefix, origin_asn, to: outbound routes that leave by another link than they did."""
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """hour, link, direction, prefix, origin_asn, local_prefix, bytes: a frame a day."""
@@ -62,7 +64,7 @@ class Exits:
             mine = frame.filter(pl.col("hour_start") >= max(day, first), pl.col("hour_start") < end)
             if "date" in frame.collect_schema():  # of the files' folders: others are not opened
                 mine = mine.filter(pl.col("date") == day.date())
-            yield (
+            part = (
                 mine.group_by("hour_start", *KEY, "direction", "prefix", "origin_asn",
                               "local_prefix")
                 .agg(pl.col("bytes").sum())
@@ -75,6 +77,7 @@ class Exits:
                 )
                 .collect()
             )  # fmt: skip
+            yield part if self.moved is None else _moved(part, self.moved)
             day += timedelta(days=1)
 
     def outbound(self) -> pl.DataFrame:
@@ -98,6 +101,16 @@ class Exits:
         hourly = np.zeros((self.found.links.height, len(self.epoch_of_hour)), dtype=np.int64)
         hourly[:, hours[edges]] = np.add.reduceat(self.found.into, edges, axis=1)
         return Compiler(self.found, self.choice, self.demand, self.announced, hourly)
+
+
+def _moved(part: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
+    """Outbound rows by the link that they leave by then."""
+    going = moved.with_columns(direction=pl.lit("out"))
+    return part.join(
+        going, on=["link", "prefix", "origin_asn", "direction"], how="left", nulls_equal=True
+    ).select(pl.coalesce("to", "link").alias("link"), pl.exclude("link", "to")).select(
+        part.columns
+    )  # fmt: skip
 
 
 def _by_epoch(part: pl.DataFrame, epochs: Ints, keys: Sequence[str]) -> pl.DataFrame:

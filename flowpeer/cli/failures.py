@@ -23,6 +23,17 @@ from flowpeer.cli.state import State
 from flowpeer.errors import UsageError
 
 
+WithAsksOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="K",
+        help="As if the first K of the list of organisations were peers: their observed routes "
+        "outbound leave transit.",
+    ),
+]
+
+
 def exits(
     ctx: typer.Context,
     period: PeriodOption = None,
@@ -59,6 +70,7 @@ def drill(
     growth: Annotated[
         str, typer.Option(help="Times the present traffic: 1 to 10, or 1..10 for each.")
     ] = "1",
+    with_asks: WithAsksOption = None,
     slots: Annotated[bool, typer.Option("--slots", help="Every slot too, as drill_slots.")] = False,
     replay: Annotated[
         str | None,
@@ -74,17 +86,18 @@ def drill(
     if to is not None and site_lost is None:
         raise UsageError("--to without --site-lost", advice="add --site-lost METRO")
     if replay is not None:
-        if remove or all_ or site_lost is not None:
+        if remove or all_ or site_lost is not None or with_asks is not None:
             raise UsageError(
                 "--replay finds what was removed by itself",
-                advice="leave --remove, --all and --site-lost away",
+                advice="leave --remove, --all, --site-lost and --with-asks away",
             )
         answer = replay_answer(state.network(), state.lake().record(), replay)
     else:
         gathered = gathered_for(state, period, metro)
         answer = drill_answer(
             gathered, state.network(), state.lake().record(), remove=remove or (), every=all_,
-            site_lost=site_lost, to=to, growth=growth, slots=slots, metros=metro,
+            site_lost=site_lost, to=to, growth=growth, slots=slots,
+            asks=with_asks, metros=metro,
         )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
 
@@ -94,6 +107,7 @@ def capacity(
     period: PeriodOption = None,
     metro: MetroOption = None,
     direction: Annotated[Direction, typer.Option(help="Which way the traffic goes.")] = "both",
+    with_asks: WithAsksOption = None,
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
@@ -101,5 +115,8 @@ def capacity(
     state: State = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
-    answer = capacity_answer(gathered, direction=direction, metros=metro)
+    answer = capacity_answer(
+        gathered, direction=direction, metros=metro, network=state.network(),
+        record=state.lake().record(), asks=with_asks,
+    )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)

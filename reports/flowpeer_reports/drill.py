@@ -516,7 +516,7 @@ def _notes(compiler: Compiler, records: Sequence[_Result]) -> list[str]:
     unknown = [
         f"{r['exporter']}:{r['interface']}"
         for r in links.iter_rows(named=True)
-        if not r.get("capacity_bps")
+        if not r.get("capacity_bps") and not r.get("planned")
     ]
     if unknown:
         notes.append(
@@ -524,6 +524,8 @@ def _notes(compiler: Compiler, records: Sequence[_Result]) -> list[str]:
             f"{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}: these links are in no "
             "growth and no bottleneck"
         )
+    if "planned" in links.columns and links["planned"].any():
+        notes.append("links that are planned have no capacity yet: in no growth and no bottleneck")
     moved = sum(r.summary[0]["moved_bytes"] for r in records)
     assumed = sum(r.summary[0]["assumed_bytes"] for r in records)
     tied = sum(r.summary[0]["tie_bytes"] for r in records)

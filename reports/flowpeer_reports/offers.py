@@ -14,7 +14,7 @@ last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -150,21 +150,64 @@ class Offers:
         for prefix, start, end in zip(
             runs["value"].to_list(), starts.tolist(), ends.tolist(), strict=True
         ):
-            key = values[start:end].tobytes()
-            number = self._known.get(key)
-            if number is None:
-                number = self._known[key] = len(self._sizes)
-                self._parts.append(values[start:end].copy())
-                self._sizes.append(end - start)
-            found[prefix] = number
+            found[prefix] = self._take(values[start:end].copy())
         self.of_prefix.append(found)
         return len(self.of_prefix) - 1
+
+    def preferring(
+        self, more: Mapping[str, Sequence[tuple[int, int]]], scope: int, links: int
+    ) -> Offers:
+        """The same in every table with further offers that go before all others of their prefix.
+
+        Args:
+            more: prefix → (link, neighbour AS), rising.
+            scope: place in `SCOPES` of the further offers.
+            links: how many there are then; those that are new have a view of their own.
+        """
+        loaded = np.ones(links, dtype=np.bool_)
+        loaded[: len(self.loaded)] = self.loaded
+        made = Offers(self.assumed, loaded, dict(self._known), list(self._parts), list(self._sizes))
+        first, table = self.table()
+        known: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
+        for classes in self.of_prefix:
+            grown = dict(classes)
+            for prefix, of in more.items():
+                class_ = classes.get(prefix, 0)
+                key = (class_, tuple(of))
+                if key not in known:
+                    rows = table[first[class_] : first[class_ + 1]]
+                    known[key] = made._take(_before_all(rows, of, scope))
+                grown[prefix] = known[key]
+            made.of_prefix.append(grown)
+        return made
+
+    def _take(self, rows: npt.NDArray[np.int64]) -> int:
+        """The class of some offers."""
+        key = rows.tobytes()
+        number = self._known.get(key)
+        if number is None:
+            number = self._known[key] = len(self._sizes)
+            self._parts.append(rows)
+            self._sizes.append(len(rows))
+        return number
 
     def table(self) -> tuple[Ints, npt.NDArray[np.int64]]:
         """`first`, and offers × attributes in the order of `_ATTRIBUTES`."""
         first = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         empty = np.zeros((0, len(_ATTRIBUTES)), dtype=np.int64)
         return first, np.concatenate([empty, *self._parts])
+
+
+def _before_all(rows: Rows, more: Sequence[tuple[int, int]], scope: int) -> Rows:
+    """The offers with further ones in front: a higher LOCAL_PREF where every offer has one (else
+    the role decides), the shortest path, the best ORIGIN where all are known."""
+    preferred = all_known = False
+    if len(rows):
+        preferred = bool((rows[:, _LOCAL_PREF] >= 0).all())
+        all_known = bool((rows[:, _ORIGIN] >= 0).all())
+    local_pref = int(rows[:, _LOCAL_PREF].max()) + 1 if preferred else -1
+    added = [[link, asn, local_pref, 1, 0 if all_known else -1, -1, scope] for link, asn in more]
+    return np.concatenate([np.array(added, dtype=np.int64).reshape(-1, len(_ATTRIBUTES)), rows])
 
 
 @dataclass(frozen=True, slots=True)

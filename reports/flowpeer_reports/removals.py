@@ -54,8 +54,9 @@ def groups(links: pl.DataFrame, risk_groups: Mapping[str, Iterable[int]]) -> lis
 
 
 def _names(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    made = [("link", f"{row['exporter']}:{row['interface']}"), ("exporter", row["exporter"]),
-            ("metro", row["metro"])]  # fmt: skip
+    made = [("link", f"{row['exporter']}:{row['interface']}"), ("metro", row["metro"])]
+    if not row.get("planned"):  # nobody knows yet on which router
+        made.append(("exporter", row["exporter"]))
     if row["provider_asn"] is not None and row["role"] != "ix":
         made.append(("provider", str(row["provider_asn"])))
     made += [(k, str(row[k])) for k in ("exchange", "facility") if row.get(k) is not None]

@@ -56,6 +56,21 @@ def test_the_audit_holds_every_outbound_byte(demo_folder: Path, run: Run) -> Non
             assert sums[row["metro"], comparison] == row["bytes"]
 
 
+def test_asks_in_place_move_what_the_list_says(demo_folder: Path, tmp_path: Path, run: Run) -> None:
+    done = run("drill", "--remove", "link:edge1.ams:12", "--with-asks", "3", "--out", tmp_path,
+               "--format", "parquet", cwd=demo_folder)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    asks = pl.read_parquet(tmp_path / "drill_asks.parquet")
+    moved = dict(asks.group_by("asn").agg(pl.col("moved_bytes").sum()).iter_rows())
+    listed = pl.read_parquet(demo_folder / "report" / "organisations.parquet")
+    first = listed.filter(pl.col("rank").is_between(1, 3))
+    assert set(moved) == set(first["asn"])
+    for asn, rate in first.select("asn", "observed_bps").iter_rows():
+        assert moved[asn] * 8 / 86_400 == pytest.approx(rate, rel=1e-6)
+    drills = pl.read_parquet(tmp_path / "drill.parquet")
+    assert set(drills["removed"]) == {"edge1.ams:12"}
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -64,6 +79,7 @@ def test_the_audit_holds_every_outbound_byte(demo_folder: Path, run: Run) -> Non
         (("drill", "--all", "--growth", "5..2"), "--growth 5..2"),
         (("drill", "--to", "ams"), "--to without --site-lost"),
         (("drill", "--replay", "2026-09-16", "--all"), "--replay finds"),
+        (("drill", "--replay", "2026-09-16", "--with-asks", "3"), "--replay finds"),
     ],
 )
 def test_bad_usage_is_one_line(

@@ -77,17 +77,29 @@ class DrillWorld:
             orient="row",
         )  # fmt: skip
 
-    def compiler(self) -> Compiler:
-        links = self.frame()
-        found = Loads(links, START, self.loads["out"], self.loads["in"],
-                      pl.DataFrame(schema={"metro": pl.String, "direction": pl.String,
-                                           "bytes": pl.Int64}))  # fmt: skip
-        metros = pl.DataFrame(
+    @property
+    def metros(self) -> pl.DataFrame:
+        return pl.DataFrame(
             METROS,
             schema=["metro", "region", "continent", "latitude", "longitude"],
             orient="row",
         )
-        where = places(links, metros)
+
+    def parts(self) -> list[pl.DataFrame]:
+        routes = pl.DataFrame(
+            self.routes,
+            schema={"hour": pl.Int64, "link": pl.Int64, "direction": pl.String,
+                    "prefix": pl.String, "local_prefix": pl.String, "bytes": pl.Int64},
+            orient="row",
+        ).with_columns(origin_asn=pl.lit(1, pl.Int64))  # fmt: skip
+        return [routes.filter(pl.col("hour") == h) for h in range(self.hours)]
+
+    def offered(self) -> tuple[Loads, Offers, Choice]:
+        links = self.frame()
+        found = Loads(links, START, self.loads["out"], self.loads["in"],
+                      pl.DataFrame(schema={"metro": pl.String, "direction": pl.String,
+                                           "bytes": pl.Int64}))  # fmt: skip
+        where = places(links, self.metros)
         loaded = np.ones(len(self.links), dtype=np.bool_)
         loaded[self.assumed] = False
         offers = Offers(np.array(self.assumed, dtype=np.int64), loaded)
@@ -100,15 +112,12 @@ class DrillWorld:
         first, table = offers.table()
         choice = Choice(where, first, table, offers.assumed, self.always_compare_med,
                         self.default_scope)  # fmt: skip
-        routes = pl.DataFrame(
-            self.routes,
-            schema={"hour": pl.Int64, "link": pl.Int64, "direction": pl.String,
-                    "prefix": pl.String, "local_prefix": pl.String, "bytes": pl.Int64},
-            orient="row",
-        )  # fmt: skip
-        parts = [routes.filter(pl.col("hour") == h) for h in range(self.hours)]
+        return found, offers, choice
+
+    def compiler(self) -> Compiler:
+        found, offers, choice = self.offered()
         announced = Announced(self.home, self.announced)
-        asked = demand(parts, found, offers, np.array(self.epoch_of_hour), choice, announced)
+        asked = demand(self.parts(), found, offers, np.array(self.epoch_of_hour), choice, announced)
         hourly = self.loads["in"].reshape(len(self.links), self.hours, 12).sum(axis=2)
         return Compiler(found, choice, asked, announced, hourly)
 

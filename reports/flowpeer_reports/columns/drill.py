@@ -79,6 +79,18 @@ DRILL_SLOTS = (
     Column("before_bytes", _INT, "bytes", "as it was, without growth"),
     Column("bytes", _INT, "bytes", "in the drill, without growth"),
 )
+DRILL_ASKS = (
+    Column("rank", _INT, "", "place in the list of organisations"),
+    Column("asn", _INT, "ASN", "network that is taken to have said yes"),
+    Column("name", _TEXT, "", "its name"),
+    Column("metro", _TEXT, "", "metro"),
+    Column("meet", _TEXT, "", "where they meet us"),
+    Column("exporter", _TEXT, "", "router of that link; ask-…: a link that is not there yet"),
+    Column("interface", _INT, "ifIndex", "its interface; 0 of a link that is not there yet"),
+    Column("planned", _FLAG, "", "the link is not there yet: its capacity is not known"),
+    Column("moved_bytes", _INT, "bytes", "outbound bytes that leave transit for it"),
+    Column("max_bps", _REAL, "bit/s", "largest slot of them"),
+)
 REPLAY = (
     Column("exporter", _TEXT, "", "router of a surviving link"),
     Column("interface", _INT, "ifIndex", "its interface"),
