@@ -303,6 +303,7 @@ def report_columns() -> str:
         capacity,
         changes,
         drill,
+        drt,
         exits,
         explain,
         imbalance,
@@ -313,7 +314,7 @@ def report_columns() -> str:
     )
 
     answers = (
-        columns, asks, bills, openings, changes, explain, leaks, imbalance, exits, drill,
+        columns, asks, bills, openings, changes, explain, leaks, imbalance, exits, drill, drt,
         capacity, scenarios, what_if,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
@@ -365,6 +366,8 @@ def report_columns() -> str:
          "Beside drill: what a removal adds between metros."),
         ("DRILL_ASKS", "drill_asks",
          "Beside drill, with `--with-asks`: one row per network and metro."),
+        ("DRT", "drt", "Of `drill --plan`: one row per metro that is emptied and step."),
+        ("DRT_LINKS", "drt_links", "Beside drt: every link that a step changes, after it."),
         ("DRILL_SLOTS", "drill_slots", "Beside drill, with `--slots`: every slot."),
         ("REPLAY", "replay", "Of `drill --replay`: one row per surviving link and direction."),
         ("CAPACITY", "capacity", "One row per metro, transit provider and direction."),

@@ -30,7 +30,7 @@ from flowpeer.analysis.asks import asks_answer, log_path
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
-from flowpeer.analysis.drill import drill_answer, replay_answer
+from flowpeer.analysis.drill import drill_answer, drt_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.explain import explain_answer
@@ -350,6 +350,29 @@ class Network:
             return drill_answer(
                 gathered, self.configuration, self.lake.record(), remove=remove, every=every,
                 site_lost=site_lost, to=to, growth=growth, slots=slots, asks=asks,
+            )  # fmt: skip
+
+    def drt(
+        self,
+        *metros: str,
+        period: Period | None = None,
+        to: str | None = None,
+        growth: str = "1",
+        asks: int | None = None,
+    ) -> Answer:
+        """Plan a disaster-recovery test of some metros, default of each: which own prefixes to
+        withdraw, in which order, and what each step does to each link.
+
+        Args:
+            to: metro that the demand moves to; default the nearest that announces a prefix.
+            growth: times the present traffic.
+            asks: as if the first so many of the list of organisations were peers.
+        """
+        gathered = self.gather(period)
+        with _errors():
+            return drt_answer(
+                gathered, self.configuration, self.lake.record(), metros, to=to, growth=growth,
+                asks=asks,
             )  # fmt: skip
 
     def replay(self, window: str) -> Answer:

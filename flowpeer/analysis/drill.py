@@ -1,4 +1,4 @@
-"""The failure drill and its replay as answers."""
+"""The failure drill, the plan of a test of it and its replay as answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from flowpeer_reports.columns.drill import (
     DRILL_SUMMARY,
     REPLAY,
 )
+from flowpeer_reports.columns.drt import DRT, DRT_LINKS
 from flowpeer_reports.drill import Drill, drill
+from flowpeer_reports.drt import drt
 from flowpeer_reports.loads import covered_links
 from flowpeer_reports.removals import Removal, chosen, groups, site, together
 from flowpeer_reports.render.tables import tables_page
@@ -35,6 +37,10 @@ SCREEN_COLUMNS = (
     "kind", "removed", "exporter", "interface", "direction", "capacity_bps", "max_before_bps",
     "max_bps", "max_utilisation", "slots_over_80", "slots_over_100", "worst_max_bps",
     "ports_to_buy", "bottleneck",
+)  # fmt: skip
+DRT_SCREEN = (
+    "metro", "step", "withdraw", "to_metro", "why", "moved_share", "fullest_link",
+    "fullest_utilisation", "slots_over_80", "slots_over_100", "verdict",
 )  # fmt: skip
 MOST_GROWTH = 10
 
@@ -137,6 +143,44 @@ def drill_answer(
         side_tables=side, notes=notes,
         totals={"largest_growth": survives, "growths": found.growths},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
+    )  # fmt: skip
+
+
+def drt_answer(
+    gathered: Gathered,
+    network: Network,
+    record: Record,
+    metros: Sequence[str],
+    *,
+    to: str | None = None,
+    growth: str = "1",
+    asks: int | None = None,
+) -> Answer:
+    """Which own prefixes to withdraw in a metro, in which order, and what each step does.
+
+    Args:
+        metros: to empty, each by itself; none: every one.
+    """
+    factors = growths_of(growth)
+    if len(factors) > 1:
+        raise UsageError(f"--growth {growth}: a plan has one growth", advice="give one factor")
+    exits = exits_of(gathered.inputs, network, record)
+    covered = covered_links(exits.inputs, exits.found)
+    if asks is not None:
+        exits, _ = with_asks(exits, asks)
+    chosen_ = list(metros) or [
+        m for m in exits.choice.places.metros if m in set(exits.found.links["metro"])
+    ]
+    found = drt(exits.compiler_by_local, chosen_, covered=covered, to=to, growth=factors[0])
+    notes = [*exits.inputs.notes, *exits.notes, *found.notes]
+    title = title_of(gathered.inputs, "plan of a disaster-recovery test")
+    if asks is not None:
+        title += f", with the first {asks} asks in place"
+    page = {"drt": (found.steps, DRT), "drt_links": (found.links, DRT_LINKS)}
+    return Answer(
+        "drt", title, found.steps, DRT, found, lambda: tables_page(title, page, notes),
+        side_tables={"drt_links": SideTable(found.links, DRT_LINKS)}, notes=notes,
+        provenance=gathered.provenance, screen_columns=DRT_SCREEN,
     )  # fmt: skip
 
 

@@ -96,11 +96,24 @@ class Exits:
     @cached_property
     def compiler(self) -> Compiler:
         """What drills are compiled from."""
+        return self._compiler(self.demand)
+
+    @cached_property
+    def compiler_by_local(self) -> Compiler:
+        """The same with own prefixes kept apart, for plans that withdraw them one by one."""
+        return self._compiler(
+            demand(
+                self.parts(), self.found, self.offers, self.epoch_of_hour, self.choice,
+                self.announced, by_local=True,
+            )
+        )  # fmt: skip
+
+    def _compiler(self, asked: Demand) -> Compiler:
         hours = self.found.hour_of_slot
         edges = np.flatnonzero(np.diff(hours, prepend=-1))
         hourly = np.zeros((self.found.links.height, len(self.epoch_of_hour)), dtype=np.int64)
         hourly[:, hours[edges]] = np.add.reduceat(self.found.into, edges, axis=1)
-        return Compiler(self.found, self.choice, self.demand, self.announced, hourly)
+        return Compiler(self.found, self.choice, asked, self.announced, hourly)
 
 
 def _moved(part: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:

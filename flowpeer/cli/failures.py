@@ -8,7 +8,7 @@ import typer
 
 from flowpeer.analysis.answers import Direction
 from flowpeer.analysis.capacity import capacity_answer
-from flowpeer.analysis.drill import drill_answer, growths_of, replay_answer
+from flowpeer.analysis.drill import drill_answer, drt_answer, growths_of, replay_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.cli.answering import (
     FormatOption,
@@ -21,7 +21,6 @@ from flowpeer.cli.answering import (
 )
 from flowpeer.cli.state import State
 from flowpeer.errors import UsageError
-
 
 WithAsksOption = Annotated[
     int | None,
@@ -65,7 +64,18 @@ def drill(
         str | None, typer.Option(metavar="METRO", help="A metro lost with its demand.")
     ] = None,
     to: Annotated[
-        str | None, typer.Option(metavar="METRO", help="Where the demand of --site-lost moves to.")
+        str | None,
+        typer.Option(
+            metavar="METRO", help="Where the demand of --site-lost, or of --plan, moves to."
+        ),
+    ] = None,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRO",
+            help="Plan a disaster-recovery test: which own prefixes to withdraw in this metro, in "
+            "which order, and what each step does (repeatable; all: every metro).",
+        ),
     ] = None,
     growth: Annotated[
         str, typer.Option(help="Times the present traffic: 1 to 10, or 1..10 for each.")
@@ -83,8 +93,13 @@ def drill(
     state: State = ctx.obj
     formats = formats_of(format_, out)
     growths_of(growth)
-    if to is not None and site_lost is None:
-        raise UsageError("--to without --site-lost", advice="add --site-lost METRO")
+    if to is not None and site_lost is None and not plan:
+        raise UsageError("--to without --site-lost", advice="add --site-lost METRO, or --plan")
+    if plan and (remove or all_ or site_lost is not None or replay is not None or slots):
+        raise UsageError(
+            "--plan is an answer of its own",
+            advice="leave --remove, --all, --site-lost, --slots and --replay away",
+        )
     if replay is not None:
         if remove or all_ or site_lost is not None or with_asks is not None:
             raise UsageError(
@@ -92,6 +107,12 @@ def drill(
                 advice="leave --remove, --all, --site-lost and --with-asks away",
             )
         answer = replay_answer(state.network(), state.lake().record(), replay)
+    elif plan:
+        gathered = gathered_for(state, period, metro)
+        answer = drt_answer(
+            gathered, state.network(), state.lake().record(), [] if "all" in plan else plan,
+            to=to, growth=growth, asks=with_asks,
+        )  # fmt: skip
     else:
         gathered = gathered_for(state, period, metro)
         answer = drill_answer(

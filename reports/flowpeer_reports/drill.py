@@ -178,15 +178,15 @@ def drill(
         slots: also the bytes of each slot, of every link that changes.
         progress: called with the number of removals done.
     """
-    base = {way: _base(compiler, way) for way in WAYS}
+    base = {way: peaks(compiler, way) for way in WAYS}
     done = 0
-    records: list[_Result] = []
+    records: list[Result] = []
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for batch in disjoint(removals):
             falls = compiler.compile(batch)
 
-            def one(pair: tuple[Removal, tuple[Fall, Fall]]) -> _Result:
-                return _one(compiler, *pair, covered, growths, base, slots)
+            def one(pair: tuple[Removal, tuple[Fall, Fall]]) -> Result:
+                return figures_of(compiler, *pair, covered, growths, base, slots)
 
             for result in pool.map(one, zip(batch, falls, strict=True)):
                 records.append(result)
@@ -199,7 +199,7 @@ def drill(
     fullest, notes = _as_it_is(compiler, base)
     known += [fullest] if fullest is not None else []
     return Drill(
-        _table(compiler.found.links, records),
+        table_of(compiler.found.links, records),
         pl.DataFrame([row for r in records for row in r.summary], schema=schema(DRILL_SUMMARY)),
         pl.DataFrame([row for r in records for row in r.between],
                      schema=schema(DRILL_BETWEEN_METROS)),
@@ -212,7 +212,9 @@ def drill(
 
 
 @dataclass(slots=True)
-class _Result:
+class Result:
+    """One removal: columns by direction, rows of the summary and of what moves between metros."""
+
     rows: list[dict[str, npt.NDArray[Any]]]
     summary: list[dict[str, Any]]
     between: list[dict[str, Any]]
@@ -233,13 +235,13 @@ def _as_it_is(compiler: Compiler, base: Mapping[str, Ints]) -> tuple[float | Non
     return growth, [f"without any failure {growth:g} times the present traffic fits, by {name}"]
 
 
-def _base(compiler: Compiler, way: str) -> Ints:
+def peaks(compiler: Compiler, way: str) -> Ints:
     """Largest slot of each link as it is, in bytes."""
     dense = compiler.found.way(way)
     return dense.max(axis=1) if dense.shape[1] else np.zeros(len(dense), dtype=np.int64)
 
 
-def _one(
+def figures_of(
     compiler: Compiler,
     removal: Removal,
     falls: tuple[Fall, Fall],
@@ -247,7 +249,8 @@ def _one(
     growths: Sequence[Fraction],
     base: Mapping[str, Ints],
     slots: bool,
-) -> _Result:
+) -> Result:
+    """Every figure of one removal. `base`: `peaks` by direction."""
     links = compiler.found.links
     capacity = compiler.choice.places.capacity
     between: list[dict[str, Any]] = []
@@ -317,7 +320,7 @@ def _one(
             for name in ("slots_over_100", "ports_to_buy")
         }
         summaries.append({**summary, **sums, "growth": float(growth)})
-    return _Result(rows, summaries, between, pl.concat(series) if series else None)
+    return Result(rows, summaries, between, pl.concat(series) if series else None)
 
 
 def _largest(used: float) -> float:
@@ -407,7 +410,7 @@ _SIZED = ("max_utilisation", "p95_utilisation", "slots_over_80", "slots_over_100
           "worst_slots_over_100", "ports_to_buy", "capacity_bps")  # fmt: skip
 
 
-def _table(links: pl.DataFrame, records: Sequence[_Result]) -> pl.DataFrame:
+def table_of(links: pl.DataFrame, records: Sequence[Result]) -> pl.DataFrame:
     """The rows of all removals, in their order."""
     parts = [(number, part) for number, r in enumerate(records) for part in r.rows]
     if not parts:
@@ -510,7 +513,7 @@ def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.D
     return pl.concat([pl.DataFrame(schema=schema(DRILL_SLOTS)), *frames])
 
 
-def _notes(compiler: Compiler, records: Sequence[_Result]) -> list[str]:
+def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
     notes = []
     links = compiler.found.links
     unknown = [
@@ -551,4 +554,6 @@ def _notes(compiler: Compiler, records: Sequence[_Result]) -> list[str]:
     return notes
 
 
-__all__ = ["After", "Drill", "after", "drill", "over"]
+__all__ = [
+    "WAYS", "After", "Drill", "Result", "after", "drill", "figures_of", "over", "peaks", "table_of",
+]  # fmt: skip

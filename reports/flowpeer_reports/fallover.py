@@ -44,9 +44,9 @@ class Demand:
     """The hours' routes as numbers, outbound and inbound, summed as far as drills can tell.
 
     Attributes:
-        out: hour, link, chain, home, code, bytes; `chain` is a place in `chains`, `home` the
-            number of a metro, `code` tells prefixes apart that use several links in the hour
-            (−1: those of one link alone).
+        out: hour, link, chain, home, code, bytes, and `local` where asked for; `chain` is a place
+            in `chains`, `home` the number of a metro, `code` tells prefixes apart that use several
+            links in the hour (−1: those of one link alone).
         into: hour, link, local, bytes; `local` is a place in `locals`.
         chains: classes of offers of a prefix and of those over it, longest first; chain 0 is
             that of bytes without a prefix.
@@ -68,6 +68,8 @@ def demand(
     epoch_of_hour: Ints,
     choice: Choice,
     announced: Announced,
+    *,
+    by_local: bool = False,
 ) -> Demand:
     """Number the routes of a period.
 
@@ -75,7 +77,9 @@ def demand(
         parts: hour (number), link (number), direction, prefix, local_prefix, bytes; scaled bytes
             of the links' traffic, any number of frames, no hour in two of them.
         epoch_of_hour: which of the offers' tables holds in each hour.
+        by_local: keep outbound routes of different own prefixes apart.
     """
+    keys = ["hour", "link", "chain", "home", "code", *(["local"] if by_local else [])]
     chains: dict[tuple[int, ...], int] = {(): 0}
     over = Over({p for classes in offers.of_prefix for p in classes})
     maps: dict[int, pl.DataFrame] = {}
@@ -121,10 +125,10 @@ def demand(
             several = pl.col("link").n_unique().over("hour", "code") > 1
             out.append(
                 mine.with_columns(code=pl.when(several).then("code").otherwise(-1))
-                .group_by("hour", "link", "chain", "home", "code").agg(pl.col("bytes").sum())
+                .group_by(keys).agg(pl.col("bytes").sum())
             )  # fmt: skip
     return Demand(
-        _arrays(out, ["hour", "link", "chain", "home", "code", "bytes"]),
+        _arrays(out, [*keys, "bytes"]),
         _arrays(into, ["hour", "link", "local", "bytes"]),
         list(chains),
         list(locals_),
@@ -280,17 +284,20 @@ class Compiler:
         return gone, of_link
 
     def _affected(
-        self, batch: Sequence[Removal], link: Ints, home: Ints, of_link: Ints
+        self, batch: Sequence[Removal], rows: Mapping[str, Ints], home: Ints, of_link: Ints
     ) -> tuple[Ints, Ints, Flags]:
         """Rows that something happens to, their removal, and whose demand belongs to a lost site.
 
         Links that stay but lose some of a lost site's demand are among them with all their rows.
         """
-        site = batch[0].site
+        link, site, prefixes = rows["link"], batch[0].site, batch[0].prefixes
         if site is None:
             row = np.flatnonzero(of_link[link] >= 0)
             return row, of_link[link[row]], np.zeros(len(row), dtype=np.bool_)
         lost = home == self.choice.places.number(site)
+        if prefixes is not None:
+            numbers = [n for n, p in enumerate(self.demand.locals) if p in prefixes]
+            lost &= np.isin(rows["local"], numbers)
         touched = np.isin(link, link[lost]) | (of_link[link] >= 0)
         row = np.flatnonzero(touched)
         return row, np.zeros(len(row), dtype=np.int64), lost[row]
@@ -298,7 +305,7 @@ class Compiler:
     def _out(self, batch: Sequence[Removal]) -> list[Fall]:
         rows, places = self.demand.out, self.choice.places
         gone, of_link = self._sets(batch)
-        row, set_, lost = self._affected(batch, rows["link"], rows["home"], of_link)
+        row, set_, lost = self._affected(batch, rows, rows["home"], of_link)
         hour, link, chain, home, code, bytes_ = (
             rows[c][row] for c in ("hour", "link", "chain", "home", "code", "bytes")
         )
@@ -506,7 +513,7 @@ class Compiler:
         )
         home = homes[rows["local"]] if len(homes) else np.zeros(0, dtype=np.int64)
         home = np.where(home < 0, places.metro_of_link[rows["link"]], home)
-        row, set_, lost = self._affected(batch, rows["link"], home, of_link)
+        row, set_, lost = self._affected(batch, rows, home, of_link)
         hour, link, local, bytes_ = (rows[c][row] for c in ("hour", "link", "local", "bytes"))
         to = batch[0].to
         stays = (of_link[link] < 0) & ~lost
@@ -563,6 +570,36 @@ class Compiler:
             fall.weights[from_][rows_] += part
             fall.may[from_][rows_] += amount
         return falls
+
+
+def merged(falls: Sequence[Fall]) -> Fall:
+    """Falls of different demand that happen together: each says what stays but for its own."""
+    whole = Fall()
+    for link in sorted({link for fall in falls for link in fall.targets}):
+        mine = [fall for fall in falls if link in fall.targets]
+        total = mine[0].weights[link].sum(axis=0)
+        sums: dict[int, Ints] = {}
+        most: dict[int, Ints] = {}
+        for fall in mine:
+            for place, target in enumerate(fall.targets[link]):
+                if target != STAYS:
+                    part = fall.weights[link][place]
+                    sums[target] = sums[target] + part if target in sums else part
+                    if link in fall.may:
+                        part = fall.may[link][place]
+                        most[target] = most[target] + part if target in most else part
+        sums[STAYS] = total - np.add.reduce([np.zeros_like(total), *sums.values()])
+        targets = sorted(t for t in sums if t >= 0) + sorted(
+            (t for t in sums if t < 0), reverse=True
+        )
+        whole.targets[link] = targets
+        whole.weights[link] = np.stack([sums[t] for t in targets])
+        if any(link in fall.may for fall in mine):
+            none = np.zeros_like(total)
+            whole.may[link] = np.stack([most.get(t, none) for t in targets])
+    whole.tie_bytes = sum(fall.tie_bytes for fall in falls)
+    whole.assumed_bytes = sum(fall.assumed_bytes for fall in falls)
+    return whole
 
 
 def _options(start: Ints, count: Ints, target: Ints) -> tuple[Ints, Ints]:

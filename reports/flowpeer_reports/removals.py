@@ -24,6 +24,7 @@ class Removal:
         links: their numbers, rising.
         site: metro whose demand goes too (*site lost*); None: demand stays (*edge lost*).
         to: metro that the site's demand moves to; None: it is gone.
+        prefixes: own prefixes whose demand at the site it is; None: all of it.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Removal:
     links: tuple[int, ...]
     site: str | None = None
     to: str | None = None
+    prefixes: frozenset[str] | None = None
 
 
 def groups(links: pl.DataFrame, risk_groups: Mapping[str, Iterable[int]]) -> list[Removal]:

@@ -132,9 +132,8 @@ def signed(
     )
     hours = int(found.hour_of_slot[-1]) + 1 if found.slots else 0
     whole, away = _hourly(parts, moved, hours)
-    out = np.vstack(
-        [found.out, np.zeros((links.height - found.links.height, found.slots), np.int64)]
-    )
+    planned = np.zeros((links.height - found.links.height, found.slots), dtype=np.int64)
+    out = np.vstack([found.out, planned])
     sums: dict[tuple[int, int], Ints] = {}
     for link, targets in away.items():
         order = sorted(targets)
@@ -146,7 +145,7 @@ def signed(
             out[link] -= part
             out[to] += part
             sums[number, to] = sums[number, to] + part if (number, to) in sums else part
-    into = np.vstack([found.into, out[found.links.height :] * 0])
+    into = np.vstack([found.into, planned])
     after = Loads(links, found.start, out, into, found.unscaled)
     more: dict[str, set[tuple[int, int]]] = {}
     asn_of = dict(asks.rows.select("rank", "asn").iter_rows())
@@ -255,10 +254,8 @@ def _asks(links: pl.DataFrame, seats: pl.DataFrame, sums: dict[tuple[int, int], 
 
 def _notes(seats: pl.DataFrame, asks: Asks) -> list[str]:
     count = asks.rows["rank"].n_unique()
-    notes = [
-        f"the first {count} asks are in place: what they are seen on leaves by them, outbound; "
-        "inbound is as it was, and ports are not capped"
-    ]
+    words = "what they are seen on leaves by them, outbound; inbound is as it was, no port is a cap"
+    notes = [f"the first {count} asks are in place: {words}"]
     nowhere = seats.filter(pl.col("rung") == ELSEWHERE)
     if nowhere.height:
         named = ", ".join(f"AS{a} in {m}" for a, m in nowhere.select("asn", "metro").head(5).rows())

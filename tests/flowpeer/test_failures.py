@@ -71,6 +71,33 @@ def test_asks_in_place_move_what_the_list_says(demo_folder: Path, tmp_path: Path
     assert set(drills["removed"]) == {"edge1.ams:12"}
 
 
+def test_a_plan_moves_all_that_has_an_own_prefix(
+    demo_folder: Path, tmp_path: Path, run: Run
+) -> None:
+    done = run("drill", "--plan", "ams", "--to", "lon", "--out", tmp_path, "--format",
+               "parquet,html,md", cwd=demo_folder)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    steps = pl.read_parquet(tmp_path / "drt.parquet")
+    question = """SELECT local_prefix, direction, sum(bytes)::BIGINT AS bytes FROM traffic_routes
+        WHERE metro = 'ams' AND scaled AND direction <> 'none' AND local_prefix IS NOT NULL
+          AND role IN ('transit', 'peer', 'ix', 'customer') GROUP BY ALL"""
+    asked = json.loads(run("sql", question, "--format", "json", cwd=demo_folder).stdout)
+    sums = {(r["local_prefix"], r["direction"]): r["bytes"] for r in asked}
+    found = {
+        (row["withdraw"][0], way): row[f"{way}_bytes"]
+        for row in steps.iter_rows(named=True)
+        for way in ("out", "in")
+    }
+    assert found == sums
+    assert steps["step"].to_list() == [1, 2]
+    assert set(steps["to_metro"]) == {"lon"}
+    links = pl.read_parquet(tmp_path / "drt_links.parquet")
+    assert set(links["metro"]) == {"ams", "lon"}
+    ours = links.filter(pl.col("metro") == "ams", pl.col("step") == 2)
+    assert (ours["max_bps"] <= ours["max_before_bps"]).all()
+    assert "<script" not in (tmp_path / "drt.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -78,6 +105,9 @@ def test_asks_in_place_move_what_the_list_says(demo_folder: Path, tmp_path: Path
         (("drill", "--all", "--growth", "11"), "--growth 11"),
         (("drill", "--all", "--growth", "5..2"), "--growth 5..2"),
         (("drill", "--to", "ams"), "--to without --site-lost"),
+        (("drill", "--plan", "ams", "--all"), "--plan is an answer of its own"),
+        (("drill", "--plan", "ams", "--growth", "1..3"), "a plan has one growth"),
+        (("drill", "--plan", "ams", "--to", "ams"), "the metro that is emptied"),
         (("drill", "--replay", "2026-09-16", "--all"), "--replay finds"),
         (("drill", "--replay", "2026-09-16", "--with-asks", "3"), "--replay finds"),
     ],

@@ -114,10 +114,11 @@ class DrillWorld:
                         self.default_scope)  # fmt: skip
         return found, offers, choice
 
-    def compiler(self) -> Compiler:
+    def compiler(self, *, by_local: bool = False) -> Compiler:
         found, offers, choice = self.offered()
         announced = Announced(self.home, self.announced)
-        asked = demand(self.parts(), found, offers, np.array(self.epoch_of_hour), choice, announced)
+        asked = demand(self.parts(), found, offers, np.array(self.epoch_of_hour), choice, announced,
+                       by_local=by_local)  # fmt: skip
         hourly = self.loads["in"].reshape(len(self.links), self.hours, 12).sum(axis=2)
         return Compiler(found, choice, asked, announced, hourly)
 
@@ -213,9 +214,12 @@ class DrillWorld:
     def drill(self, removal: Removal) -> dict[str, dict[Any, np.ndarray[Any, Any]]]:
         """direction → link (or gone, no way) → bytes by slot, of every link that is left."""
         gone = set(removal.links)
+        return self.applied(gone, self.out(removal, gone), self.into(removal, gone))
+
+    def applied(self, gone: set[int], out: Any, into: Any) -> dict[str, dict[Any, Any]]:
+        """The slots by (link, hour) → where → bytes of its routes."""
         result: dict[str, dict[Any, Any]] = {}
-        for way in ("out", "in"):
-            split = self.out(removal, gone) if way == "out" else self.into(removal, gone)
+        for way, split in (("out", out), ("in", into)):
             load = self.loads[way]
             after: dict[Any, Any] = {
                 i: np.zeros(load.shape[1], dtype=object) for i in range(len(self.links))
@@ -233,6 +237,11 @@ class DrillWorld:
             result[way] = after
         return result
 
+    def lost(self, removal: Removal, home: str, local: str | None) -> bool:
+        """Whether the demand of an own prefix goes with its site."""
+        mine = removal.prefixes is None or local in removal.prefixes
+        return removal.site is not None and home == removal.site and mine
+
     def out(self, removal: Removal, gone: set[int]) -> Any:
         split: Any = defaultdict(lambda: defaultdict(int))
         pools: Any = defaultdict(int)
@@ -244,9 +253,8 @@ class DrillWorld:
         for hour, link, way, prefix, local, size in self.routes:
             if way == "out":
                 home = self.home.get(local or "", self.links[link].metro)
-                whole[hour, link, prefix, home] += size
-        for (hour, link, prefix, home), size in whole.items():
-            lost = removal.site is not None and home == removal.site
+                whole[hour, link, prefix, home, self.lost(removal, home, local)] += size
+        for (hour, link, prefix, home, lost), size in whole.items():
             here = split[link, hour]
             if link not in gone and not lost:
                 here["stays"] += size
@@ -283,7 +291,7 @@ class DrillWorld:
             if way != "in":
                 continue
             home = self.home.get(local or "", self.links[link].metro)
-            lost = removal.site is not None and home == removal.site
+            lost = self.lost(removal, home, local)
             if link not in gone and not lost:
                 split[link, hour]["stays"] += size
             elif lost and removal.to is None:

@@ -13,7 +13,6 @@ from drill_world import DrillWorld, Link, Offer, largest_remainder, random_world
 
 from flowpeer_reports.drill import after
 from flowpeer_reports.fallover import Announced, Compiler, demand
-from flowpeer_reports.offers import Offers
 from flowpeer_reports.removals import disjoint, groups
 from flowpeer_reports.signed import Asks, Signed, signed
 
@@ -169,7 +168,7 @@ def test_an_offer_in_front_leaves_the_order_of_the_others_as_it_was() -> None:
     _, offers, _ = world.offered()
     prefix = next(iter(offers.of_prefix[0]))
     grown = offers.preferring({prefix: [(99, 7)]}, 0, 100)
-    assert isinstance(grown, Offers) and grown.loaded[99]
+    assert grown.loaded[99]
     first, table = grown.table()
     class_ = grown.of_prefix[0][prefix]
     old_first, old = offers.table()
