@@ -5,7 +5,8 @@
 
 A page is made only from what the program itself reads: column tuples, the typer application, the
 settings' models, the decoder's element table, the headers of the SQL files. The one text kept
-beside the code is settings.toml, and it must name every setting and no other.
+beside the code is settings.toml, and it must name every setting and no other. The page on sizing
+is computed from what was measured (measured.toml).
 """
 
 from __future__ import annotations
@@ -477,6 +478,70 @@ def questions() -> str:
     return page("Questions", *parts)
 
 
+def sizing_page() -> str:
+    """What a rate of flows needs of machines."""
+    sys.path.insert(0, str(HERE))
+    import sizing
+
+    measured = sizing.load()
+    machine, collect = measured["machine"], measured["collect"]
+    return page(
+        "Sizing",
+        prose(f"""What a rate of flow records needs of machines and disks, computed by
+            `docs/sizing.py` from what `bench/scale.py` and `bench/collect.py` measured:
+            {machine["what"]}. The figures are in `docs/measured.toml`. Measure on your own machine,
+            put what the scripts print there, and run `make docs`."""),
+        "## Measured",
+        prose("""One hour of generated flows of nine metros with four external interfaces each,
+            400,000 remote hosts and a table of a million routes, rolled up with `--jobs 1`. Of each
+            number of jobs all files were the same."""),
+        table(
+            [
+                "flows in the hour",
+                "CPU",
+                "memory",
+                "octets a flow",
+                "`traffic`",
+                "`traffic_routes`",
+            ],
+            sizing.measured_rows(measured),
+        ),
+        prose(f"""Receiving and decoding: {collect["flows_per_cpu_s"] / 1e6:.1f} M flows a
+            CPU-second; one collector took {collect["datagrams_per_s_seen"]:,} datagrams/s of
+            {collect["flows_a_datagram"]} flows for half a minute without loss
+            ([Collect](../collector.md))."""),
+        "## Needed",
+        table(
+            [
+                "",
+                "flows/s",
+                "datagrams/s",
+                "cores to collect",
+                "cores to roll up",
+                "spool for an hour",
+                f"`flows`, {sizing.KEPT_DAYS} days",
+                "roll-ups of a quarter",
+            ],
+            sizing.size_rows(measured),
+        ),
+        prose("""42,000 flows/s are about 300 Gbps sampled 1:1000. Cores are those of the machine
+            that was measured, on average over a day; a peak of twice the mean needs twice. CPU is
+            taken to grow as between the two largest hours. The spool is what waits while nothing is
+            decoded. Rows of roll-ups are those expected of the same mix of hosts, which the script
+            holds to the rows that it counted (within 10 %; seen: 4 %), without folding; their
+            number grows slower than flows, for networks and prefixes run out. Up to a quarter of
+            the memory of a machine is used for the sums of an hour; what does not fit waits in
+            `lake/staging`."""),
+        "## What comes to its end first",
+        "\n".join(sizing.limits(measured)),
+        prose("""Disk is the next: keep `flows` for fewer days (`keep_flows`), and fold the tail of
+            small networks (`fold_share`, [how to](../howto-retention.md)). Several collectors
+            write one folder, or a lake each that [`flowpeer lake
+            merge`](../howto-lake.md#join-the-lakes-of-several-collectors) joins. Reports run on
+            roll-ups alone, so they grow with these and not with flows."""),
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "tables": tables,
     "commands": commands,
@@ -484,6 +549,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "report-columns": report_columns,
     "wire-fields": wire_fields,
     "questions": questions,
+    "sizing": sizing_page,
 }
 
 
