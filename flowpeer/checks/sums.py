@@ -51,7 +51,9 @@ def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -
     traffic = catalog.scan(record.lake.root, "traffic", start=start, end=end)
     found = covered_slots(network, coverage, traffic)
     slots, missing = found.slots, found.missing
-    short = {m: n for m, n in missing.items() if n * 100 > n + slots[m]}
+    # Records tell of the minutes before the first datagram: their slot is no gap.
+    begun = set(found.uncovered.filter(pl.col("slot") == start)["metro"])
+    short = {m: n for m, n in missing.items() if (n - (m in begun)) * 100 > n + slots[m]}
     for metro, n in short.items():
         yield Finding("warning", f"metro {metro}",
                       f"{n} of {n + slots[metro]} slots not covered: percentiles are estimates",
@@ -61,6 +63,10 @@ def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -
         shown = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
         worst = max(missing.values(), default=0)
         yield Finding("ok", "coverage", f"{shown}, at most {worst} slots of a metro missing")
+    if begun - short.keys():
+        yield Finding("note", "coverage",
+                      f"the first slot, {start:%Y-%m-%d %H:%M} UTC, was received in part: it does "
+                      f"not count in {', '.join(sorted(begun - short.keys()))}")  # fmt: skip
     yield from (Finding("note", "coverage", note) for note in found.notes)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from flowpeer import catalog
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
+from flowpeer.checks.sums import covered
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
 from flowpeer.network import Network
@@ -190,3 +191,16 @@ def test_loss_is_held_against_what_came_in_its_own_unit(tmp_path: Path) -> None:
     python, sql = python_and_sql(network)
     assert python == want
     assert sql == [want, want]
+
+
+@pytest.mark.parametrize(("gap", "level"), [(0, "note"), (7, "warning")])
+def test_a_first_slot_received_in_part_is_no_gap(gap: int, level: str, tmp_path: Path) -> None:
+    rows = [heard(n, "192.0.2.3", 100, 0) for n in range(SLOTS) if n != gap]
+    carried = {("edge3", n): 1_000 for n in range(SLOTS)}
+    network = project(tmp_path, rows, carried)
+    found = [
+        f for f in covered(network, Lake(network.lake_path).record(), (START, START + SLOTS * SLOT))
+        if f.subject == "metro fra" or "in part" in f.text
+    ]  # fmt: skip
+    assert [f.level for f in found] == [level]
+    assert ("does not count in fra" in found[0].text) == (level == "note")
