@@ -7,6 +7,7 @@ reader's browser runs no script).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,7 +141,9 @@ class Pages:
         """One network."""
         asn = asn_of(request.path_params["asn"])
         view = self.view(request)
-        return self._page("network", f"AS{asn}", request.url.path, view, replace(view, asn=asn))
+        name = await asyncio.to_thread(self._reader.name_of, asn)
+        title = f"{name} (AS{asn})" if name else f"AS{asn}"
+        return self._page("network", title, request.url.path, view, replace(view, asn=asn))
 
     async def provider(self, request: Request) -> Response:
         """One transit provider."""

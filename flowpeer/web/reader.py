@@ -223,6 +223,14 @@ class Reader:
             self._what_ifs = (name, network.what_ifs(period or None))
         return self._what_ifs[1]
 
+    def name_of(self, asn: int) -> str:
+        """What the tables call a network; empty where none does (from a thread)."""
+        for table in ("asns", "peeringdb_net"):
+            rows = self.network.scan(table).filter(pl.col("asn") == asn).select("name")
+            if names := rows.drop_nulls().head(1).collect()["name"].to_list():
+                return str(names[0])
+        return ""
+
     def period(self, asked: str) -> tuple[datetime, datetime]:
         """[start, end) of a period; empty is the default (from a thread)."""
         return self.network.period(asked or None)

@@ -186,6 +186,8 @@ def test_statements_are_completed_charted_and_hostile_names_are_text(
     with Tab(browser, served) as tab:
         page = tab.page
         tab.open("/sql")
+        page.keyboard.press("/")
+        expect(page.locator("#find")).to_be_focused()
         area = page.get_by_label("Statement")
         area.press_sequentially("FROM provider_na")
         expect(page.get_by_role("option")).to_have_text(["provider_names"])

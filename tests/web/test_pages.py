@@ -59,6 +59,13 @@ def test_a_page_loads_without_inline_script_or_foreign_address(
     assert labelled
 
 
+@pytest.mark.parametrize(("asn", "title"), [(ASN, f"Mossytern Carrier (AS{ASN})"), (7, "AS7")])
+def test_the_page_of_a_network_is_called_by_its_name(
+    explorer: Explorer, asn: int, title: str
+) -> None:
+    assert f"<h1>{title}</h1>" in explorer.get(f"/network/{asn}").text
+
+
 def test_a_page_keeps_its_state_in_its_links(explorer: Explorer) -> None:
     page = explorer.get("/metro/nyc?period=2026-09-16&direction=out&family=4").text
     links = [a["hx-get"] or "" for _, a in Markup(page).elements if "hx-get" in a]

@@ -158,6 +158,12 @@
     event.preventDefault();
     open(link);
   });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, select");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    document.getElementById("find")?.focus();
+  });
   document.addEventListener("htmx:afterSettle", ready);
   ready();
 })();
