@@ -303,6 +303,7 @@ def report_columns() -> str:
         bills,
         capacity,
         changes,
+        counterfactual,
         drill,
         drt,
         exits,
@@ -315,8 +316,8 @@ def report_columns() -> str:
     )
 
     answers = (
-        columns, asks, bills, openings, changes, explain, leaks, imbalance, exits, drill, drt,
-        capacity, scenarios, what_if,
+        columns, asks, bills, counterfactual, openings, changes, explain, leaks, imbalance, exits,
+        drill, drt, capacity, scenarios, what_if,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -354,6 +355,8 @@ def report_columns() -> str:
         ("OPENINGS", "openings",
          "Beside candidates and exchanges: one row per exchange that would have to be joined."),
         ("BILLS", "bills", "One row per contract and calendar month."),
+        ("COUNTERFACTUAL", "counterfactual",
+         "Of `bills --with-asks`: one row per contract and month, and of all of them."),
         ("LINKS", "links", "Beside imbalance: one row per transit link, worst first."),
         ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),
         ("AREAS", "imbalance_areas", "Beside imbalance: regions and the whole network."),

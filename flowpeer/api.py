@@ -30,6 +30,7 @@ from flowpeer.analysis.asks import asks_answer, log_path
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
+from flowpeer.analysis.counterfactual import counterfactual_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
@@ -420,6 +421,21 @@ class Network:
             for warning in stated_on(answer, network, record):
                 self._reporter.warn(warning)
             return answer
+
+    def counterfactual(
+        self, period: Period | None = None, *, asks: int = 10, rules: int = 20
+    ) -> Answer:
+        """The bills as if the first asks had been peers from day one and the move list applied,
+        and the best split of tied routes that was found.
+
+        Args:
+            rules: most rules of a metro's move list.
+        """
+        gathered = self.gather(period)
+        with _errors():
+            return counterfactual_answer(
+                gathered, self.configuration, self.lake.record(), asks=asks, rules=rules
+            )
 
     def asks(self, *, as_of: date | None = None, statuses: Sequence[str] | None = None) -> Answer:
         """Every ask of the log with its present state, or as it stood on a day."""

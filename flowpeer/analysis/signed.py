@@ -9,14 +9,14 @@ import numpy as np
 from flowpeer.analysis.routing import Exits
 from flowpeer_reports.capacity import Relief
 from flowpeer_reports.relations import Ints
-from flowpeer_reports.signed import Signed, first_asks, signed
+from flowpeer_reports.signed import Asks, Signed, first_asks, signed
 
 
-def with_asks(exits: Exits, count: int) -> tuple[Exits, Signed]:
-    """The same with the first `count` asks of the list of organisations answered with yes."""
+def with_asks(exits: Exits, asks: int | Asks) -> tuple[Exits, Signed]:
+    """The same with the first asks of the list of organisations answered with yes."""
     made = signed(
         exits.found, exits.offers, exits.choice, exits.inputs.metros, exits.parts,
-        first_asks(exits.inputs, count),
+        first_asks(exits.inputs, asks) if isinstance(asks, int) else asks,
     )  # fmt: skip
     notes = [*exits.notes, *made.notes]
     return replace(

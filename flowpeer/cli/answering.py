@@ -30,6 +30,15 @@ PeriodOption = Annotated[
 MetroOption = Annotated[
     list[str] | None, typer.Option("--metro", help="Only these metros (repeatable).")
 ]
+WithAsksOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="K",
+        help="As if the first K of the list of organisations were peers: their observed routes "
+        "outbound leave transit.",
+    ),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write files into.")]
 FormatOption = Annotated[
     str | None,

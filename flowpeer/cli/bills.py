@@ -7,9 +7,19 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.bills import bills_answer
+from flowpeer.analysis.counterfactual import counterfactual_answer
 from flowpeer.checks.touching import stated_on
-from flowpeer.cli.answering import FormatOption, OutOption, PeriodOption, deliver, formats_of
+from flowpeer.cli.answering import (
+    FormatOption,
+    OutOption,
+    PeriodOption,
+    WithAsksOption,
+    deliver,
+    formats_of,
+    gathered_for,
+)
 from flowpeer.cli.state import State
+from flowpeer.errors import UsageError
 
 
 def bills(
@@ -26,6 +36,10 @@ def bills(
             help="What the provider wants: the difference is shown (repeatable).",
         ),
     ] = None,
+    with_asks: WithAsksOption = None,
+    rules: Annotated[
+        int, typer.Option(min=0, help="With --with-asks: most rules of a metro's move list.")
+    ] = 20,
     force: Annotated[
         bool, typer.Option("--force", help="Figures also where too much data is missing.")
     ] = False,
@@ -37,9 +51,24 @@ def bills(
     From interface counters where they are loaded, else from flows with the framing of their
     packets. A month belongs to the period by its name and is read whole in the contract's time
     zone. Exit 1 where a bill is an estimate or is refused for missing data.
+
+    With --with-asks K the period is billed again as if the first K asks had been peers from day
+    one and the move list applied, beside the best split of tied routes that was found.
     """
     state: State = ctx.obj
     formats = formats_of(format_, out)
+    if with_asks is not None:
+        if contract or invoice or force:
+            raise UsageError(
+                "--with-asks bills every contract again",
+                advice="leave --contract, --invoice and --force away",
+            )
+        gathered = gathered_for(state, period, None)
+        answer = counterfactual_answer(
+            gathered, state.network(), state.lake().record(), asks=with_asks, rules=rules
+        )
+        deliver(state, answer, out=out, formats=formats)
+        return
     network, record = state.network(), state.lake().record()
     answer = bills_answer(
         network, record, period, contracts=contract, invoices=invoice or (), forced=force

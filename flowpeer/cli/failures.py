@@ -15,22 +15,13 @@ from flowpeer.cli.answering import (
     MetroOption,
     OutOption,
     PeriodOption,
+    WithAsksOption,
     deliver,
     formats_of,
     gathered_for,
 )
 from flowpeer.cli.state import State
 from flowpeer.errors import UsageError
-
-WithAsksOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="K",
-        help="As if the first K of the list of organisations were peers: their observed routes "
-        "outbound leave transit.",
-    ),
-]
 
 
 def exits(

@@ -7,6 +7,7 @@ hour. No longer AS path is all that a tie claims: latency is not measured.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -42,6 +43,8 @@ class Moves:
     d_after: float | None
     bytes_after: Ints
     """Providers × slots with the rules applied."""
+    shifts: dict[tuple[int, int], Ints] = field(default_factory=dict)
+    """(link, place of a provider) → bytes by slot that leave the link for that provider."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -98,7 +101,9 @@ def moves(
     if not total or len(providers) < 2:
         return Moves(empty, None, None, load)
     rules, hourly = _candidates(parts, offers, ties, epoch_of_hour, provider, unstable)
-    series = _series(rules, hourly, found)
+    slots_of = _slots_of(found)
+    series = [_summed(_by_link(rule, hourly, found, slots_of), found.slots) for rule in rules]
+    shifts: dict[tuple[int, int], Ints] = {}
     aims = weights[:, None] * whole
     d = float(np.abs(load[:, covered] - aims).sum() / 2 / total)
     before = d
@@ -136,6 +141,9 @@ def moves(
         left = float(np.abs(after[:, covered] - aims).sum() / 2 / total)
         rule = rules[number]
         taken |= rule.routes
+        for link, line in _by_link(rule, hourly, found, slots_of).items():
+            key = (link, rule.target)
+            shifts[key] = shifts[key] + line if key in shifts else line
         p95 = [
             _p95(x[place], covered) for place in (rule.source, rule.target) for x in (load, after)
         ]
@@ -173,7 +181,7 @@ def moves(
             f"{metro}: {blocked} rules were passed over: the provider they lead to would be above "
             "80 % at p95, or fuller than before when another one fails"
         )
-    return Moves(pl.DataFrame(records, schema=schema(MOVES)), before, d, load, notes)
+    return Moves(pl.DataFrame(records, schema=schema(MOVES)), before, d, load, shifts, notes)
 
 
 def _candidates(
@@ -220,6 +228,7 @@ def _candidates(
     for key, origin in origin_of.items():
         by_origin.setdefault((origin, provider[key[1]]), []).append(key)
     for (origin, source), keys in by_origin.items():
+        held = Counter(k[0] for k in keys)
         free = [k for k in keys if k in able and (k[0] or "", k[1]) not in unstable]
         for late in (False, True):
             goals = {g for k in free for g in able[k][int(late)]}
@@ -232,6 +241,8 @@ def _candidates(
                 for k in fits:
                     single.setdefault(k[0], []).append(k)
                 for prefix, of in single.items():
+                    if len(of) < held[prefix]:
+                        continue  # a rule takes all that the provider carries of it, or nothing
                     rule = _Rule("prefix", prefix, origin, source, goal, late, frozenset(of))
                     rules.append((sum(size[k] for k in of), rule))
     rules.sort(key=lambda r: (-r[0], r[1].by, r[1].prefix or "", r[1].origin, r[1].target))
@@ -240,31 +251,39 @@ def _candidates(
     return kept, {key: hourly[key] for key in wanted}
 
 
-def _series(
-    rules: Sequence[_Rule],
-    hourly: Mapping[tuple[str | None, int], Mapping[int, int]],
-    found: Loads,
-) -> list[Ints]:
-    """Bytes of each rule by slot: each route's hour, shaped by its exit's slots, to the byte."""
+def _slots_of(found: Loads) -> dict[int, slice]:
+    """The slots of each hour."""
     hour = found.hour_of_slot
     edges = np.concatenate([np.flatnonzero(np.diff(hour, prepend=-1)), [found.slots]])
-    slots_of = {int(hour[a]): slice(a, b) for a, b in pairwise(edges)}
-    made = []
-    for rule in rules:
-        out = np.zeros(found.slots, dtype=np.int64)
-        for key in sorted(rule.routes, key=lambda k: (k[0] or "", k[1])):
-            load = found.out[key[1]]
-            for at, size in hourly[key].items():
-                span = slots_of.get(at)
-                if span is None:
-                    continue
-                part = load[span]
-                whole = int(part.sum())
-                if whole:
-                    share = np.floor(part * (size / whole)).astype(np.int64)
-                    out[span] += np.minimum(share, part)
-        made.append(out)
+    return {int(hour[a]): slice(a, b) for a, b in pairwise(edges)}
+
+
+def _by_link(
+    rule: _Rule,
+    hourly: Mapping[tuple[str | None, int], Mapping[int, int]],
+    found: Loads,
+    slots_of: Mapping[int, slice],
+) -> dict[int, Ints]:
+    """Bytes of a rule by link and slot: each route's hour, shaped by its exit's slots."""
+    made: dict[int, Ints] = {}
+    for key in sorted(rule.routes, key=lambda k: (k[0] or "", k[1])):
+        load = found.out[key[1]]
+        out = made.setdefault(key[1], np.zeros(found.slots, dtype=np.int64))
+        for at, size in hourly[key].items():
+            span = slots_of.get(at)
+            if span is None:
+                continue
+            part = load[span]
+            whole = int(part.sum())
+            if whole:
+                share = np.floor(part * (size / whole)).astype(np.int64)
+                out[span] += np.minimum(share, part)
     return made
+
+
+def _summed(lines: Mapping[int, Ints], slots: int) -> Ints:
+    found: Ints = np.add.reduce([np.zeros(slots, dtype=np.int64), *lines.values()])
+    return found
 
 
 def _gain(load: Ints, aims: Reals, series: Ints, source: int, target: int) -> float:

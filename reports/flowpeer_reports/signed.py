@@ -8,7 +8,7 @@ it goes. A slot is split by the routes of its hour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from flowpeer_reports.loads import Loads
 from flowpeer_reports.meeting import BILATERAL, ELSEWHERE, JOIN_IX, ROUTE_SERVERS, Places
 from flowpeer_reports.never import never_candidates
 from flowpeer_reports.offers import Choice, Offers, places
-from flowpeer_reports.ranking import rank
+from flowpeer_reports.ranking import Ranking, rank
 from flowpeer_reports.relations import Ints
 
 _ROUTE = ["metro", "prefix", "origin_asn"]
@@ -75,6 +75,11 @@ def first_asks(inputs: Inputs, count: int) -> Asks:
         never_candidates(inputs, world.graph, world.parties), Feasibility(inputs, where, None),
         count,
     )  # fmt: skip
+    return asks_of(ranking, where, inputs.names())
+
+
+def asks_of(ranking: Ranking, where: Places, names: Mapping[int, str]) -> Asks:
+    """The rows of the list of organisations as asks. `names`: ASN → name."""
     listing = ranking.organisations
     asked = [
         (n, row.rank, row.asn) for n, row in enumerate(listing.rows) if row.rank and row.asn
@@ -89,7 +94,6 @@ def first_asks(inputs: Inputs, count: int) -> Asks:
         .join(of_row, on="seen_row")
         .select("rank", "asn", *_ROUTE)
     )
-    names = inputs.names()
     rows = []
     for number, asn, metro in routes.select("rank", "asn", "metro").unique().sort(
         "rank", "metro"
@@ -264,4 +268,4 @@ def _notes(seats: pl.DataFrame, asks: Asks) -> list[str]:
     return notes
 
 
-__all__ = ["Asks", "Signed", "first_asks", "signed"]
+__all__ = ["Asks", "Signed", "asks_of", "first_asks", "signed"]

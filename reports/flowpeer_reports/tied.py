@@ -142,3 +142,49 @@ def feasible(
         least,
         int(table.sum()) / total,
     )
+
+
+def free_bytes(
+    parts: Callable[[], Iterable[pl.DataFrame]],
+    offers: Offers,
+    ties: Ties,
+    epoch_of_hour: Ints,
+    able: Iterable[int],
+) -> tuple[dict[tuple[int, tuple[int, ...]], Ints], dict[int, Ints]]:
+    """What could leave by several links, by the hour.
+
+    Args:
+        able: links that may give and take.
+
+    Returns:
+        (link, the links that it could use, itself among them) → outbound bytes by the hour, and
+        all outbound bytes of each of these links by the hour.
+    """
+    links = sorted(able)
+    options: dict[tuple[int, ...], int] = {}
+    free: dict[tuple[int, tuple[int, ...]], Ints] = {}
+    whole: dict[int, Ints] = {}
+    hours = len(epoch_of_hour)
+    for part in parts():
+        rows = part.filter(pl.col("direction") == "out", pl.col("link").is_in(links))
+        epochs = pl.Series(epoch_of_hour[rows["hour"].to_numpy()], dtype=pl.Int64)
+        rows = rows.with_columns(epoch=epochs)
+        asked = rows.select("epoch", "link", "prefix").unique()
+        numbers = []
+        for epoch, link, prefix in asked.iter_rows():
+            tied = ties.of(offers.of_prefix[epoch].get(prefix, 0), link).tied if prefix else ()
+            mine = tuple(sorted({link, *(t for t in tied if t in links)}))
+            numbers.append(options.setdefault(mine, len(options)))
+        known = asked.with_columns(options=pl.Series(numbers, dtype=pl.Int64))
+        summed = (
+            rows.join(known, on=["epoch", "link", "prefix"], nulls_equal=True)
+            .group_by("hour", "link", "options")
+            .agg(pl.col("bytes").sum())
+        )
+        sets = list(options)
+        for hour, link, number, size in summed.iter_rows():
+            whole.setdefault(link, np.zeros(hours, dtype=np.int64))[hour] += size
+            if len(sets[number]) > 1:
+                key = (link, sets[number])
+                free.setdefault(key, np.zeros(hours, dtype=np.int64))[hour] += size
+    return free, whole

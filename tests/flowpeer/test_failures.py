@@ -98,6 +98,26 @@ def test_a_plan_moves_all_that_has_an_own_prefix(
     assert "<script" not in (tmp_path / "drt.html").read_text(encoding="utf-8")
 
 
+def test_the_period_billed_again_begins_with_its_bills(
+    demo_folder: Path, tmp_path: Path, run: Run
+) -> None:
+    done = run("bills", "--with-asks", "3", "--out", tmp_path, "--format", "parquet,md",
+               cwd=demo_folder)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    rows = pl.read_parquet(tmp_path / "counterfactual.parquet")
+    bills = json.loads(run("bills", "--json", cwd=demo_folder).stdout)
+    was = {row["contract"]: row["total"] for row in bills}
+    each = rows.filter(pl.col("contract") != "all")
+    assert dict(each.select("contract", "as_billed_total").iter_rows()) == was
+    whole = rows.filter(contract="all").row(0, named=True)
+    assert whole["with_asks_total"] < whole["as_billed_total"]
+    assert whole["best_split_total"] <= min(whole["with_asks_total"], whole["with_moves_total"])
+    scenarios = pl.read_parquet(tmp_path / "counterfactual_scenarios.parquet")
+    assert "observed only" in scenarios["scenario"].to_list()
+    moves = pl.read_parquet(tmp_path / "counterfactual_moves.parquet")
+    assert (moves["d_after"] < moves["d_before"]).all()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -105,6 +125,7 @@ def test_a_plan_moves_all_that_has_an_own_prefix(
         (("drill", "--all", "--growth", "11"), "--growth 11"),
         (("drill", "--all", "--growth", "5..2"), "--growth 5..2"),
         (("drill", "--to", "ams"), "--to without --site-lost"),
+        (("bills", "--with-asks", "3", "--force"), "--with-asks bills every contract again"),
         (("drill", "--plan", "ams", "--all"), "--plan is an answer of its own"),
         (("drill", "--plan", "ams", "--growth", "1..3"), "a plan has one growth"),
         (("drill", "--plan", "ams", "--to", "ams"), "the metro that is emptied"),

@@ -161,7 +161,7 @@ def octets_of(
             due.append(np.ones((1, n), bool))
             covered.append((known[number] > 0).all(axis=0)[np.newaxis])
     for number, link in enumerate(links):
-        outside = ~_holds(link, start, n)
+        outside = ~holds(link, start, n)
         values[number][:, outside] = 0
         flow_bytes[number][:, outside] = 0
     # An exporter that is not configured, or twice as a link's counter, is told by its first row.
@@ -188,7 +188,7 @@ def _place(
             into[place, DIRECTIONS.index(str(direction)), numbers] = part["octets"].to_numpy()
 
 
-def _holds(link: Link, start: datetime, n: int) -> Flags:
+def holds(link: Link, start: datetime, n: int) -> Flags:
     """[slot]: the link's section holds at its start."""
     holds = np.ones(n, bool)
     if link.since is not None:

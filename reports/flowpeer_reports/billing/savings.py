@@ -359,7 +359,7 @@ def _gone(
         part = parts.get(link.key)
         if part is None:
             continue
-        size, packets = (_cut(a, start, octets) for a in (part.bytes, part.packets))
+        size, packets = (cut(a, start, octets) for a in (part.bytes, part.packets))
         gone = framed(octets, place, direction, size, packets)
         if gone.any():
             yield place, month.judged.apply({octets.source_of(place): gone})
@@ -379,7 +379,7 @@ def framed(octets: Octets, link: int, direction: int, size: Ints, packets: Ints)
     return made
 
 
-def _cut(values: Ints, start: datetime, octets: Octets) -> Ints:
+def cut(values: Ints, start: datetime, octets: Octets) -> Ints:
     """The slots of `octets` out of a span that begins at `start`; zero where it does not reach."""
     first = (octets.start - start) // SLOT
     out = np.zeros(octets.slots, np.int64)

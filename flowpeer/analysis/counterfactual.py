@@ -1,0 +1,153 @@
+"""The period billed again as if the first asks had been peers and the move list applied."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from flowpeer.analysis.answers import Answer, SideTable, title_of
+from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.routing import Exits, exits_of
+from flowpeer.analysis.scratch import FileStore
+from flowpeer.analysis.signed import with_asks
+from flowpeer.errors import UsageError
+from flowpeer.lake.record import Record
+from flowpeer.network import Network
+from flowpeer_reports.billing.counterfactual import Free, Shift, counterfactual, taken_by_asks
+from flowpeer_reports.billing.savings import Key, usable_months
+from flowpeer_reports.candidates import candidates
+from flowpeer_reports.columns import schema
+from flowpeer_reports.columns.counterfactual import COUNTERFACTUAL
+from flowpeer_reports.columns.drill import DRILL_ASKS
+from flowpeer_reports.columns.moves import MOVES
+from flowpeer_reports.columns.scenarios import SCENARIOS
+from flowpeer_reports.imbalance import providers_of
+from flowpeer_reports.loads import of_metro
+from flowpeer_reports.meeting import Places
+from flowpeer_reports.moves import moves
+from flowpeer_reports.relations import Ints
+from flowpeer_reports.render.tables import tables_page
+from flowpeer_reports.signed import asks_of
+from flowpeer_reports.targets import targets
+from flowpeer_reports.tied import Ties, free_bytes
+
+SCREEN_COLUMNS = (
+    "contract", "month", "as_billed_total", "with_asks_total", "with_moves_total",
+    "best_split_total", "currency",
+)  # fmt: skip
+
+
+def counterfactual_answer(
+    gathered: Gathered, network: Network, record: Record, *, asks: int = 10, rules: int = 20
+) -> Answer:
+    """What the bills would have been.
+
+    Args:
+        asks: how many of the list of organisations had been peers from day one.
+        rules: most rules of a metro's move list, which is made for what is left then.
+
+    Raises:
+        UsageError: no contract.
+    """
+    if gathered.billed is None:
+        raise UsageError(
+            "the configuration names no contract",
+            advice="add [[contracts]] and name them as `contract` of [[interfaces]]",
+        )
+    inputs, billed = gathered.inputs, gathered.billed
+    found = candidates(inputs, asks=asks, store=FileStore(), billed=billed)
+    where = Places(inputs, found.universe.parties)
+    exits, placed = with_asks(
+        exits_of(inputs, network, record), asks_of(found.ranking, where, inputs.names())
+    )
+    ties = Ties(exits.choice, exits.offers)
+    ruled, shifts = _moves(exits, ties, network, rules)
+    months, projected = usable_months(billed.months)
+    made = counterfactual(
+        billed.octets, months, billed.convert, taken_by_asks(found), shifts,
+        _free(exits, ties, {link.key for link in billed.octets.links}), inputs.currency,
+    )  # fmt: skip
+    notes = [*inputs.notes, *placed.notes, *made.notes]
+    if projected:
+        notes.append("amounts are projected: no whole month is in the data")
+    title = title_of(inputs, f"the bills with the first {asks} asks and the move list")
+    side = {
+        "counterfactual_asks": SideTable(placed.asks, DRILL_ASKS),
+        "counterfactual_moves": SideTable(ruled, MOVES),
+    }
+    if found.signing is not None:
+        side["counterfactual_scenarios"] = SideTable(found.signing.scenarios, SCENARIOS)
+    page = {"counterfactual": (made.rows, COUNTERFACTUAL),
+            **{name: (table.rows, table.columns) for name, table in side.items()}}  # fmt: skip
+    return Answer(
+        "counterfactual", title, made.rows, COUNTERFACTUAL, made,
+        lambda: tables_page(title, page, notes), side_tables=side, notes=notes,
+        provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
+    )  # fmt: skip
+
+
+def _moves(
+    exits: Exits, ties: Ties, network: Network, rules: int
+) -> tuple[pl.DataFrame, list[Shift]]:
+    """The move lists of all metros, and what they move between links."""
+    inputs, found = exits.inputs, exits.found
+    chosen = {m.id: m.targets for m in network.metros}
+    names = inputs.names()
+    frames = [pl.DataFrame(schema=schema(MOVES))]
+    shifts: list[Shift] = []
+    transit = found.links.with_row_index("link").filter(pl.col("role") == "transit")
+    for metro in transit["metro"].unique().sort().to_list():
+        providers = providers_of(inputs, found, metro, names)
+        aims = targets(
+            inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
+            chosen.get(metro),
+        )  # fmt: skip
+        made = moves(
+            exits.parts, found, exits.offers, ties, exits.epoch_of_hour, metro, providers,
+            np.array([float(aims.share[p.asn]) for p in providers]),
+            of_metro(inputs, found, metro, "out").flags, names=names, unstable=exits.unstable,
+            most=rules, always_compare_med=network.routing.always_compare_med,
+        )  # fmt: skip
+        frames.append(made.rows)
+        for (link, place), series in sorted(made.shifts.items()):
+            to = transit.filter(
+                pl.col("metro") == metro,
+                pl.col("provider_asn").eq_missing(pl.lit(providers[place].asn, pl.Int64)),
+            )
+            sizes = [size or 0 for size in to["capacity_bps"].to_list()]
+            sizes = sizes if all(sizes) else [1] * len(sizes)
+            share = _share(series, found.out[link])
+            shifts += [
+                Shift(_key(exits, link), (exporter, interface), found.start,
+                      share * size / sum(sizes))
+                for (exporter, interface), size in zip(
+                    to.select("exporter", "interface").iter_rows(), sizes, strict=True
+                )
+            ]  # fmt: skip
+    return pl.concat(frames), shifts
+
+
+def _free(exits: Exits, ties: Ties, billed: set[Key]) -> list[Free]:
+    """What could leave by several billed links of its metro."""
+    found = exits.found
+    able = [
+        n
+        for n, (role, *_) in enumerate(found.links.select("role").iter_rows())
+        if role == "transit" and _key(exits, n) in billed
+    ]
+    free, whole = free_bytes(exits.parts, exits.offers, ties, exits.epoch_of_hour, able)
+    hour = found.hour_of_slot
+    return [
+        Free(_key(exits, link), tuple(_key(exits, n) for n in options), found.start,
+             _share(size, whole[link])[hour])
+        for (link, options), size in sorted(free.items())
+    ]  # fmt: skip
+
+
+def _key(exits: Exits, link: int) -> Key:
+    row = exits.found.links.row(link, named=True)
+    return row["exporter"], row["interface"]
+
+
+def _share(part: Ints, whole: Ints) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
