@@ -304,6 +304,7 @@ def report_columns() -> str:
         capacity,
         changes,
         counterfactual,
+        drafts,
         drill,
         drt,
         exits,
@@ -317,7 +318,7 @@ def report_columns() -> str:
 
     answers = (
         columns, asks, bills, counterfactual, openings, changes, explain, leaks, imbalance, exits,
-        drill, drt, capacity, scenarios, what_if,
+        drill, drt, capacity, scenarios, what_if, drafts,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -339,6 +340,7 @@ def report_columns() -> str:
          "Beside candidates, with `--compare`: one row per metro and network of either list."),
         ("EXPLAIN", "explain", "One row per metro and step."),
         ("ASKS", "asks", "Of `asks list`: one row per ask."),
+        ("DRAFTS", "drafts", "Of `asks draft`: one row per ask."),
         ("OUTCOMES", "outcomes", "Of `asks outcomes`: one row per live ask, and their sum."),
         ("LEAKS", "leaks", "One row per metro, network with a session, and cause."),
         ("LEAK_PREFIXES", "leak_prefixes", "Beside leaks: one row per route."),

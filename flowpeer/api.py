@@ -31,6 +31,7 @@ from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
+from flowpeer.analysis.drafts import draft_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
@@ -441,6 +442,22 @@ class Network:
         """Every ask of the log with its present state, or as it stood on a day."""
         with _errors():
             return asks_answer(self.configuration, as_of=as_of, statuses=statuses)
+
+    def drafts(
+        self,
+        asns: Sequence[int] = (),
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        template: str | Path | None = None,
+    ) -> Answer:
+        """A draft of an e-mail for each ask of the organisations' list, or for some networks."""
+        gathered = self.gather(period)
+        with _errors():
+            return draft_answer(
+                gathered, asns, metros=_list(metro),
+                template=None if template is None else Path(template),
+            )  # fmt: skip
 
     def outcomes(self) -> Answer:
         """What live asks brought, against what was predicted."""

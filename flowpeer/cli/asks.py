@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,15 +17,26 @@ from flowpeer.analysis.asks import (
     organisation_of,
     read_log,
 )
+from flowpeer.analysis.drafts import draft_answer
 from flowpeer.analysis.outcomes import outcomes_answer
-from flowpeer.cli.answering import FormatOption, OutOption, deliver, formats_of
+from flowpeer.cli.answering import (
+    FormatOption,
+    OutOption,
+    PeriodOption,
+    deliver,
+    formats_of,
+    gathered_for,
+)
+from flowpeer.cli.answering import MetroOption as MetrosOption
 from flowpeer.cli.state import State
 from flowpeer.cli.words import parse_asn
 from flowpeer.errors import UsageError
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
 from flowpeer_reports.ask_log import asks as states
 
-asks = typer.Typer(help="The log of asks: list, add, update, outcomes.", no_args_is_help=True)
+asks = typer.Typer(
+    help="The log of asks: list, add, update, draft, outcomes.", no_args_is_help=True
+)
 
 AsnArgument = Annotated[str, typer.Argument(metavar="ASN", help="The network, 64510 or AS64510.")]
 MetroOption = Annotated[
@@ -179,6 +191,31 @@ def update(
             number, metros, chosen, _day(until, "--until"), owner, note,
         ),
     )  # fmt: skip
+
+
+@asks.command("draft")
+def draft(
+    ctx: typer.Context,
+    asn: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ASN…]", help="Networks of the list; default: every ask of it."),
+    ] = None,
+    period: PeriodOption = None,
+    metro: MetrosOption = None,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", help="File with your own words; see the page on asks."),
+    ] = None,
+    out: OutOption = None,
+    format_: FormatOption = None,
+) -> None:
+    """A draft of an e-mail for each ask: whom to write to, what we see, where to meet."""
+    state: State = ctx.obj
+    formats = formats_of(format_, out)
+    numbers = [parse_asn(text) for text in asn or ()]
+    gathered = gathered_for(state, period, metro)
+    answer = draft_answer(gathered, numbers, metros=metro, template=template)
+    deliver(state, answer, out=out, formats=formats)
 
 
 @asks.command("outcomes")

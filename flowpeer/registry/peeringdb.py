@@ -32,7 +32,7 @@ _SQLITE = {
     "netixlan": "peeringdb_network_ixlan", "fac": "peeringdb_facility",
     "ixfac": "peeringdb_ix_facility", "netfac": "peeringdb_network_facility",
     "campus": "peeringdb_campus", "carrier": "peeringdb_carrier",
-    "carrierfac": "peeringdb_carrier_facility",
+    "carrierfac": "peeringdb_carrier_facility", "poc": "peeringdb_network_contact",
 }  # fmt: skip
 _SUFFIXES = (".json", ".json.gz", ".json.bz2", ".json.zst")
 _SQLITE_MAGIC = b"SQLite format 3\0"
@@ -213,8 +213,8 @@ def _guess(rows: list[Any]) -> str:
     marks = {
         "netixlan": {"net_id", "speed"}, "netfac": {"net_id", "fac_id"},
         "ixfac": {"ix_id", "fac_id"}, "ixpfx": {"prefix", "protocol"}, "ixlan": {"ix_id", "rs_asn"},
-        "carrierfac": {"carrier_id", "fac_id"}, "net": {"asn", "policy_general"},
-        "fac": {"clli"}, "ix": {"region_continent", "media"},
+        "carrierfac": {"carrier_id", "fac_id"}, "poc": {"net_id", "role"},
+        "net": {"asn", "policy_general"}, "fac": {"clli"}, "ix": {"region_continent", "media"},
     }  # fmt: skip
     fits = [name for name, fields in marks.items() if fields <= set(first)]
     return fits[0] if len(fits) == 1 else ""

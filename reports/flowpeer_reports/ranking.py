@@ -140,6 +140,8 @@ class Ranking:
     session should carry."""
     acceptance: list[Reals]
     """By metro: how likely each of its `eligible` says yes (M10)."""
+    alone: list[list[tuple[float, float]]]
+    """By metro: average bytes out and in of own and observed routes of each of its `eligible`."""
     sessions: list[Sessions]
     """By metro: what sessions should carry, and what they do not announce to us."""
 
@@ -293,7 +295,7 @@ def rank(
     return Ranking(
         found, parties, cells, flows, lists, organisations, never, tuple(directions),
         [metro.entries for metro in ready], [metro.acceptance for metro in ready],
-        [metro.sessions for metro in ready],
+        [metro.alone for metro in ready], [metro.sessions for metro in ready],
     )  # fmt: skip
 
 

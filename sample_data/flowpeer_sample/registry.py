@@ -138,6 +138,21 @@ def _presence() -> list[tuple[int, int]]:
     return made
 
 
+def _contacts(net_of: dict[int, int]) -> list[Row]:
+    """Whom to write to: of all but the edge networks, and of those that the sample is about."""
+    rows: list[Row] = []
+    for asn, number in net_of.items():
+        n = internet().networks.get(asn)
+        if n is None or (n.kind == "edge" and asn >= 502_000):
+            continue
+        for role, box in (("NOC", "noc"), ("Policy", "peering"), ("Abuse", "abuse")):
+            rows.append({
+                "id": 90_001 + len(rows), "net_id": number, "role": role, "visible": "Public",
+                "name": "", "phone": "", "email": f"{box}@as{asn}.example", "url": "", **_STAMP,
+            })  # fmt: skip
+    return rows
+
+
 def peeringdb() -> Row:
     """The dump: {"net": {"data": [...]}, ...}."""
     net = internet()
@@ -200,7 +215,7 @@ def peeringdb() -> Row:
     campus = [{"id": CAMPUS, "org_id": 80_113, "name": "Stonevole Frankfurt Campus", **_STAMP}]
     objects = {"org": orgs, "fac": facs, "campus": campus, "net": nets, "ix": exchanges,
                "ixlan": lans, "ixpfx": pools, "ixfac": housed, "netixlan": _ports(net_of),
-               "netfac": netfacs}  # fmt: skip
+               "netfac": netfacs, "poc": _contacts(net_of)}  # fmt: skip
     note = "synthetic; every name is invented"
     return {"meta": {"note": note}} | {k: {"data": rows} for k, rows in objects.items()}
 

@@ -56,3 +56,21 @@ def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: R
     page = Path(made["report"]).read_text("utf-8")
     assert "Already peered, still on transit" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_draft_of_an_ask_is_text_to_paste(demo_folder: Path, tmp_path: Path, run: Run) -> None:
+    done = run("asks", "draft", "AS502068", "--metro", "nyc", cwd=demo_folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["# Policy: peering@as502068.example", "# NOC: noc@as502068.example"]
+    assert lines[2] == "To: peering@as502068.example, noc@as502068.example"
+    assert any(line.startswith("- New York: ") for line in lines)
+    own = tmp_path / "own.txt"
+    own.write_text("Subject: $peer_name\n\n$metros\n")
+    told = run("asks", "draft", "502068", "--template", str(own), "--json", cwd=demo_folder)
+    (row,) = json.loads(told.stdout)
+    assert (row["subject"], row["asn"]) == ("Mossytern Carrier", 502068)
+    own.write_text("Subject: $price\n\n")
+    wrong = run("asks", "draft", "502068", "--template", str(own), cwd=demo_folder)
+    assert (wrong.returncode, wrong.stdout) == (3, "")
+    assert f"{own}: line 1: $price is not known" in wrong.stderr

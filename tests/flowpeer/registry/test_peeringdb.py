@@ -23,7 +23,8 @@ DUMP = {
     "net": {"data": [NET, {"id": 2, "asn": 64501, "name": "Other", "status": "deleted"}]},
     "ixlan": {"data": [{"id": 26, "ix_id": 20}]},
     "netixlan": {"data": [{"id": 9, "net_id": 1, "ixlan_id": 26, "speed": 10000}]},
-    "poc": {"data": [{"id": 1}]},
+    "poc": {"data": [{"id": 3, "net_id": 1, "role": "Policy", "email": "p@example.net"}]},
+    "beyond": {"data": [{"id": 1}]},
     "meta": {},
 }
 
@@ -49,7 +50,7 @@ def test_a_dump_in_one_file(lake: Lake, tmp_path: Path) -> None:
     path = _write(tmp_path / "peeringdb.json", DUMP)
     facts, new = load_peeringdb(lake, path)
     assert new
-    assert facts["objects"] == {"net": 1, "ixlan": 1, "netixlan": 1}
+    assert facts["objects"] == {"net": 1, "ixlan": 1, "netixlan": 1, "poc": 1}
     assert facts["missing_objects"] == [o for o in OBJECTS if o not in facts["objects"]]
     assert "policy_general" in facts["missing_fields"]["net"]
     assert facts["skipped"] == {"net: not ok (deleted or pending)": 1}
@@ -69,14 +70,14 @@ def test_one_file_an_object_equals_one_dump(tmp_path: Path) -> None:
     load_peeringdb(one, _write(tmp_path / "all.json", DUMP))
     folder = tmp_path / "folder"
     folder.mkdir()
-    for name in ("net", "ixlan"):
+    for name in ("net", "ixlan", "poc"):
         _write(folder / f"{name}.json", DUMP[name])
     packed = gzip.compress(json.dumps(DUMP["netixlan"]).encode())
     (folder / "peeringdb_netixlan.json.gz").write_bytes(packed)
     (folder / "README").write_text("not an object")
     _, new = load_peeringdb(several, folder)
     assert new
-    for name in ("net", "ixlan", "netixlan"):
+    for name in ("net", "ixlan", "netixlan", "poc"):
         assert _table(one, name) == _table(several, name)
     assert not load_peeringdb(several, folder)[1]
 
@@ -98,6 +99,9 @@ def test_an_object_is_told_by_its_fields_where_the_name_does_not(
     ports = {"data": [{"id": 1, "net_id": 1, "ix_id": 2, "speed": 100}]}
     facts, _ = load_peeringdb(lake, _write(tmp_path / "download.json", ports))
     assert facts["objects"] == {"netixlan": 1}
+    people = {"data": [{"id": 1, "net_id": 1, "role": "NOC", "name": "x"}]}
+    facts, _ = load_peeringdb(lake, _write(tmp_path / "people.json", people))
+    assert facts["objects"] == {"poc": 1}
     with pytest.raises(InputError, match="neither its name nor its fields"):
         load_peeringdb(lake, _write(tmp_path / "what.json", {"data": [{"id": 1}]}))
 
@@ -116,13 +120,21 @@ def test_the_sqlite_database(lake: Lake, tmp_path: Path) -> None:
         CREATE TABLE peeringdb_network_ixlan (id INTEGER, status TEXT, net_id INTEGER,
             ixlan_id INTEGER, asn INTEGER, speed INTEGER, operational BOOL, ipaddr4 TEXT);
         INSERT INTO peeringdb_network_ixlan VALUES (9, 'ok', 1, 26, 64500, 10000, 1, '192.0.2.1');
+        CREATE TABLE peeringdb_network_contact (id INTEGER, status TEXT, net_id INTEGER, role TEXT,
+            visible TEXT, name TEXT, phone TEXT, email TEXT, url TEXT);
+        INSERT INTO peeringdb_network_contact VALUES (4, 'ok', 1, 'NOC', 'Users', 'N', '1',
+            'noc@example.net', '');
         """
     )
     database.commit()
     database.close()
     before = path.read_bytes()
     facts, _ = load_peeringdb(lake, path)
-    assert facts["objects"] == {"net": 1, "ixlan": 1, "netixlan": 1}
+    assert facts["objects"] == {"net": 1, "ixlan": 1, "netixlan": 1, "poc": 1}
+    assert _table(lake, "poc") == [
+        {"id": 4, "net_id": 1, "role": "NOC", "visible": "Users", "name": "N",
+         "email": "noc@example.net"}
+    ]  # fmt: skip
     (net,) = _table(lake, "net")
     assert (net["policy_ratio"], net["info_never_via_route_servers"]) == (True, False)
     (port,) = _table(lake, "netixlan")
