@@ -1,8 +1,9 @@
-"""The report page in a real browser: it fits, it asks for nothing, and it folds out."""
+"""The report page in a real browser: it fits, asks for nothing, folds out, sorts and filters."""
 
 from __future__ import annotations
 
 import shutil
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from test_render import small_world
 from flowpeer_reports.candidates import candidates
 from flowpeer_reports.imbalance import imbalance
 from flowpeer_reports.render import html_report
+from flowpeer_reports.render.html import page
 from flowpeer_reports.render.report import Sections
 
 BROWSER = shutil.which("chromium")
@@ -23,8 +25,8 @@ def test_it_fits_fetches_nothing_and_folds_out(tmp_path: Path) -> None:
     if BROWSER is None:
         pytest.skip("no chromium here")
     inputs = small_world().inputs()
-    page = tmp_path / "report.html"
-    page.write_text(
+    path = tmp_path / "report.html"
+    path.write_text(
         html_report(title="x", sections=Sections(candidates(inputs), imbalance(inputs))),
         encoding="utf-8",
     )
@@ -37,7 +39,7 @@ def test_it_fits_fetches_nothing_and_folds_out(tmp_path: Path) -> None:
             ).new_page()
             tab.on("console", lambda message: said.append(message.text))
             tab.on("request", lambda request: said.append(request.url))
-            tab.goto(page.as_uri())
+            tab.goto(path.as_uri())
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             over = "[...document.querySelectorAll('.cards')].map(t => t.scrollWidth)"
             assert max(tab.evaluate(over)) <= width
@@ -48,4 +50,52 @@ def test_it_fits_fetches_nothing_and_folds_out(tmp_path: Path) -> None:
             paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
             assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(17, 22, 28)")
         browser.close()
-    assert said == [page.as_uri()] * 2  # the page itself, and not a word in the console
+    assert said == [path.as_uri()] * 2  # the page itself, and not a word in the console
+
+
+def test_its_tables_sort_and_filter_and_are_there_without_a_script(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here")
+    if BROWSER is None:
+        pytest.skip("no chromium here")
+    units = ["999 Mbps ± 1 bps", "1.20 Gbps", "", "~12.0 Gbps", "−3.00 Gbps", "950 kbps"]
+    names = ["Net 10", "Net 9", "a <b>", "Émile", "net 9 too", "Zoo"]
+    rows = "".join(
+        f"<tr><td class=n>{u}</td><td>{escape(n)}</td></tr>"
+        for u, n in zip(units, names, strict=True)
+    )
+    table = (
+        "<table><thead><tr><th class=n>rate</th><th>name</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(page("x", (), f"<script>document.title = 'y'</script>{table}"), "utf-8")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        tab = browser.new_page()
+        tab.goto(path.as_uri())
+        assert tab.title() == "x"  # the policy lets no script but the page's own run
+
+        def shown(column: int) -> list[str]:
+            cells = tab.locator(f"tbody tr:visible td:nth-child({column})")
+            return [text.strip() for text in cells.all_inner_texts()]
+
+        head = tab.locator("thead button").first
+        head.click()
+        assert shown(1) == ["~12.0 Gbps", "1.20 Gbps", "999 Mbps ± 1 bps", "950 kbps",
+                            "−3.00 Gbps", ""]  # fmt: skip
+        head.click()
+        assert shown(1) == ["−3.00 Gbps", "950 kbps", "999 Mbps ± 1 bps", "1.20 Gbps",
+                            "~12.0 Gbps", ""]  # fmt: skip
+        assert tab.locator("th").first.get_attribute("aria-sort") == "ascending"
+        head.click()
+        assert shown(1) == units
+        tab.locator("thead button").nth(1).click()
+        assert shown(2) == ["a <b>", "Émile", "Net 9", "net 9 too", "Net 10", "Zoo"]
+        tab.get_by_label("filter the rows").fill("net GBPS")
+        assert shown(2) == ["Net 9", "net 9 too"]
+        assert tab.get_by_role("status").inner_text().strip() == "2 of 6 rows"
+        plain = browser.new_context(java_script_enabled=False).new_page()
+        plain.goto(path.as_uri())
+        assert plain.locator("tbody tr:visible").count() == 6
+        assert plain.locator("input").count() == 0
+        browser.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import zipfile
@@ -26,6 +28,7 @@ from flowpeer_reports.imbalance import imbalance
 from flowpeer_reports.render import html_report, render_table, workbook
 from flowpeer_reports.render.cells import clean, display_width, rate
 from flowpeer_reports.render.report import Sections
+from flowpeer_reports.render.script import SCRIPT
 from flowpeer_reports.render.terminal import narrowed
 
 EVIL = (
@@ -152,6 +155,7 @@ class Tags(HTMLParser):
         self.names: set[str] = set()
         self.attributes: set[str] = set()
         self.open: list[str] = []
+        self.scripts: list[str] = []
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -159,21 +163,29 @@ class Tags(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
         if tag not in ("meta", "br", "rect"):
             self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
         if tag != "rect":
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.open[-1:] == ["script"]:
+            self.scripts[-1] += data
+        else:
+            self.text += data
 
 
 def check_page(page: str) -> Tags:
-    """Well formed, nothing active, nothing fetched."""
+    """Well formed, nothing active but the page's own script, nothing fetched."""
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
-    assert not tags.names & {"script", "img", "iframe", "link", "object", "form", "base", "b>"}
+    assert tags.scripts == [SCRIPT]
+    allowed = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert page.count(f"script-src 'sha256-{allowed}';") == 1
+    assert not tags.names & {"img", "iframe", "link", "object", "form", "base", "b>"}
     assert not [a for a in tags.attributes if a.startswith("on") or a in ("style", "src")]
     assert "default-src 'none'" in page
     return tags

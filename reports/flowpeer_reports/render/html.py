@@ -1,4 +1,7 @@
-"""One self-contained plain HTML page: no script, no request, every foreign text escaped."""
+"""One self-contained plain HTML page: no request, every foreign text escaped.
+
+Its one script sorts and filters what is there; all is readable without it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import polars as pl
 
 from flowpeer_reports.columns import Column
 from flowpeer_reports.render.cells import clean, is_number, texts
+from flowpeer_reports.render.script import SCRIPT
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--line:#dde3ea;--band:#f6f8fa;
@@ -43,6 +47,13 @@ th,td{padding:.32rem .55rem;text-align:left;vertical-align:top;border-bottom:1px
 thead th{background:var(--head);white-space:nowrap;font-weight:600}
 tbody tr:nth-child(even){background:var(--band)}
 tbody tr:last-child td{border-bottom:0}
+th button{all:unset;cursor:pointer}
+th button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+th[aria-sort=ascending] button::after{content:" ▲"}
+th[aria-sort=descending] button::after{content:" ▼"}
+.filter{margin:.75rem 0 .25rem}
+.filter input{font:inherit;font-size:.86rem;padding:.2rem .5rem;width:14rem;max-width:100%;
+color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:4px}
 td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.t{min-width:7rem}
 td.l{white-space:nowrap}
@@ -70,7 +81,7 @@ dd{margin:0;overflow-wrap:anywhere}
 .cards td[data-h]::before{content:attr(data-h) ": ";color:var(--soft)}
 .cards td.n svg{display:none}dl{grid-template-columns:1fr}}
 @media print{@page{size:A4 landscape;margin:11mm}:root{--ink:#000;--paper:#fff;--band:#fff;
---head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav{display:none}
+--head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav,.filter{display:none}
 .scroll{overflow:visible;border:0}table{font-size:8.5px}th,td{padding:.15rem .35rem}
 td.n,td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
 h2,h3{break-after:avoid}}
@@ -81,15 +92,23 @@ _WIDE = 60
 
 def page(title: str, notes: Sequence[str], body: str) -> str:
     """A whole page; `body` is markup made by this module, `title` and `notes` are text."""
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(SCRIPT)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{text(title)}</h1>\n{note_list(notes)}{body}</body>\n</html>\n"
+        f"<h1>{text(title)}</h1>\n{note_list(notes)}{body}<script>{SCRIPT}</script>\n"
+        "</body>\n</html>\n"
     )
+
+
+def _source(code: str) -> str:
+    """The source expression that lets just this text in."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
 def table_page(

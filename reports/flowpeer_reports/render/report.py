@@ -64,7 +64,7 @@ class Sections:
 
 
 def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) -> str:
-    """One self-contained page without script or request; all foreign text escaped."""
+    """One self-contained page without request; all foreign text escaped."""
     parts: list[tuple[str, str, str]] = []
     found, spread = sections.candidates, sections.imbalance
     every = dict.fromkeys(

@@ -18,7 +18,7 @@ def tables_page(
     tables: Mapping[str, tuple[pl.DataFrame, Sequence[Column]]],
     notes: Sequence[str] = (),
 ) -> str:
-    """One self-contained page without script; `tables` in their order, by heading."""
+    """One self-contained page; `tables` in their order, by heading."""
     parts = []
     for heading, (rows, columns) in tables.items():
         parts.append(f"<h2>{text(heading)}</h2>\n")
