@@ -309,6 +309,7 @@ def report_columns() -> str:
         drt,
         exits,
         explain,
+        grades,
         imbalance,
         leaks,
         openings,
@@ -318,7 +319,7 @@ def report_columns() -> str:
 
     answers = (
         columns, asks, bills, counterfactual, openings, changes, explain, leaks, imbalance, exits,
-        drill, drt, capacity, scenarios, what_if, drafts,
+        drill, drt, capacity, scenarios, what_if, drafts, grades,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -338,6 +339,10 @@ def report_columns() -> str:
         ("EXCHANGES", "exchanges", "One row per metro and exchange."),
         ("CHANGES", "changes",
          "Beside candidates, with `--compare`: one row per metro and network of either list."),
+        ("CURVE", "curve", "Of `report`: one row per number of asks, with its interval."),
+        ("GRADES", "grades", "Of `report`: one row per metro, the grade of its data (M5)."),
+        ("TIMELINES", "transit_by_month",
+         "Of `report`: one row per metro, transit provider, direction and calendar month."),
         ("EXPLAIN", "explain", "One row per metro and step."),
         ("ASKS", "asks", "Of `asks list`: one row per ask."),
         ("DRAFTS", "drafts", "Of `asks draft`: one row per ask."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -30,7 +30,7 @@ from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
 from flowpeer_reports import ask_log
 from flowpeer_reports.billing.rows import BilledPeriod
-from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.inputs import NO_TABLES, Inputs
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,11 @@ def gather(
         outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
         sampling=sampling_rates(network, record, routes, start, end),
         coverage=coverage,
+        tables=pl.DataFrame(
+            [(i.vantage, i.taken_at.astimezone(UTC), list(i.views)) for i in infos],
+            schema=NO_TABLES, orient="row",
+        ),
+        registry_times=_registry_times(record),
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     inputs = replace(inputs, session_routes=session_routes(inputs, network, record, carried))
@@ -240,6 +245,13 @@ def gather(
         "notes": notes,
     }
     return Gathered(inputs, provenance, billed_period(network, record, start, end))
+
+
+def _registry_times(record: Record) -> dict[str, datetime]:
+    """When PeeringDB's data were taken, where it is known."""
+    entry = record.entries("reference").get("reference/peeringdb_net.parquet") or {}
+    stated = entry.get("source_time")
+    return {} if stated is None else {"peeringdb": datetime.fromisoformat(stated)}
 
 
 def gather_both(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from flowpeer.analysis.answers import Answer, FileFormat, title_of, write_documents
+from flowpeer.analysis.answers import Answer, FileFormat, SideTable, title_of, write_documents
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
@@ -22,6 +22,8 @@ from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_bef
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
 from flowpeer_reports.columns import Column
+from flowpeer_reports.columns.grades import CURVE, GRADES, TIMELINES
+from flowpeer_reports.pictures import Pictures, pictures
 from flowpeer_reports.render import html_report, workbook
 from flowpeer_reports.render.report import CHANGED, Sections
 
@@ -75,6 +77,9 @@ def write_pack(
     ):
         answers.append(make())
         told()
+    by_name = {answer.name: answer for answer in answers}
+    drawn = pictures(gathered.inputs, asks.found, by_name["imbalance"].found)
+    asks = answers[1] = replace(asks, side_tables={**asks.side_tables, **_tables(drawn)})
     title = title_of(gathered.inputs, "peering report")
     apart = [f for f in formats if f != "xlsx"]
     # Side tables of one name: the priced ones of the candidates are written last.
@@ -82,7 +87,6 @@ def write_pack(
     if "xlsx" in formats:
         book = workbook(_sheets(asks, answers), title=title, notes=asks.notes)
         written |= dict.fromkeys(write_documents(folder, {"report.xlsx": book}))
-    by_name = {answer.name: answer for answer in answers}
     changed = asks.side_tables.get("changes")
     shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
     if changed is not None:
@@ -98,6 +102,7 @@ def write_pack(
         provenance=gathered.provenance,
         files=[f"candidates.{format_}" for format_ in formats],
         more=shown,
+        pictures=drawn,
     )
     page = html_report(title=title, sections=sections)
     (path,) = write_documents(folder, {"report.html": page.encode()})
@@ -110,6 +115,18 @@ PAGES = (
     ("bills", "Bills"),
     ("capacity", "Growth and capacity"),
 )
+
+
+def _tables(of: Pictures) -> dict[str, SideTable]:
+    """What the pictures are made from."""
+    made = {}
+    if of.grades is not None:
+        made["grades"] = SideTable(of.grades, GRADES)
+    if of.curve is not None:
+        made["curve"] = SideTable(of.curve, CURVE)
+    if of.timelines is not None:
+        made["transit_by_month"] = SideTable(of.timelines.rows, TIMELINES)
+    return made
 
 
 def _sheets(
@@ -125,7 +142,7 @@ def _sheets(
     made += [(a.name, a.rows, a.columns) for a in answers if a is not asks]
     made += [
         (name, asks.side_tables[name].rows, asks.side_tables[name].columns)
-        for name in ("changes", "not_listed", "openings")
+        for name in ("changes", "grades", "curve", "transit_by_month", "not_listed", "openings")
         if name in asks.side_tables
     ]
     return made
@@ -159,6 +176,7 @@ def write_reports(
         provenance=gathered.provenance,
         files=[f"candidates.{format_}" for format_ in formats],
     )
+    sections = replace(sections, pictures=pictures(gathered.inputs, asks.found, balance.found))
     page = html_report(title=title_of(gathered.inputs, "peering report"), sections=sections)
     (path,) = write_documents(folder, {"report.html": page.encode()})
     return Reports(asks, balance, [*written, path], path)

@@ -16,6 +16,11 @@ from flowpeer_reports.errors import ReportError
 from flowpeer_reports.policy import Policy
 from flowpeer_reports.session_routes import SessionRoutes
 
+NO_TABLES = pl.Schema([
+    ("vantage", pl.String()), ("taken_at", pl.Datetime("us", "UTC")),
+    ("views", pl.List(pl.String)),
+])  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
@@ -95,6 +100,11 @@ class Inputs:
     intervals (M6); interface null: of those of the exporter that are not named."""
     session_routes: SessionRoutes | None = None
     """What sessions announce to us, where a view of theirs is loaded (M14)."""
+    tables: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NO_TABLES))
+    """Routing tables that the period was rolled up with: vantage ("" for all metros), taken_at,
+    views (`AS<peer>@<address>`, or the vantage)."""
+    registry_times: Mapping[str, datetime] = field(default_factory=dict)
+    """`peeringdb` → when its data were taken, where that is known."""
     default_sampling: int = 1000
     """N of the 1:N of an exporter that `sampling` does not name."""
 

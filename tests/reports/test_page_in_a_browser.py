@@ -11,6 +11,7 @@ from test_render import small_world
 
 from flowpeer_reports.candidates import candidates
 from flowpeer_reports.imbalance import imbalance
+from flowpeer_reports.pictures import pictures
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.html import page
 from flowpeer_reports.render.report import Sections
@@ -26,8 +27,12 @@ def test_it_fits_fetches_nothing_and_folds_out(tmp_path: Path) -> None:
         pytest.skip("no chromium here")
     inputs = small_world().inputs()
     path = tmp_path / "report.html"
+    found, spread = candidates(inputs), imbalance(inputs)
     path.write_text(
-        html_report(title="x", sections=Sections(candidates(inputs), imbalance(inputs))),
+        html_report(
+            title="x",
+            sections=Sections(found, spread, pictures=pictures(inputs, found, spread)),
+        ),
         encoding="utf-8",
     )
     said: list[str] = []
@@ -43,6 +48,13 @@ def test_it_fits_fetches_nothing_and_folds_out(tmp_path: Path) -> None:
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             over = "[...document.querySelectorAll('.cards')].map(t => t.scrollWidth)"
             assert max(tab.evaluate(over)) <= width
+            drawn = "[...document.querySelectorAll('.panel svg')].map(s => s.clientWidth)"
+            assert all(100 < wide < width for wide in tab.evaluate(drawn))
+            draft = tab.locator("#best pre.draft").first
+            assert not draft.is_visible()
+            tab.locator("#best td summary").first.click()
+            assert draft.is_visible()
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
             fold = tab.locator("#candidates details").first
             assert not fold.locator("small").first.is_visible()
             fold.locator("summary").click()

@@ -13,10 +13,13 @@ from html import escape
 import polars as pl
 
 from flowpeer_reports.columns import Column
-from flowpeer_reports.render.cells import clean, is_number, texts
+from flowpeer_reports.render import svg
+from flowpeer_reports.render.cells import is_number, texts
 from flowpeer_reports.render.script import SCRIPT
+from flowpeer_reports.render.svg import text
 
-_STYLE = """
+_STYLE = (
+    """
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--line:#dde3ea;--band:#f6f8fa;
 --accent:#0b5cad;--head:#eef2f6;--note:#fff8e6;--warn:#c0392b;--bar:#5b9bd5;--rail:#e6ebf1;
 --paper:#fff}
@@ -84,8 +87,12 @@ dd{margin:0;overflow-wrap:anywhere}
 --head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav,.filter{display:none}
 .scroll{overflow:visible;border:0}table{font-size:8.5px}th,td{padding:.15rem .35rem}
 td.n,td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
-h2,h3{break-after:avoid}}
+h2,h3{break-after:avoid}#candidates tbody tr:nth-child(n+11){display:none}
+.more-rows tbody tr:nth-child(n+21){display:none}#definitions dl{display:block;columns:2}
+#definitions dt{break-after:avoid}}
 """
+    + svg.STYLE
+)
 _WIDE = 60
 """A column with a cell longer than this gets room."""
 
@@ -116,11 +123,6 @@ def table_page(
 ) -> str:
     """One table with the meaning of its columns, as a page."""
     return page(title, notes, table(frame, columns) + glossary(columns))
-
-
-def text(value: str) -> str:
-    """Foreign text, safe in element content and in quoted attributes."""
-    return escape(clean(value), quote=True)
 
 
 def note_list(notes: Sequence[str]) -> str:

@@ -19,12 +19,14 @@ from flowpeer_reports.columns import (
     pick,
 )
 from flowpeer_reports.imbalance import FULL, Imbalance
+from flowpeer_reports.pictures import BEST_OVERALL, ROWS_PER_METRO, Pictures
+from flowpeer_reports.render import pack
 from flowpeer_reports.render.cells import clean, human, is_number
 from flowpeer_reports.render.cells import rate as rate_text
-from flowpeer_reports.render.html import glossary, note_list, page, table, text
+from flowpeer_reports.render.html import glossary, note_list, page, table
+from flowpeer_reports.render.svg import text
 
-BEST_OVERALL = 15
-HEADLINE, DRAWN = 12, 60
+HEADLINE = 12
 MOST_ROWS = 50
 CHANGED = "What changed"
 """Heading of the answer that the figures on top speak of."""
@@ -56,11 +58,12 @@ class Sections:
     imbalance: Imbalance | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
     """Shown at the end as it is: period, sources, snapshots, version …"""
-    rows_per_metro: int = 25
+    rows_per_metro: int = ROWS_PER_METRO
     files: Sequence[str] = ()
     """Names of the files that hold the full tables."""
     more: Sequence[tuple[str, pl.DataFrame, Sequence[Column]]] = ()
     """Further answers: heading, rows, columns."""
+    pictures: Pictures = field(default_factory=Pictures)
 
 
 def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) -> str:
@@ -71,12 +74,21 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
         [*notes, *(found.notes if found else ()), *(spread.notes if spread else ())]
     )
     if found is not None or spread is not None:
-        words = _figures(found, spread, sections)
-        parts.append(("summary", "At a glance", words + _summary(found, spread)))
+        shown = (
+            pack.words(found, spread, sections.pictures)
+            + _figures(found, spread, sections)
+            + pack.overview(sections.pictures, found)
+            + _summary(found, spread, pack.grades_of(sections.pictures))
+        )
+        parts.append(("summary", "At a glance", shown))
+    if sections.pictures.grades is not None:
+        parts.append(("quality", "How good the data are", pack.quality(sections.pictures)))
     if found is not None:
-        parts.append(("best", "Whom to ask, over all metros", _best(found)))
+        parts.append(("best", "Whom to ask, over all metros", _best(found, sections.pictures)))
         parts.append(("candidates", "Candidates by metro", _candidates(found, sections)))
         parts.append(("rest", "Transit traffic in no row", _rest(found)))
+    if over_time := pack.providers(sections.pictures):
+        parts.append(("providers", "Transit by provider, over time", over_time))
     if spread is not None:
         parts.append(("imbalance", "Transit imbalance", _imbalance(spread)))
     for heading, rows, columns in sections.more:
@@ -99,8 +111,8 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
     return page(title, (), body)
 
 
-def _summary(found: Candidates | None, spread: Imbalance | None) -> str:
-    heads = ["metro"]
+def _summary(found: Candidates | None, spread: Imbalance | None, grades: Mapping[str, str]) -> str:
+    heads = ["metro", *(["data"] if grades else [])]
     if found is not None:
         way = "in + out" if found.direction == "both" else found.direction
         heads += [f"transit, {way}", "already peered", "top 10 asks take", "asks", "first ask"]
@@ -115,6 +127,8 @@ def _summary(found: Candidates | None, spread: Imbalance | None) -> str:
     rows = []
     for metro in metros:
         cells = [f"<td class=t><b>{text(metro)}</b></td>"]
+        if grades:
+            cells.append(f"<td>{pack.badge(grades[metro]) if metro in grades else ''}</td>")
         if found is not None:
             cells += _summary_of_candidates(found, metro)
         if spread is not None:
@@ -169,9 +183,10 @@ def _figures(found: Candidates | None, spread: Imbalance | None, sections: Secti
         if asks.height:
             share = asks["cumulative_expected_share"].max()
             seen = asks["cumulative_observed_share"].max()
+            first = "the first ask is" if asks.height == 1 else f"the first {asks.height} asks are"
             if isinstance(share, float) and isinstance(seen, float):
                 label = (
-                    f"of it the first {asks.height} asks are expected to take; "
+                    f"of it {first} expected to take; "
                     f"{seen:.0%} if all say yes, by the paths we see"
                 )
                 made.append((f"{share:.0%}", label))
@@ -180,11 +195,11 @@ def _figures(found: Candidates | None, spread: Imbalance | None, sections: Secti
                 now = float(saved.sum())
                 later = float(asks["saving_at_renewal_per_month"].drop_nulls().sum())
                 currency = str(asks["currency"].drop_nulls().first() or "")
-                label = (
-                    "a month they save now, net of what peering costs; "
-                    f"{later:,.0f} at the prices of renewal"
-                )
-                made.append((f"{now:,.0f} {currency}", label))
+                what = "they save now, net of what peering costs"
+                if now < 0:
+                    what = "is what peering costs now beyond what they save"
+                label = f"a month {what}; they save {pack.amount(later)} at the prices of renewal"
+                made.append((f"{pack.amount(abs(now))} {currency}", label))
     if spread is not None:
         full = spread.rows.filter(pl.col("utilisation_p95") > FULL)
         names = ", ".join(
@@ -201,7 +216,7 @@ def _figures(found: Candidates | None, spread: Imbalance | None, sections: Secti
     return f'<ul class="figures">\n{items}</ul>\n'
 
 
-def _best(found: Candidates) -> str:
+def _best(found: Candidates, pictures: Pictures) -> str:
     asks = found.organisations.filter(pl.col("rank") > 0)
     head = (
         '<p class="soft">One row an ask: a network, its siblings with it, in all metros where it '
@@ -213,7 +228,8 @@ def _best(found: Candidates) -> str:
     shown = [n for n in names if asks[n].count()]
     lines = []
     for row in asks.head(BEST_OVERALL).iter_rows(named=True):
-        cells = [_number(str(row["rank"])), f"<td class=m>{_network(row['asn'], row['name'])}</td>",
+        cells = [_number(str(row["rank"])),
+                 f"<td class=m>{_network(row['asn'], row['name'])}{_fold(row, '', pictures)}</td>",
                  f"<td>{text(', '.join(row['metros'] or ()))}</td>"]  # fmt: skip
         cells += [_human(row, stated[n]) for n in shown]
         cells.append(_share(row["cumulative_expected_share"] or 0.0))
@@ -221,43 +237,7 @@ def _best(found: Candidates) -> str:
         lines.append("".join(cells))
     heads = ("rank", "network", "metros", *shown, "cumulative_expected_share", "policy")
     meanings = {c.name: c.meaning for c in ORGANISATIONS}
-    return head + _curve(asks.head(DRAWN)) + _table(heads, lines, meanings)
-
-
-def _curve(asks: pl.DataFrame) -> str:
-    """Share of the transit traffic against the number of asks; the table has the figures."""
-    if asks.height < 2:
-        return ""
-    wide, high, left, low = 640, 220, 44, 26
-    lines = []
-    top = 0.0
-    for name, kind in (("cumulative_observed_share", "two"), ("cumulative_expected_share", "one")):
-        values = [0.0, *(v or 0.0 for v in asks[name].to_list())]
-        top = max(top, *values)
-        lines.append((kind, values))
-    scale = next((s for s in (0.05, 0.1, 0.2, 0.25, 0.5) if top <= s), 1.0)
-
-    def point(n: int, value: float) -> str:
-        x = left + (wide - left) * n / asks.height
-        return f"{x:.1f} {(high - low) * (1 - min(value, scale) / scale) + 6:.1f}"
-
-    drawn = "".join(
-        f'<path class="{kind}" d="M{" L".join(point(n, v) for n, v in enumerate(values))}"></path>'
-        for kind, values in lines
-    )
-    marks = "".join(
-        f'<path class="axis" d="M{point(0, scale * k / 4)} L{point(asks.height, scale * k / 4)}">'
-        f'</path><text x="0" y="{(high - low) * (1 - k / 4) + 10:.1f}">{scale * k / 4:.1%}</text>'
-        for k in range(5)
-    )
-    words = "Share of the transit traffic that the first asks take"
-    return (
-        f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" aria-label="{words}">{marks}'
-        f'{drawn}<text x="{left}" y="{high - 4}">0 asks</text>'
-        f'<text x="{wide}" y="{high - 4}" text-anchor="end">{asks.height} asks</text></svg>\n'
-        f'<p class="soft">{words}: expected (solid), and if all say yes, by the paths we see '
-        "(dashed).</p>\n"
-    )
+    return head + pack.curves(pictures) + _table(heads, lines, meanings)
 
 
 def _candidates(found: Candidates, sections: Sections) -> str:
@@ -265,18 +245,20 @@ def _candidates(found: Candidates, sections: Sections) -> str:
         (
             '<p class="soft">The order is the order in which to ask; each row counts only what the '
             "rows above it in the metro leave. Rank 0: a session exists, yet the traffic rides "
-            "transit.</p>\n"
+            "transit. On paper stand the first ten rows of each metro.</p>\n"
         )
     ]
+    grades = pack.grades_of(sections.pictures)
     for metro in (m for m in found.totals if m != "all"):
         rows = found.rows.filter(pl.col("metro") == metro)
         total = found.totals[metro]
-        parts.append(f'<h3 id="{text("metro-" + metro)}">{text(metro)}</h3>\n')
+        grade = f" {pack.badge(grades[metro])}" if metro in grades else ""
+        parts.append(f'<h3 id="{text("metro-" + metro)}">{text(metro)}{grade}</h3>\n')
         parts.append(
             f'<p class="soft">{rate_text(total["transit_bps"])} of transit over '
             f"{total['slots']:,} slots of 5 minutes.</p>\n"
         )
-        parts.append(_asks(found, rows.head(sections.rows_per_metro)))
+        parts.append(_asks(found, rows.head(sections.rows_per_metro), sections.pictures))
         more = rows.height - sections.rows_per_metro
         if more > 0:
             where = f" in {text(', '.join(sections.files))}" if sections.files else ""
@@ -296,15 +278,14 @@ _ASK_HEADS = (
 )  # fmt: skip
 
 
-def _asks(found: Candidates, rows: pl.DataFrame) -> str:
+def _asks(found: Candidates, rows: pl.DataFrame, pictures: Pictures) -> str:
     meanings = {c.name: c.meaning for c in CANDIDATES}
     saves = bool(found.rows["saving_per_month"].count())
     heads = [*_ASK_HEADS[:6], *(["saving_per_month"] if saves else []), *_ASK_HEADS[6:]]
     stated = {c.name: c for c in CANDIDATES}
     lines = []
     for row in rows.iter_rows(named=True):
-        why = "".join(f"<small>{text(r)}</small>" for r in _behind(row))
-        fold = f"<details><summary class=soft>more</summary>{why}</details>"
+        fold = _fold(row, row["metro"], pictures)
         p95 = row["p95_bps"]
         mark = "~" if found.is_estimate(row["metro"], row["asn"]) else ""
         ties = ", ".join(row["tied_with"] or ())
@@ -324,6 +305,13 @@ def _asks(found: Candidates, rows: pl.DataFrame) -> str:
         ]  # fmt: skip
         lines.append("".join(cells))
     return _table(heads, lines, meanings)
+
+
+def _fold(row: Mapping[str, Any], metro: str, pictures: Pictures) -> str:
+    """The fold-out of a row; `metro` is "" in the organisations' list."""
+    why = "".join(f"<small>{text(r)}</small>" for r in _behind(row))
+    more = pack.fold_out(row, metro, pictures)
+    return f"<details><summary class=soft>more</summary>{why}{more}</details>"
 
 
 def _behind(row: Mapping[str, Any]) -> Iterable[str]:
@@ -381,7 +369,8 @@ def _further(rows: pl.DataFrame, columns: Sequence[Column]) -> str:
     shown = rows.head(MOST_ROWS).select(c.name for c in held)
     more = rows.height - shown.height
     left = f'<p class="soft">{more:,} more rows are in the files.</p>\n' if more > 0 else ""
-    return table(shown, held) + left
+    printed = '<p class="soft">On paper stand the first 20 rows.</p>\n' if shown.height > 20 else ""
+    return f'<div class="more-rows">\n{table(shown, held)}</div>\n{left}{printed}'
 
 
 def _definitions(found: Candidates | None, spread: Imbalance | None) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from flowpeer_reports.columns import Column
-from flowpeer_reports.render.html import glossary, page, table, text
+from flowpeer_reports.render.html import glossary, page, table
+from flowpeer_reports.render.svg import text
 
 SHOWN = 500
 """Rows of a table on a page; the files have all."""
