@@ -302,6 +302,7 @@ def report_columns() -> str:
         asks,
         bills,
         capacity,
+        causes,
         changes,
         counterfactual,
         drafts,
@@ -319,7 +320,7 @@ def report_columns() -> str:
 
     answers = (
         columns, asks, bills, counterfactual, openings, changes, explain, leaks, imbalance, exits,
-        drill, drt, capacity, scenarios, what_if, drafts, grades,
+        causes, drill, drt, capacity, scenarios, what_if, drafts, grades,
     )  # fmt: skip
     stated = {name: value for module in answers for name, value in vars(module).items()}
     parts = [
@@ -366,6 +367,8 @@ def report_columns() -> str:
          "Of `bills --with-asks`: one row per contract and month, and of all of them."),
         ("LINKS", "links", "Beside imbalance: one row per transit link, worst first."),
         ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),
+        ("CAUSES", "imbalance_causes",
+         "Beside imbalance: one row per provider that carries too much, direction and cause."),
         ("AREAS", "imbalance_areas", "Beside imbalance: regions and the whole network."),
         ("HOURS_OF_WEEK", "hours_of_week", "Beside imbalance: the shape of the week."),
         ("TREND", "trend", "Beside imbalance: change of d and of each share by week."),

@@ -13,12 +13,14 @@ from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Network
+from flowpeer_reports.causes import Excess, causes
 from flowpeer_reports.columns import IMBALANCE, schema
+from flowpeer_reports.columns.causes import CAUSES
 from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUTERS, TREND
 from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
 from flowpeer_reports.imbalance import Imbalance, imbalance, providers_of
 from flowpeer_reports.inbound import inbound, knobs
-from flowpeer_reports.loads import of_metro
+from flowpeer_reports.loads import covered_links, of_metro
 from flowpeer_reports.moves import moves
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
@@ -29,6 +31,8 @@ SCREEN_COLUMNS = (
     "share", "target_share", "excess_share", "d", "slots_over_80",
 )  # fmt: skip
 MOST_RULES = 20
+MOST_NOTES = 5
+"""Causes that are told in words; the table has all."""
 
 
 def imbalance_answer(
@@ -60,6 +64,7 @@ def imbalance_answer(
     }
     if direction != "in" and network is not None and record is not None:
         exits = exits_of(inputs, network, record)
+        side["imbalance_causes"] = SideTable(_causes(found, exits, names), CAUSES)
         side["moves"] = SideTable(_moves(found, exits, network, names, rules), MOVES)
     if direction != "out" and found.loads is not None:
         called = {
@@ -76,6 +81,55 @@ def imbalance_answer(
         notes=list(found.notes), totals={"totals": found.totals},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
     )  # fmt: skip
+
+
+def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFrame:
+    """Why providers carry more than their part; the largest of each is a note."""
+    rows = found.rows.drop_nulls("excess_share")
+    sizes = (
+        exits.inputs.traffic.filter(
+            pl.col("role") == "transit", "scaled", pl.col("direction").is_in(["in", "out"]),
+            pl.col("slot") >= exits.inputs.period_start, pl.col("slot") < exits.inputs.period_end,
+        )
+        .group_by("metro", "provider_asn", "direction", "remote_asn")
+        .agg(pl.col("bytes").sum())
+        .collect()
+    )  # fmt: skip
+    whole = {
+        (m, a, d): b
+        for m, a, d, b in sizes.group_by("metro", "provider_asn", "direction")
+        .agg(pl.col("bytes").sum())
+        .iter_rows()
+    }
+    excess = [
+        Excess(
+            str(metro),
+            str(way),
+            {
+                asn: (name, part, whole.get((metro, asn, way), 0))
+                for asn, name, part in mine.select(
+                    "provider_asn", "provider", "excess_share"
+                ).iter_rows()
+            },
+        )
+        for (metro, way), mine in rows.group_by("metro", "direction", maintain_order=True)
+    ]
+    made = causes(
+        exits.found, exits.offers, exits.choice, exits.outbound(), exits.prepended, excess, sizes,
+        covered_links(exits.inputs, exits.found), names,
+    )  # fmt: skip
+    found.notes += [
+        f"{metro} {way}: {provider} carries {part:.1%} of the traffic too much; of its bytes "
+        f"{share:.0%}: {cause}"
+        for metro, way, provider, part, share, cause in made.drop_nulls("share")
+        .sort("share", descending=True)
+        .unique(["metro", "direction", "provider_asn"], keep="first", maintain_order=True)
+        .sort("excess_share", descending=True)
+        .head(MOST_NOTES)
+        .select("metro", "direction", "provider", "excess_share", "share", "cause")
+        .iter_rows()
+    ]
+    return made
 
 
 def _moves(

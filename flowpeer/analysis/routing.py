@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -48,6 +48,8 @@ class Exits:
     unstable: frozenset[tuple[str, int]]
     """(prefix, link): path changed more than twice, or in fewer than half of the tables."""
     notes: list[str]
+    prepended: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """(prefix, link) → ASNs on the path that repeat the one before, where there are any."""
     moved: pl.DataFrame | None = None
     """link, prefix, origin_asn, to: outbound routes that leave by another link than they did."""
 
@@ -202,7 +204,8 @@ def exits_of(inputs: Inputs, network: Network, record: Record) -> Exits:
     }  # fmt: skip
     notes = [] if infos else ["no routes are loaded: every alternate is an assumption"]
     return Exits(inputs, found, offers, choice, epoch_of_hour,
-                 _announced(network, where, inputs), risk, _unstable(frames), notes)  # fmt: skip
+                 _announced(network, where, inputs), risk, _unstable(frames), notes,
+                 _prepended(frames))  # fmt: skip
 
 
 def _unstable(tables: Sequence[pl.DataFrame]) -> frozenset[tuple[str, int]]:
@@ -226,6 +229,14 @@ def _unstable(tables: Sequence[pl.DataFrame]) -> frozenset[tuple[str, int]]:
         .filter((pl.col("changes") > 2) | (2 * pl.col("tables") < len(tables)))
     )
     return frozenset(found.select(key).iter_rows())
+
+
+def _prepended(tables: Sequence[pl.DataFrame]) -> dict[tuple[str, int], int]:
+    found: dict[tuple[str, int], int] = {}
+    for table in tables:
+        some = table.filter(pl.col("prepends") > 0).select("prefix", "link", "prepends")
+        found |= {(prefix, link): count for prefix, link, count in some.iter_rows()}
+    return found
 
 
 def _facility(network: Network, exporter: str) -> int | None:
@@ -289,6 +300,9 @@ def routes_to(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFra
             + (path_text.str.len_bytes() > 0).cast(pl.UInt32)
             - path_text.str.count_matches(r"[(\[]")
         ).cast(pl.Int32),
+        prepends=(
+            path_text.str.split(" ").list.len() - path_text.str.split(" ").list.n_unique()
+        ).cast(pl.Int32),
         origin=pl.col("origin_code").replace_strict(ORIGIN_RANK, default=None,
                                                     return_dtype=pl.Int8),
     )  # fmt: skip
@@ -318,7 +332,7 @@ class Ties:
         self, tables: Sequence[tuple[SnapshotInfo, pl.DataFrame]], loaded: np.ndarray
     ) -> pl.DataFrame:
         """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch."""
-        made = [pl.DataFrame(schema={**OFFERS, "path": pl.UInt64})]
+        made = [pl.DataFrame(schema={**OFFERS, "path": pl.UInt64, "prepends": pl.Int32})]
         views = {info.name: table["vantage"].unique().sort().to_list() for info, table in tables}
         for number, link in enumerate(self.links.iter_rows(named=True)):
             for level in (link["exporter"], link["metro"], ""):
@@ -397,6 +411,7 @@ class Ties:
             med.alias("med"),
             scope.alias("scope"),
             pl.col("path"),
+            pl.col("prepends"),
         )
 
 
