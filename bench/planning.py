@@ -130,10 +130,10 @@ def make(folder: Path, files: int) -> None:
     from flowpeer.configuration import load
     from flowpeer.lake import codec
     from flowpeer.lake.manifest import Header, Manifest, folder_of, hour_name, key_of
-    from flowpeer.lake.manifest import Rollup as Facts
+    from flowpeer.lake.manifest import RollupFacts as Facts
     from flowpeer.lake.store import Lake
     from flowpeer.lake.units import UnitRecord, bucket_of, unit_key
-    from flowpeer.rollup.hours import Rollup
+    from flowpeer.rollup.hours import RollupPlanner
     from flowpeer.routing.rib import snapshot
     from flowpeer_ingest.parts import facts_of
 
@@ -183,7 +183,7 @@ def make(folder: Path, files: int) -> None:
         path = lake.path(unit_key(bucket))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(codec.encode(Header("units", bucket, 1, rows=len(some)), some))
-    rollup = Rollup(lake, network)
+    rollup = RollupPlanner(lake, network)
     hours = rollup.plan()
     rollup.roll_up(hours[0])
     for table in ("traffic", "traffic_routes"):

@@ -231,7 +231,7 @@ def _default(field: FieldInfo) -> str:
 
 def settings() -> Iterator[tuple[str, bool, type[BaseModel]]]:
     """Every section of flowpeer.toml: its name, whether it may be repeated, its model."""
-    from flowpeer.network import Network
+    from flowpeer.network import Configuration
 
     def inner(annotation: Any) -> Iterator[type[BaseModel]]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -239,7 +239,7 @@ def settings() -> Iterator[tuple[str, bool, type[BaseModel]]]:
         for argument in typing.get_args(annotation):
             yield from inner(argument)
 
-    for name, field in Network.model_fields.items():
+    for name, field in Configuration.model_fields.items():
         for model in inner(field.annotation):
             yield name, typing.get_origin(field.annotation) is tuple, model
             for key, nested in model.model_fields.items():

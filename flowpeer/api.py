@@ -48,12 +48,12 @@ from flowpeer.checks.quality import findings
 from flowpeer.checks.touching import stated, stated_on
 from flowpeer.errors import from_leaf
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network as Configuration
+from flowpeer.network import Configuration
 from flowpeer.pipeline import ingest as ingesting
 from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
 from flowpeer.pipeline.crossings import span_of, write_crossings
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.query.asked import resolve, view_names
 from flowpeer.query.attach import parse
 from flowpeer.reporter import Collected, Reporter
@@ -505,7 +505,7 @@ class Network:
 
     def session(
         self, parameters: Mapping[str, object] | None = None, *, memory_bytes: int | None = None
-    ) -> Session:
+    ) -> QuerySession:
         """Statements one after the other in one confined process: `with net.session() as s:`.
 
         Args:
@@ -517,7 +517,7 @@ class Network:
             start, end = span_of(parameters or {})
             return write_crossings(self.configuration, self.lake, folder, start=start, end=end)
 
-        return Session(
+        return QuerySession(
             self.lake.root, configured=self.configuration.tables, crossings=crossings,
             memory_bytes=memory_bytes,
         )  # fmt: skip

@@ -29,7 +29,7 @@ from flowpeer.lake.listing import Groups, files_by_layout
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.schema import CONFIGURED, CROSSINGS, FORMAT, PARTITIONED, TABLES
-from flowpeer_core.columns import Column, arrow_schema
+from flowpeer_core.columns import TableColumn, arrow_schema
 
 STORAGE_VERSION = "v1.5.0"
 """Of a written catalog: DuckDB 1.5 and later open it."""
@@ -121,7 +121,7 @@ def scan(
     return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
-def _polars_schema(columns: tuple[Column, ...]) -> dict[str, pl.DataType]:
+def _polars_schema(columns: tuple[TableColumn, ...]) -> dict[str, pl.DataType]:
     import polars as pl
 
     empty = pl.from_arrow(arrow_schema(columns).empty_table())
@@ -236,7 +236,7 @@ def _reading(name: str, number: int, files: str) -> str:
     return f"SELECT {', '.join(cells)} FROM {source} AS r"  # noqa: S608
 
 
-def _sql_type(column: Column) -> str:
+def _sql_type(column: TableColumn) -> str:
     kind = column.type
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP WITH TIME ZONE"

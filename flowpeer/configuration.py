@@ -15,20 +15,20 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from flowpeer.errors import ConfigError
-from flowpeer.inventory import NEEDS_ASN, Row, classify, exporter_addresses, read_csv
-from flowpeer.network import Network, canonical_address
+from flowpeer.inventory import NEEDS_ASN, InventoryRow, classify, exporter_addresses, read_csv
+from flowpeer.network import Configuration, canonical_address
 from flowpeer.network.values import moment
-from flowpeer.rules import Classified, Exported
+from flowpeer.rules import Classified, ExportedNames
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is written by people; a larger file is some other file."""
 
 
-Names = Callable[[Path, Collection[str]], Exported]
+Names = Callable[[Path, Collection[str]], ExportedNames]
 """What the exporters with these addresses call their interfaces, by the lake in this folder."""
 
 
-def load(path: Path, *, exported: Names | None = None) -> Network:
+def load(path: Path, *, exported: Names | None = None) -> Configuration:
     """Read, validate and cross-check a configuration.
 
     Args:
@@ -52,10 +52,10 @@ def load(path: Path, *, exported: Names | None = None) -> Network:
     lines = _key_lines(text)
     problems: list[str] = []
     classified = _add_inventory(raw, path.parent, exported, lines, problems)
-    network: Network | None = None
+    network: Configuration | None = None
     try:
         known = {"source": path, "classified": classified}
-        network = Network.model_validate({**raw, **known} if not known.keys() & raw else raw)
+        network = Configuration.model_validate({**raw, **known} if not known.keys() & raw else raw)
     except ValidationError as error:
         for item in error.errors(include_url=False):
             problems.append(_problem(item, lines, raw))
@@ -84,16 +84,16 @@ def _add_inventory(
     if not isinstance(listed, list):
         return Classified()
     sources, lake, rules = raw.get("sources"), raw.get("lake"), raw.get("rules")
-    rows: list[Row] = []
+    rows: list[InventoryRow] = []
     if isinstance(sources, dict) and isinstance(sources.get("interfaces"), str):
         rows, wrong = read_csv(folder / sources["interfaces"])
         problems += wrong
-    sections = {Row("", item).key for item in listed if isinstance(item, dict)}
+    sections = {InventoryRow("", item).key for item in listed if isinstance(item, dict)}
     rows = [row for row in rows if row.key not in sections]
     classified = Classified()
     if isinstance(rules, list):
         ids = exporter_addresses(raw)
-        said = Exported()
+        said = ExportedNames()
         if exported is not None and isinstance(lake, dict) and isinstance(lake.get("path"), str):
             said = exported(folder / lake["path"], ids)
         rows, classified = classify(rows, rules, said, ids, sections)
@@ -180,7 +180,7 @@ def _problem(item: Any, lines: Mapping[_Where, str], raw: Mapping[str, Any]) -> 
 
 def _fields_at(where: _Where) -> Iterator[str]:
     """Names of the settings of the section at `where`."""
-    model: type[BaseModel] = Network
+    model: type[BaseModel] = Configuration
     for part in where:
         if isinstance(part, int):
             continue

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flowpeer.network import Interface, canonical_address
-from flowpeer.rules import Classified, Exported, Rules
+from flowpeer.rules import Classified, ExportedNames, Rules
 from flowpeer_ingest.interface_names import Texts, join
 
 NEEDS_ASN = ("transit", "peer", "customer")
@@ -26,7 +26,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InventoryRow:
     """A raw `[[interfaces]]` item, and where it stands."""
 
     origin: str
@@ -53,12 +53,12 @@ def exporter_addresses(raw: Mapping[str, Any]) -> dict[str, str]:
 
 
 def classify(
-    rows: list[Row],
+    rows: list[InventoryRow],
     rules: list[Any],
-    exported: Exported,
+    exported: ExportedNames,
     ids: Mapping[str, str],
     sections: Collection[tuple[str, str]],
-) -> tuple[list[Row], Classified]:
+) -> tuple[list[InventoryRow], Classified]:
     """Rows that have a role or that a rule gives one, and what became of each.
 
     Args:
@@ -68,20 +68,20 @@ def classify(
     """
     texts = _texts(exported, ids)
     made = Classified(damaged=exported.damaged)
-    filled: list[tuple[Row, Row | None]] = []
+    filled: list[tuple[InventoryRow, InventoryRow | None]] = []
     for row in rows:
         said = texts.get((row.key[0], row.item.get("index", 0)), {})
         more = {name: text for name, text in said.items() if name not in row.item}
-        filled.append((row, Row(row.origin, {**more, **row.item}) if more else None))
+        filled.append((row, InventoryRow(row.origin, {**more, **row.item}) if more else None))
     known = {*sections, *(row.key for row in rows)}
     told = [
-        Row(f"options data of {exporter}", {"exporter": exporter, "index": index, **said})
+        InventoryRow(f"options data of {exporter}", {"exporter": exporter, "index": index, **said})
         for (exporter, index), said in sorted(texts.items())
     ]
     told = [row for row in told if row.key not in known]
     asked = [*rows, *(full for _, full in filled if full is not None), *told]
     usable = Rules(rules, (row.item for row in asked if "role" not in row.item))
-    kept: list[Row] = []
+    kept: list[InventoryRow] = []
     for row, full in filled:
         if full is None or _take(full, usable, made, kept, foreign=True):
             _take(row, usable, made, kept)
@@ -92,7 +92,7 @@ def classify(
     return kept, made
 
 
-def _texts(exported: Exported, ids: Mapping[str, str]) -> dict[Key, dict[str, str]]:
+def _texts(exported: ExportedNames, ids: Mapping[str, str]) -> dict[Key, dict[str, str]]:
     """Name and description by exporter id and index, where there are any."""
     latest: dict[Key, Texts] = {}
     for address, interfaces in exported.said.items():
@@ -106,7 +106,12 @@ def _texts(exported: Exported, ids: Mapping[str, str]) -> dict[Key, dict[str, st
 
 
 def _take(
-    row: Row, rules: Rules, made: Classified, kept: list[Row], *, foreign: bool = False
+    row: InventoryRow,
+    rules: Rules,
+    made: Classified,
+    kept: list[InventoryRow],
+    *,
+    foreign: bool = False,
 ) -> str:
     """Put a row where it belongs; why not, for one with `foreign` text that makes no interface."""
     if "role" in row.item:
@@ -122,7 +127,7 @@ def _take(
         why = _wrong(item) if foreign else ""
         if why:
             return f"rule {number + 1}: {why}"
-        kept.append(Row(row.origin, item))
+        kept.append(InventoryRow(row.origin, item))
         if key is not None:
             made.caught[key] = number
     if foreign and key is not None:
@@ -141,7 +146,7 @@ def _wrong(item: Mapping[str, Any]) -> str:
     return ""
 
 
-def read_csv(path: Path) -> tuple[list[Row], list[str]]:
+def read_csv(path: Path) -> tuple[list[InventoryRow], list[str]]:
     """Rows of `[sources] interfaces`, and what is wrong with the file."""
     advice = (
         "a CSV with the header exporter,index,name,role,asn,capacity,contract,description is "
@@ -154,13 +159,13 @@ def read_csv(path: Path) -> tuple[list[Row], list[str]]:
             unknown = sorted(header - set(Interface.model_fields))
             if unknown or not {"exporter", "index"} <= header:
                 return [], [f"{path}, line 1: {advice}"]
-            rows: list[Row] = []
+            rows: list[InventoryRow] = []
             for row in reader:
                 item: dict[str, Any] = {k: v for k, v in row.items() if k and v}
                 for number in ("index", "asn", "l2_overhead"):
                     if str(item.get(number, "")).isascii() and str(item.get(number)).isdigit():
                         item[number] = int(item[number])
-                rows.append(Row(f"{path}, line {reader.line_num}", item))
+                rows.append(InventoryRow(f"{path}, line {reader.line_num}", item))
             return rows, []
     except FileNotFoundError:
         return [], [f"sources.interfaces: {path} does not exist"]

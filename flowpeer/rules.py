@@ -20,7 +20,7 @@ GIVEN = ("role", "asn", "capacity", "contract")
 
 
 @dataclass
-class Exported:
+class ExportedNames:
     """What exporters call their interfaces."""
 
     said: dict[str, dict[int, dict[str, tuple[int, str]]]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from flowpeer_core.columns import ADDRESS, FLAG, INT, REAL, SMALL, TEXT, TIME, Column
+from flowpeer_core.columns import ADDRESS, FLAG, INT, REAL, SMALL, TEXT, TIME, TableColumn
 from flowpeer_core.columns import column as _c
 from flowpeer_ingest.schema import TABLES as INGEST_TABLES
 
@@ -53,7 +53,7 @@ _SUMS = (
 )
 _SCALED = _c("scaled", FLAG, "", "false: no sampling rate known, bytes as exported", required=True)
 
-TRAFFIC: tuple[Column, ...] = (
+TRAFFIC: tuple[TableColumn, ...] = (
     _c("slot", TIME, "UTC", "start of the 5-minute slot", required=True),
     *_WHERE,
     _c("family", SMALL, "", "4 or 6; null where the record has no address"),
@@ -67,7 +67,7 @@ TRAFFIC: tuple[Column, ...] = (
     _SCALED,
     *_SUMS,
 )
-TRAFFIC_ROUTES: tuple[Column, ...] = (
+TRAFFIC_ROUTES: tuple[TableColumn, ...] = (
     _c("hour_start", TIME, "UTC", "start of the hour", required=True),
     *_WHERE,
     _SCALED,
@@ -88,7 +88,7 @@ TRAFFIC_ROUTES: tuple[Column, ...] = (
         "true: in `traffic` these bytes are in rows of remote_asn −6, not in the network's own",
     ),
 )
-ROUTES: tuple[Column, ...] = (
+ROUTES: tuple[TableColumn, ...] = (
     _c("snapshot", TEXT, "", "name of the snapshot", required=True),
     _c("taken_at", TIME, "UTC", "when the routes were in force", required=True),
     _c(
@@ -192,7 +192,7 @@ AS_CONES = (
 AS_CLIQUE = (_c("asn", INT, "ASN", "member of the inferred clique", required=True),)
 
 
-def _peeringdb(*columns: tuple[str, pa.DataType]) -> tuple[Column, ...]:
+def _peeringdb(*columns: tuple[str, pa.DataType]) -> tuple[TableColumn, ...]:
     """Columns that keep PeeringDB's own names and meaning; anything may be missing there."""
     return tuple(
         _c(name, type_, "", f"PeeringDB `{name}`", "PeeringDB", required=name == "id")
@@ -200,7 +200,7 @@ def _peeringdb(*columns: tuple[str, pa.DataType]) -> tuple[Column, ...]:
     )
 
 
-PEERINGDB: dict[str, tuple[Column, ...]] = {
+PEERINGDB: dict[str, tuple[TableColumn, ...]] = {
     "peeringdb_org": _peeringdb(("id", INT), ("name", TEXT), ("country", TEXT)),
     "peeringdb_net": _peeringdb(
         ("id", INT),
@@ -299,7 +299,7 @@ round; columns added since are null in older files (flowpeer.lake.layout)."""
 PARTITIONED = ("flows", "sampling", "coverage", "traffic", "traffic_routes")
 """Tables in folders date=YYYY-MM-DD/hour=HH; `routes` is one folder of snapshots."""
 
-CROSSINGS: tuple[Column, ...] = (  # flowpeer.rollup.crossings, made when a query names it
+CROSSINGS: tuple[TableColumn, ...] = (  # flowpeer.rollup.crossings, made when a query names it
     _c("hour_start", TIME, "", "hour of the slots, as in `traffic_routes`"),
     _c("start_time", TIME, "", "first packet of the record"),
     _c("end_time", TIME, "", "last packet of the record"),
@@ -330,14 +330,14 @@ CROSSINGS: tuple[Column, ...] = (  # flowpeer.rollup.crossings, made when a quer
     _c("records", INT, "records", "1 in the hour of its start, else 0"),
 )
 
-CONFIGURED: dict[str, tuple[Column, ...]] = {  # made from flowpeer.toml by flowpeer.network
+CONFIGURED: dict[str, tuple[TableColumn, ...]] = {  # made from flowpeer.toml by flowpeer.network
     "metros": METROS,
     "exporters": EXPORTERS,
     "interfaces": INTERFACES,
     "contracts": CONTRACTS,
     "sessions": SESSIONS,
 }
-REFERENCE: dict[str, tuple[Column, ...]] = {  # loaded into lake/reference/<table>.parquet
+REFERENCE: dict[str, tuple[TableColumn, ...]] = {  # loaded into lake/reference/<table>.parquet
     "asns": ASNS,
     "as_relationships": AS_RELATIONSHIPS,
     "as_clique": AS_CLIQUE,
@@ -346,7 +346,7 @@ REFERENCE: dict[str, tuple[Column, ...]] = {  # loaded into lake/reference/<tabl
     **PEERINGDB,
 }
 
-TABLES: dict[str, tuple[Column, ...]] = {
+TABLES: dict[str, tuple[TableColumn, ...]] = {
     **INGEST_TABLES,  # flowpeer_ingest
     "traffic": TRAFFIC,  # flowpeer.rollup
     "traffic_routes": TRAFFIC_ROUTES,  # flowpeer.rollup
@@ -356,7 +356,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 
 
-def table_columns(relative: str) -> tuple[Column, ...]:
+def table_columns(relative: str) -> tuple[TableColumn, ...]:
     """The columns of a file of the lake, from its path."""
     folder, _, rest = relative.partition("/")
     return TABLES[rest.removesuffix(".parquet") if folder == "reference" else folder]

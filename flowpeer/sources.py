@@ -14,7 +14,7 @@ from typing import Any
 
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.registry.ixf import load_ixf
 from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
@@ -63,7 +63,7 @@ def load_ribs(
     say: Say,
     *,
     warn: Say | None = None,
-    network: Network | None = None,
+    network: Configuration | None = None,
     together: bool = False,
     **options: Any,
 ) -> list[snapshot.SnapshotInfo]:
@@ -141,7 +141,9 @@ def load_updates(lake: Lake, files: list[Path], say: Say, **options: Any) -> Any
     return info
 
 
-def load_sources(lake: Lake, network: Network, say: Say, *, warn: Say | None = None) -> list[str]:
+def load_sources(
+    lake: Lake, network: Configuration, say: Say, *, warn: Say | None = None
+) -> list[str]:
     """Bring the lake's routes and registries up to date with `[sources]`; names of what is set.
 
     Raises:
@@ -182,7 +184,7 @@ def load_sources(lake: Lake, network: Network, say: Say, *, warn: Say | None = N
     return loaded
 
 
-def _configured(lake: Lake, network: Network) -> None:
+def _configured(lake: Lake, network: Configuration) -> None:
     """Put the tables of the configuration into `reference`, where they changed: so that whoever
     reads the lake without flowpeer has capacities and roles."""
     known = lake.entries("reference")

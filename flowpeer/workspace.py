@@ -8,7 +8,7 @@ from flowpeer.configuration import load
 from flowpeer.errors import ConfigError
 from flowpeer.lake.names import exported
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 
 
 class Workspace:
@@ -16,9 +16,9 @@ class Workspace:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._network: Network | None = None
+        self._network: Configuration | None = None
 
-    def network(self) -> Network:
+    def network(self) -> Configuration:
         """The configuration.
 
         Raises:

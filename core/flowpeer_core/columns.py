@@ -24,7 +24,7 @@ ADDRESS = pa.binary(16)
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """One column of one table."""
 
     name: str
@@ -43,11 +43,11 @@ def column(
     source: str = "",
     *,
     required: bool = False,
-) -> Column:
+) -> TableColumn:
     """A column; one that is `required` is never null."""
-    return Column(name, type_, unit, meaning, source, nullable=not required)
+    return TableColumn(name, type_, unit, meaning, source, nullable=not required)
 
 
-def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+def arrow_schema(columns: tuple[TableColumn, ...]) -> pa.Schema:
     """The Arrow schema of `columns`, in their order."""
     return pa.schema([pa.field(c.name, c.type, c.nullable) for c in columns])

@@ -2,8 +2,8 @@
 
 A rate is (numerator, denominator), reduced: 5/2 for 2 packets taken out of 5. Scaled is
 counter × numerator / denominator, rounded once (`scaled`). Rates from options data are announced
-for a sampler, an interface or everything, at a moment; `Announced` keeps each change, so that the
-answer for a record depends on when its datagram was received and not on what was read first.
+for a sampler, an interface or everything, at a moment; `AnnouncedRates` keeps each change, so that
+the answer for a record depends on when its datagram was received, not on what was read first.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _Key = tuple[int | None, int | None]  # sampler, interface
 _WIDE: _Key = (None, None)
 
 
-class Announced:
+class AnnouncedRates:
     """Rates that options data announced in one session and observation domain, with each change.
 
     `kept`: changes remembered per sampler or interface, 0 for all. `changes` grows with each.
@@ -168,7 +168,7 @@ class Announced:
 
 
 def rate_of(
-    tables: Sequence[Announced],
+    tables: Sequence[AnnouncedRates],
     sampler: int | None,
     interface: int | None,
     at_us: int,

@@ -13,7 +13,7 @@ from flowpeer import catalog
 from flowpeer.analysis.answers import Answer
 from flowpeer.errors import InputError, UsageError, naming
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.ask_log import HEADER, AskEvent, asks, parse
 from flowpeer_reports.columns.asks import ASKS
 from flowpeer_reports.errors import ReportError
@@ -25,12 +25,12 @@ MAX_LOG_BYTES = 16 << 20
 NAME = "asks.csv"
 
 
-def log_path(network: Network) -> Path:
+def log_path(network: Configuration) -> Path:
     """`[sources] asks`, else asks.csv beside the configuration."""
     return network.source_path("asks") or network.source.parent / NAME
 
 
-def read_log(network: Network) -> list[AskEvent]:
+def read_log(network: Configuration) -> list[AskEvent]:
     """Every event of the log; none where there is no file yet.
 
     Raises:
@@ -53,7 +53,7 @@ def read_log(network: Network) -> list[AskEvent]:
         raise InputError(str(path), str(error), advice=error.advice) from None
 
 
-def append(network: Network, event: AskEvent) -> Path:
+def append(network: Configuration, event: AskEvent) -> Path:
     """Add one line to the log, durably; what is there stays as it is.
 
     Raises:
@@ -76,7 +76,7 @@ def append(network: Network, event: AskEvent) -> Path:
     return path
 
 
-def known_metros(network: Network, metros: Sequence[str]) -> tuple[str, ...]:
+def known_metros(network: Configuration, metros: Sequence[str]) -> tuple[str, ...]:
     """The metros as given, each of them configured.
 
     Raises:
@@ -100,7 +100,7 @@ def organisation_of(lake: Lake, asn: int) -> str:
 
 
 def asks_answer(
-    network: Network,
+    network: Configuration,
     *,
     as_of: date | None = None,
     statuses: Sequence[str] | None = None,

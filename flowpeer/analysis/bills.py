@@ -17,7 +17,7 @@ from flowpeer.analysis.coverage import exporter_coverage
 from flowpeer.analysis.periods import data_span, parse_period, period_of
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.record import Record
-from flowpeer.network import Contract, Network, PeeringCosts
+from flowpeer.network import Configuration, Contract, PeeringCosts
 from flowpeer.rollup.counters import per_slot, read_counters
 from flowpeer_reports.billing.bills import MonthSeries, bills, month_series
 from flowpeer_reports.billing.costs import Costs, Prices
@@ -40,7 +40,7 @@ def _exact(amount: Decimal | None) -> Fraction | None:
     return None if amount is None else Fraction(amount)
 
 
-def terms_of(network: Network, contract: Contract) -> Terms:
+def terms_of(network: Configuration, contract: Contract) -> Terms:
     """A configured contract, what it leaves out taken from `[network]`."""
     return Terms(
         contract=contract.id,
@@ -65,13 +65,13 @@ def terms_of(network: Network, contract: Contract) -> Terms:
     )
 
 
-def exchange_rates(network: Network) -> Converter:
+def exchange_rates(network: Configuration) -> Converter:
     """Amounts in the currency of `[network]`, by `[[fx]]`."""
     rates = {(r.from_, r.to): Fraction(r.rate) for r in network.fx}
     return converter(network.network.currency, rates)
 
 
-def billed_links(network: Network) -> list[Link]:
+def billed_links(network: Configuration) -> list[Link]:
     """Every section of an interface that names a contract."""
     metro_of = {e.id: e.metro for e in network.exporters}
     return [
@@ -92,7 +92,7 @@ class Billing:
 
 
 def billing(
-    network: Network,
+    network: Configuration,
     record: Record,
     start: datetime,
     end: datetime,
@@ -153,7 +153,7 @@ def _costs(section: PeeringCosts, currency: str) -> Costs:
     )
 
 
-def peering_prices(network: Network) -> Prices:
+def peering_prices(network: Configuration) -> Prices:
     """What peering costs, as `[peering_costs]` and the places state it."""
     return Prices(
         general=_costs(network.peering_costs, network.network.currency),
@@ -164,7 +164,7 @@ def peering_prices(network: Network) -> Prices:
 
 
 def billed_period(
-    network: Network, record: Record, start: datetime, end: datetime
+    network: Configuration, record: Record, start: datetime, end: datetime
 ) -> BilledPeriod | None:
     """What the money of a period's candidates is counted on; None without a contract."""
     if not network.contracts:
@@ -190,13 +190,13 @@ def _in_force(terms: Terms, start: datetime, end: datetime) -> list[Month]:
     ]  # fmt: skip
 
 
-def _counters(network: Network) -> pl.DataFrame | None:
+def _counters(network: Configuration) -> pl.DataFrame | None:
     path = network.source_path("counters")
     return None if path is None else per_slot(read_counters(path, network))
 
 
 def bills_answer(
-    network: Network,
+    network: Configuration,
     record: Record,
     period: str | None = None,
     *,
@@ -249,7 +249,7 @@ def bills_answer(
     )  # fmt: skip
 
 
-def _period(network: Network, record: Record, asked: str | None) -> tuple[datetime, datetime]:
+def _period(network: Configuration, record: Record, asked: str | None) -> tuple[datetime, datetime]:
     """The months asked for; without a word the default period, the running month included."""
     if asked is not None:
         start, end = parse_period(asked)

@@ -9,7 +9,7 @@ from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import exits_of
 from flowpeer.analysis.signed import relief_of, with_asks
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.capacity import capacity
 from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS
 from flowpeer_reports.loads import loads
@@ -21,7 +21,7 @@ def capacity_answer(
     *,
     direction: Direction = "both",
     metros: Sequence[str] | None = None,
-    network: Network | None = None,
+    network: Configuration | None = None,
     record: Record | None = None,
     asks: int | None = None,
 ) -> Answer:

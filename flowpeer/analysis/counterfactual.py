@@ -12,7 +12,7 @@ from flowpeer.analysis.scratch import FileStore
 from flowpeer.analysis.signed import with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.billing.counterfactual import Free, Shift, counterfactual, taken_by_asks
 from flowpeer_reports.billing.savings import Key, usable_months
 from flowpeer_reports.candidates import candidates
@@ -38,7 +38,7 @@ SCREEN_COLUMNS = (
 
 
 def counterfactual_answer(
-    gathered: Gathered, network: Network, record: Record, *, asks: int = 10, rules: int = 20
+    gathered: Gathered, network: Configuration, record: Record, *, asks: int = 10, rules: int = 20
 ) -> Answer:
     """What the bills would have been.
 
@@ -87,7 +87,7 @@ def counterfactual_answer(
 
 
 def _moves(
-    exits: Exits, ties: Ties, network: Network, rules: int
+    exits: Exits, ties: Ties, network: Configuration, rules: int
 ) -> tuple[pl.DataFrame, list[Shift]]:
     """The move lists of all metros, and what they move between links."""
     inputs, found = exits.inputs, exits.found

@@ -10,14 +10,16 @@ import polars as pl
 
 from flowpeer import catalog
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_core.slots import SLOT, SLOT_SECONDS
 from flowpeer_reports.coverage import Coverage, Due, coverage_of
 
 DAY = timedelta(days=1)
 
 
-def exporter_coverage(network: Network, record: Record, start: datetime, end: datetime) -> Coverage:
+def exporter_coverage(
+    network: Configuration, record: Record, start: datetime, end: datetime
+) -> Coverage:
     """Due and covered slots of every configured exporter over [start, end) (METHODS M5).
 
     A day on either side is read too, for silences that reach over the border.
@@ -56,7 +58,7 @@ class Covered:
     notes: list[str]
 
 
-def covered_slots(network: Network, coverage: Coverage, traffic: pl.LazyFrame) -> Covered:
+def covered_slots(network: Configuration, coverage: Coverage, traffic: pl.LazyFrame) -> Covered:
     """Which slots of the period count for the transit of each metro, both directions together.
 
     Args:

@@ -15,7 +15,7 @@ from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.analysis.signed import with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.columns.drill import (
     DRILL,
@@ -81,7 +81,7 @@ def removals_of(
 
 def drill_answer(
     gathered: Gathered,
-    network: Network,
+    network: Configuration,
     record: Record,
     *,
     remove: Sequence[str] = (),
@@ -148,7 +148,7 @@ def drill_answer(
 
 def drt_answer(
     gathered: Gathered,
-    network: Network,
+    network: Configuration,
     record: Record,
     metros: Sequence[str],
     *,
@@ -184,7 +184,7 @@ def drt_answer(
     )  # fmt: skip
 
 
-def replay_answer(network: Network, record: Record, asked: str) -> Answer:
+def replay_answer(network: Configuration, record: Record, asked: str) -> Answer:
     """Predicted against what happened in START/END."""
     start, end = parse_period(asked)
     for back in (timedelta(days=1), timedelta(days=7)):

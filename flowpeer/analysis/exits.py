@@ -10,7 +10,7 @@ from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import exits_of
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.columns.exits import EXIT_ROUTES, EXITS
 from flowpeer_reports.exits import exits
 from flowpeer_reports.render.tables import tables_page
@@ -18,7 +18,7 @@ from flowpeer_reports.render.tables import tables_page
 
 def exits_answer(
     gathered: Gathered,
-    network: Network,
+    network: Configuration,
     record: Record,
     *,
     metros: Sequence[str] | None = None,

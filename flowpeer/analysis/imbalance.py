@@ -12,7 +12,7 @@ from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.causes import Excess, causes
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.causes import CAUSES
@@ -40,7 +40,7 @@ def imbalance_answer(
     *,
     direction: Direction = "both",
     metros: Sequence[str] | None = None,
-    network: Network | None = None,
+    network: Configuration | None = None,
     record: Record | None = None,
     rules: int = MOST_RULES,
 ) -> Answer:
@@ -133,7 +133,7 @@ def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFra
 
 
 def _moves(
-    found: Imbalance, exits: Exits, network: Network, names: dict[int, str], rules: int
+    found: Imbalance, exits: Exits, network: Configuration, names: dict[int, str], rules: int
 ) -> pl.DataFrame:
     """Rules of every metro; D_feasible is filled into the rows and totals of `found`."""
     ties = Ties(exits.choice, exits.offers)

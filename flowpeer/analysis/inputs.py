@@ -21,8 +21,8 @@ from flowpeer.analysis.sessions import session_routes, sessions_seen
 from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import RECURSIVE_CONES, Network
-from flowpeer.rollup.hours import Rollup
+from flowpeer.network import RECURSIVE_CONES, Configuration
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.routing.cones import TABLE as CONES
 from flowpeer.routing.cones import load_cones, observe_cones
 from flowpeer.routing.rib import snapshot
@@ -47,7 +47,9 @@ def _reference(lake: Lake, name: str) -> pl.DataFrame:
     return catalog.scan(lake.root, name).collect()
 
 
-def _siblings(network: Network, nets: pl.DataFrame, relationships: pl.DataFrame) -> frozenset[int]:
+def _siblings(
+    network: Configuration, nets: pl.DataFrame, relationships: pl.DataFrame
+) -> frozenset[int]:
     """Our own other ASNs: the same organisation in PeeringDB, or siblings in the AS graph."""
     asn = network.network.asn
     orgs = nets.filter(pl.col("asn") == asn)["org_id"].drop_nulls().to_list()
@@ -116,7 +118,7 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
 
 
 def gather(
-    network: Network, record: Record, asked: str | None, *, also: pl.LazyFrame | None = None
+    network: Configuration, record: Record, asked: str | None, *, also: pl.LazyFrame | None = None
 ) -> Gathered:
     """Everything a report of one period is made from.
 
@@ -255,7 +257,7 @@ def _registry_times(record: Record) -> dict[str, datetime]:
 
 
 def gather_both(
-    network: Network, record: Record, asked: str | None, compare: str
+    network: Configuration, record: Record, asked: str | None, compare: str
 ) -> tuple[Gathered, Gathered]:
     """A period, and the one that it is compared with: a period, or `before`.
 
@@ -275,12 +277,12 @@ def gather_both(
     return gather(network, record, asked, also=routes(*other)), before
 
 
-def stale_hours(network: Network, record: Record, asked: str | None) -> int:
+def stale_hours(network: Configuration, record: Record, asked: str | None) -> int:
     """How many hours of a period the roll-ups are behind the flows, routes or configuration."""
     try:
         # Where no period is asked for, hours after the last one rolled up belong to it too.
         period = parse_period(asked) if asked else (period_of(network, record, None)[0], None)
-        rollup = Rollup(record.lake, network, record=record, period=period)
+        rollup = RollupPlanner(record.lake, network, record=record, period=period)
         return sum(bool(hour.changed) for hour in rollup.plan(*period))
     except FlowpeerError:  # nothing to roll up: `gather` says what is missing
         return 0
@@ -306,7 +308,7 @@ def with_exports(peeringdb: dict[str, pl.DataFrame], exports: pl.DataFrame) -> p
 
 
 def _cones(
-    network: Network, record: Record, infos: Sequence[snapshot.SnapshotInfo]
+    network: Configuration, record: Record, infos: Sequence[snapshot.SnapshotInfo]
 ) -> dict[str, Any]:
     """The customer cones to infer from, and where they are from: of the file that is configured,
     else observed on the paths in force, made again where one of their sources has changed."""
@@ -334,7 +336,7 @@ def _cones(
 
 
 def _sessions(
-    configured: pl.DataFrame, log: Sequence[ask_log.Ask], network: Network, end: datetime
+    configured: pl.DataFrame, log: Sequence[ask_log.Ask], network: Configuration, end: datetime
 ) -> pl.DataFrame:
     """The configured sessions, and those that asks brought before the period's end (M16)."""
     known = set(configured.select("asn", "metro").iter_rows())
@@ -353,7 +355,7 @@ def _policies(nets: pl.DataFrame) -> dict[int, str]:
     return {asn: policy.lower() for asn, policy in rows}
 
 
-def _on_exchanges(network: Network) -> pl.DataFrame:
+def _on_exchanges(network: Configuration) -> pl.DataFrame:
     """exporter, interface, exchange: our own ports, by the PeeringDB id of what they are on."""
     return pl.DataFrame(
         [(*key, i.exchange) for key, i in network.interface_by_key.items() if i.exchange],

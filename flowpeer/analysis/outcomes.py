@@ -10,7 +10,7 @@ from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.periods import data_span
 from flowpeer.errors import NoDataError
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_core.slots import HOUR
 from flowpeer_reports.ask_log import asks
 from flowpeer_reports.columns.asks import OUTCOMES
@@ -23,7 +23,7 @@ SCREEN_COLUMNS = (
 )  # fmt: skip
 
 
-def outcomes_answer(network: Network, record: Record) -> Answer:
+def outcomes_answer(network: Configuration, record: Record) -> Answer:
     """What live asks brought, against what was predicted.
 
     Raises:

@@ -13,7 +13,7 @@ import polars as pl
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake import layout
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
 
 EARLY = HOUR
@@ -92,7 +92,7 @@ def default_period(first: datetime, last: datetime) -> tuple[datetime, datetime]
     return first, last
 
 
-def data_span(network: Network, record: Record) -> tuple[datetime, datetime]:
+def data_span(network: Configuration, record: Record) -> tuple[datetime, datetime]:
     """[first, end of last) slot that was rolled up, held to what was heard.
 
     Raises:
@@ -129,7 +129,7 @@ def _rolled_up(record: Record) -> tuple[datetime, datetime]:
     return times[0], times[-1]
 
 
-def _heard(network: Network, record: Record, *, last: bool) -> pl.Series:
+def _heard(network: Configuration, record: Record, *, last: bool) -> pl.Series:
     """Slots in which an exporter of ours was seen, of the first hour that has any, or the last."""
     ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
     hours = record.hours("coverage")
@@ -144,7 +144,9 @@ def _heard(network: Network, record: Record, *, last: bool) -> pl.Series:
     return pl.Series("slot", [], dtype=pl.Datetime)
 
 
-def period_of(network: Network, record: Record, asked: str | None) -> tuple[datetime, datetime]:
+def period_of(
+    network: Configuration, record: Record, asked: str | None
+) -> tuple[datetime, datetime]:
     """The period asked for, cut at the last slot rolled up; the default where none is asked.
 
     Raises:

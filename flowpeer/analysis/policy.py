@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.policy import BASE_RATES, NetworkTerms, Policy, Weights
 
 
-def policy_of(network: Network) -> Policy:
+def policy_of(network: Configuration) -> Policy:
     """`[policy]` and `[[networks]]`."""
     stated = network.policy
     return Policy(

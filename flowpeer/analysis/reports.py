@@ -20,7 +20,7 @@ from flowpeer.analysis.inputs import Gathered, gather, gather_both
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_before, period_of
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.columns import Column
 from flowpeer_reports.columns.grades import CURVE, GRADES, TIMELINES
 from flowpeer_reports.pictures import Pictures, pictures
@@ -47,7 +47,7 @@ class Pack:
 
 
 def write_pack(
-    network: Network,
+    network: Configuration,
     record: Record,
     period: str | None,
     folder: Path,
@@ -155,7 +155,7 @@ def _on_page(answer: Answer) -> list[Column]:
 
 
 def _with_before(
-    network: Network, record: Record, period: str | None
+    network: Configuration, record: Record, period: str | None
 ) -> tuple[Gathered, Gathered | None]:
     first, _ = data_span(network, record)
     start, end = parse_period(period) if period else period_of(network, record, None)

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.slots import HOUR
@@ -141,7 +141,7 @@ def _hour(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def exits_of(inputs: Inputs, network: Network, record: Record) -> Exits:
+def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     """Read the views of a period and tie them to the links."""
     more = pl.DataFrame(
         [
@@ -239,12 +239,12 @@ def _prepended(tables: Sequence[pl.DataFrame]) -> dict[tuple[str, int], int]:
     return found
 
 
-def _facility(network: Network, exporter: str) -> int | None:
+def _facility(network: Configuration, exporter: str) -> int | None:
     return next((e.facility for e in network.exporters if e.id == exporter), None)
 
 
 def epochs_of(
-    network: Network, infos: Sequence[SnapshotInfo], hours: Sequence[datetime]
+    network: Configuration, infos: Sequence[SnapshotInfo], hours: Sequence[datetime]
 ) -> tuple[list[list[SnapshotInfo]], Ints]:
     """The snapshots in force, by epoch, and the epoch of each hour."""
     vantages = {"", *(e.id for e in network.exporters), *(m.id for m in network.metros)}
@@ -311,7 +311,7 @@ def routes_to(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFra
 class Ties:
     """Which views belong to which links."""
 
-    def __init__(self, network: Network, inputs: Inputs, links: pl.DataFrame) -> None:
+    def __init__(self, network: Configuration, inputs: Inputs, links: pl.DataFrame) -> None:
         self.network = network
         self.links = links
         self.exporters = {e.id: e for e in network.exporters}
@@ -422,7 +422,7 @@ def _address(text: str | None) -> str | None:
         return None
 
 
-def _announced(network: Network, where: Places, inputs: Inputs) -> Announced:
+def _announced(network: Configuration, where: Places, inputs: Inputs) -> Announced:
     """Homes of our prefixes, and the metros that announce each of them or a prefix over it."""
     local = (
         inputs.traffic_routes.select("local_prefix").drop_nulls().unique().collect()

@@ -9,8 +9,8 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
-from flowpeer.rollup.hours import Rollup
+from flowpeer.network import Configuration
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer_core.slots import HOUR
 from flowpeer_ingest.parts import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT, WAYS
 
@@ -22,7 +22,7 @@ _WAY = {
 
 
 def sampling_rates(
-    network: Network, record: Record, routes: pl.LazyFrame, start: datetime, end: datetime
+    network: Configuration, record: Record, routes: pl.LazyFrame, start: datetime, end: datetime
 ) -> pl.DataFrame:
     """exporter, interface, rate, mtu: N of each transit interface, and (interface null) of each
     exporter for those that nothing is known of.
@@ -75,11 +75,11 @@ def _told_twice(record: Record, start: datetime, end: datetime) -> set[datetime]
 
 
 def _exported(
-    network: Network, record: Record, start: datetime, end: datetime, without: set[datetime]
+    network: Configuration, record: Record, start: datetime, end: datetime, without: set[datetime]
 ) -> dict[tuple[str, int], int]:
     """Bytes as exported of the records that count on each transit interface (M1), by what the
     manifests say of those received in these hours, less some hours."""
-    rollup = Rollup(record.lake, network, record=record, period=(start, end))
+    rollup = RollupPlanner(record.lake, network, record=record, period=(start, end))
     transit = {key for key, i in network.interface_by_key.items() if i.role == "transit"}
     found: dict[tuple[str, int], int] = {}
     unknown: set[tuple[str, int]] = set()
@@ -103,7 +103,7 @@ def _exported(
     return {key: octets for key, octets in found.items() if key not in unknown}
 
 
-def _said(network: Network, lake: Lake) -> dict[str, float]:
+def _said(network: Configuration, lake: Lake) -> dict[str, float]:
     """Exporter → the rate that it said in options data, else the configured one."""
     said = dict(
         catalog.scan(lake.root, "sampling")

@@ -10,7 +10,7 @@ import polars as pl
 
 from flowpeer.analysis.routing import Ties, epochs_of, routes_to
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.asns import is_public
 from flowpeer_core.slots import HOUR
@@ -56,7 +56,7 @@ def sessions_seen(inputs: Inputs) -> pl.DataFrame:
 
 
 def session_routes(
-    inputs: Inputs, network: Network, record: Record, carried: pl.LazyFrame
+    inputs: Inputs, network: Configuration, record: Record, carried: pl.LazyFrame
 ) -> SessionRoutes | None:
     """Routes of the neighbours of our peering interfaces; None where no table has any.
 

@@ -12,7 +12,7 @@ from flowpeer.analysis.asks import organisation_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.errors import UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.what_if import (
     WHAT_IF,
@@ -28,7 +28,7 @@ from flowpeer_reports.what_if import Board, pick_of
 class WhatIfs:
     """Selections of one period: an answer is quick, for what all of them rest on is made once."""
 
-    def __init__(self, gathered: Gathered, network: Network, lake: Lake) -> None:
+    def __init__(self, gathered: Gathered, network: Configuration, lake: Lake) -> None:
         self._gathered, self._lake = gathered, lake
         self._board = Board(
             gathered.inputs, gathered.billed, {m.id: m.targets for m in network.metros}

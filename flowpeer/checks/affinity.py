@@ -7,10 +7,10 @@ from datetime import datetime
 
 from flowpeer.checks.findings import Finding
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 
 
-def affinity(network: Network, record: Record) -> Iterator[Finding]:
+def affinity(network: Configuration, record: Record) -> Iterator[Finding]:
     """Of exporters that name their `collectors`: others that received from them, and hours in which
     the first of these did not and another one did."""
     meant = {ip: e for ip, e in network.exporter_by_address.items() if e.collectors}

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from flowpeer.checks.findings import Finding
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer_ingest.health import troubles
 from flowpeer_ingest.stats import read_status
 
 
-def collector(network: Network, now: datetime | None = None) -> Iterator[Finding]:
+def collector(network: Configuration, now: datetime | None = None) -> Iterator[Finding]:
     """What `status` finds wrong, as findings."""
     said = read_status(network.spool_path)
     if said is None:

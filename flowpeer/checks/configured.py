@@ -13,7 +13,7 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.checks.findings import Finding
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.asns import is_public
 from flowpeer_reports.places import Position, distance_km
@@ -23,7 +23,9 @@ FAR_KM = 150
 _NAMED = re.compile(r"\bAS[N ]?\s?(\d{1,10})\b", re.IGNORECASE | re.ASCII)
 
 
-def configured(network: Network, lake: Lake, infos: Sequence[SnapshotInfo]) -> Iterator[Finding]:
+def configured(
+    network: Configuration, lake: Lake, infos: Sequence[SnapshotInfo]
+) -> Iterator[Finding]:
     """Everything that is wrong by name."""
     net = catalog.scan(lake.root, "peeringdb_net").collect()
     yield from _dump(lake, net)
@@ -32,7 +34,9 @@ def configured(network: Network, lake: Lake, infos: Sequence[SnapshotInfo]) -> I
     yield from places(network, lake)
 
 
-def transits(network: Network, lake: Lake, infos: Sequence[SnapshotInfo]) -> Iterator[Finding]:
+def transits(
+    network: Configuration, lake: Lake, infos: Sequence[SnapshotInfo]
+) -> Iterator[Finding]:
     """Providers that no view has a path through."""
     by_asn: dict[int, list[str]] = {}
     texts: dict[int, list[str]] = {}
@@ -80,7 +84,7 @@ def _in_views(
 
 
 def _sessions(
-    network: Network, lake: Lake, net: pl.DataFrame, infos: Sequence[SnapshotInfo]
+    network: Configuration, lake: Lake, net: pl.DataFrame, infos: Sequence[SnapshotInfo]
 ) -> Iterator[Finding]:
     """Sessions with networks that nobody knows."""
     asked = sorted({s.asn for s in network.sessions})
@@ -119,7 +123,7 @@ def _dump(lake: Lake, net: pl.DataFrame) -> Iterator[Finding]:
                       "peeringdb-incomplete")  # fmt: skip
 
 
-def places(network: Network, lake: Lake) -> Iterator[Finding]:
+def places(network: Configuration, lake: Lake) -> Iterator[Finding]:
     """Facilities and exchanges that are in another city than their metro; metros without any."""
     fac = catalog.scan(lake.root, "peeringdb_fac").collect()
     ix = catalog.scan(lake.root, "peeringdb_ix").collect()

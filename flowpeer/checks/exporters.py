@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from flowpeer.checks.findings import Finding
-from flowpeer.lake.units import Conflict, UnitRecord
-from flowpeer.network import Network
+from flowpeer.lake.units import SenderConflict, UnitRecord
+from flowpeer.network import Configuration
 from flowpeer_ingest.plausible import Implausible, described
 
 SHOWN = 10
@@ -16,7 +16,7 @@ SHOWN = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def implausible(network: Network, captures: list[UnitRecord]) -> Iterator[Finding]:
+def implausible(network: Configuration, captures: list[UnitRecord]) -> Iterator[Finding]:
     """Records that were set aside, by exporter (METHODS M13)."""
     sums: dict[str, Counter[str]] = {}
     examples: dict[tuple[str, str], Implausible] = {}
@@ -39,15 +39,15 @@ def implausible(network: Network, captures: list[UnitRecord]) -> Iterator[Findin
             )  # fmt: skip
 
 
-def name_of(network: Network, ip: str) -> str:
+def name_of(network: Configuration, ip: str) -> str:
     """The configured id of an exporter, else its address."""
     configured = network.exporter_by_address.get(ip)
     return configured.id if configured else ip
 
 
-def doubts(network: Network, captures: list[UnitRecord]) -> Iterator[Finding]:
+def doubts(network: Configuration, captures: list[UnitRecord]) -> Iterator[Finding]:
     """Signs of two senders where there should be one, and sessions that there was no room for."""
-    found: dict[str, dict[tuple[str, int, int], Conflict]] = {}
+    found: dict[str, dict[tuple[str, int, int], SenderConflict]] = {}
     forgotten: Counter[str] = Counter()
     for capture in captures:
         forgotten.update(capture.forgotten_sessions)
@@ -84,8 +84,8 @@ def doubts(network: Network, captures: list[UnitRecord]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _both(a: Conflict, b: Conflict) -> Conflict:
-    return Conflict(
+def _both(a: SenderConflict, b: SenderConflict) -> SenderConflict:
+    return SenderConflict(
         a.kind, a.exporter_ip, a.session, a.domain, min(a.first_us, b.first_us),
         max(a.last_us, b.last_us), a.count + b.count, a.detail or b.detail,
     )  # fmt: skip

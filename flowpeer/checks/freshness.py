@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.routing.rib.snapshot import snapshots
 
 GROWTH_DAYS = 7
@@ -54,7 +54,7 @@ FIGURES: dict[str, str] = {
 """Every figure, and what it says."""
 
 
-def freshness(network: Network, lake: Lake, now: datetime | None = None) -> Freshness:
+def freshness(network: Configuration, lake: Lake, now: datetime | None = None) -> Freshness:
     """What is known now."""
     now = now or datetime.now(UTC)
     root = lake.root

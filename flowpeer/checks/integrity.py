@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from flowpeer.lake.account import received
+from flowpeer.lake.account import Equality, received
 from flowpeer.lake.manifest import folder_of
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import Fault, Result, replaced, verify_files
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.hours import Hour, Rollup
-from flowpeer.rollup.reconcile import Identity, conservation, hours_conserved
+from flowpeer.rollup.hours import Hour, RollupPlanner
+from flowpeer.rollup.reconcile import conservation, hours_conserved
 
 Period = tuple[datetime, datetime]
 
@@ -25,15 +25,17 @@ class Verified:
 
     files: int
     faults: list[Fault]
-    identities: list[Identity]
+    identities: list[Equality]
 
     @property
-    def broken(self) -> list[Identity]:
+    def broken(self) -> list[Equality]:
         """Sums that do not agree."""
         return [identity for identity in self.identities if not identity.holds]
 
 
-def verify(network: Network, lake: Lake, reporter: Reporter, period: Period | None) -> Verified:
+def verify(
+    network: Configuration, lake: Lake, reporter: Reporter, period: Period | None
+) -> Verified:
     """Check the digests of all files, and the sums through every stage; of a period, or of all.
 
     For a period the flow records of its hours are spread again. A damaged file costs its own
@@ -46,7 +48,7 @@ def verify(network: Network, lake: Lake, reporter: Reporter, period: Period | No
         checked.add(relative)
         if fault is not None:
             faults.append(fault)
-    rollup = Rollup(lake, network, record=record, period=period or (None, None))
+    rollup = RollupPlanner(lake, network, record=record, period=period or (None, None))
     damaged = {fault.path for fault in faults}
     identities = list(_identities(reporter, rollup, period, damaged))
     return Verified(len(checked), faults, identities)
@@ -60,10 +62,10 @@ def _still(record: Record, results: Iterable[Result]) -> Iterator[Result]:
 
 
 def _identities(
-    reporter: Reporter, rollup: Rollup, asked: Period | None, damaged: set[str]
-) -> Iterator[Identity]:
+    reporter: Reporter, rollup: RollupPlanner, asked: Period | None, damaged: set[str]
+) -> Iterator[Equality]:
     if asked is None and not any(_of_flows(path) for path in damaged):
-        yield from (Identity(i.name, i.left, i.right) for i in received(rollup.record))
+        yield from received(rollup.record)
     if not rollup.any_flows or not rollup.snapshots:
         return
     hours = rollup.plan(*(asked or ()))

@@ -8,13 +8,13 @@ from flowpeer import catalog
 from flowpeer.analysis.periods import data_span
 from flowpeer.checks.findings import Finding
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.rollup.counters import HIGH, LOW, compare, read_counters
 
 SHOWN = 10
 
 
-def rules(network: Network) -> Iterator[Finding]:
+def rules(network: Configuration) -> Iterator[Finding]:
     """What each of the `[[rules]]` caught, and what none did."""
     classified = network.classified
     named = {
@@ -59,7 +59,7 @@ def rules(network: Network) -> Iterator[Finding]:
                       "see `flowpeer verify`", "damaged")  # fmt: skip
 
 
-def counters(network: Network, record: Record) -> Iterator[Finding]:
+def counters(network: Configuration, record: Record) -> Iterator[Finding]:
     """Flows over interface counters, where those are loaded."""
     path = network.source_path("counters")
     if path is None:

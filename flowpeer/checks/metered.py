@@ -8,9 +8,9 @@ from datetime import datetime
 import polars as pl
 
 from flowpeer.checks.findings import Finding
-from flowpeer.network import Interface, Network
+from flowpeer.network import Configuration, Interface
 from flowpeer.rollup.attribute import Attributor
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.p95 import rank
 from flowpeer_core.roles import EXTERNAL_ROLES
@@ -59,7 +59,7 @@ def unknown_interfaces(sums: pl.DataFrame) -> Iterator[Finding]:
                       "see `flowpeer sql unknown_traffic`", "unknown-interface")  # fmt: skip
 
 
-def one_way(network: Network, sums: pl.DataFrame) -> Iterator[Finding]:
+def one_way(network: Configuration, sums: pl.DataFrame) -> Iterator[Finding]:
     """External interfaces with traffic in one direction only."""
     rows = sums.filter(pl.col("bytes") > 0).select("exporter", "interface", "direction").iter_rows()
     seen: dict[tuple[str, int], set[str]] = {}
@@ -77,7 +77,7 @@ def one_way(network: Network, sums: pl.DataFrame) -> Iterator[Finding]:
 
 
 def metering_conflicts(
-    network: Network, rollup: Rollup, start: datetime, end: datetime
+    network: Configuration, rollup: RollupPlanner, start: datetime, end: datetime
 ) -> Iterator[Finding]:
     """Interfaces that are metered both ways, of which neither is the whole (METHODS M1)."""
     found: dict[tuple[str, int, str], list[tuple[str, int, int, str]]] = {}
@@ -107,7 +107,7 @@ def metering_conflicts(
         )  # fmt: skip
 
 
-def overloaded(network: Network, traffic: pl.LazyFrame) -> Iterator[Finding]:
+def overloaded(network: Configuration, traffic: pl.LazyFrame) -> Iterator[Finding]:
     """Interfaces whose 95th percentile (M5) is more than they can carry."""
     slots = (
         traffic.filter(pl.col("role").is_in(EXTERNAL_ROLES), "scaled")

@@ -28,8 +28,8 @@ from flowpeer.checks.sums import conserved, covered, reported, routed
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
-from flowpeer.network import Network
-from flowpeer.rollup.hours import Rollup
+from flowpeer.network import Configuration
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
@@ -39,14 +39,14 @@ SAME_MOMENT_S = 301
 CLOCK_ERROR_S = 60
 
 
-def findings(network: Network, record: Record) -> list[Finding]:
+def findings(network: Configuration, record: Record) -> list[Finding]:
     """Everything there is to say of configuration, sources and data."""
     lake = record.lake
     found: list[Finding] = [
         Finding("ok", "configuration", f"{network.source}: {len(network.metros)} metros, "
                 f"{len(network.exporters)} exporters, {len(network.interfaces)} interfaces")
     ]  # fmt: skip
-    rollup = Rollup(lake, network, record=record)
+    rollup = RollupPlanner(lake, network, record=record)
     captures = list(record.units())
     found += collector(network)
     found += rules(network)
@@ -85,7 +85,7 @@ def findings(network: Network, record: Record) -> list[Finding]:
     return judged(found, network.accepted)
 
 
-def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
+def _sources(network: Configuration, rollup: RollupPlanner) -> Iterator[Finding]:
     for key in ("ribs", "peeringdb", "ixf", "as_relationships", "as_cones", "as_names"):
         path = network.source_path(key)
         if path is None:
@@ -109,7 +109,7 @@ def _sources(network: Network, rollup: Rollup) -> Iterator[Finding]:
 
 
 def _exporters(
-    network: Network, captures: list[UnitRecord], flows: list[FlowFacts]
+    network: Configuration, captures: list[UnitRecord], flows: list[FlowFacts]
 ) -> Iterator[Finding]:
     sums: dict[str, Counter[str]] = {}
     clock: dict[str, float] = {}
@@ -161,7 +161,7 @@ def _exporters(
                           "some records; options data or the configuration does")  # fmt: skip
 
 
-def _invented(network: Network, flows: list[FlowFacts]) -> Iterator[Finding]:
+def _invented(network: Configuration, flows: list[FlowFacts]) -> Iterator[Finding]:
     """Exporters whose records name more interfaces than are kept."""
     beyond: Counter[str] = Counter()
     for facts in flows:
@@ -176,7 +176,7 @@ def _invented(network: Network, flows: list[FlowFacts]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _interfaces(network: Network, lake: Lake, rollup: Rollup) -> Iterator[Finding]:
+def _interfaces(network: Configuration, lake: Lake, rollup: RollupPlanner) -> Iterator[Finding]:
     sums = by_interface(catalog.scan(lake.root, "traffic"))
     yield from unknown_interfaces(sums)
     yield from one_way(network, sums)

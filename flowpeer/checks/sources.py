@@ -11,7 +11,7 @@ from flowpeer import catalog
 from flowpeer.checks.findings import Finding
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.rollup.route_retention import used_snapshots
 
 OLD_DAYS = {"peeringdb": 30, "ixf": 30, "as_relationships": 180, "as_cones": 180, "as_names": 365}
@@ -83,7 +83,7 @@ def provider_paths(record: Record) -> Iterator[Finding]:
         yield Finding("note", "routes", f"{text}; for the others the best view stands in", step)
 
 
-def own_places(network: Network, lake: Lake) -> Iterator[Finding]:
+def own_places(network: Configuration, lake: Lake) -> Iterator[Finding]:
     """Ports and facilities of ours that PeeringDB does not know, and those that only it knows."""
 
     def read(name: str) -> pl.DataFrame:

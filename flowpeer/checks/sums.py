@@ -15,8 +15,8 @@ from flowpeer.checks.findings import Finding
 from flowpeer.errors import NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
-from flowpeer.rollup.hours import Rollup
+from flowpeer.network import Configuration
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.asns import UNROUTED
 from flowpeer_core.roles import EXTERNAL_ROLES
@@ -44,7 +44,9 @@ def routed(lake: Lake) -> Iterator[Finding]:
                       "" if level == "ok" else "unrouted")  # fmt: skip
 
 
-def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -> Iterator[Finding]:
+def covered(
+    network: Configuration, record: Record, span: tuple[datetime, datetime]
+) -> Iterator[Finding]:
     """Slots of each metro that do not count, and what is missing of each exporter (M5)."""
     start, end = span
     coverage = exporter_coverage(network, record, start, end)
@@ -70,7 +72,7 @@ def covered(network: Network, record: Record, span: tuple[datetime, datetime]) -
     yield from (Finding("note", "coverage", note) for note in found.notes)
 
 
-def conserved(rollup: Rollup) -> Iterator[Finding]:
+def conserved(rollup: RollupPlanner) -> Iterator[Finding]:
     """Do the sums of the stages agree (M13)?"""
     # The flow records themselves are summed again by `verify`.
     for identity in conservation(rollup, again=False):
@@ -85,7 +87,7 @@ def conserved(rollup: Rollup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def reported(network: Network, record: Record) -> Iterator[Finding]:
+def reported(network: Configuration, record: Record) -> Iterator[Finding]:
     """Do the reports' totals equal the roll-ups' (M13)? And the sessions that they found."""
     try:
         inputs = gather(network, record, None).inputs

@@ -26,15 +26,18 @@ from flowpeer.checks.metered import (
     unscaled,
 )
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
-from flowpeer.rollup.hours import Rollup
+from flowpeer.network import Configuration
+from flowpeer.rollup.hours import RollupPlanner
 
 LOST_PARTS = 1000
 """One lost of so many touches a figure: less is in the noise of sampling."""
 
 
 def stated(
-    gathered: Gathered, network: Network, record: Record, metros: Collection[str] | None = None
+    gathered: Gathered,
+    network: Configuration,
+    record: Record,
+    metros: Collection[str] | None = None,
 ) -> tuple[Gathered, list[str]]:
     """What an answer is made from, with what its figures hang on among its notes; and the warnings
     of them, those that nobody has accepted."""
@@ -45,7 +48,7 @@ def stated(
     return replace(gathered, inputs=replace(inputs, notes=notes)), _warnings(told)
 
 
-def stated_on(answer: Answer, network: Network, record: Record) -> list[str]:
+def stated_on(answer: Answer, network: Configuration, record: Record) -> list[str]:
     """The same for an answer that is made already: its notes grow."""
     period = answer.provenance["period"]
     start, end = (datetime.fromisoformat(period[name]) for name in ("start", "end"))
@@ -55,7 +58,7 @@ def stated_on(answer: Answer, network: Network, record: Record) -> list[str]:
 
 
 def _told(
-    network: Network, record: Record, start: datetime, end: datetime,
+    network: Configuration, record: Record, start: datetime, end: datetime,
     metros: Collection[str] | None,
 ) -> list[Finding]:  # fmt: skip
     found = judged(touching(network, record, start, end, metros), network.accepted)
@@ -76,7 +79,7 @@ def _in_words(finding: Finding) -> str:
 
 
 def touching(
-    network: Network,
+    network: Configuration,
     record: Record,
     start: datetime,
     end: datetime,
@@ -85,7 +88,7 @@ def touching(
     """Everything that figures of a period and of some metros (None: all) hang on."""
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     others = {e.id for e in network.exporters if metros is not None and e.metro not in metros}
-    rollup = Rollup(record.lake, network, record=record, period=(start, end))
+    rollup = RollupPlanner(record.lake, network, record=record, period=(start, end))
     traffic = catalog.scan(record.lake.root, "traffic", start=start, end=end).filter(
         pl.col("slot") >= start, pl.col("slot") < end
     )
@@ -102,7 +105,9 @@ def touching(
     return [f for f in found if not f.subject.endswith(subjects)]
 
 
-def losses(network: Network, record: Record, start: datetime, end: datetime) -> Iterator[Finding]:
+def losses(
+    network: Configuration, record: Record, start: datetime, end: datetime
+) -> Iterator[Finding]:
     """What exporters sent in the period that did not arrive."""
 
     def read() -> pl.DataFrame:

@@ -13,11 +13,11 @@ from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
 from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
 from flowpeer.analysis.periods import parse_period
 from flowpeer.checks.touching import stated
-from flowpeer.cli.state import State, terminal_width
+from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.cli.words import suggestion
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 
 PeriodOption = Annotated[
     str | None,
@@ -62,7 +62,7 @@ def formats_of(text: str | None, out: Path | None) -> list[FileFormat]:
     return sorted(chosen, key=asked.index)
 
 
-def gathered_for(state: State, period: str | None, metros: Sequence[str] | None) -> Gathered:
+def gathered_for(state: CommandState, period: str | None, metros: Sequence[str] | None) -> Gathered:
     """The inputs of an answer; says so where the roll-ups are not up to date, or where figures
     hang on data with something wrong.
 
@@ -75,7 +75,7 @@ def gathered_for(state: State, period: str | None, metros: Sequence[str] | None)
 
 
 def said(
-    state: State, gathered: Gathered, network: Network, record: Record,
+    state: CommandState, gathered: Gathered, network: Configuration, record: Record,
     metros: Sequence[str] | None,
 ) -> Gathered:  # fmt: skip
     """With what its figures hang on among its notes; warnings are said, and end with status 1."""
@@ -86,7 +86,7 @@ def said(
 
 
 def compared_for(
-    state: State, period: str | None, metros: Sequence[str] | None, compare: str | None
+    state: CommandState, period: str | None, metros: Sequence[str] | None, compare: str | None
 ) -> tuple[Gathered, Gathered | None]:
     """The same, with the period that it is compared with: None where none is asked for."""
     if compare is None:
@@ -98,7 +98,9 @@ def compared_for(
     return said(state, gathered, network, record, metros), before
 
 
-def ready(state: State, period: str | None, metros: Sequence[str] | None) -> tuple[Network, Record]:
+def ready(
+    state: CommandState, period: str | None, metros: Sequence[str] | None
+) -> tuple[Configuration, Record]:
     """The network and what the lake has; says so where the roll-ups are not up to date.
 
     Raises:
@@ -120,7 +122,9 @@ def ready(state: State, period: str | None, metros: Sequence[str] | None) -> tup
     return network, record
 
 
-def deliver(state: State, answer: Answer, *, out: Path | None, formats: list[FileFormat]) -> None:
+def deliver(
+    state: CommandState, answer: Answer, *, out: Path | None, formats: list[FileFormat]
+) -> None:
     """Write an answer into files, or put it out in one format; without one, on the screen."""
     if out is not None:
         paths = answer.write(out, formats)

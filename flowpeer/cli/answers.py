@@ -19,7 +19,7 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 from flowpeer_reports.billing.order import RankBy
 
@@ -62,7 +62,7 @@ def candidates(
     format_: FormatOption = None,
 ) -> None:
     """Whom to ask for peering, where, and what it is worth."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     if compare is not None and rank_by != "bytes":
         raise UsageError(
@@ -89,7 +89,7 @@ def imbalance(
     format_: FormatOption = None,
 ) -> None:
     """Is transit balanced against what is paid for?"""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
     answer = imbalance_answer(

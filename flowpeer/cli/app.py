@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from flowpeer.cli.commands import LazyGroup
-from flowpeer.cli.state import State, printable
+from flowpeer.cli.state import CommandState, printable
 from flowpeer.errors import is_interrupt
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def common(
     ] = False,
 ) -> None:
     """Common options may stand before or after the command."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     state.config, state.json, state.debug = config, json, debug
     state.verbosity = -1 if quiet else verbose
     state.textfile = textfile
@@ -95,7 +95,7 @@ def hoist(words: Sequence[str]) -> list[str]:
 def run(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Every exception ends here, as one line and a next step."""
     began = time.time()
-    state = State()
+    state = CommandState()
     arguments = hoist(sys.argv[1:] if words is None else words)
     status = _run(state, arguments)
     if state.textfile is not None:
@@ -110,7 +110,7 @@ def run(words: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(state: State, arguments: list[str]) -> int:
+def _run(state: CommandState, arguments: list[str]) -> int:
     _say_it_all()
     # Traffic, contracts and templates are nobody else's business; the group is the umask's affair.
     os.umask(os.umask(0o077) | 0o007)

@@ -28,7 +28,7 @@ from flowpeer.cli.answering import (
     gathered_for,
 )
 from flowpeer.cli.answering import MetroOption as MetrosOption
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.cli.words import parse_asn
 from flowpeer.errors import UsageError
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
@@ -76,7 +76,7 @@ def _saving(text: str | None) -> Decimal | None:
     return amount
 
 
-def _write(state: State, event: AskEvent) -> None:
+def _write(state: CommandState, event: AskEvent) -> None:
     network = state.network()
     path = append(network, event)
     if state.json:
@@ -99,7 +99,7 @@ def list_(
     format_: FormatOption = None,
 ) -> None:
     """Every ask with its present state."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     for text in status or ():
         _event(text, EVENTS)
@@ -136,7 +136,7 @@ def add(
     ] = None,
 ) -> None:
     """Open an ask: one line is added to the log, with the prediction of the day."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network, number = state.network(), parse_asn(asn)
     if organisation is None:
         organisation = organisation_of(state.lake(), number)
@@ -170,7 +170,7 @@ def update(
 
     The event goes to the open asks of the network that share a metro with it.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network, number = state.network(), parse_asn(asn)
     metros = known_metros(network, metro or ())
     chosen = _event(event, tuple(e for e in EVENTS if e != "planned"))
@@ -210,7 +210,7 @@ def draft(
     format_: FormatOption = None,
 ) -> None:
     """A draft of an e-mail for each ask: whom to write to, what we see, where to meet."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     numbers = [parse_asn(text) for text in asn or ()]
     gathered = gathered_for(state, period, metro)
@@ -225,7 +225,7 @@ def outcomes(
     format_: FormatOption = None,
 ) -> None:
     """What live asks brought, against what was predicted; each, and all together."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     answer = outcomes_answer(state.network(), state.lake().record())
     deliver(state, answer, out=out, formats=formats)

@@ -18,7 +18,7 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 
 
@@ -55,7 +55,7 @@ def bills(
     With --with-asks K the period is billed again as if the first K asks had been peers from day
     one and the move list applied, beside the best split of tied routes that was found.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     if with_asks is not None:
         if contract or invoice or force:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 import typer
 
-from flowpeer.cli.state import State, terminal_width
+from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.errors import InputError, naming
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.summaries import report, report_pending
@@ -57,7 +57,7 @@ def decode(
 
     Values are shown as on the wire: not scaled, not corrected.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     if state.json:
         format_ = "jsonl"
     collected: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ def ingest(
     pmacct and Akvorado; CSV and Parquet tables. Also packed with gzip, bzip2 or zstd, and
     folders of them.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     with standard_input(paths) as named:
         files = capture_files(named, empty=done is not None)
         results = ingest_files(

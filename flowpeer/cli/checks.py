@@ -12,10 +12,10 @@ from flowpeer.analysis.periods import parse_period
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
-from flowpeer.cli.state import State, printable
+from flowpeer.cli.state import CommandState, printable
 
 
-def show_findings(state: State, found: Sequence[Finding]) -> None:
+def show_findings(state: CommandState, found: Sequence[Finding]) -> None:
     """Print findings: all with -v, with -q what is wrong, else what is not good."""
     hidden = ("ok",) if state.verbosity == 0 else () if state.verbosity > 0 else ("ok", "note")
     for f in found:
@@ -34,7 +34,7 @@ def check(ctx: typer.Context) -> None:
 
     Exit 1 if anything is wrong with the data; -v shows also what is right.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     found = findings(state.network(), state.lake().record())
     state.judge(found)
     state.measure()
@@ -55,7 +55,7 @@ def verify(
     For a period the flow records of its hours are spread again. A damaged file costs its own hours:
     the sums of the others are compared all the same.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     asked = parse_period(period) if period else None
     done = integrity.verify(state.network(), state.lake(), state, asked)
     if state.json:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowpeer.cli.state import State, printable, table_or_json
+from flowpeer.cli.state import CommandState, printable, table_or_json
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.pipeline.collect import (
     Address,
@@ -20,7 +20,7 @@ from flowpeer.pipeline.collect import (
     collector_lock,
     collector_name,
 )
-from flowpeer_ingest.collector import Collector, Settings
+from flowpeer_ingest.collector import Collector, CollectorOptions
 from flowpeer_ingest.health import running, troubles
 from flowpeer_ingest.segments import Allowed
 from flowpeer_ingest.sockets import parse
@@ -83,9 +83,9 @@ def collect(
     """
     if known_only and allow:
         raise UsageError("--known-only and --allow contradict each other")
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network, lake = state.network(), state.lake()
-    settings = Settings(
+    settings = CollectorOptions(
         spool=network.spool_path,
         listen=_addresses(listen or network.collector.listen),
         receivers=receivers,
@@ -127,7 +127,7 @@ def status(ctx: typer.Context) -> None:
     Exits 1 if it does not run, if segments are stuck, if an exporter is silent for longer than is
     usual for it, or if anything was lost in the last hour.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network = state.network()
     folder = network.spool_path
     said = read_status(folder)
@@ -152,7 +152,7 @@ def status(ctx: typer.Context) -> None:
         state.warn(f"{trouble.subject}: {trouble.text}")
 
 
-def _show(state: State, said: dict[str, Any]) -> None:
+def _show(state: CommandState, said: dict[str, Any]) -> None:
     """For people: one line a thing, then the exporters."""
     totals, spool = said["totals"], said["spool"]
     word, since = (

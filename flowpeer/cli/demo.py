@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State, terminal_width
+from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.pipeline.demo import run_demo
 
 DEMO_ASKS = 3
@@ -22,7 +22,7 @@ def demo(
     ),
 ) -> None:
     """The whole pipeline on a synthetic sample network, in DIR."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     begun = time.monotonic()
     state.config = directory / "flowpeer.toml"
     done = run_demo(directory, state)

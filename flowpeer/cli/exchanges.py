@@ -17,7 +17,7 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 
 
 def exchanges(
@@ -29,7 +29,7 @@ def exchanges(
     format_: FormatOption = None,
 ) -> None:
     """What each exchange of our metros would take, joined or not."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
     deliver(

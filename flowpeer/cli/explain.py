@@ -16,7 +16,7 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.cli.words import parse_asn
 
 
@@ -29,7 +29,7 @@ def explain(
     format_: FormatOption = None,
 ) -> None:
     """Why a network is where it is in the list, or not there: each number with its SQL."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats, number = formats_of(format_, out), parse_asn(asn)
     answer = explain_answer(gathered_for(state, period, metro), number, metros=metro)
     deliver(state, answer, out=out, formats=formats)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.periods import parse_period
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 
 TABLES = ("traffic", "traffic_routes")
@@ -32,7 +32,7 @@ def export(
     what is exported now; readers of the version before keep theirs. Needs pyiceberg: pip install
     flowpeer[iceberg].
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     if into != "iceberg":
         raise UsageError(f"no export into {into!r}", advice="flowpeer export iceberg DIR")
     start, end = (None, None) if period is None else parse_period(period)

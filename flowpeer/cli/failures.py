@@ -20,7 +20,7 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def exits(
     format_: FormatOption = None,
 ) -> None:
     """Does traffic leave where BGP says, and where the shortest path would be?"""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
     answer = exits_answer(gathered, state.network(), state.lake().record(), metros=metro)
@@ -81,7 +81,7 @@ def drill(
     format_: FormatOption = None,
 ) -> None:
     """What every link carries when others fail."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     growths_of(growth)
     if to is not None and site_lost is None and not plan:
@@ -124,7 +124,7 @@ def capacity(
     format_: FormatOption = None,
 ) -> None:
     """When transit is full at its growth, and what to buy."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
     answer = capacity_answer(

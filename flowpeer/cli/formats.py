@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 from flowpeer.lake import adopt as adopting
 from flowpeer.lake import migrate as migration
@@ -28,7 +28,7 @@ def migrate(
     again and compared, every file with its digest, before the lake is of the new format. A run that
     was broken off is started again. Stop collectors and scheduled jobs before it.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     lake = state.lake()
     if finish + undo + yes > 1:
         raise UsageError("--yes, --finish and --undo are three different things", advice="say one")
@@ -71,7 +71,7 @@ def adopt(
     For a lake restored without its folder `manifests`, or with a damaged manifest. What only the
     record knew is gone: hours are rolled up again, and captures already loaded are not recognised.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     lake = state.workspace().lake(whole=False)
     if yes:
         found = adopting.candidates(lake)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 
 TEMPLATE = """\
@@ -90,7 +90,7 @@ def init(
 
     An existing one is never touched.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     path = directory / "flowpeer.toml"
     directory.mkdir(parents=True, exist_ok=True)
     try:

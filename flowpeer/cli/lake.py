@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.lake import join
 from flowpeer.lake.store import Lake
 
@@ -28,7 +28,7 @@ def merge(
     over, and the other lakes stay as they are. Datagrams that both hold count once. Stop `compact`
     and `prune` of the other lakes meanwhile, and roll up afterwards. Broken off, do it again.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     into = state.lake()
     told = []
     for folder in folders:

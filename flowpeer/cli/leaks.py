@@ -14,7 +14,7 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 
 
 def leaks(
@@ -25,7 +25,7 @@ def leaks(
     format_: FormatOption = None,
 ) -> None:
     """What is peered already and still rides transit: why, by which routes, and the money."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     answer = leaks_answer(gathered_for(state, period, metro), metros=metro)
     deliver(state, answer, out=out, formats=formats)

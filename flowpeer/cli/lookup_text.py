@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowpeer.cli.state import State, printable, table_or_json
+from flowpeer.cli.state import CommandState, printable, table_or_json
 
 SHOWN = 20
 """Rows of each part; --json has them all."""
@@ -15,7 +15,7 @@ _VIEW = [
 ]  # fmt: skip
 
 
-def show(state: State, row: dict[str, Any]) -> None:
+def show(state: CommandState, row: dict[str, Any]) -> None:
     """Print one answer: a line that says what it is, then a table for each part."""
     if "asn" in row:
         words = [f"AS{row['asn']}", row["name"] or "", row["organisation"] or ""]
@@ -45,7 +45,7 @@ def show(state: State, row: dict[str, Any]) -> None:
 
 
 def _part(
-    state: State,
+    state: CommandState,
     title: str,
     rows: list[dict[str, Any]],
     columns: list[str],

@@ -9,7 +9,7 @@ import typer
 
 from flowpeer.analysis.reports import write_pack
 from flowpeer.cli.answering import FormatOption, MetroOption, PeriodOption, formats_of, ready, said
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 
 
 def report(
@@ -26,7 +26,7 @@ def report(
     Candidates and organisations, with what changed where the period before has data; exchanges,
     leaks, imbalance, exits, drills, capacity, and bills where there are contracts.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     network, record = ready(state, period, metro)
     with state.progress("answers") as advance:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.cli.words import parse_age
 from flowpeer.errors import UsageError
 from flowpeer.pipeline import retention
@@ -36,7 +36,7 @@ def prune(
     also, of those that only hours without flow records were rolled up with, all but the first of
     each day. The newest of each place and family stays, and what hours with flow records need.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network, lake = state.network(), state.lake()
     age_s = parse_age(keep) if keep is not None else network.lake.keep_flows
     if age_s is None:
@@ -49,7 +49,7 @@ def prune(
     _show(state, done, before, yes)
 
 
-def _show(state: State, pruned: Pruned, before: datetime, yes: bool) -> None:
+def _show(state: CommandState, pruned: Pruned, before: datetime, yes: bool) -> None:
     plan, infos, waiting = pruned.flows, pruned.snapshots, pruned.waiting_hours
     if state.json:
         state.emit(
@@ -94,7 +94,7 @@ def compact(
     Flows only of hours that are rolled up. Queries go on meanwhile: each sees the old files or the
     new one.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network, lake = state.network(), state.lake()
     done = retention.merge(network, lake, ago(parse_age(after)), state)
     if state.json:

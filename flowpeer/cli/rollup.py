@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State, table_or_json
+from flowpeer.cli.state import CommandState, table_or_json
 from flowpeer.cli.words import parse_shard, parse_time
 from flowpeer.errors import UsageError
 from flowpeer.pipeline.rollup import plan, roll_up
@@ -35,7 +35,7 @@ def rollup(
 
     Only the hours are done whose inputs changed: flows, routes, rates or configuration.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     start, end = (parse_time(text) if text else None for text in (from_, to))
     if start and end and end <= start:
         raise UsageError(f"--to {to} is not after --from {from_}", advice="--to is exclusive")

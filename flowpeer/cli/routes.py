@@ -13,7 +13,7 @@ import typer
 from flowpeer.analysis.find import COLUMNS as FIND_COLUMNS
 from flowpeer.analysis.find import find_places
 from flowpeer.cli.lookup_text import show
-from flowpeer.cli.state import State, printable, table_or_json
+from flowpeer.cli.state import CommandState, printable, table_or_json
 from flowpeer.cli.words import parse_time, suggestion
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.registry.peeringdb import load_peeringdb
@@ -73,7 +73,7 @@ def _row(info: Any) -> dict[str, Any]:
     }
 
 
-def _check_vantage(state: State, vantage: str) -> None:
+def _check_vantage(state: CommandState, vantage: str) -> None:
     network = state.network()
     known = [e.id for e in network.exporters] + [m.id for m in network.metros]
     if vantage and vantage not in known:
@@ -122,7 +122,7 @@ def rib_load(
     sessions that ended make a new snapshot, of the time of the last update.
     """
     _check_vantage(ctx.obj, vantage)
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     options: dict[str, Any] = {"vantage": vantage, "peers": Peers.of(peer or ())}
     paths = [file for path in files for file in rib_files(path)]
     if updates:
@@ -153,7 +153,7 @@ def rib_load(
 @rib.command("list")
 def rib_list(ctx: typer.Context) -> None:
     """The snapshots in the lake, oldest first: age, size, peers; -v names each peer's view."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     rows = [_row(info) for info in snapshots(state.lake())]
     if not rows:
         state.say("no snapshots; load one with `flowpeer rib load FILE`")
@@ -185,7 +185,7 @@ def lookup(
     Addresses give one row each. A prefix or an AS number (AS64500) gives all that is known: routes
     over and inside it, and each view's path with our interfaces to that neighbour.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     lake = state.lake()
     if not snapshots(lake):
         load_sources(lake, state.network(), state.say, warn=state.warn)
@@ -220,7 +220,7 @@ def _lines() -> list[str]:
     return words
 
 
-def _interfaces(state: State) -> dict[int, list[str]]:
+def _interfaces(state: CommandState) -> dict[int, list[str]]:
     """Our external interfaces by the neighbour on their other side."""
     found: dict[int, list[str]] = {}
     for interface in state.network().interfaces:
@@ -236,7 +236,7 @@ def peeringdb_load(
     path: Annotated[Path, typer.Argument(help="API dump, folder of objects, or SQLite database.")],
 ) -> None:
     """Load PeeringDB objects; the same file twice does nothing."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     lake = state.lake()
     with lake.lock("reference"):
         facts, new = load_peeringdb(lake, path)
@@ -258,7 +258,7 @@ def peeringdb_sync(
 
     The API key comes from FLOWPEER_PEERINGDB_API_KEY or the file `peeringdb_api_key_file`.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     network, lake = state.network(), state.lake()
     if network.sources.peeringdb is not None:
         raise UsageError(
@@ -288,7 +288,7 @@ def peeringdb_find(
     text: Annotated[str, typer.Argument(help="Part of a name or city; several words: all.")],
 ) -> None:
     """List facilities and exchanges with their ids, as [[metros]] wants them."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     lake = state.lake()
     source = state.network().source_path("peeringdb")
     if source is not None and source.exists() and lake.writable:
@@ -314,7 +314,7 @@ def ixf_load(
     ] = None,
 ) -> None:
     """Load who is at an exchange, from the exchange itself; the same file twice does nothing."""
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     paths = [file for path in files for file in rib_files(path)]
     rows = load_exports(state.lake(), paths, state.say, exchange=exchange)
     if not state.json:

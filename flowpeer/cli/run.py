@@ -15,7 +15,7 @@ from flowpeer.checks.touching import stated
 from flowpeer.cli.captures import Done
 from flowpeer.cli.checks import show_findings
 from flowpeer.cli.rollup import Jobs
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.rollup import roll_up
 
@@ -37,7 +37,7 @@ def run(
     Ingests PATHS if given, loads changed sources, rolls up, checks, and writes the reports to
     --out if given. Exit 1 if the check finds something wrong with the data.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     added = []
     if files := capture_files(paths or (), empty=done is not None):
         added = ingest_files(state.network(), state.lake(), files, state, done=done)

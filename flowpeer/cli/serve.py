@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.cli.state import State
+from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 
 
@@ -39,16 +39,16 @@ def serve(
     It only reads. A token in FLOWPEER_SERVE_TOKEN is asked of every reader. Runs until Ctrl-C or
     SIGTERM.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     try:
         from flowpeer.web.server import bound, serve
-        from flowpeer.web.settings import Settings, listening
+        from flowpeer.web.settings import ServerSettings, listening
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the explorer needs {error.name}", advice="pip install 'flowpeer[serve]'"
         ) from error
     address, port = listening(listen)
-    settings = Settings(
+    settings = ServerSettings(
         config=state.config_path, host=address, port=port, public=public,
         token=os.environ.get("FLOWPEER_SERVE_TOKEN", ""), user_header=user_header,
         hosts=tuple(host or ()),

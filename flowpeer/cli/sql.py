@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowpeer.cli.sql_names import few_rows, frame_of, render
-from flowpeer.cli.state import State, terminal_width
+from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.query.asked import made_names, nearest, no_data, question_named, resolve
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from flowpeer.query import Session
+    from flowpeer.query import QuerySession
 
 
 SPAN = ("period_start", "period_end")
@@ -73,7 +73,7 @@ def sql(
     Every table and view is in place, and named questions with parameters. A query runs in a process
     of its own that can only read the lake. Ctrl-C stops it.
     """
-    state: State = ctx.obj
+    state: CommandState = ctx.obj
     chosen = _format(state, format_, out)
     if list_:
         write(_catalogue(), chosen)
@@ -111,7 +111,7 @@ def sql(
 
 
 def _has_data(
-    session: Session, period: str, values: dict[str, str | None], timeout: float | None
+    session: QuerySession, period: str, values: dict[str, str | None], timeout: float | None
 ) -> None:
     """Refuse a period without any traffic, as other commands do."""
     span = {name: values.get(name) for name in SPAN}
@@ -124,7 +124,7 @@ def _has_data(
         raise no_data(period)
 
 
-def _format(state: State, chosen: str | None, out: Path | None) -> str:
+def _format(state: CommandState, chosen: str | None, out: Path | None) -> str:
     from flowpeer.errors import UsageError
 
     if out is not None:
@@ -199,8 +199,10 @@ def _statement(query: str | None, file: Path | None) -> str | None:
         raise InputError(str(file), "not UTF-8 text", offset=error.start) from error
 
 
-def _session(state: State, attached: list[str], values: Mapping[str, str | None]) -> Session:
-    from flowpeer.query import Session
+def _session(
+    state: CommandState, attached: list[str], values: Mapping[str, str | None]
+) -> QuerySession:
+    from flowpeer.query import QuerySession
     from flowpeer.query.attach import parse
 
     files = [parse(word) for word in attached]
@@ -218,7 +220,7 @@ def _session(state: State, attached: list[str], values: Mapping[str, str | None]
         start, end = span_of(values)
         return write_crossings(state.network(), state.lake(), folder, start=start, end=end)
 
-    session = Session(lake, configured=configured, crossings=crossings)
+    session = QuerySession(lake, configured=configured, crossings=crossings)
     try:
         for name, path in files:
             session.attach(name, path)
@@ -228,7 +230,7 @@ def _session(state: State, attached: list[str], values: Mapping[str, str | None]
     return session
 
 
-def _write_catalog(state: State, path: Path) -> None:
+def _write_catalog(state: CommandState, path: Path) -> None:
     from flowpeer.catalog import write_catalog
     from flowpeer.errors import UsageError
 

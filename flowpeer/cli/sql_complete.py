@@ -23,7 +23,7 @@ _HERE = re.compile(r"(?:(?P<of>\w+|\"[^\"]*\")\.)?(?P<start>\w*)\Z")
 
 
 @dataclass
-class Names:
+class CompletionNames:
     """What there is to name; `columns_of` gives those of a table, view or question."""
 
     tables: Sequence[str]
@@ -36,7 +36,7 @@ class Names:
     """Of parameters of questions."""
 
 
-def offers(text: str, cursor: int, names: Names) -> tuple[list[str], int]:
+def offers(text: str, cursor: int, names: CompletionNames) -> tuple[list[str], int]:
     """Words that may stand at the cursor, in order, and how much of one is typed before it."""
     before = text[:cursor]
     if before.lstrip().startswith("."):
@@ -72,14 +72,14 @@ def _starting(start: str, words: Iterable[str]) -> list[str]:
     return [word for word in dict.fromkeys(words) if word.lower().startswith(low)]
 
 
-def _of_command(before: str, names: Names) -> tuple[list[str], int]:
+def _of_command(before: str, names: CompletionNames) -> tuple[list[str], int]:
     word, space, rest = before.partition(" ")
     if not space:
         return _starting(word, names.commands), len(word)
     return _starting(rest, names.commands.get(word, ())), len(rest)
 
 
-def _of_question(before: str, question: str, names: Names) -> tuple[list[str], int]:
+def _of_question(before: str, question: str, names: CompletionNames) -> tuple[list[str], int]:
     """`growth metro=ams dir`: parameters, and the values of some."""
     typed = re.split(r"\s", before)[-1]
     name, equals, value = typed.partition("=")
@@ -90,7 +90,7 @@ def _of_question(before: str, question: str, names: Names) -> tuple[list[str], i
     return _starting(name, left), len(name)
 
 
-def _call(done: list[Token], names: Names) -> str | None:
+def _call(done: list[Token], names: CompletionNames) -> str | None:
     """The question in whose brackets the cursor stands, where an argument starts."""
     if not done or done[-1].word not in ("(", ","):
         return None
@@ -103,7 +103,7 @@ def _call(done: list[Token], names: Names) -> str | None:
     return None
 
 
-def _tables(every: list[Token], names: Names) -> dict[str, str]:
+def _tables(every: list[Token], names: CompletionNames) -> dict[str, str]:
     """Tables that a statement reads, by alias and by name, in small letters."""
     known = {name.lower(): name for name in (*names.tables, *names.questions)}
     found = {}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from flowpeer.query import Answer
+    from flowpeer.query import QueryResult
 
 
 def frame_of(table: pa.Table, *, readable: bool = True) -> pl.DataFrame:
@@ -43,7 +43,7 @@ def _octets(value: bytes) -> str:
     return text_of(value) if len(value) == 16 else value.hex()
 
 
-def few_rows(answer: Answer, *, width: int) -> str:
+def few_rows(answer: QueryResult, *, width: int) -> str:
     """An answer of cells as the terminal's table; Polars is not imported for it."""
     from flowpeer_reports.render.terminal import Heading, plain_terminal
 

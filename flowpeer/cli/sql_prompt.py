@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowpeer.cli.sql_complete import Names
+from flowpeer.cli.sql_complete import CompletionNames
 from flowpeer.cli.sql_names import frame_of, render
 from flowpeer.cli.sql_terminal import Lines, show
-from flowpeer.cli.state import State, printable, terminal_width
+from flowpeer.cli.state import CommandState, printable, terminal_width
 from flowpeer.query.asked import made_names, question_named, resolve
 from flowpeer.query.words import statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowpeer.query import Session
+    from flowpeer.query import QuerySession
 
 SHOWN_ROWS = 1_000
 """Rows of an answer that are printed; the count of the rest is told."""
@@ -49,7 +49,9 @@ ASK_S = 10.0
 """For the columns of a view, while a person waits for the names that Tab offers."""
 
 
-def prompt(session: Session, state: State, *, timeout_seconds: float | None = None) -> None:
+def prompt(
+    session: QuerySession, state: CommandState, *, timeout_seconds: float | None = None
+) -> None:
     """Read and answer until the end of input."""
     state.say(".help for help, .quit to leave")
     Prompt(session, state, timeout_seconds).run()
@@ -70,8 +72,8 @@ def _macros() -> list[str]:
 class Prompt:
     """A session and what dot commands set."""
 
-    session: Session
-    state: State
+    session: QuerySession
+    state: CommandState
     timeout_seconds: float | None = None
     mode: str = "table"
     timer: bool = False
@@ -218,13 +220,13 @@ class Prompt:
             raise UsageError(f"no table {name!r}", advice=".tables names them")
         return str(render(frame_of(rows), "table", width=terminal_width()))
 
-    def names(self) -> Names:
+    def names(self) -> CompletionNames:
         """What Tab offers; `tables` grows with the session."""
         from flowpeer.query.allowed import FUNCTIONS
         from flowpeer_sql import questions, signature
 
         functions = sorted(name for name in {*FUNCTIONS, *_macros()} if name.isidentifier())
-        return Names(
+        return CompletionNames(
             tables=self.tables,
             questions={q.name: list(signature(q)) for q in questions()},
             functions=[f"{name}(" for name in functions],

@@ -22,7 +22,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from flowpeer.cli.sql_complete import Names, offers
+from flowpeer.cli.sql_complete import CompletionNames, offers
 from flowpeer.query.words import tokens
 
 HISTORY_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def is_whole(text: str, questions: Iterable[str]) -> bool:
 class Lines:
     """What a person types, statement by statement."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: CompletionNames) -> None:
         self._questions = frozenset(names.questions)
         self._session: PromptSession[str] = PromptSession(
             "flowpeer> ",
@@ -90,7 +90,7 @@ class Lines:
 
 
 class _Offers(Completer):
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: CompletionNames) -> None:
         self._names = names
 
     def get_completions(self, document: Document, _: CompleteEvent) -> Iterable[Completion]:

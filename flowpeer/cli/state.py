@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowpeer.checks.findings import Finding
     from flowpeer.lake.store import Lake
-    from flowpeer.network import Network
+    from flowpeer.network import Configuration
     from flowpeer.workspace import Workspace
 
 PROGRESS_AFTER_S = 1.0
@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 
 
 @dataclass
-class State:
+class CommandState:
     """The options common to all commands, and what follows from them; a `Reporter` of the work."""
 
     config: Path | None = None
@@ -59,7 +59,7 @@ class State:
             self._workspace = Workspace(self.config_path)
         return self._workspace
 
-    def network(self) -> Network:
+    def network(self) -> Configuration:
         """The configuration, read on first use."""
         return self.workspace().network()
 
@@ -154,7 +154,7 @@ class State:
 
 
 def table_or_json(
-    state: State, rows: list[dict[str, Any]], *, columns: list[str], title: str = ""
+    state: CommandState, rows: list[dict[str, Any]], *, columns: list[str], title: str = ""
 ) -> None:
     """Print rows as the terminal table, or as a JSON list of objects with --json."""
     if state.json:

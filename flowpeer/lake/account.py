@@ -15,8 +15,8 @@ from flowpeer.lake.units import UnitRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the account: what must be equal, and both sides of it."""
+class Equality:
+    """What must be equal, by name, and both sides of it."""
 
     name: str
     left: int
@@ -24,11 +24,11 @@ class Entry:
 
     @property
     def holds(self) -> bool:
-        """Equal to the last one."""
+        """Equal to the last unit: octet, record or datagram."""
         return self.left == self.right
 
 
-def received(record: Record) -> Iterator[Entry]:
+def received(record: Record) -> Iterator[Equality]:
     """Every identity of what came in; none where nothing did."""
     units = {unit.name: unit for unit in record.units()}
     if not units:
@@ -37,12 +37,12 @@ def received(record: Record) -> Iterator[Entry]:
     counted = sum(e.datagrams for unit in some for e in unit.exporters.values())
     rejected = sum(sum(unit.rejected.values()) for unit in some)
     datagrams = sum(unit.datagrams for unit in some)
-    yield Entry("datagrams: received = decoded + rejected", datagrams, counted + rejected)
+    yield Equality("datagrams: received = decoded + rejected", datagrams, counted + rejected)
     rows = sum(unit.rows for unit in some)
     refused = sum(sum(unit.rows_rejected.values()) for unit in some)
     records = sum(unit.records for unit in some)
     yield from _implausible(some, records - rows - refused)
-    yield Entry(
+    yield Equality(
         "records: decoded = published + refused + implausible",
         records,
         rows + refused + sum(_set_aside(unit)[0] for unit in some),
@@ -53,25 +53,25 @@ def received(record: Record) -> Iterator[Entry]:
             unit = PurePosixPath(entry.path).stem
             published[unit] = published.get(unit, 0) + entry.rows
     kept = [unit for unit in units if unit in published]  # others had no flows
-    yield Entry(
+    yield Equality(
         "rows: of captures and segments = of flows",
         sum(units[unit].rows for unit in kept),
         sum(published[unit] for unit in kept),
     )
     taken, spooled = _runs(units)
     if taken:
-        yield Entry("datagrams: taken by receivers = in published segments", taken, spooled)
+        yield Equality("datagrams: taken by receivers = in published segments", taken, spooled)
 
 
-def _implausible(units: Collection[UnitRecord], missing: int) -> Iterator[Entry]:
+def _implausible(units: Collection[UnitRecord], missing: int) -> Iterator[Equality]:
     """The figures of what was set aside: records that are `missing` in `flows`, and their bytes."""
-    yield Entry(
+    yield Equality(
         "implausible records: decoded − published − refused = set aside by exporter",
         missing,
         sum(_set_aside(unit)[0] for unit in units),
     )
     summed = [unit for unit in units if unit.flow_bytes is not None]
-    yield Entry(
+    yield Equality(
         "implausible bytes as exported: decoded − published = set aside by exporter",
         sum((unit.flow_bytes or 0) - unit.published_bytes for unit in summed),
         sum(_set_aside(unit)[1] for unit in summed),

@@ -27,8 +27,8 @@ from flowpeer.lake import codec
 from flowpeer.lake.manifest import (
     File,
     Manifest,
-    Pruned,
-    Rollup,
+    PrunedFile,
+    RollupFacts,
     UnitEntry,
     folder_of,
     hour_name,
@@ -124,7 +124,7 @@ def _manifest(table: str, hour: datetime | None, files: list[File]) -> Manifest:
     files.sort(key=lambda f: f.path)
     header = summarised(table, hour_name(hour) if hour else "", files)
     if table in ROLLED_UP:
-        header = replace(header, rollup=Rollup(figures=_figures(files)))
+        header = replace(header, rollup=RollupFacts(figures=_figures(files)))
     return Manifest(replace(header, generation=1), tuple(files))
 
 
@@ -224,7 +224,7 @@ def _freeze(lake: Lake, begun: Counter[datetime], done: Adopted) -> None:
         gone = File(
             path, 0, 0, "",
             units=(UnitEntry(path, "", 0, facts=FlowFacts(hours=(hour_name(hour),))),),
-            pruned=Pruned(
+            pruned=PrunedFile(
                 "", figures.get("flow_bytes", 0), figures.get("flow_bytes_unscaled", 0),
                 figures.get("records", 0),
             ),

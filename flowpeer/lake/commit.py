@@ -23,7 +23,7 @@ from flowpeer.lake.manifest import (
     Header,
     Manifest,
     Retired,
-    Rollup,
+    RollupFacts,
     hour_name,
     key_of,
 )
@@ -45,7 +45,7 @@ class Change:
 
     files: tuple[File, ...]
     retired: tuple[str, ...] = ()
-    rollup: Rollup | None = None
+    rollup: RollupFacts | None = None
 
 
 Edit = Callable[[Manifest], Change | None]

@@ -20,7 +20,7 @@ from flowpeer_ingest.decoder import Decoder
 FOLDER = "decoder"
 
 
-class Memory:
+class SavedDecoder:
     """A decoder that goes on where the lake's last capture ended.
 
     The caller holds the lock `ingest`. `damaged`: files that could not be read.

@@ -18,7 +18,7 @@ import pyarrow as pa
 from flowpeer.lake.commit import Change, commit, complete
 from flowpeer.lake.manifest import File, Manifest, UnitEntry, folder_of
 from flowpeer.lake.store import Lake, StagedTable, described
-from flowpeer.lake.units import Conflict, ExporterCounts, Sequence, UnitRecord
+from flowpeer.lake.units import ExporterCounts, SenderConflict, Sequence, UnitRecord
 from flowpeer_ingest.parts import Facts, FlowFacts, Part
 from flowpeer_ingest.schema import TABLES
 from flowpeer_ingest.summary import CaptureSummary
@@ -155,6 +155,6 @@ def unit_record(name: str, summary: CaptureSummary, **more: Any) -> UnitRecord:
     )
     known["sample"] = tuple(summary.sample)
     known["conflicts"] = tuple(
-        Conflict(**c) if isinstance(c, dict) else c for c in known.get("conflicts", ())
+        SenderConflict(**c) if isinstance(c, dict) else c for c in known.get("conflicts", ())
     )
     return UnitRecord(name, **{**known, **more})

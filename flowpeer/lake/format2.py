@@ -23,8 +23,8 @@ from flowpeer.lake.manifest import (
     File,
     Header,
     Manifest,
-    Pruned,
-    Rollup,
+    PrunedFile,
+    RollupFacts,
     UnitEntry,
     folder_of,
     hour_name,
@@ -55,7 +55,7 @@ def read_document(path: Path) -> Document:
 
 
 class Ledger2:
-    """The record of a lake of format 2 (`flowpeer.lake.record.Source`)."""
+    """The record of a lake of format 2 (`flowpeer.lake.record.DocumentSource`)."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -124,19 +124,19 @@ class Ledger2:
         paths = sorted((self._ledger / folder).glob("*.json"))
         return {path.stem: read_document(path) for path in paths}
 
-    def _rollup(self, documents: Mapping[str, Document], folder: str) -> Rollup:
+    def _rollup(self, documents: Mapping[str, Document], folder: str) -> RollupFacts:
         late = {
             d["file"]: d["figures"] for d in self._read(f"late/{folder.partition('/')[2]}").values()
         }
         for document in documents.values():
-            return Rollup(
+            return RollupFacts(
                 inputs=document.get("inputs", {}),
                 snapshots=tuple(document.get("snapshots", ())),
                 figures=document.get("figures", {}),
                 folded=document.get("folded"),
                 late=late if folder.startswith("traffic/") else {},
             )
-        return Rollup(late=late)
+        return RollupFacts(late=late)
 
     def bucket(self, name: str) -> dict[str, UnitRecord]:
         """The record of one unit: here each has a document of its own."""
@@ -180,8 +180,8 @@ def _entry(path: str, unit: Document) -> UnitEntry:
     return UnitEntry(path, unit["sha256"], unit["rows"], facts=facts)
 
 
-def _pruned(document: Document) -> Pruned:
-    return Pruned(document["pruned_at"], **document.get("conserved", {}))
+def _pruned(document: Document) -> PrunedFile:
+    return PrunedFile(document["pruned_at"], **document.get("conserved", {}))
 
 
 _COUNTED = {f.name for f in fields(UnitRecord)} - {

@@ -45,7 +45,7 @@ class UnitEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PrunedFile:
     """A file whose rows were deleted: when, and what they added up to."""
 
     at: str
@@ -70,7 +70,7 @@ class File:
     layout: int = FORMAT
     units: tuple[UnitEntry, ...] = ()
     made_of: tuple[str, ...] = ()
-    pruned: Pruned | None = None
+    pruned: PrunedFile | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -122,7 +122,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollup:
+class RollupFacts:
     """What an hour of `traffic` and `traffic_routes` was made of.
 
     inputs: digests of the parts of its fingerprint. figures: METHODS M13. late: figures of units
@@ -162,7 +162,7 @@ class Header:
     frozen: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     older: dict[str, int] = field(default_factory=dict)
-    rollup: Rollup | None = None
+    rollup: RollupFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Manifest:
         *,
         pending: dict[str, str],
         retired: Iterable[Retired],
-        rollup: Rollup | None = None,
+        rollup: RollupFacts | None = None,
     ) -> Manifest:
         """The next generation of it, with a header that fits the files."""
         kept = tuple(sorted(files, key=lambda f: f.path))

@@ -18,7 +18,7 @@ from pathlib import Path
 from flowpeer.errors import InputError
 from flowpeer.lake import codec, format2
 from flowpeer.lake.store import Lake
-from flowpeer.rules import Exported
+from flowpeer.rules import ExportedNames
 from flowpeer.schema import FORMAT
 from flowpeer_ingest.interface_names import MAX_INTERFACES, Texts, join
 from flowpeer_ingest.summary import CaptureSummary
@@ -33,7 +33,7 @@ CROWD = "interface names of too many exporters that are not in the configuration
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class InterfaceNames:
     """By ifIndex, then by `name` or `description`: when it was last received (µs), and the text."""
 
     interfaces: dict[int, dict[str, tuple[int, str]]]
@@ -73,7 +73,9 @@ def _take(lake: Lake, key: str, interfaces: dict[int, Texts]) -> None:
         latest = sorted(after, key=lambda i: (-max(us for us, _ in after[i].values()), i))
         after = {index: after[index] for index in latest[:MAX_INTERFACES]}
     if after != before:
-        octets = codec.encode_lines(Names({index: after[index] for index in sorted(after)}))
+        octets = codec.encode_lines(
+            InterfaceNames({index: after[index] for index in sorted(after)})
+        )
         lake.storage.write(key, octets, replaces=held.version if held else None)
 
 
@@ -89,10 +91,10 @@ def take(lake: Lake, other: Lake) -> None:
             _take(lake, key, interfaces)
 
 
-def exported(root: Path, addresses: Collection[str]) -> Exported:
+def exported(root: Path, addresses: Collection[str]) -> ExportedNames:
     """What these exporters call their interfaces, by the lake in folder `root`."""
     lake = Lake(root)
-    found = Exported()
+    found = ExportedNames()
     place = root / ("manifests" if lake.format == FORMAT else "ledger") / TABLE
     writers = sorted(folder.name for folder in place.iterdir()) if place.is_dir() else []
     for address in addresses:
@@ -134,4 +136,7 @@ def _read(lake: Lake, key: str) -> dict[int, Texts]:
     held = lake.storage.read(key)
     if held is None:
         return {}
-    return {i: dict(t) for i, t in codec.decode_line(Names, held.octets, key).interfaces.items()}
+    return {
+        i: dict(t)
+        for i, t in codec.decode_line(InterfaceNames, held.octets, key).interfaces.items()
+    }

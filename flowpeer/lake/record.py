@@ -37,7 +37,7 @@ Ways = dict[str, dict[int, tuple[int, ...]]]
 """Octets of a header."""
 
 
-class Source(Protocol):
+class DocumentSource(Protocol):
     """Where documents come from: the manifests, or the ledger of a lake of format 2."""
 
     def hours(

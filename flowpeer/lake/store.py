@@ -34,11 +34,11 @@ import pyarrow as pa
 from flowpeer.errors import InputError, LockedError, UsageError, naming
 from flowpeer.lake.format2 import Ledger2
 from flowpeer.lake.manifest import File, Manifest, partition_hour
-from flowpeer.lake.record import Manifests, Record, Source
+from flowpeer.lake.record import DocumentSource, Manifests, Record
 from flowpeer.lake.staging import Staging, make_folder, sync_folder
 from flowpeer.lake.storage import LocalStorage
 from flowpeer.schema import FORMAT, PARTITIONED
-from flowpeer_core.columns import Column, arrow_schema
+from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.encodings import usual
 from flowpeer_core.native.writing import open_writer
 from flowpeer_ingest.encoding import FLOWS_ENCODING
@@ -83,7 +83,7 @@ def digest_of(path: Path) -> str:
 class StagedTable:
     """One Parquet file in the making: `write` tables to it, then `finish` or `discard` it."""
 
-    def __init__(self, path: Path, columns: tuple[Column, ...]) -> None:
+    def __init__(self, path: Path, columns: tuple[TableColumn, ...]) -> None:
         self.path = path
         self._schema = arrow_schema(columns)
         self._summed = [c.name for c in columns if c.name in SUMMED]
@@ -214,7 +214,7 @@ class Lake:
         self.staging.write(self.root / "format.json", (json.dumps(document) + "\n").encode())
         self.__dict__.pop("format", None)
 
-    def source(self) -> Source:
+    def source(self) -> DocumentSource:
         """Where its record is read from."""
         return Manifests(self.storage) if self.format == FORMAT else Ledger2(self.root)
 
@@ -261,7 +261,7 @@ class Lake:
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
-    def stage(self, relative: str, columns: tuple[Column, ...]) -> StagedTable:
+    def stage(self, relative: str, columns: tuple[TableColumn, ...]) -> StagedTable:
         """Open a file for what is to stand at a path."""
         self.check_writable()
         return StagedTable(self.staging.path(relative), columns)
@@ -275,7 +275,7 @@ class Lake:
     def publish(
         self,
         relative: str,
-        columns: tuple[Column, ...],
+        columns: tuple[TableColumn, ...],
         tables: pa.Table | Iterable[pa.Table],
         facts: Mapping[str, Any],
     ) -> dict[str, Any]:
@@ -323,7 +323,7 @@ class Lake:
     def remove(self, relative: str, *, pruned_at: str = "") -> None:
         """Take a file out of the lake; with `pruned_at` the record keeps that it was there."""
         from flowpeer.lake.commit import Change
-        from flowpeer.lake.manifest import Pruned
+        from flowpeer.lake.manifest import PrunedFile
 
         def edit(manifest: Manifest) -> Change | None:
             mine = [f for f in manifest.live if f.path == relative]
@@ -331,7 +331,7 @@ class Lake:
                 return None
             kept = [f for f in manifest.files if f.path != relative]
             if pruned_at:
-                kept += [replace(f, pruned=Pruned(pruned_at)) for f in mine]
+                kept += [replace(f, pruned=PrunedFile(pruned_at)) for f in mine]
             return Change(tuple(kept), retired=(relative,))
 
         self.check_writable()

@@ -128,7 +128,7 @@ def _documents(record: Record) -> Iterator[Result]:
                 if folder == "units":
                     codec.decode_units(held.octets, key)
                 else:
-                    codec.decode_line(names.Names, held.octets, key)
+                    codec.decode_line(names.InterfaceNames, held.octets, key)
             except InputError:
                 advice = (
                     names.remedy(key)

@@ -30,15 +30,15 @@ from flowpeer.network.settings import (
     Exchange,
     Exporter,
     Facility,
-    Identity,
     Interface,
     LakeSettings,
     Metro,
+    NetworkIdentity,
+    PeeringSession,
     RiskGroup,
     RouteScope,
     Routing,
     Rule,
-    Session,
     SourceSettings,
 )  # fmt: skip
 from flowpeer.network.values import (
@@ -52,11 +52,34 @@ from flowpeer.rules import Classified
 from flowpeer_core.columns import arrow_schema
 
 __all__ = [
-    "Accepted", "Announcement", "CollectorSettings", "Contract", "Exchange",
-    "ExchangeRate", "Exclusion", "Exporter", "Facility", "Identity", "Interface", "LakeSettings",
-    "Metro", "Network", "NetworkNote", "PeeringCosts", "Policy", "Prefix", "RiskGroup",
-    "RouteScope", "Routing", "Rule", "Session", "SourceSettings", "Tier", "bits_per_second",
-    "canonical_address", "seconds",
+    "Accepted",
+    "Announcement",
+    "CollectorSettings",
+    "Configuration",
+    "Contract",
+    "Exchange",
+    "ExchangeRate",
+    "Exclusion",
+    "Exporter",
+    "Facility",
+    "Interface",
+    "LakeSettings",
+    "Metro",
+    "NetworkIdentity",
+    "NetworkNote",
+    "PeeringCosts",
+    "PeeringSession",
+    "Policy",
+    "Prefix",
+    "RiskGroup",
+    "RouteScope",
+    "Routing",
+    "Rule",
+    "SourceSettings",
+    "Tier",
+    "bits_per_second",
+    "canonical_address",
+    "seconds",
 ]  # fmt: skip
 
 OBSERVED_CONES, RECURSIVE_CONES = "observed", "recursive"
@@ -67,10 +90,10 @@ can be reached over customer links, an upper bound."""
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
-class Network(Section):
+class Configuration(Section):
     """The whole file. `source` is where it was read from; paths in it are relative to there."""
 
-    network: Identity
+    network: NetworkIdentity
     lake: LakeSettings
     collector: CollectorSettings = CollectorSettings()
     sources: SourceSettings = SourceSettings()
@@ -79,7 +102,7 @@ class Network(Section):
     interfaces: tuple[Interface, ...] = ()
     rules: tuple[Rule, ...] = ()
     contracts: tuple[Contract, ...] = ()
-    sessions: tuple[Session, ...] = ()
+    sessions: tuple[PeeringSession, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     peering_costs: PeeringCosts = PeeringCosts()
     networks: tuple[NetworkNote, ...] = ()

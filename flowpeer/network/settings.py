@@ -47,7 +47,7 @@ class Period(Section):
         return self
 
 
-class Identity(Section):
+class NetworkIdentity(Section):
     """`[network]`: who we are."""
 
     asn: ASN
@@ -179,7 +179,7 @@ class Rule(Section):
     contract: Text | None = None
 
 
-class Session(Section):
+class PeeringSession(Section):
     """`[[sessions]]`: a peering that exists."""
 
     asn: ASN

@@ -13,7 +13,7 @@ from flowpeer.lake import names
 from flowpeer.lake.flows import FlowSink, unit_record
 from flowpeer.lake.staging import host_word
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.reporter import Reporter
 from flowpeer.routing.bmp.station import BmpStation
 from flowpeer_ingest import faults
@@ -57,7 +57,7 @@ class SegmentUnit:
         self._sink.discard()
 
 
-def collector_name(network: Network) -> str:
+def collector_name(network: Configuration) -> str:
     """`[collector] name`, else this host's, as a part of file names."""
     return network.collector.name or host_word()
 
@@ -69,7 +69,7 @@ def collector_lock(name: str) -> str:
 
 @contextmanager
 def bmp_station(
-    network: Network, lake: Lake, listen: Address | None, reporter: Reporter
+    network: Configuration, lake: Lake, listen: Address | None, reporter: Reporter
 ) -> Iterator[None]:
     """A BMP station beside the collector, in a thread; `lake` is its own. None: no station."""
     if listen is None:

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 from flowpeer.analysis.periods import parse_period
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.rollup.crossings import SCHEMA
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 
 MOST_RECORDS = 50_000_000
 """In one go: some 5 GB of files, and minutes of work."""
 
 
 def write_crossings(
-    network: Network,
+    network: Configuration,
     lake: Lake,
     folder: Path,
     *,
@@ -35,7 +35,7 @@ def write_crossings(
         UsageError: more records than one question can be asked of; no RIB is loaded.
         InputError: a manifest or flow file that cannot be read.
     """
-    rollup = Rollup(lake, network, period=(start, end))
+    rollup = RollupPlanner(lake, network, period=(start, end))
     try:
         plan = rollup.plan(start, end)
     except NoDataError:

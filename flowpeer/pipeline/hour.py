@@ -10,8 +10,8 @@ from datetime import datetime
 from flowpeer.errors import LockedError
 from flowpeer.lake.record import busy
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.hours import Hour, Rollup
-from flowpeer.rollup.sums import Figures
+from flowpeer.rollup.hours import Hour, RollupPlanner
+from flowpeer.rollup.sums import HourFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Tried:
 
 
 def try_hour(
-    rollup: Rollup, hour: Hour, reporter: Reporter, advance: Callable[[int], None]
+    rollup: RollupPlanner, hour: Hour, reporter: Reporter, advance: Callable[[int], None]
 ) -> Tried:
     """Roll up one hour; why it was left as it was is said. `advance` is told the rows read.
 
     Raises:
         OSError: no room.
-        ArithmeticError: as `Rollup.roll_up`.
+        ArithmeticError: as `RollupPlanner.roll_up`.
     """
     try:
         figures = twice(rollup, hour, advance)
@@ -76,7 +76,7 @@ def try_hour(
     return Tried(hour, done)
 
 
-def twice(rollup: Rollup, hour: Hour, advance: Callable[[int], None]) -> Figures:
+def twice(rollup: RollupPlanner, hour: Hour, advance: Callable[[int], None]) -> HourFigures:
     """Roll up an hour, once more where its files were merged while they were read.
 
     Raises:

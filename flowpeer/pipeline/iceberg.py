@@ -35,7 +35,7 @@ from pyiceberg.transforms import IdentityTransform
 from flowpeer import catalog
 from flowpeer.errors import InputError, NoDataError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -45,7 +45,7 @@ BATCH_ROWS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedTable:
     """One table that was exported."""
 
     table: str
@@ -55,14 +55,14 @@ class Exported:
 
 
 def export(
-    network: Network,
+    network: Configuration,
     lake: Lake,
     folder: Path,
     tables: Sequence[str],
     *,
     start: datetime | None = None,
     end: datetime | None = None,
-) -> Iterator[Exported]:
+) -> Iterator[ExportedTable]:
     """Write tables into `folder`, one after the other; of partitioned ones the hours that overlap
     [start, end).
 
@@ -95,7 +95,7 @@ def export(
                     rows += part.num_rows
         except OSError as error:
             raise InputError(str(path), error.strerror or str(error)) from error
-        yield Exported(name, path, rows, present.version)
+        yield ExportedTable(name, path, rows, present.version)
 
 
 def _schema(name: str) -> pa.Schema:

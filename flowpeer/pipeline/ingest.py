@@ -9,12 +9,12 @@ from pathlib import Path
 
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake import names
-from flowpeer.lake.decoder_state import Memory
+from flowpeer.lake.decoder_state import SavedDecoder
 from flowpeer.lake.dedup import content_of, refuse_longer_version
 from flowpeer.lake.flows import FlowSink, unit_record
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import Content
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.pipeline.summaries import report, report_pending
 from flowpeer.reporter import Reporter
 from flowpeer_ingest.decoder import Decoder
@@ -91,7 +91,7 @@ def _nfcapd(path: Path) -> bool:
 
 
 def ingest_files(
-    network: Network,
+    network: Configuration,
     lake: Lake,
     files: list[Path],
     reporter: Reporter,
@@ -138,7 +138,7 @@ def ingest_files(
         return made
 
     with lake.lock("ingest"):
-        memory = Memory(lake, decoder)
+        memory = SavedDecoder(lake, decoder)
         for damaged in memory.damaged:
             reporter.warn(f"{damaged}: not a readable memory; templates are learned again")
         for path in files:
@@ -178,7 +178,7 @@ def _move(path: Path, folder: Path) -> None:
     shutil.move(path, target)
 
 
-def _interface_of(network: Network) -> Callable[[str, str], int | None]:
+def _interface_of(network: Configuration) -> Callable[[str, str], int | None]:
     """ifIndex by exporter address and interface name, for tools that keep only names."""
     by_name = {(i.exporter, i.name): i.index for i in network.interfaces if i.name is not None}
 

@@ -20,7 +20,7 @@ from math import ceil
 from multiprocessing.connection import Connection, Pipe, wait
 
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import Tried
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.aggregate import Means
@@ -60,7 +60,7 @@ def processes(jobs: int, hours: int, rows: int | None = None) -> int:
 
 
 def try_hours(
-    network: Network, lake: Lake, hours: Sequence[Hour], reporter: Reporter,
+    network: Configuration, lake: Lake, hours: Sequence[Hour], reporter: Reporter,
     advance: Callable[[int], None], *, jobs: int, count: int,
 ) -> Iterator[Tried]:  # fmt: skip
     """Roll up hours in `count` processes that use `jobs` cores together; how each hour ended, in
@@ -106,7 +106,7 @@ def try_hours(
         lake.staging.sweep()
 
 
-def _started(network: Network, lake: Lake, means: Means) -> _Worker:
+def _started(network: Configuration, lake: Lake, means: Means) -> _Worker:
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(  # noqa: S603  # our own module

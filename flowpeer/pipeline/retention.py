@@ -8,11 +8,11 @@ from typing import Literal
 
 from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.pipeline.rollup import renew_catalog
 from flowpeer.reporter import Reporter
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 
@@ -31,7 +31,7 @@ def ago(age_s: int) -> datetime:
 class Pruned:
     """What was or would be deleted; `snapshots` is None where routes were not asked for."""
 
-    flows: retention.Plan
+    flows: retention.PrunePlan
     snapshots: list[SnapshotInfo] | None
 
     @property
@@ -46,7 +46,7 @@ class Pruned:
 
 
 def prune(
-    network: Network,
+    network: Configuration,
     lake: Lake,
     before: datetime,
     reporter: Reporter,
@@ -68,27 +68,27 @@ def prune(
     with lake.lock("prune"):
         plan = _prunable(network, lake, before)
         if plan.chosen:
-            retention.prune(Rollup(lake, network), plan)
+            retention.prune(RollupPlanner(lake, network), plan)
         sweep_retired(lake, lake.record())
     renew_catalog(network, lake, reporter.warn)
     return Pruned(plan, infos)
 
 
-def _prunable(network: Network, lake: Lake, before: datetime) -> retention.Plan:
-    rollup = Rollup(lake, network)
-    return retention.prunable(rollup, before) if rollup.files else retention.Plan()
+def _prunable(network: Configuration, lake: Lake, before: datetime) -> retention.PrunePlan:
+    rollup = RollupPlanner(lake, network)
+    return retention.prunable(rollup, before) if rollup.files else retention.PrunePlan()
 
 
 def _prune_routes(
-    network: Network, lake: Lake, before: datetime, routes: Routes | None, *, delete: bool
+    network: Configuration, lake: Lake, before: datetime, routes: Routes | None, *, delete: bool
 ) -> list[SnapshotInfo] | None:
     if routes is None:
         return None
     daily = routes == "daily"
     if not delete:
-        return prunable_routes(Rollup(lake, network), before, daily=daily)
+        return prunable_routes(RollupPlanner(lake, network), before, daily=daily)
     with lake.lock("ribs"):
-        infos = prunable_routes(Rollup(lake, network), before, daily=daily)
+        infos = prunable_routes(RollupPlanner(lake, network), before, daily=daily)
         prune_routes(lake, infos)
     return infos
 
@@ -101,7 +101,7 @@ class Merged:
     hours: int
 
 
-def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) -> Merged:
+def merge(network: Configuration, lake: Lake, before: datetime, reporter: Reporter) -> Merged:
     """Merge the files of each hour that ended before `before`: flows, coverage and sampling.
 
     Raises:
@@ -113,7 +113,7 @@ def merge(network: Network, lake: Lake, before: datetime, reporter: Reporter) ->
     sweep_retired(lake, record)
     if not record.hours("flows"):
         return Merged(0, 0)
-    rollup = Rollup(lake, network, record=record)
+    rollup = RollupPlanner(lake, network, record=record)
     hours = retention.mergeable(rollup, before)
     headers = [record.header(table, hour) for table, hour in hours]
     total = sum(header.rows for header in headers if header is not None)

@@ -13,12 +13,12 @@ from flowpeer.lake.commit import sweep_retired
 from flowpeer.lake.names import remedy
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import HourDone, Tried, try_hour
 from flowpeer.pipeline.jobs import processes, try_hours
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import TABLES, Hour, Rollup
+from flowpeer.rollup.hours import TABLES, Hour, RollupPlanner
 from flowpeer.rollup.inputs import HOUR
 from flowpeer.sources import load_sources
 from flowpeer_core.machine import cores
@@ -51,7 +51,7 @@ class RolledUp:
 
 
 def roll_up(
-    network: Network,
+    network: Configuration,
     lake: Lake,
     reporter: Reporter,
     *,
@@ -78,7 +78,7 @@ def roll_up(
         lake.staging.sweep()  # of those that were killed: hours' own locks do not
     load_sources(lake, network, reporter.say, warn=reporter.warn)
     means = Means.shared(jobs or cores())
-    rollup = Rollup(lake, network, record=record, period=(start, end), means=means)
+    rollup = RollupPlanner(lake, network, record=record, period=(start, end), means=means)
     hours = rollup.plan(start, end, shard=shard)
     stale = [hour for hour in hours if hour.changed]
     reasons = Counter(reason for hour in stale for reason in hour.changed)
@@ -112,7 +112,7 @@ def roll_up(
     return RolledUp(len(hours), done, dict(reasons))
 
 
-def renew_catalog(network: Network, lake: Lake, warn: Callable[[str], None]) -> None:
+def renew_catalog(network: Configuration, lake: Lake, warn: Callable[[str], None]) -> None:
     """Write `catalog.duckdb` in the lake again, where there is one: its views and tables of the
     configuration are then of now. Where that fails, say so and go on."""
     path = lake.root / CATALOG
@@ -127,7 +127,7 @@ def renew_catalog(network: Network, lake: Lake, warn: Callable[[str], None]) -> 
 
 
 def _tried(
-    rollup: Rollup, hours: list[Hour], reporter: Reporter, advance: Callable[[int], None],
+    rollup: RollupPlanner, hours: list[Hour], reporter: Reporter, advance: Callable[[int], None],
     jobs: int | None, rows: int,
 ) -> Iterator[Tried]:  # fmt: skip
     """Roll up hours, here or in processes of their own."""
@@ -144,7 +144,7 @@ def _tried(
         yield one
 
 
-def _pack(rollup: Rollup, done: list[HourDone]) -> None:
+def _pack(rollup: RollupPlanner, done: list[HourDone]) -> None:
     """Keep the headers of the hours that were done, and what else was read, for the next plan."""
     hours = [one.hour for one in done]
     for table in TABLES if hours else ():
@@ -153,7 +153,7 @@ def _pack(rollup: Rollup, done: list[HourDone]) -> None:
 
 
 def plan(
-    network: Network,
+    network: Configuration,
     lake: Lake,
     *,
     start: datetime | None = None,
@@ -166,10 +166,10 @@ def plan(
         InputError: names that exporters announced cannot be read.
     """
     _require_names(network, lake)
-    return Rollup(lake, network, period=(start, end)).plan(start, end, shard=shard)
+    return RollupPlanner(lake, network, period=(start, end)).plan(start, end, shard=shard)
 
 
-def _require_names(network: Network, lake: Lake) -> None:
+def _require_names(network: Configuration, lake: Lake) -> None:
     """All that the rules are to read is there: without some names, hours would be done again with
     interfaces unknown.
 
@@ -184,7 +184,7 @@ def _require_names(network: Network, lake: Lake) -> None:
         )
 
 
-def _count_late(reporter: Reporter, rollup: Rollup, hour: Hour) -> None:
+def _count_late(reporter: Reporter, rollup: RollupPlanner, hour: Hour) -> None:
     """Say once what came too late for an hour whose flows were pruned."""
     if rollup.late_is_counted(hour):
         return

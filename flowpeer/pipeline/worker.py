@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import try_hour
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import Hour, Rollup
+from flowpeer.rollup.hours import Hour, RollupPlanner
 from flowpeer.rollup.inputs import HOUR
 
 
@@ -45,7 +45,7 @@ class _Told:
 
 def work(channel: Connection) -> None:
     """Roll up what comes, until nobody is at the other end any more."""
-    network: Network
+    network: Configuration
     root: Path
     means: Means
     network, root, means = channel.recv()
@@ -55,7 +55,7 @@ def work(channel: Connection) -> None:
         with told.progress("") as advance:
             while hours := _given(channel):
                 period = hours[0].start, hours[-1].start + HOUR
-                rollup = Rollup(lake, network, period=period, means=means, tables=tables)
+                rollup = RollupPlanner(lake, network, period=period, means=means, tables=tables)
                 for hour in hours:
                     channel.send(("tried", try_hour(rollup, hour, told, advance)))
     except Exception as error:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowpeer.query.session import Answer, Session
+    from flowpeer.query.session import QueryResult, QuerySession
 
-__all__ = ["Answer", "Session"]
+__all__ = ["QueryResult", "QuerySession"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ _LISTS = re.compile(r"(?:duckdb|pragma|pg)_", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class NamedObjects:
     """What a statement names."""
 
     tables: frozenset[str]
@@ -85,7 +85,7 @@ class Objects:
         self._words.pop(key, None)
         self._made_by[name.lower()] = key
 
-    def needs(self, names: Names | None) -> Needs:
+    def needs(self, names: NamedObjects | None) -> Needs:
         """What a statement needs, everything for None, with the files that are there now."""
         keys, words = self._needed(names)
         wanted = None if words is None else words - self._configured
@@ -104,7 +104,7 @@ class Objects:
                 self.con.execute(script.sql)
                 self._done.add(key)
 
-    def _needed(self, names: Names | None) -> tuple[set[str], set[str] | None]:
+    def _needed(self, names: NamedObjects | None) -> tuple[set[str], set[str] | None]:
         """Scripts, and words that may be tables."""
         if names is None:
             return set(self._scripts), None
@@ -141,7 +141,7 @@ def _names(text: str) -> Iterable[str]:
     return (t.word.strip('"').lower() for t in tokens(text) if t.kind in ("word", "quoted"))
 
 
-def names_of(tree: Any) -> Names | None:
+def names_of(tree: Any) -> NamedObjects | None:
     """Tables and functions that a serialized statement names; None where it asks what there is."""
     tables: set[str] = set()
     functions: set[str] = set()
@@ -162,4 +162,4 @@ def names_of(tree: Any) -> Names | None:
                 tables.add(str(node["table_name"]))
     if any(_LISTS.match(name) for name in functions):
         return None
-    return Names(frozenset(tables), frozenset(functions))
+    return NamedObjects(frozenset(tables), frozenset(functions))

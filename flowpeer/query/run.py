@@ -14,7 +14,7 @@ from flowpeer.errors import LockedError, UsageError
 from flowpeer.query import asked
 from flowpeer.query.check import check, tree_of
 from flowpeer.query.days import TEMPLATE, TIMES, same, with_days
-from flowpeer.query.objects import Names, Objects, names_of
+from flowpeer.query.objects import NamedObjects, Objects, names_of
 from flowpeer.query.pivot import with_values
 from flowpeer.query.portable import plain, selection
 from flowpeer.query.words import ADVICE, Statement, statements
@@ -89,7 +89,7 @@ class Runner:
         with told(sql):
             return {"made": made, **self._answer(every[-1], number, flat=flat, few=few)}
 
-    def _checked(self, one: Statement) -> tuple[str, Names | None, set[str], Any]:
+    def _checked(self, one: Statement) -> tuple[str, NamedObjects | None, set[str], Any]:
         """The SELECT of a statement, every node of it allowed; what it names; its parameters; its
         tree."""
         if one.kind in ("table", "view"):
@@ -145,7 +145,7 @@ class Runner:
         rows = self._with_files(names, lambda: self.con.execute(select).fetchall())
         return [literal(str(row[0])) for row in rows]
 
-    def _with_files(self, names: Names | None, work: Callable[[], T]) -> T:
+    def _with_files(self, names: NamedObjects | None, work: Callable[[], T]) -> T:
         """`work()` with everything that the statement names, over the files that are there now.
 
         `compact` merges and `prune` deletes meanwhile: where a file went before it was opened, the
@@ -173,7 +173,7 @@ class Runner:
             advice="ask again when `compact` and `rollup` are done (exit status 75)",
         )
 
-    def _with_days(self, tree: Any, names: Names | None) -> list[str]:
+    def _with_days(self, tree: Any, names: NamedObjects | None) -> list[str]:
         """The statement with the days that its times imply, if there are any; DuckDB wrote it."""
         if names is None or not TIMES.keys() & {name.lower() for name in names.tables}:
             return []
@@ -184,7 +184,11 @@ class Runner:
         return [text] if same(made, tree_of(self.con, text)) else []
 
     def _run(
-        self, one: Statement, selects: list[str], names: Names | None, values: dict[str, Any] | None
+        self,
+        one: Statement,
+        selects: list[str],
+        names: NamedObjects | None,
+        values: dict[str, Any] | None,
     ) -> None:
         """Run the first of the SELECTs, which all give the same; the last is as it was written, so
         errors are told of that."""
@@ -199,7 +203,7 @@ class Runner:
         self._make(one, selects[-1], names, values)
 
     def _make(
-        self, one: Statement, select: str, names: Names | None, values: dict[str, Any] | None
+        self, one: Statement, select: str, names: NamedObjects | None, values: dict[str, Any] | None
     ) -> None:
         con = self.con
         if one.kind == "explain":

@@ -78,7 +78,7 @@ class _Interrupts:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """What a statement gave: `rows` of them, in a table, or as cells where they are few.
 
     `columns` are names and DuckDB's types of `cells`, in which times are microseconds since 1970
@@ -97,7 +97,7 @@ class Answer:
         return pa.table({}) if self.table is None else self.table
 
 
-class Session:
+class QuerySession:
     """Queries over the lake at `lake_root`, in a process of their own that can only read it.
 
     `configured` holds the tables made from flowpeer.toml, or gives them when a query first names a
@@ -133,7 +133,7 @@ class Session:
         self._heard = b""
         self._interrupts = _Interrupts()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> QuerySession:
         return self
 
     def __exit__(
@@ -175,7 +175,7 @@ class Session:
         timeout_seconds: float | None = None,
         flat: bool = False,
         few: int = -1,
-    ) -> Answer:
+    ) -> QueryResult:
         """As `query`; up to `few` rows come as cells, for which no library is imported."""
         values = {name: _plain(name, value) for name, value in (parameters or {}).items()}
         request = {"sql": sql, "flat": flat, "few": few, "parameters": values}
@@ -183,14 +183,14 @@ class Session:
         self._made = self._made or bool(told["made"])
         if "file" not in told:
             columns = [(name, kind) for name, kind in told.get("columns", [])]
-            return Answer(told.get("rows", 0), None, columns, told.get("cells", []))
+            return QueryResult(told.get("rows", 0), None, columns, told.get("cells", []))
         import pyarrow.parquet as pq
 
         path = self._private() / Path(told["file"]).name
         with path.open("rb") as file:
             table = pq.ParquetFile(file).read().replace_schema_metadata(None)
         path.unlink()
-        return Answer(told["rows"], table)
+        return QueryResult(told["rows"], table)
 
     def attach(self, name: str, path: Path) -> None:
         """A file of the operator's own as the table `name`, to be read only; as it is now.

@@ -22,18 +22,18 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from flowpeer.rollup.codes import Codes, Context
+from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
-from flowpeer.rollup.reading import Batch, Ints, Task, read
-from flowpeer.rollup.sums import Entries, Figures, Rows, Sums, joined
+from flowpeer.rollup.reading import FlowBatch, Ints, Task, read
+from flowpeer.rollup.sums import Entries, HourFigures, SummedRows, Sums, joined
 from flowpeer.rollup.tables import Tables, _Ranked
 from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
 from flowpeer_core.slots import HOUR_SLOTS
 
-__all__ = ["Aggregate", "Context", "Figures", "Means", "sums_of"]
+__all__ = ["Aggregate", "HourContext", "HourFigures", "Means", "sums_of"]
 
 MEMORY_PARTS = 4
 """One of so many parts of the memory is for sums; what does not fit waits on disk."""
@@ -89,14 +89,14 @@ class Aggregate:
         self,
         tasks: Iterable[Task],
         hour: datetime,
-        context: Context,
+        context: HourContext,
         folder: Path,
         *,
         means: Means | None = None,
         progress: Callable[[int], None] | None = None,
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
     ) -> None:
-        self.figures = Figures()
+        self.figures = HourFigures()
         self._hour = hour
         self._context = context
         self._duplicates = duplicates
@@ -136,7 +136,7 @@ class Aggregate:
     def _slot(self, n: int) -> pa.Table:
         return self._tables.traffic(n, self._by_network(n))
 
-    def _by_network(self, n: int, *, keep: bool = False) -> Rows:
+    def _by_network(self, n: int, *, keep: bool = False) -> SummedRows:
         entries = joined([array for one in self._sums for array in one.slot(n, keep=keep)])
         key = self._tables.networks(entries["key"].copy())
         if self._tail.size:
@@ -172,8 +172,8 @@ class Aggregate:
         for one in self._sums:
             one.discard()
 
-    def _task(self, task: Task) -> tuple[int, Figures]:
-        figures, rows = Figures(), 0
+    def _task(self, task: Task) -> tuple[int, HourFigures]:
+        figures, rows = HourFigures(), 0
         context, sums = self._context, self._idle.get()
         try:
             exchanges = context.neighbours is not None
@@ -187,14 +187,14 @@ class Aggregate:
             self._idle.put(sums)
         return rows, figures
 
-    def _duplicate(self, batch: Batch) -> Figures:
+    def _duplicate(self, batch: FlowBatch) -> HourFigures:
         """The figures of records that count elsewhere."""
         sums = self._elsewhere()
         try:
             found = sums.add(batch)
         finally:
             sums.discard()
-        return Figures(
+        return HourFigures(
             duplicate_bytes=found.flow_bytes,
             duplicate_bytes_unscaled=found.flow_bytes_unscaled,
             duplicate_records=found.records,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flowpeer.network import Interface, Network
+from flowpeer.network import Configuration, Interface
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_ingest.parts import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT
 
@@ -25,7 +25,7 @@ Remote = Literal["src", "dst"]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class CountingPoint:
     """Where bytes are counted: the part of a `traffic` row that the record's interfaces decide."""
 
     metro: str
@@ -40,7 +40,7 @@ class Side:
 class Crossing:
     """One counting of a record, and which of its addresses is the remote end."""
 
-    side: Side
+    side: CountingPoint
     remote: Remote
 
 
@@ -62,7 +62,7 @@ DEFAULT_RATE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class MeteringConflict:
     """An interface and direction that is metered both ways, of which neither is the whole (M1)."""
 
     natural: int
@@ -84,7 +84,7 @@ class Attributor:
     octets: scaled bytes by way, which may be left out where nothing was metered both ways.
     """
 
-    network: Network
+    network: Configuration
     seen: Seen
     octets: Octets = field(default_factory=dict)
     _memory: dict[tuple[str, int, int, bool], Attribution] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Attributor:
             return "ingress" if bits & INGRESS_IN or not bits & EGRESS_IN else "egress"
         return "egress" if bits & EGRESS_OUT or not bits & INGRESS_OUT else "ingress"
 
-    def conflict(self, exporter: str, index: int, *, inbound: bool) -> Conflict | None:
+    def conflict(self, exporter: str, index: int, *, inbound: bool) -> MeteringConflict | None:
         """The bytes of both ways where the smaller holds more than 1 % and less than 90 % of the
         larger; None where the operator says which one counts."""
         if self.network.metering_by_exporter.get(exporter, "auto") != "auto":
@@ -121,7 +121,7 @@ class Attributor:
         low, high = sorted(ways)
         if not (100 * low > high and 10 * low < 9 * high):
             return None
-        return Conflict(*ways, self.counts(exporter, index, inbound=inbound))
+        return MeteringConflict(*ways, self.counts(exporter, index, inbound=inbound))
 
     def _ways(self, exporter: str, index: int, *, inbound: bool) -> tuple[int, int]:
         """Bytes of the natural way and of the other one: ingress is natural inbound."""
@@ -153,8 +153,8 @@ class Attributor:
         exporter, metro = self.exporter(exporter_ip)
         metered = "egress" if egress else "ingress"
 
-        def side(index: int, role: str, asn: int | None, direction: str) -> Side:
-            return Side(metro, exporter, index or None, role, asn, direction)
+        def side(index: int, role: str, asn: int | None, direction: str) -> CountingPoint:
+            return CountingPoint(metro, exporter, index or None, role, asn, direction)
 
         def configured(index: int) -> Interface | None:
             return self.network.interface_by_key.get((exporter, index)) if index else None

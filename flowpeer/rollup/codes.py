@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowpeer.rollup.attribute import Attributor, Side
+from flowpeer.rollup.attribute import Attributor, CountingPoint
 from flowpeer.rollup.folding import ASN_BITS, Tail
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.reading import NO_SAMPLER, U64, Bools, Ints
@@ -49,13 +49,13 @@ COMBINED = (
 )  # fmt: skip
 """What decides M1 and M2 of a record. `moment`: how many changes of rates lie before its receipt or
 at it; `neighbour`: the number of the exchange port that is its next hop, −1 for none."""
-KINDS = np.dtype(native.Kind)
+KINDS = np.dtype(native.CKind)
 KINDS_KEPT = 1 << 16
 """Of an hour of receipt, some 500 octets each; beyond, they are forgotten and found again."""
 
 
 @dataclass(frozen=True)
-class Context:
+class HourContext:
     """What an hour is rolled up with, resolved."""
 
     attributor: Callable[[str], Attributor]  # flow file → M1 of the day it was received
@@ -74,7 +74,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class View:
+class RouteView:
     """Routes that hold for some exporters; `offset` is the code of the first of them."""
 
     table: RouteTable
@@ -86,26 +86,26 @@ class View:
 class Codes:
     """The numbers of an hour, shared by its threads.
 
-    A side is a `Side` with the neighbour found on an exchange (0: none).
+    A side is a `CountingPoint` with the neighbour found on an exchange (0: none).
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: HourContext) -> None:
         self.context = context
         self._lock = Lock()
         own = context.own
-        self.sides: dict[tuple[Side, int], int] = {}
+        self.sides: dict[tuple[CountingPoint, int], int] = {}
         self._kinds: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {}
         count = len(own.prefixes)
         origins = np.full(count, OWN, np.int64)
-        self.own = View(own, SPECIAL, _networks(own, origins, own), origins)
-        self.views: list[View] = []
+        self.own = RouteView(own, SPECIAL, _networks(own, origins, own), origins)
+        self.views: list[RouteView] = []
         self._view_numbers: dict[int, int] = {}
         self._view_of: dict[tuple[str, str], int] = {}
         self.routes = SPECIAL + count
         self.local_bits = (count + 1).bit_length()
         for table in {id(t): t for t in self._all_views()}.values():
             self._view_numbers[id(table)] = len(self.views)
-            self.views.append(View(table, self.routes, *_known(table, own, context.own_asn)))
+            self.views.append(RouteView(table, self.routes, *_known(table, own, context.own_asn)))
             self.routes += len(table.prefixes)
         self.route_bits = self.routes.bit_length()
         self.side_limit = 1 << min(62 - self.local_bits - self.route_bits, 63 - NETWORK_BITS)
@@ -115,7 +115,7 @@ class Codes:
         for exporter, metro in self.context.exporters:
             yield self.context.routes(exporter, metro)
 
-    def side(self, side: Side, neighbour: int = 0) -> int:
+    def side(self, side: CountingPoint, neighbour: int = 0) -> int:
         """The number of a side."""
         with self._lock:
             number = self.sides.setdefault((side, neighbour), len(self.sides))
@@ -123,7 +123,7 @@ class Codes:
             raise OverflowError(f"more than {self.side_limit} interfaces and neighbours in an hour")
         return number
 
-    def view(self, side: Side) -> int:
+    def view(self, side: CountingPoint) -> int:
         """The number of the view that holds for a side's exporter."""
         where = side.exporter, side.metro
         if where not in self._view_of:

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from flowpeer.rollup import slots
 from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes
-from flowpeer.rollup.reading import NULLS, U64, Batch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, Figures, Rows, joined
+from flowpeer.rollup.reading import NULLS, U64, FlowBatch
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, SummedRows, joined
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -32,7 +32,7 @@ _TOTALS = (
     "flow_bytes", "flow_bytes_unscaled", "through_bytes", "through_bytes_unscaled",
     "discarded_inbound_bytes", "records", "implausible_records",
 )  # fmt: skip
-"""Fields of `Figures` in the order of the header's totals."""
+"""Fields of `HourFigures` in the order of the header's totals."""
 _READ = {
     "start": "start_time", "end": "end_time", "bytes": "bytes", "packets": "packets",
     "shortest": "min_length", "longest": "max_length", "src": "src_addr", "dst": "dst_addr",
@@ -52,25 +52,25 @@ class _Kept:
         self._arrays.append(found)
         return found.ctypes.data
 
-    def input(self, name: str, column: pa.Array | int) -> native.Input:
+    def input(self, name: str, column: pa.Array | int) -> native.CInput:
         """A column as C reads it."""
         null = NULLS.get(name, 0)
         if isinstance(column, int):
-            return native.Input(None, None, 0, column, 0)
+            return native.CInput(None, None, 0, column, 0)
         if isinstance(column, pa.DictionaryArray):
             column = column.indices
         if column.null_count == len(column):
-            return native.Input(None, None, 0, null, 0)
+            return native.CInput(None, None, 0, null, 0)
         width = column.type.bit_width // 8
         if width not in (4, 8, 16):
             column, width = column.cast(pa.int64()), 8
         self._arrays.append(column)
         valid, values = column.buffers()
-        return native.Input(
+        return native.CInput(
             values.address, valid.address if column.null_count else None, column.offset, null, width
         )
 
-    def routes(self, table: RouteTable) -> native.Routes:
+    def routes(self, table: RouteTable) -> native.CRoutes:
         """A compiled table as C reads it."""
         four, six = table.four, table.six
         arrays = (
@@ -78,7 +78,7 @@ class _Kept:
             (six.hi, np.uint64), (six.last, np.int32), (six.cut, np.bool_), (six.first, np.int64),
             (six.by_block, np.int32), (six.lo, np.uint64), (six.owner, np.int32),
         )  # fmt: skip
-        return native.Routes(
+        return native.CRoutes(
             *(self.at(array, dtype) for array, dtype in arrays),
             len(four.start), len(six.hi), len(six.lo), len(table.prefixes),
             33 - len(four.by_block).bit_length(), 65 - len(six.by_block).bit_length(),
@@ -96,7 +96,7 @@ class CompiledSums:
         self._library, self._codes, self._folder = library, codes, folder
         self._kept = _Kept()
         self._count = HOUR_SLOTS + (1 << SPREAD)
-        self._tables = (native.Table * self._count)()
+        self._tables = (native.CTable * self._count)()
         self._entries: list[Entries | None] = [None] * self._count
         self._held = 0
         self._spilled: list[list[Path]] = [[] for _ in range(HOUR_SLOTS + 1)]
@@ -105,19 +105,19 @@ class CompiledSums:
         self._members = None if members is None else self._kept.routes(members)
         self._state = self._made(hour)
 
-    def _made(self, hour: datetime) -> native.SumState:
+    def _made(self, hour: datetime) -> native.CSumState:
         """The state of all calls, without the columns of a batch."""
         codes, kept = self._codes, self._kept
-        views = (native.View * len(codes.views))(
+        views = (native.CView * len(codes.views))(
             *(
-                native.View(
+                native.CView(
                     kept.routes(view.table), view.offset, kept.at(view.networks, np.uint64),
                 )
                 for view in codes.views
             )
         )  # fmt: skip
         self._views = views
-        return native.SumState(
+        return native.CSumState(
             views=ctypes.addressof(views),
             view_count=len(views),
             own=kept.routes(codes.own.table),
@@ -137,22 +137,22 @@ class CompiledSums:
             longest_packet=slots.LONGEST_PACKET,
         )
 
-    def add(self, batch: Batch) -> Figures:
+    def add(self, batch: FlowBatch) -> HourFigures:
         """See `Sums`."""
         self._run(batch, None)
         halves = list(self._state.totals)
-        return Figures(
+        return HourFigures(
             **{name: halves[2 * n] + (halves[2 * n + 1] << 64) for n, name in enumerate(_TOTALS)}
         )
 
-    def each(self, batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def each(self, batch: FlowBatch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """See `Sums`."""
         out = np.empty(batch.rows, RECORDS)
         numbers, kinds = self._run(batch, out)
         return out, kinds[numbers]
 
     def _run(
-        self, batch: Batch, each: npt.NDArray[Any] | None
+        self, batch: FlowBatch, each: npt.NDArray[Any] | None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
         """Work on all records of a batch; see `_kinds`."""
         kept, state = _Kept(), self._state
@@ -172,11 +172,11 @@ class CompiledSums:
         return numbers, kinds
 
     def _kinds(
-        self, batch: Batch, columns: dict[str, pa.Array | int]
+        self, batch: FlowBatch, columns: dict[str, pa.Array | int]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
         """For each record the number of what decides M1 and M2, and what they say by number."""
         kept, rows = _Kept(), batch.rows
-        inputs = (native.Input * len(COMBINED))(*(kept.input(n, columns[n]) for n in COMBINED))
+        inputs = (native.CInput * len(COMBINED))(*(kept.input(n, columns[n]) for n in COMBINED))
         places = np.empty(1 << (2 * rows - 1).bit_length(), np.uint32)
         numbers, firsts = np.empty(rows, np.int32), np.empty(rows, np.int64)
         found = _checked(
@@ -193,7 +193,7 @@ class CompiledSums:
             values.append([null if v is None else v for v in some])
         return numbers, self._codes.kinds(batch.file, list(zip(*values, strict=True)))
 
-    def _neighbours(self, batch: Batch) -> pa.Array | int:
+    def _neighbours(self, batch: FlowBatch) -> pa.Array | int:
         """Numbers of the exchange ports that are the records' next hops (M1); −1 for none."""
         if self._members is None:
             return -1
@@ -219,7 +219,7 @@ class CompiledSums:
             self._spill()
             return
         larger = _aligned(1 << bits)
-        grown = native.Table(larger.ctypes.data, bits, 0)
+        grown = native.CTable(larger.ctypes.data, bits, 0)
         addresses = ctypes.addressof(table), ctypes.addressof(grown)
         _checked(self._library.flowpeer_grow(*addresses, self._seed))
         before = self._entries[n]
@@ -232,7 +232,7 @@ class CompiledSums:
         if entries is None:
             return np.empty(0, ENTRIES)
         if not keep:
-            self._entries[n], self._tables[n] = None, native.Table()
+            self._entries[n], self._tables[n] = None, native.CTable()
             self._held -= entries.nbytes
         taken: Entries = entries[entries["key"] != 0]
         taken["key"] -= 1
@@ -263,7 +263,7 @@ class CompiledSums:
         waiting = [np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS]]
         return [*waiting, self._taken_routes()]
 
-    def ordered(self, entries: Entries, keys: U64) -> Rows:
+    def ordered(self, entries: Entries, keys: U64) -> SummedRows:
         """See `Sums`."""
         count = len(entries)
         pairs = np.empty(4 * count, np.uint64)
@@ -278,7 +278,7 @@ class CompiledSums:
                 pairs.ctypes.data, *(column.ctypes.data for column in columns),
             )
         )  # fmt: skip
-        return Rows(*(column[:rows] for column in columns))
+        return SummedRows(*(column[:rows] for column in columns))
 
     def discard(self) -> None:
         """See `Sums`."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer.errors import InputError
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.rollup import series
 from flowpeer_core.slots import SLOT_US
 
@@ -56,7 +56,7 @@ class Ratio:
         return self.flow_bytes == 0 if self.ratio is None else LOW <= self.ratio <= HIGH
 
 
-def read_counters(path: Path, network: Network) -> pl.DataFrame:
+def read_counters(path: Path, network: Configuration) -> pl.DataFrame:
     """exporter, interface, time, in_octets, out_octets of a CSV; exporters by id.
 
     Times are ISO 8601 (UTC where they name no zone) or seconds since the epoch; exporters are ids
@@ -159,7 +159,10 @@ def _spread(time: Ints, rise_in: Ints, rise_out: Ints) -> pl.DataFrame:
 
 
 def compare(
-    counters: pl.DataFrame, traffic: pl.LazyFrame, network: Network, span: tuple[datetime, datetime]
+    counters: pl.DataFrame,
+    traffic: pl.LazyFrame,
+    network: Configuration,
+    span: tuple[datetime, datetime],
 ) -> list[Ratio]:
     """Ratio by configured interface and direction, over the slots of [start, end) of both.
 

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from flowpeer import schema
 from flowpeer.rollup.aggregate import sums_of
-from flowpeer.rollup.codes import Codes, Context
-from flowpeer.rollup.reading import ADDRESSES, SERVICES, U64, Batch, Ints, Task, read
+from flowpeer.rollup.codes import Codes, HourContext
+from flowpeer.rollup.reading import ADDRESSES, SERVICES, U64, FlowBatch, Ints, Task, read
 from flowpeer_core.asns import PRIVATE, is_public
 from flowpeer_core.columns import arrow_schema
 
@@ -28,7 +28,7 @@ SCHEMA = arrow_schema(schema.CROSSINGS)
 
 
 def crossings(
-    tasks: Iterable[Task], hour: datetime, context: Context, duplicates: Mapping[str, Ints]
+    tasks: Iterable[Task], hour: datetime, context: HourContext, duplicates: Mapping[str, Ints]
 ) -> Iterator[pa.Table]:
     """Rows of an hour, with the columns of `schema.CROSSINGS`, in no order.
 
@@ -54,7 +54,7 @@ def crossings(
 
 
 def _rows(
-    batch: Batch, at: Ints, records: npt.NDArray[Any], kinds: npt.NDArray[Any], k: int,
+    batch: FlowBatch, at: Ints, records: npt.NDArray[Any], kinds: npt.NDArray[Any], k: int,
     hour: datetime, codes: Codes,
 ) -> pa.Table:  # fmt: skip
     """Crossing `k` of the records at some places of a batch."""

@@ -25,6 +25,7 @@ from flowpeer.lake.manifest import (
     Header,
     Manifest,
     Reach,
+    RollupFacts,
     UnitEntry,
     folder_of,
     hour_name,
@@ -32,12 +33,11 @@ from flowpeer.lake.manifest import (
     parse_hour,
     partition_hour,
 )
-from flowpeer.lake.manifest import Rollup as RollupFacts
 from flowpeer.lake.store import StagedTable, exact_sum
 from flowpeer.rollup import reading
-from flowpeer.rollup.aggregate import Aggregate, Context, Figures
+from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.crossings import crossings
-from flowpeer.rollup.inputs import HOUR, TABLES_KEPT, Inputs
+from flowpeer.rollup.inputs import HOUR, TABLES_KEPT, RollupInputs
 
 TABLES = ("traffic", "traffic_routes")
 
@@ -70,8 +70,8 @@ class Hour:
         return hour_name(self.start)
 
 
-class Rollup(Inputs):
-    """The roll-up of one lake with one configuration; see Inputs for the arguments."""
+class RollupPlanner(RollupInputs):
+    """The roll-up of one lake with one configuration; see RollupInputs for the arguments."""
 
     def plan(
         self,
@@ -171,7 +171,7 @@ class Rollup(Inputs):
         told = header.rollup.late if header and header.rollup else {}
         return all(path in told for path in hour.late)
 
-    def count_late(self, hour: Hour) -> Figures:
+    def count_late(self, hour: Hour) -> HourFigures:
         """What came too late for a frozen hour: in no table, but in the record."""
         header = self.record.header("traffic", hour.start)
         rollup = (header.rollup if header else None) or RollupFacts()
@@ -183,9 +183,9 @@ class Rollup(Inputs):
                 )
                 counted.close()
                 told[unit.path] = asdict(counted.figures)
-        total = Figures()
+        total = HourFigures()
         for path in hour.late:
-            total.add(Figures(**told[path]))
+            total.add(HourFigures(**told[path]))
 
         def edit(manifest: Manifest) -> Change:
             return Change(manifest.files, rollup=replace(rollup, late=told))
@@ -231,10 +231,10 @@ class Rollup(Inputs):
             means=self._means, duplicates=duplicates,
         )  # fmt: skip
 
-    def _context(self, hour: Hour) -> Context:
+    def _context(self, hour: Hour) -> HourContext:
         while len(self._tables) > TABLES_KEPT:  # oldest first: hours come in order
             self._tables.pop(next(iter(self._tables)))
-        return Context(
+        return HourContext(
             attributor=self._attributor,
             rate=self.rate,
             moments=self.moments,
@@ -269,14 +269,14 @@ class Rollup(Inputs):
         """Whether the record names files for an hour that are not there."""
         return not all(path.exists() for _, path, _ in self._reads(hour))
 
-    def recount(self, hour: Hour) -> Figures:
+    def recount(self, hour: Hour) -> HourFigures:
         """An hour's figures from its flow records, without writing anything into the lake."""
         reads = self._reads(hour)
         done = self._aggregate(hour, reads, None, self._elsewhere(reads))
         done.close()
         return done.figures
 
-    def roll_up(self, hour: Hour, *, progress: Callable[[int], None] | None = None) -> Figures:
+    def roll_up(self, hour: Hour, *, progress: Callable[[int], None] | None = None) -> HourFigures:
         """Bring one hour up to date; `progress` gets the rows read.
 
         Raises:
@@ -286,7 +286,7 @@ class Rollup(Inputs):
         with self.lake.lock(f"rollup+{hour.name}", once=True):
             return self._roll_up(hour, progress)
 
-    def _roll_up(self, hour: Hour, progress: Callable[[int], None] | None) -> Figures:
+    def _roll_up(self, hour: Hour, progress: Callable[[int], None] | None) -> HourFigures:
         entries = self._entries(hour)
         reads = self._reads(hour)
         done = self._aggregate(hour, reads, progress, self._elsewhere(reads))
@@ -338,7 +338,7 @@ class Rollup(Inputs):
         self.record.forget(name, hour.start)
 
     @staticmethod
-    def _hold_together(name: str, sums: Mapping[bool, int], figures: Figures) -> None:
+    def _hold_together(name: str, sums: Mapping[bool, int], figures: HourFigures) -> None:
         expected = {
             True: figures.flow_bytes + figures.through_bytes,
             False: figures.flow_bytes_unscaled + figures.through_bytes_unscaled,

@@ -23,7 +23,7 @@ from flowpeer.errors import UsageError
 from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_hour
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.rollup import rates
 from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.attribute import Attributor, both_ways
@@ -80,7 +80,7 @@ def received_between(
     )
 
 
-class Inputs:
+class RollupInputs:
     """The inputs of one lake with one configuration.
 
     Args:
@@ -94,7 +94,7 @@ class Inputs:
     def __init__(
         self,
         lake: Lake,
-        network: Network,
+        network: Configuration,
         *,
         record: Record | None = None,
         period: tuple[datetime | None, datetime | None] = (None, None),

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from flowpeer.rollup import slots
 from flowpeer.rollup.codes import COMBINED, KINDS, NETWORK_BITS, SPECIAL, SPECIAL_NETWORKS, Codes
-from flowpeer.rollup.reading import NULLS, U64, Batch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, Figures, Rows
+from flowpeer.rollup.reading import NULLS, U64, FlowBatch
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, SummedRows
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -38,9 +38,9 @@ class PlainSums:
         self._by_network: list[_Sums] = [{} for _ in range(HOUR_SLOTS)]
         self._by_route: _Sums = {}
 
-    def add(self, batch: Batch) -> Figures:
+    def add(self, batch: FlowBatch) -> HourFigures:
         """See `Sums`."""
-        figures = Figures()
+        figures = HourFigures()
         for _, kind, parts, keys in self._worked(batch):
             scaled = bool(keys[0][0] & 1)
             for part, low, high in parts:
@@ -51,7 +51,7 @@ class PlainSums:
                 _count(figures, kind, part, scaled, through=len(keys) > 1)
         return figures
 
-    def each(self, batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def each(self, batch: FlowBatch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """See `Sums`."""
         out, kinds = np.zeros(batch.rows, RECORDS), np.zeros(batch.rows, KINDS)
         for row, kind, parts, keys in self._worked(batch):
@@ -66,8 +66,8 @@ class PlainSums:
         return out, kinds
 
     def _worked(
-        self, batch: Batch
-    ) -> Iterator[tuple[int, Any, list[tuple[slots.Part, int, int]], list[tuple[int, int]]]]:
+        self, batch: FlowBatch
+    ) -> Iterator[tuple[int, Any, list[tuple[slots.SlotPart, int, int]], list[tuple[int, int]]]]:
         """Number, kind, parts in the hour with their variances, and keys by network and route, of
         each record that may lie in the hour."""
         columns = {name: _values(name, c, batch.rows) for name, c in batch.columns.items()}
@@ -84,7 +84,7 @@ class PlainSums:
 
     def _record(
         self, row: dict[str, Any], kind: Any
-    ) -> tuple[list[tuple[slots.Part, int, int]], list[tuple[int, int]]]:
+    ) -> tuple[list[tuple[slots.SlotPart, int, int]], list[tuple[int, int]]]:
         octets, packets = row["bytes"], row["packets"]
         if octets < 0 or packets < 0:
             raise ValueError("a record's bytes or packets are below zero")
@@ -142,7 +142,7 @@ class PlainSums:
         """See `Sums`."""
         return [_entries(sorted(self._by_route.items()))]
 
-    def ordered(self, entries: Entries, keys: U64) -> Rows:
+    def ordered(self, entries: Entries, keys: U64) -> SummedRows:
         """See `Sums`."""
         found: _Sums = {}
         for key, entry in zip(keys.tolist(), entries, strict=True):
@@ -155,7 +155,7 @@ class PlainSums:
         floats = [[float(v) for v in values] for values in columns[3:]]
         least, most = (np.array(values, np.float64) for values in floats)
         keys = np.array([key for key, _ in rows], np.uint64)
-        return Rows(keys, octets, packets, records, least, most)
+        return SummedRows(keys, octets, packets, records, least, most)
 
     def discard(self) -> None:
         """See `Sums`."""
@@ -183,7 +183,9 @@ def _sum(into: _Sums, key: int, sums: Iterable[int]) -> None:
     into[key] = list(sums) if before is None else [a + b for a, b in zip(before, sums, strict=True)]
 
 
-def _count(figures: Figures, kind: Any, part: slots.Part, scaled: bool, *, through: bool) -> None:
+def _count(
+    figures: HourFigures, kind: Any, part: slots.SlotPart, scaled: bool, *, through: bool
+) -> None:
     figures.records += part.records
     if scaled:
         figures.flow_bytes += part.bytes

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import polars as pl
 
-from flowpeer_core.sampling_rates import Announced, Rate, rate_of, ratio
+from flowpeer_core.sampling_rates import AnnouncedRates, Rate, rate_of, ratio
 
 COLUMNS = (
     "exporter_ip", "session", "observation_domain", "sampler_id", "interface", "interval",
@@ -82,7 +82,7 @@ class Announcements:
     def __init__(self, rows: Iterable[tuple[object, ...]]) -> None:
         """rows: of `changes`, (exporter, session, domain, sampler, interface, numerator,
         denominator, time)."""
-        self._tables: dict[str, dict[tuple[int, int], Announced]] = {}
+        self._tables: dict[str, dict[tuple[int, int], AnnouncedRates]] = {}
         for ip, session, domain, sampler, interface, top, bottom, seen in rows:
             rate = ratio(int(top), int(bottom))  # type: ignore[call-overload]
             if rate is None:
@@ -90,7 +90,7 @@ class Announcements:
             assert isinstance(ip, str)
             assert isinstance(seen, datetime)
             key = (NO_SESSION if session is None else session, domain)
-            table = self._tables.setdefault(ip, {}).setdefault(key, Announced())  # type: ignore[arg-type]
+            table = self._tables.setdefault(ip, {}).setdefault(key, AnnouncedRates())  # type: ignore[arg-type]
             table.announce(sampler, interface, rate, microseconds(seen))  # type: ignore[arg-type]
         self._moments = {
             ip: sorted({moment for table in tables.values() for moment in table.moments()})

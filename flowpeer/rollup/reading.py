@@ -46,7 +46,7 @@ BATCH_ROWS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class FlowBatch:
     """Some records of one flow file, those of the hour among them.
 
     A column of `COLUMNS`, `NEXT_HOPS` or `moment` is an array, or the one value of all rows, as
@@ -92,7 +92,7 @@ def read(
     next_hops: bool,
     also: Sequence[str] = (),
     duplicates: Mapping[str, Ints] = MappingProxyType({}),
-) -> Iterator[Batch]:
+) -> Iterator[FlowBatch]:
     """The records of a task, in batches of at most `BATCH_ROWS`; row groups that end before the
     hour or begin after it are left out.
 
@@ -175,11 +175,11 @@ def _microseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
-def _batch(file: str, batch: pa.RecordBatch, fixed: dict[str, int], moments: Ints) -> Batch:
+def _batch(file: str, batch: pa.RecordBatch, fixed: dict[str, int], moments: Ints) -> FlowBatch:
     columns: dict[str, pa.Array | int] = {"moment": 0, **fixed}
     columns.update(zip(batch.schema.names, batch.columns, strict=True))
     received = columns.pop("received_at", None)
     if moments.size and isinstance(received, pa.Array):
         times = received.cast(pa.int64()).to_numpy()
         columns["moment"] = pa.array(np.searchsorted(moments, times, side="right"), pa.int64())
-    return Batch(file, batch.num_rows, columns)
+    return FlowBatch(file, batch.num_rows, columns)

@@ -16,10 +16,11 @@ from typing import Any
 
 import duckdb
 
-from flowpeer.rollup.hours import Hour, Rollup
+from flowpeer.lake.account import Equality
+from flowpeer.rollup.hours import Hour, RollupPlanner
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.slots import MAX_SCALED_BYTES
-from flowpeer.rollup.sums import Figures
+from flowpeer.rollup.sums import HourFigures
 from flowpeer_core import sampling_rates
 
 ALWAYS_PLAUSIBLE = MAX_SCALED_BYTES >> 24
@@ -49,20 +50,6 @@ _FLOW_SUMS = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """One line of the account: what must be equal, and both sides of it."""
-
-    name: str
-    left: int
-    right: int
-
-    @property
-    def holds(self) -> bool:
-        """Equal to the byte."""
-        return self.left == self.right
-
-
-@dataclass(frozen=True, slots=True)
 class FlowSums:
     """What the records of a flow file add up to, each record once."""
 
@@ -75,7 +62,7 @@ class FlowSums:
         return FlowSums(*(getattr(self, n) + times * getattr(other, n) for n in self.__slots__))
 
 
-def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
+def conservation(rollup: RollupPlanner, *, again: bool) -> Iterator[Equality]:
     """Every identity of the whole lake: a record's parts may lie in several hours.
 
     With `again` the bytes of all flow records are summed again; without it, what each hour's
@@ -83,13 +70,13 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
     Of files that were pruned, the sums of that time stand for their records. Flows that came too
     late for an hour whose flows were pruned are in no table, and are taken away here.
     """
-    hours = Figures()
+    hours = HourFigures()
     late = FlowSums()
     for header in rollup.record.headers("traffic").values():
         if header.rollup is None:
             continue
         if header.rollup.figures:
-            hours.add(Figures(**header.rollup.figures))
+            hours.add(HourFigures(**header.rollup.figures))
         for told in header.rollup.late.values():
             late = late.plus(
                 FlowSums(told["flow_bytes"], told["flow_bytes_unscaled"], told["records"])
@@ -111,7 +98,7 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
     if again and hours.duplicate_records:
         for kind, mine in (("", flows.scaled_bytes), ("_unscaled", flows.unscaled_bytes)):
             label = "unscaled" if kind else "scaled"
-            yield Identity(
+            yield Equality(
                 f"{label} bytes: flows = counted once + duplicate", mine,
                 getattr(hours, f"flow_bytes{kind}") + getattr(hours, f"duplicate_bytes{kind}"),
             )  # fmt: skip
@@ -121,41 +108,43 @@ def conservation(rollup: Rollup, *, again: bool) -> Iterator[Identity]:
         )
     for table in ("traffic", "traffic_routes"):
         sums_of = _table_sums(rollup, table)
-        yield Identity(
+        yield Equality(
             f"scaled bytes: flows + through = {table}", flows.scaled_bytes + hours.through_bytes,
             sums_of[True],
         )  # fmt: skip
-        yield Identity(
+        yield Equality(
             f"unscaled bytes: flows + through = {table}",
             flows.unscaled_bytes + hours.through_bytes_unscaled, sums_of[False],
         )  # fmt: skip
-    yield Identity(
+    yield Equality(
         "records: flows = traffic" + (" + duplicate" if hours.duplicate_records else ""),
         flows.records, hours.records + hours.duplicate_records,
     )  # fmt: skip
 
 
-def hours_conserved(rollup: Rollup, hours: Sequence[Hour], *, again: bool) -> Iterator[Identity]:
+def hours_conserved(
+    rollup: RollupPlanner, hours: Sequence[Hour], *, again: bool
+) -> Iterator[Equality]:
     """The identities of some hours, from the figures that the record has of each.
 
     With `again` the flow records are read and spread again for the other side; what was pruned
     cannot be, and of such an hour the record alone speaks.
     """
-    figures = Figures()
+    figures = HourFigures()
     for hour in hours:
         if again and not hour.frozen:
             figures.add(rollup.recount(hour))
         else:
             header = rollup.record.header("traffic", hour.start)
             told = header.rollup.figures if header and header.rollup else {}
-            figures.add(Figures(**told))
+            figures.add(HourFigures(**told))
     for table in ("traffic", "traffic_routes"):
         sums_of = _table_sums(rollup, table, [hour.start for hour in hours])
         for kind, scaled in (("", True), ("_unscaled", False)):
             flows = getattr(figures, f"flow_bytes{kind}")
             through = getattr(figures, f"through_bytes{kind}")
             label = "scaled" if scaled else "unscaled"
-            yield Identity(
+            yield Equality(
                 f"{label} bytes: flows + through = {table}", flows + through, sums_of[scaled]
             )
 
@@ -168,7 +157,7 @@ def _query(sql: str, asked: Mapping[str, object]) -> list[tuple[Any, ...]]:
 
 
 def _table_sums(
-    rollup: Rollup, table: str, chosen: Sequence[datetime] | None = None
+    rollup: RollupPlanner, table: str, chosen: Sequence[datetime] | None = None
 ) -> dict[bool, int]:
     hours = rollup.record.hours(table) if chosen is None else chosen
     headers = [rollup.record.header(table, hour) for hour in hours]
@@ -181,7 +170,7 @@ def _table_sums(
     return found
 
 
-def flow_sums(rollup: Rollup, names: Sequence[str]) -> dict[str, FlowSums]:
+def flow_sums(rollup: RollupPlanner, names: Sequence[str]) -> dict[str, FlowSums]:
     """Sums of flow files of the lake, by name."""
     found = dict.fromkeys(names, FlowSums())
     for changing in (False, True):

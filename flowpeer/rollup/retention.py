@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from flowpeer.errors import InputError
 from flowpeer.lake.commit import Change, commit
 from flowpeer.lake.compact import merge
-from flowpeer.lake.manifest import HOUR, File, Manifest, Pruned, parse_hour, partition_hour
+from flowpeer.lake.manifest import HOUR, File, Manifest, PrunedFile, parse_hour, partition_hour
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import flow_sums
 
 Hours = dict[tuple[str, datetime], int]
@@ -26,7 +26,7 @@ Hours = dict[tuple[str, datetime], int]
 
 
 @dataclass
-class Plan:
+class PrunePlan:
     """Files by what becomes of them."""
 
     chosen: dict[str, File] = field(default_factory=dict)
@@ -44,16 +44,16 @@ class Plan:
         return sum(file.rows for file in self.chosen.values())
 
 
-def stale_hours(rollup: Rollup) -> set[datetime]:
+def stale_hours(rollup: RollupPlanner) -> set[datetime]:
     """Hours that are still to be rolled up, or whose late flows are still to be counted."""
     return {
         h.start for h in rollup.plan() if h.changed or h.blocked or not rollup.late_is_counted(h)
     }
 
 
-def prunable(rollup: Rollup, before: datetime) -> Plan:
+def prunable(rollup: RollupPlanner, before: datetime) -> PrunePlan:
     """Flow files whose hour of receipt ended at or before a time."""
-    stale, plan = stale_hours(rollup), Plan()
+    stale, plan = stale_hours(rollup), PrunePlan()
     for name, file in rollup.files.items():
         if partition_hour(name) + HOUR > before:
             continue
@@ -66,7 +66,7 @@ def prunable(rollup: Rollup, before: datetime) -> Plan:
     return plan
 
 
-def prune(rollup: Rollup, plan: Plan) -> None:
+def prune(rollup: RollupPlanner, plan: PrunePlan) -> None:
     """Delete the chosen files that are still what they were when they were chosen.
 
     First the manifest says that a file is pruned, which freezes its hours, then the file goes.
@@ -83,7 +83,7 @@ def prune(rollup: Rollup, plan: Plan) -> None:
             files = [
                 replace(
                     f,
-                    pruned=Pruned(
+                    pruned=PrunedFile(
                         now, sums[f.path].scaled_bytes, sums[f.path].unscaled_bytes,
                         sums[f.path].records,
                     ),
@@ -99,7 +99,7 @@ def prune(rollup: Rollup, plan: Plan) -> None:
         rollup.record.forget("flows", hour)
 
 
-def mergeable(rollup: Rollup, before: datetime) -> Hours:
+def mergeable(rollup: RollupPlanner, before: datetime) -> Hours:
     """Closed hours of several files; of `flows`, those all of whose hours are up to date."""
     stale = stale_hours(rollup)
     found: Hours = {}

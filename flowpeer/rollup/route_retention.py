@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 
 
-def prunable_routes(rollup: Rollup, before: datetime, *, daily: bool) -> list[SnapshotInfo]:
+def prunable_routes(rollup: RollupPlanner, before: datetime, *, daily: bool) -> list[SnapshotInfo]:
     """Snapshots taken before a time that no hour needs, oldest first.
 
     Args:

@@ -27,7 +27,7 @@ SMALLEST_PACKET, LARGEST_PACKET = 40, 1500
 """Bounds of a packet's size where the exporter gives none (M6) and no other `mtu` is configured."""
 
 
-class Part(NamedTuple):
+class SlotPart(NamedTuple):
     """The share of a record in one slot, which counts from the epoch."""
 
     slot: int
@@ -79,7 +79,7 @@ def size_variance(
     return min(round(squares * factor), MAX_VARIANCE), min(round(bound * factor), MAX_VARIANCE)
 
 
-def spread(start: int, end: int, octets: int, packets: int) -> list[Part]:
+def spread(start: int, end: int, octets: int, packets: int) -> list[SlotPart]:
     """Give each slot its linear share of a record (M3), exactly.
 
     Args:
@@ -99,11 +99,11 @@ def spread(start: int, end: int, octets: int, packets: int) -> list[Part]:
     first = start // SLOT_US
     slots = range(first, max(end - 1, start) // SLOT_US + 1)
     if len(slots) == 1:
-        return [Part(first, octets, packets, 1, 1.0)]
+        return [SlotPart(first, octets, packets, 1, 1.0)]
     overlaps = [min(end, (s + 1) * SLOT_US) - max(start, s * SLOT_US) for s in slots]
     shares = (_shares(total, overlaps, duration) for total in (octets, packets))
     return [
-        Part(slot, b, k, int(slot == first), overlap / duration)
+        SlotPart(slot, b, k, int(slot == first), overlap / duration)
         for slot, overlap, b, k in zip(slots, overlaps, *shares, strict=True)
     ]
 

@@ -12,20 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer.rollup.reading import U64, Batch, Ints
+from flowpeer.rollup.reading import U64, FlowBatch, Ints
 from flowpeer_core.native import table as native
 
-ENTRIES = np.dtype(native.Entry)
+ENTRIES = np.dtype(native.CEntry)
 """Sums of a key: `key`, `bytes`, `packets`, `records`, and the variances `low` and `high` in two
 halves of 64 bits, the lower one first."""
 Entries = npt.NDArray[Any]
-RECORDS = np.dtype(native.Record)
+RECORDS = np.dtype(native.CRecord)
 """What of a record lies in the hour (`bytes`, `packets`, `records`), and its keys by route
 (`route`), as many as `crossings`."""
 
 
 @dataclass
-class Figures:
+class HourFigures:
     """Sums beside the rows, for the record and METHODS M13."""
 
     through_bytes: int = 0
@@ -39,14 +39,14 @@ class Figures:
     duplicate_bytes_unscaled: int = 0
     duplicate_records: int = 0
 
-    def add(self, other: Figures) -> None:
+    def add(self, other: HourFigures) -> None:
         """Add another batch's figures."""
         for f in fields(self):
             setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SummedRows:
     """Sums in the order of their keys, one row a key."""
 
     key: U64
@@ -60,7 +60,7 @@ class Rows:
 class Sums(Protocol):
     """Sums of an hour's records by the keys of flowpeer.rollup.codes."""
 
-    def add(self, batch: Batch) -> Figures:
+    def add(self, batch: FlowBatch) -> HourFigures:
         """Add the parts of records that lie in the hour.
 
         Raises:
@@ -68,7 +68,7 @@ class Sums(Protocol):
             OverflowError: a sum that cannot be traffic.
         """
 
-    def each(self, batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def each(self, batch: FlowBatch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Each record by itself instead of sums: an array of `RECORDS` and one of `KINDS`."""
 
     def slot(self, n: int, *, keep: bool = False) -> list[Entries]:
@@ -78,7 +78,7 @@ class Sums(Protocol):
     def routes(self) -> list[Entries]:
         """Sums by route of the hour, each array sorted by its sides. They are given once."""
 
-    def ordered(self, entries: Entries, keys: U64) -> Rows:
+    def ordered(self, entries: Entries, keys: U64) -> SummedRows:
         """Entries by new keys, sorted, those of one key summed."""
 
     def discard(self) -> None:

@@ -23,8 +23,8 @@ from flowpeer.rollup.codes import (
 )
 from flowpeer.rollup.folding import ASN_BITS, among
 from flowpeer.rollup.reading import U64, Ints
-from flowpeer.rollup.sums import Entries, Rows, joined
-from flowpeer_core.columns import Column, arrow_schema
+from flowpeer.rollup.sums import Entries, SummedRows, joined
+from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.slots import SLOT_SECONDS
 
 GROUP_ROWS = 1 << 20
@@ -93,7 +93,7 @@ class Tables:
         metro = self._metro[values >> NETWORK_BITS]
         return np.where((asn > 0) & (values & 1 == 1), metro << ASN_BITS | asn, -1)
 
-    def totals(self, rows: Rows) -> pl.DataFrame:
+    def totals(self, rows: SummedRows) -> pl.DataFrame:
         """Bytes of each network that may be folded: network, bytes."""
         frame = pl.DataFrame({"network": self._foldable(rows.key), "bytes": rows.bytes})
         found = frame.filter(pl.col("network") >= 0)
@@ -104,7 +104,7 @@ class Tables:
         asn = key & np.uint64(((1 << ASN_BITS) - 1) << 1)
         return np.where(among(self._foldable(key), tail), key - asn, key)
 
-    def traffic(self, slot: int, rows: Rows) -> pa.Table:
+    def traffic(self, slot: int, rows: SummedRows) -> pa.Table:
         """Rows of one slot, sorted by what `networks` gives."""
         key = rows.key.view(np.int64)
         begin = pa.scalar((self._begin_s + slot * SLOT_SECONDS) * 1_000_000, pa.int64())
@@ -166,7 +166,7 @@ class Tables:
         packed = packed << self._own.bits | self._own.rank[local]
         return packed.view(np.uint64)
 
-    def traffic_routes(self, rows: Rows, prefixes: _Ranked, tail: Ints) -> pa.Table:
+    def traffic_routes(self, rows: SummedRows, prefixes: _Ranked, tail: Ints) -> pa.Table:
         """Rows by prefix, sorted by what `routes` gives; `tail` are the networks that were
         folded."""
         key = rows.key.view(np.int64)
@@ -193,7 +193,7 @@ class Tables:
         )
 
     def _table(
-        self, columns: tuple[Column, ...], rows: Rows, side: Ints, given: dict[str, Any]
+        self, columns: tuple[TableColumn, ...], rows: SummedRows, side: Ints, given: dict[str, Any]
     ) -> pa.Table:
         target = arrow_schema(columns)
         made: list[Any] = []

@@ -14,7 +14,7 @@ import pyarrow as pa
 from flowpeer.errors import InputError
 from flowpeer.schema import ROUTES
 from flowpeer_core.columns import arrow_schema
-from flowpeer_ingest.decompress import Source, open_source
+from flowpeer_ingest.decompress import CompressedFile, open_source
 from flowpeer_ingest.errors import IngestError
 
 BLOCK = 1 << 22
@@ -31,7 +31,7 @@ COLUMNS = pa.schema([f for f in _FULL if f.name not in ("snapshot", "taken_at")]
 
 
 @dataclass
-class Tally:
+class RouteTally:
     """What a reader saw: filled while it is iterated, complete when it ends.
 
     Attributes:
@@ -57,7 +57,7 @@ class Tally:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
+def opened(path: Path) -> Iterator[tuple[BinaryIO, CompressedFile]]:
     """The unpacked stream of `path`, and the file on disk behind it.
 
     Raises:

@@ -33,9 +33,9 @@ from flowpeer.errors import (
 from flowpeer.web.guard import COOKIE, Guard, token_is
 from flowpeer.web.http_api import Api
 from flowpeer.web.pages import Pages
-from flowpeer.web.reader import Reader
+from flowpeer.web.reader import SharedReader
 from flowpeer.web.render import STATIC, environment
-from flowpeer.web.settings import Settings
+from flowpeer.web.settings import ServerSettings
 
 LEFT = 499
 """Nobody reads the response any more (as nginx logs it)."""
@@ -44,13 +44,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _log = logging.getLogger("flowpeer.web")
 
 
-def create_app(settings: Settings) -> Guard:
+def create_app(settings: ServerSettings) -> Guard:
     """The explorer of one network.
 
     Raises:
         ConfigError: every mistake in its configuration.
     """
-    reader = Reader(settings)
+    reader = SharedReader(settings)
     templates = environment()
     pages, api = Pages(reader, templates), Api(reader)
 

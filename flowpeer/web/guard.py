@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowpeer.web.settings import Settings, is_loopback
+from flowpeer.web.settings import ServerSettings, is_loopback
 
 COOKIE = "flowpeer_token"
 MAX_TARGET = 16 << 10
@@ -43,7 +43,7 @@ _OPEN = ("/static/", "/login")
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
         self._hosts = {"localhost", "127.0.0.1", "::1", settings.host, *settings.hosts}
@@ -142,7 +142,7 @@ def _same(told: str, token: str) -> bool:
     return hmac.compare_digest(told.encode(), token.encode())
 
 
-def token_is(told: str, settings: Settings) -> bool:
+def token_is(told: str, settings: ServerSettings) -> bool:
     """Whether somebody knows the token; false where there is none."""
     return bool(settings.token) and _same(told, settings.token)
 

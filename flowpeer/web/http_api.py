@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from flowpeer import __version__
 from flowpeer.errors import NoDataError
 from flowpeer.web import statements, tables
-from flowpeer.web.reader import Reader, Table
+from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.view import DIRECTIONS, FAMILIES, view_of
 from flowpeer_reports.render import render_table
 
@@ -21,7 +21,7 @@ _TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 class Api:
     """The endpoints for programs."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: SharedReader) -> None:
         self._reader = reader
 
     async def table(self, request: Request) -> Response:
@@ -47,7 +47,7 @@ def _form(file: str) -> tuple[str, str]:
     return name, form
 
 
-def document(table: Table, name: str, form: str) -> Response:
+def document(table: ShownTable, name: str, form: str) -> Response:
     """A table as a file. What there is to know before quoting it stands in headers."""
     made = render_table(table.rows, table.columns, format="csv" if form == "csv" else "json")
     octets = made.encode() if isinstance(made, str) else made

@@ -19,15 +19,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.web import statements, tables
 from flowpeer.web.charts import Chart, chart_of
-from flowpeer.web.reader import Reader, Table
+from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.render import LONGEST, table_markup
-from flowpeer.web.view import View, asn_of, view_of
+from flowpeer.web.view import Filters, asn_of, view_of
 from flowpeer_reports.columns import CANDIDATES_SHORT
 from flowpeer_sql import questions
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """A table on a page."""
 
     table: str
@@ -57,53 +57,53 @@ _BILLS = ("contract", "provider", "month", "status", "quality", "billed_bps", "c
 _DRILL = ("kind", "removed", "metro", "exporter", "interface", "provider_asn", "direction",
           "capacity_bps", "max_before_bps", "max_bps", "max_utilisation", "slots_over_100",
           "short_bps", "ports_to_buy")  # fmt: skip
-SECTIONS: Mapping[str, tuple[Section, ...]] = {
+SECTIONS: Mapping[str, tuple[PageSection, ...]] = {
     "overview": (
-        Section("traffic_over_time", chart=_OVER_TIME),
-        Section("provider_load"),
-        Section("bills", _BILLS),
-        Section("changes"),
-        Section("findings"),
-        Section("freshness"),
-        Section("snapshots"),
+        PageSection("traffic_over_time", chart=_OVER_TIME),
+        PageSection("provider_load"),
+        PageSection("bills", _BILLS),
+        PageSection("changes"),
+        PageSection("findings"),
+        PageSection("freshness"),
+        PageSection("snapshots"),
     ),
     "metro": (
-        Section("traffic_over_time", chart=_OVER_TIME),
-        Section("provider_load"),
-        Section("candidates", CANDIDATES_SHORT, more=True),
-        Section("imbalance", _IMBALANCE),
-        Section("moves"),
-        Section("hours_of_week"),
-        Section("exchanges"),
-        Section("drill", _DRILL),
+        PageSection("traffic_over_time", chart=_OVER_TIME),
+        PageSection("provider_load"),
+        PageSection("candidates", CANDIDATES_SHORT, more=True),
+        PageSection("imbalance", _IMBALANCE),
+        PageSection("moves"),
+        PageSection("hours_of_week"),
+        PageSection("exchanges"),
+        PageSection("drill", _DRILL),
     ),
     "network": (
-        Section("network"),
-        Section("network_over_time", chart=Chart("start", "avg_bps", ("direction",))),
-        Section("network_crossings"),
-        Section("network_rows", CANDIDATES_SHORT),
-        Section("places"),
-        Section("network_ports"),
-        Section("network_paths"),
-        Section("network_prefixes"),
-        Section("explain"),
-        Section("asks"),
+        PageSection("network"),
+        PageSection("network_over_time", chart=Chart("start", "avg_bps", ("direction",))),
+        PageSection("network_crossings"),
+        PageSection("network_rows", CANDIDATES_SHORT),
+        PageSection("places"),
+        PageSection("network_ports"),
+        PageSection("network_paths"),
+        PageSection("network_prefixes"),
+        PageSection("explain"),
+        PageSection("asks"),
     ),
     "provider": (
-        Section("traffic_over_time", chart=_OVER_TIME),
-        Section("provider_load"),
-        Section("bills", _BILLS),
-        Section("provider_networks"),
-        Section("provider_next"),
+        PageSection("traffic_over_time", chart=_OVER_TIME),
+        PageSection("provider_load"),
+        PageSection("bills", _BILLS),
+        PageSection("provider_networks"),
+        PageSection("provider_next"),
     ),
     "what-if": (
-        Section("what_if", _BRINGS),
-        Section("what_if_metros"),
-        Section("what_if_links"),
-        Section("what_if_asks"),
-        Section("candidates", _CHOICE, ticks="asn"),
-        Section("exchanges", ticks="ix_id"),
-        Section("drill_matrix"),
+        PageSection("what_if", _BRINGS),
+        PageSection("what_if_metros"),
+        PageSection("what_if_links"),
+        PageSection("what_if_asks"),
+        PageSection("candidates", _CHOICE, ticks="asn"),
+        PageSection("exchanges", ticks="ix_id"),
+        PageSection("drill_matrix"),
     ),
 }
 OUTCOME = frozenset({"what_if", "what_if_metros", "what_if_links", "what_if_asks"})
@@ -113,11 +113,11 @@ OUTCOME = frozenset({"what_if", "what_if_metros", "what_if_links", "what_if_asks
 class Pages:
     """The endpoints of pages."""
 
-    def __init__(self, reader: Reader, templates: Any) -> None:
+    def __init__(self, reader: SharedReader, templates: Any) -> None:
         self._reader = reader
         self._templates = templates
 
-    def view(self, request: Request) -> View:
+    def view(self, request: Request) -> Filters:
         """The view of a request."""
         metros = (metro.id for metro in self._reader.network.configuration.metros)
         return view_of(request.query_params.multi_items(), known_metros=metros)
@@ -235,11 +235,11 @@ class Pages:
         return self._html("search.html", title="Search", view=view, page="/search", parts=parts,
                           found=found, problem=problem)  # fmt: skip
 
-    def _page(self, name: str, title: str, path: str, view: View, inner: View) -> Response:
+    def _page(self, name: str, title: str, path: str, view: Filters, inner: Filters) -> Response:
         sections = self._sections(name, path, inner)
         return self._html("page.html", title=title, view=view, page=path, sections=sections)
 
-    def _sections(self, name: str, path: str, inner: View) -> list[dict[str, Any]]:
+    def _sections(self, name: str, path: str, inner: Filters) -> list[dict[str, Any]]:
         """The sections of a page: with their body where the table is kept."""
         sections = []
         for section in SECTIONS[name]:
@@ -251,7 +251,7 @@ class Pages:
             sections.append({"name": named.name, "title": named.title, "body": body, "link": link})
         return sections
 
-    def _filled(self, section: Section, table: Table, view: View, page: str) -> str:
+    def _filled(self, section: PageSection, table: ShownTable, view: Filters, page: str) -> str:
         named = tables.named_table(section.table)
         # The page says the metro, provider or network by its address already.
         outer = view

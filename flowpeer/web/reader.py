@@ -22,7 +22,7 @@ import polars as pl
 
 from flowpeer import api
 from flowpeer.errors import UsageError
-from flowpeer.web.settings import Settings
+from flowpeer.web.settings import ServerSettings
 from flowpeer_reports.columns import Column
 
 LOOK_S = 2.0
@@ -32,7 +32,7 @@ KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ShownTable:
     """A table as pages and the API show it."""
 
     rows: pl.DataFrame
@@ -42,7 +42,7 @@ class Table:
     """The SQL behind it, to be run as it stands; empty where it is an answer."""
     command: str = ""
     """The command that gives the same."""
-    beside: Mapping[str, Table] = field(default_factory=dict)
+    beside: Mapping[str, ShownTable] = field(default_factory=dict)
     """Tables that the same work gave."""
 
     def size(self) -> int:
@@ -75,8 +75,8 @@ class Cancel:
 
 @dataclass(slots=True)
 class _Flight:
-    work: Future[Table]
-    future: asyncio.Future[Table]
+    work: Future[ShownTable]
+    future: asyncio.Future[ShownTable]
     cancel: Cancel
     waiting: int = 0
 
@@ -86,16 +86,16 @@ class _Kept:
     """Tables of one generation, the least recently used first."""
 
     generation: str = ""
-    tables: OrderedDict[Hashable, Table] = field(default_factory=OrderedDict)
+    tables: OrderedDict[Hashable, ShownTable] = field(default_factory=OrderedDict)
     size: int = 0
 
-    def get(self, key: Hashable) -> Table | None:
+    def get(self, key: Hashable) -> ShownTable | None:
         table = self.tables.get(key)
         if table is not None:
             self.tables.move_to_end(key)
         return table
 
-    def put(self, key: Hashable, table: Table) -> None:
+    def put(self, key: Hashable, table: ShownTable) -> None:
         size = table.size()
         if size > KEPT_BYTES // 4 or key in self.tables:
             return
@@ -119,10 +119,10 @@ class Remembering(api.Network):
         return self._last[1]
 
 
-class Reader:
+class SharedReader:
     """One network, for all readers. Its methods run on the event loop unless they say otherwise."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.network: api.Network = Remembering(settings.config)
         self._kept = _Kept(self.network.generation())
@@ -152,11 +152,13 @@ class Reader:
                 self._looked = time.monotonic()
             return self._kept.generation
 
-    def kept(self, key: Hashable) -> Table | None:
+    def kept(self, key: Hashable) -> ShownTable | None:
         """A table that needs no work."""
         return self._kept.get(key)
 
-    async def table(self, key: Hashable, make: Callable[[Cancel], Table], *, query: bool) -> Table:
+    async def table(
+        self, key: Hashable, make: Callable[[Cancel], ShownTable], *, query: bool
+    ) -> ShownTable:
         """The table of a key, made by `make` in a thread where it is not kept.
 
         Args:

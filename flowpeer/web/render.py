@@ -12,8 +12,8 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from flowpeer.web.reader import Table
-from flowpeer.web.view import View
+from flowpeer.web.reader import ShownTable
+from flowpeer.web.view import Filters
 from flowpeer_reports.columns import Column
 from flowpeer_reports.render.cells import clean, is_number, texts
 
@@ -37,7 +37,7 @@ def environment() -> jinja2.Environment:
     return made
 
 
-_LINKS: dict[str, Callable[[View, Any], str]] = {
+_LINKS: dict[str, Callable[[Filters, Any], str]] = {
     "asn": lambda view, value: view.to(f"/network/{value}"),
     "remote_asn": lambda view, value: view.to(f"/network/{value}"),
     "origin_asn": lambda view, value: view.to(f"/network/{value}"),
@@ -48,7 +48,7 @@ _LINKS: dict[str, Callable[[View, Any], str]] = {
 """Where the cells of a column lead."""
 
 
-def arranged(table: Table, name: str, view: View) -> pl.DataFrame:
+def arranged(table: ShownTable, name: str, view: Filters) -> pl.DataFrame:
     """Rows that hold the words looked for, in the order asked for: `sort=TABLE.COLUMN`, or with a
     minus before the column for the largest first."""
     rows = table.rows
@@ -69,9 +69,9 @@ def arranged(table: Table, name: str, view: View) -> pl.DataFrame:
 
 
 def table_markup(
-    table: Table,
+    table: ShownTable,
     name: str,
-    view: View,
+    view: Filters,
     page: str,
     *,
     columns: tuple[str, ...] = (),
@@ -133,7 +133,7 @@ def _box(pick: str, picked: bool) -> str:
     return f'<input type="checkbox" name="pick" value="{word}" aria-label="pick {word}"{state}>'
 
 
-def _why(view: View, metro: str, asn: int) -> str:
+def _why(view: Filters, metro: str, asn: int) -> str:
     words = view.query(metro=(metro,), provider=(), asn=asn, page=f"/network/{asn}",
                        **dict.fromkeys(("pick", *view.own), ""))  # fmt: skip
     return f"/section/network/explain?{words}"
@@ -143,7 +143,7 @@ def _text(value: str) -> str:
     return escape(clean(value), quote=True)
 
 
-def _head(column: Column, table: Table, name: str, view: View, page: str) -> str:
+def _head(column: Column, table: ShownTable, name: str, view: Filters, page: str) -> str:
     number = is_number(table.rows.schema[column.name])
     now = view.own.get("sort", "")
     down, up = f"{name}.-{column.name}", f"{name}.{column.name}"
@@ -157,7 +157,7 @@ def _head(column: Column, table: Table, name: str, view: View, page: str) -> str
     )
 
 
-def _cells(rows: pl.DataFrame, column: Column, view: View) -> list[str]:
+def _cells(rows: pl.DataFrame, column: Column, view: Filters) -> list[str]:
     number = is_number(rows.schema[column.name])
     shown = texts(rows, column)
     kind = "n" if number else "t"

@@ -8,13 +8,13 @@ import uvicorn
 
 from flowpeer.errors import UsageError
 from flowpeer.web.app import create_app
-from flowpeer.web.settings import Settings
+from flowpeer.web.settings import ServerSettings
 
 MAX_CONNECTIONS = 500
 """At the same time; further ones get 503."""
 
 
-def bound(settings: Settings) -> socket.socket:
+def bound(settings: ServerSettings) -> socket.socket:
     """A socket that listens, so that its port is known before the first request.
 
     Raises:
@@ -34,7 +34,7 @@ def bound(settings: Settings) -> socket.socket:
     return listening
 
 
-def serve(settings: Settings, listening: socket.socket) -> None:
+def serve(settings: ServerSettings, listening: socket.socket) -> None:
     """Answer requests until a signal says to stop."""
     config = uvicorn.Config(
         create_app(settings), log_level="warning", access_log=False, server_header=False,

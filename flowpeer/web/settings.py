@@ -13,7 +13,7 @@ MIN_TOKEN = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServerSettings:
     """Where to listen, who may ask, and the bounds of a question."""
 
     config: Path

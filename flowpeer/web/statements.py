@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from flowpeer.errors import UsageError
-from flowpeer.web.reader import Cancel, Reader, Table
+from flowpeer.web.reader import Cancel, SharedReader, ShownTable
 from flowpeer.web.tables import with_values
-from flowpeer.web.view import View
+from flowpeer.web.view import Filters
 from flowpeer_reports.render.cells import inferred
 from flowpeer_sql import Question, questions, signature
 
@@ -23,7 +23,7 @@ def question_of(text: str) -> Question | None:
     return next((q for q in questions() if q.name == text), None)
 
 
-def resolved(view: View) -> tuple[str, dict[str, Any]]:
+def resolved(view: Filters) -> tuple[str, dict[str, Any]]:
     """The statement of a view and its parameters.
 
     Raises:
@@ -47,7 +47,7 @@ def resolved(view: View) -> tuple[str, dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FormField:
     """A field of the form of a question."""
 
     name: str
@@ -55,12 +55,12 @@ class Field:
     default: str
 
 
-def fields(question: Question) -> list[Field]:
+def fields(question: Question) -> list[FormField]:
     """The form of a question: its parameters, and the periods that stand for two of them."""
     stated = {p.name: p for p in question.parameters}
     return [
-        Field(name, stated[name].meaning, stated[name].default or "")
-        if name in stated else Field(name, "instead of start and end: 2026Q3, 2026-07", "")
+        FormField(name, stated[name].meaning, stated[name].default or "")
+        if name in stated else FormField(name, "instead of start and end: 2026Q3, 2026-07", "")
         for name in signature(question)
     ]  # fmt: skip
 
@@ -74,7 +74,7 @@ def bounded(text: str, rows: int) -> str:
     return f"FROM (\n{text.rstrip().removesuffix(';')}\n) LIMIT {rows + 1}"
 
 
-def _make(reader: Reader, view: View, cancel: Cancel) -> Table:
+def _make(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     text, values = resolved(view)
     most = reader.settings.query_rows
     held = bounded(text, most)
@@ -94,10 +94,10 @@ def _make(reader: Reader, view: View, cancel: Cancel) -> Table:
         statement = with_values(text, values)
     except KeyError:
         statement = text
-    return Table(rows, columns, notes, statement=statement)
+    return ShownTable(rows, columns, notes, statement=statement)
 
 
-async def run(reader: Reader, view: View) -> Table:
+async def run(reader: SharedReader, view: Filters) -> ShownTable:
     """The rows of the statement of a view."""
     text, values = resolved(view)
     key = ("statement", text, tuple(sorted(values.items())))

@@ -18,8 +18,8 @@ from typing import Any
 import polars as pl
 
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.web.reader import Cancel, Reader, Table
-from flowpeer.web.view import View
+from flowpeer.web.reader import Cancel, SharedReader, ShownTable
+from flowpeer.web.view import Filters
 from flowpeer_reports.render.cells import inferred
 
 FILTERS = {
@@ -41,16 +41,16 @@ class Named:
     name: str
     title: str
     uses: tuple[str, ...]
-    make: Callable[[Reader, View, Cancel], Table]
+    make: Callable[[SharedReader, Filters, Cancel], ShownTable]
     about: str = ""
     query: bool = False
     """It is one statement: it can be stopped, and runs beside others."""
     needs: tuple[str, ...] = ()
     """Filters without which there is no such table."""
 
-    def narrowed(self, view: View) -> View:
+    def narrowed(self, view: Filters) -> Filters:
         """The view as far as this table obeys it: what its URL and its place in the store need."""
-        return View(
+        return Filters(
             period=view.period if "period" in self.uses else "",
             metros=view.metros if "metro" in self.uses else (),
             providers=view.providers if "provider" in self.uses else (),
@@ -61,16 +61,16 @@ class Named:
             picks=view.picks if "pick" in self.uses else (),
         )
 
-    def query_string(self, view: View) -> str:
+    def query_string(self, view: Filters) -> str:
         """As `narrowed`, for a URL."""
         narrow = self.narrowed(view)
         return narrow.query(asn=narrow.asn)
 
-    def key(self, view: View) -> Hashable:
+    def key(self, view: Filters) -> Hashable:
         """Under which it is kept."""
         return self.name, self.query_string(view)
 
-    async def fetch(self, reader: Reader, view: View) -> Table:
+    async def fetch(self, reader: SharedReader, view: Filters) -> ShownTable:
         """The table, made where it is not kept.
 
         Raises:
@@ -81,7 +81,7 @@ class Named:
         return await reader.table(self.key(view), made, query=self.query)
 
 
-def check_needs(named: Named, view: View) -> None:
+def check_needs(named: Named, view: Filters) -> None:
     """Raises UsageError where a filter is not given that the table needs."""
     given = {"asn": view.asn, "provider": view.providers, "find": view.own.get("find"),
              "pick": view.picks}  # fmt: skip
@@ -107,7 +107,7 @@ def with_values(sql: str, values: Mapping[str, object]) -> str:
     return re.sub(r"\$(\w+)", lambda m: literal(values[m[1]]), body).strip()
 
 
-def _values(reader: Reader, view: View, names: set[str]) -> dict[str, object]:
+def _values(reader: SharedReader, view: Filters, names: set[str]) -> dict[str, object]:
     values: dict[str, object] = {
         "metros": list(view.metros) or None,
         "providers": list(view.providers) or None,
@@ -123,15 +123,15 @@ def _values(reader: Reader, view: View, names: set[str]) -> dict[str, object]:
     return {name: values[name] for name in sorted(names)}
 
 
-def _statement(sql: str, reader: Reader, view: View, cancel: Cancel) -> Table:
+def _statement(sql: str, reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     values = _values(reader, view, set(re.findall(r"\$(\w+)", sql)))
     rows = reader.ask(sql, values, cancel)
     text = with_values(sql, values)
     columns = tuple(inferred(n, t) for n, t in rows.schema.items())
-    return Table(rows, columns, statement=text, command=f"flowpeer sql {shlex.quote(text)}")
+    return ShownTable(rows, columns, statement=text, command=f"flowpeer sql {shlex.quote(text)}")
 
 
-def _answer(name: str, reader: Reader, view: View, cancel: Cancel) -> Table:
+def _answer(name: str, reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     """The tables of an answer, of all metros together."""
     found = _MAKERS[name](reader, view)
     command = f"flowpeer {name.replace('_', ' ')}" if name in COMMANDS else ""
@@ -146,20 +146,20 @@ def _answer(name: str, reader: Reader, view: View, cancel: Cancel) -> Table:
     return replace(_shown(found, notes, command), beside=beside)
 
 
-def _shown(table: Any, notes: tuple[str, ...], command: str) -> Table:
+def _shown(table: Any, notes: tuple[str, ...], command: str) -> ShownTable:
     columns = tuple(c for c in table.columns if c.name in table.rows.columns)
-    return Table(table.rows, columns, notes, command=command)
+    return ShownTable(table.rows, columns, notes, command=command)
 
 
-def _of(view: View) -> Any:
+def _of(view: Filters) -> Any:
     return view.period or None
 
 
-def _direction(view: View) -> Any:
+def _direction(view: Filters) -> Any:
     return "out" if view.direction == "both" else view.direction
 
 
-_MAKERS: Mapping[str, Callable[[Reader, View], Any]] = {
+_MAKERS: Mapping[str, Callable[[SharedReader, Filters], Any]] = {
     "candidates": lambda r, v: r.network.candidates(_of(v), direction=_direction(v)),
     "imbalance": lambda r, v: r.network.imbalance(_of(v)),
     "exchanges": lambda r, v: r.network.exchanges(_of(v), direction=_direction(v)),
@@ -175,26 +175,26 @@ COMMANDS = frozenset(_MAKERS) - {"what_if"}
 """Answers that a command gives too."""
 
 
-def _findings(reader: Reader, view: View, cancel: Cancel) -> Table:
+def _findings(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     rows = reader.network.check().filter(pl.col("level") != "ok")
-    return Table(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
+    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
                  command="flowpeer check")  # fmt: skip
 
 
-def _snapshots(reader: Reader, view: View, cancel: Cancel) -> Table:
+def _snapshots(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     rows = reader.network.routes()
-    return Table(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
+    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
                  command="flowpeer rib list")  # fmt: skip
 
 
-def _lookup(reader: Reader, view: View, cancel: Cancel) -> Table:
+def _lookup(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     rows = reader.network.lookup(view.own["find"])
-    return Table(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
+    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
                  command=f"flowpeer lookup {shlex.quote(view.own['find'])}")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AnswerPart:
     """What a table keeps of a whole answer, by the filters that the answer is not asked with."""
 
     named: Named
@@ -204,7 +204,7 @@ class Part:
     shape: Callable[[pl.DataFrame], pl.DataFrame] | None = None
     """What the rows are made into in the end."""
 
-    def keep(self, table: Table, view: View, reader: Reader) -> Table:
+    def keep(self, table: ShownTable, view: Filters, reader: SharedReader) -> ShownTable:
         """Rows of the metros, the provider and the network of a view."""
         table = table.beside[self.side] if self.side else table
         rows = table.rows
@@ -245,14 +245,14 @@ def matrix(drills: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def contracts_of(reader: Reader, providers: Sequence[int]) -> list[str]:
+def contracts_of(reader: SharedReader, providers: Sequence[int]) -> list[str]:
     """The contracts that interfaces to these providers are billed under."""
     table = reader.network.configuration.tables()["interfaces"]
     found = zip(table["asn"].to_pylist(), table["contract"].to_pylist(), strict=True)
     return sorted({contract for asn, contract in found if asn in providers and contract})
 
 
-def _from_answers() -> list[Part]:
+def _from_answers() -> list[AnswerPart]:
     stated = (
         ("candidates", "candidates", "", "Whom to ask for peering", ("metro",), ()),
         ("not_listed", "candidates", "not_listed", "What is in no row", ("metro",), ()),
@@ -286,12 +286,12 @@ def _from_answers() -> list[Part]:
         whole = Named(f"answer {answer}", title, asked + more, partial(_answer, answer))
         uses = tuple(f for f in FILTERS if f in {*asked, *narrows, *needs})
         named = Named(name, title, uses, whole.make, needs=needs)
-        parts.append(Part(named, whole, side, matrix if name == "drill_matrix" else None))
+        parts.append(AnswerPart(named, whole, side, matrix if name == "drill_matrix" else None))
     return parts
 
 
 @cache
-def parts() -> dict[str, Part]:
+def parts() -> dict[str, AnswerPart]:
     """Tables of answers, by name."""
     return {part.named.name: part for part in _from_answers()}
 
@@ -320,7 +320,7 @@ def tables() -> dict[str, Named]:
     return found
 
 
-async def fetch(name: str, reader: Reader, view: View) -> Table:
+async def fetch(name: str, reader: SharedReader, view: Filters) -> ShownTable:
     """A table by name, as a view narrows it.
 
     Raises:
@@ -335,7 +335,7 @@ async def fetch(name: str, reader: Reader, view: View) -> Table:
     return part.keep(await part.whole.fetch(reader, view), view, reader)
 
 
-def kept(name: str, reader: Reader, view: View) -> Table | None:
+def kept(name: str, reader: SharedReader, view: Filters) -> ShownTable | None:
     """A table that needs no work."""
     part = parts().get(name)
     if part is None:

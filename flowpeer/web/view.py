@@ -32,7 +32,7 @@ def asn_of(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Filters:
     """What a reader looks at; empty is everything, and no period the last whole quarter."""
 
     period: str = ""
@@ -70,7 +70,7 @@ class View:
         return f"{path}?{query}" if query else path
 
 
-def view_of(words: Iterable[tuple[str, str]], *, known_metros: Iterable[str]) -> View:
+def view_of(words: Iterable[tuple[str, str]], *, known_metros: Iterable[str]) -> Filters:
     """The view that a query string asks for.
 
     Raises:
@@ -106,7 +106,7 @@ def view_of(words: Iterable[tuple[str, str]], *, known_metros: Iterable[str]) ->
     if len(picks) > MAX_PICKS or any(len(p) > 80 for p in picks):
         raise UsageError("too many picks, or too long ones", advice=f"take {MAX_PICKS} at most")
     asn = given.get("asn", [""])[0]
-    return View(
+    return Filters(
         period=_period(given.get("period", [""])[0]),
         metros=wanted,
         providers=tuple(dict.fromkeys(asn_of(p) for p in given.get("provider", ()) if p)),

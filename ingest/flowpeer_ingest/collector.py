@@ -28,7 +28,7 @@ from flowpeer_ingest.service import Log, notify, now_us
 from flowpeer_ingest.spool import SEGMENT_OCTETS
 from flowpeer_ingest.stats import LOSSES, Stats, write_status
 from flowpeer_ingest.supervisor import RETRY_S, Supervisor
-from flowpeer_ingest.web import Answer, Server
+from flowpeer_ingest.web import HttpResponse, Server
 
 STATUS_S = 1.0
 TELL_S = 60.0
@@ -40,7 +40,7 @@ NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CollectorOptions:
     """What a collector is told."""
 
     spool: Path
@@ -61,7 +61,7 @@ class Collector:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: CollectorOptions,
         *,
         unit: Callable[[str], Unit],
         active_timeout_s: Callable[[str], int] = lambda exporter_ip: 60,
@@ -198,17 +198,17 @@ class Collector:
         self.metrics_port = server.port
         return server.stop
 
-    def _healthy(self) -> Answer:
+    def _healthy(self) -> HttpResponse:
         """Live: the status is being written. Not whether all is well; a restart repairs no disk."""
         late_s = (now_us() - self.updated_us) / 1e6
         if late_s < DOWN_AFTER_S:
-            return Answer("ok\n")
-        return Answer(f"no status for {late_s:.0f} s\n", HTTPStatus.SERVICE_UNAVAILABLE)
+            return HttpResponse("ok\n")
+        return HttpResponse(f"no status for {late_s:.0f} s\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _ready(self) -> Answer:
+    def _ready(self) -> HttpResponse:
         """Ready: it receives, and what it receives gets into the lake."""
         why = not_ready(self.snapshot(), now_us())
-        return Answer(f"{why or 'ok'}\n", HTTPStatus(503 if why else 200))
+        return HttpResponse(f"{why or 'ok'}\n", HTTPStatus(503 if why else 200))
 
     def _recover(self) -> None:
         """Make an earlier run's segments ready, and know what it knew."""

@@ -35,7 +35,7 @@ _NARROW = {f.name for f in FLOWS_SCHEMA if f.type == pa.int32()}
 
 
 @dataclass(slots=True)
-class Tally:
+class RecordTally:
     """What became of the records: decoded = rows + rejected + set aside (biflows count twice).
 
     octets: bytes as exported of all of them, of each up to `plausible.MAX_COUNTER`.
@@ -55,7 +55,7 @@ class Tally:
 class Columns(Protocol):
     """Gathers records and gives tables with the columns of `flows`."""
 
-    tally: Tally
+    tally: RecordTally
 
     def add(self, event: Records, rates: Rates) -> bool:
         """Gather one data set; True when it is time to `drain`."""
@@ -75,12 +75,12 @@ class PlainColumns:
     def __init__(self, active_timeout_s: Callable[[str], int]) -> None:
         self._active_timeout_s = active_timeout_s
         self._rows: list[dict[str, Any]] = []
-        self.tally = Tally()
+        self.tally = RecordTally()
 
     def add(self, event: Records, rates: Rates) -> bool:
         message, layout = event.message, event.template.layout
         timeout_us = self._active_timeout_s(message.exporter) * 1_000_000
-        context = flows.Context(message, rates, timeout_us)
+        context = flows.RecordContext(message, rates, timeout_us)
         records = read_all(layout, event.flat, event.count)
         self.tally.malformed[SAMPLING_BEYOND] += sum(
             flows.sampling(raw, context).beyond for raw in records

@@ -26,7 +26,7 @@ from flowpeer_ingest.columns import (
     EPOCH,
     FLOWS_SCHEMA,
     SAMPLING_BEYOND,
-    Tally,
+    RecordTally,
 )
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.wire.events import FORMATS, Records
@@ -41,7 +41,7 @@ ROOM = CHUNK_ROWS + 2 * native.PART
 MAX_LAYOUTS, MAX_RATES = 4_096, 4_096
 """Layouts and views of rates that are remembered; beyond, all are forgotten and met again."""
 
-LIMITS = native.Limits(
+LIMITS = native.CLimits(
     flows.CLOCK_TOLERANCE_US, flows.OLDEST_US, flows.NEWEST_US, flows.SLACK_US, flows.FUTURE_MS,
     flows.LATEST_MS, flows.LONG_US, plausible.MAX_COUNTER, plausible.LEAST_OCTETS,
     plausible.BACKWARDS_US, plausible.LONGEST_US, MAX_RATE, MAX_DENOMINATOR,
@@ -62,7 +62,7 @@ def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     return out
 
 
-class Registry:
+class CoreNumbers:
     """Layouts, rates and exporters under the numbers that the compiled core knows them by."""
 
     def __init__(self, active_timeout_s: Callable[[str], int]) -> None:
@@ -70,15 +70,15 @@ class Registry:
         self.names: list[str] = []
         self._exporters: dict[str, int] = {}
         self.timeouts_us = np.zeros(64, np.int64)
-        self.tallies = np.zeros(64, np.dtype(native.Tally))
+        self.tallies = np.zeros(64, np.dtype(native.CTally))
         self.forget()
 
     def forget(self) -> None:
         """Forget layouts and rates."""
         self._layouts: dict[tuple[Layout, bool], int] = {}
-        self.layouts = np.zeros(64, np.dtype(native.Layout))
+        self.layouts = np.zeros(64, np.dtype(native.CLayout))
         self._rates: dict[Rates, int] = {}
-        self.rates = np.zeros(64, np.dtype(native.Rates))
+        self.rates = np.zeros(64, np.dtype(native.CRates))
         self._kept: list[NDArray[Any]] = []
 
     @property
@@ -169,19 +169,19 @@ class CompiledColumns:
 
     def __init__(self, library: ctypes.CDLL, active_timeout_s: Callable[[str], int]) -> None:
         self._library = library
-        self.registry = Registry(active_timeout_s)
-        self.sets = np.zeros(SETS, np.dtype(native.Set))
+        self.registry = CoreNumbers(active_timeout_s)
+        self.sets = np.zeros(SETS, np.dtype(native.CSet))
         self.set_count = 0
         self.arena = np.empty(ARENA_OCTETS, np.uint8)
         self.arena_used = 0
         self.octets: bytes = b""
         """The batch that sets with base 0 lie in."""
         self._scratch = np.empty(native.SCRATCH, np.uint8)
-        self._rows = native.Rows(limits=LIMITS, room=ROOM, enough=CHUNK_ROWS)
+        self._rows = native.CRows(limits=LIMITS, room=ROOM, enough=CHUNK_ROWS)
         self._rows.scratch = self._scratch.ctypes.data
         self._pool: list[Buffers] = []
         self._next_buffers()
-        self._tally = Tally()
+        self._tally = RecordTally()
         self._nulls = {f.type: pa.nulls(ROOM, f.type) for f in SCHEMA if f.nullable}
 
     def _next_buffers(self) -> None:
@@ -199,7 +199,7 @@ class CompiledColumns:
         self._rows.rows = 0
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> RecordTally:
         """Counts so far."""
         out, registry = self._tally, self.registry
         counts = registry.tallies
@@ -237,7 +237,7 @@ class CompiledColumns:
         return out
 
     @tally.setter
-    def tally(self, tally: Tally) -> None:
+    def tally(self, tally: RecordTally) -> None:
         self.registry.tallies[:] = np.zeros((), self.registry.tallies.dtype)
         self._rows.sampled = 0
         self._tally = tally

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.wire.events import Event
 from flowpeer_ingest.wire.sets import release_known
-from flowpeer_ingest.wire.state import Exporter, Session
+from flowpeer_ingest.wire.state import ExporterState, ExportSession
 
 PAUSE_US = 24 * 3_600_000_000
 """RFC 7011 section 8.4 lets templates that are not repeated expire after three of their intervals,
@@ -32,7 +32,7 @@ class Continuity:
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self._last_us: dict[str, int] = {}
-        self._aside: list[Exporter] = []
+        self._aside: list[ExporterState] = []
 
     def meet(self, exporters: Sequence[str], received_us: Sequence[int]) -> None:
         """The next datagrams are of these exporters: ready the memory of those who begin."""
@@ -73,7 +73,7 @@ class Continuity:
             for key, session in older.sessions.items() if older is not None else ():
                 yield from self._put_together(session, state.known(*key))
 
-    def _put_together(self, older: Session, later: Session | None) -> Iterator[Event]:
+    def _put_together(self, older: ExportSession, later: ExportSession | None) -> Iterator[Event]:
         state = self._decoder.wire.state
         if later is None:
             later = state.session(*older.key, older.first_us)

@@ -9,9 +9,9 @@ from flowpeer_core.native import library
 from flowpeer_ingest.columns import Columns, PlainColumns
 from flowpeer_ingest.compiled import CompiledColumns
 from flowpeer_ingest.sampling import NO_RATES, Rates, rates_now
-from flowpeer_ingest.walk import Walk
+from flowpeer_ingest.walk import CompiledWalk
 from flowpeer_ingest.wire.dispatch import Wire
-from flowpeer_ingest.wire.state import Key, Session
+from flowpeer_ingest.wire.state import ExportSession, Key
 
 KEYS_A_STEP = 8
 """Rates that are laid out in the time of one step of `state.MAX_WORK`."""
@@ -36,18 +36,18 @@ class Decoder:
         self._rates: dict[Key, tuple[tuple[int, ...], Rates]] = {}
         found = None if plain else library()
         self.columns: Columns
-        self.walk: Walk | None = None
+        self.walk: CompiledWalk | None = None
         if found is None:
             self.columns = PlainColumns(active_timeout_s)
         else:
             self.columns = compiled = CompiledColumns(found, active_timeout_s)
-            self.walk = Walk(found, compiled, self.wire, self.rates)
+            self.walk = CompiledWalk(found, compiled, self.wire, self.rates)
         self.last_seen_us: dict[str, int] = {}
         """By exporter, when captures last had a datagram of it; the least recent capture first."""
         self.lost: Counter[tuple[str, int, int, int]] = Counter()
         """Data sets given up between captures: (exporter, version, domain, template) → sets."""
 
-    def rates(self, session: Session) -> Rates:
+    def rates(self, session: ExportSession) -> Rates:
         """The rates of a session's records now. Beyond an exporter's budget of CPU those of before:
         the roll-up asks `sampling`, which has all of them."""
         if session.version not in (9, 10):

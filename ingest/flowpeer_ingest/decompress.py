@@ -42,7 +42,7 @@ class _Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-class Source(io.RawIOBase):
+class CompressedFile(io.RawIOBase):
     """The file as it lies on disk: counts and digests each octet that passes."""
 
     def __init__(self, path: str | Path) -> None:
@@ -112,7 +112,7 @@ class _Unpacker(io.RawIOBase):
     """What a decompressor gives, within bounds, with its faults named."""
 
     def __init__(
-        self, source: Source, kind: str, limit_bytes: int, ratio: int, ratio_floor: int
+        self, source: CompressedFile, kind: str, limit_bytes: int, ratio: int, ratio_floor: int
     ) -> None:
         self.source = source
         self.kind = kind
@@ -156,7 +156,7 @@ class _Unpacker(io.RawIOBase):
         super().close()
 
 
-def _decompressor(source: Source, kind: str) -> _Readable:
+def _decompressor(source: CompressedFile, kind: str) -> _Readable:
     raw = io.BufferedReader(source, BUFFER)
     if kind == "gzip":
         return gzip.GzipFile(fileobj=raw, mode="rb")
@@ -172,9 +172,9 @@ def open_source(
     limit_bytes: int = LIMIT_BYTES,
     ratio: int = RATIO,
     ratio_floor: int = RATIO_FLOOR,
-) -> tuple[BinaryIO, Source]:
+) -> tuple[BinaryIO, CompressedFile]:
     """As `open_unpacked`, and the file on disk beside it for its digest and progress."""
-    source = Source(path)
+    source = CompressedFile(path)
     for magic, name in _UNSUPPORTED.items():
         if source.head.startswith(magic):
             source.close()

@@ -34,7 +34,7 @@ Row: TypeAlias = dict[str, int | bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class RecordContext:
     """What holds for a record beside its own octets."""
 
     message: Message
@@ -153,7 +153,7 @@ def reverse_times(raw: Values, message: Message) -> tuple[int, int]:
     return start if back_start < 0 else back_start, end if back_end < 0 else back_end
 
 
-def placed(start: int, end: int, context: Context) -> tuple[int, int, bool]:
+def placed(start: int, end: int, context: RecordContext) -> tuple[int, int, bool]:
     """METHODS M3: (start, end, corrected) on the receiver's clock, always usable."""
     message, timeout = context.message, context.active_timeout_us
     received = message.received_us
@@ -190,7 +190,7 @@ class Sampling:
     beyond: bool
 
 
-def sampling(raw: Values, context: Context) -> Sampling:
+def sampling(raw: Values, context: RecordContext) -> Sampling:
     """The rate of a record: its own, then the announced ones, then the v5 header's."""
     values = {n: raw[key] for n, key in _RATE_ELEMENTS.items() if key in raw}
     for number in (305, 306):
@@ -228,7 +228,7 @@ _OF_ONE_WAY = (
 )  # fmt: skip
 
 
-def forward(raw: Values, context: Context) -> Row:
+def forward(raw: Values, context: RecordContext) -> Row:
     """The columns of the flow that a record describes, in the types of the schema but for
     numbers that do not fit into them."""
     message = context.message
@@ -257,7 +257,7 @@ def forward(raw: Values, context: Context) -> Row:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def reverse(raw: Values, row: Row, context: Context) -> Row | None:
+def reverse(raw: Values, row: Row, context: RecordContext) -> Row | None:
     """RFC 5103: the other half of a biflow record that counted something, None if it did not.
 
     The reverse flow has the ends, ports, interfaces and ASes swapped; its metering direction is

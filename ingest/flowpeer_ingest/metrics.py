@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector as Source
 
 from flowpeer_ingest.stats import LOSSES
-from flowpeer_ingest.web import Answer
+from flowpeer_ingest.web import HttpResponse
 
 TOTALS: dict[str, str] = {
     "datagrams": "Datagrams decoded.",
@@ -139,8 +139,8 @@ class Metrics(Source):
 
 def text(
     snapshot: Callable[[], dict[str, Any]], troubles: Callable[[], dict[str, int]]
-) -> Callable[[], Answer]:
+) -> Callable[[], HttpResponse]:
     """The page /metrics: everything that a snapshot says, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Metrics(snapshot, troubles))
-    return lambda: Answer(generate_latest(registry).decode(), type=CONTENT_TYPE_LATEST)
+    return lambda: HttpResponse(generate_latest(registry).decode(), type=CONTENT_TYPE_LATEST)

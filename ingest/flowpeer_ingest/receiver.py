@@ -52,7 +52,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ReceiverOptions:
     """What a receiver is told; all of it JSON."""
 
     spool: str
@@ -73,7 +73,7 @@ class Settings:
 class Receiver:
     """Receives until `stop`; `run` returns once everything is sealed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ReceiverOptions) -> None:
         self.settings = settings
         self.folder = Path(settings.spool)
         self.batch = batch()
@@ -396,7 +396,7 @@ def hold(folder: Path) -> int:
 def main(argument: str) -> int:
     """The process: see the module."""
     faults.install()
-    settings = Settings(**json.loads(argument))
+    settings = ReceiverOptions(**json.loads(argument))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
@@ -409,7 +409,7 @@ def main(argument: str) -> int:
         return 1
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: ReceiverOptions) -> int:
     receiver = Receiver(settings)
     signal.signal(signal.SIGTERM, lambda *_: receiver.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the collector too

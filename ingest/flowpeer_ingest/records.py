@@ -163,7 +163,7 @@ def _rows(event: Records, rates: Rates) -> Iterator[dict[str, Any]]:
     head = _head(message)
     if message.version in (9, 10):
         head["template_id"] = event.template.number
-    context = flows.Context(message, rates, 60_000_000)
+    context = flows.RecordContext(message, rates, 60_000_000)
     for raw in read_all(event.template.layout, event.flat, event.count):
         row = flows.forward(raw, context)
         shown = dict(head)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowpeer_core.sampling_rates import Announced, rounded
+from flowpeer_core.sampling_rates import AnnouncedRates, rounded
 
 
 class Rates:
@@ -38,7 +38,7 @@ class Rates:
 NO_RATES = Rates({}, {}, 0, 0)
 
 
-def rates_now(tables: Sequence[Announced]) -> Rates:
+def rates_now(tables: Sequence[AnnouncedRates]) -> Rates:
     """What was announced last in these tables, the first of them before the others."""
     samplers: dict[int, int] = {}
     interfaces: dict[int, int] = {}

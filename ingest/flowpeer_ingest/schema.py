@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from flowpeer_core.columns import ADDRESS, TIME, Column
+from flowpeer_core.columns import ADDRESS, TIME, TableColumn
 from flowpeer_core.columns import column as _c
 
-FLOWS: tuple[Column, ...] = (
+FLOWS: tuple[TableColumn, ...] = (
     _c("received_at", TIME, "UTC", "when the datagram arrived", "capture or socket", required=True),
     _c(
         "start_time",
@@ -158,7 +158,7 @@ FLOWS: tuple[Column, ...] = (
     ),
 )
 
-SAMPLING: tuple[Column, ...] = (
+SAMPLING: tuple[TableColumn, ...] = (
     _c(
         "exporter_ip", pa.string(), "", "source address of the datagram", "IP header", required=True
     ),
@@ -198,7 +198,7 @@ SAMPLING: tuple[Column, ...] = (
     ),
 )
 
-COVERAGE: tuple[Column, ...] = (
+COVERAGE: tuple[TableColumn, ...] = (
     _c("slot", TIME, "UTC", "start of the 5-minute slot, by time received", "", required=True),
     _c(
         "exporter_ip",
@@ -263,7 +263,7 @@ COVERAGE: tuple[Column, ...] = (
     _c("seen", pa.bool_(), "", "the exporter was seen in the slot (M5)", "", required=True),
 )
 
-TABLES: dict[str, tuple[Column, ...]] = {
+TABLES: dict[str, tuple[TableColumn, ...]] = {
     "flows": FLOWS,
     "sampling": SAMPLING,
     "coverage": COVERAGE,

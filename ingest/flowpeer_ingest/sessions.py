@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_core.slots import SLOT_US
-from flowpeer_ingest.wire.state import Session
+from flowpeer_ingest.wire.state import ExportSession
 
 MAX_INTERVALS = 4_096
 """Of a unit and session: a step for each loss; beyond that the shortest gaps are closed."""
@@ -50,7 +50,7 @@ class SequenceInterval:
 
 
 @dataclass(slots=True)
-class Conflict:
+class SenderConflict:
     """A sign that two senders speak as one, or that one contradicts itself: `count` times in
     [first_us, last_us], in which the records of this exporter, session and domain are in doubt."""
 
@@ -79,7 +79,7 @@ SEQUENCE = "sequence numbers of two senders"
 class SessionCounts:
     """One session and domain in a unit. `restarts`: those of its sequence before the unit."""
 
-    session: Session
+    session: ExportSession
     restarts: int
     slots: dict[int, list[int]] = field(default_factory=dict)
     """slot → [datagrams, units lost, units received beyond one a datagram], where units are what
@@ -205,13 +205,13 @@ def intervals(found: dict[SessionKey, SessionCounts]) -> Iterator[SequenceInterv
             yield SequenceInterval(exporter, session, domain, first, after, first_us, last_us)
 
 
-def conflicts(found: dict[SessionKey, SessionCounts]) -> Iterator[Conflict]:
+def conflicts(found: dict[SessionKey, SessionCounts]) -> Iterator[SenderConflict]:
     """Sessions of one address and domain that live side by side, and sequences of two senders."""
     together: dict[tuple[str, int, int, int], list[tuple[int, int, int]]] = {}
     for (exporter, session, version, domain), counts in sorted(found.items()):
         restarts = counts.session.restarts - counts.restarts
         if restarts >= RESTARTS:
-            yield Conflict(
+            yield SenderConflict(
                 SEQUENCE, exporter, session, domain, counts.first_us, counts.last_us, restarts
             )
         # An address that speaks for several sFlow agents has a session for each.
@@ -223,7 +223,7 @@ def conflicts(found: dict[SessionKey, SessionCounts]) -> Iterator[Conflict]:
         for span in spans[1:]:
             begin, end = span[0], min(longest[1], span[1])
             if end - begin > OVERLAP_US:
-                yield Conflict(
+                yield SenderConflict(
                     TWO_SESSIONS, exporter, span[2], domain, begin, end,
                     detail=f"source ports {longest[2] & 0xFFFF} and {span[2] & 0xFFFF}",
                 )  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flowpeer_ingest.interface_names import Said
 from flowpeer_ingest.plausible import Amounts, Implausible
-from flowpeer_ingest.sessions import Conflict, SequenceInterval
+from flowpeer_ingest.sessions import SenderConflict, SequenceInterval
 
 CLOCK_SAMPLES = 4_096
 """Clock errors kept per exporter for their median; every 2^k-th once that many are there."""
@@ -72,7 +72,7 @@ class CaptureSummary:
     exporters: dict[str, ExporterSummary] = field(default_factory=dict)
     interfaces: Said = field(default_factory=dict, repr=False)
     sequences: list[SequenceInterval] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
+    conflicts: list[SenderConflict] = field(default_factory=list)
     forgotten_sessions: dict[str, int] = field(default_factory=dict)
     sample: list[Implausible] = field(default_factory=list)
 

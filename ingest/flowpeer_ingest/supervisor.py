@@ -22,7 +22,7 @@ from typing import Any
 from flowpeer_ingest import spool
 from flowpeer_ingest.counters import Counters
 from flowpeer_ingest.receiver import DRAIN_S
-from flowpeer_ingest.receiver import Settings as ReceiverSettings
+from flowpeer_ingest.receiver import ReceiverOptions as ReceiverSettings
 from flowpeer_ingest.service import Log, now_us
 from flowpeer_ingest.sockets import Listener, buffer_advice, inherited, listen, queues
 from flowpeer_ingest.stats import Stats
@@ -37,7 +37,7 @@ _ADDED = frozenset(
 
 
 @dataclass(slots=True)
-class Receiver:
+class ReceiverProcess:
     """A receiver process and its sockets."""
 
     number: int
@@ -71,7 +71,7 @@ class Supervisor:
         self.segment_octets = segment_octets
         self.reserve_octets = reserve_octets
         self.counter = 1
-        self.all: list[Receiver] = []
+        self.all: list[ReceiverProcess] = []
         self.drops: dict[int, int] = {}  # by inode, extended beyond 2^32
         self.told: dict[int, int] = {}  # those that a run before this one told
 
@@ -82,13 +82,13 @@ class Supervisor:
         """
         held = inherited()
         if held:
-            self.all = [Receiver(0, held)]
+            self.all = [ReceiverProcess(0, held)]
         else:
             plain = {port for address, port in addresses if ":" not in address}
             bound = list(addresses)
             for number in range(receivers):
                 listeners: list[Listener] = []
-                self.all.append(Receiver(number, listeners))
+                self.all.append(ReceiverProcess(number, listeners))
                 for i, (address, port) in enumerate(bound):
                     listener = listen(address, port, shared=receivers > 1, both=port not in plain)
                     listeners.append(listener)
@@ -115,7 +115,7 @@ class Supervisor:
                     break
                 time.sleep(0.01)
 
-    def _start(self, receiver: Receiver) -> None:
+    def _start(self, receiver: ReceiverProcess) -> None:
         # Never the numbers of another process.
         self._path(receiver).unlink(missing_ok=True)
         settings = ReceiverSettings(
@@ -155,7 +155,7 @@ class Supervisor:
                 self.log("receiver", f"receiver {receiver.number}: {error.strerror}; trying again")
             stopping.wait(RETRY_S)  # one that cannot run is not started without a pause
 
-    def _succeed(self, receiver: Receiver) -> None:
+    def _succeed(self, receiver: ReceiverProcess) -> None:
         found = spool.recover(self.folder, receiver.number)
         torn = self.stats.losses["torn_octets"] + found.torn_octets
         self.stats.lose("torn_octets", torn, now_us())
@@ -191,10 +191,10 @@ class Supervisor:
             for listener in receiver.listeners:
                 listener.socket.close()
 
-    def _path(self, receiver: Receiver) -> Path:
+    def _path(self, receiver: ReceiverProcess) -> Path:
         return self.folder / f"receiver-{receiver.number}.counters"
 
-    def counters(self, receiver: Receiver) -> dict[str, int]:
+    def counters(self, receiver: ReceiverProcess) -> dict[str, int]:
         """What a receiver says of itself; nothing while it starts."""
         try:
             return Counters(self._path(receiver)).snapshot()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flowpeer_core.sampling_rates import rounded
 from flowpeer_core.slots import HOUR_US, SLOT_US
-from flowpeer_ingest.columns import EPOCH, Tally, coverage_table, sampling_table
+from flowpeer_ingest.columns import EPOCH, RecordTally, coverage_table, sampling_table
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.sampling import NO_RATES, Rates
@@ -22,7 +22,7 @@ from flowpeer_ingest.sessions import (
     JUMP,
     RATE_JUMPS,
     TO_AND_FRO,
-    Conflict,
+    SenderConflict,
     SessionCounts,
     SessionKey,
     conflicts,
@@ -46,7 +46,7 @@ from flowpeer_ingest.wire.events import (
     TemplateLearned,
     Unsupported,
 )
-from flowpeer_ingest.wire.state import FLOWS, Session
+from flowpeer_ingest.wire.state import FLOWS, ExportSession
 
 BATCH_DATAGRAMS = 4_096
 BATCH_OCTETS = 8 << 20
@@ -71,12 +71,12 @@ class UnitDecoder:
         self.unsupported: Counter[str] = Counter()
         self.options_records = 0
         self.sessions: dict[SessionKey, SessionCounts] = {}
-        self.conflicts: dict[tuple[str, SessionKey], Conflict] = {}
+        self.conflicts: dict[tuple[str, SessionKey], SenderConflict] = {}
         self.rates: dict[tuple[Any, ...], list[Any]] = {}
         self.rate_rows: list[tuple[Any, ...]] = []
         self.names = InterfaceNames()
         self.first_us = self.last_us = -1
-        decoder.columns.tally = Tally()
+        decoder.columns.tally = RecordTally()
         decoder.begin()
         decoder.wire.state.forgotten.clear()
 
@@ -130,7 +130,7 @@ class UnitDecoder:
         for event in events:  # none of them is of a datagram of this unit's slots
             self.take([event], Counts(), [0, 0, 0])
 
-    def session_of(self, message: Message) -> Session:
+    def session_of(self, message: Message) -> ExportSession:
         """The session of a message that was just decoded."""
         state = self.decoder.wire.state
         port = message.session if message.version == SFLOW5 else message.port
@@ -138,7 +138,7 @@ class UnitDecoder:
         assert found is not None  # what was used last is not what is forgotten first
         return found
 
-    def of_session(self, session: Session) -> SessionCounts:
+    def of_session(self, session: ExportSession) -> SessionCounts:
         """The counters of a session."""
         found = self.sessions.get(session.key)
         if found is None:
@@ -151,7 +151,7 @@ class UnitDecoder:
             return NO_RATES
         return self.decoder.rates(self.session_of(message))
 
-    def units(self, head: Message, events: Sequence[Event], session: Session) -> int:
+    def units(self, head: Message, events: Sequence[Event], session: ExportSession) -> int:
         """How much of what its sequence numbers count a datagram brought."""
         if head.version == SFLOW5:
             return 1
@@ -252,7 +252,7 @@ class UnitDecoder:
             found.again(message.received_us)
         elif len(self.conflicts) < MAX_CONFLICTS:
             at_us = message.received_us
-            self.conflicts[kind, key] = Conflict(
+            self.conflicts[kind, key] = SenderConflict(
                 kind, message.exporter, message.session, message.domain, at_us, at_us,
                 detail=detail,
             )  # fmt: skip

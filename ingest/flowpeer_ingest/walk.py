@@ -24,7 +24,15 @@ from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.wire import netflow5, sflow5
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import SFLOW5, session_number
-from flowpeer_ingest.wire.state import DATAGRAMS, FLOWS, Key, Session, State, advance, advance9
+from flowpeer_ingest.wire.state import (
+    DATAGRAMS,
+    FLOWS,
+    DecoderState,
+    ExportSession,
+    Key,
+    advance,
+    advance9,
+)
 
 SESSIONS = 1 << 14
 TEMPLATES = 1 << 16
@@ -36,7 +44,7 @@ class Taken:
     """Plain datagrams of one session out of a batch: one entry each, in their order."""
 
     exporter: str
-    session: Session
+    session: ExportSession
     received_us: NDArray[np.int64]
     export_ms: NDArray[np.int64]
     sequence: NDArray[np.int64]
@@ -44,7 +52,7 @@ class Taken:
     lost: NDArray[np.int64]  # units lost before it
 
 
-class Walk:
+class CompiledWalk:
     """Takes batches apart; one for all batches of a decoder."""
 
     def __init__(
@@ -52,21 +60,21 @@ class Walk:
         library: ctypes.CDLL,
         columns: CompiledColumns,
         wire: Wire,
-        rates: Callable[[Session], Rates],
+        rates: Callable[[ExportSession], Rates],
     ) -> None:
         self._library, self._columns = library, columns
         self._wire, self._rates = wire, rates
-        self._b = native.Batch()
+        self._b = native.CBatch()
         self._at = ctypes.addressof(self._b)
-        self._known = np.zeros(SESSIONS, np.dtype(native.Session))
+        self._known = np.zeros(SESSIONS, np.dtype(native.CSession))
         self._session_places = np.zeros(4 * SESSIONS, np.uint32)
         self._templates = np.zeros(TEMPLATES, np.uint64)
         self._codes = np.zeros(TEMPLATES, np.int32)
         self._template_places = np.zeros(4 * TEMPLATES, np.uint32)
-        self._sessions: list[Session] = []
+        self._sessions: list[ExportSession] = []
         self._numbers: dict[Key, int] = {}
         self._of: dict[tuple[str, int], list[int]] = {}
-        self._changes: tuple[State | None, int] = (None, -1)
+        self._changes: tuple[DecoderState | None, int] = (None, -1)
         b = self._b
         b.sessions, b.session_places = _address(self._known), _address(self._session_places)
         b.session_mask = len(self._session_places) - 1
@@ -90,16 +98,16 @@ class Walk:
         registry = columns.registry
         n = len(payloads)
         columns.octets = octets = b"".join(payloads)
-        datagrams = np.zeros(n, np.dtype(native.Datagram))
+        datagrams = np.zeros(n, np.dtype(native.CDatagram))
         datagrams["size"] = size = np.fromiter(map(len, payloads), np.int64, n)
         datagrams["at"] = np.cumsum(size) - size
         datagrams["received_us"], datagrams["port"] = received_us, ports
         datagrams["exporter"] = registry.numbers(exporters)
-        found = np.zeros(n, np.dtype(native.Found))
+        found = np.zeros(n, np.dtype(native.CFound))
         self._received_us = datagrams["received_us"]
         self._lost = np.zeros(n, np.int64)
         self._whose = np.full(n, -1, np.int64)
-        self._met: list[Session] = []
+        self._met: list[ExportSession] = []
         b.octets, b.size = pa.py_buffer(octets).address, len(octets)
         b.datagrams, b.found, b.count, b.next = _address(datagrams), _address(found), n, 0
         b.sets, b.set_room = _address(columns.sets), SETS - 1  # an odd one has room at any time
@@ -149,7 +157,7 @@ class Walk:
         b.others[:] = (0, 0, 0, 0)
         return {name: count for name, count in counts.items() if count}
 
-    def _reload(self, session: Session) -> None:
+    def _reload(self, session: ExportSession) -> None:
         """Let the core know what a session's last datagram changed, by `Wire`: of the session, and
         of the others of its transport session whose records take its rates."""
         number = self._numbers.get(session.key)
@@ -208,7 +216,7 @@ class Walk:
         for one in numbers.tolist():
             self._load(self._known[one], self._sessions[one])
 
-    def _load(self, entry: Any, session: Session) -> None:
+    def _load(self, entry: Any, session: ExportSession) -> None:
         """What the core must know of a session."""
         entry["boot_ms"] = session.boot_ms
         entry["rates"] = self._columns.registry.view(self._rates(session))

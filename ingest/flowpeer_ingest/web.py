@@ -25,7 +25,7 @@ MAX_REQUEST = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What a path gives."""
 
     body: str
@@ -48,7 +48,7 @@ class Answer:
         return "\r\n".join(lines).encode() + (b"" if head else body)
 
 
-Pages = Mapping[str, Callable[[], Answer]]
+Pages = Mapping[str, Callable[[], HttpResponse]]
 """Path → what to call for it."""
 
 
@@ -56,13 +56,13 @@ def answer(request: bytes, pages: Pages) -> bytes:
     """What to send for the octets of a request, which may be anything."""
     words = request.split(b"\r\n", 1)[0].split(b" ")
     if not request.endswith(b"\r\n\r\n") or len(words) != 3 or not words[2].startswith(b"HTTP/1."):
-        return Answer("not an HTTP request\n", HTTPStatus.BAD_REQUEST).octets(head=False)
+        return HttpResponse("not an HTTP request\n", HTTPStatus.BAD_REQUEST).octets(head=False)
     head = words[0] == b"HEAD"
     if not head and words[0] != b"GET":
-        return Answer("only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED).octets(head=False)
+        return HttpResponse("only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED).octets(head=False)
     page = pages.get(words[1].partition(b"?")[0].decode(errors="replace"))
     if page is None:
-        found = Answer(f"not found; there is {' '.join(pages)}\n", HTTPStatus.NOT_FOUND)
+        found = HttpResponse(f"not found; there is {' '.join(pages)}\n", HTTPStatus.NOT_FOUND)
     else:
         found = page()
     return found.octets(head=head)

@@ -34,7 +34,7 @@ from flowpeer_reports.policy import Weights
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import Cells, Ranking, rank
 from flowpeer_reports.relations import AsGraph
-from flowpeer_reports.series import Memory, Series, Store
+from flowpeer_reports.series import MemoryStore, Series, Store
 from flowpeer_reports.told import told
 
 Direction = Literal["out", "in", "both"]
@@ -125,12 +125,12 @@ def candidates(
         order = _by_money(
             inputs, billed, world,
             rank(inputs, found, siblings, flows, names, directions, never, feasibility, POOL),
-            places, rank_by, order_store or Memory(),
+            places, rank_by, order_store or MemoryStore(),
         )  # fmt: skip
     ranking = rank(
         inputs, found, siblings, flows, names, directions, never, feasibility, asks, order
     )
-    series = series_of(inputs, billed, found, ranking.cells, flows, store or Memory())
+    series = series_of(inputs, billed, found, ranking.cells, flows, store or MemoryStore())
     wants(ranking, series, inputs, places)
     ways: list[Plan] = []
     if billed is not None:

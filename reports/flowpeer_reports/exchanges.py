@@ -22,7 +22,7 @@ from flowpeer_reports.meeting import JOIN_IX, Places
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import ALREADY, Ranking, bps
 from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.series import Memory, Store
+from flowpeer_reports.series import MemoryStore, Store
 
 TIERS = ("rs", "open", "selective", "all")
 """How members are won, each with those before it."""
@@ -151,7 +151,7 @@ def exchanges(
     if billed is not None:
         world, metros = found.universe, ranking.metros
         series = series_of(
-            inputs, billed, world.cover, ranking.cells, ranking.flows, store or Memory()
+            inputs, billed, world.cover, ranking.cells, ranking.flows, store or MemoryStore()
         )
         for one in money:
             want_joining(series, metros[one.number].name, one.above, one.exchanges)

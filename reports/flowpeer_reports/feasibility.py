@@ -31,7 +31,7 @@ _REGIONS = {"US": "NA", "EU": "EU"}
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PeeringTerms:
     """What a network says of its peering in PeeringDB; None is unknown."""
 
     policy: str | None = None
@@ -60,7 +60,7 @@ class Feasibility:
         """Base rate of each class; "" is an unknown policy."""
         self.answered = sum(answered for _, answered in inputs.outcomes.values())
         self._continent = dict(inputs.metros.select("metro", "continent").iter_rows())
-        self._terms: dict[int, Terms] = {}
+        self._terms: dict[int, PeeringTerms] = {}
         net = pdb(
             inputs.peeringdb,
             "net",
@@ -69,7 +69,7 @@ class Feasibility:
         )  # fmt: skip
         for asn, policy, locations, required, ratio in net.iter_rows():
             known = policy.strip().lower() if policy else ""
-            self._terms[asn] = Terms(
+            self._terms[asn] = PeeringTerms(
                 known if known in CLASSES else None, locations, required, ratio
             )
 
@@ -85,12 +85,12 @@ class Feasibility:
 
     def policy(self, asn: int) -> str | None:
         """Its stated policy class as PeeringDB spells it, None where it names none."""
-        policy = self._terms.get(asn, Terms()).policy
+        policy = self._terms.get(asn, PeeringTerms()).policy
         return policy.title() if policy else None
 
     def refuses(self, asn: int) -> bool:
         """Whether its policy is *no* and the operator does not know better."""
-        stated = self._terms.get(asn, Terms()).policy
+        stated = self._terms.get(asn, PeeringTerms()).policy
         return stated == "no" and self._override is None and self._policy.of(asn).acceptance is None
 
     def score(
@@ -127,7 +127,7 @@ class Feasibility:
         terms = self._terms.get(asn)
         if terms is None:
             words = "policy unknown: not in PeeringDB"
-            terms = Terms()
+            terms = PeeringTerms()
         elif terms.policy is None:
             words = "policy unknown: PeeringDB policy_general is empty"
         else:
@@ -144,7 +144,7 @@ class Feasibility:
         )
         return [*factors, *(f for f in more if f is not None)]
 
-    def _minimum(self, asn: int, terms: Terms, volume: float) -> tuple[float, str] | None:
+    def _minimum(self, asn: int, terms: PeeringTerms, volume: float) -> tuple[float, str] | None:
         least, source = self._policy.of(asn).minimum_bps, "configuration, [[networks]]"
         if least is None and terms.policy is not None:
             least, source = self._policy.minimum_bps.get(terms.policy), "configuration, [policy]"
@@ -186,7 +186,7 @@ class Feasibility:
         return (1.0, f"{words}: met") if met else (LOCATIONS_UNMET, f"{words}: not met")
 
     def _ratio(
-        self, asn: int, terms: Terms, out_bps: float, in_bps: float, both_ways: bool
+        self, asn: int, terms: PeeringTerms, out_bps: float, in_bps: float, both_ways: bool
     ) -> tuple[float, str] | None:
         if not terms.ratio_required or out_bps + in_bps <= 0:
             return None

@@ -24,7 +24,7 @@ from flowpeer_reports.inputs import Inputs, transit
 from flowpeer_reports.never import never_candidates
 from flowpeer_reports.percentiles import counted, percentile
 from flowpeer_reports.ranking import Cells, bps, cells_of, of_sessions
-from flowpeer_reports.series import Memory, Store
+from flowpeer_reports.series import MemoryStore, Store
 from flowpeer_reports.session_routes import SessionRoutes
 from flowpeer_reports.told import Told, told
 
@@ -79,7 +79,7 @@ def leaks(
         .sort("place", "out_bytes", "asn", "cause", descending=[False, True, False, False])
         .drop("place")
     )
-    shown = _figures(inputs, world, judged, listed, store or Memory(), billed)
+    shown = _figures(inputs, world, judged, listed, store or MemoryStore(), billed)
     names = inputs.names()
     rows = listed.with_columns(
         *shown,

@@ -43,7 +43,7 @@ class Percentile:
 
 
 @dataclass(slots=True)
-class Counted:
+class CountedSlots:
     """The slots of one metro that count; the same for every row of it (M5)."""
 
     places: Ints
@@ -94,7 +94,9 @@ def by_exporter(links: Sequence[Link], octets: Ints) -> dict[str, Ints]:
     return found
 
 
-def counted(inputs: Inputs, series: Series, metro: int, name: str, ways: Sequence[str]) -> Counted:
+def counted(
+    inputs: Inputs, series: Series, metro: int, name: str, ways: Sequence[str]
+) -> CountedSlots:
     """Which slots of a metro count, in all of these directions."""
     slots = inputs.period_slots
     if inputs.coverage is None:
@@ -104,7 +106,7 @@ def counted(inputs: Inputs, series: Series, metro: int, name: str, ways: Sequenc
             start = int(inputs.period_start.astimezone(UTC).timestamp())
             places = (gone.dt.epoch("s").to_numpy() - start) // SLOT_SECONDS
             every[places[(places >= 0) & (places < slots)]] = False
-        made = Counted(np.flatnonzero(every), slots)
+        made = CountedSlots(np.flatnonzero(every), slots)
         missing = max(made.missing, inputs.missing_slots.get(name, 0))
         made.quality = _quality(missing, slots)
         return made
@@ -120,15 +122,15 @@ def counted(inputs: Inputs, series: Series, metro: int, name: str, ways: Sequenc
         places = np.intersect1d(places, other.places)
     worst = max((j.quality for j in of), key=("exact", "estimate", "refused").index)
     plain = all(j.quality == "exact" and not j.filled and len(j.places) == slots for j in of)
-    return Counted(places, slots, worst, max(j.filled for j in of), None if plain else judged)
+    return CountedSlots(places, slots, worst, max(j.filled for j in of), None if plain else judged)
 
 
-def everywhere(parts: Sequence[Counted]) -> Counted:
+def everywhere(parts: Sequence[CountedSlots]) -> CountedSlots:
     """Slots that count in every metro: those of a sum over all of them."""
     places = parts[0].places
     for part in parts[1:]:
         places = np.intersect1d(places, part.places)
-    made = Counted(places, parts[0].slots, filled=max(p.filled for p in parts))
+    made = CountedSlots(places, parts[0].slots, filled=max(p.filled for p in parts))
     qualities = [*(p.quality for p in parts), _quality(made.missing, made.slots)]
     made.quality = max(qualities, key=("exact", "estimate", "refused").index)
     return made
@@ -141,7 +143,7 @@ def _quality(missing: int, slots: int) -> str:
 
 
 def percentile(
-    counted: Counted,
+    counted: CountedSlots,
     values: Ints,
     variance: Reals,
     *,
@@ -198,7 +200,7 @@ def seed_of(metro: str, asn: int | None) -> tuple[int, int]:
     return crc32(metro.encode()), asn or 0
 
 
-def _weeks(values: Ints, counted: Counted) -> tuple[float, ...]:
+def _weeks(values: Ints, counted: CountedSlots) -> tuple[float, ...]:
     """Averages of the weeks of the period; a shorter one at its end only if it is the only one."""
     found = []
     for begin in range(0, counted.slots, SLOTS_OF_WEEK):

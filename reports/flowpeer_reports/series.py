@@ -45,7 +45,7 @@ class Store(Protocol):
         """All entries of a metro, in the order in which they were put."""
 
 
-class Memory:
+class MemoryStore:
     """A store in memory."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ from flowpeer_reports.meeting import Places
 from flowpeer_reports.never import never_candidates
 from flowpeer_reports.ranking import bps, rank
 from flowpeer_reports.relations import Ints
-from flowpeer_reports.series import Memory, Series
+from flowpeer_reports.series import MemoryStore, Series
 from flowpeer_reports.targets import Chosen, targets
 
 MOST = 200
@@ -123,7 +123,7 @@ class Board:
             raise ReportError(f"{len(picks)} picks", advice=f"take at most {MOST}")
         ranking, cells = self._ranking, self._ranking.cells
         series = series_of(
-            self._inputs, self._billed, self._world.cover, cells, self._world.flows, Memory()
+            self._inputs, self._billed, self._world.cover, cells, self._world.flows, MemoryStore()
         )
         unique = list(dict.fromkeys(picks))
         taken = {kind: np.zeros(len(cells.atom), dtype=np.bool_) for kind in ("seen", "any")}

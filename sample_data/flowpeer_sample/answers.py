@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from flowpeer_sample import world as w
 from flowpeer_sample.demand import INSIDE, OUT, Stream, sessions
 from flowpeer_sample.networks import Prefix, internet
-from flowpeer_sample.records import Records, records
+from flowpeer_sample.records import SampledRecords, records
 
 UNROUTED, PRIVATE, AS_SET, OWN = -1, -2, -3, -4
 SLOTS = 288
@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
+class PrefixTraffic:
     """Bytes of one remote prefix over one interface in one direction on the whole day.
 
     `role` is transit, peer, ix, customer, unknown (the interface is not configured), internal,
@@ -52,7 +52,7 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExporterRecords:
     """What one exporter sends on the whole day; `scaled_bytes` None: it has no sampling rate."""
 
     exporter: str
@@ -74,14 +74,14 @@ def origin_code(prefix: Prefix) -> int:
     return PRIVATE if prefix.origin == w.PRIVATE_ORIGIN else prefix.origin
 
 
-def _column(rows: Records, name: str) -> Ints:
+def _column(rows: SampledRecords, name: str) -> Ints:
     column = rows.columns[name]
     assert not isinstance(column, tuple)
     return column
 
 
 @cache
-def exported() -> tuple[Exported, ...]:
+def exported() -> tuple[ExporterRecords, ...]:
     """One row for each exporter, in the order of the configuration."""
     made = []
     for e in w.EXPORTERS:
@@ -89,7 +89,7 @@ def exported() -> tuple[Exported, ...]:
         octets = int(_column(rows, "bytes").sum())
         scaled = None if e.rate == "nowhere" else octets * w.SAMPLING
         packets = int(_column(rows, "packets").sum())
-        made.append(Exported(e.id, e.format, len(rows.stream), octets, packets, scaled))
+        made.append(ExporterRecords(e.id, e.format, len(rows.stream), octets, packets, scaled))
     return tuple(made)
 
 
@@ -119,9 +119,9 @@ def _sides(e: w.Exporter, s: Stream, egress: bool) -> list[tuple[int, str, str, 
 
 
 @cache
-def crossings() -> tuple[Crossing, ...]:
+def crossings() -> tuple[PrefixTraffic, ...]:
     """All of the day's traffic. Σ bytes = Σ exported (scaled) + `through_bytes`."""
-    made: list[Crossing] = []
+    made: list[PrefixTraffic] = []
     for e in w.EXPORTERS:
         rows = records(e.metro)
         scaled = e.rate != "nowhere"
@@ -138,7 +138,7 @@ def crossings() -> tuple[Crossing, ...]:
                 for port, role, way, prefix in _sides(e, s, bool(egress)):
                     asn = _role(e.metro, port)[1] if role in ("transit", "peer") else None
                     origin = origin_code(prefix) if prefix else 0
-                    made.append(Crossing(
+                    made.append(PrefixTraffic(
                         e.metro, e.id, port, role, asn, way, prefix, origin, scaled, octets,
                         int(counts[k, egress]),
                     ))  # fmt: skip

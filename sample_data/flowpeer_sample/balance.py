@@ -9,7 +9,7 @@ from flowpeer_sample import world as w
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ProviderBalance:
     """One provider in one metro and direction; volumes in bit/s, shares and utilisation 0 to 1."""
 
     provider_asn: int
@@ -27,7 +27,7 @@ class Balance:
     """`d`: byte-weighted mean over slots of ½ Σ |share − capacity share|."""
 
     d: float
-    links: tuple[Link, ...]
+    links: tuple[ProviderBalance, ...]
 
 
 def capacity_bps(metro: str, provider: int) -> int:
@@ -52,7 +52,7 @@ def balance(metro: str, direction: str) -> Balance:
     links = []
     for p in providers:
         slots = a.slot_bytes(metro, w.TRANSIT_INDEX[p], direction)
-        links.append(Link(
+        links.append(ProviderBalance(
             p, capacity[p], sum(series[p]) * 8 / 86_400, a.bps(a.p95(slots)),
             a.bps(int(slots.max())), sum(series[p]) / whole, target[p],
             sum(v * 8 * 10 > capacity[p] * 300 * 8 for v in series[p]),

@@ -20,7 +20,7 @@ from flowpeer_sample.wire import (
     BOOT_MS,
     SAMPLER_ID,
     SAMPLER_OCTETS,
-    Layout,
+    DataTemplate,
     choose,
     encode,
     layouts,
@@ -76,7 +76,7 @@ def _options(exporter: w.Exporter) -> tuple[bytes, bytes]:
     return _set(3, template), _set(300, body)
 
 
-def _control(exporter: w.Exporter, plan: tuple[Layout, ...]) -> list[_Control]:
+def _control(exporter: w.Exporter, plan: tuple[DataTemplate, ...]) -> list[_Control]:
     if not plan:
         return []
     version = _VERSIONS[exporter.format]

@@ -10,7 +10,7 @@ import numpy as np
 from flowpeer_sample import answers as a
 from flowpeer_sample import world as w
 from flowpeer_sample.networks import internet
-from flowpeer_sample.ranking import Ask, rank
+from flowpeer_sample.ranking import ExpectedRow, rank
 
 Figures = dict[str, int | float]
 
@@ -37,7 +37,7 @@ def day_bps(octets: int) -> float:
     return octets * 8 / 86_400
 
 
-def _find(asks: list[Ask], asn: int) -> tuple[int, Ask]:
+def _find(asks: list[ExpectedRow], asn: int) -> tuple[int, ExpectedRow]:
     return next((k, ask) for k, ask in enumerate(asks, 1) if ask.asn == asn)
 
 

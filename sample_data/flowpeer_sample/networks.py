@@ -65,7 +65,7 @@ _KNOWN = {
 
 
 @dataclass(slots=True)
-class Network:
+class SampleNetwork:
     """One network; `size` is its weight in demand, `cycle` the shape of its day."""
 
     asn: int
@@ -99,7 +99,7 @@ class Prefix:
 class Internet:
     """All networks, links (provider, customer), (peer, peer) and prefixes."""
 
-    networks: dict[int, Network]
+    networks: dict[int, SampleNetwork]
     links: tuple[tuple[int, int], ...]
     peerings: tuple[tuple[int, int], ...]
     prefixes: tuple[Prefix, ...]
@@ -124,8 +124,8 @@ def _pick(key: str, among: list[int], n: int) -> list[int]:
     return sorted(among, key=lambda a: one(f"{key}/{a}", 1 << 40))[:n]
 
 
-def _people() -> dict[int, Network]:
-    made: dict[int, Network] = {}
+def _people() -> dict[int, SampleNetwork]:
+    made: dict[int, SampleNetwork] = {}
     names = [f"{a}{b}" for a in _FIRST for b in _SECOND]
     names.sort(key=lambda n: one(f"name/{n}", 1 << 40))
     regions = ("na-east",) * 6 + ("na-central",) * 4 + ("na-west",) * 4 + ("eu-west",) * 6 + (
@@ -141,7 +141,7 @@ def _people() -> dict[int, Network]:
         countries = COUNTRIES[region]
         country = countries[one(f"country/{asn}", len(countries))]
         cycle = "office" if name.endswith(("Bank", "Clinic", "University")) else "evening"
-        made[asn] = Network(asn, name, kind, region, country, 0, cycle)
+        made[asn] = SampleNetwork(asn, name, kind, region, country, 0, cycle)
 
     for asn in CLIQUE:
         add(asn, "clique")
@@ -161,7 +161,7 @@ def _people() -> dict[int, Network]:
     return made
 
 
-def _sizes(networks: dict[int, Network]) -> None:
+def _sizes(networks: dict[int, SampleNetwork]) -> None:
     """Zipf: the network of rank r weighs 1/(r + 4); access networks come early in the order."""
     head = [w.BIG_EYEBALL_NA, w.BIG_EYEBALL_EU, w.BIG_MOBILE]
     shift = {"access": 0, "edge": 250, "carrier": 110, "clique": 700}
@@ -178,7 +178,7 @@ def _sizes(networks: dict[int, Network]) -> None:
         networks[asn].size = size
 
 
-def _hierarchy(networks: dict[int, Network]) -> tuple[list[int], list[int]]:
+def _hierarchy(networks: dict[int, SampleNetwork]) -> tuple[list[int], list[int]]:
     """Gives every network its providers; returns the planted customers of the story."""
     by = {k: [a for a, n in networks.items() if n.kind == k] for k in ("carrier", "access", "edge")}
     planted = (w.CONE, w.OVERLAP_FIRST, w.OVERLAP_SECOND, w.PROVIDER_FREE)
@@ -229,7 +229,7 @@ def _hierarchy(networks: dict[int, Network]) -> tuple[list[int], list[int]]:
     return east, west
 
 
-def _peerings(networks: dict[int, Network]) -> list[tuple[int, int]]:
+def _peerings(networks: dict[int, SampleNetwork]) -> list[tuple[int, int]]:
     pairs = [(a, b) for i, a in enumerate(CLIQUE) for b in CLIQUE[i + 1 :]]
     pairs += [(a, w.PROVIDER_FREE) for a in CLIQUE]
     carriers = [a for a, n in networks.items() if n.kind == "carrier" and a > 502_000]
@@ -260,7 +260,7 @@ class _Space:
         return ipaddress.IPv6Network((base, length))
 
 
-def _own_prefixes(networks: dict[int, Network]) -> list[Prefix]:
+def _own_prefixes(networks: dict[int, SampleNetwork]) -> list[Prefix]:
     space = _Space()
     made: list[Prefix] = []
     for asn, n in networks.items():
@@ -320,7 +320,7 @@ def internet() -> Internet:
     )  # fmt: skip
 
 
-def _policies(networks: dict[int, Network]) -> None:
+def _policies(networks: dict[int, SampleNetwork]) -> None:
     for asn, n in networks.items():
         dice = one(f"policy/{asn}", 100)
         if n.kind == "clique":

@@ -16,7 +16,7 @@ BASE_RATE = {"open": 0.8, "selective": 0.4, "restrictive": 0.15, "no": 0.02, "":
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ExpectedRow:
     """One row: bytes of the day, outbound, all classes of evidence unweighted."""
 
     asn: int
@@ -88,7 +88,7 @@ def _never(metro: str) -> frozenset[int]:
     return frozenset({w.ASN, w.EXCLUDED, *CLIQUE, *net.cone(w.CUSTOMER), *here})
 
 
-def rank(metro: str, rows: int, accept: Callable[[int], float] | None = None) -> list[Ask]:
+def rank(metro: str, rows: int, accept: Callable[[int], float] | None = None) -> list[ExpectedRow]:
     """The first `rows` asks of a metro, greedy by expected marginal value (M7)."""
     net = internet()
     accept = accept or (lambda asn: BASE_RATE[net.networks[asn].policy])
@@ -109,7 +109,7 @@ def rank(metro: str, rows: int, accept: Callable[[int], float] | None = None) ->
         for asn, weight in _takers(prefix).items():
             if asn not in never:
                 reach.setdefault(asn, {})[prefix] = weight
-    made: list[Ask] = []
+    made: list[ExpectedRow] = []
     while reach and len(made) < rows:
         value = {
             asn: accept(asn) * sum(v * routes[p] * left[p] for p, v in of.items())
@@ -119,7 +119,7 @@ def rank(metro: str, rows: int, accept: Callable[[int], float] | None = None) ->
         of = reach.pop(best)
         own = sum(routes[p] for p in of if p.origin == best)
         marginal = sum(routes[p] for p in of if p not in taken)
-        made.append(Ask(best, own, sum(routes[p] for p in of), marginal))
+        made.append(ExpectedRow(best, own, sum(routes[p] for p in of), marginal))
         taken |= set(of)
         for p, weight in of.items():
             left[p] *= 1 - accept(best) * weight

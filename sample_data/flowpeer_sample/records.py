@@ -31,7 +31,7 @@ _HOURS = {"evening": _EVENING, "office": _OFFICE, "night": _NIGHT, "flat": (50,)
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class SampledRecords:
     """Columns of equal length, in order of export. Times in ms since midnight; `stream` is the
     row in `streams`; `export` the second at which the router sends the record; addresses are two
     halves of 16 octets (IPv4: the low 32 bits of the low half)."""
@@ -209,13 +209,13 @@ def _ends(r: _Rows, six: NDArray[np.bool_]) -> dict[str, Ints | Halves]:
     }
 
 
-def records(metro: str, day: int = 0) -> Records:
+def records(metro: str, day: int = 0) -> SampledRecords:
     """All flow records of the metro's exporter on the day of the sample, or on the one after."""
     return _records(metro, day)
 
 
 @cache
-def _records(metro: str, day: int) -> Records:
+def _records(metro: str, day: int) -> SampledRecords:
     r = _rows(metro, day)
     six = r.of([s.prefix is not None and s.prefix.net.version == 6 for s in r.flows]) == 1
     octets, packets = _volumes(r)
@@ -244,7 +244,7 @@ def _records(metro: str, day: int) -> Records:
         name: (c[0][order], c[1][order]) if isinstance(c, tuple) else c[order]
         for name, c in columns.items()
     }
-    return Records(r.flows, r.stream[order], export[order], family[order], ordered)
+    return SampledRecords(r.flows, r.stream[order], export[order], family[order], ordered)
 
 
 def _silence(

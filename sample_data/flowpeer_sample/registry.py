@@ -11,7 +11,7 @@ from typing import Any
 from flowpeer_sample import world as w
 from flowpeer_sample.demand import AFFINITY, members, sessions
 from flowpeer_sample.dice import one
-from flowpeer_sample.networks import CLIQUE, Network, internet
+from flowpeer_sample.networks import CLIQUE, SampleNetwork, internet
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def listed() -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _net(number: int, n: Network) -> Row:
+def _net(number: int, n: SampleNetwork) -> Row:
     kind = _TYPE.get(n.kind) or _EDGE_TYPE.get(n.name.split(" ", 1)[1], "Content")
     eyeball = kind == "Cable/DSL/ISP"
     selective = n.policy in ("selective", "restrictive")
@@ -157,7 +157,7 @@ def peeringdb() -> Row:
     """The dump: {"net": {"data": [...]}, ...}."""
     net = internet()
     net_of = {w.ASN: OUR_NET} | {a: 10_000 + k for k, a in enumerate(sorted(listed()))}
-    ours = Network(w.ASN, w.NAME, "edge", "na-east", "US", 60_000, policy="selective")
+    ours = SampleNetwork(w.ASN, w.NAME, "edge", "na-east", "US", 60_000, policy="selective")
     nets = [_net(OUR_NET, ours)] + [
         _net(i, net.networks[a]) for a, i in net_of.items() if a != w.ASN
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_sample import world as w
-from flowpeer_sample.records import Records
+from flowpeer_sample.records import SampledRecords
 
 AS_TRANS = 23456  # RFC 6793: stands in for a four-octet number where two octets are all there is
 
@@ -28,7 +28,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DataTemplate:
     """A data template and its fields."""
 
     template: int
@@ -71,7 +71,7 @@ SAMPLER_ID = {"nyc": 1, "ams": 2, "lon": 7, "fra": 15}
 
 
 @cache
-def layouts(metro: str) -> tuple[Layout, ...]:
+def layouts(metro: str) -> tuple[DataTemplate, ...]:
     """The data templates of a metro's exporter: IPv4, IPv6 and, in Chicago, one with a name."""
     exporter = w.EXPORTER[metro]
     if exporter.format == "netflow5":
@@ -97,13 +97,13 @@ def layouts(metro: str) -> tuple[Layout, ...]:
             Field(9, 1, "smask"), Field(13, 1, "dmask"))  # fmt: skip
     six = (Field(27, 16, "src"), Field(28, 16, "dst"), Field(62, 16, "hop"),
            Field(29, 1, "smask"), Field(30, 1, "dmask"))  # fmt: skip
-    made = [Layout(256, four + common), Layout(257, six + common)]
+    made = [DataTemplate(256, four + common), DataTemplate(257, six + common)]
     if metro == "chi":
-        made.append(Layout(258, four + common + (Field(82, 9, "name", variable=True),)))
+        made.append(DataTemplate(258, four + common + (Field(82, 9, "name", variable=True),)))
     return tuple(made)
 
 
-def choose(metro: str, rows: Records) -> NDArray[np.int64]:
+def choose(metro: str, rows: SampledRecords) -> NDArray[np.int64]:
     """The number of the layout of each record."""
     chosen = np.where(rows.family == 6, 1, 0)
     if metro == "chi":
@@ -115,7 +115,11 @@ def choose(metro: str, rows: Records) -> NDArray[np.int64]:
 
 
 def encode(
-    metro: str, rows: Records, at: NDArray[np.int64], layout: Layout | None, day: int = 0
+    metro: str,
+    rows: SampledRecords,
+    at: NDArray[np.int64],
+    layout: DataTemplate | None,
+    day: int = 0,
 ) -> bytes:
     """The records numbered `at`, one after the other, in `layout` (None: NetFlow v5)."""
     passed = day * 86_400_000

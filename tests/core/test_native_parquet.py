@@ -179,7 +179,7 @@ def test_dictionary_encoded_texts_may_come_with_other_dictionaries(tmp_path: Pat
 
 def test_a_page_that_no_reader_could_hold_is_refused() -> None:
     assert NATIVE is not None
-    chunk = parquet.native.Chunk(type=parquet.native.INT64, page_rows=10)
+    chunk = parquet.native.CChunk(type=parquet.native.INT64, page_rows=10)
     import ctypes
 
     at = ctypes.addressof(chunk)

@@ -14,7 +14,7 @@ from flowpeer.rollup import slots
 from flowpeer_core.sampling_rates import (
     MAX_DENOMINATOR,
     MAX_RATE,
-    Announced,
+    AnnouncedRates,
     beyond,
     rate_of,
     ratio,
@@ -33,7 +33,7 @@ SAID = st.tuples(
 def test_the_order_of_announcements_changes_no_answer(
     said: list[tuple[int | None, int | None, tuple[int, int], int]], data: st.DataObject
 ) -> None:
-    tables = [Announced(), Announced()]
+    tables = [AnnouncedRates(), AnnouncedRates()]
     for table, order in zip(tables, (said, data.draw(st.permutations(said))), strict=True):
         for sampler, interface, rate, at in order:
             table.announce(sampler, interface, rate, at)
@@ -50,7 +50,7 @@ def test_the_order_of_announcements_changes_no_answer(
 
 
 def test_sampler_comes_before_interface_and_own_domain_before_domain_0() -> None:
-    own, zero = Announced(), Announced()
+    own, zero = AnnouncedRates(), AnnouncedRates()
     zero.announce(1, None, (9, 1), 0)
     zero.announce(None, None, (3, 1), 0)
     own.announce(None, 7, (2, 1), 0)
@@ -59,12 +59,12 @@ def test_sampler_comes_before_interface_and_own_domain_before_domain_0() -> None
     assert rate_of([own, zero], 2, 8, 5) == (3, 1)
     own.announce(None, None, (4, 1), 0)
     assert rate_of([own, zero], 2, 8, 5) == (4, 1)
-    assert rate_of([Announced()], 1, 7, 5) is None
+    assert rate_of([AnnouncedRates()], 1, 7, 5) is None
 
 
 def test_of_two_rates_at_one_moment_the_greater_stands_whatever_came_first() -> None:
     for order in permutations([(10, 1), (100, 1), (5, 2)]):
-        table = Announced()
+        table = AnnouncedRates()
         for rate in order:
             table.announce(None, None, rate, 5)
         assert max(r[0] / r[1] for r in order) >= rounded(rate_of([table], None, None, 5) or (0, 1))

@@ -20,7 +20,7 @@ import pytest
 from flowpeer.catalog import scan, write_catalog
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -72,7 +72,7 @@ def test_every_table_has_its_stated_columns_and_types(
     lake: Path, tmp_path: Path, full: bool
 ) -> None:
     root, configured = (lake, CONFIGURATION) if full else (tmp_path / "none", {})
-    with Session(root, configured=configured) as con:
+    with QuerySession(root, configured=configured) as con:
         for name, columns in TABLES.items():
             wanted = [(c.name, SQL_TYPES[c.type]) for c in columns]
             if name in PARTITIONED:
@@ -126,14 +126,14 @@ def test_lake_may_stand_in_a_folder_of_any_name(tmp_path: Path, name: str) -> No
     root = tmp_path / name / "lake"
     _publish(root, "traffic")
     assert scan(root, "traffic").collect().height == 1
-    with Session(root) as con:
+    with QuerySession(root) as con:
         assert con.query("SELECT count(*) AS n FROM traffic").to_pylist() == [{"n": 1}]
 
 
 def test_sum_beyond_int64_stays_exact(lake: Path) -> None:
     for hour in (9, 10):
         _publish(lake, "traffic", hour)
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         table = con.query("SELECT sum(bytes) AS b, count(*)::HUGEINT AS n FROM traffic")
     assert int(table["b"][0].as_py()) == 3 * 2**62
     assert table.schema.field("n").type == pa.int64()
@@ -141,8 +141,8 @@ def test_sum_beyond_int64_stays_exact(lake: Path) -> None:
 
 def test_times_are_utc_whatever_the_zone_of_the_machine(lake: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from flowpeer.query import Session\n"
-        "with Session(Path(sys.argv[1])) as con:\n"
+        "import sys; from pathlib import Path; from flowpeer.query import QuerySession\n"
+        "with QuerySession(Path(sys.argv[1])) as con:\n"
         "    print(con.query('SELECT slot::VARCHAR AS s FROM traffic').to_pylist()[0]['s'])"
     )
     done = subprocess.run(
@@ -154,7 +154,7 @@ def test_times_are_utc_whatever_the_zone_of_the_machine(lake: Path) -> None:
 
 def test_broken_file_is_named(lake: Path) -> None:
     _place(lake, "traffic").write_bytes(b"PAR1 this is none PAR1")
-    with Session(lake) as con, pytest.raises(InputError, match="traffic"):
+    with QuerySession(lake) as con, pytest.raises(InputError, match="traffic"):
         con.query("SELECT count(*) FROM traffic")
 
 
@@ -195,7 +195,7 @@ def interruptible() -> Iterator[None]:
 def test_ctrl_c_stops_a_query_whenever_it_comes_and_the_session_lives_on(
     tmp_path: Path, limit: float | None, wait: float
 ) -> None:
-    with Session(tmp_path) as con:
+    with QuerySession(tmp_path) as con:
 
         def ask() -> None:
             threading.Timer(wait, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
@@ -229,7 +229,7 @@ def test_catalog_works_after_the_lake_was_moved(lake: Path, tmp_path: Path) -> N
 def test_configured_table_of_another_shape_is_refused(tmp_path: Path) -> None:
     for name in ("metros", "peers"):
         with (
-            Session(tmp_path, configured={name: pa.table({"metro": ["ams"]})}) as con,
+            QuerySession(tmp_path, configured={name: pa.table({"metro": ["ams"]})}) as con,
             pytest.raises(UsageError, match=name),
         ):
             con.query("FROM metros")

@@ -19,7 +19,7 @@ import flowpeer
 from flowpeer.catalog import write_catalog
 from flowpeer.cli.sql_names import frame_of, render
 from flowpeer.pipeline.crossings import write_crossings
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.query.days import TIMES
 from flowpeer_core.p95 import rank
 
@@ -33,18 +33,18 @@ def network(demo_folder: Path) -> flowpeer.api.Network:
 
 
 @pytest.fixture(scope="module")
-def con(network: flowpeer.api.Network) -> Iterator[Session]:
+def con(network: flowpeer.api.Network) -> Iterator[QuerySession]:
     lake, configuration = network.lake, network.configuration
 
     def crossings(folder: Path) -> list[Path]:
         return write_crossings(configuration, lake, folder)
 
-    with Session(lake.root, configured=configuration.tables, crossings=crossings) as session:
+    with QuerySession(lake.root, configured=configuration.tables, crossings=crossings) as session:
         yield session
 
 
 def test_every_recipe_prints_what_the_page_shows(
-    con: Session, request: pytest.FixtureRequest
+    con: QuerySession, request: pytest.FixtureRequest
 ) -> None:
     text = PAGE.read_text("utf-8")
     recipes = list(RECIPE.finditer(text))
@@ -64,7 +64,7 @@ def test_every_recipe_prints_what_the_page_shows(
 
 
 def test_imbalance_and_its_question_give_the_same_numbers(
-    con: Session, network: flowpeer.api.Network
+    con: QuerySession, network: flowpeer.api.Network
 ) -> None:
     asked = {
         (row["metro"], row["direction"], row["provider_asn"]): row
@@ -84,7 +84,7 @@ def test_imbalance_and_its_question_give_the_same_numbers(
     assert compared == len(asked) > 20
 
 
-def test_polars_and_duckdb_agree(con: Session, network: flowpeer.api.Network) -> None:
+def test_polars_and_duckdb_agree(con: QuerySession, network: flowpeer.api.Network) -> None:
     scanned = network.scan("traffic").filter(pl.col("scaled"))
     by_network = (
         scanned.group_by("metro", "role", "direction", "remote_asn")
@@ -119,7 +119,7 @@ def test_polars_and_duckdb_agree(con: Session, network: flowpeer.api.Network) ->
 
 
 def test_candidates_and_leaks_and_their_questions_give_the_same_numbers(
-    con: Session, network: flowpeer.api.Network
+    con: QuerySession, network: flowpeer.api.Network
 ) -> None:
     asked: Counter[tuple[str, int]] = Counter()
     for row in con.query("FROM top_remote_asns(direction := 'out', top := 1000000)").to_pylist():
@@ -142,7 +142,7 @@ def test_candidates_and_leaks_and_their_questions_give_the_same_numbers(
         assert over_transit[metro, asn] == size
 
 
-def test_polars_and_the_questions_agree(con: Session, network: flowpeer.api.Network) -> None:
+def test_polars_and_the_questions_agree(con: QuerySession, network: flowpeer.api.Network) -> None:
     """Figures of questions that have no report, from the files by other means."""
     scaled = network.scan("traffic").filter(pl.col("scaled")).collect()
     transit = scaled.filter(pl.col("role") == "transit")
@@ -185,7 +185,7 @@ def _same(wanted: pl.DataFrame, asked: pa.Table) -> None:
     )
 
 
-def test_times_lie_in_the_days_of_their_files(con: Session) -> None:
+def test_times_lie_in_the_days_of_their_files(con: QuerySession) -> None:
     """What the days that follow from a filter of times rest on."""
     for table, time in TIMES.items():
         rows = con.query(

@@ -17,8 +17,8 @@ from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.checks.sums import covered
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
-from flowpeer.query import Session
+from flowpeer.network import Configuration
+from flowpeer.query import QuerySession
 from flowpeer.schema import TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -40,7 +40,7 @@ DUE = {"edge2": (3, 30)}
 Row = dict[str, Any]
 
 
-def project(folder: Path, rows: list[Row], carried: Mapping[tuple[str, int], int]) -> Network:
+def project(folder: Path, rows: list[Row], carried: Mapping[tuple[str, int], int]) -> Configuration:
     """A lake with this coverage, and bytes of transit by exporter and slot."""
     text = CONFIG + "".join(
         f'[[metros]]\nid = "{m}"\nname = "{m}"\n' for m in ("ams", "fra", "mad")
@@ -127,13 +127,13 @@ def plainly(rows: list[Row], carried: Mapping[tuple[str, int], int]) -> set[tupl
     return gone
 
 
-def python_and_sql(network: Network) -> tuple[set[Any], list[set[Any]]]:
+def python_and_sql(network: Configuration) -> tuple[set[Any], list[set[Any]]]:
     """The slots that do not count, by Python and by SQL without and with a period."""
     lake, end = Lake(network.lake_path), START + SLOTS * SLOT
     coverage = exporter_coverage(network, lake.record(), START, end)
     found = covered_slots(network, coverage, catalog.scan(lake.root, "traffic"))
     said = []
-    with Session(lake.root, configured=network.tables()) as con:
+    with QuerySession(lake.root, configured=network.tables()) as con:
         for period in ("NULL, NULL", f"'{START:%Y-%m-%d %H:%M}', '{end:%Y-%m-%d %H:%M}'"):
             rows = con.query(f"FROM slots_uncovered({period})").to_pylist()
             said.append({(r["metro"], r["slot"].replace(tzinfo=UTC)) for r in rows})

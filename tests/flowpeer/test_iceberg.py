@@ -14,7 +14,7 @@ import pytest
 
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.schema import PARTITIONED, TABLES
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
@@ -58,7 +58,7 @@ def _publish(lake: Lake, table: str, hour: datetime, size: int) -> pa.Table:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> tuple[Network, Lake]:
+def world(tmp_path: Path) -> tuple[Configuration, Lake]:
     (tmp_path / "flowpeer.toml").write_text(CONFIG)
     workspace = Workspace(tmp_path / "flowpeer.toml")
     lake = Lake(tmp_path / "lake")
@@ -88,7 +88,7 @@ def _of_lake(lake: Lake, table: str) -> pa.Table:
 
 @pytest.mark.parametrize("batch", [iceberg.BATCH_ROWS, 1])
 def test_what_is_read_back_is_what_the_lake_has(
-    world: tuple[Network, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    world: tuple[Configuration, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(iceberg, "BATCH_ROWS", batch)
     network, lake = world
@@ -113,7 +113,7 @@ def test_what_is_read_back_is_what_the_lake_has(
 
 
 def test_again_is_a_new_version_and_the_one_before_stays(
-    world: tuple[Network, Lake], tmp_path: Path
+    world: tuple[Configuration, Lake], tmp_path: Path
 ) -> None:
     network, lake = world
     out = tmp_path / "out"
@@ -133,7 +133,7 @@ def test_again_is_a_new_version_and_the_one_before_stays(
     assert before.scan().to_arrow().num_rows == 12
 
 
-def test_what_cannot_be_exported_is_told(world: tuple[Network, Lake], tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_told(world: tuple[Configuration, Lake], tmp_path: Path) -> None:
     network, lake = world
     with pytest.raises(UsageError, match="no table trafic"):
         list(iceberg.export(network, lake, tmp_path / "out", ["trafic"]))
@@ -152,7 +152,7 @@ def test_what_cannot_be_exported_is_told(world: tuple[Network, Lake], tmp_path: 
 
 
 def test_the_command_says_what_it_wrote(
-    world: tuple[Network, Lake], tmp_path: Path, run: Callable[..., Finished]
+    world: tuple[Configuration, Lake], tmp_path: Path, run: Callable[..., Finished]
 ) -> None:
     done = run("export", "iceberg", "out", "--period", "2026-07-02", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

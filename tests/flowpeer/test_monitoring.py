@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flowpeer.checks.freshness import FIGURES, days_until_full
 from flowpeer.cli.textfile import RUN, command_of
-from flowpeer_ingest.collector import Collector, Settings
+from flowpeer_ingest.collector import Collector, CollectorOptions
 from flowpeer_ingest.metrics import Metrics
 from flowpeer_ingest.stats import LOSSES
 
@@ -38,7 +38,7 @@ def monitoring() -> ModuleType:
 @pytest.fixture
 def exported(tmp_path: Path) -> set[str]:
     """Every name that a collector, a run and Prometheus itself give."""
-    collector = Collector(Settings(spool=tmp_path, listen=()), unit=lambda name: None)  # type: ignore[arg-type, return-value]
+    collector = Collector(CollectorOptions(spool=tmp_path, listen=()), unit=lambda name: None)  # type: ignore[arg-type, return-value]
     snapshot = {**collector.snapshot(), "receivers": [{}], "listen": []}
     families = list(Metrics(lambda: snapshot, collector.troubles).collect())
     names = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}

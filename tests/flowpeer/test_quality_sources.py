@@ -11,7 +11,7 @@ import polars as pl
 from flowpeer.checks.sources import ages, own_places, provider_paths
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.schema import TRAFFIC_ROUTES
@@ -32,7 +32,7 @@ exchanges = [26, 27]
 """
 
 
-def _network(folder: Path) -> Network:
+def _network(folder: Path) -> Configuration:
     (folder / "flowpeer.toml").write_text(TEXT)
     return load(folder / "flowpeer.toml")
 

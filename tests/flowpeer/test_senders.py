@@ -11,8 +11,8 @@ import flowpeer
 from flowpeer.checks.exporters import doubts, implausible
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
-from flowpeer.lake.units import Conflict, ExporterCounts, UnitRecord
-from flowpeer.network import Network
+from flowpeer.lake.units import ExporterCounts, SenderConflict, UnitRecord
+from flowpeer.network import Configuration
 from flowpeer_ingest.plausible import Implausible
 
 EXPORTER = """\
@@ -28,13 +28,13 @@ SMALL = "fewer than 20 bytes a packet"
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Network:
+def network(tmp_path: Path) -> Configuration:
     (tmp_path / "flowpeer.toml").write_text(CONFIG + EXPORTER)
     return load(tmp_path / "flowpeer.toml")
 
 
 def test_records_set_aside_are_a_figure_of_verify_and_a_finding_of_check(
-    network: Network, tmp_path: Path
+    network: Configuration, tmp_path: Path
 ) -> None:
     def data(octets: int, packets: int) -> bytes:
         body = bytes([198, 18, 0, 1, 20, 0, 0, 1])
@@ -61,7 +61,7 @@ def test_records_set_aside_are_a_figure_of_verify_and_a_finding_of_check(
     assert found.text in network_.check()["text"].to_list()
 
 
-def test_a_damaged_account_of_what_was_set_aside_is_told(network: Network) -> None:
+def test_a_damaged_account_of_what_was_set_aside_is_told(network: Configuration) -> None:
     from flowpeer.lake.account import _implausible
 
     unit = UnitRecord(
@@ -72,10 +72,10 @@ def test_a_damaged_account_of_what_was_set_aside_is_told(network: Network) -> No
     assert held == {"records": True, "bytes": False}
 
 
-def test_two_senders_are_a_finding_with_the_time_that_is_in_doubt(network: Network) -> None:
+def test_two_senders_are_a_finding_with_the_time_that_is_in_doubt(network: Configuration) -> None:
     def unit(first: int, count: int, domain: int = 5, *, forgotten: int = 0) -> UnitRecord:
         at = (START + first) * 1_000_000
-        conflict = Conflict("sampling rate jumps", "192.0.2.1", 7, domain, at, at + 9_000_000,
+        conflict = SenderConflict("sampling rate jumps", "192.0.2.1", 7, domain, at, at + 9_000_000,
                             count, "1:1 and 1:1000")  # fmt: skip
         return UnitRecord(
             f"capture-{first}", conflicts=(conflict,),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from flowpeer.cli.sql_complete import Names, offers
+from flowpeer.cli.sql_complete import CompletionNames, offers
 from flowpeer.cli.sql_terminal import is_whole
 
 COLUMNS = {"traffic": ["slot", "metro", "bytes"], "metros": ["metro", "name"], "mine": ["owner"]}
-NAMES = Names(
+NAMES = CompletionNames(
     tables=["traffic", "traffic_routes", "metros", "mine"],
     questions={"growth": ["period", "metro", "direction"], "transit_share": ["metro", "bucket"]},
     functions=["sum(", "substr("],

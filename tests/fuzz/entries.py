@@ -52,7 +52,7 @@ from flowpeer_ingest.imports.ingest import ingest_export, read_mapping
 from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
-from flowpeer_ingest.web import Answer, answer
+from flowpeer_ingest.web import HttpResponse, answer
 
 SLOW_S = 0.05
 """Of CPU, for an input of some kB. What seems slower while traced is done again untraced."""
@@ -427,7 +427,7 @@ ENTRIES: dict[str, Entry] = {
     "spool": Entry(_spool, (bytes(4096), _segment())),
     "manifest": Entry(_manifest, _MANIFESTS),
     "http": Entry(
-        lambda path: answer(path.read_bytes(), {"/metrics": lambda: Answer("x")}),
+        lambda path: answer(path.read_bytes(), {"/metrics": lambda: HttpResponse("x")}),
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",),
     ),
 }

@@ -22,7 +22,7 @@ class Harness:
         self.folder = folder
         self.listener = sockets.listen(address, 0, shared=False, both=True)
         self.receiver = receiver.Receiver(
-            receiver.Settings(
+            receiver.ReceiverOptions(
                 spool=str(folder), number=0, run="0000beef", counter=1, parent=0,
                 sockets=((self.listener.socket.dup().detach(), self.listener.port),),
                 reserve_octets=0, **more,

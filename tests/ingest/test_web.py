@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowpeer_ingest import web
-from flowpeer_ingest.web import Answer, Server, answer
+from flowpeer_ingest.web import HttpResponse, Server, answer
 
 PAGES = {
-    "/metrics": lambda: Answer("one 1\n"),
-    "/broken": lambda: Answer("no\n", web.HTTPStatus(503)),
+    "/metrics": lambda: HttpResponse("one 1\n"),
+    "/broken": lambda: HttpResponse("no\n", web.HTTPStatus(503)),
 }
 
 

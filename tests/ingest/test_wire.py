@@ -26,7 +26,7 @@ from flowpeer_ingest.wire.events import (
     TemplateWithdrawn,
     Unsupported,
 )
-from flowpeer_ingest.wire.state import Session, advance
+from flowpeer_ingest.wire.state import ExportSession, advance
 from flowpeer_ingest.wire.values import read_all
 
 EXPORTER = "192.0.2.10"
@@ -437,7 +437,7 @@ def test_late_datagram_takes_its_loss_back_and_a_restart_is_no_loss(build: Any) 
 def test_advance_over_the_32_bit_border() -> None:
     wire = Wire()
     session = wire.state.session(EXPORTER, 1, 10, 0)
-    assert isinstance(session, Session)
+    assert isinstance(session, ExportSession)
     assert advance(session, 0xFFFFFFFE, 5) == 0
     assert advance(session, 3, 1) == 0
     assert advance(session, 14, 1) == 10

@@ -9,7 +9,7 @@ import pytest
 
 from flowpeer_core import p95
 from flowpeer_reports.error_bars import interval
-from flowpeer_reports.percentiles import Counted, percentile
+from flowpeer_reports.percentiles import CountedSlots, percentile
 
 MIXES = {
     "40": {40: 1.0},
@@ -70,7 +70,7 @@ def test_noise_raises_a_percentile_and_the_correction_takes_it_off_again() -> No
     draw, n, sampling = np.random.default_rng(3), 2016, 1000
     true = (2e9 * (1 + 0.3 * np.sin(np.arange(n) / 288 * 2 * np.pi))).astype(np.int64)
     right = np.sort(true)[p95.rank(n) - 1] * 8 / 300
-    counted = Counted(np.arange(n), n)
+    counted = CountedSlots(np.arange(n), n)
     found = []
     for seed in range(12):
         packets = draw.poisson(true / (sampling * 1000))
@@ -94,7 +94,7 @@ def test_the_first_that_holds_names_the_quality(
     noise: float, folded: bool, missing: str, quality: str | None
 ) -> None:
     values = np.full(300, 10**9)
-    counted = Counted(np.arange(300), 300)
+    counted = CountedSlots(np.arange(300), 300)
     counted.quality = missing
     found = percentile(counted, values, (noise * values) ** 2, folded=folded)
     assert found.quality == quality

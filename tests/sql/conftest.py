@@ -13,7 +13,7 @@ import pytest
 
 from flowpeer.lake.manifest import folder_of
 from flowpeer.lake.store import Lake
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.schema import CONFIGURED, CROSSINGS, TABLES
 from flowpeer_core.columns import arrow_schema
 
@@ -221,6 +221,6 @@ def crossings(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def con(lake: Path) -> Iterator[Session]:
-    with Session(lake, configured=configured(), crossings=crossings) as session:
+def con(lake: Path) -> Iterator[QuerySession]:
+    with QuerySession(lake, configured=configured(), crossings=crossings) as session:
         yield session

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer_core.address_columns import ip, ip_in, ip_is4, ip_str
 from flowpeer_core.addresses import octets_of
 
@@ -29,7 +29,7 @@ def _addresses() -> list[str]:
     return [a for a in found if ":" in a or "." in a]
 
 
-def test_expressions_and_macros_agree(con: Session) -> None:
+def test_expressions_and_macros_agree(con: QuerySession) -> None:
     frame = pl.DataFrame({"addr": [*map(octets_of, _addresses()), None]})
     made = frame.select(
         text=ip_str("addr"), four=ip_is4("addr"), same=pl.col("addr") == ip("192.0.2.1"),

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from flowpeer.errors import InputError, UsageError
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.query.attach import parse
 
 ACCOUNTS = pl.DataFrame({"asn": [2906, 15169], "owner": ["ann", None], "since": ["2026-01-02"] * 2})
@@ -25,7 +25,7 @@ def test_file_is_a_table_that_joins(lake: Path, tmp_path: Path, ending: str) -> 
         ACCOUNTS.write_excel(path)
     else:
         getattr(ACCOUNTS, f"write_{ending}")(path)
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         con.attach("accounts", path)
         rows = con.query(
             "SELECT owner, since::DATE::VARCHAR AS since, count(*) > 0 AS some FROM traffic"
@@ -55,7 +55,7 @@ def test_file_is_a_table_that_joins(lake: Path, tmp_path: Path, ending: str) -> 
 )
 def test_file_that_is_no_table_is_told_in_a_line(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with Session(tmp_path / "lake") as con:
+    with QuerySession(tmp_path / "lake") as con:
         with pytest.raises(InputError, match=name) as error:
             con.attach("a", tmp_path / name)
         assert "\n" not in error.value.what

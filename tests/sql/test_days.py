@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from flowpeer.errors import InputError, UsageError
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.query.days import TEMPLATE, TIMES, same, with_days
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
@@ -95,7 +95,7 @@ def test_only_files_of_the_days_are_opened(tmp_path: Path) -> None:
     traffic = world.traffic_rows()
     lake = world.build(tmp_path / "lake", traffic, world.route_traffic(traffic))
     asked = "SELECT sum(bytes) AS b FROM {} WHERE {} >= '2026-07-01' AND {} < $b"
-    with Session(lake, configured=world.configured()) as con:
+    with QuerySession(lake, configured=world.configured()) as con:
         for table, time in TIMES.items():
             if table.startswith("flows"):
                 continue  # of one hour here
@@ -107,7 +107,7 @@ def test_only_files_of_the_days_are_opened(tmp_path: Path) -> None:
     # A file of the other day that cannot be read is not missed. DuckDB looks into the first.
     broken = sorted((lake / "traffic" / "date=2026-06-30").rglob("*.parquet"))[-1]
     broken.write_bytes(b"PAR1 this is none PAR1")
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         with pytest.raises(InputError):
             con.query("SELECT sum(bytes) AS b FROM traffic")
         got = con.query("SELECT sum(bytes) AS b FROM traffic WHERE slot >= '2026-07-01'")
@@ -115,7 +115,7 @@ def test_only_files_of_the_days_are_opened(tmp_path: Path) -> None:
         assert got.to_pylist() == [{"b": want}]
 
 
-def test_answers_are_those_of_all_files(con: Session) -> None:
+def test_answers_are_those_of_all_files(con: QuerySession) -> None:
     """Against the same filter in words from which no day follows."""
     made = random.Random(20260701)
     end = world.START + world.SLOTS * world.SLOT
@@ -135,7 +135,7 @@ def test_answers_are_those_of_all_files(con: Session) -> None:
         assert con.query(text + plain).equals(con.query(text + hidden)), plain
 
 
-def test_an_error_is_told_of_what_was_written(con: Session) -> None:
+def test_an_error_is_told_of_what_was_written(con: QuerySession) -> None:
     for text, said in (
         ("SELECT nothing FROM traffic WHERE slot > '2026-07-01'", "line 1, column 8"),
         ("SELECT 1\nFROM traffic WHERE slot > '2026-07-01' AND none > 1", "line 2, column 44"),

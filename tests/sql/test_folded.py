@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import flowpeer_sql
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None
@@ -45,20 +45,20 @@ def rows() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def both(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Session, Session]]:
+) -> Iterator[tuple[QuerySession, QuerySession]]:
     """The same traffic, as it was and folded."""
     folder = tmp_path_factory.mktemp("folded")
     traffic = rows()
     plain = world.build(folder / "plain", traffic, world.route_traffic(traffic))
     folded = world.build(folder / "folded", *world.fold(traffic, tail))
     with (
-        Session(plain, configured=world.configured()) as first,
-        Session(folded, configured=world.configured()) as second,
+        QuerySession(plain, configured=world.configured()) as first,
+        QuerySession(folded, configured=world.configured()) as second,
     ):
         yield first, second
 
 
-def ask(con: Session, name: str, **values: object) -> list[dict[str, Any]]:
+def ask(con: QuerySession, name: str, **values: object) -> list[dict[str, Any]]:
     question = QUESTIONS[name]
     many = {"top": "1000"} if "top" in question.defaults() else {}
     answer = con.query(question.sql, {**question.defaults(), **many, **values})
@@ -74,7 +74,7 @@ OF_FLOWS = {"ports_and_protocols", "top_talkers"}
 @pytest.mark.parametrize("period", [{}, {"period_start": "2026-06-30 23:00",
                                          "period_end": "2026-07-01 01:00"}])  # fmt: skip
 def test_every_question_has_the_answer_it_had(
-    both: tuple[Session, Session],
+    both: tuple[QuerySession, QuerySession],
     name: str,
     period: dict[str, str],
 ) -> None:
@@ -84,7 +84,7 @@ def test_every_question_has_the_answer_it_had(
 
 
 @pytest.mark.parametrize("view", ["provider_slots", "interface_slots", "asn_totals", "unscaled"])
-def test_views_have_the_sums_they_had(both: tuple[Session, Session], view: str) -> None:
+def test_views_have_the_sums_they_had(both: tuple[QuerySession, QuerySession], view: str) -> None:
     what = "* EXCLUDE (first_slot, last_slot)" if view == "asn_totals" else "*"
     plain, folded = (
         con.query(f"SELECT {what} FROM {view} ORDER BY ALL").to_pylist() for con in both
@@ -94,7 +94,7 @@ def test_views_have_the_sums_they_had(both: tuple[Session, Session], view: str) 
 
 
 def test_all_traffic_of_networks_is_all_traffic(
-    both: tuple[Session, Session],
+    both: tuple[QuerySession, QuerySession],
 ) -> None:
     sums = "SELECT sum(bytes)::BIGINT AS b, sum(packets)::BIGINT AS p, sum(records)::BIGINT AS r"
     for con in both:
@@ -106,7 +106,7 @@ def test_all_traffic_of_networks_is_all_traffic(
 
 
 def test_a_percentile_of_what_was_folded_is_never_exact(
-    both: tuple[Session, Session],
+    both: tuple[QuerySession, QuerySession],
 ) -> None:
     true = {tuple(r[k] for k in KEY): r for r in ask(both[0], "p95_per_asn")}
     known: dict[tuple[Any, ...], dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
@@ -140,7 +140,7 @@ def test_a_percentile_of_what_was_folded_is_never_exact(
 
 
 def test_a_period_that_begins_within_a_folded_hour_is_not_exact(
-    both: tuple[Session, Session],
+    both: tuple[QuerySession, QuerySession],
 ) -> None:
     period = {"period_start": "2026-07-01 01:20", "period_end": "2026-07-01 02:00"}
     plain, folded = (ask(con, "p95_per_asn", metro="ams", **period) for con in both)
@@ -151,7 +151,7 @@ def test_a_period_that_begins_within_a_folded_hour_is_not_exact(
 
 
 def test_only_the_days_of_the_period_are_read(
-    both: tuple[Session, Session],
+    both: tuple[QuerySession, QuerySession],
 ) -> None:
     plan = (
         both[1]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flowpeer.cli.sql_names import few_rows, frame_of, render
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.query.portable import selection
 
 ODD = """
@@ -26,7 +26,7 @@ UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NUL
 
 
 def test_odd_types_are_the_same_in_every_format(tmp_path: Path) -> None:
-    with Session(tmp_path) as con:
+    with QuerySession(tmp_path) as con:
         table = con.query(ODD, flat=True)
     assert table.num_rows == 2
     rows = json.loads(str(render(frame_of(table), "json", width=200)))
@@ -66,7 +66,7 @@ def test_few_rows_are_printed_as_many_are(tmp_path: Path) -> None:
             INTERVAL 3 DAY AS lasted, 0.25::FLOAT AS single, 7::UTINYINT AS small
         UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
             NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
-    with Session(tmp_path) as con:
+    with QuerySession(tmp_path) as con:
         for query in (text, "SELECT 1 AS a WHERE false", "SELECT [1] AS a, {'b': 1} AS b"):
             few, many = con.ask(query, flat=True, few=100), con.query(query, flat=True)
             for width in (60, 500):
@@ -77,7 +77,7 @@ def test_few_rows_are_printed_as_many_are(tmp_path: Path) -> None:
 
 
 def test_structures_stay_structures_for_programs(tmp_path: Path) -> None:
-    with Session(tmp_path) as con:
+    with QuerySession(tmp_path) as con:
         (row,) = con.query("SELECT {'x': [1, 2]} AS s, MAP {'a': 1} AS m, [[1]] AS l").to_pylist()
     assert (row["s"], row["m"], row["l"]) == ({"x": [1, 2]}, [("a", 1)], [[1]])
 

@@ -17,7 +17,7 @@ import flowpeer_sql
 from flowpeer.analysis.periods import parse_period
 from flowpeer.catalog import scan
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.query.asked import made_names
 from flowpeer.schema import TABLES
 
@@ -53,14 +53,14 @@ def as_text(table: pa.Table) -> str:
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def ask(con: Session, name: str, **values: object) -> pa.Table:
+def ask(con: QuerySession, name: str, **values: object) -> pa.Table:
     question = QUESTIONS[name]
     return con.query(question.sql, {**question.defaults(), **values})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_answer_is_the_golden_one(
-    con: Session, golden: Callable[[str, str], None], name: str
+    con: QuerySession, golden: Callable[[str, str], None], name: str
 ) -> None:
     values: dict[str, object] = {}
     if name == "change_between":
@@ -84,7 +84,7 @@ def test_file_is_documented_and_its_parameters_are_those_of_the_text(name: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sums_are_bigint_and_nothing_is_huge(con: Session, name: str) -> None:
+def test_sums_are_bigint_and_nothing_is_huge(con: QuerySession, name: str) -> None:
     question = QUESTIONS[name]
     described = con.query("DESCRIBE " + question.sql, question.defaults())
     types = [tuple(row.values()) for row in described.to_pylist()]
@@ -93,7 +93,7 @@ def test_sums_are_bigint_and_nothing_is_huge(con: Session, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_question_is_a_table_macro_too(con: Session, name: str) -> None:
+def test_question_is_a_table_macro_too(con: QuerySession, name: str) -> None:
     assert con.query(f"FROM {name}()").equals(ask(con, name))
     values = {
         "metro": "ams", "provider": "AS1299", "direction": "out", "asn": "as2906",
@@ -122,13 +122,13 @@ def test_question_is_a_table_macro_too(con: Session, name: str) -> None:
     ],
 )
 def test_value_that_the_program_does_not_take_is_refused(
-    con: Session, call: str, said: str
+    con: QuerySession, call: str, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
         con.query(f"FROM {call}")
 
 
-def test_times_have_one_type_everywhere(con: Session) -> None:
+def test_times_have_one_type_everywhere(con: QuerySession) -> None:
     """TIMESTAMP WITH TIME ZONE, in UTC: in tables, views, questions, results and files of them."""
     views = [name for name, (kind, _) in made_names().items() if kind == "view"]
     spans = ("traffic", "transit", "routes", "asn_traffic", "crossings", "slots")
@@ -147,7 +147,7 @@ def test_times_have_one_type_everywhere(con: Session) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_question_refuses_what_there_is_not(con: Session, name: str) -> None:
+def test_every_question_refuses_what_there_is_not(con: QuerySession, name: str) -> None:
     """Also where the period has no rows, so that nothing of the question's own would run."""
     known = flowpeer_sql.signature(QUESTIONS[name])
     wrong = {"metro": "xyz", "provider": "Telia", "asn": "Films", "direction": "up"}
@@ -168,7 +168,7 @@ def test_every_question_refuses_what_there_is_not(con: Session, name: str) -> No
             con.query(f"WITH x AS (FROM {name}(before := '2020Q1')) FROM x")
 
 
-def test_question_takes_values_of_its_own_rows(con: Session) -> None:
+def test_question_takes_values_of_its_own_rows(con: QuerySession) -> None:
     """What depends on a row cannot be looked at before, nor by what asks; constants still are."""
     metros = con.query(
         "SELECT m.metro, count(*) AS n FROM metros m, growth(metro := $m, top := 3) g"
@@ -184,14 +184,14 @@ def test_question_takes_values_of_its_own_rows(con: Session) -> None:
     "period", ["2026Q2", "2026-Q4", "2026-06", "2026-12", "2026-W01", "2026W53", "2026-02-28",
                "2026-06-30/2026-07-02", "2026-07-01T01:00/2026-07-01T02:00"],
 )  # fmt: skip
-def test_periods_are_those_of_the_command_line(con: Session, period: str) -> None:
+def test_periods_are_those_of_the_command_line(con: QuerySession, period: str) -> None:
     row = con.query(
         "SELECT _utc(_period_start($p)) AS a, _utc(_period_end($p)) AS b", {"p": period}
     ).to_pylist()[0]
     assert (row["a"], row["b"]) == parse_period(period)
 
 
-def test_plain_slot_filter_reaches_the_files(con: Session) -> None:
+def test_plain_slot_filter_reaches_the_files(con: QuerySession) -> None:
     plan = con.query("EXPLAIN SELECT sum(bytes) FROM transit WHERE slot >= '2026-07-01'")
     assert "slot >= '2026-07-01 00:00:00+00'" in plan.to_pylist()[0]["explain_value"]
 
@@ -213,7 +213,7 @@ def test_paths_are_those_of_the_exporters_own_view(tmp_path: Path) -> None:
         if row["asn"] == 1299:
             row["neighbours"] = "192.0.2.21" if row["metro"] == "ams" else "192.0.2.99 192.0.2.22"
     tables["interfaces"] = pa.Table.from_pylist(rows, schema=tables["interfaces"].schema)
-    with Session(lake, configured=tables) as con:
+    with QuerySession(lake, configured=tables) as con:
         found = con.query("FROM next_as_after_provider(provider := 1299, direction := 'out')")
     got = {(r["metro"], r["next_asn"]) for r in found.to_pylist() if r["known"]}
     assert got == {("ams", 64501), ("fra", 64502)}
@@ -223,7 +223,7 @@ def _transit() -> list[dict[str, Any]]:
     return [r for r in world.traffic_rows() if r["role"] == "transit" and r["scaled"]]
 
 
-def test_top_remote_asns_equal_plain_sums(con: Session) -> None:
+def test_top_remote_asns_equal_plain_sums(con: QuerySession) -> None:
     wanted: dict[tuple[Any, ...], int] = defaultdict(int)
     for row in _transit():
         wanted[row["metro"], row["provider_asn"], row["remote_asn"]] += row["bytes"]
@@ -234,7 +234,7 @@ def test_top_remote_asns_equal_plain_sums(con: Session) -> None:
     assert got == wanted
 
 
-def test_p95_is_nearest_rank_over_covered_slots_with_zeros(con: Session) -> None:
+def test_p95_is_nearest_rank_over_covered_slots_with_zeros(con: QuerySession) -> None:
     series: dict[tuple[Any, ...], dict[Any, int]] = defaultdict(lambda: defaultdict(int))
     for row in _transit():
         key = (row["metro"], row["provider_asn"], row["direction"], row["remote_asn"])
@@ -251,7 +251,7 @@ def test_p95_is_nearest_rank_over_covered_slots_with_zeros(con: Session) -> None
         assert row["p95_mbps"] == dense[rank - 1] * 8 / 300e6
 
 
-def test_polars_and_duckdb_agree_on_sums_and_p95(con: Session, lake: Path) -> None:
+def test_polars_and_duckdb_agree_on_sums_and_p95(con: QuerySession, lake: Path) -> None:
     slots = (
         scan(lake, "traffic")
         .filter((pl.col("role") == "transit") & pl.col("scaled"))
@@ -284,7 +284,7 @@ def test_polars_and_duckdb_agree_on_sums_and_p95(con: Session, lake: Path) -> No
 
 
 def test_bytes_by_path_and_by_next_as_are_all_transit_bytes(
-    con: Session,
+    con: QuerySession,
 ) -> None:
     total = sum(r["bytes"] for r in _transit())
     for name in ("traffic_by_as_path", "next_as_after_provider"):
@@ -292,7 +292,7 @@ def test_bytes_by_path_and_by_next_as_are_all_transit_bytes(
 
 
 def test_through_traffic_counts_a_network_on_the_way_apart_from_its_own(
-    con: Session,
+    con: QuerySession,
 ) -> None:
     rows = ask(con, "through_traffic", asn="6461", direction="out", metro="ams").to_pylist()
     out = [r for r in _transit() if r["direction"] == "out" and r["metro"] == "ams"]
@@ -306,7 +306,7 @@ def test_through_traffic_counts_a_network_on_the_way_apart_from_its_own(
 
 
 def test_period_is_half_open_and_ends_with_the_last_slot_rolled_up(
-    con: Session,
+    con: QuerySession,
 ) -> None:
     def slots(start: str | None, end: str | None) -> list[tuple[Any, ...]]:
         table = con.query(
@@ -323,7 +323,7 @@ def test_period_is_half_open_and_ends_with_the_last_slot_rolled_up(
     assert hours == {"2026-07-01 00:00 UTC", "2026-07-01 01:00 UTC"}
 
 
-def test_unknown_traffic_and_the_rest_are_all_there_is(con: Session) -> None:
+def test_unknown_traffic_and_the_rest_are_all_there_is(con: QuerySession) -> None:
     placed = [
         r
         for r in world.traffic_rows()
@@ -336,7 +336,7 @@ def test_unknown_traffic_and_the_rest_are_all_there_is(con: Session) -> None:
     assert unknown + sum(r["bytes"] for r in placed) == total
 
 
-def test_only_the_days_of_the_period_are_read(con: Session) -> None:
+def test_only_the_days_of_the_period_are_read(con: QuerySession) -> None:
     plan = con.query(
         "EXPLAIN SELECT sum(bytes) FROM transit_between($a::TIMESTAMP, NULL)",
         {"a": "2026-07-01"},

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from flowpeer.errors import FlowpeerError, UsageError
-from flowpeer.query import Session, allowed, confine
+from flowpeer.query import QuerySession, allowed, confine
 
 # {out} is a folder outside the lake with readable files in it, {lake} the lake itself.
 ESCAPES = [
@@ -185,7 +185,7 @@ ESCAPES = [
 ]
 
 
-Places = tuple[Path, Path, Session]
+Places = tuple[Path, Path, QuerySession]
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     duckdb.connect(str(out / "other.duckdb")).close()
     (lake / "linked").symlink_to(out)
     (lake / "linked.parquet").symlink_to(out / "secret.parquet")
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         yield lake, out, con
 
 
@@ -448,7 +448,7 @@ def test_statement_that_reads_is_taken(places: Places, statement: str) -> None:
 
 
 def test_temporary_tables_and_views_last_for_the_session(lake: Path) -> None:
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         con.query("CREATE TEMP TABLE mine AS SELECT $a::INTEGER AS a", {"a": "1"})
         con.query("CREATE TEMP VIEW twice AS SELECT 2 * a AS a FROM mine")
         assert con.query("FROM twice").to_pylist() == [{"a": 2}]
@@ -459,7 +459,7 @@ def test_temporary_tables_and_views_last_for_the_session(lake: Path) -> None:
 
 
 def test_pivot_finds_its_values_in_their_order(lake: Path) -> None:
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         rows = con.query(
             "WITH t AS (SELECT range AS n, 'it''s ' || range % 12 AS k FROM range(24))"
             " PIVOT t ON n % 12, k USING count(*) GROUP BY k"
@@ -471,7 +471,7 @@ def test_pivot_finds_its_values_in_their_order(lake: Path) -> None:
 
 
 def test_files_of_the_lake_can_be_read_by_name(lake: Path) -> None:
-    with Session(lake) as con:
+    with QuerySession(lake) as con:
         path = f"{lake}/traffic/*/*/*.parquet"
         by_name = con.query(f"SELECT count(*) AS n FROM '{path}'").to_pylist()
         assert by_name == con.query("SELECT count(*) AS n FROM traffic").to_pylist()
@@ -488,7 +488,7 @@ def test_files_of_the_lake_can_be_read_by_name(lake: Path) -> None:
     ],
 )
 def test_runaway_query_is_stopped_in_time(tmp_path: Path, statement: str) -> None:
-    with Session(tmp_path) as con:
+    with QuerySession(tmp_path) as con:
         assert con.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
         with pytest.raises(UsageError, match=r"stopped after 0\.3 s|more memory"):
             con.query(statement, timeout_seconds=0.3)
@@ -506,14 +506,14 @@ def test_runaway_query_is_stopped_in_time(tmp_path: Path, statement: str) -> Non
 def test_query_that_needs_more_memory_than_allowed_is_stopped(
     tmp_path: Path, statement: str
 ) -> None:
-    with Session(tmp_path, memory_bytes=200 << 20) as con:
+    with QuerySession(tmp_path, memory_bytes=200 << 20) as con:
         with pytest.raises(UsageError, match="more memory"):
             con.query(statement, timeout_seconds=60)
         assert con.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
 
 
 def test_what_a_session_put_aside_goes_with_it(tmp_path: Path) -> None:
-    with Session(tmp_path, memory_bytes=64 << 20) as con:
+    with QuerySession(tmp_path, memory_bytes=64 << 20) as con:
         con.query("CREATE TEMP TABLE mine AS SELECT range, hash(range) AS h FROM range(10000000)")
         assert con._folder is not None
         folder = Path(con._folder.name)
@@ -526,7 +526,7 @@ def test_what_a_session_put_aside_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_error_says_where_in_the_statement(tmp_path: Path) -> None:
-    with Session(tmp_path) as con:
+    with QuerySession(tmp_path) as con:
         with pytest.raises(UsageError, match=r"^SQL, line 2, column 8: .*bites"):
             con.query("SELECT metro,\n       bites\nFROM traffic")
         with pytest.raises(UsageError, match=r"^SQL, line 1, column 1: syntax error"):

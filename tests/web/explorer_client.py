@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from flowpeer.web.app import create_app
-from flowpeer.web.settings import Settings
+from flowpeer.web.settings import ServerSettings
 
 BASE = "http://localhost:8080"
 
@@ -18,7 +18,7 @@ class Explorer:
     """An application and a loop that it runs on."""
 
     def __init__(self, **settings: Any) -> None:
-        self.app = create_app(Settings(**settings))
+        self.app = create_app(ServerSettings(**settings))
         self.runner = asyncio.Runner()
 
     def client(self) -> httpx.AsyncClient:

@@ -10,7 +10,7 @@ from explorer_client import BASE, Explorer
 
 from flowpeer.errors import UsageError
 from flowpeer.web.guard import HEADERS, MAX_BODY, MAX_TARGET
-from flowpeer.web.settings import Settings, listening
+from flowpeer.web.settings import ServerSettings, listening
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -138,13 +138,13 @@ def test_a_proxy_names_the_reader(explore: Callable[..., Explorer], bare: Path) 
 
 def test_other_addresses_need_public_and_a_way_to_know_readers(bare: Path) -> None:
     with pytest.raises(UsageError, match="no loopback"):
-        Settings(config=bare, host="0.0.0.0")
+        ServerSettings(config=bare, host="0.0.0.0")
     with pytest.raises(UsageError, match="who may read"):
-        Settings(config=bare, host="::", public=True)
+        ServerSettings(config=bare, host="::", public=True)
     with pytest.raises(UsageError, match="shorter"):
-        Settings(config=bare, token="short")
-    Settings(config=bare, host="::1")
-    Settings(config=bare, host="0.0.0.0", public=True, token=TOKEN)
+        ServerSettings(config=bare, token="short")
+    ServerSettings(config=bare, host="::1")
+    ServerSettings(config=bare, host="0.0.0.0", public=True, token=TOKEN)
 
 
 @pytest.mark.parametrize("text", ["8080", ":8080", "a:b", "a:99999", "a:-1", "a:²", ""])

@@ -12,9 +12,9 @@ import pytest
 from explorer_client import Explorer
 
 from flowpeer.web.pages import SECTIONS
-from flowpeer.web.reader import Table
+from flowpeer.web.reader import ShownTable
 from flowpeer.web.render import SHOWN, arranged, table_markup
-from flowpeer.web.view import View
+from flowpeer.web.view import Filters
 from flowpeer_reports.render.cells import inferred
 
 ASN = 502068  # Mossytern Carrier of the sample network: on transit in every metro
@@ -191,11 +191,11 @@ HOSTILE = [
 def test_hostile_names_are_text() -> None:
     names = [f"{name} {n}" for n in range(50) for name in HOSTILE]
     rows = pl.DataFrame({"metro": names, "name": names, "<b onclick=x>": names})
-    table = Table(rows, tuple(inferred(n, t) for n, t in rows.schema.items()))
+    table = ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()))
     marked = ""
     for start in range(0, len(names), SHOWN):
-        part = Table(rows.slice(start, SHOWN), table.columns)
-        marked += str(table_markup(part, "x", View(), "/"))
+        part = ShownTable(rows.slice(start, SHOWN), table.columns)
+        marked += str(table_markup(part, "x", Filters(), "/"))
     found = Markup(marked)
     assert {tag for tag, _ in found.elements} == {
         "div", "table", "thead", "tbody", "tr", "th", "td", "a"
@@ -208,11 +208,11 @@ def test_hostile_names_are_text() -> None:
 
 def test_a_filter_is_words_and_no_pattern() -> None:
     rows = pl.DataFrame({"name": ["a.c", "abc", "A.C d", None]})
-    table = Table(rows, tuple(inferred(n, t) for n, t in rows.schema.items()))
-    kept = arranged(table, "x", View(own={"filter": "a.c"}))
+    table = ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()))
+    kept = arranged(table, "x", Filters(own={"filter": "a.c"}))
     assert kept["name"].to_list() == ["a.c", "A.C d"]
-    assert arranged(table, "x", View(own={"filter": "D a.c"}))["name"].to_list() == ["A.C d"]
-    assert arranged(table, "x", View(own={"sort": "x.-name"}))["name"].to_list()[-1] is None
+    assert arranged(table, "x", Filters(own={"filter": "D a.c"}))["name"].to_list() == ["A.C d"]
+    assert arranged(table, "x", Filters(own={"sort": "x.-name"}))["name"].to_list()[-1] is None
 
 
 def test_every_section_names_a_table_and_its_columns_are_known(explorer: Explorer) -> None:

@@ -14,30 +14,30 @@ import pytest
 from explorer_client import BASE, Explorer
 
 from flowpeer.web import reader as reading
-from flowpeer.web.reader import Cancel, Reader, Table
-from flowpeer.web.settings import Settings
+from flowpeer.web.reader import Cancel, SharedReader, ShownTable
+from flowpeer.web.settings import ServerSettings
 
 LONG = "SELECT count(*) AS n FROM range(10_000_000_000) a, range(999) b WHERE hash(a, b) = 0"
 
 
-def table(n: int = 1) -> Table:
-    return Table(pl.DataFrame({"n": [n]}), ())
+def table(n: int = 1) -> ShownTable:
+    return ShownTable(pl.DataFrame({"n": [n]}), ())
 
 
 @pytest.fixture
-def reader(bare: Path) -> Reader:
-    return Reader(Settings(config=bare))
+def reader(bare: Path) -> SharedReader:
+    return SharedReader(ServerSettings(config=bare))
 
 
-def test_many_who_ask_wait_for_one(reader: Reader) -> None:
+def test_many_who_ask_wait_for_one(reader: SharedReader) -> None:
     made: list[int] = []
 
-    def make(cancel: Cancel) -> Table:
+    def make(cancel: Cancel) -> ShownTable:
         made.append(1)
         time.sleep(0.1)
         return table()
 
-    async def ask() -> list[Table]:
+    async def ask() -> list[ShownTable]:
         return await asyncio.gather(*(reader.table("k", make, query=True) for _ in range(50)))
 
     found = asyncio.run(ask())
@@ -47,8 +47,8 @@ def test_many_who_ask_wait_for_one(reader: Reader) -> None:
     reader.close()
 
 
-def test_an_error_is_told_to_all_and_not_kept(reader: Reader) -> None:
-    def make(cancel: Cancel) -> Table:
+def test_an_error_is_told_to_all_and_not_kept(reader: SharedReader) -> None:
+    def make(cancel: Cancel) -> ShownTable:
         raise ValueError("no")
 
     async def ask() -> list[object]:
@@ -60,10 +60,10 @@ def test_an_error_is_told_to_all_and_not_kept(reader: Reader) -> None:
     reader.close()
 
 
-def test_the_work_stops_when_the_last_has_left(reader: Reader) -> None:
+def test_the_work_stops_when_the_last_has_left(reader: SharedReader) -> None:
     stopped = threading.Event()
 
-    def make(cancel: Cancel) -> Table:
+    def make(cancel: Cancel) -> ShownTable:
         cancel.on(stopped.set)
         assert stopped.wait(30)
         return table()
@@ -84,11 +84,11 @@ def test_the_work_stops_when_the_last_has_left(reader: Reader) -> None:
 
 
 def test_an_answer_that_nobody_waits_for_is_kept_and_one_not_begun_is_not_made(
-    reader: Reader,
+    reader: SharedReader,
 ) -> None:
     begun, free, made = threading.Event(), threading.Event(), []
 
-    def slow(cancel: Cancel) -> Table:
+    def slow(cancel: Cancel) -> ShownTable:
         begun.set()
         assert free.wait(30)
         return table()
@@ -121,7 +121,7 @@ def test_a_word_that_came_first_stops_at_once() -> None:
 
 
 def test_a_change_of_the_lake_forgets(
-    bare: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    bare: Path, reader: SharedReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "LOOK_S", 0.0)
 
@@ -139,7 +139,7 @@ def test_a_change_of_the_lake_forgets(
     reader.close()
 
 
-def test_what_is_kept_is_bounded(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_is_bounded(reader: SharedReader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "KEPT_BYTES", 40)
 
     async def ask() -> None:
@@ -157,15 +157,15 @@ def test_a_statement_ends_with_its_reader(
     """A request whose connection is gone: the process of its statement is killed."""
     explorer = explore(config=bare)
     ended = threading.Event()
-    ask = Reader.ask
+    ask = SharedReader.ask
 
-    def watched(self: Reader, sql: str, values: object, cancel: Cancel) -> pl.DataFrame:
+    def watched(self: SharedReader, sql: str, values: object, cancel: Cancel) -> pl.DataFrame:
         try:
             return ask(self, sql, values, cancel)  # type: ignore[arg-type]
         finally:
             ended.set()
 
-    monkeypatch.setattr(Reader, "ask", watched)
+    monkeypatch.setattr(SharedReader, "ask", watched)
     begun = threading.Event()
     on = Cancel.on
     monkeypatch.setattr(Cancel, "on", lambda self, stop: (on(self, stop), begun.set())[0])

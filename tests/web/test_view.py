@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowpeer.errors import UsageError
-from flowpeer.web.view import DIRECTIONS, FAMILIES, View, asn_of, view_of
+from flowpeer.web.view import DIRECTIONS, FAMILIES, Filters, asn_of, view_of
 
 METROS = ["ams", "nyc"]
 
 
 @given(
     st.builds(
-        View,
+        Filters,
         period=st.sampled_from(["", "2026Q3", "2026-07-01/2026-07-08"]),
         metros=st.lists(st.sampled_from(METROS), unique=True).map(tuple),
         providers=st.lists(st.integers(1, 2**32 - 1), unique=True).map(tuple),
@@ -29,7 +29,7 @@ METROS = ["ams", "nyc"]
         parameters=st.dictionaries(st.sampled_from(["metro", "top"]), st.just("5")),
     )
 )
-def test_a_view_comes_back_from_its_url(view: View) -> None:
+def test_a_view_comes_back_from_its_url(view: Filters) -> None:
     assert view_of(parse_qsl(view.query(), keep_blank_values=True), known_metros=METROS) == view
 
 

@@ -97,7 +97,7 @@ class _Column:
         self.dictionary = self.text or how == DICTIONARY
         self._number = _INDICES if self.dictionary else _DELTA if how == DELTA else _PLAIN
         self._codec = None if encoding.codec == "none" else pa.Codec(encoding.codec)
-        self._chunk = chunk = native.Chunk()
+        self._chunk = chunk = native.CChunk()
         self._chunk_at = ctypes.addressof(chunk)
         chunk.type, chunk.nullable = self.type.kind, field.nullable
         chunk.measured = encoding.measured and not self.text
@@ -353,4 +353,4 @@ def _footer_of(schema: pa.Schema) -> dict[int, tuple[int, bytes]]:
     pq.ParquetWriter(sink, schema).close()
     octets = sink.getvalue().to_pybytes()
     (size,) = struct.unpack("<I", octets[-8:-4])
-    return thrift.Reader(octets[-8 - size : -8]).fields()
+    return thrift.ThriftReader(octets[-8 - size : -8]).fields()

@@ -12,7 +12,7 @@ BOOL, INT32, INT64, DOUBLE, FIXED16 = range(5)
 PLAIN, DELTA, DICTIONARY, INDICES = range(4)
 
 
-class Chunk(ctypes.Structure):
+class CChunk(ctypes.Structure):
     """`flowpeer_chunk`."""
 
     _fields_ = [
@@ -82,7 +82,7 @@ BLOCK, PARTS, SLOT_US, NEAR_BIT = 64, 12, 300_000_000, 62
 TOTAL_HALVES = 2 * TOTALS
 
 
-class Layout(ctypes.Structure):
+class CLayout(ctypes.Structure):
     """`flowpeer_layout`."""
 
     _fields_ = [
@@ -97,7 +97,7 @@ class Layout(ctypes.Structure):
     ]
 
 
-class Session(ctypes.Structure):
+class CSession(ctypes.Structure):
     """`flowpeer_session`."""
 
     _fields_ = [
@@ -118,7 +118,7 @@ class Session(ctypes.Structure):
     ]
 
 
-class Set(ctypes.Structure):
+class CSet(ctypes.Structure):
     """`flowpeer_set`."""
 
     _fields_ = [
@@ -142,7 +142,7 @@ class Set(ctypes.Structure):
     ]
 
 
-class Datagram(ctypes.Structure):
+class CDatagram(ctypes.Structure):
     """`flowpeer_datagram`."""
 
     _fields_ = [
@@ -155,7 +155,7 @@ class Datagram(ctypes.Structure):
     ]
 
 
-class Found(ctypes.Structure):
+class CFound(ctypes.Structure):
     """`flowpeer_found`."""
 
     _fields_ = [
@@ -167,7 +167,7 @@ class Found(ctypes.Structure):
     ]
 
 
-class Batch(ctypes.Structure):
+class CBatch(ctypes.Structure):
     """`flowpeer_batch`."""
 
     _fields_ = [
@@ -200,11 +200,11 @@ class Batch(ctypes.Structure):
         ("netflow5", c_int32),
         ("stop", c_int32),
         ("wanted", c_int64),
-        ("key", Session),
+        ("key", CSession),
     ]
 
 
-class Rates(ctypes.Structure):
+class CRates(ctypes.Structure):
     """`flowpeer_rates`."""
 
     _fields_ = [
@@ -217,13 +217,13 @@ class Rates(ctypes.Structure):
     ]
 
 
-class Column(ctypes.Structure):
+class CColumn(ctypes.Structure):
     """`flowpeer_column`."""
 
     _fields_ = [("values", c_void_p), ("valid", c_void_p), ("known", c_int64)]
 
 
-class Limits(ctypes.Structure):
+class CLimits(ctypes.Structure):
     """`flowpeer_limits`."""
 
     _fields_ = [
@@ -243,7 +243,7 @@ class Limits(ctypes.Structure):
     ]
 
 
-class Tally(ctypes.Structure):
+class CTally(ctypes.Structure):
     """`flowpeer_tally`."""
 
     _fields_ = [
@@ -258,7 +258,7 @@ class Tally(ctypes.Structure):
     ]
 
 
-class Implausible(ctypes.Structure):
+class CImplausible(ctypes.Structure):
     """`flowpeer_implausible`."""
 
     _fields_ = [
@@ -277,7 +277,7 @@ class Implausible(ctypes.Structure):
     ]
 
 
-class Rows(ctypes.Structure):
+class CRows(ctypes.Structure):
     """`flowpeer_rows`."""
 
     _fields_ = [
@@ -289,18 +289,18 @@ class Rows(ctypes.Structure):
         ("rates_count", c_int64),
         ("tallies", c_void_p),
         ("exporters", c_int64),
-        ("columns", Column * len(COLUMNS)),
+        ("columns", CColumn * len(COLUMNS)),
         ("rows", c_int64),
         ("room", c_int64),
         ("enough", c_int64),
         ("scratch", c_void_p),
-        ("limits", Limits),
+        ("limits", CLimits),
         ("sampled", c_int64),
-        ("sample", Implausible * IMPLAUSIBLE_ROOM),
+        ("sample", CImplausible * IMPLAUSIBLE_ROOM),
     ]
 
 
-class Input(ctypes.Structure):
+class CInput(ctypes.Structure):
     """`flowpeer_input`."""
 
     _fields_ = [
@@ -312,7 +312,7 @@ class Input(ctypes.Structure):
     ]
 
 
-class Routes(ctypes.Structure):
+class CRoutes(ctypes.Structure):
     """`flowpeer_routes`."""
 
     _fields_ = [
@@ -335,17 +335,17 @@ class Routes(ctypes.Structure):
     ]
 
 
-class View(ctypes.Structure):
+class CView(ctypes.Structure):
     """`flowpeer_view`."""
 
     _fields_ = [
-        ("routes", Routes),
+        ("routes", CRoutes),
         ("offset", c_int64),
         ("networks", c_void_p),
     ]
 
 
-class Kind(ctypes.Structure):
+class CKind(ctypes.Structure):
     """`flowpeer_kind`."""
 
     _fields_ = [
@@ -359,7 +359,7 @@ class Kind(ctypes.Structure):
     ]
 
 
-class Entry(ctypes.Structure):
+class CEntry(ctypes.Structure):
     """`flowpeer_entry`."""
 
     _fields_ = [
@@ -372,7 +372,7 @@ class Entry(ctypes.Structure):
     ]
 
 
-class Record(ctypes.Structure):
+class CRecord(ctypes.Structure):
     """`flowpeer_record`."""
 
     _fields_ = [
@@ -384,24 +384,24 @@ class Record(ctypes.Structure):
     ]
 
 
-class Table(ctypes.Structure):
+class CTable(ctypes.Structure):
     """`flowpeer_table`."""
 
     _fields_ = [("entries", c_void_p), ("bits", c_int64), ("used", c_int64)]
 
 
-class SumState(ctypes.Structure):
+class CSumState(ctypes.Structure):
     """`flowpeer_sum_state`."""
 
     _fields_ = [
-        ("start", Input),
-        ("end", Input),
-        ("bytes", Input),
-        ("packets", Input),
-        ("shortest", Input),
-        ("longest", Input),
-        ("src", Input),
-        ("dst", Input),
+        ("start", CInput),
+        ("end", CInput),
+        ("bytes", CInput),
+        ("packets", CInput),
+        ("shortest", CInput),
+        ("longest", CInput),
+        ("src", CInput),
+        ("dst", CInput),
         ("numbers", c_void_p),
         ("kinds", c_void_p),
         ("kind_count", c_int64),
@@ -410,7 +410,7 @@ class SumState(ctypes.Structure):
         ("full", c_int64),
         ("views", c_void_p),
         ("view_count", c_int64),
-        ("own", Routes),
+        ("own", CRoutes),
         ("own_networks", c_void_p),
         ("special_networks", c_uint64 * 3),
         ("network_bits", c_int64),
@@ -431,27 +431,27 @@ class SumState(ctypes.Structure):
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
-    "flowpeer_chunk": Chunk,
-    "flowpeer_layout": Layout,
-    "flowpeer_session": Session,
-    "flowpeer_set": Set,
-    "flowpeer_datagram": Datagram,
-    "flowpeer_found": Found,
-    "flowpeer_batch": Batch,
-    "flowpeer_rates": Rates,
-    "flowpeer_column": Column,
-    "flowpeer_limits": Limits,
-    "flowpeer_tally": Tally,
-    "flowpeer_implausible": Implausible,
-    "flowpeer_rows": Rows,
-    "flowpeer_input": Input,
-    "flowpeer_routes": Routes,
-    "flowpeer_view": View,
-    "flowpeer_kind": Kind,
-    "flowpeer_entry": Entry,
-    "flowpeer_table": Table,
-    "flowpeer_record": Record,
-    "flowpeer_sum_state": SumState,
+    "flowpeer_chunk": CChunk,
+    "flowpeer_layout": CLayout,
+    "flowpeer_session": CSession,
+    "flowpeer_set": CSet,
+    "flowpeer_datagram": CDatagram,
+    "flowpeer_found": CFound,
+    "flowpeer_batch": CBatch,
+    "flowpeer_rates": CRates,
+    "flowpeer_column": CColumn,
+    "flowpeer_limits": CLimits,
+    "flowpeer_tally": CTally,
+    "flowpeer_implausible": CImplausible,
+    "flowpeer_rows": CRows,
+    "flowpeer_input": CInput,
+    "flowpeer_routes": CRoutes,
+    "flowpeer_view": CView,
+    "flowpeer_kind": CKind,
+    "flowpeer_entry": CEntry,
+    "flowpeer_table": CTable,
+    "flowpeer_record": CRecord,
+    "flowpeer_sum_state": CSumState,
 }
 
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {

@@ -48,7 +48,7 @@ def struct(fields: Iterable[tuple[int, int, bytes]]) -> bytes:
     return bytes(out)
 
 
-class Reader:
+class ThriftReader:
     """Walks over encoded values."""
 
     def __init__(self, data: bytes) -> None:

@@ -30,7 +30,7 @@ _WITHDRAWN = -1
 
 
 @dataclass(eq=False)
-class View:
+class PeerRoutes:
     """The routes of one peer."""
 
     key: str
@@ -52,7 +52,7 @@ class AdjRibs:
 
     def __init__(self, *, remember_withdrawn: bool = False, path: str = "") -> None:
         self.path = path
-        self.views: dict[str, View] = {}
+        self.views: dict[str, PeerRoutes] = {}
         self.skipped: Counter[str] = Counter()
         self._remember = remember_withdrawn
         self._pool = AttributePool()
@@ -60,15 +60,15 @@ class AdjRibs:
         self._keys: list[bytes] = []
         self._routes = 0
 
-    def view(self, text: str, asn: int, *, key: str = "") -> View:
+    def view(self, text: str, asn: int, *, key: str = "") -> PeerRoutes:
         """The view of that name, made where it is new; `key` tells views of one name apart."""
         key = key or text
         found = self.views.get(key)
         if found is None:
-            found = self.views[key] = View(key, text, asn)
+            found = self.views[key] = PeerRoutes(key, text, asn)
         return found
 
-    def apply(self, view: View, change: Update, width: int) -> None:
+    def apply(self, view: PeerRoutes, change: Update, width: int) -> None:
         """Apply an UPDATE whose AS_PATH has ASNs of `width` octets.
 
         Routes whose attributes contradict themselves are withdrawn (RFC 7606 section 2).
@@ -97,7 +97,7 @@ class AdjRibs:
                 advice="choose peers with --peer",
             )
 
-    def _withdraw(self, view: View, routes: Sequence[Nlri]) -> None:
+    def _withdraw(self, view: PeerRoutes, routes: Sequence[Nlri]) -> None:
         before = len(view.routes)
         for key, path_id in routes:
             if self._remember:
@@ -115,13 +115,13 @@ class AdjRibs:
             self._keys.append(key)
         return number << _PATH_BITS | path_id + 1
 
-    def drop(self, view: View) -> None:
+    def drop(self, view: PeerRoutes) -> None:
         """The session ended: all its routes are gone."""
         self._routes -= len(view.routes)
         view.routes.clear()
         view.dropped = True
 
-    def forget(self, view: View) -> None:
+    def forget(self, view: PeerRoutes) -> None:
         """Drop a view and what is known of it."""
         self.drop(view)
         self.views.pop(view.key, None)
@@ -129,7 +129,7 @@ class AdjRibs:
     def __len__(self) -> int:
         return self._routes
 
-    def tables(self, views: Iterable[View] | None = None) -> Iterator[pa.Table]:
+    def tables(self, views: Iterable[PeerRoutes] | None = None) -> Iterator[pa.Table]:
         """The routes that stand, as `source.COLUMNS`, view by view (all, or these) in batches."""
         texts = pa.array([nlri_text(key[2:], key[1], key[0]) for key in self._keys], pa.string())
         families = np.fromiter((key[0] for key in self._keys), np.uint8, len(self._keys))
@@ -191,7 +191,7 @@ class AdjRibs:
             view.routes = dict(zip(keys.tolist(), numbers.tolist(), strict=True))
 
     @staticmethod
-    def _arrays(view: View) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def _arrays(view: PeerRoutes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         count = len(view.routes)
         return (
             np.fromiter(view.routes.keys(), np.int64, count),

@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.routing.bgp.adj_rib_in import AdjRibs, View
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs, PeerRoutes
 from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.bmp.session import BmpSession, LostError, looks_like_bmp
 from flowpeer.routing.bmp.tcp_streams import Streams, segment_of
 from flowpeer.routing.rib.snapshot import SnapshotInfo, find_all, publish
-from flowpeer.routing.source import Progress, Tally, opened
+from flowpeer.routing.source import Progress, RouteTally, opened
 from flowpeer_ingest.captures import Capture
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -34,8 +34,8 @@ class Standing:
     """The routes of some views, as they stand: a `snapshot.RouteReader`."""
 
     ribs: AdjRibs
-    chosen: Sequence[View]
-    tally: Tally
+    chosen: Sequence[PeerRoutes]
+    tally: RouteTally
     views: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -58,7 +58,7 @@ class BmpCapture:
     progress: Progress | None = None
     ribs: AdjRibs = field(default_factory=AdjRibs)
     sessions: dict[bytes, BmpSession] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
+    tally: RouteTally = field(default_factory=RouteTally)
     last_us: int = 0
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from flowpeer.routing.addresses import address_text
 from flowpeer.routing.bgp import messages as bgp
-from flowpeer.routing.bgp.adj_rib_in import AdjRibs, View
+from flowpeer.routing.bgp.adj_rib_in import AdjRibs, PeerRoutes
 from flowpeer.routing.bgp.peers import Peers
 
 VERSION = 3
@@ -39,7 +39,7 @@ class Peer:
 
     add_path: frozenset[int] | None = None
     """None: its Peer Up was not seen."""
-    views: dict[str, View] = field(default_factory=dict)
+    views: dict[str, PeerRoutes] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -108,9 +108,9 @@ class BmpSession:
         self._peers.clear()
         self._rest = b""
 
-    def chosen(self) -> list[View]:
+    def chosen(self) -> list[PeerRoutes]:
         """The view of each peer that counts."""
-        found: list[View] = []
+        found: list[PeerRoutes] = []
         for peer in self._peers.values():
             view = peer.views.get("post") or peer.views.get("pre") or peer.views.get("loc")
             if view is not None:
@@ -182,7 +182,7 @@ class BmpSession:
             peer = self._peers[key] = Peer()
         return peer, which, f"AS{asn}@{text}", asn, width
 
-    def _view(self, peer: Peer, which: str, text: str, asn: int) -> View:
+    def _view(self, peer: Peer, which: str, text: str, asn: int) -> PeerRoutes:
         view = peer.views.get(which)
         if view is None or view.text != text:
             if view is not None:

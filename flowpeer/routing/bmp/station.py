@@ -26,7 +26,7 @@ from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.bmp.capture import Standing
 from flowpeer.routing.bmp.session import BmpSession, LostError
 from flowpeer.routing.rib.snapshot import SnapshotInfo, publish
-from flowpeer.routing.source import Tally
+from flowpeer.routing.source import RouteTally
 from flowpeer_core.addresses import parse
 
 HOUR_S = 3600
@@ -229,7 +229,7 @@ class BmpStation:
             "kind": "bmp",
             "routers": [router],
         }
-        tally = Tally(skipped=session.skipped + session.ribs.skipped)
+        tally = RouteTally(skipped=session.skipped + session.ribs.skipped)
         info = publish(self.lake, Standing(session.ribs, chosen, tally), when, facts)
         session.ribs.compact()
         self.counts["snapshots"] += 1

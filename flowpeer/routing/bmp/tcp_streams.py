@@ -26,7 +26,7 @@ _FIN, _SYN, _RST = 1, 2, 4
 _HALF, _ALL = 1 << 31, (1 << 32) - 1
 
 
-class Segment(NamedTuple):
+class TcpSegment(NamedTuple):
     """One TCP segment."""
 
     source: str
@@ -37,7 +37,7 @@ class Segment(NamedTuple):
     payload: bytes
 
 
-def segment_of(link: str, data: bytes) -> Segment | str:
+def segment_of(link: str, data: bytes) -> TcpSegment | str:
     """The TCP segment in a packet, or why there is none."""
     if link not in _LINK:
         return link
@@ -72,7 +72,7 @@ def segment_of(link: str, data: bytes) -> Segment | str:
     body = start + (data[start + 12] >> 4) * 4
     if body < start + 20 or body > end:
         return "packet cut short"
-    return Segment(
+    return TcpSegment(
         address_text(addresses[:width]),
         addresses + data[start : start + 4],
         struct.unpack_from(">I", data, start + 4)[0],
@@ -82,7 +82,7 @@ def segment_of(link: str, data: bytes) -> Segment | str:
 
 
 @dataclass(eq=False)
-class Stream:
+class TcpStream:
     """One direction of a connection: segments in, octets in order out."""
 
     source: str
@@ -93,7 +93,7 @@ class Stream:
     held: int = 0
     opened_with_data: bool = False
 
-    def add(self, segment: Segment) -> Iterator[bytes | None]:
+    def add(self, segment: TcpSegment) -> Iterator[bytes | None]:
         """What is in order now; None stands for octets that are missing for good."""
         sequence, payload = segment.sequence, segment.payload
         if segment.flags & _SYN:
@@ -166,16 +166,16 @@ class Streams:
     """All streams of a capture."""
 
     skipped: Counter[str] = field(default_factory=Counter)
-    _streams: dict[bytes, Stream] = field(default_factory=dict)
+    _streams: dict[bytes, TcpStream] = field(default_factory=dict)
 
-    def add(self, segment: Segment) -> Iterator[tuple[bytes, Stream, bytes | None]]:
+    def add(self, segment: TcpSegment) -> Iterator[tuple[bytes, TcpStream, bytes | None]]:
         """(flow, stream, octets in order), None for a gap; b"" when a connection begins."""
         stream = self._streams.get(segment.flow)
         if stream is None:
             if len(self._streams) >= MAX_STREAMS:
                 self.skipped["segment of too many TCP streams"] += 1
                 return
-            stream = self._streams[segment.flow] = Stream(segment.source, self.skipped)
+            stream = self._streams[segment.flow] = TcpStream(segment.source, self.skipped)
         fresh = segment.flags & _SYN and stream.next != (segment.sequence + 1 & _ALL)
         for part in stream.add(segment):
             yield segment.flow, stream, part
@@ -185,7 +185,7 @@ class Streams:
             for part in stream.finish():
                 yield segment.flow, stream, part
 
-    def finish(self) -> Iterator[tuple[bytes, Stream, bytes | None]]:
+    def finish(self) -> Iterator[tuple[bytes, TcpStream, bytes | None]]:
         """The end of the capture."""
         for flow, stream in self._streams.items():
             for part in stream.finish():

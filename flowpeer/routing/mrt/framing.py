@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flowpeer.errors import InputError
-from flowpeer.routing.source import BLOCK, Tally
+from flowpeer.routing.source import BLOCK, RouteTally
 
 TABLE_DUMP, TABLE_DUMP_V2, BGP4MP, BGP4MP_ET = 12, 13, 16, 17
 TYPES = (11, TABLE_DUMP, TABLE_DUMP_V2, BGP4MP, BGP4MP_ET, 32, 33, 48, 49)
@@ -27,11 +27,11 @@ _CODE = re.compile(
 """Type and subtype of records with routes: table dumps and updates."""
 
 
-class Reader(Protocol):
+class RecordReader(Protocol):
     """Who reads the records, and says of each whether it could be understood."""
 
     path: Path
-    tally: Tally
+    tally: RouteTally
     doubtful: bool
     """The record just read could not be understood."""
 
@@ -53,7 +53,7 @@ def time_of(head: bytes) -> datetime:
 
 
 def records(
-    reader: Reader, stream: Any, many: Callable[[bytes, int], int] | None = None
+    reader: RecordReader, stream: Any, many: Callable[[bytes, int], int] | None = None
 ) -> Iterator[tuple[bytes, int, int]]:
     """Records as (buffer, start, end).
 

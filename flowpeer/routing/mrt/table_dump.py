@@ -37,7 +37,7 @@ from flowpeer.routing.mrt.framing import (
     records,
     time_of,
 )
-from flowpeer.routing.source import BATCH_ROWS, Progress, Tally, opened
+from flowpeer.routing.source import BATCH_ROWS, Progress, RouteTally, opened
 
 __all__ = ["MrtReader", "looks_like_mrt", "time_of"]
 
@@ -78,7 +78,7 @@ class MrtReader:
         progress: Progress | None = None,
     ) -> None:
         self.path = path
-        self.tally = Tally()
+        self.tally = RouteTally()
         self.views: list[str] = []
         self.doubtful = False  # the record just read could not be understood
         self._progress = progress

@@ -26,7 +26,7 @@ import pyarrow as pa
 from flowpeer.errors import InputError
 from flowpeer.routing.addresses import halves_of
 from flowpeer.routing.rib.ranges import Bools, from_ranges, prefix_texts
-from flowpeer.routing.source import BLOCK, COLUMNS, Progress, Tally, opened
+from flowpeer.routing.source import BLOCK, COLUMNS, Progress, RouteTally, opened
 
 _PREFIX_NAMES = ("prefix", "network", "cidr", "route")
 _START_NAMES, _END_NAMES = ("start", "range_start", "start_ip"), ("end", "range_end", "end_ip")
@@ -56,7 +56,7 @@ class TableReader:
 
     def __init__(self, path: Path, *, vantage: str = "", progress: Progress | None = None) -> None:
         self.path = path
-        self.tally = Tally()
+        self.tally = RouteTally()
         self.views = [vantage]
         self._vantage = vantage
         self._progress = progress

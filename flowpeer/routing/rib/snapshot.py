@@ -26,7 +26,7 @@ from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.mrt.framing import HEADER, looks_like_mrt, time_of
 from flowpeer.routing.mrt.table_dump import MrtReader
 from flowpeer.routing.rib.prefix_tables import TableReader
-from flowpeer.routing.source import Progress, Tally, opened
+from flowpeer.routing.source import Progress, RouteTally, opened
 from flowpeer.schema import ROUTES
 from flowpeer_core.columns import arrow_schema
 
@@ -81,7 +81,7 @@ class RouteReader(Protocol):
     """
 
     views: list[str]
-    tally: Tally
+    tally: RouteTally
 
     def __iter__(self) -> Iterator[pa.Table]: ...
 
@@ -92,7 +92,7 @@ class Together:
 
     readers: Sequence[RouteReader]
     views: list[str] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    tally: RouteTally = field(default_factory=RouteTally)
 
     def __iter__(self) -> Iterator[pa.Table]:
         for reader in self.readers:

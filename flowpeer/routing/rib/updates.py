@@ -24,7 +24,7 @@ from flowpeer.routing.bgp.adj_rib_in import AdjRibs
 from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.mrt.framing import ADVICE, BGP4MP, BGP4MP_ET, HEADER, looks_like_mrt, records
 from flowpeer.routing.rib.snapshot import SnapshotInfo, find, publish, snapshots
-from flowpeer.routing.source import BATCH_ROWS, COLUMNS, Progress, Tally, opened
+from flowpeer.routing.source import BATCH_ROWS, COLUMNS, Progress, RouteTally, opened
 
 ESTABLISHED = 6
 _STATES = {0: 2, 5: 4}
@@ -52,7 +52,7 @@ class UpdateReader:
     since: int = 0
     peers: Peers | None = None
     progress: Progress | None = None
-    tally: Tally = field(default_factory=Tally)
+    tally: RouteTally = field(default_factory=RouteTally)
     doubtful: bool = False
     last: int = 0
 
@@ -163,7 +163,7 @@ class Updated:
     path: Path
     """File of the snapshot below."""
     ribs: AdjRibs
-    tally: Tally
+    tally: RouteTally
     peers: Peers | None = None
     views: list[str] = field(default_factory=list)
 
@@ -237,7 +237,7 @@ def load_updates(
     if known is not None:
         return known, False
     ribs = AdjRibs(remember_withdrawn=True)
-    tally = Tally()
+    tally = RouteTally()
     last = 0
     for _, path in begun:
         reader = UpdateReader(path, ribs, int(base.taken_at.timestamp()), peers, progress)

@@ -36,7 +36,7 @@ _BETWEEN = re.compile(rb"\}\s*,\s*\{")
 
 
 @dataclass
-class Rows:
+class FileRows:
     """A file's rows: `names` of its columns, then `frames`; counters grow while they are read."""
 
     names: list[str]
@@ -52,7 +52,7 @@ class Rows:
             self.warnings.append(f"line {line}: {reason}")
 
 
-def parquet_rows(path: str, wanted: set[str]) -> Rows:
+def parquet_rows(path: str, wanted: set[str]) -> FileRows:
     """Rows of a Parquet file, only the columns whose names in lower case are `wanted`."""
     try:
         file = pq.ParquetFile(path)
@@ -78,7 +78,7 @@ def parquet_rows(path: str, wanted: set[str]) -> Rows:
         finally:
             file.close()
 
-    return Rows(names, frames())
+    return FileRows(names, frames())
 
 
 def delimited_names(head: bytes) -> tuple[list[str], str]:
@@ -129,10 +129,10 @@ class _Utf8:
         """The stream belongs to the caller."""
 
 
-def delimited_rows(stream: BinaryIO, path: str, wanted: set[str]) -> Rows:
+def delimited_rows(stream: BinaryIO, path: str, wanted: set[str]) -> FileRows:
     """Rows of a CSV file with a header line."""
     names, delimiter = delimited_names(stream.readline(HEAD))
-    rows = Rows(names, iter(()))
+    rows = FileRows(names, iter(()))
     columns = _wanted(names, wanted, path)
 
     ended = False
@@ -192,7 +192,7 @@ def json_names(head: bytes) -> list[str]:
     return list(first) if isinstance(first, dict) else []
 
 
-def json_rows(stream: BinaryIO, path: str, names: list[str], wanted: set[str]) -> Rows:
+def json_rows(stream: BinaryIO, path: str, names: list[str], wanted: set[str]) -> FileRows:
     """Rows of JSON objects, one a line or in one array.
 
     `wanted`: the keys to read, in lower case; they are looked for as they stand in the first
@@ -200,7 +200,7 @@ def json_rows(stream: BinaryIO, path: str, names: list[str], wanted: set[str]) -
     """
     keys = {name.lower(): name for name in names}
     schema = pl.Schema({keys.get(w, w): pl.String() for w in sorted(wanted)})
-    rows = Rows(names, iter(()))
+    rows = FileRows(names, iter(()))
 
     def frames() -> Iterator[pl.DataFrame]:
         for block in _lines(stream, path):
@@ -254,7 +254,7 @@ def _objects(data: bytes) -> tuple[bytes, bytes]:
     return b"\n".join(lines) + b"\n", b"{" + parts[-1]
 
 
-def _parsed(block: bytes, schema: pl.Schema, rows: Rows) -> pl.DataFrame:
+def _parsed(block: bytes, schema: pl.Schema, rows: FileRows) -> pl.DataFrame:
     try:
         # Behind an empty line, or polars would unpack, without a bound, what begins like a zstd
         # or gzip file.
@@ -266,7 +266,7 @@ def _parsed(block: bytes, schema: pl.Schema, rows: Rows) -> pl.DataFrame:
         return pl.read_ndjson(io.BytesIO(b"\n".join(good)), schema=schema)
 
 
-def _good(lines: Iterable[bytes], rows: Rows) -> Iterator[bytes]:
+def _good(lines: Iterable[bytes], rows: FileRows) -> Iterator[bytes]:
     for number, line in enumerate(lines, rows.lines + 1):
         if not line.strip():
             continue

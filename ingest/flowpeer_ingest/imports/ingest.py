@@ -132,7 +132,7 @@ def is_export(path: Path, mapping: Mapping | None = None) -> bool:
 
 
 @contextmanager
-def _rows(path: Path, file: _File, wanted: set[str]) -> Iterator[files.Rows]:
+def _rows(path: Path, file: _File, wanted: set[str]) -> Iterator[files.FileRows]:
     if file.shape == "nfcapd":
         with nfdump.records(path) as stream:
             yield files.json_rows(stream, str(path), file.names, wanted)
@@ -223,7 +223,7 @@ def _by_hour(
         yield hour, table.filter(pa.array(hours == hour))
 
 
-def _summary(path: Path, tool: Tool, importer: Importer, rows: files.Rows) -> ExportSummary:
+def _summary(path: Path, tool: Tool, importer: Importer, rows: files.FileRows) -> ExportSummary:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     tally = importer.tally

@@ -14,7 +14,7 @@ import pyarrow as pa
 from flowpeer_core.addresses import text_of
 from flowpeer_core.sampling_rates import MAX_RATE
 from flowpeer_ingest import flows, plausible
-from flowpeer_ingest.columns import FLOWS_SCHEMA, Tally
+from flowpeer_ingest.columns import FLOWS_SCHEMA, RecordTally
 from flowpeer_ingest.flows import LONG_US
 from flowpeer_ingest.imports import values
 from flowpeer_ingest.imports.tools import Tool
@@ -49,7 +49,7 @@ class Importer:
     constants: Mapping[str, str]
     active_timeout_s: Callable[[str], int]
     interface_of: InterfaceOf
-    tally: Tally = field(default_factory=Tally)
+    tally: RecordTally = field(default_factory=RecordTally)
     unreadable: list[str] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     rows: int = 0  # seen so far

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowpeer_ingest.wire import ipfix, netflow1, netflow5, netflow7, netflow9, sflow5
 from flowpeer_ingest.wire.events import Event, Rejected, Unsupported
-from flowpeer_ingest.wire.state import State
+from flowpeer_ingest.wire.state import DecoderState
 
 _DECODERS = {
     1: netflow1.decode,
@@ -19,7 +19,7 @@ class Wire:
     """Decodes datagrams in the order they came; all memory of one run is in `state`."""
 
     def __init__(self, configured: frozenset[str] = frozenset()) -> None:
-        self.state = State(configured)
+        self.state = DecoderState(configured)
 
     def decode(self, payload: bytes, exporter: str, port: int, received_us: int) -> list[Event]:
         """Events of one datagram; the first is its `Message`, `Rejected` or `Unsupported`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowpeer_ingest.wire.events import Event, Malformed, Message, Records, Rejected, SequenceGap
 from flowpeer_ingest.wire.layout import Template
-from flowpeer_ingest.wire.state import State, advance
+from flowpeer_ingest.wire.state import DecoderState, advance
 
 
 def events(
@@ -13,7 +13,7 @@ def events(
     header_octets: int,
     most: int,
     template: Template,
-    state: State,
+    state: DecoderState,
     *,
     numbered: bool = True,
 ) -> list[Event]:

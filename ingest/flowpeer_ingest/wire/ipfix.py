@@ -5,14 +5,16 @@ from __future__ import annotations
 import struct
 
 from flowpeer_ingest.wire.events import Event, Message, Rejected, SequenceGap
-from flowpeer_ingest.wire.sets import IPFIX, Walk
-from flowpeer_ingest.wire.state import State, advance
+from flowpeer_ingest.wire.sets import IPFIX, SetWalk
+from flowpeer_ingest.wire.state import DecoderState, advance
 
 _HEADER = struct.Struct(">HHIII")
 _CLAUSE = "RFC 7011 section 3.1"
 
 
-def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
+def decode(
+    payload: bytes, exporter: str, port: int, received_us: int, state: DecoderState
+) -> list[Event]:
     """Events of one IPFIX message in a datagram; octets after its length are not read."""
     if len(payload) < _HEADER.size:
         return [Rejected("IPFIX message shorter than its header")]
@@ -26,7 +28,7 @@ def decode(payload: bytes, exporter: str, port: int, received_us: int, state: St
         10, exporter, port, domain, sequence, received_us, export_ms,
         (export_ms - boot_ms) & 0xFFFFFFFF if boot_ms >= 0 else -1,
     )  # fmt: skip
-    walk = Walk(payload, message, session, state, IPFIX)
+    walk = SetWalk(payload, message, session, state, IPFIX)
     if length > len(payload):
         walk.malformed("message longer than its datagram", 2, _CLAUSE)
     events = walk.run(_HEADER.size, min(length, len(payload)))

@@ -7,7 +7,7 @@ import struct
 from flowpeer_ingest.wire import fixed
 from flowpeer_ingest.wire.events import Event, Message, Rejected
 from flowpeer_ingest.wire.layout import Field, Template, make_layout
-from flowpeer_ingest.wire.state import State
+from flowpeer_ingest.wire.state import DecoderState
 
 _HEADER = struct.Struct(">HHIII")
 _MAX_COUNT = 24
@@ -25,7 +25,9 @@ LAYOUT, LONGER = (
 _TEMPLATES = {layout.minimum: Template(0, layout) for layout in (LAYOUT, LONGER)}
 
 
-def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
+def decode(
+    payload: bytes, exporter: str, port: int, received_us: int, state: DecoderState
+) -> list[Event]:
     """Events of one version 1 datagram; its header has no sequence number.
 
     Nothing in it but its length tells it from other protocols (STUN begins alike), so that has

@@ -7,7 +7,7 @@ import struct
 from flowpeer_ingest.wire import fixed
 from flowpeer_ingest.wire.events import Event, Message, Rejected
 from flowpeer_ingest.wire.layout import Field, Template, make_layout
-from flowpeer_ingest.wire.state import State
+from flowpeer_ingest.wire.state import DecoderState
 
 _HEADER = struct.Struct(">HHIIIIBBH")
 _MAX_COUNT = 30
@@ -25,7 +25,9 @@ LAYOUT = make_layout((*FIELDS, Field(PAD, 2)))
 TEMPLATE = Template(0, LAYOUT)
 
 
-def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
+def decode(
+    payload: bytes, exporter: str, port: int, received_us: int, state: DecoderState
+) -> list[Event]:
     """Events of one version 5 datagram."""
     if len(payload) < _HEADER.size:
         return [Rejected("NetFlow v5 packet shorter than its header")]

@@ -7,7 +7,7 @@ import struct
 from flowpeer_ingest.wire import fixed, netflow5
 from flowpeer_ingest.wire.events import Event, Message, Rejected
 from flowpeer_ingest.wire.layout import Field, Template, make_layout
-from flowpeer_ingest.wire.state import State
+from flowpeer_ingest.wire.state import DecoderState
 
 _HEADER = struct.Struct(">HHIIIII")
 _MAX_COUNT = 27
@@ -17,7 +17,9 @@ LAYOUT = make_layout((*netflow5.FIELDS, Field(netflow5.PAD, 6)))
 TEMPLATE = Template(0, LAYOUT)
 
 
-def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
+def decode(
+    payload: bytes, exporter: str, port: int, received_us: int, state: DecoderState
+) -> list[Event]:
     """Events of one version 7 datagram."""
     if len(payload) < _HEADER.size:
         return [Rejected("NetFlow v7 packet shorter than its header")]

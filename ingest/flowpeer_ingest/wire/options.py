@@ -20,7 +20,7 @@ from flowpeer_ingest.wire.events import (
     OptionsRecords,
     SamplingLearned,
 )
-from flowpeer_ingest.wire.state import Session, State
+from flowpeer_ingest.wire.state import DecoderState, ExportSession
 
 _SAMPLER_IDS = (48, 302)
 _INTERFACE = 10
@@ -39,8 +39,8 @@ def text(octets: bytes) -> str:
 def learn_from_options(
     event: OptionsRecords,
     records: list[list[bytes]],
-    session: Session,
-    state: State,
+    session: ExportSession,
+    state: DecoderState,
     events: list[Event],
 ) -> None:
     """Add what these options records teach to `events` and to the session."""
@@ -87,8 +87,8 @@ def announce(
     sampler: int | None,
     interface: int | None,
     rate: Rate,
-    session: Session,
-    state: State,
+    session: ExportSession,
+    state: DecoderState,
     events: list[Event],
 ) -> None:
     """Let a rate hold in a session from this message on."""

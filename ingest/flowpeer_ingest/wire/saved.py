@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from flowpeer_core.sampling_rates import Announced
+from flowpeer_core.sampling_rates import AnnouncedRates
 from flowpeer_ingest.wire.events import Message
 from flowpeer_ingest.wire.layout import Field, Template
-from flowpeer_ingest.wire.state import KEPT_CHANGES, Exporter, Session, State
+from flowpeer_ingest.wire.state import KEPT_CHANGES, DecoderState, ExporterState, ExportSession
 
 FORMAT = 2
 _MESSAGE = (
@@ -25,7 +25,7 @@ def _flat(message: Message) -> list[Any]:
     return [getattr(message, name) for name in _MESSAGE]
 
 
-def snapshot(state: State) -> dict[str, Any]:
+def snapshot(state: DecoderState) -> dict[str, Any]:
     """All of `state` in lists, dicts, text, integers and octets.
 
     Layouts are named by their place in `layouts`, templates by theirs in `templates`: many
@@ -54,7 +54,7 @@ def snapshot(state: State) -> dict[str, Any]:
     def places(table: dict[int, Template]) -> list[int]:
         return [place(t) for t in table.values()]
 
-    def rates(known: Announced | None) -> list[list[Any]]:
+    def rates(known: AnnouncedRates | None) -> list[list[Any]]:
         return [] if known is None else [[s, i, at, *rate] for s, i, at, rate in known.rows()]
 
     exporters = []
@@ -86,12 +86,12 @@ def snapshot(state: State) -> dict[str, Any]:
     }
 
 
-def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> State:
-    """A `State` that goes on where the saved one stood.
+def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> DecoderState:
+    """A `DecoderState` that goes on where the saved one stood.
 
     Raises LookupError, TypeError or ValueError for what `snapshot` would not have written.
     """
-    state = State(configured)
+    state = DecoderState(configured)
     if saved.get("format") != FORMAT:
         return _format_1(saved, state)
 
@@ -105,13 +105,13 @@ def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> 
         return Template(number, state.pool(address).layout(fields), scopes, bool(options))
 
     for said in saved["exporters"]:
-        exporter = Exporter(str(said["address"]))
+        exporter = ExporterState(str(said["address"]))
         exporter.work_from_us, exporter.work = map(int, said["work"])
         address = exporter.address
         for numbers in said["sessions"]:
             *plain, places, replaced, rates, pending = numbers
             port, version, number, first_us, last_us, inherited, *counters = map(int, plain)
-            session = Session(
+            session = ExportSession(
                 exporter, port, version, number, first_us, last_us, table(address, places),
                 {n: template(address, p).layout for n, p in replaced},
             )  # fmt: skip
@@ -119,7 +119,7 @@ def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> 
             (session.boot_ms, session.expected, session.missing, session.counts,
              session.previous, session.suspect, session.restarts) = counters  # fmt: skip
             if rates:
-                session.rates = Announced(kept=KEPT_CHANGES)
+                session.rates = AnnouncedRates(kept=KEPT_CHANGES)
                 for sampler, interface, at_us, *rate in rates:
                     session.rates.announce(sampler, interface, (int(rate[0]), int(rate[1])), at_us)
             session.pending = {int(n): _sets(held) for n, held in pending}
@@ -131,15 +131,15 @@ def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> 
     return state
 
 
-def _format_1(saved: dict[str, Any], state: State) -> State:
+def _format_1(saved: dict[str, Any], state: DecoderState) -> DecoderState:
     """What versions before this one wrote: templates of domains are not taken over, which belonged
     to no session."""
     for said in saved["exporters"]:
-        exporter = Exporter(str(said["address"]))
+        exporter = ExporterState(str(said["address"]))
         pool = state.pool(exporter.address)
         boots = [int(domain[2]) for domain in said["domains"]]
         for port, version, number, at, expected, missing, places, *v9 in said["sessions"]:
-            session = Session(exporter, int(port), int(version), int(number))
+            session = ExportSession(exporter, int(port), int(version), int(number))
             for place in places:
                 template, layout, scopes, options = saved["templates"][place]
                 flat = saved["layouts"][layout]
@@ -169,6 +169,6 @@ def _sets(held: list[Any]) -> deque[tuple[Message, bytes]]:
     )
 
 
-def _dropped(exporter: Exporter, said: dict[str, Any]) -> None:
+def _dropped(exporter: ExporterState, said: dict[str, Any]) -> None:
     for version, number, template, count in said["dropped"]:
         exporter.dropped[version, number, template] = int(count)

@@ -21,7 +21,7 @@ from flowpeer_ingest.wire.events import (
 from flowpeer_ingest.wire.framed import MAX_FRAMES, unframe
 from flowpeer_ingest.wire.layout import Field, Template, flatten, split
 from flowpeer_ingest.wire.options import TOO_MANY_CHANGES, announce, learn_from_options
-from flowpeer_ingest.wire.state import MAX_FIELDS, Session, State
+from flowpeer_ingest.wire.state import MAX_FIELDS, DecoderState, ExportSession
 
 _PAIR = struct.Struct(">HH")
 _TRIPLE = struct.Struct(">HHH")
@@ -55,22 +55,27 @@ IPFIX = Dialect(
 )
 
 
-def release_known(session: Session, state: State) -> Iterator[Event]:
+def release_known(session: ExportSession, state: DecoderState) -> Iterator[Event]:
     """Decode what waits in a session for templates that are known by now."""
     for number, held in list(session.pending.items()):
         template = session.templates.get(number)
         if template is not None:
             message = held[0][0]
-            walk = Walk(b"", message, session, state, IPFIX if message.version == 10 else V9)
+            walk = SetWalk(b"", message, session, state, IPFIX if message.version == 10 else V9)
             walk.released(template, 0)
             yield from walk.events[1:]
 
 
-class Walk:
+class SetWalk:
     """One message's sets, in order; `units` counts data records, −1 once one set hides them."""
 
     def __init__(
-        self, payload: bytes, message: Message, session: Session, state: State, dialect: Dialect
+        self,
+        payload: bytes,
+        message: Message,
+        session: ExportSession,
+        state: DecoderState,
+        dialect: Dialect,
     ) -> None:
         self.payload = payload
         self.message = message

@@ -25,7 +25,7 @@ from flowpeer_ingest.wire.events import (
 )
 from flowpeer_ingest.wire.frames import LENGTHS, Values
 from flowpeer_ingest.wire.layout import Field, Template, make_layout
-from flowpeer_ingest.wire.state import State, advance
+from flowpeer_ingest.wire.state import DecoderState, advance
 
 _WORD = struct.Struct(">I")
 _WORDS = tuple(struct.Struct(f">{count}I") for count in range(12))
@@ -114,7 +114,9 @@ def head(payload: bytes, exporter: str, port: int, received_us: int) -> Head | N
     return Head(message, session_number(agent, port), count, reader.at)
 
 
-def decode(payload: bytes, exporter: str, port: int, received_us: int, state: State) -> list[Event]:
+def decode(
+    payload: bytes, exporter: str, port: int, received_us: int, state: DecoderState
+) -> list[Event]:
     """Events of one sFlow datagram."""
     found = head(payload, exporter, port, received_us)
     if found is None:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from flowpeer_core.sampling_rates import Announced
+from flowpeer_core.sampling_rates import AnnouncedRates
 from flowpeer_ingest.wire.events import Message
 from flowpeer_ingest.wire.layout import Field, Layout, Template, make_layout
 
@@ -80,10 +80,10 @@ Key = tuple[str, int, int, int]
 
 
 @dataclass(slots=True, eq=False)
-class Session:
+class ExportSession:
     """One transport session and observation domain."""
 
-    owner: Exporter
+    owner: ExporterState
     port: int
     version: int
     number: int  # of the observation domain
@@ -92,7 +92,7 @@ class Session:
     templates: dict[int, Template] = field(default_factory=dict)
     replaced: dict[int, Layout] = field(default_factory=dict)
     """The layout that a template number had before, of those that were redefined."""
-    rates: Announced | None = None
+    rates: AnnouncedRates | None = None
     pending: dict[int, deque[tuple[Message, bytes]]] = field(default_factory=dict)
     inherited: bool = False
     boot_ms: int = -1  # systemInitTimeMilliseconds from options data
@@ -105,17 +105,17 @@ class Session:
 
     @property
     def key(self) -> Key:
-        """Under which `State` knows it."""
+        """Under which `DecoderState` knows it."""
         return self.owner.address, self.port, self.version, self.number
 
 
 @dataclass(slots=True, eq=False)
-class Exporter:
+class ExporterState:
     """One source address. `octets`: what its sessions cost; sessions: the least recent first."""
 
     address: str
-    sessions: OrderedDict[Key, Session] = field(default_factory=OrderedDict)
-    domains: dict[int, dict[int, Session]] = field(default_factory=dict)
+    sessions: OrderedDict[Key, ExportSession] = field(default_factory=OrderedDict)
+    domains: dict[int, dict[int, ExportSession]] = field(default_factory=dict)
     """Sessions of v9 by domain and port, in the order in which they began."""
     octets: int = 0
     pending_octets: int = 0
@@ -142,7 +142,9 @@ class Pool:
         self.max_octets, self.max_pending = octets, pending_octets
         self.octets = 0
         self.pending_octets = 0
-        self.sessions: OrderedDict[Key, Session] = OrderedDict()  # the least recently used first
+        self.sessions: OrderedDict[Key, ExportSession] = (
+            OrderedDict()
+        )  # the least recently used first
         self._layouts: weakref.WeakValueDictionary[tuple[Field, ...], Layout] = (
             weakref.WeakValueDictionary()
         )
@@ -166,21 +168,21 @@ class Pool:
         return self._fields > MAX_LAYOUT_FIELDS
 
 
-class State:
+class DecoderState:
     """All exporters of one run. configured: addresses that have memory of their own."""
 
     def __init__(self, configured: frozenset[str] = frozenset()) -> None:
         self.configured = configured
-        self.exporters: dict[str, Exporter] = {}
+        self.exporters: dict[str, ExporterState] = {}
         self.changes = 0  # grows with every template that comes or goes, every session that goes
-        self.current: Session | None = None
+        self.current: ExportSession | None = None
         """The session of the last datagram."""
         self.forgotten: Counter[str] = Counter()
         """Sessions that were forgotten for lack of room since the caller last looked, by
         exporter."""
         self.dropped = 0
         """Data sets that were given up since the start."""
-        self._sessions: dict[Key, Session] = {}
+        self._sessions: dict[Key, ExportSession] = {}
         self._ours = Pool(MAX_CONFIGURED_OCTETS, MAX_PENDING_CONFIGURED)
         self._others = Pool(MAX_STRANGERS_OCTETS, MAX_PENDING_STRANGERS)
 
@@ -190,7 +192,7 @@ class State:
 
     def session(
         self, address: str, port: int, version: int, domain: int, now_us: int = 0
-    ) -> Session:
+    ) -> ExportSession:
         """The session, made if new; used at this time of receipt."""
         key = (address, port, version, domain)
         session = self._sessions.get(key)
@@ -200,18 +202,18 @@ class State:
             return session
         exporter = self.exporters.get(address)
         if exporter is None:
-            exporter = self.exporters[address] = Exporter(address)
-        self.current = session = Session(exporter, port, version, domain, now_us, now_us)
+            exporter = self.exporters[address] = ExporterState(address)
+        self.current = session = ExportSession(exporter, port, version, domain, now_us, now_us)
         self._keep(key, session)
         self._spend(session, SESSION_OCTETS)
         return session
 
-    def take_current(self) -> Session | None:
+    def take_current(self) -> ExportSession | None:
         """The session of the last datagram since this was asked last."""
         current, self.current = self.current, None
         return current
 
-    def used(self, session: Session, now_us: int) -> None:
+    def used(self, session: ExportSession, now_us: int) -> None:
         """The session had a datagram at this time; one that was forgotten since stays so."""
         session.last_us = max(session.last_us, now_us)
         key = session.key
@@ -220,14 +222,14 @@ class State:
         session.owner.sessions.move_to_end(key)
         self.pool(key[0]).sessions.move_to_end(key)
 
-    def _keep(self, key: Key, session: Session) -> None:
+    def _keep(self, key: Key, session: ExportSession) -> None:
         self._sessions[key] = session
         session.owner.sessions[key] = session
         self.pool(key[0]).sessions[key] = session
         if session.version == 9:
             session.owner.domains.setdefault(session.number, {})[session.port] = session
 
-    def _spend(self, session: Session, octets: int) -> None:
+    def _spend(self, session: ExportSession, octets: int) -> None:
         """Account for what a session needs, and make room, but never by forgetting itself."""
         owner = session.owner
         pool = self.pool(owner.address)
@@ -240,7 +242,7 @@ class State:
         while pool.octets > pool.max_octets and len(pool.sessions) > 1:
             self._forget_oldest(pool.sessions, session)
 
-    def _forget_oldest(self, sessions: OrderedDict[Key, Session], but: Session) -> None:
+    def _forget_oldest(self, sessions: OrderedDict[Key, ExportSession], but: ExportSession) -> None:
         key, gone = next(iter(sessions.items()))
         if gone is but:
             sessions.move_to_end(key)
@@ -253,7 +255,7 @@ class State:
         if not gone.owner.sessions:
             del self.exporters[gone.owner.address]
 
-    def _remove(self, session: Session) -> None:
+    def _remove(self, session: ExportSession) -> None:
         """Take a session out of all tables, and what it costs off the accounts."""
         key = session.key
         owner, pool = session.owner, self.pool(key[0])
@@ -282,11 +284,11 @@ class State:
         for key in keys:
             self.pool(key[0]).sessions.move_to_end(key)
 
-    def known(self, address: str, port: int, version: int, domain: int) -> Session | None:
+    def known(self, address: str, port: int, version: int, domain: int) -> ExportSession | None:
         """The session if there is one."""
         return self._sessions.get((address, port, version, domain))
 
-    def forget(self, address: str) -> Exporter | None:
+    def forget(self, address: str) -> ExporterState | None:
         """Forget an exporter and all that it said; what was known."""
         exporter = self.exporters.pop(address, None)
         if exporter is None:
@@ -297,7 +299,7 @@ class State:
         exporter.sessions.update((session.key, session) for session in sessions)
         return exporter
 
-    def take_back(self, exporter: Exporter) -> None:
+    def take_back(self, exporter: ExporterState) -> None:
         """Know again what `forget` gave or a saved state holds, of an exporter that is not known
         now."""
         self.exporters[exporter.address] = exporter
@@ -314,7 +316,9 @@ class State:
             exporter.pending_numbers += len(session.pending)
         self.changes += 1
 
-    def give_up(self, exporter: Exporter, before_us: int) -> dict[tuple[str, int, int, int], int]:
+    def give_up(
+        self, exporter: ExporterState, before_us: int
+    ) -> dict[tuple[str, int, int, int], int]:
         """Give up data sets received before this, and forget those counted; how many by
         (exporter, version, domain, template)."""
         gone: Counter[tuple[str, int, int, int]] = Counter()
@@ -325,7 +329,7 @@ class State:
             gone[exporter.address, session.version, session.number, number] += 1
         return dict(gone)
 
-    def may_change(self, session: Session, steps: int, now_us: int) -> bool:
+    def may_change(self, session: ExportSession, steps: int, now_us: int) -> bool:
         """May the exporter cause so many steps of work more? False beyond its budget of CPU."""
         owner = session.owner
         if not 0 <= now_us - owner.work_from_us < BUDGET_US:
@@ -333,7 +337,7 @@ class State:
         owner.work += steps
         return owner.work <= MAX_WORK
 
-    def learn(self, session: Session, template: Template) -> tuple[bool, bool, bool]:
+    def learn(self, session: ExportSession, template: Template) -> tuple[bool, bool, bool]:
         """Remember a template: (is it new or changed, did another layout have its number, was this
         the layout before that one)."""
         number, templates = template.number, session.templates
@@ -361,7 +365,7 @@ class State:
         templates[number] = template
         return True, old is not None, back
 
-    def withdraw(self, session: Session, number: int) -> bool:
+    def withdraw(self, session: ExportSession, number: int) -> bool:
         """Forget a template; True if it was known."""
         if session.templates.pop(number, None) is None:
             return False
@@ -370,19 +374,19 @@ class State:
         self.changes += 1
         return True
 
-    def rates(self, session: Session) -> Announced:
+    def rates(self, session: ExportSession) -> AnnouncedRates:
         """The rates announced in a session, made if there are none yet."""
         if session.rates is None:
-            session.rates = Announced(kept=KEPT_CHANGES)
+            session.rates = AnnouncedRates(kept=KEPT_CHANGES)
         return session.rates
 
-    def rate_tables(self, session: Session) -> list[Announced]:
+    def rate_tables(self, session: ExportSession) -> list[AnnouncedRates]:
         """Where the rate of a session's records is looked up: its own domain, then domain 0."""
         zero = self._sessions.get((*session.key[:3], 0)) if session.number else None
         both = (session.rates, None if zero is None else zero.rates)
         return [table for table in both if table is not None]
 
-    def rated(self, session: Session, keys: int) -> None:
+    def rated(self, session: ExportSession, keys: int) -> None:
         """A session has that many rates more."""
         rates = self.rates(session)
         while rates.keys > MAX_RATES:
@@ -391,7 +395,7 @@ class State:
         if keys:
             self._spend(session, keys * RATE_OCTETS)
 
-    def inherit(self, session: Session, now_us: int) -> Session | None:
+    def inherit(self, session: ExportSession, now_us: int) -> ExportSession | None:
         """What a session of v9 takes over where its own templates did not come yet: the session of
         the same exporter and domain that fell silent last before it began; None if there is none.
 
@@ -414,7 +418,7 @@ class State:
         session.counts = session.counts or found.counts
         return found
 
-    def hold(self, session: Session, message: Message, number: int, octets: bytes) -> bool:
+    def hold(self, session: ExportSession, message: Message, number: int, octets: bytes) -> bool:
         """Keep a data set until its template comes; False if there is no room (counted)."""
         owner = session.owner
         pool = self.pool(owner.address)
@@ -437,7 +441,7 @@ class State:
         pool.pending_octets += cost
         return True
 
-    def release(self, session: Session, number: int) -> deque[tuple[Message, bytes]]:
+    def release(self, session: ExportSession, number: int) -> deque[tuple[Message, bytes]]:
         """The data sets that waited for this template, in the order they came."""
         held = session.pending.pop(number, None)
         if held is None:
@@ -449,7 +453,7 @@ class State:
         self.pool(owner.address).pending_octets -= size
         return held
 
-    def drop(self, session: Session, number: int) -> None:
+    def drop(self, session: ExportSession, number: int) -> None:
         """Count a data set that was held and is not decoded after all."""
         self._drop(session.owner, (session.version, session.number, number))
 
@@ -460,7 +464,7 @@ class State:
                 for session, number in self._overdue(owner, now_us - MAX_PENDING_S * 1_000_000):
                     self.drop(session, number)
 
-    def _overdue(self, owner: Exporter, before_us: int) -> Iterator[tuple[Session, int]]:
+    def _overdue(self, owner: ExporterState, before_us: int) -> Iterator[tuple[ExportSession, int]]:
         """Take out the data sets received before this."""
         pool = self.pool(owner.address)
         for session in owner.sessions.values():
@@ -474,7 +478,7 @@ class State:
                     del session.pending[number]
                     owner.pending_numbers -= 1
 
-    def _drop(self, owner: Exporter, key: tuple[int, int, int]) -> None:
+    def _drop(self, owner: ExporterState, key: tuple[int, int, int]) -> None:
         if key not in owner.dropped and len(owner.dropped) >= MAX_PENDING_TEMPLATES:
             key = (key[0], 0, 0)
         owner.dropped[key] = owner.dropped.get(key, 0) + 1
@@ -489,18 +493,18 @@ class State:
         return out
 
 
-def session_octets(session: Session) -> int:
+def session_octets(session: ExportSession) -> int:
     """What a session costs."""
     rates = session.rates.keys if session.rates is not None else 0
     return SESSION_OCTETS + TEMPLATE_OCTETS * len(session.templates) + RATE_OCTETS * rates
 
 
-def held_octets(session: Session) -> int:
+def held_octets(session: ExportSession) -> int:
     """What the data sets cost that wait in a session."""
     return sum(len(o) + HELD_OCTETS for held in session.pending.values() for _, o in held)
 
 
-def advance(session: Session, sequence: int, units: int) -> int:
+def advance(session: ExportSession, sequence: int, units: int) -> int:
     """Follow a 32-bit sequence number that counts `units` per message; returns units lost.
 
     Negative: that many units which had been counted as lost came late. `units` < 0: this message
@@ -529,10 +533,10 @@ def advance(session: Session, sequence: int, units: int) -> int:
 
 
 DATAGRAMS, FLOWS = 1, 2
-"""`Session.counts`; 0: not known yet."""
+"""`ExportSession.counts`; 0: not known yet."""
 
 
-def advance9(session: Session, sequence: int, records: int) -> int:
+def advance9(session: ExportSession, sequence: int, records: int) -> int:
     """`advance` for NetFlow v9, whose sequence counts datagrams by RFC 3954 section 5.1.
 
     softflowd up to 0.9 counts flows instead, each exported as one or two records. So a step is

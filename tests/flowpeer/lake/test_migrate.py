@@ -21,7 +21,7 @@ from flowpeer.configuration import load
 from flowpeer.lake import migrate
 from flowpeer.lake.format2 import Ledger2
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 
 HERE = Path(__file__).parent / "format2"
 ANSWERS = json.loads((HERE / "answers.json").read_text())
@@ -233,9 +233,9 @@ def test_a_newer_flowpeers_record_and_the_older_ones_agree(old: Path) -> None:
     """What the plan reads of the ledger is what it reads of the manifests made from it."""
     lake = Lake(old / "lake")
     network = load(old / "flowpeer.toml")
-    before = Rollup(lake, network).plan()
+    before = RollupPlanner(lake, network).plan()
     migrate.migrate(lake)
-    again = Rollup(Lake(old / "lake"), network).plan()
+    again = RollupPlanner(Lake(old / "lake"), network).plan()
     assert [(h.start, h.received, h.parts) for h in again] == [
         (h.start, h.received, h.parts) for h in before
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 
 WORLDS = Path(__file__).parents[1] / "rollup"
 COMMANDS = """
@@ -46,7 +46,7 @@ def test_a_plain_user_reads_a_read_only_lake(
 
     worlds.prepare(tmp_path, worlds.make_world(3), 2)
     lake = Lake(load(tmp_path / "flowpeer.toml").lake_path)
-    rollup = Rollup(lake, load(tmp_path / "flowpeer.toml"))
+    rollup = RollupPlanner(lake, load(tmp_path / "flowpeer.toml"))
     for hour in rollup.plan():
         rollup.roll_up(hour)
     lake.close()

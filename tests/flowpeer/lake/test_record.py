@@ -28,7 +28,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
 from flowpeer.pipeline.rollup import roll_up
 from flowpeer.reporter import Collected
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.schema import FORMAT
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
@@ -53,7 +53,7 @@ def test_run_reads_each_document_once(demo_copy: Path, monkeypatch: pytest.Monke
     record = lake.record()
     assert roll_up(network, lake, Collected(), record=record).rolled_up == 0
     monkeypatch.setattr(LocalStorage, "read", counted)
-    rollup = Rollup(lake, network, record=record)
+    rollup = RollupPlanner(lake, network, record=record)
     assert not any(hour.changed for hour in rollup.plan())
     assert {key for key in reads if "/flows/" in key or "/traffic" in key} == set(), "kept"
     assert all(n == 1 for key, n in reads.items() if "routes" not in key)
@@ -66,11 +66,11 @@ def test_a_period_reads_only_its_days(demo_copy: Path) -> None:
     for day in ("2026-09-13", "2026-09-20"):
         shutil.copytree(flows / "date=2026-09-16", flows / f"date={day}")
     start, end = datetime(2026, 9, 16, 2, tzinfo=UTC), datetime(2026, 9, 16, 4, tzinfo=UTC)
-    part = Rollup(lake, network, period=(start, end))
+    part = RollupPlanner(lake, network, period=(start, end))
     assert {f"{hour:%Y-%m-%d}" for hour in part._headers} == {"2026-09-16"}
     for day in ("2026-09-13", "2026-09-20"):
         shutil.rmtree(flows / f"date={day}")
-    alone, everything = part.plan(start, end), Rollup(lake, network).plan(start, end)
+    alone, everything = part.plan(start, end), RollupPlanner(lake, network).plan(start, end)
     assert alone == everything
     assert [h.start for h in alone] == [start, start.replace(hour=3)]
     assert not any(h.changed for h in alone)

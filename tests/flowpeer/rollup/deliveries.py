@@ -14,7 +14,7 @@ from worlds import HOUR, make_world, octets, prepare
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 
@@ -94,7 +94,7 @@ def world_of(seed: int) -> Any:
     return world
 
 
-def empty_lake(folder: Path, world: Any) -> Rollup:
+def empty_lake(folder: Path, world: Any) -> RollupPlanner:
     folder.mkdir()
     flows, world.flows = world.flows, []
     rates, world.sampling = world.sampling, []
@@ -103,12 +103,12 @@ def empty_lake(folder: Path, world: Any) -> Rollup:
     return rollup
 
 
-def roll_up(rollup: Rollup) -> Rollup:
-    again = Rollup(rollup.lake, rollup.network)
+def roll_up(rollup: RollupPlanner) -> RollupPlanner:
+    again = RollupPlanner(rollup.lake, rollup.network)
     for hour in again.plan():
         if hour.changed:
             again.roll_up(hour)
-    return Rollup(rollup.lake, rollup.network)
+    return RollupPlanner(rollup.lake, rollup.network)
 
 
 def digests(lake: Lake) -> dict[str, str]:

@@ -16,11 +16,11 @@ import pytest
 import worlds
 
 from flowpeer.rollup import aggregate, compiled, slots
-from flowpeer.rollup.codes import Codes, Context
+from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import CompiledSums
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.plain import PlainSums
-from flowpeer.rollup.reading import COLUMNS, NEXT_HOPS, NULLS, Batch
+from flowpeer.rollup.reading import COLUMNS, NEXT_HOPS, NULLS, FlowBatch
 from flowpeer.rollup.sums import joined
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import library
@@ -33,14 +33,14 @@ CORE = library()
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+def context(tmp_path_factory: pytest.TempPathFactory) -> HourContext:
     """What a world's hour is rolled up with, and ports of an exchange."""
-    rollup: Rollup = worlds.prepare(tmp_path_factory.mktemp("world"), worlds.make_world(5))
+    rollup: RollupPlanner = worlds.prepare(tmp_path_factory.mktemp("world"), worlds.make_world(5))
     (hour,) = (h for h in rollup.plan() if h.start == HOUR)
     made = rollup._context(hour)
     ports = [f"{port}/{128 if ':' in port else 32}" for port in PORTS]
     members = RouteTable.from_routes(ports, [13335, 20940, 13335])
-    return Context(**{**vars(made), "neighbours": members, "mtu": {"192.0.2.1": 9000}})
+    return HourContext(**{**vars(made), "neighbours": members, "mtu": {"192.0.2.1": 9000}})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def addresses(dice: random.Random, some: list[str | None], rows: int) -> pa.Arra
     return pa.array([worlds.octets(dice.choice(some)) for _ in range(rows)], pa.binary(16))
 
 
-def batch(dice: random.Random, file: str, rows: int) -> Batch:
+def batch(dice: random.Random, file: str, rows: int) -> FlowBatch:
     """Records inside, outside and across the hour, with counters up to the largest."""
     start, end = [], []
     for _ in range(rows):
@@ -102,7 +102,7 @@ def batch(dice: random.Random, file: str, rows: int) -> Batch:
         elif constant < 0.3:  # as readers give them: a part of a larger array
             column = columns[name]
             columns[name] = pa.concat_arrays([column[:3], column]).slice(min(3, rows))
-    return Batch(file, rows, columns)
+    return FlowBatch(file, rows, columns)
 
 
 def everything(sums: Any) -> Iterator[list[list[Any]]]:
@@ -117,7 +117,7 @@ def everything(sums: Any) -> Iterator[list[list[Any]]]:
 @pytest.mark.skipif(CORE is None, reason="built without the compiled core")
 @pytest.mark.parametrize("seed", range(20))
 def test_compiled_sums_equal_plain_ones(
-    seed: int, context: Context, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, context: HourContext, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert CORE is not None
     dice = random.Random(seed)
@@ -139,16 +139,16 @@ def test_compiled_sums_equal_plain_ones(
     assert not list(tmp_path.iterdir())
 
 
-def one_record(file: str, start: int, end: int, octets: int) -> Batch:
+def one_record(file: str, start: int, end: int, octets: int) -> FlowBatch:
     made = batch(random.Random(1), file, 1)
     times = (pa.array([at], pa.timestamp("us", "UTC")) for at in (start, end))
     columns = dict(zip(("start_time", "end_time"), times, strict=True))
-    return Batch(file, 1, {**made.columns, **columns, "bytes": pa.array([octets])})
+    return FlowBatch(file, 1, {**made.columns, **columns, "bytes": pa.array([octets])})
 
 
 @pytest.mark.parametrize("how", ["plain", "compiled"])
 def test_records_that_nobody_may_write_are_refused(
-    how: str, context: Context, file: str, tmp_path: Path
+    how: str, context: HourContext, file: str, tmp_path: Path
 ) -> None:
     if how == "compiled" and CORE is None:
         pytest.skip("built without the compiled core")
@@ -166,7 +166,9 @@ def test_records_that_nobody_may_write_are_refused(
 
 
 @pytest.mark.skipif(CORE is None, reason="built without the compiled core")
-def test_a_sum_that_does_not_fit_is_refused(context: Context, file: str, tmp_path: Path) -> None:
+def test_a_sum_that_does_not_fit_is_refused(
+    context: HourContext, file: str, tmp_path: Path
+) -> None:
     assert CORE is not None
     sums = CompiledSums(CORE, Codes(context), HOUR, tmp_path)
     sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))

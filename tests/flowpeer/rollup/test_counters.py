@@ -14,7 +14,7 @@ import pytest
 
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.rollup.counters import compare, per_slot, read_counters
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -43,7 +43,7 @@ l2_overhead = 22
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Network:
+def network(tmp_path: Path) -> Configuration:
     (tmp_path / "flowpeer.toml").write_text(TOML)
     return load(tmp_path / "flowpeer.toml")
 
@@ -54,7 +54,7 @@ def table(tmp_path: Path, *lines: str) -> Path:
     return path
 
 
-def test_a_packed_file_is_refused_and_not_unpacked(tmp_path: Path, network: Network) -> None:
+def test_a_packed_file_is_refused_and_not_unpacked(tmp_path: Path, network: Configuration) -> None:
     path = table(tmp_path, *["edge1,11,2026-09-16T01:00:00Z,1,2"] * 1_000)
     for packing in ("gzip", "zstd"):
         path.write_bytes(pa.compress(path.read_bytes(), packing, asbytes=True))
@@ -62,7 +62,9 @@ def test_a_packed_file_is_refused_and_not_unpacked(tmp_path: Path, network: Netw
             read_counters(path, network)
 
 
-def test_times_and_exporters_are_read_in_every_usual_form(tmp_path: Path, network: Network) -> None:
+def test_times_and_exporters_are_read_in_every_usual_form(
+    tmp_path: Path, network: Configuration
+) -> None:
     path = table(
         tmp_path, "edge1,11,2026-09-16T01:00:00Z,1,2", "192.0.2.1,11,2026-09-16 01:05:00,3,4",
         f"edge1,11,{int(START.timestamp()) + 600},5,6", "edge1,11,2026-09-16T01:15:00+00:00,7,8",
@@ -84,14 +86,14 @@ def test_times_and_exporters_are_read_in_every_usual_form(tmp_path: Path, networ
     ],
 )
 def test_what_is_no_reading_is_refused_with_its_line(
-    tmp_path: Path, network: Network, line: str, said: str
+    tmp_path: Path, network: Configuration, line: str, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         read_counters(table(tmp_path, "edge1,11,2026-09-16T01:00:00Z,1,2", line), network)
 
 
 def test_a_rise_is_spread_over_slots_and_restarts_and_gaps_are_left_out(
-    tmp_path: Path, network: Network
+    tmp_path: Path, network: Configuration
 ) -> None:
     def at(minutes: float, octets: int) -> str:
         time = START + timedelta(minutes=minutes)
@@ -122,7 +124,7 @@ def traffic(bytes_a_slot: int, packets: int) -> pl.LazyFrame:
 
 @pytest.mark.parametrize(("lost", "good"), [(1.0, True), (0.92, True), (0.85, False), (1.2, False)])
 def test_the_ratio_counts_the_octets_of_the_frame(
-    tmp_path: Path, network: Network, lost: float, good: bool
+    tmp_path: Path, network: Configuration, lost: float, good: bool
 ) -> None:
     rise = 1_000_000 + 22 * 1_000
     path = table(

@@ -12,7 +12,7 @@ from flowpeer.configuration import load
 from flowpeer.errors import UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.pipeline import crossings
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer_sql import questions
 
 SIDE = "metro, exporter, interface, role, provider_asn, direction, scaled"
@@ -22,7 +22,7 @@ SUMS = "sum(bytes) AS bytes, sum(packets) AS packets, sum(records) AS records"
 @pytest.fixture(scope="module", params=["sample network", 21, 22, 23])
 def con(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Session]:
+) -> Iterator[QuerySession]:
     if request.param == "sample network":
         folder: Path = request.getfixturevalue("demo_folder")
     else:
@@ -36,11 +36,11 @@ def con(
     def make(into: Path) -> list[Path]:
         return crossings.write_crossings(network, lake, into)
 
-    with Session(lake.root, configured=network.tables, crossings=make) as session:
+    with QuerySession(lake.root, configured=network.tables, crossings=make) as session:
         yield session
 
 
-def same(con: Session, one: str, other: str) -> int:
+def same(con: QuerySession, one: str, other: str) -> int:
     """Rows of `one`, which are those of `other`."""
     rows = con.query(
         f"SELECT (SELECT count(*) FROM ({one})) AS n,"
@@ -51,7 +51,7 @@ def same(con: Session, one: str, other: str) -> int:
     return int(rows["n"])
 
 
-def test_crossings_by_network_are_traffic(con: Session) -> None:
+def test_crossings_by_network_are_traffic(con: QuerySession) -> None:
     keys = f"{SIDE}, family, remote_asn"
     assert same(
         con,
@@ -60,7 +60,7 @@ def test_crossings_by_network_are_traffic(con: Session) -> None:
     )
 
 
-def test_crossings_by_route_are_traffic_routes(con: Session) -> None:
+def test_crossings_by_route_are_traffic_routes(con: QuerySession) -> None:
     keys = f"hour_start, {SIDE}, prefix, origin_asn, local_prefix"
     assert same(
         con,
@@ -70,7 +70,7 @@ def test_crossings_by_route_are_traffic_routes(con: Session) -> None:
 
 
 @pytest.mark.parametrize("by", ["local_port, remote_port", "protocol", "remote_addr", "dscp"])
-def test_sums_by_service_add_up_to_traffic(con: Session, by: str) -> None:
+def test_sums_by_service_add_up_to_traffic(con: QuerySession, by: str) -> None:
     assert same(
         con,
         f"SELECT role, direction, scaled, sum(bytes) AS bytes FROM ("
@@ -80,7 +80,7 @@ def test_sums_by_service_add_up_to_traffic(con: Session, by: str) -> None:
     )
 
 
-def test_every_record_is_there_with_its_own_service(con: Session) -> None:
+def test_every_record_is_there_with_its_own_service(con: QuerySession) -> None:
     """What the rows say of a record is what `flows` says, whichever end is the remote one."""
     ports = (
         "SELECT exporter_ip, start_time, protocol, tos, tcp_flags, least({0}, {1}) AS low,"
@@ -113,7 +113,7 @@ def test_crossings_are_made_only_for_what_names_them(tmp_path: Path) -> None:
         return []
 
     apart = ("ports_and_protocols", "top_talkers")
-    with Session(tmp_path, crossings=make) as session:
+    with QuerySession(tmp_path, crossings=make) as session:
         session.query("SHOW TABLES")
         for question in questions():
             if question.name not in apart:

@@ -25,7 +25,7 @@ from deliveries import (
 from worlds import HOUR, MIDNIGHT, table_rows
 
 from flowpeer.lake import compact
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 from flowpeer.rollup.retention import prunable, prune
 
@@ -67,11 +67,13 @@ def test_traffic_is_that_of_a_single_delivery(
         ]  # fmt: skip
         assert all(i.holds for i in identities), identities
         crossings = sum(t.num_rows for h in done.plan() for t in done.crossings(h))
-        base = Rollup(single.lake, single.network)
+        base = RollupPlanner(single.lake, single.network)
         assert crossings == sum(t.num_rows for h in base.plan() for t in base.crossings(h))
 
 
-def _two(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple[Rollup, int]:
+def _two(
+    folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> tuple[RollupPlanner, int]:
     """One datagram in a capture, and one of another unit that differs in something."""
     world = world_of(3)
     world.sampling = []
@@ -135,15 +137,15 @@ def test_merging_and_pruning_change_nothing(tmp_path: Path) -> None:
     before = digests(done.lake)
     for hour in first:
         compact.merge(rollup.lake, "flows", hour, grace_s=0)
-    done = Rollup(rollup.lake, rollup.network)
+    done = RollupPlanner(rollup.lake, rollup.network)
     hours = done.plan()
     assert not any(hour.changed for hour in hours)
     for hour in hours:
         done.roll_up(hour)
     assert digests(done.lake) == before
-    done = Rollup(rollup.lake, rollup.network)
+    done = RollupPlanner(rollup.lake, rollup.network)
     prune(done, prunable(done, datetime.fromtimestamp((MIDNIGHT + 2 * HOUR) // SECOND, UTC)))
-    done = Rollup(rollup.lake, rollup.network)
+    done = RollupPlanner(rollup.lake, rollup.network)
     assert all(i.holds for i in conservation(done, again=True))
     assert digests(done.lake) == before
 

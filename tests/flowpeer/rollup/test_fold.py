@@ -28,7 +28,7 @@ from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.rollup import retention
 from flowpeer.rollup.folding import ASN_BITS, Tail
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -67,12 +67,12 @@ def copy(folder: Path, to: Path) -> Path:
     return Path(shutil.copytree(folder, to))
 
 
-def again(folder: Path) -> Rollup:
+def again(folder: Path) -> RollupPlanner:
     network = load(folder / "flowpeer.toml")
-    return Rollup(Lake(network.lake_path), network)
+    return RollupPlanner(Lake(network.lake_path), network)
 
 
-def roll_up(folder: Path) -> Rollup:
+def roll_up(folder: Path) -> RollupPlanner:
     rollup = again(folder)
     for hour in rollup.plan():
         if hour.changed:

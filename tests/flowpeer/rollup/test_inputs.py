@@ -17,8 +17,8 @@ from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.rollup.hours import Rollup
-from flowpeer.rollup.sums import Figures
+from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.sums import HourFigures
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS, SAMPLING
 
@@ -45,9 +45,9 @@ def world_of(*flows: dict[str, Any]) -> Any:
     return world
 
 
-def done(folder: Path, world: Any) -> Rollup:
+def done(folder: Path, world: Any) -> RollupPlanner:
     folder.mkdir(exist_ok=True)
-    rollup: Rollup = worlds.prepare(folder, world)
+    rollup: RollupPlanner = worlds.prepare(folder, world)
     for hour in rollup.plan():
         rollup.roll_up(hour)
     return rollup
@@ -56,7 +56,7 @@ def done(folder: Path, world: Any) -> Rollup:
 def changed(folder: Path) -> dict[int, tuple[str, ...]]:
     """Hours after midnight that are out of date, and why."""
     network = load(folder / "flowpeer.toml")
-    plan = Rollup(Lake(network.lake_path), network).plan()
+    plan = RollupPlanner(Lake(network.lake_path), network).plan()
     return {(h.start - START) // timedelta(hours=1): h.changed for h in plan if h.changed}
 
 
@@ -130,7 +130,7 @@ def test_members_of_an_exchange_redo_the_hours_that_crossed_one(tmp_path: Path) 
     exchange(tmp_path, MEMBERS)
     assert changed(tmp_path) == {0: ("exchanges",)}
     network = load(tmp_path / "flowpeer.toml")
-    rollup = Rollup(Lake(network.lake_path), network)
+    rollup = RollupPlanner(Lake(network.lake_path), network)
     for hour in rollup.plan():
         rollup.roll_up(hour)
     assert changed(tmp_path) == {}
@@ -138,7 +138,7 @@ def test_members_of_an_exchange_redo_the_hours_that_crossed_one(tmp_path: Path) 
     assert changed(tmp_path) == {0: ("exchanges",)}
 
 
-def compare(rollup: Rollup, world: Any) -> list[dict[str, Any]]:
+def compare(rollup: RollupPlanner, world: Any) -> list[dict[str, Any]]:
     """Both tables against plain Python, to the byte; the rows of `traffic`."""
     made = {}
     for table, wanted in zip(("traffic", "traffic_routes"), oracle.roll_up(world), strict=False):
@@ -179,7 +179,7 @@ def test_neighbours_on_an_exchange_are_told_by_next_hop(seed: int, tmp_path: Pat
     (tmp_path / "flowpeer.toml").touch()
     rollup = worlds.prepare(tmp_path, world)
     exchange(tmp_path, MEMBERS)
-    rollup = Rollup(rollup.lake, load(tmp_path / "flowpeer.toml"))
+    rollup = RollupPlanner(rollup.lake, load(tmp_path / "flowpeer.toml"))
     for hour in rollup.plan():
         rollup.roll_up(hour)
     rows = compare(rollup, world)
@@ -198,9 +198,9 @@ def test_what_came_in_and_was_dropped_counts_and_is_told(seed: int, tmp_path: Pa
             one |= {"input_if": 10, "output_if": None if number % 2 else 0, "bytes": 700 + number}
     rollup = done(tmp_path, world)
     compare(rollup, world)
-    told = Figures()
+    told = HourFigures()
     for header in rollup.lake.record().headers("traffic").values():
-        told.add(Figures(**header.rollup.figures))
+        told.add(HourFigures(**header.rollup.figures))
     want = 0
     for one in world.flows:
         rate = oracle.rate_of(world, one)

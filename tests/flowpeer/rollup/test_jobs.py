@@ -15,15 +15,15 @@ from flowpeer.lake.store import Lake
 from flowpeer.pipeline import jobs
 from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Collected
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 
 HOURS = 5
 FAULTY = """
 import errno, os, runpy, sys
 from contextlib import suppress
 from pathlib import Path
-from flowpeer.rollup.hours import Rollup
-whole = Rollup._roll_up
+from flowpeer.rollup.hours import RollupPlanner
+whole = RollupPlanner._roll_up
 def roll_up(self, hour, progress):
     kind, hours, place = sys.argv[2:5]
     if kind == "full":
@@ -38,12 +38,12 @@ def roll_up(self, hour, progress):
             Path(place, "killed").mkdir()  # by the first of them
             os.kill(os.getpid(), 9)
     return whole(self, hour, progress)
-Rollup._roll_up = roll_up
+RollupPlanner._roll_up = roll_up
 runpy.run_module("flowpeer.pipeline.worker", run_name="__main__")
 """
 
 
-def lake_of(folder: Path) -> Rollup:
+def lake_of(folder: Path) -> RollupPlanner:
     folder.mkdir()
     world = worlds.make_world(7)
     for seed in range(20, 23):
@@ -54,11 +54,11 @@ def lake_of(folder: Path) -> Rollup:
     return worlds.prepare(folder, world, 6)
 
 
-def rolled(rollup: Rollup, count: int | None, said: Collected | None = None) -> RolledUp:
+def rolled(rollup: RollupPlanner, count: int | None, said: Collected | None = None) -> RolledUp:
     return roll_up(rollup.network, Lake(rollup.lake.root), said or Collected(), jobs=count)
 
 
-def made(rollup: Rollup) -> dict[str, bytes]:
+def made(rollup: RollupPlanner) -> dict[str, bytes]:
     """Every file that a roll-up makes."""
     root = rollup.lake.root
     return {

@@ -20,15 +20,15 @@ from deliveries import (
 
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake import compact, join
-from flowpeer.lake.names import Names, document_key, exported
+from flowpeer.lake.names import InterfaceNames, document_key, exported
 from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import verify_files
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer.rollup.retention import prunable, prune
 
 
-def lakes(folder: Path, seed: int) -> tuple[Rollup, list[Rollup]]:
+def lakes(folder: Path, seed: int) -> tuple[RollupPlanner, list[RollupPlanner]]:
     """One lake with every unit, and a lake for each two of three units."""
     dice, world = random.Random(seed), world_of(seed)
     world.sampling = []
@@ -127,7 +127,7 @@ def test_routes_and_names_come_too(tmp_path: Path) -> None:
     key = document_key("ams1", "192.0.2.1")
     from flowpeer.lake import codec
 
-    octets = codec.encode_lines(Names({10: {"name": (1, "et-0/0/1")}}))
+    octets = codec.encode_lines(InterfaceNames({10: {"name": (1, "et-0/0/1")}}))
     parts[0].lake.storage.write(key, octets, replaces=None)
     done = join.join(empty, parts[0].lake)
     assert done.snapshots == len(parts[0].lake.record().single("routes")) > 0

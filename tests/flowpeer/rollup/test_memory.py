@@ -11,7 +11,7 @@ import worlds
 
 from flowpeer.rollup import compiled, reading, tables
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer_core.native import library
 
 
@@ -41,7 +41,7 @@ def test_little_memory_gives_the_same_rows(
             monkeypatch.setattr(compiled, "FIRST_BITS", 8)
             monkeypatch.setattr(reading, "BATCH_ROWS", 40)
             monkeypatch.setattr(tables, "GROUP_ROWS", 5)
-            rollup = Rollup(rollup.lake, rollup.network, means=Means(1, 1 << 20))
+            rollup = RollupPlanner(rollup.lake, rollup.network, means=Means(1, 1 << 20))
         spilled = 0
         spill = compiled.CompiledSums._spill
 

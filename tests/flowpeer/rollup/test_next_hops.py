@@ -15,7 +15,7 @@ from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
@@ -102,7 +102,7 @@ def test_the_neighbour_on_an_exchange_is_the_port_of_the_next_hop(
     sink = FlowSink(lake, "unit")
     sink.write(WHEN, "flows", pa.Table.from_pylist([row], arrow_schema(FLOWS)))
     sink.publish()
-    rollup = Rollup(lake, network)
+    rollup = RollupPlanner(lake, network)
     (hour,) = rollup.plan()
     rollup.roll_up(hour)
     traffic = pl.read_parquet(f"{lake.root}/traffic/**/*.parquet", hive_partitioning=False)

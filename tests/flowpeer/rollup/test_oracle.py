@@ -13,7 +13,7 @@ from worlds import HOUR, MIDNIGHT, make_world, prepare, table_rows
 
 from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
@@ -87,7 +87,7 @@ def test_only_hours_that_changed_are_done_again(tmp_path: Path) -> None:
     config = tmp_path / "flowpeer.toml"
 
     def changed() -> dict[datetime, tuple[str, ...]]:
-        again = Rollup(rollup.lake, load(config))
+        again = RollupPlanner(rollup.lake, load(config))
         return {h.start: h.changed for h in again.plan() if h.changed}
 
     assert changed() == {}

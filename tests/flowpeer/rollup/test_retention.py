@@ -34,9 +34,9 @@ from flowpeer.lake.manifest import partition_hour
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.pipeline.hour import twice
-from flowpeer.query import Session
+from flowpeer.query import QuerySession
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
@@ -72,9 +72,9 @@ def folder(done: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(done, tmp_path / "world"))
 
 
-def again(folder: Path) -> Rollup:
+def again(folder: Path) -> RollupPlanner:
     network = load(folder / "flowpeer.toml")
-    return Rollup(Lake(network.lake_path), network)
+    return RollupPlanner(Lake(network.lake_path), network)
 
 
 def rollups(folder: Path) -> dict[str, str]:
@@ -91,7 +91,7 @@ def flow_rows(folder: Path) -> pl.DataFrame:
     return frame.sort(frame.columns)
 
 
-def holds(rollup: Rollup) -> bool:
+def holds(rollup: RollupPlanner) -> bool:
     return all(identity.holds for identity in conservation(rollup, again=True))
 
 
@@ -108,7 +108,7 @@ def flow(folder: Path, unit: str, start: datetime, received: datetime) -> None:
     sink.publish()
 
 
-def merge_all(folder: Path) -> Rollup:
+def merge_all(folder: Path) -> RollupPlanner:
     rollup = again(folder)
     hours = retention.mergeable(rollup, EVER)
     assert len(hours) >= 3
@@ -382,14 +382,14 @@ def test_an_hour_is_rolled_up_while_its_files_are_merged(
     """The files are gone before they are read: it is done again with those that are there."""
     made, rollup = rollups(folder), again(folder)
     hour = next(h for h in rollup.plan() if h.start == LONG_AGO)
-    real = Rollup._aggregate
+    real = RollupPlanner._aggregate
 
-    def late(self: Rollup, *args: Any) -> Any:
-        monkeypatch.setattr(Rollup, "_aggregate", real)
+    def late(self: RollupPlanner, *args: Any) -> Any:
+        monkeypatch.setattr(RollupPlanner, "_aggregate", real)
         retention.compact(self.lake, retention.mergeable(again(folder), EVER), grace_s=0)
         return real(self, *args)
 
-    monkeypatch.setattr(Rollup, "_aggregate", late)
+    monkeypatch.setattr(RollupPlanner, "_aggregate", late)
     twice(rollup, hour, lambda rows: None)
     assert rollups(folder) == made
     assert holds(again(folder))
@@ -493,7 +493,7 @@ def test_files_merged_between_listing_and_opening_are_looked_for_again(
         return text
 
     monkeypatch.setattr(catalog, "_listed", late)
-    with Session(folder / "lake") as con:
+    with QuerySession(folder / "lake") as con:
         assert con.query("SELECT count(*) AS n FROM flows").to_pylist() == [{"n": want}]
     assert len(merged) == 2
 
@@ -517,7 +517,7 @@ def test_the_catalog_in_the_lake_is_kept_current(folder: Path, run: Run) -> None
 def test_a_file_that_is_missing_for_good_is_said_at_once(folder: Path) -> None:
     gone = next((folder / "lake/flows").rglob("*.parquet"))
     gone.unlink()
-    with Session(folder / "lake") as con, pytest.raises(InputError, match=gone.name):
+    with QuerySession(folder / "lake") as con, pytest.raises(InputError, match=gone.name):
         con.query("SELECT count(*), sum(bytes) FROM flows")
 
 
@@ -528,7 +528,7 @@ def test_queries_during_merging_count_every_record_once(folder: Path) -> None:
     stop = threading.Event()
 
     def ask() -> None:
-        with Session(rollup.lake.root) as con:
+        with QuerySession(rollup.lake.root) as con:
             while not stop.is_set():
                 counts[
                     con.query("SELECT sum(bytes) > 0, count(*) AS n FROM flows")["n"][0].as_py()

@@ -17,7 +17,7 @@ import worlds
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.reconcile import hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -94,7 +94,7 @@ def test_a_damaged_roll_up_costs_only_its_own_hour(folder: Path, run: Run) -> No
 
 def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run) -> None:
     made = rollups(folder)
-    rollup = Rollup(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
+    rollup = RollupPlanner(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
     victim, file = next((f, e) for f, e in rollup.files.items() if "T01" in str(e.units[0].facts))
     path = rollup.lake.path(victim)
     with pq.ParquetFile(path) as parquet:
@@ -166,7 +166,7 @@ def test_stray_files_are_named_wherever_they_are(folder: Path) -> None:
 
 
 def test_rows_that_do_not_add_up_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rollup = Rollup(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
+    rollup = RollupPlanner(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
     hours = rollup.plan()
     assert all(i.holds for i in hours_conserved(rollup, hours, again=True))
     recount = rollup.recount

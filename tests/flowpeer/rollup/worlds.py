@@ -15,7 +15,7 @@ import pyarrow as pa
 from flowpeer.configuration import load
 from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS, SAMPLING
@@ -140,7 +140,7 @@ def publish(lake: Lake, world: Any, units: int) -> None:
         one.publish()
 
 
-def prepare(folder: Path, world: Any, units: int = 2, lake: str = "") -> Rollup:
+def prepare(folder: Path, world: Any, units: int = 2, lake: str = "") -> RollupPlanner:
     """A lake with a world's routes and records; `lake` are more lines of its section."""
     (folder / "flowpeer.toml").write_text(toml_of(world, lake))
     for family, mark in (("4", "."), ("6", ":")):  # tables of the two families come apart
@@ -156,7 +156,7 @@ def prepare(folder: Path, world: Any, units: int = 2, lake: str = "") -> Rollup:
     for table in sorted(folder.glob("routes*.txt")):
         snapshot.load(lake, table, taken_at=datetime(2026, 9, 15, tzinfo=UTC))
     publish(lake, world, units)
-    return Rollup(lake, network)
+    return RollupPlanner(lake, network)
 
 
 def table_rows(lake: Lake, table: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.routing.bgp.adj_rib_in import AdjRibs
 from flowpeer.routing.bmp.capture import BmpCapture, load_capture
 from flowpeer.routing.bmp.session import BmpSession, LostError
-from flowpeer.routing.bmp.tcp_streams import Segment, Stream
+from flowpeer.routing.bmp.tcp_streams import TcpSegment, TcpStream
 from flowpeer.sources import load_ribs
 
 Write = Callable[..., Path]
@@ -159,18 +159,18 @@ def test_segments_in_any_order_twice_and_overlapping_give_the_stream(seed: int) 
     octets = rng.randbytes(5000)
     first = rng.choice([1, 0xFFFFFFFF - 2000])
     parts = [
-        Segment("x", b"", (first + 1 + at) & 0xFFFFFFFF, 16, payload)
+        TcpSegment("x", b"", (first + 1 + at) & 0xFFFFFFFF, 16, payload)
         for at, payload in _cut(octets, 0, rng)
     ]
     parts += rng.choices(parts, k=20)
     for _ in range(20):
         at = rng.randrange(4800)
         chunk = octets[at : at + rng.randrange(1, 150)]
-        parts.append(Segment("x", b"", (first + 1 + at) & 0xFFFFFFFF, 16, chunk))
+        parts.append(TcpSegment("x", b"", (first + 1 + at) & 0xFFFFFFFF, 16, chunk))
     rng.shuffle(parts)
-    stream = Stream("x", Counter())
+    stream = TcpStream("x", Counter())
     out: list[bytes | None] = []
-    for part in [Segment("x", b"", first, 2, b""), *parts]:
+    for part in [TcpSegment("x", b"", first, 2, b""), *parts]:
         out += stream.add(part)
     assert None not in out
     assert b"".join(part or b"" for part in out) == octets

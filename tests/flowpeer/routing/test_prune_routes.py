@@ -18,7 +18,7 @@ from flowpeer.lake.manifest import File, key_of, partition_hour
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import Rollup
+from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
 from flowpeer.routing.rib.snapshot import load, pruned_digests, snapshots
 from flowpeer.sources import load_sources
@@ -58,9 +58,9 @@ def pruned(lake: Lake) -> list[File]:
     return [file for file in lake.record().manifest("routes").files if file.pruned]
 
 
-def again(folder: Path) -> Rollup:
+def again(folder: Path) -> RollupPlanner:
     network = load_network(folder / "flowpeer.toml")
-    return Rollup(Lake(network.lake_path), network)
+    return RollupPlanner(Lake(network.lake_path), network)
 
 
 def octets(folder: Path, *tables: str) -> dict[str, str]:
@@ -72,11 +72,11 @@ def octets(folder: Path, *tables: str) -> dict[str, str]:
     }
 
 
-def rolled_up(rollup: Rollup) -> set[datetime]:
+def rolled_up(rollup: RollupPlanner) -> set[datetime]:
     return {partition_hour(relative) for relative in rollup.lake.entries("traffic")}
 
 
-def needed(rollup: Rollup, hours: set[datetime] | None = None) -> set[str]:
+def needed(rollup: RollupPlanner, hours: set[datetime] | None = None) -> set[str]:
     """By plain comparison: what was in force for each of these hours, or each with traffic."""
     found: set[str] = set()
     for start in rolled_up(rollup) if hours is None else hours:
@@ -90,7 +90,7 @@ def needed(rollup: Rollup, hours: set[datetime] | None = None) -> set[str]:
     return found
 
 
-def latest(rollup: Rollup) -> set[str]:
+def latest(rollup: RollupPlanner) -> set[str]:
     found: dict[tuple[str, str], str] = {}
     for info in rollup.snapshots:
         for family in ("prefixes4", "prefixes6"):

@@ -13,7 +13,7 @@ import pytest
 
 from flowpeer.analysis.sessions import SLOTS, session_routes, sessions_seen
 from flowpeer.lake.store import Lake
-from flowpeer.network import Network
+from flowpeer.network import Configuration
 from flowpeer.routing.rib.snapshot import load
 from flowpeer.workspace import Workspace
 from flowpeer_reports.inputs import Inputs
@@ -55,7 +55,7 @@ CARRIED = pl.LazyFrame({"role": ["transit"], "prefix": ["10.1.0.0/16"]})
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Network:
+def network(tmp_path: Path) -> Configuration:
     (tmp_path / "flowpeer.toml").write_text(CONFIG)
     return Workspace(tmp_path / "flowpeer.toml").network()
 
@@ -76,7 +76,7 @@ def inputs_of() -> Any:
 
 
 def test_views_belong_to_the_sessions_of_their_neighbours(
-    mrt: Any, write: Callable[..., Path], network: Network, tmp_path: Path
+    mrt: Any, write: Callable[..., Path], network: Configuration, tmp_path: Path
 ) -> None:
     octets = mrt.peers([(1299, "192.0.2.1"), (64510, "192.0.2.2"), (64520, "198.51.100.2")])
     octets += mrt.rib("10.1.0.0/16", [
@@ -98,7 +98,7 @@ def test_views_belong_to_the_sessions_of_their_neighbours(
 
 
 def test_tables_of_transits_alone_say_nothing_of_sessions(
-    mrt: Any, write: Callable[..., Path], network: Network, tmp_path: Path
+    mrt: Any, write: Callable[..., Path], network: Configuration, tmp_path: Path
 ) -> None:
     octets = mrt.peers([(1299, "192.0.2.1")])
     octets += mrt.rib("10.1.0.0/16", [(0, mrt.attributes([1299, 64510]))])
@@ -109,7 +109,7 @@ def test_tables_of_transits_alone_say_nothing_of_sessions(
 
 @pytest.mark.parametrize(("vantage", "exists"), [("", False), ("ams", True), ("edge1", True)])
 def test_a_view_of_our_own_routers_is_a_session_and_a_public_collectors_is_not(
-    mrt: Any, write: Callable[..., Path], network: Network, tmp_path: Path, vantage: str,
+    mrt: Any, write: Callable[..., Path], network: Configuration, tmp_path: Path, vantage: str,
     exists: bool,
 ) -> None:  # fmt: skip
     octets = mrt.peers([(64520, "198.51.100.2")])
