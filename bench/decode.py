@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from flowpeer.lake.store import Lake
-from flowpeer.routing.addresses import MAPPED, U64, halves_of, high_mask, split_prefixes
+from flowpeer.routing.prefix_columns import MAPPED, U64, halves_of, high_mask, split_prefixes
 from flowpeer.routing.rib.match import RouteTable, open_table
 from flowpeer.routing.rib.snapshot import load
 

@@ -133,7 +133,7 @@ def make(folder: Path, files: int) -> None:
     from flowpeer.lake.manifest import RollupFacts as Facts
     from flowpeer.lake.store import Lake
     from flowpeer.lake.units import UnitRecord, bucket_of, unit_key
-    from flowpeer.rollup.hours import RollupPlanner
+    from flowpeer.rollup.planner import RollupPlanner
     from flowpeer.routing.rib import snapshot
     from flowpeer_ingest.parts import facts_of
 

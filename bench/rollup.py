@@ -36,7 +36,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.rollup.reading import COLUMNS
 from flowpeer.routing.rib import match, snapshot

@@ -35,7 +35,7 @@ from rollup import (
     table_of,
 )
 
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.routing.rib import match, snapshot
 

@@ -24,7 +24,7 @@ import flowpeer_sql
 from flowpeer import __version__
 from flowpeer.engine import begin, escape, literal, told
 from flowpeer.errors import InputError, UsageError
-from flowpeer.lake import layout
+from flowpeer.lake import older_layouts
 from flowpeer.lake.listing import Groups, files_by_layout
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
@@ -117,7 +117,7 @@ def scan(
     options: dict[str, Any] = {"hive_partitioning": partitioned}
     if partitioned:
         options |= {"hive_schema": {**above, **hive}, "also": tuple(hive)}
-    frames = [layout.scan(files, table, number, **options) for number, files in found]
+    frames = [older_layouts.scan(files, table, number, **options) for number, files in found]
     return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
@@ -218,7 +218,7 @@ def _listed(name: str, groups: Groups) -> str:
 
 
 def _reading(name: str, number: int, files: str) -> str:
-    old = layout.RENAMED.get(name, {}) if number < FORMAT else {}
+    old = older_layouts.RENAMED.get(name, {}) if number < FORMAT else {}
     stands = {c.name: old.get(c.name, c.name) for c in TABLES[name]}
     # Qualified: a macro that reads the table may have a parameter of a column's name.
     cells = [f"r.{stands[c.name]} AS {c.name}" for c in TABLES[name]]

@@ -295,7 +295,7 @@ IXF_PORTS = (
 
 FORMAT = 3
 """Of the lake. Raised when an older flowpeer could not read what this one writes, or the other way
-round; columns added since are null in older files (flowpeer.lake.layout)."""
+round; columns added since are null in older files (flowpeer.lake.older_layouts)."""
 PARTITIONED = ("flows", "sampling", "coverage", "traffic", "traffic_routes")
 """Tables in folders date=YYYY-MM-DD/hour=HH; `routes` is one folder of snapshots."""
 

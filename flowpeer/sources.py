@@ -15,8 +15,8 @@ from typing import Any
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.network import Configuration
+from flowpeer.registry.as_names import load_names
 from flowpeer.registry.ixf import load_ixf
-from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.routing.bmp.capture import load_capture
 from flowpeer.routing.cones import load_cones

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowpeer.configuration import load
 from flowpeer.errors import ConfigError
-from flowpeer.lake.names import exported
+from flowpeer.lake.interface_names import exported
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 

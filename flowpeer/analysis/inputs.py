@@ -22,7 +22,7 @@ from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import RECURSIVE_CONES, Configuration
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.cones import TABLE as CONES
 from flowpeer.routing.cones import load_cones, observe_cones
 from flowpeer.routing.rib import snapshot

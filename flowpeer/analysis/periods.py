@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.lake import layout
+from flowpeer.lake import older_layouts
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
@@ -135,9 +135,9 @@ def _heard(network: Configuration, record: Record, *, last: bool) -> pl.Series:
     hours = record.hours("coverage")
     for hour in reversed(hours) if last else hours:
         files = record.manifest("coverage", hour).live
-        for number, some in layout.by_layout(files):
+        for number, some in older_layouts.by_layout(files):
             paths = [record.lake.path(file.path) for file in some]
-            frame = layout.scan(paths, "coverage", number, hive_partitioning=False)
+            frame = older_layouts.scan(paths, "coverage", number, hive_partitioning=False)
             slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
             if slots.len():
                 return slots

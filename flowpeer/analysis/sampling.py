@@ -10,7 +10,7 @@ from flowpeer import catalog
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer_core.slots import HOUR
 from flowpeer_ingest.parts import EGRESS_IN, EGRESS_OUT, INGRESS_IN, INGRESS_OUT, WAYS
 

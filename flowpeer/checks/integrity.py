@@ -13,7 +13,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import Fault, Result, replaced, verify_files
 from flowpeer.network import Configuration
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.hours import Hour, RollupPlanner
+from flowpeer.rollup.planner import Hour, RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 
 Period = tuple[datetime, datetime]

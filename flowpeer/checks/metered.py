@@ -10,7 +10,7 @@ import polars as pl
 from flowpeer.checks.findings import Finding
 from flowpeer.network import Configuration, Interface
 from flowpeer.rollup.attribute import Attributor
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.p95 import rank
 from flowpeer_core.roles import EXTERNAL_ROLES

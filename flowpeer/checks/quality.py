@@ -23,13 +23,13 @@ from flowpeer.checks.metered import (
     unknown_interfaces,
     unscaled,
 )
+from flowpeer.checks.rollups import conserved, covered, reported, routed
 from flowpeer.checks.sources import ages, own_places, provider_paths
-from flowpeer.checks.sums import conserved, covered, reported, routed
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
 from flowpeer.network import Configuration
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.roles import EXTERNAL_ROLES
 from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts

@@ -27,7 +27,7 @@ from flowpeer.checks.metered import (
 )
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 
 LOST_PARTS = 1000
 """One lost of so many touches a figure: less is in the noise of sampling."""

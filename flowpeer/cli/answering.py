@@ -13,8 +13,8 @@ from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
 from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
 from flowpeer.analysis.periods import parse_period
 from flowpeer.checks.touching import stated
+from flowpeer.cli.arguments import suggestion
 from flowpeer.cli.state import CommandState, terminal_width
-from flowpeer.cli.words import suggestion
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration

@@ -28,8 +28,8 @@ from flowpeer.cli.answering import (
     gathered_for,
 )
 from flowpeer.cli.answering import MetroOption as MetrosOption
+from flowpeer.cli.arguments import parse_asn
 from flowpeer.cli.state import CommandState
-from flowpeer.cli.words import parse_asn
 from flowpeer.errors import UsageError
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
 from flowpeer_reports.ask_log import asks as states

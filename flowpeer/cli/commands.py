@@ -38,7 +38,7 @@ COMMANDS = (
     Entry("rollup", "Flow records into traffic by network, where needed.", "rollup:rollup"),
     Entry("run", "All that a scheduler needs, where out of date.", "run:run"),
     Entry("candidates", "Whom to ask for peering, where, and what it is worth.",
-          "answers:candidates"),
+          "candidates:candidates"),
     Entry("explain", "Why a network is where it is in the list, or not there: each number with "
           "its SQL.", "explain:explain"),
     Entry("exchanges", "What each exchange of our metros would take, joined or not.",
@@ -46,7 +46,7 @@ COMMANDS = (
     Entry("leaks", "What is peered already and still rides transit: why, by which routes, and the "
           "money.", "leaks:leaks"),
     Entry("asks", "The log of asks: list, add, update, draft, outcomes.", "asks:asks"),
-    Entry("imbalance", "Is transit balanced against what is paid for?", "answers:imbalance"),
+    Entry("imbalance", "Is transit balanced against what is paid for?", "candidates:imbalance"),
     Entry("bills", "What each transit contract costs, by calendar month.", "bills:bills"),
     Entry("exits", "Does traffic leave where BGP says, and where the shortest path would be?",
           "failures:exits"),

@@ -16,8 +16,8 @@ from flowpeer.cli.answering import (
     formats_of,
     gathered_for,
 )
+from flowpeer.cli.arguments import parse_asn
 from flowpeer.cli.state import CommandState
-from flowpeer.cli.words import parse_asn
 
 
 def explain(

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flowpeer.cli.arguments import parse_age
 from flowpeer.cli.state import CommandState
-from flowpeer.cli.words import parse_age
 from flowpeer.errors import UsageError
 from flowpeer.pipeline import retention
 from flowpeer.pipeline.retention import Pruned, Routes, ago

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from flowpeer.cli.arguments import parse_shard, parse_time
 from flowpeer.cli.state import CommandState, table_or_json
-from flowpeer.cli.words import parse_shard, parse_time
 from flowpeer.errors import UsageError
 from flowpeer.pipeline.rollup import plan, roll_up
 

@@ -12,9 +12,9 @@ import typer
 
 from flowpeer.analysis.find import COLUMNS as FIND_COLUMNS
 from flowpeer.analysis.find import find_places
+from flowpeer.cli.arguments import parse_time, suggestion
 from flowpeer.cli.lookup_text import show
 from flowpeer.cli.state import CommandState, printable, table_or_json
-from flowpeer.cli.words import parse_time, suggestion
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb

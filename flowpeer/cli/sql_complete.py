@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowpeer.query.words import Token, tokens
+from flowpeer.query.statement import Token, tokens
 
 KEYWORDS = re.findall(
     r"\w+",

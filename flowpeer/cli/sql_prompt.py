@@ -14,7 +14,7 @@ from flowpeer.cli.sql_names import frame_of, render
 from flowpeer.cli.sql_terminal import Lines, show
 from flowpeer.cli.state import CommandState, printable, terminal_width
 from flowpeer.query.asked import made_names, question_named, resolve
-from flowpeer.query.words import statements
+from flowpeer.query.statement import statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from flowpeer.cli.sql_complete import CompletionNames, offers
-from flowpeer.query.words import tokens
+from flowpeer.query.statement import tokens
 
 HISTORY_BYTES = 1 << 20
 """Of the file: past it, the older half goes."""

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
 from flowpeer.lake.commit import Change, commit
-from flowpeer.lake.flows import MERGED
-from flowpeer.lake.layout import uniform
 from flowpeer.lake.manifest import File, Manifest, folder_of
+from flowpeer.lake.older_layouts import uniform
+from flowpeer.lake.publish import MERGED
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer_ingest.schema import TABLES
 

@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, UsageError
-from flowpeer.lake import names
+from flowpeer.lake import interface_names
 from flowpeer.lake.commit import Change, commit, complete
-from flowpeer.lake.flows import MERGED
-from flowpeer.lake.layout import uniform
 from flowpeer.lake.manifest import File, Manifest, UnitEntry, folder_of
+from flowpeer.lake.older_layouts import uniform
+from flowpeer.lake.publish import MERGED
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake, described
 from flowpeer.lake.units import UnitRecord
@@ -75,7 +75,7 @@ def join(lake: Lake, other: Lake, progress: Progress = lambda files: None) -> Jo
                 if path not in known:
                     _name(lake, table, None, _copied(lake, other, file))
                     done.snapshots += table == "routes"
-        names.take(lake, other)
+        interface_names.take(lake, other)
         complete(lake, new.values())
     return done
 

@@ -10,7 +10,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.schema import CONFIGURED, FORMAT, PARTITIONED, REFERENCE
 
 Groups = list[tuple[int, list[Path]]]
-"""Files by the layout of their columns (flowpeer.lake.layout), those of the oldest first."""
+"""Files by the layout of their columns (flowpeer.lake.older_layouts), those of the oldest first."""
 
 
 def table_files(

@@ -24,7 +24,7 @@ from pathlib import Path
 import filelock
 
 from flowpeer.errors import InputError, LockedError, UsageError
-from flowpeer.lake import codec, names
+from flowpeer.lake import codec, interface_names
 from flowpeer.lake.format2 import LAYOUT, Ledger2, finish_exchange, read_document
 from flowpeer.lake.manifest import Manifest, key_of
 from flowpeer.lake.staging import make_folder
@@ -222,17 +222,19 @@ def _units(lake: Lake, ledger: Ledger2) -> int:
 
 def _names(lake: Lake) -> None:
     """Names of interfaces; a damaged document is left out: routers repeat their names."""
-    place = lake.root / "ledger" / names.TABLE
+    place = lake.root / "ledger" / interface_names.TABLE
     for path in sorted(place.rglob("*.json")) if place.is_dir() else ():
         try:
             said = read_document(path)["interfaces"]
         except InputError:
             continue
-        told = names.InterfaceNames(
+        told = interface_names.InterfaceNames(
             {int(i): {k: (us, t) for k, (us, t) in texts.items()} for i, texts in said.items()}
         )
         writer, address = path.parent.name, path.stem
-        lake.staging.write(lake.path(names.document_key(writer, address)), codec.encode_lines(told))
+        lake.staging.write(
+            lake.path(interface_names.document_key(writer, address)), codec.encode_lines(told)
+        )
 
 
 def _compare(lake: Lake, ledger: Ledger2, done: Migration, progress: Progress) -> None:

@@ -4,7 +4,7 @@
       format.json                            which layout of files and documents this is
       flows/date=…/hour=…/<unit>.parquet     tables
       manifests/…                            the record of them (flowpeer.lake.manifest)
-      manifests/exported_interfaces/…        what routers call interfaces (flowpeer.lake.names)
+      manifests/exported_interfaces/…        interfaces' names (flowpeer.lake.interface_names)
       staging/<host>-<random>/               unfinished files (flowpeer.lake.staging)
       cache/                                 derived files that may be deleted at any time
       decoder/                               for the next capture (flowpeer.lake.decoder_state)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
-from flowpeer.lake import codec, layout, names
+from flowpeer.lake import codec, interface_names, older_layouts
 from flowpeer.lake.manifest import HOUR, File, Manifest, key_of, partition_hour
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake, sha256_of
@@ -119,7 +119,7 @@ def _strays(
 def _documents(record: Record) -> Iterator[Result]:
     """Documents beside the manifests of files: units of work, and names of interfaces."""
     storage = record.lake.storage
-    for folder in ("units", names.TABLE):
+    for folder in ("units", interface_names.TABLE):
         for key in sorted(listed.key for listed in storage.list(f"manifests/{folder}")):
             held = storage.read(key)
             if held is None:
@@ -128,11 +128,11 @@ def _documents(record: Record) -> Iterator[Result]:
                 if folder == "units":
                     codec.decode_units(held.octets, key)
                 else:
-                    codec.decode_line(names.InterfaceNames, held.octets, key)
+                    codec.decode_line(interface_names.InterfaceNames, held.octets, key)
             except InputError:
                 advice = (
-                    names.remedy(key)
-                    if folder == names.TABLE
+                    interface_names.remedy(key)
+                    if folder == interface_names.TABLE
                     else "restore it from a backup, or delete it and run `flowpeer adopt`"
                 )
                 yield key, Fault(key, f"{key} is not what was written", advice)
@@ -157,7 +157,7 @@ def _check(lake: Lake, file: File, manifest: Manifest) -> Fault | None:
     table = file.path.split("/")[1 if file.path.startswith("reference/") else 0]
     if table.removesuffix(".parquet") not in TABLES:
         return Fault(file.path, "a table that this flowpeer does not know", again)
-    if layout.differs(file.path, stated, file.layout):
+    if older_layouts.differs(file.path, stated, file.layout):
         return Fault(file.path, "the columns are not the stated ones", again)
     return None
 

@@ -9,8 +9,8 @@ from threading import Thread
 
 import pyarrow as pa
 
-from flowpeer.lake import names
-from flowpeer.lake.flows import FlowSink, unit_record
+from flowpeer.lake import interface_names
+from flowpeer.lake.publish import FlowSink, unit_record
 from flowpeer.lake.staging import host_word
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
@@ -46,7 +46,9 @@ class SegmentUnit:
 
     def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
         """Publish names and tables, then the unit's record; records without a rate by exporter."""
-        names.merge(self._lake, collector_lock(self._collector), summary, self._configured)
+        interface_names.merge(
+            self._lake, collector_lock(self._collector), summary, self._configured
+        )
         record = unit_record(self._sink.unit, summary, collector=self._collector)
         unrated = self._sink.unrated()
         self._sink.publish(record)

@@ -13,7 +13,7 @@ from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.rollup.crossings import SCHEMA
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 
 MOST_RECORDS = 50_000_000
 """In one go: some 5 GB of files, and minutes of work."""

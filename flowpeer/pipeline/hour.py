@@ -10,7 +10,7 @@ from datetime import datetime
 from flowpeer.errors import LockedError
 from flowpeer.lake.record import busy
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.hours import Hour, RollupPlanner
+from flowpeer.rollup.planner import Hour, RollupPlanner
 from flowpeer.rollup.sums import HourFigures
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowpeer.errors import InputError, NoDataError
-from flowpeer.lake import names
+from flowpeer.lake import interface_names
 from flowpeer.lake.decoder_state import SavedDecoder
 from flowpeer.lake.dedup import content_of, refuse_longer_version
-from flowpeer.lake.flows import FlowSink, unit_record
+from flowpeer.lake.publish import FlowSink, unit_record
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import Content
 from flowpeer.network import Configuration
@@ -19,7 +19,7 @@ from flowpeer.pipeline.summaries import report, report_pending
 from flowpeer.reporter import Reporter
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.imports.ingest import ingest_export, is_export, read_mapping
+from flowpeer_ingest.imports.importer import ingest_export, is_export, read_mapping
 from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.summary import CaptureSummary
 
@@ -131,7 +131,7 @@ def ingest_files(
             sink.discard()
             memory.restore()
             raise
-        names.merge(lake, names.INGEST, made, network.exporter_by_address)
+        interface_names.merge(lake, interface_names.INGEST, made, network.exporter_by_address)
         if made.datagrams:
             memory.save(content.unit)
         sink.publish(unit_record(content.unit, made, content=content))

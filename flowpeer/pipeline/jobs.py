@@ -24,7 +24,7 @@ from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import Tried
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import Hour
+from flowpeer.rollup.planner import Hour
 
 ROWS = 2_000_000
 """Of flow records that a process should have to do: its start costs about as much as half of it."""

@@ -12,7 +12,7 @@ from flowpeer.network import Configuration
 from flowpeer.pipeline.rollup import renew_catalog
 from flowpeer.reporter import Reporter
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 

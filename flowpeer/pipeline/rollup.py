@@ -10,7 +10,7 @@ from typing import Any
 
 from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake.commit import sweep_retired
-from flowpeer.lake.names import remedy
+from flowpeer.lake.interface_names import remedy
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
@@ -18,8 +18,8 @@ from flowpeer.pipeline.hour import HourDone, Tried, try_hour
 from flowpeer.pipeline.jobs import processes, try_hours
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import TABLES, Hour, RollupPlanner
-from flowpeer.rollup.inputs import HOUR
+from flowpeer.rollup.fingerprint import HOUR
+from flowpeer.rollup.planner import TABLES, Hour, RollupPlanner
 from flowpeer.sources import load_sources
 from flowpeer_core.machine import cores
 

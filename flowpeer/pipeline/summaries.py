@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flowpeer.reporter import Reporter
-from flowpeer_ingest.imports.ingest import ExportSummary
+from flowpeer_ingest.imports.importer import ExportSummary
 from flowpeer_ingest.records import DecodeSummary
 from flowpeer_ingest.summary import CaptureSummary, doubts
 

@@ -19,8 +19,8 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import try_hour
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import Hour, RollupPlanner
-from flowpeer.rollup.inputs import HOUR
+from flowpeer.rollup.fingerprint import HOUR
+from flowpeer.rollup.planner import Hour, RollupPlanner
 
 
 class _Told:

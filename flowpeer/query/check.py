@@ -18,7 +18,7 @@ import duckdb
 
 from flowpeer.errors import UsageError
 from flowpeer.query import allowed
-from flowpeer.query.words import ADVICE
+from flowpeer.query.statement import ADVICE
 
 _FILE = re.compile(r"[/\\.:*?\[]")
 """Signs of a name that is a file's."""

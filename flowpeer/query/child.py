@@ -25,8 +25,8 @@ import duckdb
 from flowpeer.engine import MEMORY_SHARE, begin, lock
 from flowpeer.errors import FlowpeerError, InputError, UsageError
 from flowpeer.query import confine
+from flowpeer.query.execute import Runner
 from flowpeer.query.objects import Objects
-from flowpeer.query.run import Runner
 
 STOP_AGAIN_S = 0.05
 """A stop that comes between two steps of a query is lost on DuckDB, so it is said again."""

@@ -14,7 +14,7 @@ import duckdb
 
 import flowpeer_sql
 from flowpeer.engine import literal
-from flowpeer.query.words import tokens
+from flowpeer.query.statement import tokens
 
 _MAKES = re.compile(r"CREATE OR REPLACE (VIEW|MACRO) (\w+)(?:\([^)]*\) AS (TABLE)?)?")
 _LISTS = re.compile(r"(?:duckdb|pragma|pg)_", re.IGNORECASE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flowpeer.errors import UsageError
-from flowpeer.query.words import Token, tokens
+from flowpeer.query.statement import Token, tokens
 
 MAX_COLUMNS = 1000
 """Values of one pivot: more columns than that nobody reads."""

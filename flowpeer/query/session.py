@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowpeer import errors
 from flowpeer.errors import FlowpeerError, UsageError
-from flowpeer.query.relations import NONE, Crossings, Relations
+from flowpeer.query.table_sources import NONE, Crossings, Relations
 from flowpeer_core.machine import cores
 
 if TYPE_CHECKING:

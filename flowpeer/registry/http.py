@@ -27,7 +27,7 @@ from urllib3.exceptions import (
 
 from flowpeer import __version__
 from flowpeer.errors import InputError, UsageError
-from flowpeer.registry.files import parse_json
+from flowpeer.registry.source_files import parse_json
 
 MAX_OCTETS = 1 << 28
 """Of one answer; the largest object of PeeringDB is some 40 MB."""

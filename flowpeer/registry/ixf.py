@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.registry.files import parse_json, read_all, time_of
+from flowpeer.registry.source_files import parse_json, read_all, time_of
 from flowpeer.schema import IXF_PORTS
 from flowpeer_core.columns import arrow_schema
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.registry.files import parse_json, read_all, time_of
+from flowpeer.registry.source_files import parse_json, read_all, time_of
 from flowpeer.schema import PEERINGDB
 from flowpeer_core.columns import arrow_schema
 

@@ -28,7 +28,7 @@ from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import FlowBatch, Ints, Task, read
 from flowpeer.rollup.sums import Entries, HourFigures, SummedRows, Sums, joined
-from flowpeer.rollup.tables import Tables, _Ranked
+from flowpeer.rollup.traffic_rows import Tables, _Ranked
 from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
 from flowpeer_core.slots import HOUR_SLOTS

@@ -54,7 +54,7 @@ class Attribution:
 
 
 Seen = Mapping[str, Mapping[int, int]]
-"""exporter (configured id, else IP) → ifIndex → bits of flowpeer.lake.flows."""
+"""exporter (configured id, else IP) → ifIndex → bits of flowpeer.lake.publish."""
 Octets = Mapping[str, Mapping[int, tuple[int, int, int, int]]]
 """exporter → ifIndex → scaled bytes of each way, in the order of flowpeer_ingest.parts.WAYS."""
 DEFAULT_RATE = 1_000

@@ -20,7 +20,7 @@ import polars as pl
 
 from flowpeer.errors import InputError
 from flowpeer.network import Configuration
-from flowpeer.rollup import series
+from flowpeer.rollup import spreading
 from flowpeer_core.slots import SLOT_US
 
 MAX_FILE_BYTES = 1 << 30
@@ -141,7 +141,7 @@ def _spread(time: Ints, rise_in: Ints, rise_out: Ints) -> pl.DataFrame:
     good = (rise_in >= 0) & (rise_out >= 0)
     good &= end - begin <= LONGEST_GAP // timedelta(microseconds=1)
     begin, end = begin[good], end[good]
-    parts = series.spread(begin, end, rise_in[good], rise_out[good])
+    parts = spreading.spread(begin, end, rise_in[good], rise_out[good])
     edges = np.stack(
         [np.maximum(begin[parts.record], parts.slot * SLOT_US),
          np.minimum(end[parts.record], (parts.slot + 1) * SLOT_US)]

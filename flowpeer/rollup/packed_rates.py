@@ -16,7 +16,7 @@ from datetime import datetime
 
 import polars as pl
 
-from flowpeer.lake import layout
+from flowpeer.lake import older_layouts
 from flowpeer.lake.record import Record
 from flowpeer.rollup import rates
 
@@ -59,8 +59,8 @@ class PackedRates:
         manifest = self._record.manifest("sampling", hour)
         path = self._record.lake.path
         frames = [
-            layout.scan([path(f.path) for f in some], "sampling", number)
-            for number, some in layout.by_layout(manifest.live)
+            older_layouts.scan([path(f.path) for f in some], "sampling", number)
+            for number, some in older_layouts.by_layout(manifest.live)
         ]
         rows = [rates.runs(rates.points(pl.concat(frames))).collect()] if frames else []
         if mark and self._record.complete("sampling", hour):

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from flowpeer.lake.account import Equality
-from flowpeer.rollup.hours import Hour, RollupPlanner
+from flowpeer.rollup.planner import Hour, RollupPlanner
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.slots import MAX_SCALED_BYTES
 from flowpeer.rollup.sums import HourFigures

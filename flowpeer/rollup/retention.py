@@ -4,7 +4,7 @@ Both need every hour that a file reaches into to be rolled up and up to date: me
 file is part of an hour that is still to be told which files are new; deleting, because what an
 hour is made of can never be read again. The manifest keeps the entry of a deleted file, with the
 sums of its records, so that `verify` still has both sides of the account. An hour with such a file
-is frozen: flowpeer.rollup.hours does not do it again.
+is frozen: flowpeer.rollup.planner does not do it again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flowpeer.lake.commit import Change, commit
 from flowpeer.lake.compact import merge
 from flowpeer.lake.manifest import HOUR, File, Manifest, PrunedFile, parse_hour, partition_hour
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import flow_sums
 
 Hours = dict[tuple[str, datetime], int]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from flowpeer_core.native import table as native
 from flowpeer_core.sampling_rates import MAX_DENOMINATOR, MAX_RATE
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest import flows, plausible
-from flowpeer_ingest.columns import (
+from flowpeer_ingest import flow_rules, plausible
+from flowpeer_ingest.flow_columns import (
     CHUNK_ROWS,
     EPOCH,
     FLOWS_SCHEMA,
@@ -42,9 +42,10 @@ MAX_LAYOUTS, MAX_RATES = 4_096, 4_096
 """Layouts and views of rates that are remembered; beyond, all are forgotten and met again."""
 
 LIMITS = native.CLimits(
-    flows.CLOCK_TOLERANCE_US, flows.OLDEST_US, flows.NEWEST_US, flows.SLACK_US, flows.FUTURE_MS,
-    flows.LATEST_MS, flows.LONG_US, plausible.MAX_COUNTER, plausible.LEAST_OCTETS,
-    plausible.BACKWARDS_US, plausible.LONGEST_US, MAX_RATE, MAX_DENOMINATOR,
+    flow_rules.CLOCK_TOLERANCE_US, flow_rules.OLDEST_US, flow_rules.NEWEST_US,
+    flow_rules.SLACK_US, flow_rules.FUTURE_MS, flow_rules.LATEST_MS, flow_rules.LONG_US,
+    plausible.MAX_COUNTER, plausible.LEAST_OCTETS, plausible.BACKWARDS_US,
+    plausible.LONGEST_US, MAX_RATE, MAX_DENOMINATOR,
 )  # fmt: skip
 FORMAT_NUMBERS = {version: native.FORMATS.index(name) for version, name in FORMATS.items()}
 _TEXTS = pa.dictionary(pa.int32(), pa.string())

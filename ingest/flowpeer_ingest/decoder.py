@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from flowpeer_core.native import library
-from flowpeer_ingest.columns import Columns, PlainColumns
 from flowpeer_ingest.compiled import CompiledColumns
+from flowpeer_ingest.flow_columns import Columns, PlainColumns
 from flowpeer_ingest.sampling import NO_RATES, Rates, rates_now
 from flowpeer_ingest.walk import CompiledWalk
 from flowpeer_ingest.wire.dispatch import Wire

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import faults
-from flowpeer_ingest.counters import INDEX, Counters
 from flowpeer_ingest.recvmmsg import BATCH, batch
+from flowpeer_ingest.shared_counters import INDEX, Counters
 from flowpeer_ingest.spool import BLOCK_OCTETS, ENTRY, SEGMENT_OCTETS, Name, Segment
 
 COMMIT_S = 0.2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flowpeer_core.addresses import text_of
-from flowpeer_ingest import flows
+from flowpeer_ingest import flow_rules
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_unpacked
@@ -163,9 +163,9 @@ def _rows(event: Records, rates: Rates) -> Iterator[dict[str, Any]]:
     head = _head(message)
     if message.version in (9, 10):
         head["template_id"] = event.template.number
-    context = flows.RecordContext(message, rates, 60_000_000)
+    context = flow_rules.RecordContext(message, rates, 60_000_000)
     for raw in read_all(event.template.layout, event.flat, event.count):
-        row = flows.forward(raw, context)
+        row = flow_rules.forward(raw, context)
         shown = dict(head)
         for name in _ADDRESSES:
             if name in row:
@@ -183,7 +183,7 @@ def _rows(event: Records, rates: Rates) -> Iterator[dict[str, Any]]:
                 shown[name] = (raw[name] & 0xFFFFFFFFFFFF).to_bytes(6, "big").hex(":")
         shown |= _icmp(raw)
         for side in ("", "reverse_"):
-            times = flows.times(raw, message, side)
+            times = flow_rules.times(raw, message, side)
             there = not side or any(key.startswith(_REVERSE_TIMES) for key in raw)
             for name, at_us in zip(("start", "end"), times, strict=True):
                 if there and at_us >= 0:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowpeer_ingest.export_sessions import SenderConflict, SequenceInterval
 from flowpeer_ingest.interface_names import Said
 from flowpeer_ingest.plausible import Amounts, Implausible
-from flowpeer_ingest.sessions import SenderConflict, SequenceInterval
 
 CLOCK_SAMPLES = 4_096
 """Clock errors kept per exporter for their median; every 2^k-th once that many are there."""

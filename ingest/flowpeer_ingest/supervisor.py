@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from flowpeer_ingest import spool
-from flowpeer_ingest.counters import Counters
 from flowpeer_ingest.receiver import DRAIN_S
 from flowpeer_ingest.receiver import ReceiverOptions as ReceiverSettings
 from flowpeer_ingest.service import Log, now_us
+from flowpeer_ingest.shared_counters import Counters
 from flowpeer_ingest.sockets import Listener, buffer_advice, inherited, listen, queues
 from flowpeer_ingest.stats import Stats
 

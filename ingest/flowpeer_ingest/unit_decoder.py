@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 
 from flowpeer_core.sampling_rates import rounded
 from flowpeer_core.slots import HOUR_US, SLOT_US
-from flowpeer_ingest.columns import EPOCH, RecordTally, coverage_table, sampling_table
 from flowpeer_ingest.decoder import Decoder
-from flowpeer_ingest.interface_names import InterfaceNames
-from flowpeer_ingest.sampling import NO_RATES, Rates
-from flowpeer_ingest.sessions import (
+from flowpeer_ingest.export_sessions import (
     JUMP,
     RATE_JUMPS,
     TO_AND_FRO,
@@ -28,6 +25,9 @@ from flowpeer_ingest.sessions import (
     conflicts,
     intervals,
 )
+from flowpeer_ingest.flow_columns import EPOCH, RecordTally, coverage_table, sampling_table
+from flowpeer_ingest.interface_names import InterfaceNames
+from flowpeer_ingest.sampling import NO_RATES, Rates
 from flowpeer_ingest.summary import CaptureSummary, Counts, ExporterSummary
 from flowpeer_ingest.walk import Taken
 from flowpeer_ingest.wire.events import (

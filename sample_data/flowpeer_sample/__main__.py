@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from flowpeer_sample.build import example_files, files, write_plan
-from flowpeer_sample.files import put
 from flowpeer_sample.readme import readme
+from flowpeer_sample.writing import put
 
 
 def main(arguments: list[str] | None = None) -> int:

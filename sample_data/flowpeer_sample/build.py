@@ -12,11 +12,11 @@ from flowpeer_sample import world as w
 from flowpeer_sample.asks import asks_csv
 from flowpeer_sample.datagrams import capture
 from flowpeer_sample.demand import sessions
-from flowpeer_sample.files import put
 from flowpeer_sample.mrt import table_dump
 from flowpeer_sample.readme import example_readme, readme
 from flowpeer_sample.registry import as_names, as_relationships_bz2, peeringdb_json
 from flowpeer_sample.settings import flowpeer_toml
+from flowpeer_sample.writing import put
 
 EXAMPLE_METROS = ("dfw", "ams", "fra")
 EXAMPLE_MINUTES = 60

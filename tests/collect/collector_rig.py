@@ -161,7 +161,7 @@ class Rig:
 
     def watermark(self) -> dict[str, int]:
         """The counters file as the receiver left it; zeros before it begins."""
-        from flowpeer_ingest.counters import RECEIVER, Counters
+        from flowpeer_ingest.shared_counters import RECEIVER, Counters
 
         try:
             return Counters(self.spool / "receiver-0.counters").snapshot()

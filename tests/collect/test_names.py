@@ -7,7 +7,7 @@ import time
 
 from collector_rig import Rig
 
-from flowpeer.lake.names import exported
+from flowpeer.lake.interface_names import exported
 from flowpeer.lake.store import Lake
 
 

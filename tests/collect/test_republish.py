@@ -11,8 +11,8 @@ from collector_rig import FIRST_BYTES, TEMPLATE_EVERY, numbered
 from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
 from flowpeer.pipeline.collect import SegmentUnit
-from flowpeer_ingest.columns import coverage_table
 from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.flow_columns import coverage_table
 from flowpeer_ingest.segments import SegmentSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
 

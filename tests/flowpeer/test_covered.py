@@ -14,7 +14,7 @@ import pytest
 
 from flowpeer import catalog
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
-from flowpeer.checks.sums import covered
+from flowpeer.checks.rollups import covered
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration

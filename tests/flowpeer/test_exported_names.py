@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flowpeer.configuration import load
-from flowpeer.lake import names
+from flowpeer.lake import interface_names
 from flowpeer.lake.store import Lake
 from flowpeer_ingest.summary import CaptureSummary
 
@@ -138,7 +138,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def documents(folder: Path) -> dict[str, Any]:
-    place = folder / "lake/manifests" / names.TABLE
+    place = folder / "lake/manifests" / interface_names.TABLE
     return {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*.json")}
 
 
@@ -240,7 +240,7 @@ def test_sections_win_over_the_csv_and_the_csv_over_what_is_exported(
     said = {i: (f"et-{i}", "Transit: Lumen AS3356") for i in range(11, 15)}
     said |= {15: ("et-15", "spare"), 16: ("lo16", "")}
     done(run, project, "ingest", capture(project / "a.pcap", 0, interface_table(said), source=2))
-    network = load(project / "flowpeer.toml", exported=names.exported)
+    network = load(project / "flowpeer.toml", exported=interface_names.exported)
     assert {i.index: (i.role, i.asn, i.name, i.capacity) for i in network.interfaces} == {
         11: ("peer", 64499, None, None),
         12: ("peer", 64499, None, None),
@@ -268,7 +268,7 @@ def test_foreign_text_never_makes_the_configuration_wrong(tmp_path: Path, run: R
     assert "rule 1: asn = 99999999999" in found["interface 9 of edge1.ams"]["text"]
     assert found["interface 8 of edge1.ams"]["level"] == "warning"
     assert "\x1b" not in run("check", cwd=project).stdout
-    network = load(project / "flowpeer.toml", exported=names.exported)
+    network = load(project / "flowpeer.toml", exported=interface_names.exported)
     assert [(i.index, i.role) for i in network.interfaces] == [(6, "internal")]
     assert [row["index"] for row in network.classified.unmatched] == [7]
 
@@ -297,21 +297,21 @@ def test_damaged_names_are_found_and_no_hour_is_done_without_them(project: Path,
 def test_the_lake_keeps_names_of_some_strangers_and_the_latest_of_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "MAX_STRANGERS", 3)
-    monkeypatch.setattr(names, "MAX_INTERFACES", 2)
+    monkeypatch.setattr(interface_names, "MAX_STRANGERS", 3)
+    monkeypatch.setattr(interface_names, "MAX_INTERFACES", 2)
     lake = Lake(tmp_path / "lake")
 
     def say(address: str, *interfaces: int, at_us: int = 1) -> int:
         said = {address: {i: {"name": (at_us, f"et-{i}")} for i in interfaces}}
         summary = CaptureSummary(path="", interfaces=said)
-        names.merge(lake, "collect", summary, {"192.0.2.1"})
-        return summary.malformed.get(names.CROWD, 0)
+        interface_names.merge(lake, "collect", summary, {"192.0.2.1"})
+        return summary.malformed.get(interface_names.CROWD, 0)
 
     assert [say(f"203.0.113.{i}", 1) for i in range(5)] == [0, 0, 0, 1, 1]
     assert say("203.0.113.0", 2) == 0, "it is known"
     assert say("192.0.2.1", 1, 2) == 0, "it is configured"
     assert say("192.0.2.1", 7, at_us=5) == 0
-    found = names.exported(lake.root, ["192.0.2.1", "203.0.113.4"])
+    found = interface_names.exported(lake.root, ["192.0.2.1", "203.0.113.4"])
     assert list(found.said["192.0.2.1"]) == [1, 7]
     assert found.said["203.0.113.4"] == {}
 
@@ -319,6 +319,6 @@ def test_the_lake_keeps_names_of_some_strangers_and_the_latest_of_each(
 def test_a_configuration_is_read_where_there_is_no_lake_or_a_file_in_its_place(
     project: Path,
 ) -> None:
-    assert load(project / "flowpeer.toml", exported=names.exported).interfaces == ()
+    assert load(project / "flowpeer.toml", exported=interface_names.exported).interfaces == ()
     (project / "lake").write_text("")
-    assert load(project / "flowpeer.toml", exported=names.exported).interfaces == ()
+    assert load(project / "flowpeer.toml", exported=interface_names.exported).interfaces == ()

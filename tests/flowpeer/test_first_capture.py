@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import pyarrow as pa
 import pytest
 
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import COVERAGE, FLOWS

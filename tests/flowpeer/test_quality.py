@@ -51,8 +51,8 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     import polars as pl
     import pyarrow as pa
 
-    from flowpeer.lake.flows import FlowSink
     from flowpeer.lake.manifest import partition_hour
+    from flowpeer.lake.publish import FlowSink
     from flowpeer_core.columns import arrow_schema
     from flowpeer_ingest.schema import FLOWS
 

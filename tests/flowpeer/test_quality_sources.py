@@ -12,7 +12,7 @@ from flowpeer.checks.sources import ages, own_places, provider_paths
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
-from flowpeer.registry.names import load_names
+from flowpeer.registry.as_names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.schema import TRAFFIC_ROUTES
 from flowpeer_core.columns import arrow_schema

@@ -32,8 +32,8 @@ from flowpeer.inventory import read_csv
 from flowpeer.lake import codec
 from flowpeer.lake.manifest import File, Header
 from flowpeer.lake.units import UnitRecord
-from flowpeer.registry import ixf, names, peeringdb
-from flowpeer.registry.files import parse_json, read_all
+from flowpeer.registry import as_names, ixf, peeringdb
+from flowpeer.registry.source_files import parse_json, read_all
 from flowpeer.routing import relations
 from flowpeer.routing.bgp.adj_rib_in import AdjRibs
 from flowpeer.routing.bgp.attributes import AttributeParser, AttributesError
@@ -48,7 +48,7 @@ from flowpeer_ingest import spool
 from flowpeer_ingest.checkpoint import UNREADABLE, Checkpoint
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.imports.ingest import ingest_export, read_mapping
+from flowpeer_ingest.imports.importer import ingest_export, read_mapping
 from flowpeer_ingest.ingest import ingest_capture
 from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
@@ -411,7 +411,7 @@ ENTRIES: dict[str, Entry] = {
     "peeringdb": Entry(_peeringdb, (_PEERINGDB, b'{"data":[{"asn":1,"info_traffic":"x"}]}')),
     "ixf": Entry(_ixf, (_IXF,)),
     "as_names": Entry(
-        lambda path: names._parse(path, _text(path)), (b"asn,name,cc\n15169,Google,US\n",)
+        lambda path: as_names._parse(path, _text(path)), (b"asn,name,cc\n15169,Google,US\n",)
     ),
     "as_relationships": Entry(
         lambda path: relations._parse(path, _text(path)), (b"# clique: 1 2\n1|2|0\n1|3|-1\n",)

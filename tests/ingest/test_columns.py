@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowpeer_ingest.columns import FLOWS_SCHEMA
 from flowpeer_ingest.decoder import Decoder
+from flowpeer_ingest.flow_columns import FLOWS_SCHEMA
 from flowpeer_ingest.records import decode_records
 from flowpeer_ingest.sampling import NO_RATES
 from flowpeer_ingest.wire.dispatch import Wire

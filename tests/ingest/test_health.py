@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from flowpeer_ingest import sessions
+from flowpeer_ingest import export_sessions
+from flowpeer_ingest.export_sessions import SenderConflict
 from flowpeer_ingest.health import CODES, not_ready, troubles
 from flowpeer_ingest.segments import SegmentSummary
-from flowpeer_ingest.sessions import SenderConflict
 from flowpeer_ingest.stats import LOSSES, Stats
 
 NOW = 1_789_520_523_000_000
@@ -96,8 +96,10 @@ def test_what_is_usual_is_no_trouble(changes: dict[str, Any]) -> None:
 def test_forged_templates_are_an_alarm_of_their_exporter(tmp_path: Path) -> None:
     stats = Stats(tmp_path)
     forged = [
-        SenderConflict(sessions.TO_AND_FRO, "192.0.2.1", 4000, 0, NOW - 9 * S, NOW - 2 * S, 4),
-        SenderConflict(sessions.RATE_JUMPS, "192.0.2.1", 4000, 7, NOW - 9 * S, NOW - 5 * S),
+        SenderConflict(
+            export_sessions.TO_AND_FRO, "192.0.2.1", 4000, 0, NOW - 9 * S, NOW - 2 * S, 4
+        ),
+        SenderConflict(export_sessions.RATE_JUMPS, "192.0.2.1", 4000, 7, NOW - 9 * S, NOW - 5 * S),
     ]
     stats.segment(SegmentSummary("1", conflicts=forged), {}, NOW)
     said = well(exporters=stats.snapshot()["exporters"])

@@ -30,8 +30,8 @@ from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest import plausible
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.imports import files, values
-from flowpeer_ingest.imports.ingest import (
+from flowpeer_ingest.imports import row_files, values
+from flowpeer_ingest.imports.importer import (
     ExportSummary,
     Mapping,
     ingest_export,
@@ -535,7 +535,7 @@ def test_an_array_is_cut_anywhere(
     path = tmp_path / "x.json"
     path.write_text(json.dumps(rows, indent=indent))
     for block in (997, 1_003, 5_000):
-        monkeypatch.setattr(files, "BLOCK", block)
+        monkeypatch.setattr(row_files, "BLOCK", block)
         _, got = flows(path)
         assert [r["bytes"] for r in got] == list(range(60))
 
@@ -592,7 +592,7 @@ def test_a_packed_row_is_a_bad_row_and_is_not_unpacked(
     row = json.dumps(GOFLOW2).encode() + b"\n"
     path = tmp_path / "x.json"
     path.write_bytes(row + pa.compress(row * 50_000, packing, asbytes=True) + b"\n" + row)
-    monkeypatch.setattr(files, "BLOCK", len(row))  # so that a block begins with it
+    monkeypatch.setattr(row_files, "BLOCK", len(row))  # so that a block begins with it
     _, rows = flows(path)
     assert len(rows) == 2
 

@@ -13,9 +13,9 @@ import pytest
 from flowpeer_ingest import checkpoint
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.checkpoint import Checkpoint
-from flowpeer_ingest.columns import FLOWS_SCHEMA
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_source
+from flowpeer_ingest.flow_columns import FLOWS_SCHEMA
 from flowpeer_ingest.unit_decoder import UnitDecoder
 from flowpeer_ingest.wire import state
 from flowpeer_ingest.wire.dispatch import Wire

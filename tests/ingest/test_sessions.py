@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flowpeer_ingest import sessions
+from flowpeer_ingest import export_sessions
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
@@ -141,7 +141,7 @@ def test_two_live_sessions_of_v9_never_take_over(net: Net, build: Any) -> None:
     summary = net.unit()
     assert {row["bytes"] for row in net.rows()} == {1, 2}
     (conflict,) = summary.conflicts
-    assert (conflict.kind, conflict.exporter_ip) == (sessions.TWO_SESSIONS, ROUTER)
+    assert (conflict.kind, conflict.exporter_ip) == (export_sessions.TWO_SESSIONS, ROUTER)
     assert conflict.detail == "source ports 4000 and 666"
 
 
@@ -233,7 +233,7 @@ def test_a_template_redefined_to_and_fro_is_told(net: Net, build: Any) -> None:
         net.send(build.v9(net.template(9), sequence=2 * i))
         net.send(build.v9(net.template(9, [(1, 1), (2, 1)]), sequence=2 * i + 1))
     (conflict,) = net.unit().conflicts
-    assert (conflict.kind, conflict.count) == (sessions.TO_AND_FRO, 4)
+    assert (conflict.kind, conflict.count) == (export_sessions.TO_AND_FRO, 4)
     assert conflict.detail == "template 300"
     assert conflict.first_us == START_US + 3 * SECOND
     assert conflict.last_us == START_US + 6 * SECOND
@@ -251,7 +251,7 @@ def test_a_rate_that_jumps_is_told(net: Net, build: Any, rate: int, told: int) -
         net.send(build.v9(net.rate(9, one), sequence=i))
     found = net.unit().conflicts
     assert sum(c.count for c in found) == told
-    assert {c.kind for c in found} <= {sessions.RATE_JUMPS}
+    assert {c.kind for c in found} <= {export_sessions.RATE_JUMPS}
     changes = sorted((r["first_seen"], r["interval"]) for r in net.rows("sampling"))
     assert [interval for _, interval in changes] == [1_000, rate, 1_000]
 
@@ -262,7 +262,7 @@ def test_sequences_of_two_senders_in_one_session_are_told(net: Net, build: Any) 
         net.send(build.v9(net.data(), sequence=1 + i))
         net.send(build.v9(net.data(), sequence=1_000_000_000 + i))
     (conflict,) = net.unit().conflicts
-    assert (conflict.kind, conflict.session) == (sessions.SEQUENCE, 4_000)
+    assert (conflict.kind, conflict.session) == (export_sessions.SEQUENCE, 4_000)
     net.send(build.v9(net.data(), sequence=5))
     net.send(build.v9(net.data(), sequence=6))
     assert net.unit().conflicts == [], "one restart is none"
@@ -313,9 +313,11 @@ def test_coverage_is_by_session_and_domain_with_its_numbers(net: Net, build: Any
 
 def test_intervals_join_what_overtook_and_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     def spans(*runs: tuple[int, int]) -> list[list[int]]:
-        return [r[:2] for r in sessions.joined([first, units, 0, 0] for first, units in runs)]
+        return [
+            r[:2] for r in export_sessions.joined([first, units, 0, 0] for first, units in runs)
+        ]
 
     assert spans((0, 5), (6, 1), (5, 1), (7, 3), (20, 1)) == [[0, 10], [20, 21]]
     assert spans(((1 << 32) - 2, 5)) == [[0, 3], [(1 << 32) - 2, 1 << 32]]
-    monkeypatch.setattr(sessions, "MAX_INTERVALS", 3)
+    monkeypatch.setattr(export_sessions, "MAX_INTERVALS", 3)
     assert spans(*((10 * i + (i > 4) * 50, 3) for i in range(9))) == [[0, 43], [100, 133]]

@@ -12,8 +12,8 @@ import pytest
 
 import flowpeer_sample
 from flowpeer_sample.build import example_files
-from flowpeer_sample.files import put
 from flowpeer_sample.readme import readme
+from flowpeer_sample.writing import put
 
 KEPT = Path(__file__).parents[2] / "sample_data"
 

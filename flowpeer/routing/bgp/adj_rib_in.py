@@ -16,9 +16,9 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.routing.addresses import nlri_text
 from flowpeer.routing.bgp.messages import Nlri, Update
 from flowpeer.routing.bgp.route_columns import AttributePool, route_table
+from flowpeer.routing.prefix_columns import nlri_text
 from flowpeer.routing.source import BATCH_ROWS
 
 MAX_ROUTES = 20_000_000

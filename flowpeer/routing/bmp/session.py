@@ -12,10 +12,10 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
-from flowpeer.routing.addresses import address_text
 from flowpeer.routing.bgp import messages as bgp
 from flowpeer.routing.bgp.adj_rib_in import AdjRibs, PeerRoutes
 from flowpeer.routing.bgp.peers import Peers
+from flowpeer.routing.prefix_columns import address_text
 
 VERSION = 3
 HEADER = struct.Struct(">BIB")

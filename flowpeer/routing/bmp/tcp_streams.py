@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flowpeer.routing.addresses import address_text
+from flowpeer.routing.prefix_columns import address_text
 
 MAX_STREAMS = 4_096
 MAX_WAITING = 4 << 20

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowpeer.routing.addresses import MAPPED, U64, high_mask, unpack6
 from flowpeer.routing.mrt.framing import HEADER, MAX_RECORD, TABLE_DUMP_V2
+from flowpeer.routing.prefix_columns import MAPPED, U64, high_mask, unpack6
 
 FEWEST_RECORDS = 64
 """Below this one record after the other is as fast."""

@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.routing.addresses import address_text, nlri_text
 from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.bgp.route_columns import AttributePool, route_table
 from flowpeer.routing.mrt import rib_entries
@@ -37,6 +36,7 @@ from flowpeer.routing.mrt.framing import (
     records,
     time_of,
 )
+from flowpeer.routing.prefix_columns import address_text, nlri_text
 from flowpeer.routing.source import BATCH_ROWS, Progress, RouteTally, opened
 
 __all__ = ["MrtReader", "looks_like_mrt", "time_of"]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer.routing.addresses import U64
+from flowpeer.routing.prefix_columns import U64
 from flowpeer.routing.rib.strides import Strides
 
 I32 = npt.NDArray[np.int32]

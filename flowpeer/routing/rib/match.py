@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from flowpeer.errors import naming
 from flowpeer.lake.store import Lake, make_folder, sync_folder
-from flowpeer.routing.addresses import MAPPED, U64, halves_of, split_prefixes
+from flowpeer.routing.prefix_columns import MAPPED, U64, halves_of, split_prefixes
 from flowpeer.routing.rib.best import ROUTES, combined
 from flowpeer.routing.rib.intervals import CHUNK, I32, Index4, Index6
 from flowpeer.routing.rib.trie import Trie

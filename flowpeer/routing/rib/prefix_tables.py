@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
-from flowpeer.routing.addresses import halves_of
+from flowpeer.routing.prefix_columns import halves_of
 from flowpeer.routing.rib.ranges import Bools, from_ranges, prefix_texts
 from flowpeer.routing.source import BLOCK, COLUMNS, Progress, RouteTally, opened
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flowpeer.routing.addresses import MAPPED, U64, halves_of, high_mask, unpack4, unpack6
+from flowpeer.routing.prefix_columns import MAPPED, U64, halves_of, high_mask, unpack4, unpack6
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 

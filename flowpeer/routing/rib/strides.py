@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer.routing.addresses import U64
+from flowpeer.routing.prefix_columns import U64
 
 I32 = npt.NDArray[np.int32]
 ENDS = (16, 32, 40, 48, 56, 64)

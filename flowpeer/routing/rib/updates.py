@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.routing.addresses import address_text
 from flowpeer.routing.bgp import messages as bgp
 from flowpeer.routing.bgp.adj_rib_in import AdjRibs
 from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.mrt.framing import ADVICE, BGP4MP, BGP4MP_ET, HEADER, looks_like_mrt, records
+from flowpeer.routing.prefix_columns import address_text
 from flowpeer.routing.rib.snapshot import SnapshotInfo, find, publish, snapshots
 from flowpeer.routing.source import BATCH_ROWS, COLUMNS, Progress, RouteTally, opened
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from flowpeer_core.addresses import text_of
 from flowpeer_core.sampling_rates import MAX_RATE
-from flowpeer_ingest import flows, plausible
-from flowpeer_ingest.columns import FLOWS_SCHEMA, RecordTally
-from flowpeer_ingest.flows import LONG_US
+from flowpeer_ingest import flow_rules, plausible
+from flowpeer_ingest.flow_columns import FLOWS_SCHEMA, RecordTally
+from flowpeer_ingest.flow_rules import LONG_US
 from flowpeer_ingest.imports import values
 from flowpeer_ingest.imports.tools import Tool
 
@@ -192,9 +192,9 @@ class Importer:
         usable = (  # as `flows.placed`; these exporters' clocks are not known
             (start >= 0)
             & (start <= end)
-            & (start >= received - flows.OLDEST_US)
-            & (end <= received + flows.NEWEST_US)
-            & (end - start <= 2 * timeout + flows.SLACK_US)
+            & (start >= received - flow_rules.OLDEST_US)
+            & (end <= received + flow_rules.NEWEST_US)
+            & (end - start <= 2 * timeout + flow_rules.SLACK_US)
         )
         start = np.where(usable, start, received - timeout)
         end, corrected = np.where(usable, end, received), ~usable

@@ -26,8 +26,8 @@ import pytest
 from flowpeer.lake.adopt import adopt
 from flowpeer.lake.commit import commit, sweep
 from flowpeer.lake.compact import merge
-from flowpeer.lake.flows import publish
 from flowpeer.lake.manifest import HOUR, Manifest
+from flowpeer.lake.publish import publish
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.units import UnitRecord
 from flowpeer.lake.verify import verify_files

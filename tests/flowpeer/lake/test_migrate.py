@@ -21,7 +21,7 @@ from flowpeer.configuration import load
 from flowpeer.lake import migrate
 from flowpeer.lake.format2 import Ledger2
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 
 HERE = Path(__file__).parent / "format2"
 ANSWERS = json.loads((HERE / "answers.json").read_text())

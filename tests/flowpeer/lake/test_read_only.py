@@ -13,7 +13,7 @@ import pytest
 
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 
 WORLDS = Path(__file__).parents[1] / "rollup"
 COMMANDS = """

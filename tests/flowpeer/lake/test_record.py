@@ -21,14 +21,14 @@ import pytest
 from flowpeer.checks import quality
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
-from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.manifest import HOUR, folder_of, key_of
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.storage import LocalStorage
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
 from flowpeer.pipeline.rollup import roll_up
 from flowpeer.reporter import Collected
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.schema import FORMAT
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
@@ -89,7 +89,9 @@ def test_a_unit_counts_once_its_record_is_there(
     lake, hours = Lake(tmp_path / "lake"), [EPOCH, EPOCH + HOUR]
     publish(lake, "unit-a", *hours)
     with monkeypatch.context() as patch:
-        patch.setattr("flowpeer.lake.flows.complete", lambda *_: None)  # killed before its last act
+        patch.setattr(
+            "flowpeer.lake.publish.complete", lambda *_: None
+        )  # killed before its last act
         publish(lake, "unit-b", *hours)
     for hour in hours:
         assert [f.path for f in lake.record().manifest("flows", hour).live] == [
@@ -109,7 +111,7 @@ def test_what_a_unit_published_before_it_was_killed_and_not_again_goes(
 ) -> None:
     lake = Lake(tmp_path / "lake")
     with monkeypatch.context() as patch:
-        patch.setattr("flowpeer.lake.flows.complete", lambda *_: None)
+        patch.setattr("flowpeer.lake.publish.complete", lambda *_: None)
         publish(lake, "unit-a", EPOCH, EPOCH + HOUR)
     publish(lake, "unit-a", EPOCH)  # decoded with other templates, it has nothing there
     assert not lake.record().manifest("flows", EPOCH + HOUR).live

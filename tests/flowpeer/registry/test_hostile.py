@@ -13,8 +13,8 @@ import pytest
 
 from flowpeer.errors import FlowpeerError
 from flowpeer.lake.store import Lake
+from flowpeer.registry.as_names import load_names
 from flowpeer.registry.ixf import load_ixf
-from flowpeer.registry.names import load_names
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.routing.bmp.capture import load_capture
 from flowpeer.routing.cones import load_cones

@@ -7,7 +7,7 @@ import pytest
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake
-from flowpeer.registry.names import load_names
+from flowpeer.registry.as_names import load_names
 from flowpeer.schema import ASNS
 from flowpeer_core.asns import SPECIAL_ASNS
 from flowpeer_core.columns import arrow_schema

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 from worlds import HOUR, make_world, octets, prepare
 
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 

@@ -18,8 +18,8 @@ import worlds
 from flowpeer.rollup import aggregate, compiled, slots
 from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import CompiledSums
-from flowpeer.rollup.hours import RollupPlanner
 from flowpeer.rollup.plain import PlainSums
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reading import COLUMNS, NEXT_HOPS, NULLS, FlowBatch
 from flowpeer.rollup.sums import joined
 from flowpeer.routing.rib.match import RouteTable

@@ -25,7 +25,7 @@ from deliveries import (
 from worlds import HOUR, MIDNIGHT, table_rows
 
 from flowpeer.lake import compact
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 from flowpeer.rollup.retention import prunable, prune
 

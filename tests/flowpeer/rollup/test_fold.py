@@ -28,7 +28,7 @@ from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.rollup import retention
 from flowpeer.rollup.folding import ASN_BITS, Tail
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -15,14 +15,14 @@ from flowpeer.lake.store import Lake
 from flowpeer.pipeline import jobs
 from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Collected
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 
 HOURS = 5
 FAULTY = """
 import errno, os, runpy, sys
 from contextlib import suppress
 from pathlib import Path
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 whole = RollupPlanner._roll_up
 def roll_up(self, hour, progress):
     kind, hours, place = sys.argv[2:5]

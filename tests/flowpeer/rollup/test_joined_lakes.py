@@ -20,10 +20,10 @@ from deliveries import (
 
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake import compact, join
-from flowpeer.lake.names import InterfaceNames, document_key, exported
+from flowpeer.lake.interface_names import InterfaceNames, document_key, exported
 from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import verify_files
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer.rollup.retention import prunable, prune
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import worlds
 
-from flowpeer.rollup import compiled, reading, tables
+from flowpeer.rollup import compiled, reading, traffic_rows
 from flowpeer.rollup.aggregate import Means
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer_core.native import library
 
 
@@ -40,7 +40,7 @@ def test_little_memory_gives_the_same_rows(
             monkeypatch.setattr(compiled, "HELD_OCTETS", 0)
             monkeypatch.setattr(compiled, "FIRST_BITS", 8)
             monkeypatch.setattr(reading, "BATCH_ROWS", 40)
-            monkeypatch.setattr(tables, "GROUP_ROWS", 5)
+            monkeypatch.setattr(traffic_rows, "GROUP_ROWS", 5)
             rollup = RollupPlanner(rollup.lake, rollup.network, means=Means(1, 1 << 20))
         spilled = 0
         spill = compiled.CompiledSums._spill

@@ -12,8 +12,8 @@ import pytest
 from worlds import HOUR, MIDNIGHT, make_world, prepare, table_rows
 
 from flowpeer.configuration import load
-from flowpeer.lake.flows import FlowSink
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.lake.publish import FlowSink
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS

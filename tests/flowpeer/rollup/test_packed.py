@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from flowpeer.configuration import load
 from flowpeer.lake import day_index
 from flowpeer.lake.compact import merge
-from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.manifest import HOUR, Header, key_of
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.pipeline.rollup import plan, roll_up
@@ -194,7 +194,9 @@ def test_what_waits_for_its_unit_is_not_packed(
 
     lake = Lake(folder / "lake")
     with monkeypatch.context() as patch:
-        patch.setattr("flowpeer.lake.flows.complete", lambda *_: None)  # killed before its last act
+        patch.setattr(
+            "flowpeer.lake.publish.complete", lambda *_: None
+        )  # killed before its last act
         sink = FlowSink(lake, "unit-x")
         row = dict.fromkeys(arrow_schema(SAMPLING).names) | {
             "exporter_ip": EXPORTER, "observation_domain": 0, "interval": 7,

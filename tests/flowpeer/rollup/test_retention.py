@@ -29,14 +29,14 @@ from flowpeer.configuration import load
 from flowpeer.errors import InputError
 from flowpeer.lake import compact
 from flowpeer.lake.commit import sweep, sweep_retired
-from flowpeer.lake.flows import FlowSink
 from flowpeer.lake.manifest import partition_hour
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.pipeline.hour import twice
 from flowpeer.query import QuerySession
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowpeer.rollup import series, slots
+from flowpeer.rollup import slots, spreading
 from flowpeer_core.slots import HOUR_US, SLOT_US
 
 EPOCH = 1_790_000_000_000_000 // SLOT_US * SLOT_US
@@ -70,7 +70,7 @@ def test_spreading_series_equals_spreading_one_by_one(
 ) -> None:
     columns = np.array(readings, np.int64).reshape(-1, 4).T
     start, lasts, octets, packets = columns
-    parts = series.spread(start, start + lasts, octets, packets)
+    parts = spreading.spread(start, start + lasts, octets, packets)
     made = zip(*(getattr(parts, name).tolist() for name in parts.__slots__), strict=True)
     assert list(made) == [
         (n, *part)

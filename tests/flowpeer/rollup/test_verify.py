@@ -17,7 +17,7 @@ import worlds
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

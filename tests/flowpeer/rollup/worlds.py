@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer.configuration import load
-from flowpeer.lake.flows import FlowSink
+from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS, SAMPLING

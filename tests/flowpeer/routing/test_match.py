@@ -194,7 +194,7 @@ def test_too_many_blocks_cut_inside_stay_intervals(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_prefix_of_a_full_table_is_found_at_its_borders(shared: Path) -> None:
-    from flowpeer.routing.addresses import halves_of, high_mask, split_prefixes
+    from flowpeer.routing.prefix_columns import halves_of, high_mask, split_prefixes
     from flowpeer.routing.rib.prefix_tables import TableReader
 
     reader = TableReader(shared / "data" / "prefix2as" / "routeviews-rv6-20160202-1200.pfx2as.gz")

@@ -18,7 +18,7 @@ from flowpeer.lake.manifest import File, key_of, partition_hour
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import RollupPlanner
+from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.route_retention import prunable_routes, prune_routes
 from flowpeer.routing.rib.snapshot import load, pruned_digests, snapshots
 from flowpeer.sources import load_sources

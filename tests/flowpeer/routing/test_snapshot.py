@@ -12,7 +12,7 @@ import pytest
 
 from flowpeer.errors import InputError, NoDataError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.registry.names import load_names
+from flowpeer.registry.as_names import load_names
 from flowpeer.routing.rib import match
 from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.match import open_table

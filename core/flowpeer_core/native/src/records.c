@@ -2,7 +2,7 @@
  *
  * Input: octets of records of one layout and what the message around them says. Output: values and
  * validity of every column as Arrow lays them out, in the order of the records; the reverse flows
- * of a set (RFC 5103) follow its forward ones. Kept equal by tests to flowpeer_ingest/flows.py,
+ * of a set (RFC 5103) follow its forward ones. Kept equal by tests to flowpeer_ingest/flow_rules.py,
  * which states the rules one record at a time and cites the clauses; nothing is decided here that
  * is not stated there. Records are read in strips, so that the values of a strip stay in the
  * nearest cache. -1 means that a record does not say.
@@ -193,7 +193,7 @@ static void put_address(const out_t *out, int number, const strip_t *s, int key4
     column->known += out->m;
 }
 
-/* ---- rules: flowpeer_ingest/flows.py ---- */
+/* ---- rules: flowpeer_ingest/flow_rules.py ---- */
 
 static bool any16(const uint8_t *at) {
     uint64_t a, b;

@@ -17,7 +17,7 @@ from flowpeer.query.days import TEMPLATE, TIMES, same, with_days
 from flowpeer.query.objects import NamedObjects, Objects, names_of
 from flowpeer.query.pivot import with_values
 from flowpeer.query.portable import plain, selection
-from flowpeer.query.words import ADVICE, Statement, statements
+from flowpeer.query.statement import ADVICE, Statement, statements
 
 RESULT = "_flowpeer_result"
 TRIES = 100

@@ -1,8 +1,8 @@
 """Rolling up like make: an hour is redone when what it is made of has changed.
 
-The record keeps the digests of an hour's inputs (flowpeer.rollup.inputs), so that `--explain` can
-say why it is done again. An hour some of whose flows were pruned is frozen: it is never made of
-less than it was.
+The record keeps the digests of an hour's inputs (flowpeer.rollup.fingerprint), so that `--explain`
+can say why it is done again. An hour some of whose flows were pruned is frozen: it is never made
+of less than it was.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from flowpeer.lake.store import StagedTable, exact_sum
 from flowpeer.rollup import reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.crossings import crossings
-from flowpeer.rollup.inputs import HOUR, TABLES_KEPT, RollupInputs
+from flowpeer.rollup.fingerprint import HOUR, TABLES_KEPT, RollupInputs
 
 TABLES = ("traffic", "traffic_routes")
 

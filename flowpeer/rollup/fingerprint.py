@@ -36,7 +36,7 @@ from flowpeer.rollup.slots import LARGEST_PACKET
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest.flows import NEWEST_US, OLDEST_US
+from flowpeer_ingest.flow_rules import NEWEST_US, OLDEST_US
 
 METHOD = 6
 """Raised when the same inputs give other rows than before: every hour is then redone."""

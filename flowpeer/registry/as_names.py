@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.registry.files import read_all, time_of
+from flowpeer.registry.source_files import read_all, time_of
 from flowpeer.schema import ASNS
 from flowpeer_core.asns import SPECIAL_ASNS
 from flowpeer_core.columns import arrow_schema

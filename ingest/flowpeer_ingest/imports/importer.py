@@ -17,7 +17,7 @@ import pyarrow as pa
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.decompress import open_unpacked
 from flowpeer_ingest.errors import IngestError
-from flowpeer_ingest.imports import files, nfdump
+from flowpeer_ingest.imports import nfdump, row_files
 from flowpeer_ingest.imports.rows import Importer, InterfaceOf
 from flowpeer_ingest.imports.tools import COLUMNS, EXTRA, GENERIC, Tool, tool_of
 from flowpeer_ingest.summary import CaptureSummary, ExporterSummary
@@ -106,19 +106,19 @@ def _look(path: Path, mapping: Mapping) -> _File | None:
         assert tool is not None
         return _File("nfcapd", tool, [])
     if magic == _PARQUET:
-        names = files.parquet_rows(str(path), set()).names
+        names = row_files.parquet_rows(str(path), set()).names
         shape = "parquet"
     else:
         with open_unpacked(path) as stream:
-            head = stream.read(files.HEAD)
-        if b"\r" in head and b"\n" not in head and files.delimited_names(head)[0]:
+            head = stream.read(row_files.HEAD)
+        if b"\r" in head and b"\n" not in head and row_files.delimited_names(head)[0]:
             raise IngestError(
                 "lines that end in a carriage return alone", path=str(path),
                 advice="write it again with newlines, as `tr '\\r' '\\n'` does",
             )  # fmt: skip
-        names, shape = files.json_names(head), "json"
+        names, shape = row_files.json_names(head), "json"
         if not names:
-            (names, _), shape = files.delimited_names(head), "delimited"
+            (names, _), shape = row_files.delimited_names(head), "delimited"
     tool = tool_of(names)
     lower = {n.lower() for n in names}
     if tool is None and mapping.columns and any(c[0] in lower for c in mapping.columns.values()):
@@ -132,18 +132,18 @@ def is_export(path: Path, mapping: Mapping | None = None) -> bool:
 
 
 @contextmanager
-def _rows(path: Path, file: _File, wanted: set[str]) -> Iterator[files.FileRows]:
+def _rows(path: Path, file: _File, wanted: set[str]) -> Iterator[row_files.FileRows]:
     if file.shape == "nfcapd":
         with nfdump.records(path) as stream:
-            yield files.json_rows(stream, str(path), file.names, wanted)
+            yield row_files.json_rows(stream, str(path), file.names, wanted)
     elif file.shape == "parquet":
-        yield files.parquet_rows(str(path), wanted)
+        yield row_files.parquet_rows(str(path), wanted)
     else:
         with open_unpacked(path) as opened:
             if file.shape == "json":
-                yield files.json_rows(opened, str(path), file.names, wanted)
+                yield row_files.json_rows(opened, str(path), file.names, wanted)
             else:
-                yield files.delimited_rows(opened, str(path), wanted)
+                yield row_files.delimited_rows(opened, str(path), wanted)
 
 
 def ingest_export(
@@ -223,7 +223,7 @@ def _by_hour(
         yield hour, table.filter(pa.array(hours == hour))
 
 
-def _summary(path: Path, tool: Tool, importer: Importer, rows: files.FileRows) -> ExportSummary:
+def _summary(path: Path, tool: Tool, importer: Importer, rows: row_files.FileRows) -> ExportSummary:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     tally = importer.tally

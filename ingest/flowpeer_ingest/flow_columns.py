@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from flowpeer_core.columns import arrow_schema
 from flowpeer_core.native.table import PART
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest import flows, plausible
+from flowpeer_ingest import flow_rules, plausible
 from flowpeer_ingest.plausible import SetAside
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.schema import FLOWS, TABLES
@@ -80,20 +80,20 @@ class PlainColumns:
     def add(self, event: Records, rates: Rates) -> bool:
         message, layout = event.message, event.template.layout
         timeout_us = self._active_timeout_s(message.exporter) * 1_000_000
-        context = flows.RecordContext(message, rates, timeout_us)
+        context = flow_rules.RecordContext(message, rates, timeout_us)
         records = read_all(layout, event.flat, event.count)
         self.tally.malformed[SAMPLING_BEYOND] += sum(
-            flows.sampling(raw, context).beyond for raw in records
+            flow_rules.sampling(raw, context).beyond for raw in records
         )
         for at in range(0, event.count, PART):
             part = records[at : at + PART]
-            rows = [flows.forward(raw, context) for raw in part]
-            back = [flows.reverse(*pair, context) for pair in zip(part, rows, strict=True)]
+            rows = [flow_rules.forward(raw, context) for raw in part]
+            back = [flow_rules.reverse(*pair, context) for pair in zip(part, rows, strict=True)]
             for raw, row in zip(part, rows, strict=True):
-                self._take(row, flows.times(raw, message), message)
+                self._take(row, flow_rules.times(raw, message), message)
             for raw, reverse in zip(part, back, strict=True):
                 if reverse is not None:
-                    self._take(reverse, flows.reverse_times(raw, message), message)
+                    self._take(reverse, flow_rules.reverse_times(raw, message), message)
         return len(self._rows) >= CHUNK_ROWS
 
     def _take(self, row: dict[str, Any], times: tuple[int, int], message: Message) -> None:
@@ -116,7 +116,7 @@ class PlainColumns:
             )  # fmt: skip
             return
         tally.time_corrected[exporter] += row["time_corrected"]
-        tally.long_flows[exporter] += row["end_time"] - row["start_time"] > flows.LONG_US
+        tally.long_flows[exporter] += row["end_time"] - row["start_time"] > flow_rules.LONG_US
         tally.rows += 1
         self._rows.append({**row, "exporter_ip": exporter, "format": FORMATS[message.version]})
 
