@@ -386,6 +386,7 @@ def report_columns() -> str:
         ("REPLAY", "replay", "Of `drill --replay`: one row per surviving link and direction."),
         ("CAPACITY", "capacity", "One row per metro, transit provider and direction."),
         ("CAPACITY_LINKS", "capacity_links", "Beside capacity: links by their recent share."),
+        ("CAPACITY_WEEKLY", "capacity_weekly", "Beside capacity: one row per whole week."),
     ):  # fmt: skip
         rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in stated[name]]
         parts += [f"## {title}", text, table(["column", "type", "unit", "meaning"], rows)]

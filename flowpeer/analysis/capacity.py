@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
-from flowpeer.analysis.routing import exits_of
+from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.analysis.signed import relief_of, with_asks
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_reports.capacity import capacity
-from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS
+from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS, CAPACITY_WEEKLY
 from flowpeer_reports.loads import loads
 from flowpeer_reports.render.tables import tables_page
 
@@ -24,17 +24,19 @@ def capacity_answer(
     network: Configuration | None = None,
     record: Record | None = None,
     asks: int | None = None,
+    exits: Exits | None = None,
 ) -> Answer:
     """When transit is full, and what to buy.
 
     Args:
         asks: with the network and the record, also as if the first so many of the list of
             organisations were peers.
+        exits: those of the period, where they are read already.
     """
     inputs = gathered.inputs
     relief = None
     if asks is not None and network is not None and record is not None:
-        exits = exits_of(inputs, network, record)
+        exits = exits or exits_of(inputs, network, record)
         relief = relief_of(exits, with_asks(exits, asks)[0])
     ways = ("out", "in") if direction == "both" else (direction,)
     found = capacity(inputs, loads(inputs, ["transit"]), metros=metros or None, ways=ways,
@@ -46,6 +48,9 @@ def capacity_answer(
     return Answer(
         "capacity", title, found.rows, CAPACITY, found,
         lambda: tables_page(title, page, found.notes),
-        side_tables={"capacity_links": SideTable(found.links, CAPACITY_LINKS)},
+        side_tables={
+            "capacity_links": SideTable(found.links, CAPACITY_LINKS),
+            "capacity_weekly": SideTable(found.weekly, CAPACITY_WEEKLY),
+        },
         notes=found.notes, provenance=gathered.provenance,
     )  # fmt: skip

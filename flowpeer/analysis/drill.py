@@ -40,7 +40,7 @@ SCREEN_COLUMNS = (
 )  # fmt: skip
 DRT_SCREEN = (
     "metro", "step", "withdraw", "to_metro", "why", "moved_share", "fullest_link",
-    "fullest_utilisation", "slots_over_80", "slots_over_100", "verdict",
+    "fullest_utilisation", "slots_over_100", "verdict",
 )  # fmt: skip
 MOST_GROWTH = 10
 
@@ -92,14 +92,16 @@ def drill_answer(
     slots: bool = False,
     asks: int | None = None,
     metros: Sequence[str] | None = None,
+    exits: Exits | None = None,
 ) -> Answer:
     """What happens to the links that are left; `metros` only narrows what is shown.
 
     Args:
         asks: as if the first so many of the list of organisations were peers.
+        exits: those of the period, where they are read already.
     """
     factors = growths_of(growth)
-    exits = exits_of(gathered.inputs, network, record)
+    exits = exits or exits_of(gathered.inputs, network, record)
     covered = covered_links(exits.inputs, exits.found)
     placed = None
     if asks is not None:
@@ -155,6 +157,7 @@ def drt_answer(
     to: str | None = None,
     growth: str = "1",
     asks: int | None = None,
+    exits: Exits | None = None,
 ) -> Answer:
     """Which own prefixes to withdraw in a metro, in which order, and what each step does.
 
@@ -164,7 +167,7 @@ def drt_answer(
     factors = growths_of(growth)
     if len(factors) > 1:
         raise UsageError(f"--growth {growth}: a plan has one growth", advice="give one factor")
-    exits = exits_of(gathered.inputs, network, record)
+    exits = exits or exits_of(gathered.inputs, network, record)
     covered = covered_links(exits.inputs, exits.found)
     if asks is not None:
         exits, _ = with_asks(exits, asks)

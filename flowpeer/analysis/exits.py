@@ -8,7 +8,7 @@ import polars as pl
 
 from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
-from flowpeer.analysis.routing import exits_of
+from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_reports.columns.exits import EXIT_ROUTES, EXITS
@@ -22,9 +22,11 @@ def exits_answer(
     record: Record,
     *,
     metros: Sequence[str] | None = None,
+    read: Exits | None = None,
 ) -> Answer:
-    """Expected against actual exits, by cause."""
-    of = exits_of(gathered.inputs, network, record)
+    """Expected against actual exits, by cause. `read`: the exits of the period, where they are
+    read already."""
+    of = read or exits_of(gathered.inputs, network, record)
     found = exits(of.found.links, of.outbound(), of.offers, of.choice, of.announced.home)
     rows, routes = found.rows, found.routes
     if metros:

@@ -43,6 +43,7 @@ def imbalance_answer(
     network: Configuration | None = None,
     record: Record | None = None,
     rules: int = MOST_RULES,
+    exits: Exits | None = None,
 ) -> Answer:
     """The imbalance of a period.
 
@@ -50,6 +51,7 @@ def imbalance_answer(
         network: its metros' `targets` are the targets.
         record: with the network, the routes are read, and what could move is in `moves`.
         rules: most of them in a metro.
+        exits: those of the period, where they are read already.
     """
     inputs = gathered.inputs
     chosen = {m.id: m.targets for m in network.metros} if network is not None else {}
@@ -63,7 +65,7 @@ def imbalance_answer(
         "trend": SideTable(found.trend, TREND),
     }
     if direction != "in" and network is not None and record is not None:
-        exits = exits_of(inputs, network, record)
+        exits = exits or exits_of(inputs, network, record)
         side["imbalance_causes"] = SideTable(_causes(found, exits, names), CAUSES)
         side["moves"] = SideTable(_moves(found, exits, network, names, rules), MOVES)
     if direction != "out" and found.loads is not None:

@@ -12,19 +12,22 @@ from flowpeer.analysis.answers import Answer, FileFormat, SideTable, title_of, w
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
-from flowpeer.analysis.drill import drill_answer
+from flowpeer.analysis.drill import drill_answer, drt_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.inputs import Gathered, gather, gather_both
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_before, period_of
+from flowpeer.analysis.routing import exits_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
+from flowpeer_reports.capacity import FEWEST
 from flowpeer_reports.columns import Column
 from flowpeer_reports.columns.grades import CURVE, GRADES, TIMELINES
+from flowpeer_reports.link_rows import whole_weeks
 from flowpeer_reports.pictures import Pictures, pictures
-from flowpeer_reports.render import html_report, workbook
+from flowpeer_reports.render import failures, html_report, workbook
 from flowpeer_reports.render.report import CHANGED, Sections
 
 
@@ -67,12 +70,24 @@ def write_pack(
     asks = candidate_answer(gathered, metros=metros, before=before)
     told()
     answers = [exchanges_answer(gathered, metros=metros), asks]
+    exits = exits_of(gathered.inputs, network, record)
+    long = len(whole_weeks(gathered.inputs)) >= FEWEST
     for make in (
         lambda: leaks_answer(gathered, metros=metros),
-        lambda: imbalance_answer(gathered, metros=metros, network=network, record=record),
-        lambda: exits_answer(gathered, network, record, metros=metros),
-        lambda: drill_answer(gathered, network, record, every=True, metros=metros),
-        lambda: capacity_answer(gathered, metros=metros),
+        lambda: imbalance_answer(
+            gathered, metros=metros, network=network, record=record, exits=exits
+        ),
+        lambda: exits_answer(gathered, network, record, metros=metros, read=exits),
+        lambda: drill_answer(gathered, network, record, every=True, metros=metros, exits=exits),
+        lambda: drt_answer(gathered, network, record, metros or (), exits=exits),
+        lambda: capacity_answer(
+            gathered,
+            metros=metros,
+            network=network,
+            record=record,
+            exits=exits,
+            asks=ASKS_OF_CAPACITY if long else None,
+        ),
         *((lambda: bills_answer(network, record, period),) if network.contracts else ()),
     ):
         answers.append(make())
@@ -91,11 +106,17 @@ def write_pack(
     shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
     if changed is not None:
         shown.append((CHANGED, changed.rows, changed.columns))
-    shown += [
-        (heading, by_name[name].rows, _on_page(by_name[name]))
-        for name, heading in PAGES
-        if name in by_name
-    ]
+    causes = by_name["imbalance"].side_tables.get("imbalance_causes")
+    if causes is not None:
+        large = causes.rows.filter((pl.col("share") >= SHOWN_CAUSE) | pl.col("share").is_null())
+        shown.append((CAUSED, large, [c for c in causes.columns if c.name in CAUSE_COLUMNS]))
+    for name, heading in PAGES:
+        if name == "drill":
+            summary = by_name[name].side_tables["drill_summary"]
+            columns = [c for c in summary.columns if c.name in DRILL_COLUMNS]
+            shown.append((heading, worst_first(summary.rows), columns))
+        elif name in by_name:
+            shown.append((heading, by_name[name].rows, _on_page(by_name[name])))
     sections = Sections(
         candidates=asks.found,
         imbalance=by_name["imbalance"].found,
@@ -103,6 +124,11 @@ def write_pack(
         files=[f"candidates.{format_}" for format_ in formats],
         more=shown,
         pictures=drawn,
+        drawn={
+            "Transit by hour of the week": failures.hours(by_name["imbalance"].found.hours_of_week),
+            "When others fail": failures.matrix(by_name["drill"].rows),
+            "Growth and capacity": failures.growth(by_name["capacity"].found),
+        },
     )
     page = html_report(title=title, sections=sections)
     (path,) = write_documents(folder, {"report.html": page.encode()})
@@ -113,8 +139,28 @@ PAGES = (
     ("leaks", "Already peered, still on transit"),
     ("exchanges", "Exchanges"),
     ("bills", "Bills"),
+    ("drill", "When others fail"),
+    ("drt", "Plans of disaster-recovery tests"),
     ("capacity", "Growth and capacity"),
 )
+CAUSED = "Why transit is uneven"
+CAUSE_COLUMNS = ("metro", "direction", "provider", "excess_share", "cause", "share", "detail")
+SHOWN_CAUSE = 0.05
+"""Of a provider's bytes; smaller causes are in the files."""
+DRILL_COLUMNS = (
+    "kind", "removed", "first_bottleneck", "largest_growth", "worst_largest_growth",
+    "slots_over_100", "ports_to_buy", "out_without_way_bytes", "in_without_way_bytes",
+)  # fmt: skip
+ASKS_OF_CAPACITY = 10
+"""Asks that the lines of growth are drawn with and without."""
+
+
+def worst_first(summary: pl.DataFrame) -> pl.DataFrame:
+    """Drills that leave least room for growth first; without a way before all others."""
+    lost = pl.col("out_without_way_bytes") + pl.col("in_without_way_bytes")
+    return summary.sort(
+        "largest_growth", lost, descending=[False, True], nulls_last=True, maintain_order=True
+    )
 
 
 def _tables(of: Pictures) -> dict[str, SideTable]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import schema
-from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS
+from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS, CAPACITY_WEEKLY
 from flowpeer_reports.growth import Line, theil_sen
 from flowpeer_reports.imbalance import providers_of
 from flowpeer_reports.inputs import Inputs, chosen_metros
@@ -45,7 +45,7 @@ class Capacity:
     rows: pl.DataFrame
     links: pl.DataFrame
     weekly: pl.DataFrame
-    """metro, provider_asn, provider, direction, week, p95_bps: for the chart."""
+    """The columns of `CAPACITY_WEEKLY`."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -82,31 +82,31 @@ def capacity(
                 places, p95s = weekly_p95(series, covered, weeks)
                 head = {"metro": metro, "provider_asn": provider.asn,
                         "provider": provider.name, "direction": way}  # fmt: skip
-                weekly += [
-                    {**head, "week": (start + timedelta(weeks=at)).date(),
-                     "p95_bps": value * 8 / SLOT_SECONDS}
-                    for at, value in zip(places, p95s, strict=True)
-                ]  # fmt: skip
                 taken = (relief or {}).get((metro, provider.asn)) if way == "out" else None
                 less = (
                     weekly_p95(np.maximum(series - taken, 0), covered, weeks)
                     if taken is not None
                     else None
                 )
+                after = less[1] if less is not None else [None] * len(p95s)
+                weekly += [
+                    {**head, "week": (start + timedelta(weeks=at)).date(),
+                     "p95_bps": value * 8 / SLOT_SECONDS,
+                     "p95_after_asks_bps": None if rest is None else rest * 8 / SLOT_SECONDS}
+                    for at, value, rest in zip(places, p95s, after, strict=True)
+                ]  # fmt: skip
                 port = max(sizes, default=None)
                 made, line = _forecast(places, p95s, less, provider.capacity_bps, port, start)
                 rows.append({**head, "capacity_bps": provider.capacity_bps, **made})
                 links += _of_links(found, mine, head, way, series, judged, weeks, line, places,
-                                   start)  # fmt: skip
-    kind: Any = {"metro": pl.String, "provider_asn": pl.Int64, "provider": pl.String,
-                 "direction": pl.String, "week": pl.Date, "p95_bps": pl.Float64}  # fmt: skip
+                                   start, _below(less, len(p95s)))  # fmt: skip
     notes = [COVERAGE]
     if relief is None:
         notes.append("no list is signed: month_80_after_asks is empty")
     return Capacity(
         pl.DataFrame(rows, schema=schema(CAPACITY)),
         pl.DataFrame(links, schema=schema(CAPACITY_LINKS)),
-        pl.DataFrame(weekly, schema=kind),
+        pl.DataFrame(weekly, schema=schema(CAPACITY_WEEKLY)),
         [*inputs.notes, *notes],
     )
 
@@ -168,8 +168,8 @@ def _forecast(
     else:
         words.insert(0, "forecast")
     after = None
-    if less is not None and len(less[1]) == n and 0 not in less[1]:
-        below = theil_sen(less[1], less[0])
+    below = _below(less, n)
+    if below is not None:
         after = _month(below.level, below.slope, border, span, last)
         if after is None:
             words.append(f"after the asks later than {last + timedelta(weeks=span):%Y-%m}")
@@ -186,6 +186,13 @@ def _forecast(
         "port_bps": port,
     }
     return row, line
+
+
+def _below(less: tuple[list[int], list[int]] | None, weeks: int) -> Line | None:
+    """The line of what the asks leave; None without asks, or with a week without traffic."""
+    if less is None or len(less[1]) != weeks or weeks < FEWEST or 0 in less[1]:
+        return None
+    return theil_sen(less[1], less[0])
 
 
 def _a_year(slope: float) -> float:
@@ -205,7 +212,7 @@ def _month(level: float, slope: float, border: float, span: int, last: datetime)
 def _of_links(
     found: Loads, mine: pl.DataFrame, head: Mapping[str, Any], way: str, series: Ints,
     judged: Counted, weeks: Sequence[slice], line: Line | None, places: Sequence[int],
-    start: datetime,
+    start: datetime, below: Line | None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     if not weeks:
         return []
@@ -217,18 +224,21 @@ def _of_links(
         share = int(own[recent].sum()) / whole if whole else None
         _, p95s = weekly_p95(own, judged.flags, weeks[-1:])
         size = row["capacity_bps"]
-        month = None
-        if line is not None and size and share and len(places) >= FORECAST:
+        months: list[str | None] = [None, None]
+        if size and share and len(places) >= FORECAST:
             border = math.log(0.8 * size * SLOT_SECONDS / 8)
-            month = _month(line.level + math.log(share), line.slope, border,
-                           places[-1] - places[0] + 1,
-                           start + timedelta(weeks=places[-1] + 1))  # fmt: skip
+            span, last = places[-1] - places[0] + 1, start + timedelta(weeks=places[-1] + 1)
+            months = [
+                _month(of.level + math.log(share), of.slope, border, span, last) if of else None
+                for of in (line, below)
+            ]
         made.append(
             {
                 **{k: head[k] for k in ("metro", "provider_asn", "direction")},
                 "exporter": row["exporter"], "interface": row["interface"],
                 "capacity_bps": size, "recent_share": share,
-                "p95_bps": p95s[0] * 8 / SLOT_SECONDS if p95s else None, "month_80": month,
+                "p95_bps": p95s[0] * 8 / SLOT_SECONDS if p95s else None,
+                "month_80": months[0], "month_80_after_asks": months[1],
             }
         )  # fmt: skip
     return made

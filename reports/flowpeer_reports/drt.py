@@ -29,6 +29,9 @@ from flowpeer_reports.removals import Removal
 
 MOST_STEPS = 30
 """More prefixes than that: the smallest are withdrawn together."""
+NO_WAY_SHARE = 100
+"""A step stops where more than one in so many of the bytes moved has no way: bytes without a
+prefix never have one."""
 GIVEN, ANNOUNCED, FIRST = "given", "announced there", "announce it there first"
 
 
@@ -130,7 +133,7 @@ def _of_metro(
                 "at": _routers(compiler, metro), "to_metro": step.to, "why": step.why,
                 "out_bytes": step.bytes[0], "in_bytes": step.bytes[1],
                 "moved_share": moved / demand if demand else None,
-                **_state(compiler, metro, made, base),
+                **_state(compiler, metro, made, base, moved),
                 "growth": float(growth),
             }
         )  # fmt: skip
@@ -268,9 +271,9 @@ def _routers(compiler: Compiler, metro: str) -> list[str]:
 
 
 def _state(
-    compiler: Compiler, metro: str, made: Result, base: Mapping[str, Ints]
+    compiler: Compiler, metro: str, made: Result, base: Mapping[str, Ints], moved: int
 ) -> dict[str, Any]:
-    """What the links look like after a step."""
+    """What the links look like after a step; `moved`: bytes of all steps up to it."""
     links, metro_of = compiler.found.links, compiler.metro_names
     fullest: tuple[float, str] | None = None
     over = [0, 0]
@@ -293,8 +296,8 @@ def _state(
     lost = (
         summary["out_without_way_bytes"] + summary["in_without_way_bytes"] + summary["gone_bytes"]
     )
-    if lost:
-        verdict = "stop: bytes without a way"
+    if lost * NO_WAY_SHARE > moved:
+        verdict = "stop: more than 1 % has no way"
     elif over[1]:
         verdict = "stop: a link is above 100 %"
     elif over[0]:

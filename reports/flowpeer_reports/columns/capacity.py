@@ -40,4 +40,14 @@ CAPACITY_LINKS = (
     Column("recent_share", _REAL, "fraction", "its share of the provider's last four weeks"),
     Column("p95_bps", _REAL, "bit/s", "95th percentile of the last week"),
     Column("month_80", _TEXT, "month", "with the provider's growth and its recent share"),
+    Column("month_80_after_asks", _TEXT, "month", "the same less what the signed list takes"),
+)
+CAPACITY_WEEKLY = (
+    Column("metro", _TEXT, "", "metro"),
+    Column("provider_asn", _INT, "ASN", "transit provider"),
+    Column("provider", _TEXT, "", "its name"),
+    Column("direction", _TEXT, "", "in or out"),
+    Column("week", pl.Date, "", "Monday that it begins on, UTC"),
+    Column("p95_bps", _REAL, "bit/s", "95th percentile of its slots"),
+    Column("p95_after_asks_bps", _REAL, "bit/s", "the same less what the signed list takes"),
 )

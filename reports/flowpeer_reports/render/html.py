@@ -15,6 +15,7 @@ import polars as pl
 from flowpeer_reports.columns import Column
 from flowpeer_reports.render import svg
 from flowpeer_reports.render.cells import is_number, texts
+from flowpeer_reports.render.failures import STYLE as FAILURES
 from flowpeer_reports.render.script import SCRIPT
 from flowpeer_reports.render.svg import text
 
@@ -92,6 +93,7 @@ h2,h3{break-after:avoid}#candidates tbody tr:nth-child(n+11){display:none}
 #definitions dt{break-after:avoid}}
 """
     + svg.STYLE
+    + FAILURES
 )
 _WIDE = 60
 """A column with a cell longer than this gets room."""

@@ -64,6 +64,8 @@ class Sections:
     more: Sequence[tuple[str, pl.DataFrame, Sequence[Column]]] = ()
     """Further answers: heading, rows, columns."""
     pictures: Pictures = field(default_factory=Pictures)
+    drawn: Mapping[str, str] = field(default_factory=dict)
+    """Heading → markup of a chart: above the table of that heading in `more`, else by itself."""
 
 
 def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) -> str:
@@ -91,9 +93,12 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
         parts.append(("providers", "Transit by provider, over time", over_time))
     if spread is not None:
         parts.append(("imbalance", "Transit imbalance", _imbalance(spread)))
+    tables = {heading for heading, _, _ in sections.more}
+    alone = [(h, markup) for h, markup in sections.drawn.items() if h not in tables and markup]
+    parts += [(_key(heading), heading, markup) for heading, markup in alone]
     for heading, rows, columns in sections.more:
-        key = heading.lower().replace(" ", "-").replace(",", "")
-        parts.append((key, heading, _further(rows, columns)))
+        above = sections.drawn.get(heading, "")
+        parts.append((_key(heading), heading, above + _further(rows, columns)))
     if every:
         parts.append(("notes", "What to know before quoting", note_list(tuple(every))))
     parts.append(("definitions", "What the figures mean", _definitions(found, spread)))
@@ -109,6 +114,10 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
         )
     )
     return page(title, (), body)
+
+
+def _key(heading: str) -> str:
+    return heading.lower().replace(" ", "-").replace(",", "")
 
 
 def _summary(found: Candidates | None, spread: Imbalance | None, grades: Mapping[str, str]) -> str:
