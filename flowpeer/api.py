@@ -31,7 +31,7 @@ from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
-from flowpeer.analysis.drafts import draft_answer
+from flowpeer.analysis.drafts import ask_export_text, draft_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
@@ -61,6 +61,7 @@ from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.snapshot import snapshots
 from flowpeer.sources import load_ribs, load_sources, rib_files
 from flowpeer.workspace import Workspace
+from flowpeer_reports.ask_exports import Tool
 from flowpeer_reports.billing.order import RankBy
 from flowpeer_sql import questions
 
@@ -458,6 +459,21 @@ class Network:
                 gathered, asns, metros=_list(metro),
                 template=None if template is None else Path(template),
             )  # fmt: skip
+
+    def ask_export(
+        self,
+        tool: Tool,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        asks: int | None = None,
+        rir: str = "",
+    ) -> str:
+        """The asks of the organisations' list as Peering Manager (JSON) or NetBox (CSV) imports
+        them; NetBox needs `rir`, the name of its object."""
+        gathered = self.gather(period)
+        with _errors():
+            return ask_export_text(gathered, tool, metros=_list(metro), asks=asks, rir=rir)
 
     def outcomes(self) -> Answer:
         """What live asks brought, against what was predicted."""

@@ -1,4 +1,4 @@
-"""Drafts of the e-mails that a list of asks leads to."""
+"""What a list of asks leads to: drafts of e-mails, and imports of other tools."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flowpeer.analysis.answers import Answer, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer.errors import InputError
+from flowpeer_reports.ask_exports import Tool, ask_export
 from flowpeer_reports.candidates import candidates
 from flowpeer_reports.columns.drafts import DRAFTS
 from flowpeer_reports.drafts import TEMPLATE, drafts, message, template_of
@@ -70,6 +71,23 @@ def draft_answer(
         "drafts", title, rows, DRAFTS, found, lambda: table_page(rows, DRAFTS, title=title),
         notes=notes, provenance=gathered.provenance,
     )  # fmt: skip
+
+
+def ask_export_text(
+    gathered: Gathered,
+    tool: Tool,
+    *,
+    metros: Sequence[str] | None = None,
+    asks: int | None = None,
+    rir: str = "",
+) -> str:
+    """The asks of the organisations' list as Peering Manager or NetBox imports them.
+
+    Raises:
+        ReportError: an unknown tool, or NetBox without the name of a RIR.
+    """
+    found = candidates(gathered.inputs, metros=metros or None, asks=asks, store=FileStore())
+    return ask_export(gathered.inputs, found, tool, rir=rir)
 
 
 def _template(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -240,13 +240,22 @@ def gather(
             {"snapshot": i.name, "source": i.source, "sha256": i.source_digest} for i in infos
         ],
         "sources": {
-            relative.removeprefix("reference/").removesuffix(".parquet"): entry.get("source")
+            relative.removeprefix("reference/").removesuffix(".parquet"): _source(entry)
             for relative, entry in record.entries("reference").items()
             if entry.get("source") != network.source.name
         },
         "notes": notes,
     }
     return Gathered(inputs, provenance, billed_period(network, record, start, end))
+
+
+def _source(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A file that a table was loaded from: its name, digest and time, as far as they are known."""
+    facts = {
+        "source": entry.get("source"), "sha256": entry.get("source_digest"),
+        "time": entry.get("source_time"),
+    }  # fmt: skip
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _registry_times(record: Record) -> dict[str, datetime]:

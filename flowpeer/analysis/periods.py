@@ -63,6 +63,36 @@ def parse_period(text: str) -> tuple[datetime, datetime]:
     return start, end
 
 
+def parse_as_of(text: str) -> datetime:
+    """A moment on an hour, in UTC: what had been rolled up by then is the hours before it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        time = _moment(text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"--as-of {text!r}: no time", advice="write it like 2026-10-05 or 2026-10-05T06:00"
+        ) from None
+    if time.timestamp() % HOUR.total_seconds():
+        raise UsageError(f"--as-of {text}: inside an hour", advice="give a full hour, in UTC")
+    return time
+
+
+def younger(record: Record, time: datetime) -> list[str]:
+    """Inputs that are younger than a time, in words: with them an answer of then is another one."""
+    found: dict[str, str] = {}
+    for entry in record.entries("reference").values():
+        stated, source = entry.get("source_time"), entry.get("source")
+        if stated is not None and datetime.fromisoformat(stated) > time:
+            found[f"{source}"] = f"{datetime.fromisoformat(stated):%Y-%m-%d %H:%M}"
+    return [
+        f"{source} is of {when} UTC, younger than --as-of: what hangs on it may differ"
+        for source, when in sorted(found.items())
+    ]
+
+
 def period_before(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """The period before: the quarter or month before a whole one, else as long a time."""
     for months in (3, 1):

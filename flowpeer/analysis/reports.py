@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from flowpeer import __version__
 from flowpeer.analysis.answers import Answer, FileFormat, SideTable, title_of, write_documents
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
@@ -120,7 +121,7 @@ def write_pack(
     sections = Sections(
         candidates=asks.found,
         imbalance=by_name["imbalance"].found,
-        provenance=gathered.provenance,
+        provenance={"flowpeer": __version__, **gathered.provenance},
         files=[f"candidates.{format_}" for format_ in formats],
         more=shown,
         pictures=drawn,
@@ -219,7 +220,7 @@ def write_reports(
     sections = Sections(
         candidates=asks.found,
         imbalance=balance.found,
-        provenance=gathered.provenance,
+        provenance={"flowpeer": __version__, **gathered.provenance},
         files=[f"candidates.{format_}" for format_ in formats],
     )
     sections = replace(sections, pictures=pictures(gathered.inputs, asks.found, balance.found))

@@ -61,7 +61,8 @@ def _told(
     network: Configuration, record: Record, start: datetime, end: datetime,
     metros: Collection[str] | None,
 ) -> list[Finding]:  # fmt: skip
-    found = judged(touching(network, record, start, end, metros), network.accepted)
+    day = None if record.until is None else record.until.date()
+    found = judged(touching(network, record, start, end, metros), network.accepted, day)
     return [f for f in found if f.level in ("warning", "note")]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
 from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
-from flowpeer.analysis.periods import parse_period
+from flowpeer.analysis.periods import parse_as_of, parse_period, younger
 from flowpeer.checks.touching import stated
 from flowpeer.cli.arguments import suggestion
 from flowpeer.cli.state import CommandState, terminal_width
@@ -37,6 +37,15 @@ WithAsksOption = Annotated[
         metavar="K",
         help="As if the first K of the list of organisations were peers: their observed routes "
         "outbound leave transit.",
+    ),
+]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="As it was made then, from the same inputs: later hours are left out, and the default "
+        "period is that of the day. In UTC, 2026-10-05 or 2026-10-05T06:00.",
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write files into.")]
@@ -86,22 +95,27 @@ def said(
 
 
 def compared_for(
-    state: CommandState, period: str | None, metros: Sequence[str] | None, compare: str | None
+    state: CommandState,
+    period: str | None,
+    metros: Sequence[str] | None,
+    compare: str | None,
+    as_of: str | None = None,
 ) -> tuple[Gathered, Gathered | None]:
     """The same, with the period that it is compared with: None where none is asked for."""
-    if compare is None:
-        return gathered_for(state, period, metros), None
-    if compare != "before":
+    if compare is not None and compare != "before":
         parse_period(compare)
-    network, record = ready(state, period, metros)
+    network, record = ready(state, period, metros, as_of)
+    if compare is None:
+        return said(state, gather(network, record, period), network, record, metros), None
     gathered, before = gather_both(network, record, period, compare)
     return said(state, gathered, network, record, metros), before
 
 
 def ready(
-    state: CommandState, period: str | None, metros: Sequence[str] | None
+    state: CommandState, period: str | None, metros: Sequence[str] | None, as_of: str | None = None
 ) -> tuple[Configuration, Record]:
-    """The network and what the lake has; says so where the roll-ups are not up to date.
+    """The network and what the lake has, or had; says so where the roll-ups are not up to date, or
+    where an input is younger than that.
 
     Raises:
         UsageError: a period or metro that is misspelt, before any work is done.
@@ -115,6 +129,10 @@ def ready(
         if metro not in (*known, "unknown"):
             raise UsageError(f"--metro {metro}: no such metro", advice=suggestion(metro, known))
     record = state.lake().record()
+    if as_of is not None:
+        record.until = parse_as_of(as_of)
+        for text in younger(record, record.until):
+            state.warn(text)
     stale = stale_hours(network, record, period)
     if stale:
         state.warn(f"{stale} hours are not up to date, and the answer is made from what they "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -17,7 +18,7 @@ from flowpeer.analysis.asks import (
     organisation_of,
     read_log,
 )
-from flowpeer.analysis.drafts import draft_answer
+from flowpeer.analysis.drafts import ask_export_text, draft_answer
 from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.cli.answering import (
     FormatOption,
@@ -31,11 +32,12 @@ from flowpeer.cli.answering import MetroOption as MetrosOption
 from flowpeer.cli.arguments import parse_asn
 from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
+from flowpeer_reports.ask_exports import TOOLS, Tool
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
 from flowpeer_reports.ask_log import asks as states
 
 asks = typer.Typer(
-    help="The log of asks: list, add, update, draft, outcomes.", no_args_is_help=True
+    help="The log of asks: list, add, update, draft, export, outcomes.", no_args_is_help=True
 )
 
 AsnArgument = Annotated[str, typer.Argument(metavar="ASN", help="The network, 64510 or AS64510.")]
@@ -216,6 +218,34 @@ def draft(
     gathered = gathered_for(state, period, metro)
     answer = draft_answer(gathered, numbers, metros=metro, template=template)
     deliver(state, answer, out=out, formats=formats)
+
+
+@asks.command("export")
+def export(
+    ctx: typer.Context,
+    tool: Annotated[
+        str, typer.Argument(metavar="TOOL", help=f"{' or '.join(TOOLS)}: who imports it.")
+    ],
+    period: PeriodOption = None,
+    metro: MetrosOption = None,
+    most: Annotated[
+        int | None, typer.Option("--asks", min=1, help="Only the first asks of the list.")
+    ] = None,
+    rir: Annotated[
+        str, typer.Option("--rir", help="NetBox: name of the RIR object of the ASNs.")
+    ] = "",
+) -> None:
+    """The asks of the list as Peering Manager (JSON) or NetBox (CSV) imports them, on stdout."""
+    state: CommandState = ctx.obj
+    chosen = next((name for name in get_args(Tool) if name == tool), None)
+    if chosen is None:
+        raise UsageError(f"{tool!r} is no tool here", advice=f"one of {', '.join(TOOLS)}")
+    if chosen == "netbox" and not rir.strip():
+        raise UsageError(
+            "NetBox takes no ASN without a RIR", advice="give the name of its object: --rir NAME"
+        )
+    gathered = gathered_for(state, period, metro)
+    sys.stdout.write(ask_export_text(gathered, chosen, metros=metro, asks=most, rir=rir))
 
 
 @asks.command("outcomes")

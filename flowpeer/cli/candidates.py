@@ -10,6 +10,7 @@ from flowpeer.analysis.answers import Direction
 from flowpeer.analysis.candidates import ListOf, candidate_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.cli.answering import (
+    AsOfOption,
     FormatOption,
     MetroOption,
     OutOption,
@@ -58,6 +59,7 @@ def candidates(
             "as the contracts stand or at their renewal.",
         ),
     ] = "bytes",
+    as_of: AsOfOption = None,
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
@@ -69,7 +71,7 @@ def candidates(
             f"--compare and --rank-by {rank_by}: what changed is told of lists by bytes",
             advice="leave one of them out",
         )
-    gathered, before = compared_for(state, period, metro, compare)
+    gathered, before = compared_for(state, period, metro, compare, as_of)
     if asks is None and not formats and not state.json:
         asks = TERMINAL_ASKS
     answer = candidate_answer(

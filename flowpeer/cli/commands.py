@@ -45,7 +45,7 @@ COMMANDS = (
           "exchanges:exchanges"),
     Entry("leaks", "What is peered already and still rides transit: why, by which routes, and the "
           "money.", "leaks:leaks"),
-    Entry("asks", "The log of asks: list, add, update, draft, outcomes.", "asks:asks"),
+    Entry("asks", "The log of asks: list, add, update, draft, export, outcomes.", "asks:asks"),
     Entry("imbalance", "Is transit balanced against what is paid for?", "candidates:imbalance"),
     Entry("bills", "What each transit contract costs, by calendar month.", "bills:bills"),
     Entry("exits", "Does traffic leave where BGP says, and where the shortest path would be?",

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.reports import write_pack
-from flowpeer.cli.answering import FormatOption, MetroOption, PeriodOption, formats_of, ready, said
+from flowpeer.cli.answering import (
+    AsOfOption,
+    FormatOption,
+    MetroOption,
+    PeriodOption,
+    formats_of,
+    ready,
+    said,
+)
 from flowpeer.cli.state import CommandState
 
 
@@ -19,6 +27,7 @@ def report(
     ),
     period: PeriodOption = None,
     metro: MetroOption = None,
+    as_of: AsOfOption = None,
     format_: FormatOption = None,
 ) -> None:
     """Every answer of a period in one folder, with one page.
@@ -28,7 +37,7 @@ def report(
     """
     state: CommandState = ctx.obj
     formats = formats_of(format_, out)
-    network, record = ready(state, period, metro)
+    network, record = ready(state, period, metro, as_of)
     with state.progress("answers") as advance:
         done = write_pack(
             network,

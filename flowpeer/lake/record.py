@@ -128,6 +128,8 @@ class Record:
         self._headers: dict[tuple[str, datetime | None], Header | InputError | None] = {}
         self._buckets: dict[str, dict[str, UnitRecord]] = {}
         self._stood: dict[tuple[str, datetime | None], int] = {}
+        self.until: datetime | None = None
+        """Where set: hours from then on are as if they were not there yet."""
 
     def hours(
         self, table: str, *, start: datetime | None = None, end: datetime | None = None
@@ -148,7 +150,9 @@ class Record:
         return {
             hour: mark
             for hour, mark in known.items()
-            if (start is None or hour + HOUR > start) and (end is None or hour < end)
+            if (start is None or hour + HOUR > start)
+            and (end is None or hour < end)
+            and (self.until is None or hour < self.until)
         }
 
     def header(self, table: str, hour: datetime | None = None) -> Header | None:

@@ -74,3 +74,16 @@ def test_a_draft_of_an_ask_is_text_to_paste(demo_folder: Path, tmp_path: Path, r
     wrong = run("asks", "draft", "502068", "--template", str(own), cwd=demo_folder)
     assert (wrong.returncode, wrong.stdout) == (3, "")
     assert f"{own}: line 1: $price is not known" in wrong.stderr
+
+
+def test_asks_go_to_other_tools(demo_folder: Path, run: Run) -> None:
+    done = run("asks", "export", "peering-manager", "--asks", "3", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    assert len(json.loads(done.stdout)) == 3
+    done = run("asks", "export", "netbox", "--asks", "2", "--rir", "RIPE", cwd=demo_folder)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "asn,rir,description,comments"
+    assert len(lines) == 3
+    for words in (("netbox",), ("ipam", "--rir", "x")):
+        wrong = run("asks", "export", *words, cwd=demo_folder)
+        assert (wrong.returncode, wrong.stdout) == (2, "")

@@ -47,3 +47,41 @@ def test_the_outage_is_found_replayed_and_its_error_is_the_one_printed(
     mine = [r for r in rows if r["exporter"] == "edge1.iad" and r["direction"] == "out"]
     error = sum(r["error_share"] * r["observed_bytes"] for r in mine)
     assert error / sum(r["observed_bytes"] for r in mine) < 0.2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("candidates", "--format", "csv,json,parquet,xlsx,html,md", "--compare",
+         "2026-09-16T00:00/2026-09-16T08:00", "--period", "2026-09-16T08:00/2026-09-17"),
+        ("report", "--format", "csv,xlsx", "--metro", "fra"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_made_again_to_the_byte_after_more_came(
+    demo_folder: Path, two_days: Path, tmp_path: Path, run: Callable[..., Any],
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    for more in (["ingest", "next-day"], ["rollup"]):
+        done = run(*more, cwd=two_days)
+        assert done.returncode in (0, 1), done.stderr
+    made = []
+    # What came late for the last hours of the day changed them: the answer of the evening before.
+    for lake, to in ((demo_folder, tmp_path / "then"), (two_days, tmp_path / "now")):
+        out = [to] if words[0] == "report" else ["--out", to]
+        done = run(*words, *out, "--as-of", "2026-09-16T20:00", cwd=lake)
+        assert done.returncode in (0, 1), done.stderr
+        made.append({path.name: path.read_bytes() for path in sorted(to.iterdir())})
+    assert len(made[0]) > 8
+    assert list(made[0]) == list(made[1])
+    assert [name for name in made[0] if made[0][name] != made[1][name]] == []
+
+
+def test_a_time_that_is_none_and_an_input_that_is_younger_are_told(
+    demo_folder: Path, run: Callable[..., Any]
+) -> None:
+    for text in ("yesterday", "2026-09-16T20:30"):
+        done = run("candidates", "--as-of", text, cwd=demo_folder)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--as-of {text}" in done.stderr.replace("'", "")
+    done = run("candidates", "--as-of", "2026-09-16T20:00", "--metro", "fra", cwd=demo_folder)
+    assert "2026-09-16 00:00 to 2026-09-16 20:00" in done.stdout

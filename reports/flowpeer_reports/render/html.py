@@ -62,6 +62,7 @@ td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.t{min-width:7rem}
 td.l{white-space:nowrap}
 td.m{min-width:11rem}
+td.t,td.m,td.w,p,li,small,h4,.panel{overflow-wrap:anywhere}
 td.w{min-width:11rem}
 td.n svg{display:block;margin:.2rem 0 0 auto}
 .rail{fill:var(--rail)}
