@@ -202,4 +202,4 @@ def test_a_scale_ends_at_a_round_number_not_below_what_it_holds() -> None:
         top = svg.nice(value)
         assert value <= top <= value * 1.34
         assert any(f"{top:.1e}".startswith(f"{k:.1f}") for k in svg.ROUND)
-    assert svg.nice(0) == svg.nice(math.nan) == 1.0
+    assert svg.nice(0) == svg.nice(math.nan) == svg.nice(5e-324) == svg.nice(math.inf) == 1.0

@@ -47,6 +47,8 @@ padding:.5rem .75rem;background:var(--paper);border:1px solid var(--line);border
 """
 ROUND = (1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10)
 """Ends of a scale: their halves are round too."""
+LEAST = 1e-12
+"""What is not above it is nothing on any scale; powers of ten far below it are not exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Line:
 
 def nice(top: float) -> float:
     """The least of `ROUND` times a power of ten that is not below `top`; 1 for nothing."""
-    if not top > 0 or not math.isfinite(top):
+    if not LEAST < top < math.inf:
         return 1.0
     power = 10.0 ** math.floor(math.log10(top))
     return next(power * k for k in ROUND if power * k >= top * (1 - 1e-12))
