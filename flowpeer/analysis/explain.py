@@ -17,7 +17,7 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
-from flowpeer_reports.cover import INFERRED, OBSERVED
+from flowpeer_reports.offload import INFERRED, OBSERVED
 from flowpeer_reports.ranking import Listing, Row, peers_in
 from flowpeer_reports.render import table_page
 from flowpeer_reports.render.cells import clean

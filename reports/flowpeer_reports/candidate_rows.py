@@ -11,12 +11,12 @@ import polars as pl
 import pyarrow as pa
 
 from flowpeer_reports.columns import CANDIDATES, ORGANISATIONS, PLACES, Column
-from flowpeer_reports.cover import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.error_bars import MTU_BYTES, interval
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.meeting import BILATERAL, EXISTS, ROUTE_SERVERS, Place, Places
+from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.percentiles import (
     Percentile,
     counted,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from flowpeer_reports.accounts import account, bare_notes, disagreements, unlisted
+from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.asks import next_asks, sentences
 from flowpeer_reports.billing.order import NOTE as ORDER_NOTE
 from flowpeer_reports.billing.order import POOL, Order, RankBy, money_order, want_order
@@ -23,19 +23,19 @@ from flowpeer_reports.billing.scenarios import Plan, Signing, plans, signing, wa
 from flowpeer_reports.candidate_rows import candidate_rows, figures, folded_rows, wants
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.openings import OPENINGS
-from flowpeer_reports.cover import Cover, cover
 from flowpeer_reports.errors import ReportError
+from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
 from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
 from flowpeer_reports.meeting import Places
-from flowpeer_reports.never import never_candidates
+from flowpeer_reports.offload import Cover, cover
 from flowpeer_reports.parties import Parties, parties
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import Cells, Ranking, rank
+from flowpeer_reports.reconcile import account, bare_notes, disagreements, unlisted
 from flowpeer_reports.relations import AsGraph
 from flowpeer_reports.series import MemoryStore, Series, Store
-from flowpeer_reports.told import told
 
 Direction = Literal["out", "in", "both"]
 
@@ -221,9 +221,9 @@ def universe(
         declared=inputs.declared,
         parties=siblings,
         declared_first=inputs.policy.weights.declared > inputs.policy.weights.inferred,
-        told=None
+        announced=None
         if sessions is None
-        else told(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
+        else announced_routes(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
     )
     return Universe(names, routes, siblings, graph, found, flows_of(routes, found.units))
 

@@ -18,17 +18,17 @@ import polars as pl
 
 from flowpeer_core.asns import is_public
 from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.column import schema
-from flowpeer_reports.cover import OBSERVED, Cover, cover
+from flowpeer_reports.exclusions import OWN, SIBLING, transits
 from flowpeer_reports.fallover import Over
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.never import OWN, SIBLING, transits
+from flowpeer_reports.offload import OBSERVED, Cover, cover
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.ranking import Listing, peers_in
 from flowpeer_reports.relations import AsGraph, Flags, Ints
-from flowpeer_reports.told import told
 
 CAUSES = ("inputs", "demand", "routing", "overlap", "eligibility")
 STEP, RANKS = 0.2, 3
@@ -183,7 +183,7 @@ class _Evidence:
             declared=inputs.declared,
             parties=parties,
             declared_first=inputs.policy.weights.declared > inputs.policy.weights.inferred,
-            told=None if sessions is None else told(sessions, parties, prefixes),
+            announced=None if sessions is None else announced_routes(sessions, parties, prefixes),
         )
         atoms = units.join(self.cover.units, on=_UNIT, nulls_equal=True).sort("unit")["atom"]
         self.atom_of = atoms.to_numpy().astype(np.int64)
@@ -209,7 +209,7 @@ class _Evidence:
 
     def holds(self, asn: int, metro: str, providers: set[int]) -> Ints:
         """The units that a session of the party in the metro should carry."""
-        said = self.cover.told.filter(pl.col("asn") == asn, pl.col("metro") == metro)
+        said = self.cover.announced.filter(pl.col("asn") == asn, pl.col("metro") == metro)
         lacking = self.units(said.filter("withheld")["atom"].to_numpy())
         more = self.units(said.filter(~pl.col("withheld"))["atom"].to_numpy())
         part = np.union1d(np.setdiff1d(self.takes(asn, observed=True), lacking), more)

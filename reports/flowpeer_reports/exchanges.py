@@ -14,11 +14,11 @@ from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.candidates import Candidates, series_of
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.exchanges import EXCHANGES, OPENINGS
-from flowpeer_reports.cover import OBSERVED
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.meeting import JOIN_IX, Places
+from flowpeer_reports.offload import OBSERVED
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import ALREADY, Ranking, bps
 from flowpeer_reports.relations import Flags, Ints

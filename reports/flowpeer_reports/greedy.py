@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer_reports.cover import Kinds
 from flowpeer_reports.error_bars import tied
+from flowpeer_reports.offload import Kinds
 from flowpeer_reports.relations import Flags, Ints
 
 Reals = npt.NDArray[np.float64]

@@ -13,20 +13,20 @@ import numpy as np
 import polars as pl
 
 from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.announced import AnnouncedRoutes, announced_routes
 from flowpeer_reports.billing.rows import BilledPeriod, parts
 from flowpeer_reports.billing.savings import Moved, Savings
 from flowpeer_reports.billing.terms import printed
 from flowpeer_reports.candidates import Universe, flows_of, series_of, universe
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.leaks import LEAK_PREFIXES, LEAKS
-from flowpeer_reports.cover import Cover
+from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.never import never_candidates
+from flowpeer_reports.offload import Cover
 from flowpeer_reports.percentiles import counted, percentile
 from flowpeer_reports.ranking import Cells, bps, cells_of, of_sessions
 from flowpeer_reports.series import MemoryStore, Store
 from flowpeer_reports.session_routes import SessionRoutes
-from flowpeer_reports.told import Told, told
 
 MORE_SPECIFIC = "more specific by transit only"
 NOT_ANNOUNCED = "not announced to us"
@@ -65,7 +65,7 @@ def leaks(
     sessions = inputs.session_routes or SessionRoutes()
     units = world.cover.units
     prefixes = units["prefix"].drop_nulls().unique().to_list()
-    announced = told(sessions, world.parties, prefixes)
+    announced = announced_routes(sessions, world.parties, prefixes)
     routes = _routes(inputs, world, cells)
     judged = _judged(inputs, world, sessions, announced, routes)
     listed = (
@@ -123,7 +123,11 @@ def _routes(inputs: Inputs, world: Universe, cells: Cells) -> pl.DataFrame:
 
 
 def _judged(
-    inputs: Inputs, world: Universe, sessions: SessionRoutes, announced: Told, routes: pl.DataFrame
+    inputs: Inputs,
+    world: Universe,
+    sessions: SessionRoutes,
+    announced: AnnouncedRoutes,
+    routes: pl.DataFrame,
 ) -> pl.DataFrame:
     """The routes with outbound bytes, each with its cause."""
     first = inputs.period_start.replace(minute=0, second=0, microsecond=0)
@@ -293,7 +297,9 @@ def _figures(
     ]
 
 
-def _notes(inputs: Inputs, world: Universe, announced: Told, listed: pl.DataFrame) -> list[str]:
+def _notes(
+    inputs: Inputs, world: Universe, announced: AnnouncedRoutes, listed: pl.DataFrame
+) -> list[str]:
     made: list[str] = []
     total = int(listed["out_bytes"].sum())
     if not total:

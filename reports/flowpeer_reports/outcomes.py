@@ -18,9 +18,9 @@ from flowpeer_reports.ask_log import Ask
 from flowpeer_reports.candidates import universe
 from flowpeer_reports.columns.asks import OUTCOMES
 from flowpeer_reports.columns.column import schema
-from flowpeer_reports.cover import OBSERVED, cover
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL
+from flowpeer_reports.offload import OBSERVED, cover
 
 DAYS, WEEK = 28, timedelta(days=7)
 DAY_SECONDS = 86400

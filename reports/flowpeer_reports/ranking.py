@@ -17,11 +17,11 @@ import polars as pl
 
 from flowpeer_core.asns import is_public
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.cover import DECLARED, OBSERVED, Cover, Kinds
+from flowpeer_reports.exclusions import OWN, SIBLING, transits
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.greedy import Entries, Reals, Selection
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.never import OWN, SIBLING, transits
+from flowpeer_reports.offload import DECLARED, OBSERVED, Cover, Kinds
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.relations import Flags, Ints
@@ -360,16 +360,18 @@ def of_sessions(
     entries = Entries(entries.asns, entries.first, here[entries.atom], entries.kind)
     ours = {a for a, why in never.items() if why in (OWN, SIBLING)}
     peers = {parties.of(a) for a in peers_in(inputs, metro) - ours}
-    told: dict[int, tuple[list[int], list[int]]] = {}
+    announced: dict[int, tuple[list[int], list[int]]] = {}
     for asn, atom, withheld in (
-        found.told.filter(pl.col("metro") == metro).select("asn", "atom", "withheld").iter_rows()
+        found.announced.filter(pl.col("metro") == metro)
+        .select("asn", "atom", "withheld")
+        .iter_rows()
     ):
         if here[atom] >= 0:
-            told.setdefault(asn, ([], []))[withheld].append(int(here[atom]))
+            announced.setdefault(asn, ([], []))[withheld].append(int(here[atom]))
     sessions = _already(
         entries, origin_party[cells.atom[span]], peers,
         {parties.of(a) for a in transits(inputs)}, cells.chosen[span],
-        (cells.out + cells.in_)[span], told,
+        (cells.out + cells.in_)[span], announced,
     )  # fmt: skip
     return entries, peers, sessions
 
@@ -390,14 +392,14 @@ def _already(
     providers: set[int],
     chosen: Ints,
     both: Ints,
-    told: Mapping[int, tuple[list[int], list[int]]],
+    announced: Mapping[int, tuple[list[int], list[int]]],
 ) -> Sessions:
     """What sessions should carry by the paths we see and by our tables, nothing twice (M14).
 
     What a session's loaded view lacks is not announced to us: others may be asked for it. Of a
     peer that is our transit too only its own routes count: what it announces to its peers is less
-    than what it sells. `told`: party → cells that our tables hold from it though it is seen on no
-    path, and cells that it is seen on and does not announce.
+    than what it sells. `announced`: party → cells that our tables hold from it though it is seen on
+    no path, and cells that it is seen on and does not announce.
     """
     at = {int(a): i for i, a in enumerate(entries.asns)}
     parts: list[tuple[int, int, int, Ints, Ints]] = []
@@ -406,7 +408,7 @@ def _already(
         if (i := at.get(asn)) is not None:
             span = entries.of(i)
             seen = entries.atom[span][entries.kind[span] == OBSERVED].astype(np.int64)
-        more, lacking = (np.array(c, dtype=np.int64) for c in told.get(asn, ([], [])))
+        more, lacking = (np.array(c, dtype=np.int64) for c in announced.get(asn, ([], [])))
         part = np.union1d(np.setdiff1d(seen, lacking), more)
         lacking = np.intersect1d(seen, lacking)
         if asn in providers:

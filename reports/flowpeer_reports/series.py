@@ -23,8 +23,8 @@ import polars as pl
 
 from flowpeer_core.asns import FOLDED
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.cover import Cover
 from flowpeer_reports.inputs import Inputs, transit
+from flowpeer_reports.offload import Cover
 from flowpeer_reports.ranking import Cells
 from flowpeer_reports.relations import Ints
 

@@ -19,12 +19,12 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.candidates import universe
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drill import DRILL_ASKS
+from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.fallover import STAYS, Fall
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.meeting import BILATERAL, ELSEWHERE, JOIN_IX, ROUTE_SERVERS, Places
-from flowpeer_reports.never import never_candidates
 from flowpeer_reports.offers import Choice, Offers, places
 from flowpeer_reports.ranking import Ranking, rank
 from flowpeer_reports.relations import Ints

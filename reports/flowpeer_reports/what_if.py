@@ -24,15 +24,15 @@ from flowpeer_reports.billing.terms import printed
 from flowpeer_reports.candidates import series_of, universe
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.what_if import WHAT_IF, WHAT_IF_LINKS, WHAT_IF_METROS
-from flowpeer_reports.cover import OBSERVED
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.exchanges import easy_members
+from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.imbalance import d_of, factors_of, mean_d, measure, providers_of
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import counted, loads, percentiles
 from flowpeer_reports.meeting import Places
-from flowpeer_reports.never import never_candidates
+from flowpeer_reports.offload import OBSERVED
 from flowpeer_reports.ranking import bps, rank
 from flowpeer_reports.relations import Ints
 from flowpeer_reports.series import MemoryStore, Series

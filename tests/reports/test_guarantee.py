@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flowpeer_reports.cover import INFERRED, OBSERVED
 from flowpeer_reports.greedy import Entries, Selection
+from flowpeer_reports.offload import INFERRED, OBSERVED
 
 WEIGHTS = {OBSERVED: 1.0, INFERRED: 0.3}
 Reals = NDArray[np.float64]

@@ -18,8 +18,8 @@ from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.savings import Key, Money, Moved, Part, Savings, capped
 from flowpeer_reports.billing.terms import Converter, printed
 from flowpeer_reports.columns.openings import OPENINGS
-from flowpeer_reports.cover import INFERRED
 from flowpeer_reports.meeting import Place, Places
+from flowpeer_reports.offload import INFERRED
 from flowpeer_reports.ranking import Listing, Ranking, Row
 from flowpeer_reports.series import Series
 

@@ -14,16 +14,16 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import is_public
+from flowpeer_reports.announced import AnnouncedRoutes, marks
 from flowpeer_reports.parties import NOBODY_TOGETHER, Parties
 from flowpeer_reports.paths import observed
 from flowpeer_reports.relations import AsGraph, Ints
-from flowpeer_reports.told import Told, marks
 
 OBSERVED, INFERRED, DECLARED = range(3)
 """Classes of evidence, the strongest first: what is known by two counts once, as the stronger."""
 
 Kinds = npt.NDArray[np.int8]
-TOLD = {"metro": pl.String, "asn": pl.Int64, "atom": pl.Int32, "withheld": pl.Boolean}
+ANNOUNCED = {"metro": pl.String, "asn": pl.Int64, "atom": pl.Int32, "withheld": pl.Boolean}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Cover:
     atom: npt.NDArray[np.int32]
     kind: Kinds
     """Class of evidence of each entry."""
-    told: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TOLD))
+    announced: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ANNOUNCED))
     """metro, asn, atom, withheld: what sessions announce against what paths show; see `marks`."""
 
     def entries(self, party: int) -> slice:
@@ -58,7 +58,7 @@ def cover(
     declared: pl.DataFrame | None = None,
     parties: Parties = NOBODY_TOGETHER,
     declared_first: bool = False,
-    told: Told | None = None,
+    announced: AnnouncedRoutes | None = None,
 ) -> Cover:
     """The cover of `units` (prefix, origin_asn: distinct), from path views and relationships.
 
@@ -66,7 +66,7 @@ def cover(
         cones: asn, member_asn: customer cones; None: the graph's recursive ones.
         declared: asn, member_asn: what networks say they announce (IRR AS-SETs).
         declared_first: what is declared weighs more than what is inferred, so it is the stronger.
-        told: what sessions announce to us: routes that differ in it are atoms of their own.
+        announced: what sessions announce to us: routes that differ in it are atoms of their own.
     """
     needed = paths.join(units.select("prefix").unique(), on="prefix", how="semi")
     seen = observed(needed, graph, ourselves)
@@ -74,14 +74,16 @@ def cover(
     labelled = units.join(groups.rename({"asn": "seen"}), on="prefix", how="left").with_columns(
         pl.col("seen").fill_null("")
     )
-    differs = None if told is None else marks(units, seen, told, parties)
+    differs = None if announced is None else marks(units, seen, announced, parties)
     kinds = ["origin_asn", "seen"]
     if differs is not None and differs.height:
         text = pl.format("{} {} {}", "metro", "asn", "withheld").sort().str.join("\n")
-        told_by = differs.group_by("prefix", "origin_asn").agg(told=text)
-        labelled = labelled.join(told_by, on=["prefix", "origin_asn"], how="left", nulls_equal=True)
-        labelled = labelled.with_columns(pl.col("told").fill_null(""))
-        kinds.append("told")
+        announced_by = differs.group_by("prefix", "origin_asn").agg(announced=text)
+        labelled = labelled.join(
+            announced_by, on=["prefix", "origin_asn"], how="left", nulls_equal=True
+        )
+        labelled = labelled.with_columns(pl.col("announced").fill_null(""))
+        kinds.append("announced")
     labelled = labelled.sort(*kinds, "prefix", nulls_last=True)
     atoms = (
         labelled.select(kinds).unique(maintain_order=True).with_row_index("atom")
@@ -135,12 +137,12 @@ def cover(
         first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         atom=atom[order].astype(np.int32),
         kind=kind[order],
-        told=pl.DataFrame(schema=TOLD)
+        announced=pl.DataFrame(schema=ANNOUNCED)
         if differs is None
         else differs.join(labelled, on=["prefix", "origin_asn"], nulls_equal=True)
-        .select(*TOLD)
+        .select(*ANNOUNCED)
         .unique()
-        .sort(*TOLD),
+        .sort(*ANNOUNCED),
     )
 
 

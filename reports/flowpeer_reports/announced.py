@@ -14,7 +14,7 @@ from flowpeer_reports.session_routes import SessionRoutes
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AnnouncedRoutes:
     """By party: what was announced to us in any table of the period."""
 
     views: pl.DataFrame
@@ -23,7 +23,9 @@ class Told:
     """metro, asn, prefix, over: `over` is the longest announced prefix over it (itself: exact)."""
 
 
-def told(of: SessionRoutes, parties: Parties, prefixes: Sequence[str]) -> Told:
+def announced_routes(
+    of: SessionRoutes, parties: Parties, prefixes: Sequence[str]
+) -> AnnouncedRoutes:
     """What sessions announce of these prefixes, for parties as one."""
     views = sorted({(metro, parties.of(asn)) for metro, asn in of.views})
     offers = of.offers.select(
@@ -42,12 +44,14 @@ def told(of: SessionRoutes, parties: Parties, prefixes: Sequence[str]) -> Told:
         .unique(["metro", "asn", "prefix"], keep="first", maintain_order=True)
         .select("metro", "asn", "prefix", "over")
     )
-    return Told(
+    return AnnouncedRoutes(
         pl.DataFrame(views, schema={"metro": pl.String, "asn": pl.Int64}, orient="row"), routes
     )
 
 
-def marks(units: pl.DataFrame, seen: pl.DataFrame, told: Told, parties: Parties) -> pl.DataFrame:
+def marks(
+    units: pl.DataFrame, seen: pl.DataFrame, announced: AnnouncedRoutes, parties: Parties
+) -> pl.DataFrame:
     """metro, asn, prefix, origin_asn, withheld: where sessions differ from what paths show.
 
     `withheld`: the party is observed for the route and its loaded view lacks it. Else the tables
@@ -59,13 +63,13 @@ def marks(units: pl.DataFrame, seen: pl.DataFrame, told: Told, parties: Parties)
         .with_columns(asn=pl.Series(parties.named(np.concatenate([seen["asn"].to_numpy(),
                                                                   own["asn"].to_numpy()]))))
         .unique()
-        .join(told.views.select("asn").vstack(told.routes.select("asn")).unique(), on="asn",
-              how="semi")
+        .join(announced.views.select("asn").vstack(announced.routes.select("asn")).unique(),
+              on="asn", how="semi")
     )  # fmt: skip
-    withheld = pairs.join(told.views, on="asn").join(
-        told.routes, on=["metro", "asn", "prefix"], how="anti"
+    withheld = pairs.join(announced.views, on="asn").join(
+        announced.routes, on=["metro", "asn", "prefix"], how="anti"
     )
-    held = told.routes.filter(pl.col("over") == pl.col("prefix")).join(
+    held = announced.routes.filter(pl.col("over") == pl.col("prefix")).join(
         pairs, on=["prefix", "asn"], how="anti"
     )
     names = ["metro", "asn", "prefix"]

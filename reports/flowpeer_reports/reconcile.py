@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from flowpeer_reports.columns import NOT_LISTED, schema
+from flowpeer_reports.exclusions import CLIQUE, origin_reason
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.never import CLIQUE, origin_reason
 from flowpeer_reports.ranking import Listing, Ranking, bps
 
 BEYOND = "beyond the asks listed"
