@@ -17,11 +17,12 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
-from flowpeer_reports.offload import INFERRED, OBSERVED
+from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.ranking import Listing, Row, peers_in
 from flowpeer_reports.render import table_page
 from flowpeer_reports.render.cells import clean
 
+MILLION = 1_000_000
 BYTES = "coalesce(sum(bytes), 0)::BIGINT AS bytes"
 
 
@@ -230,8 +231,53 @@ class _Metro:
         yield _step("policy", f"policy {row['policy'] or 'unknown'}", count, "entries", sql)
         for reason in row["feasibility_reasons"]:
             yield _step("policy", reason)
+        octets, sql = self._expected()
         yield _step("policy", f"feasibility {row['feasibility']:.3f}, expected "
-                    f"{row['expected_bps'] / 1e6:,.2f} Mbps")  # fmt: skip
+                    f"{row['expected_bps'] / 1e6:,.2f} Mbps: {_bytes(octets, self)}, each route "
+                    "by how likely a yes is, the weight of its evidence and what the rows above "
+                    "leave open", octets, "bytes", sql)  # fmt: skip
+
+    def _expected(self) -> tuple[int, str]:
+        """Expected bytes of the row, and the SQL that sums them: a share of each of its routes, in
+        millionths, so that both are integers (METHODS M7)."""
+        ranking, cells = self.ranking, self.ranking.cells
+        entries, chances = ranking.eligible[self.number], ranking.acceptance[self.number]
+        mine = cells.of(self.number)
+        weights = self.inputs.policy.weights
+        weight = {OBSERVED: 1.0, INFERRED: weights.inferred, DECLARED: weights.declared}
+        open_ = np.ones(mine.stop - mine.start)
+        share = np.zeros(len(open_))
+        for row in self.listing.rows:
+            if row.rank is None or row.rank < 1 or row.asn is None:
+                continue
+            party = int(np.searchsorted(entries.asns, row.asn))
+            span = entries.of(party)
+            part = np.array([weight[int(k)] for k in entries.kind[span]]) * chances[party]
+            if row.asn == self.asn:
+                share[entries.atom[span]] = part * open_[entries.atom[span]]
+                break
+            if not row.refuses:
+                open_[entries.atom[span]] *= 1 - part
+        millionths = np.rint(share * MILLION).astype(np.int64)
+        held = np.flatnonzero(millionths)
+        octets = sum(
+            int(cells.out[mine.start + cell]) * int(millionths[cell]) for cell in held.tolist()
+        )
+        part_of = pl.DataFrame(
+            {"atom": cells.atom[held + mine.start].astype(np.int32), "part": millionths[held]}
+        )
+        units = ranking.cover.units.join(part_of, on="atom").drop_nulls().sort("prefix")
+        pairs = [
+            f"({_quoted(p)}, {o}, {part})"
+            for p, o, part in units.select("prefix", "origin_asn", "part").iter_rows()
+        ]
+        values = ", ".join(pairs) or "(NULL::VARCHAR, NULL::BIGINT, 0)"
+        joined = (
+            f"traffic_routes JOIN (VALUES {values}) AS route (prefix, origin_asn, millionths) "
+            "USING (prefix, origin_asn)"
+        )
+        what = f"coalesce(sum(bytes::HUGEINT * millionths) // {MILLION}, 0)::BIGINT AS bytes"
+        return octets // MILLION, _select(what, joined, self._of("hour_start"))
 
     def _place(self) -> Iterable[dict[str, Any]]:
         for row in self.shown.iter_rows(named=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import flowpeer
@@ -33,6 +34,12 @@ def test_every_number_is_what_its_sql_gives(demo_folder: Path, asn: int, metro: 
             assert f"{sql}\n" in screen
             assert net.sql(sql).item() == value
     assert asked >= 5
+    expected = answer.rows.filter(pl.col("text").str.contains("expected .* Mbps"))
+    listed = answer.found.rows.filter(pl.col("metro") == metro, pl.col("asn") == asn)
+    listed = listed.filter(pl.col("rank") > 0)
+    assert expected.height == listed.height
+    for octets, bps in zip(expected["value"], listed["expected_bps"], strict=True):
+        assert octets * 8 / 86_400 == pytest.approx(bps, rel=1e-3)
 
 
 def test_a_network_with_a_session_says_so(demo_folder: Path, run: Run) -> None:
