@@ -291,6 +291,7 @@ IXF_PORTS = (
     _c("is_rs_peer", FLAG, "", "has sessions with the route servers"),
     _c("operational", FLAG, "", "the exchange calls the connection active"),
     _c("source", TEXT, "", "member export that says so", required=True),
+    _c("macs", TEXT, "", "MAC addresses of the port, a blank between them"),
 )
 
 FORMAT = 3

@@ -27,7 +27,8 @@ SEEN = ("traffic", "bgp")
 def sessions_seen(inputs: Inputs) -> pl.DataFrame:
     """asn, metro, kind (`SEEN`): sessions that exist and are in no `[[sessions]]`, by metro.
 
-    A neighbour on an exchange interface is known by its port's address, which was the next hop.
+    A neighbour on an exchange interface is known by its port's MAC address, or by its address,
+    which was the next hop.
     """
     start, end = inputs.period_start.astimezone(UTC), inputs.period_end.astimezone(UTC)
     heard = (

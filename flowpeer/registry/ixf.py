@@ -7,6 +7,7 @@ says replaces what was known of its exchanges, and of no other.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
@@ -150,12 +151,14 @@ def _connection(
     for vlan in vlans:
         families = [vlan.get("ipv4"), vlan.get("ipv6")]
         told = [f for f in families if isinstance(f, dict)]
+        macs = sorted({mac for f in told for mac in _macs(f.get("mac_addresses"))})
         flags = [f["routeserver"] for f in told if isinstance(f.get("routeserver"), bool)]
         yield {
             **common,
             "ipaddr4": _address(families[0], 4),
             "ipaddr6": _address(families[1], 6),
             "is_rs_peer": any(flags) if flags else None,
+            "macs": " ".join(macs) or None,
         }
 
 
@@ -169,6 +172,14 @@ def _address(family: object, version: int) -> str | None:
     except ValueError:
         return None
     return str(parsed) if parsed is not None and parsed.version == version else None
+
+
+def _macs(value: object) -> Iterator[str]:
+    """MAC addresses as `aa:bb:cc:dd:ee:ff`, however they are written; group addresses are none."""
+    for text in value if isinstance(value, list) else ():
+        digits = re.sub(r"[:.\- ]", "", text).lower() if isinstance(text, str) else ""
+        if re.fullmatch(r"[0-9a-f]{12}", digits) and int(digits, 16) and not int(digits[1], 16) & 1:
+            yield ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
 def _dicts(value: object) -> Iterator[Mapping[str, Any]]:

@@ -26,7 +26,7 @@ from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
-from flowpeer.rollup.reading import FlowBatch, Ints, Task, read
+from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
 from flowpeer.rollup.sums import Entries, HourFigures, SummedRows, Sums, joined
 from flowpeer.rollup.traffic_rows import Tables, _Ranked
 from flowpeer_core.machine import cores, memory
@@ -179,7 +179,7 @@ class Aggregate:
             exchanges = context.neighbours is not None
             for batch in read(
                 task, self._hour, context.moments, next_hops=exchanges,
-                duplicates=self._duplicates,
+                also=() if context.macs is None else MACS, duplicates=self._duplicates,
             ):  # fmt: skip
                 rows += batch.rows
                 figures.add(self._duplicate(batch) if batch.duplicate else sums.add(batch))

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from flowpeer.rollup.attribute import Attributor, CountingPoint
 from flowpeer.rollup.folding import ASN_BITS, Tail
 from flowpeer.rollup.rates import NO_SESSION, Sampled
-from flowpeer.rollup.reading import NO_SAMPLER, U64, Bools, Ints
+from flowpeer.rollup.reading import MACS, NO_SAMPLER, U64, Bools, Ints
 from flowpeer.rollup.slots import LARGEST_PACKET
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
@@ -45,13 +45,39 @@ SPECIAL_ORIGINS = (UNROUTED, UNROUTED, NO_ADDRESS)
 COMBINED = (
     "exporter_ip", "observation_domain", "input_if", "output_if", "direction", "sampler_id",
     "sampling_interval", "session", "sampling_numerator", "sampling_denominator", "moment",
-    "neighbour",
+    "neighbour", "src_member", "dst_member",
 )  # fmt: skip
 """What decides M1 and M2 of a record. `moment`: how many changes of rates lie before its receipt or
-at it; `neighbour`: the number of the exchange port that is its next hop, −1 for none."""
+at it; `neighbour`: the number of the exchange port that is its next hop, −1 for none; `src_member`,
+`dst_member`: the members of an exchange that its MAC addresses are of, 0 for none."""
 KINDS = np.dtype(native.CKind)
 KINDS_KEPT = 1 << 16
 """Of an hour of receipt, some 500 octets each; beyond, they are forgotten and found again."""
+
+
+@dataclass(frozen=True)
+class Macs:
+    """MAC addresses of exchange ports, ascending, and the member that each is of."""
+
+    numbers: Ints
+    members: Ints
+
+    def of(self, column: pa.Array | int) -> pa.Array | int:
+        """The members of a column of MAC addresses, 0 where there is none."""
+        if isinstance(column, int):
+            return int(self._find(np.array([column], np.int64))[0])
+        return pa.array(self._find(column.fill_null(0).to_numpy(zero_copy_only=False)))
+
+    def _find(self, macs: Ints) -> Ints:
+        at = np.minimum(np.searchsorted(self.numbers, macs), len(self.numbers) - 1)
+        found: Ints = np.where(self.numbers[at] == macs, self.members[at], 0)
+        return found
+
+
+def members_of(context: HourContext, columns: Mapping[str, pa.Array | int]) -> dict[str, Any]:
+    """`src_member` and `dst_member` of a batch's columns."""
+    macs = context.macs
+    return {f"{name[:3]}_member": 0 if macs is None else macs.of(columns[name]) for name in MACS}
 
 
 @dataclass(frozen=True)
@@ -68,6 +94,7 @@ class HourContext:
     own: RouteTable  # own prefixes
     own_asn: int
     neighbours: RouteTable | None = None  # exchange port addresses → ASN of the member
+    macs: Macs | None = None  # the same by MAC address
     tail: Tail | None = None  # what is folded; None: nothing
     mtu: Mapping[str, int] = field(default_factory=dict)
     """Exporter address → largest packet (M6), where another than `LARGEST_PACKET`."""
@@ -163,17 +190,22 @@ class Codes:
 
     def _kind(self, file: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         context = self.context
-        ip, domain, came, went, direction, sampler, said, session, top, bottom, moment, port = (
-            values
-        )
+        (
+            ip, domain, came, went, direction, sampler, said, session, top, bottom, moment, port,
+            *by_mac,
+        ) = values  # fmt: skip
         found = context.attributor(file).attribute(ip, came, went, egress=direction == 1)
         members = context.neighbours
         member = int(members.origin_asn[port]) if members is not None and port >= 0 else 0
         sides, views, sources = [-1, -1], [0, 0], [0, 0]
         for k, crossing in enumerate(found.crossings):
             side = crossing.side
-            outside = side.role == "ix" and side.direction == "out"
-            sides[k] = self.side(side, member if outside else 0)
+            far = 0
+            if side.role == "ix" and side.direction == "out":
+                far = by_mac[1] or member
+            elif side.role == "ix":
+                far = by_mac[0]
+            sides[k] = self.side(side, far)
             views[k] = self.view(side)
             sources[k] = int(crossing.remote == "src")
         own = (top, bottom) if top > 0 < bottom else None

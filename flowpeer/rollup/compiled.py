@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowpeer.rollup import slots
-from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes
+from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes, members_of
 from flowpeer.rollup.reading import NULLS, U64, FlowBatch
 from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, SummedRows, joined
 from flowpeer.routing.rib.match import RouteTable
@@ -156,7 +156,10 @@ class CompiledSums:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
         """Work on all records of a batch; see `_kinds`."""
         kept, state = _Kept(), self._state
-        columns = {**batch.columns, "neighbour": self._neighbours(batch)}
+        columns = {
+            **batch.columns, **members_of(self._codes.context, batch.columns),
+            "neighbour": self._neighbours(batch),
+        }  # fmt: skip
         numbers, kinds = self._kinds(batch, columns)
         for member, name in _READ.items():
             setattr(state, member, kept.input(name, columns[name]))

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from flowpeer import schema
 from flowpeer.rollup.aggregate import sums_of
 from flowpeer.rollup.codes import Codes, HourContext
-from flowpeer.rollup.reading import ADDRESSES, SERVICES, U64, FlowBatch, Ints, Task, read
+from flowpeer.rollup.reading import ADDRESSES, MACS, SERVICES, U64, FlowBatch, Ints, Task, read
 from flowpeer_core.asns import PRIVATE, is_public
 from flowpeer_core.columns import arrow_schema
 
@@ -40,9 +40,10 @@ def crossings(
     codes = Codes(context)
     sums = sums_of(codes, hour, Path())  # nothing is summed, so that nothing goes there
     exchanges = context.neighbours is not None
+    also = SERVICES if context.macs is None else (*SERVICES, *MACS)
     for task in tasks:
         for batch in read(
-            task, hour, context.moments, next_hops=exchanges, also=SERVICES, duplicates=duplicates
+            task, hour, context.moments, next_hops=exchanges, also=also, duplicates=duplicates
         ):
             if batch.duplicate:
                 continue

@@ -27,6 +27,7 @@ from flowpeer.network import Configuration
 from flowpeer.rollup import rates
 from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.attribute import Attributor, both_ways
+from flowpeer.rollup.codes import Macs
 from flowpeer.rollup.duplicates import Duplicates
 from flowpeer.rollup.folding import Tail
 from flowpeer.rollup.packed_rates import PackedRates
@@ -207,6 +208,41 @@ class RollupInputs:
         return _digest([hosts, asns]), match.RouteTable.from_routes(hosts, asns)
 
     @cached_property
+    def _macs(self) -> Macs | None:
+        """MAC addresses of the ports of our exchanges, from their own exports; one that several
+        members have is nobody's."""
+        relative = "reference/ixf_ports.parquet"
+        if relative not in self.record.single("reference"):
+            return None
+        ports = pl.scan_parquet(self.lake.path(relative))
+        if "macs" not in ports.collect_schema():
+            return None  # of an older flowpeer
+        ours = {e.id for m in self.network.metros for e in m.exchanges}
+        found = (
+            ports.filter(pl.col("ix_id").is_in(list(ours)))
+            .select("asn", mac=pl.col("macs").str.split(" "))
+            .explode("mac", empty_as_null=True)
+            .drop_nulls()
+            .select("asn", mac=pl.col("mac").str.replace_all(":", "").str.to_integer(base=16))
+            .group_by("mac")
+            .agg(pl.col("asn").min(), members=pl.col("asn").n_unique())
+            .filter(pl.col("members") == 1)
+            .sort("mac")
+            .collect()
+        )
+        if found.is_empty():
+            return None
+        return Macs(found["mac"].to_numpy(), found["asn"].to_numpy())
+
+    @cached_property
+    def _exchanges(self) -> str:
+        """Digest of what is known of ports of our exchanges."""
+        macs = self._macs
+        if macs is None:
+            return self._neighbours[0]
+        return _digest([self._neighbours[0], macs.numbers.tolist(), macs.members.tolist()])
+
+    @cached_property
     def _announcements(self) -> PackedRates:
         return PackedRates(self.record)
 
@@ -349,7 +385,7 @@ class RollupInputs:
             "interfaces": interfaces_,
             "metering": self._metered(days),
             "prefixes": _digest([identity.asn, sorted(str(p) for p in identity.prefixes)]),
-            "exchanges": self._neighbours[0] if uses_exchange else "",
+            "exchanges": self._exchanges if uses_exchange else "",
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }
 

@@ -14,7 +14,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowpeer.rollup import slots
-from flowpeer.rollup.codes import COMBINED, KINDS, NETWORK_BITS, SPECIAL, SPECIAL_NETWORKS, Codes
+from flowpeer.rollup.codes import (
+    COMBINED,
+    KINDS,
+    NETWORK_BITS,
+    SPECIAL,
+    SPECIAL_NETWORKS,
+    Codes,
+    members_of,
+)
 from flowpeer.rollup.reading import NULLS, U64, FlowBatch
 from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, SummedRows
 from flowpeer.routing.rib.match import RouteTable
@@ -72,6 +80,8 @@ class PlainSums:
         each record that may lie in the hour."""
         columns = {name: _values(name, c, batch.rows) for name, c in batch.columns.items()}
         columns["neighbour"] = self._neighbours(columns, batch.rows)
+        for name, found in members_of(self._codes.context, batch.columns).items():
+            columns[name] = _values(name, found, batch.rows)
         combined = list(zip(*(columns[name] for name in COMBINED), strict=True))
         distinct = {values: n for n, values in enumerate(dict.fromkeys(combined))}
         kinds = self._codes.kinds(batch.file, list(distinct))

@@ -243,6 +243,7 @@ class RollupPlanner(RollupInputs):
             own=self._own,
             own_asn=self.network.network.asn,
             neighbours=self._neighbours[1],
+            macs=self._macs,
             tail=self._tail,
             mtu={ip: e.mtu for ip, e in self.network.exporter_by_address.items()},
         )

@@ -32,6 +32,8 @@ COLUMNS = (
 )  # fmt: skip
 """What a roll-up reads of `flows`, and `NEXT_HOPS` where an exchange port is configured."""
 NEXT_HOPS = ("next_hop", "bgp_next_hop")
+MACS = ("src_mac", "dst_mac")
+"""What is read besides where MAC addresses of exchange ports are known."""
 SERVICES = ("protocol", "src_port", "dst_port", "tos", "tcp_flags")
 """What `crossings` reads besides."""
 ADDRESSES = frozenset({"src_addr", "dst_addr", *NEXT_HOPS})

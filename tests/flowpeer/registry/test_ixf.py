@@ -73,6 +73,16 @@ def _rows(lake: Lake) -> list[dict[str, Any]]:
     return list(table.to_pylist())
 
 
+def test_mac_addresses_are_kept_in_one_form(lake: Lake, write: Callable[..., Path]) -> None:
+    texts = ["02:AB:00:00:00:02", "02-ab-00-00-00-01", "02ab.0000.0002", "ff:ff:ff:ff:ff:ff",
+             "00:00:00:00:00:00", "02:ab:00", 7, None]  # fmt: skip
+    vlans = [{"ipv4": {"address": "198.51.100.1", "mac_addresses": texts},
+              "ipv6": {"mac_addresses": "02:ab:00:00:00:03"}}]  # fmt: skip
+    load_ixf(lake, write(_export(_member(64500, vlan_list=vlans))))
+    (row,) = _rows(lake)
+    assert row["macs"] == "02:ab:00:00:00:01 02:ab:00:00:00:02"
+
+
 def test_a_members_port_is_read(lake: Lake, write: Callable[..., Path]) -> None:
     path = write(_export(_member(64500)))
     facts, new = load_ixf(lake, path)
@@ -88,6 +98,7 @@ def test_a_members_port_is_read(lake: Lake, write: Callable[..., Path]) -> None:
             "is_rs_peer": True,
             "operational": True,
             "source": "ix.json",
+            "macs": None,
         }
     ]
     assert load_ixf(lake, path) == (facts, False)

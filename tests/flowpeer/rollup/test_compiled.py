@@ -16,11 +16,11 @@ import pytest
 import worlds
 
 from flowpeer.rollup import aggregate, compiled, slots
-from flowpeer.rollup.codes import Codes, HourContext
+from flowpeer.rollup.codes import Codes, HourContext, Macs
 from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.planner import RollupPlanner
-from flowpeer.rollup.reading import COLUMNS, NEXT_HOPS, NULLS, FlowBatch
+from flowpeer.rollup.reading import COLUMNS, MACS, NEXT_HOPS, NULLS, FlowBatch
 from flowpeer.rollup.sums import joined
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import library
@@ -29,6 +29,7 @@ from flowpeer_core.slots import HOUR_SLOTS
 HOUR = datetime(2026, 9, 16, 1, tzinfo=UTC)
 BEGIN = worlds.MIDNIGHT + worlds.HOUR
 PORTS = ["80.249.208.1", "80.249.208.2", "2001:7f8:1::1"]
+MACS_KNOWN = [0x02AB_0000_0001, 0x02AB_0000_0002]
 CORE = library()
 
 
@@ -40,7 +41,10 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> HourContext:
     made = rollup._context(hour)
     ports = [f"{port}/{128 if ':' in port else 32}" for port in PORTS]
     members = RouteTable.from_routes(ports, [13335, 20940, 13335])
-    return HourContext(**{**vars(made), "neighbours": members, "mtu": {"192.0.2.1": 9000}})
+    macs = Macs(np.array(MACS_KNOWN), np.array([64600, 64601]))
+    return HourContext(
+        **{**vars(made), "neighbours": members, "macs": macs, "mtu": {"192.0.2.1": 9000}}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +96,11 @@ def batch(dice: random.Random, file: str, rows: int) -> FlowBatch:
         "sampling_denominator": numbers([None, 0, 1, 3, 1 << 18]),
         "next_hop": addresses(dice, hops, rows),
         "bgp_next_hop": addresses(dice, hops, rows),
+        "src_mac": numbers([None, 0, 5, *MACS_KNOWN]),
+        "dst_mac": numbers([None, 0, (1 << 48) - 1, *MACS_KNOWN]),
         "moment": 0,
     }
-    for name in (*COLUMNS, *NEXT_HOPS):
+    for name in (*COLUMNS, *NEXT_HOPS, *MACS):
         constant = dice.random()
         if constant < 0.1 and name not in ("start_time", "end_time", "exporter_ip"):
             value = dice.choice([0, 3]) if name not in ("sampler_id", "session") else NULLS[name]
