@@ -9,6 +9,7 @@ from itertools import pairwise
 from flowpeer import catalog
 from flowpeer.analysis.periods import data_span
 from flowpeer.checks.affinity import affinity
+from flowpeer.checks.assumed import assumed
 from flowpeer.checks.collector import collector
 from flowpeer.checks.configured import configured
 from flowpeer.checks.exporters import doubts, implausible, name_of
@@ -54,6 +55,7 @@ def findings(network: Configuration, record: Record) -> list[Finding]:
     found += ages(lake)
     found += own_places(network, lake)
     found += configured(network, lake, rollup.snapshots)
+    found += assumed(network, rollup.snapshots)
     found += _interrupted(record)
     found += _shadowed(rollup.snapshots)
     flows = [u.facts for f in rollup.files.values() for u in f.units if u.facts is not None]
