@@ -13,13 +13,14 @@
 -- Parameter top BIGINT = 20: rows per month
 
 WITH months AS (
-    SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)) AS month, count(*) AS n_slots
+    SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)::DATE) AS month, count(*) AS n_slots
     FROM (
         SELECT unnest(generate_series(first_slot, last_slot, INTERVAL 5 MINUTE)) AS slot
         FROM slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     ) GROUP BY month
 ), totals AS (
-    SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)) AS month, remote_asn, sum(bytes)::BIGINT AS bytes
+    -- By the day of the file, which is that of the slot: once a file instead of once a row.
+    SELECT time_bucket(INTERVAL 1 MONTH, date) AS month, remote_asn, sum(bytes)::BIGINT AS bytes
     FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)

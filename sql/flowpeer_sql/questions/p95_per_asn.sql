@@ -17,11 +17,15 @@
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter top BIGINT = 20: rows per metro, provider and direction
 
-WITH totals AS (
+WITH by_metro AS MATERIALIZED (
+    FROM _slots_of_metros($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+), uncovered AS (
+    SELECT b.metro, unnest(b.uncovered_slots) AS slot FROM by_metro b
+), totals AS (
     SELECT t.metro, t.provider_asn, t.direction, t.remote_asn, sum(t.bytes) AS total
     FROM asn_traffic_between(
         date_trunc('hour', $period_start::TIMESTAMP), $period_end::TIMESTAMP) t
-    ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
+    ANTI JOIN uncovered u
         ON u.metro = t.metro AND u.slot = t.slot AND NOT t.folded
     WHERE t.role = 'transit' AND t.scaled
         AND (t.folded OR t.slot >= coalesce(_utc($period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00'))
@@ -38,7 +42,7 @@ WITH totals AS (
         t.folded, sum(t.bytes)::BIGINT AS bytes
     FROM asn_traffic_between(
         date_trunc('hour', $period_start::TIMESTAMP), $period_end::TIMESTAMP) t
-    ANTI JOIN slots_uncovered($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
+    ANTI JOIN uncovered u
         ON u.metro = t.metro AND u.slot = t.slot AND NOT t.folded
     SEMI JOIN largest l ON l.metro = t.metro AND l.direction = t.direction
         AND l.remote_asn = t.remote_asn AND l.provider_asn IS NOT DISTINCT FROM t.provider_asn
@@ -59,7 +63,7 @@ WITH totals AS (
             THEN max(c.bytes) FILTER (WHERE NOT c.folded) END AS peak_bytes,
         p95(CASE WHEN NOT c.folded THEN c.bytes END, s.n_slots) AS p95_bytes
     FROM counted c
-    JOIN slots_by_metro($period_start::TIMESTAMP, $period_end::TIMESTAMP) s USING (metro)
+    JOIN by_metro s USING (metro)
     GROUP BY c.metro, c.provider_asn, c.direction, c.remote_asn,
         s.n_slots, s.missing_slots, s.quality
 )

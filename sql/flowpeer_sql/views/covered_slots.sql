@@ -91,12 +91,13 @@ FROM sums s JOIN outside o USING (metro);
 CREATE OR REPLACE MACRO slots_uncovered(period_start, period_end) AS TABLE
 SELECT m.metro, m.slot FROM _metro_slots(period_start, period_end) m WHERE NOT m.counts;
 
-CREATE OR REPLACE MACRO slots_by_metro(period_start, period_end) AS TABLE
+-- With the slots that do not count, for questions that need both: to find them is a scan.
+CREATE OR REPLACE MACRO _slots_of_metros(period_start, period_end) AS TABLE
 WITH sums AS (
     SELECT m.metro, count(*) FILTER (WHERE m.counts) AS n_slots,
         count(*) FILTER (WHERE m.counts AND m.hole) AS filled_slots,
         count(*) FILTER (WHERE NOT m.counts) AS missing_slots, any_value(m.silent) AS silent,
-        any_value(m.whole) AS whole
+        any_value(m.whole) AS whole, list(m.slot) FILTER (WHERE NOT m.counts) AS uncovered_slots
     FROM _metro_slots(period_start, period_end) m
     GROUP BY m.metro
 ), metros_seen AS (
@@ -107,7 +108,10 @@ SELECT v.metro, coalesce(s.n_slots, b.n_slots) AS n_slots,
     CASE WHEN 20 * s.missing_slots > b.n_slots OR 20 * s.silent > s.whole THEN 'refused'
         WHEN 100 * greatest(s.missing_slots, s.filled_slots) > b.n_slots
             OR 100 * s.silent > s.whole THEN 'estimate'
-        ELSE 'exact' END AS quality
+        ELSE 'exact' END AS quality, s.uncovered_slots
 FROM metros_seen v
 CROSS JOIN slots_between(period_start, period_end) b
 LEFT JOIN sums s USING (metro);
+
+CREATE OR REPLACE MACRO slots_by_metro(period_start, period_end) AS TABLE
+SELECT * EXCLUDE (uncovered_slots) FROM _slots_of_metros(period_start, period_end);
