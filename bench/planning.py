@@ -135,7 +135,7 @@ def make(folder: Path, files: int) -> None:
     from flowpeer.lake.units import UnitRecord, bucket_of, unit_key
     from flowpeer.rollup.planner import RollupPlanner
     from flowpeer.routing.rib import snapshot
-    from flowpeer_ingest.parts import facts_of
+    from flowpeer_ingest.facts import facts_of
 
     (folder / "flowpeer.toml").write_text(settings())
     (folder / "routes.txt").write_text("0.0.0.0/0\t3356\n20.0.0.0/8\t8075\n")

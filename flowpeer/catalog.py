@@ -17,25 +17,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pyarrow as pa
-
 import flowpeer_sql
 from flowpeer import __version__
-from flowpeer.engine import begin, escape, literal, told
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake import older_layouts
-from flowpeer.lake.listing import Groups, files_by_layout
-from flowpeer.lake.record import Record
+from flowpeer.lake.listing import files_by_layout
+from flowpeer.lake.relation import crossings, kinds, relation
 from flowpeer.lake.store import Lake
-from flowpeer.schema import CONFIGURED, CROSSINGS, FORMAT, PARTITIONED, TABLES
+from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
 from flowpeer_core.columns import TableColumn, arrow_schema
+from flowpeer_core.quoted import escape, literal
 
 STORAGE_VERSION = "v1.5.0"
 """Of a written catalog: DuckDB 1.5 and later open it."""
 
 if TYPE_CHECKING:
+    import duckdb
     import polars as pl
+    import pyarrow as pa
 
 _NONE: Mapping[str, pa.Table] = MappingProxyType({})
 
@@ -54,6 +53,8 @@ def write_catalog(
     Raises:
         InputError: a file of the lake that cannot be read, or a place that cannot be written.
     """
+    import duckdb
+
     root = lake_root.resolve()
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -135,6 +136,8 @@ def _define(
     configured: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     """Every table, view and macro."""
+    from flowpeer.engine import begin, told
+
     begin(con)
     record = Lake(root).record()
     for name in TABLES:
@@ -157,17 +160,14 @@ def _define(
             con.execute(script.sql)
 
 
-def kinds(name: str) -> dict[str, str]:
-    """The columns of a table with their types in SQL."""
-    return {c.name: _sql_type(c) for c in TABLES[name]}
-
-
 def configured_rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
     """Tables of the configuration as rows with the stated columns.
 
     Raises:
         UsageError: a table that is none of them, or lacks a column.
     """
+    import pyarrow as pa
+
     if unknown := sorted(set(configured) - set(CONFIGURED)):
         raise UsageError(f"no table that a configuration makes: {', '.join(unknown)}")
     found = {}
@@ -178,75 +178,3 @@ def configured_rows(configured: Mapping[str, pa.Table]) -> dict[str, list[dict[s
         except (KeyError, pa.ArrowInvalid) as error:
             raise UsageError(f"table {name} is not as stated: {error}") from error
     return found
-
-
-def relation(record: Record, name: str) -> str:
-    """The SELECT of a table over the files that are there now.
-
-    A pattern will not do: files that were merged or rolled up again lie beside the new ones until
-    the grace is over, and would be counted twice; and DuckDB passes over what goes between listing
-    and opening, so that an hour would be missing.
-
-    Raises:
-        InputError: a manifest that cannot be read.
-    """
-    return _listed(name, files_by_layout(record, name))
-
-
-def crossings(files: Sequence[Path]) -> str:
-    """The SELECT of `crossings` over files of them."""
-    if not files:
-        empty = ", ".join(f"NULL::{_sql_type(c)} AS {c.name}" for c in CROSSINGS)
-        return f"SELECT {empty} WHERE false"
-    names = ", ".join(literal(escape(str(file))) for file in files)
-    cells = ", ".join(f"r.{c.name}" for c in CROSSINGS)
-    return f"SELECT {cells} FROM read_parquet([{names}], hive_partitioning = false) AS r"  # noqa: S608
-
-
-def _listed(name: str, groups: Groups) -> str:
-    """The SELECT of a table over some files."""
-    if groups:
-        parts = (
-            _reading(name, number, f"[{', '.join(literal(escape(str(f))) for f in files)}]")
-            for number, files in groups
-        )
-        return " UNION ALL ".join(parts)
-    empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
-    if name in PARTITIONED:
-        empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
-    return f"SELECT {', '.join(empty)} WHERE false"
-
-
-def _reading(name: str, number: int, files: str) -> str:
-    old = older_layouts.RENAMED.get(name, {}) if number < FORMAT else {}
-    stands = {c.name: old.get(c.name, c.name) for c in TABLES[name]}
-    # Qualified: a macro that reads the table may have a parameter of a column's name.
-    cells = [f"r.{stands[c.name]} AS {c.name}" for c in TABLES[name]]
-    options = "hive_partitioning = false"
-    if name in PARTITIONED:
-        options = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
-        cells += ["r.date", "r.hour"]
-    source = f"read_parquet({files}, {options})"
-    if number < FORMAT:  # columns added since are null
-        nulls = (f"NULL::{_sql_type(c)} AS {stands[c.name]}" for c in TABLES[name])
-        source = (
-            f"(SELECT {', '.join(nulls)} WHERE false UNION ALL BY NAME "  # noqa: S608
-            f"SELECT * FROM read_parquet({files}, {options}, union_by_name = true))"
-        )
-    return f"SELECT {', '.join(cells)} FROM {source} AS r"  # noqa: S608
-
-
-def _sql_type(column: TableColumn) -> str:
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        return "TIMESTAMP WITH TIME ZONE"
-    if pa.types.is_fixed_size_binary(kind):
-        return "BLOB"
-    return {
-        pa.string(): "VARCHAR",
-        pa.int64(): "BIGINT",
-        pa.int32(): "INTEGER",
-        pa.float64(): "DOUBLE",
-        pa.bool_(): "BOOLEAN",
-        pa.date32(): "DATE",
-    }[kind]

@@ -6,9 +6,18 @@ here, fill it where the table is made (named in `TABLES`' comments), renew the g
 
 from __future__ import annotations
 
-import pyarrow as pa
-
-from flowpeer_core.columns import ADDRESS, FLAG, INT, REAL, SMALL, TEXT, TIME, TableColumn
+from flowpeer_core.columns import (
+    ADDRESS,
+    DAY,
+    FLAG,
+    INT,
+    REAL,
+    SMALL,
+    TEXT,
+    TIME,
+    Kind,
+    TableColumn,
+)
 from flowpeer_core.columns import column as _c
 from flowpeer_ingest.schema import TABLES as INGEST_TABLES
 
@@ -154,8 +163,8 @@ CONTRACTS = (
     _c("renewal_price_per_mbps", REAL, "currency/Mbps/month", "price after renewal"),
     _c("currency", TEXT, "", "currency of its prices", required=True),
     _c("timezone", TEXT, "", "time zone of its months", required=True),
-    _c("starts", pa.date32(), "", "first day"),
-    _c("ends", pa.date32(), "", "last day"),
+    _c("starts", DAY, "", "first day"),
+    _c("ends", DAY, "", "last day"),
 )
 SESSIONS = (
     _c("asn", INT, "ASN", "peer", required=True),
@@ -192,11 +201,11 @@ AS_CONES = (
 AS_CLIQUE = (_c("asn", INT, "ASN", "member of the inferred clique", required=True),)
 
 
-def _peeringdb(*columns: tuple[str, pa.DataType]) -> tuple[TableColumn, ...]:
+def _peeringdb(*columns: tuple[str, Kind]) -> tuple[TableColumn, ...]:
     """Columns that keep PeeringDB's own names and meaning; anything may be missing there."""
     return tuple(
-        _c(name, type_, "", f"PeeringDB `{name}`", "PeeringDB", required=name == "id")
-        for name, type_ in columns
+        _c(name, kind, "", f"PeeringDB `{name}`", "PeeringDB", required=name == "id")
+        for name, kind in columns
     )
 
 

@@ -208,10 +208,11 @@ def _session(
     files = [parse(word) for word in attached]
     lake = state.lake_root()
     if not lake.is_dir():
+        if lake.exists():
+            state.lake()  # says what is wrong with it
         state.say(f"note: no lake at {lake} yet, every table is empty")
 
     def configured() -> Mapping[str, pa.Table]:
-        state.lake()  # of a format that can be read
         return state.network().tables()
 
     def crossings(folder: Path) -> list[Path]:

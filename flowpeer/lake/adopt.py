@@ -37,10 +37,12 @@ from flowpeer.lake.manifest import (
     summarised,
 )
 from flowpeer.lake.record import Record
-from flowpeer.lake.store import SUMMED, Lake, exact_sum, sha256_of
+from flowpeer.lake.staged import SUMMED, exact_sum
+from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.schema import FORMAT, PARTITIONED, table_columns
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest.parts import Facts, FlowFacts, hour_text
+from flowpeer_ingest.facts import Facts, hour_text
+from flowpeer_ingest.parts import FlowFacts
 
 Progress = Callable[[int], None]
 Key = tuple[str, datetime | None]

@@ -27,7 +27,8 @@ from flowpeer.lake.manifest import File, Manifest, UnitEntry, folder_of
 from flowpeer.lake.older_layouts import uniform
 from flowpeer.lake.publish import MERGED
 from flowpeer.lake.record import Record
-from flowpeer.lake.store import Lake, described
+from flowpeer.lake.staged import described
+from flowpeer.lake.store import Lake
 from flowpeer.lake.units import UnitRecord
 from flowpeer.schema import FORMAT
 from flowpeer_ingest.schema import TABLES

@@ -9,15 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from flowpeer.lake.manifest import File
 from flowpeer.schema import FORMAT, TABLES, table_columns
 from flowpeer_core.columns import arrow_schema
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 RENAMED = {"coverage": {"exporter_ip": "exporter", "seen": "heard"}}
 """Old names by present ones, of files of a layout before 3."""
@@ -28,7 +26,7 @@ def names_in(table: str, there: list[str], layout: int) -> dict[str, str | None]
     old = RENAMED.get(table, {}) if layout < FORMAT else {}
     return {
         name: stands if (stands := old.get(name, name)) in there else None
-        for name in arrow_schema(TABLES[table]).names
+        for name in (c.name for c in TABLES[table])
     }
 
 
@@ -42,6 +40,8 @@ def by_layout(files: Iterable[File]) -> list[tuple[int, list[File]]]:
 
 def uniform(rows: pa.Table, table: str, layout: int) -> pa.Table:
     """Rows of an older file with exactly the stated columns."""
+    import pyarrow as pa
+
     schema = arrow_schema(TABLES[table])
     names = names_in(table, rows.schema.names, layout)
     return pa.Table.from_arrays(
@@ -61,6 +61,7 @@ def scan(
     `options` are those of `pl.scan_parquet`.
     """
     import polars as pl
+    import pyarrow.parquet as pq
 
     empty = pl.from_arrow(arrow_schema(TABLES[table]).empty_table())
     assert isinstance(empty, pl.DataFrame)

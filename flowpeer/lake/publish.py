@@ -17,9 +17,11 @@ import pyarrow as pa
 
 from flowpeer.lake.commit import Change, commit, complete
 from flowpeer.lake.manifest import File, Manifest, UnitEntry, folder_of
-from flowpeer.lake.store import Lake, StagedTable, described
+from flowpeer.lake.staged import StagedTable, described
+from flowpeer.lake.store import Lake
 from flowpeer.lake.units import ExporterCounts, SenderConflict, Sequence, UnitRecord
-from flowpeer_ingest.parts import Facts, FlowFacts, Part
+from flowpeer_ingest.facts import Facts
+from flowpeer_ingest.parts import FlowFacts, Part
 from flowpeer_ingest.schema import TABLES
 from flowpeer_ingest.summary import CaptureSummary
 

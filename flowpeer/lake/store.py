@@ -21,45 +21,32 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import numpy as np
-import pyarrow as pa
 
-from flowpeer.errors import InputError, LockedError, UsageError, naming
+from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.format2 import Ledger2
-from flowpeer.lake.manifest import File, Manifest, partition_hour
+from flowpeer.lake.manifest import Manifest, partition_hour
 from flowpeer.lake.record import DocumentSource, Manifests, Record
 from flowpeer.lake.staging import Staging, make_folder, sync_folder
 from flowpeer.lake.storage import LocalStorage
 from flowpeer.schema import FORMAT, PARTITIONED
-from flowpeer_core.columns import TableColumn, arrow_schema
-from flowpeer_core.native.encodings import usual
-from flowpeer_core.native.writing import open_writer
-from flowpeer_ingest.encoding import FLOWS_ENCODING
-from flowpeer_ingest.schema import FLOWS
+from flowpeer_core.columns import TableColumn
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from flowpeer.lake.commit import Change
+    from flowpeer.lake.staged import StagedTable
 
 READABLE = (2, FORMAT)
 OWN = frozenset({"rows", "sums", "file_bytes", "sha256"})
 """What the record says of every file, beside the facts of one."""
-SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
-
-
-def exact_sum(column: pa.ChunkedArray) -> int:
-    """The sum of an int64 column as a Python integer: pyarrow's own wraps silently."""
-    total = 0
-    for chunk in column.chunks:
-        values = chunk.fill_null(0).to_numpy(zero_copy_only=False)
-        total += (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum(dtype=np.uint64))
-    return total
 
 
 def sha256_of(path: Path) -> str:
@@ -78,59 +65,6 @@ def digest_of(path: Path) -> str:
             f"cannot be read: {error.strerror}",
             advice="check the path and its permissions",
         ) from None
-
-
-class StagedTable:
-    """One Parquet file in the making: `write` tables to it, then `finish` or `discard` it."""
-
-    def __init__(self, path: Path, columns: tuple[TableColumn, ...]) -> None:
-        self.path = path
-        self._schema = arrow_schema(columns)
-        self._summed = [c.name for c in columns if c.name in SUMMED]
-        self.rows = 0
-        self.sums = dict.fromkeys(self._summed, 0)
-        self._file = path.open("wb")
-        self._writer = open_writer(
-            self._file, self._schema, FLOWS_ENCODING if columns is FLOWS else usual(self._schema)
-        )
-
-    def write(self, table: pa.Table) -> None:
-        """Append the rows of `table`, which must have exactly the stated columns and types."""
-        if not table.schema.equals(self._schema):
-            table = table.select(self._schema.names).cast(self._schema)
-        self.rows += table.num_rows
-        for name in self._summed:
-            self.sums[name] += exact_sum(table.column(name))
-        with naming(self.path):
-            self._writer.write(table)
-
-    def close(self) -> None:
-        """Complete the file."""
-        with naming(self.path):
-            self._writer.close()
-        self._file.close()
-
-    def finish(self, relative: str) -> File:
-        """Complete and sync the file, still in the staging folder, as it will stand at a path.
-        `{digest}` in it becomes the first 16 digits of its digest."""
-        self.close()
-        return described(self.path, relative, self.rows, self.sums)
-
-    def discard(self) -> None:
-        """Drop the unfinished file."""
-        with suppress(OSError):  # no room for what it still holds
-            self._file.close()
-        self.path.unlink(missing_ok=True)
-
-
-def described(path: Path, relative: str, rows: int, sums: Mapping[str, int]) -> File:
-    """A finished file, synced, as the record will name it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(
-        relative.replace("{digest}", digest[:16]), rows, path.stat().st_size, digest, dict(sums)
-    )
 
 
 class Lake:
@@ -263,6 +197,8 @@ class Lake:
 
     def stage(self, relative: str, columns: tuple[TableColumn, ...]) -> StagedTable:
         """Open a file for what is to stand at a path."""
+        from flowpeer.lake.staged import StagedTable  # and pyarrow
+
         self.check_writable()
         return StagedTable(self.staging.path(relative), columns)
 
@@ -283,6 +219,8 @@ class Lake:
 
         Returns what `entry` gives from then on. `facts` are read after the last table.
         """
+        import pyarrow as pa
+
         from flowpeer.lake.commit import Change
 
         staged = self.stage(relative, columns)
@@ -345,4 +283,4 @@ class Lake:
         commit(self, table, hour, edit)
 
 
-__all__ = ["Lake", "StagedTable", "make_folder", "sync_folder"]
+__all__ = ["Lake", "make_folder", "sync_folder"]

@@ -14,8 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Set
 from typing import Any
 
-import duckdb
-
+from flowpeer.engine import duckdb
 from flowpeer.errors import UsageError
 from flowpeer.query import allowed
 from flowpeer.query.statement import ADVICE

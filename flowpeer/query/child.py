@@ -20,9 +20,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TextIO
 
-import duckdb
-
-from flowpeer.engine import MEMORY_SHARE, begin, lock
+from flowpeer.engine import MEMORY_SHARE, begin, duckdb, lock
 from flowpeer.errors import FlowpeerError, InputError, UsageError
 from flowpeer.query import confine
 from flowpeer.query.execute import Runner

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import duckdb
-
-from flowpeer.engine import literal, told
+from flowpeer.engine import duckdb, told
 from flowpeer.errors import LockedError, UsageError
 from flowpeer.query import asked
 from flowpeer.query.check import check, tree_of
@@ -18,6 +16,7 @@ from flowpeer.query.objects import NamedObjects, Objects, names_of
 from flowpeer.query.pivot import with_values
 from flowpeer.query.portable import plain, selection
 from flowpeer.query.statement import ADVICE, Statement, statements
+from flowpeer_core.quoted import literal
 
 RESULT = "_flowpeer_result"
 TRIES = 100

@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-
 import flowpeer_sql
-from flowpeer.engine import literal
+from flowpeer.engine import duckdb
 from flowpeer.query.statement import tokens
+from flowpeer_core.quoted import literal
 
 _MAKES = re.compile(r"CREATE OR REPLACE (VIEW|MACRO) (\w+)(?:\([^)]*\) AS (TABLE)?)?")
 _LISTS = re.compile(r"(?:duckdb|pragma|pg)_", re.IGNORECASE)

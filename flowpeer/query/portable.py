@@ -8,8 +8,10 @@ become JSON text too. Everything not listed here is text, whatever a release bri
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import duckdb
+if TYPE_CHECKING:
+    from flowpeer.engine import duckdb
 
 _AS_IT_IS = re.compile(
     r"BOOLEAN|(?:TINY|SMALL|BIG)?INT|INTEGER|U(?:TINY|SMALL)INT|UINTEGER|FLOAT|DOUBLE|VARCHAR|BLOB"

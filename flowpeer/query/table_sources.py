@@ -44,9 +44,9 @@ class Relations:
             InputError: a manifest that cannot be read.
             UsageError: a lake of another version, a configured table that lacks a column.
         """
-        from flowpeer.catalog import configured_rows, crossings, kinds, relation
+        from flowpeer.lake.relation import crossings, kinds, relation
         from flowpeer.lake.store import Lake
-        from flowpeer.schema import TABLES
+        from flowpeer.schema import CONFIGURED, TABLES
 
         found = []
         if words is None or "crossings" in words:
@@ -56,13 +56,17 @@ class Relations:
         names = [name for name in TABLES if words is None or name in words]
         if not names:
             return found
-        if self._rows is None:
+        if self._rows is None and not CONFIGURED.keys().isdisjoint(names):
+            from flowpeer.catalog import configured_rows
+
             given = self._configured() if callable(self._configured) else self._configured
             self._rows = configured_rows(given)
-        record = Lake(self._root).record()
+        lake = Lake(self._root)
+        lake.check_format()
+        rows, record = self._rows or {}, lake.record()
         return found + [
-            {"name": name, "rows": self._rows[name], "kinds": kinds(name)}
-            if name in self._rows
+            {"name": name, "rows": rows[name], "kinds": kinds(name)}
+            if name in rows
             else {"name": name, "sql": relation(record, name)}
             for name in names
         ]

@@ -33,7 +33,7 @@ from flowpeer.lake.manifest import (
     parse_hour,
     partition_hour,
 )
-from flowpeer.lake.store import StagedTable, exact_sum
+from flowpeer.lake.staged import StagedTable, exact_sum
 from flowpeer.rollup import reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.crossings import crossings

@@ -7,9 +7,7 @@ microsecond UTC timestamps, 16-octet addresses, plain strings.
 
 from __future__ import annotations
 
-import pyarrow as pa
-
-from flowpeer_core.columns import ADDRESS, TIME, TableColumn
+from flowpeer_core.columns import ADDRESS, FLAG, INT, SMALL, TEXT, TIME, TableColumn
 from flowpeer_core.columns import column as _c
 
 FLOWS: tuple[TableColumn, ...] = (
@@ -32,7 +30,7 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "exporter_ip",
-        pa.string(),
+        TEXT,
         "",
         "source address of the datagram, canonical text",
         "IP header",
@@ -40,7 +38,7 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "observation_domain",
-        pa.int64(),
+        INT,
         "",
         "source id (v9), observation domain (IPFIX), "
         "engine type × 256 + engine id (v5), sub-agent (sFlow)",
@@ -49,7 +47,7 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "format",
-        pa.string(),
+        TEXT,
         "",
         "netflow1, netflow5, netflow7, netflow9, ipfix or sflow5; or the tool's name",
         "message header",
@@ -57,35 +55,35 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "input_if",
-        pa.int64(),
+        INT,
         "ifIndex",
         "interface the packets came in on; 0 is local or unknown",
         "10, 252",
     ),
     _c(
         "output_if",
-        pa.int64(),
+        INT,
         "ifIndex",
         "interface they left by; 0 is dropped or local",
         "14, 253",
     ),
-    _c("direction", pa.int32(), "", "0 metered at ingress, 1 at egress, null not said", "61"),
+    _c("direction", SMALL, "", "0 metered at ingress, 1 at egress, null not said", "61"),
     _c("src_addr", ADDRESS, "", "source address, IPv4 mapped into IPv6", "8, 27"),
     _c("dst_addr", ADDRESS, "", "destination address, IPv4 mapped into IPv6", "12, 28"),
-    _c("src_port", pa.int32(), "", "transport source port", "7, 180, 182"),
+    _c("src_port", SMALL, "", "transport source port", "7, 180, 182"),
     _c(
         "dst_port",
-        pa.int32(),
+        SMALL,
         "",
         "transport destination port; ICMP type × 256 + code",
         "11, 181, 183, 32, 139",
     ),
-    _c("protocol", pa.int32(), "", "IP protocol number", "4"),
-    _c("tos", pa.int32(), "", "type of service or traffic class octet", "5"),
-    _c("tcp_flags", pa.int32(), "", "TCP flags seen, or-ed", "6"),
+    _c("protocol", SMALL, "", "IP protocol number", "4"),
+    _c("tos", SMALL, "", "type of service or traffic class octet", "5"),
+    _c("tcp_flags", SMALL, "", "TCP flags seen, or-ed", "6"),
     _c(
         "bytes",
-        pa.int64(),
+        INT,
         "bytes",
         "IP octets as exported, unscaled: delta counter, else total; multiplied by "
         "`sampling_interval` they do not add up to traffic: use `crossings`",
@@ -93,32 +91,32 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "packets",
-        pa.int64(),
+        INT,
         "packets",
         "packets as exported, unscaled: delta counter, else total",
         "2, else 86, 298",
     ),
     _c(
         "sampling_interval",
-        pa.int64(),
+        INT,
         "1:N",
         "the N that the exporter said; null: it did not say",
         "34, 50, 305/306, 309/310, options, v5 header",
     ),
-    _c("sampler_id", pa.int64(), "", "sampler or selector of this record", "48, 302"),
-    _c("min_length", pa.int32(), "bytes", "smallest packet of the flow", "25"),
-    _c("max_length", pa.int32(), "bytes", "largest packet of the flow", "26"),
+    _c("sampler_id", INT, "", "sampler or selector of this record", "48, 302"),
+    _c("min_length", SMALL, "bytes", "smallest packet of the flow", "25"),
+    _c("max_length", SMALL, "bytes", "largest packet of the flow", "26"),
     _c("next_hop", ADDRESS, "", "IP next hop", "15, 62"),
     _c("bgp_next_hop", ADDRESS, "", "BGP next hop", "18, 63"),
-    _c("src_as", pa.int64(), "ASN", "the router's own claim of the source AS", "16"),
-    _c("dst_as", pa.int64(), "ASN", "the router's own claim of the destination AS", "17"),
-    _c("src_mask", pa.int32(), "bits", "the router's source prefix length", "9, 29"),
-    _c("dst_mask", pa.int32(), "bits", "the router's destination prefix length", "13, 30"),
-    _c("src_mac", pa.int64(), "", "source MAC address as a 48-bit number", "56, 81"),
-    _c("dst_mac", pa.int64(), "", "destination MAC address as a 48-bit number", "80, 57"),
+    _c("src_as", INT, "ASN", "the router's own claim of the source AS", "16"),
+    _c("dst_as", INT, "ASN", "the router's own claim of the destination AS", "17"),
+    _c("src_mask", SMALL, "bits", "the router's source prefix length", "9, 29"),
+    _c("dst_mask", SMALL, "bits", "the router's destination prefix length", "13, 30"),
+    _c("src_mac", INT, "", "source MAC address as a 48-bit number", "56, 81"),
+    _c("dst_mac", INT, "", "destination MAC address as a 48-bit number", "80, 57"),
     _c(
         "time_corrected",
-        pa.bool_(),
+        FLAG,
         "",
         "the exporter's times were unusable and replaced by "
         "[received − active timeout, received] (M3)",
@@ -128,14 +126,14 @@ FLOWS: tuple[TableColumn, ...] = (
     _c("export_time", TIME, "UTC", "when the datagram was sent, by its header", "message header"),
     _c(
         "datagram_sequence",
-        pa.int64(),
+        INT,
         "",
         "sequence number of the datagram, as sent: with `export_time` it tells a datagram",
         "message header",
     ),
     _c(
         "session",
-        pa.int64(),
+        INT,
         "",
         "transport session: the exporter's source port; of sFlow with the agent's 32 bits above "
         "its 16",
@@ -143,7 +141,7 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "sampling_numerator",
-        pa.int64(),
+        INT,
         "",
         "the exact rate that the record or its v5 header states itself; null where "
         "`sampling_interval` came from options data, which the roll-up looks up again (M2)",
@@ -151,7 +149,7 @@ FLOWS: tuple[TableColumn, ...] = (
     ),
     _c(
         "sampling_denominator",
-        pa.int64(),
+        INT,
         "",
         "packets or flows taken of `sampling_numerator`",
         "34, 50, 305/306, 309/310, v5 header",
@@ -159,12 +157,10 @@ FLOWS: tuple[TableColumn, ...] = (
 )
 
 SAMPLING: tuple[TableColumn, ...] = (
-    _c(
-        "exporter_ip", pa.string(), "", "source address of the datagram", "IP header", required=True
-    ),
+    _c("exporter_ip", TEXT, "", "source address of the datagram", "IP header", required=True),
     _c(
         "observation_domain",
-        pa.int64(),
+        INT,
         "",
         "domain of the options data",
         "message header",
@@ -172,26 +168,26 @@ SAMPLING: tuple[TableColumn, ...] = (
     ),
     _c(
         "sampler_id",
-        pa.int64(),
+        INT,
         "",
         "sampler or selector the rate belongs to; null: any",
         "48, 302",
     ),
     _c(
         "interface",
-        pa.int64(),
+        INT,
         "ifIndex",
         "interface the rate belongs to; null: any",
         "scope interface, 10",
     ),
-    _c("interval", pa.int64(), "1:N", "the N of 1:N", "34, 50, 305/306, 309/310", required=True),
+    _c("interval", INT, "1:N", "the N of 1:N", "34, 50, 305/306, 309/310", required=True),
     _c("first_seen", TIME, "UTC", "first datagram that said so", "", required=True),
     _c("last_seen", TIME, "UTC", "last datagram that said so", "", required=True),
-    _c("numerator", pa.int64(), "", "the rate as stated: numerator / denominator (M2)", ""),
-    _c("denominator", pa.int64(), "", "packets or flows taken of `numerator`", ""),
+    _c("numerator", INT, "", "the rate as stated: numerator / denominator (M2)", ""),
+    _c("denominator", INT, "", "packets or flows taken of `numerator`", ""),
     _c(
         "session",
-        pa.int64(),
+        INT,
         "",
         "transport session that the rate was announced in, as in `flows`; null: not told apart",
         "UDP header",
@@ -202,7 +198,7 @@ COVERAGE: tuple[TableColumn, ...] = (
     _c("slot", TIME, "UTC", "start of the 5-minute slot, by time received", "", required=True),
     _c(
         "exporter_ip",
-        pa.string(),
+        TEXT,
         "",
         "source address of the datagrams",
         "IP header",
@@ -210,21 +206,21 @@ COVERAGE: tuple[TableColumn, ...] = (
     ),
     _c(
         "session",
-        pa.int64(),
+        INT,
         "",
         "transport session that the sequence numbers belong to; null: not told apart",
         "source port",
     ),
     _c(
         "domain",
-        pa.int64(),
+        INT,
         "",
         "observation domain that they belong to; null: not told apart",
         "message header",
     ),
     _c(
         "datagrams",
-        pa.int64(),
+        INT,
         "datagrams",
         "export datagrams received in the slot",
         "",
@@ -232,7 +228,7 @@ COVERAGE: tuple[TableColumn, ...] = (
     ),
     _c(
         "received",
-        pa.int64(),
+        INT,
         "datagrams or records",
         "what came of that which the exporter's sequence numbers count",
         "sequence numbers",
@@ -240,7 +236,7 @@ COVERAGE: tuple[TableColumn, ...] = (
     ),
     _c(
         "lost",
-        pa.int64(),
+        INT,
         "datagrams or records",
         "sequence gaps, in the unit of `received`: datagrams (v9, sFlow) or records (v5, IPFIX)",
         "sequence numbers",
@@ -248,19 +244,19 @@ COVERAGE: tuple[TableColumn, ...] = (
     ),
     _c(
         "first_sequence",
-        pa.int64(),
+        INT,
         "",
         "sequence number of the first datagram in the slot; null: none is known",
         "sequence numbers",
     ),
     _c(
         "last_sequence",
-        pa.int64(),
+        INT,
         "",
         "the number expected next after the last datagram in the slot; null: none is known",
         "sequence numbers",
     ),
-    _c("seen", pa.bool_(), "", "the exporter was seen in the slot (M5)", "", required=True),
+    _c("seen", FLAG, "", "the exporter was seen in the slot (M5)", "", required=True),
 )
 
 TABLES: dict[str, tuple[TableColumn, ...]] = {

@@ -33,7 +33,8 @@ from flowpeer.lake.units import UnitRecord
 from flowpeer.lake.verify import verify_files
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest import faults
-from flowpeer_ingest.parts import Part, facts_of
+from flowpeer_ingest.facts import facts_of
+from flowpeer_ingest.parts import Part
 from flowpeer_ingest.schema import COVERAGE, FLOWS
 
 BEGIN = datetime(2026, 9, 16, tzinfo=UTC)

@@ -32,7 +32,8 @@ from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.schema import FORMAT
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
-from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts, facts_of
+from flowpeer_ingest.facts import facts_of
+from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
 from flowpeer_ingest.schema import FLOWS
 
 Run = Callable[..., CompletedProcess[str]]

@@ -27,7 +27,7 @@ import worlds
 from flowpeer import catalog
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
-from flowpeer.lake import compact
+from flowpeer.lake import compact, relation
 from flowpeer.lake.commit import sweep, sweep_retired
 from flowpeer.lake.manifest import partition_hour
 from flowpeer.lake.publish import FlowSink
@@ -482,7 +482,7 @@ def test_merged_hours_can_be_pruned_and_verified(folder: Path, run: Run) -> None
 def test_files_merged_between_listing_and_opening_are_looked_for_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    want, listed, merged = flow_rows(folder).height, catalog._listed, []
+    want, listed, merged = flow_rows(folder).height, relation._listed, []
 
     def late(name: str, groups: Any) -> str:
         text = listed(name, groups)
@@ -492,7 +492,7 @@ def test_files_merged_between_listing_and_opening_are_looked_for_again(
             merged.extend(one)
         return text
 
-    monkeypatch.setattr(catalog, "_listed", late)
+    monkeypatch.setattr(relation, "_listed", late)
     with QuerySession(folder / "lake") as con:
         assert con.query("SELECT count(*) AS n FROM flows").to_pylist() == [{"n": want}]
     assert len(merged) == 2

@@ -23,12 +23,12 @@ from typing import Any
 
 import collector_rig
 import worlds
+from flowpeer.rollup.hours import Rollup
 
 from flowpeer.configuration import load
 from flowpeer.lake import compact
 from flowpeer.lake.store import Lake
 from flowpeer.rollup import retention
-from flowpeer.rollup.hours import Rollup
 
 HERE = Path(__file__).parent
 EVER = datetime(2026, 12, 1, tzinfo=UTC)

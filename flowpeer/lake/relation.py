@@ -1,0 +1,101 @@
+"""Tables of the lake as SQL reads them: the SELECT of each over the files that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowpeer.lake import older_layouts
+from flowpeer.lake.listing import Groups, files_by_layout
+from flowpeer.lake.record import Record
+from flowpeer.schema import CROSSINGS, FORMAT, PARTITIONED, TABLES
+from flowpeer_core.columns import (
+    ADDRESS,
+    DAY,
+    FLAG,
+    INT,
+    REAL,
+    SMALL,
+    TEXT,
+    TIME,
+    Kind,
+    TableColumn,
+)
+from flowpeer_core.quoted import escape, literal
+
+
+def kinds(name: str) -> dict[str, str]:
+    """The columns of a table with their types in SQL."""
+    return {c.name: _sql_type(c) for c in TABLES[name]}
+
+
+def relation(record: Record, name: str) -> str:
+    """The SELECT of a table over the files that are there now.
+
+    A pattern will not do: files that were merged or rolled up again lie beside the new ones until
+    the grace is over, and would be counted twice; and DuckDB passes over what goes between listing
+    and opening, so that an hour would be missing.
+
+    Raises:
+        InputError: a manifest that cannot be read.
+    """
+    return _listed(name, files_by_layout(record, name))
+
+
+def crossings(files: Sequence[Path]) -> str:
+    """The SELECT of `crossings` over files of them."""
+    if not files:
+        empty = ", ".join(f"NULL::{_sql_type(c)} AS {c.name}" for c in CROSSINGS)
+        return f"SELECT {empty} WHERE false"
+    names = ", ".join(literal(escape(str(file))) for file in files)
+    cells = ", ".join(f"r.{c.name}" for c in CROSSINGS)
+    return f"SELECT {cells} FROM read_parquet([{names}], hive_partitioning = false) AS r"  # noqa: S608
+
+
+def _listed(name: str, groups: Groups) -> str:
+    """The SELECT of a table over some files."""
+    if groups:
+        parts = (
+            _reading(name, number, f"[{', '.join(literal(escape(str(f))) for f in files)}]")
+            for number, files in groups
+        )
+        return " UNION ALL ".join(parts)
+    empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
+    if name in PARTITIONED:
+        empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
+    return f"SELECT {', '.join(empty)} WHERE false"
+
+
+def _reading(name: str, number: int, files: str) -> str:
+    old = older_layouts.RENAMED.get(name, {}) if number < FORMAT else {}
+    stands = {c.name: old.get(c.name, c.name) for c in TABLES[name]}
+    # Qualified: a macro that reads the table may have a parameter of a column's name.
+    cells = [f"r.{stands[c.name]} AS {c.name}" for c in TABLES[name]]
+    options = "hive_partitioning = false"
+    if name in PARTITIONED:
+        options = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
+        cells += ["r.date", "r.hour"]
+    source = f"read_parquet({files}, {options})"
+    if number < FORMAT:  # columns added since are null
+        nulls = (f"NULL::{_sql_type(c)} AS {stands[c.name]}" for c in TABLES[name])
+        source = (
+            f"(SELECT {', '.join(nulls)} WHERE false UNION ALL BY NAME "  # noqa: S608
+            f"SELECT * FROM read_parquet({files}, {options}, union_by_name = true))"
+        )
+    return f"SELECT {', '.join(cells)} FROM {source} AS r"  # noqa: S608
+
+
+def _sql_type(column: TableColumn) -> str:
+    return _SQL_TYPES[column.kind]
+
+
+_SQL_TYPES: dict[Kind, str] = {
+    TEXT: "VARCHAR",
+    INT: "BIGINT",
+    SMALL: "INTEGER",
+    REAL: "DOUBLE",
+    FLAG: "BOOLEAN",
+    TIME: "TIMESTAMP WITH TIME ZONE",
+    DAY: "DATE",
+    ADDRESS: "BLOB",
+}

@@ -1,0 +1,84 @@
+"""Files in the making: Parquet tables in the staging folder, and what the record says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from flowpeer.errors import naming
+from flowpeer.lake.manifest import File
+from flowpeer_core.columns import TableColumn, arrow_schema
+from flowpeer_core.native.encodings import usual
+from flowpeer_core.native.writing import open_writer
+from flowpeer_ingest.encoding import FLOWS_ENCODING
+from flowpeer_ingest.schema import FLOWS
+
+SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
+
+
+def exact_sum(column: pa.ChunkedArray) -> int:
+    """The sum of an int64 column as a Python integer: pyarrow's own wraps silently."""
+    total = 0
+    for chunk in column.chunks:
+        values = chunk.fill_null(0).to_numpy(zero_copy_only=False)
+        total += (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum(dtype=np.uint64))
+    return total
+
+
+class StagedTable:
+    """One Parquet file in the making: `write` tables to it, then `finish` or `discard` it."""
+
+    def __init__(self, path: Path, columns: tuple[TableColumn, ...]) -> None:
+        self.path = path
+        self._schema = arrow_schema(columns)
+        self._summed = [c.name for c in columns if c.name in SUMMED]
+        self.rows = 0
+        self.sums = dict.fromkeys(self._summed, 0)
+        self._file = path.open("wb")
+        self._writer = open_writer(
+            self._file, self._schema, FLOWS_ENCODING if columns is FLOWS else usual(self._schema)
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of `table`, which must have exactly the stated columns and types."""
+        if not table.schema.equals(self._schema):
+            table = table.select(self._schema.names).cast(self._schema)
+        self.rows += table.num_rows
+        for name in self._summed:
+            self.sums[name] += exact_sum(table.column(name))
+        with naming(self.path):
+            self._writer.write(table)
+
+    def close(self) -> None:
+        """Complete the file."""
+        with naming(self.path):
+            self._writer.close()
+        self._file.close()
+
+    def finish(self, relative: str) -> File:
+        """Complete and sync the file, still in the staging folder, as it will stand at a path.
+        `{digest}` in it becomes the first 16 digits of its digest."""
+        self.close()
+        return described(self.path, relative, self.rows, self.sums)
+
+    def discard(self) -> None:
+        """Drop the unfinished file."""
+        with suppress(OSError):  # no room for what it still holds
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def described(path: Path, relative: str, rows: int, sums: Mapping[str, int]) -> File:
+    """A finished file, synced, as the record will name it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return File(
+        relative.replace("{digest}", digest[:16]), rows, path.stat().st_size, digest, dict(sums)
+    )
