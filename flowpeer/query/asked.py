@@ -18,7 +18,7 @@ import flowpeer_sql
 from flowpeer.errors import NoDataError, UsageError
 
 CHECKED = {
-    "metro": "_metro_of($metro)",
+    "metro": "_metro_known($metro)",
     "provider": "_asn_of($provider)",
     "asn": "_asn_of($asn)",
     "direction": "_direction_of($direction)",

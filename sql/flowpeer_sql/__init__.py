@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
-from importlib.resources import files
+from pathlib import Path
 
 from flowpeer_core.p95 import RANK_SQL
 
@@ -65,16 +65,14 @@ class Question:
 
 def _read(folder: str) -> Iterator[tuple[str, list[str], str]]:
     """Name, header lines without their `--`, and whole text of every file, by name."""
-    for path in sorted(files(__name__).joinpath(folder).iterdir(), key=lambda path: path.name):
-        if not path.name.endswith(".sql"):
-            continue
+    for path in sorted((Path(__file__).parent / folder).glob("*.sql")):
         text = path.read_text(encoding="utf-8").replace("{p95_rank}", f"({RANK_SQL})")
         header = []
         for line in text.splitlines():
             if not line.startswith("--"):
                 break
             header.append(line[2:].strip())
-        yield path.name.removesuffix(".sql"), header, text
+        yield path.stem, header, text
 
 
 def _prose(header: list[str]) -> str:
@@ -113,7 +111,6 @@ def questions() -> tuple[Question, ...]:
 _SAID_AS = {
     "asn": "_asn_of(asn)",
     "provider": "_asn_of(provider)",
-    "metro": "_metro_of(metro)",
     "direction": "_direction_of(direction)",
     "period_start": "coalesce(period_start::TIMESTAMP, _period_start(period))",
     "period_end": "coalesce(period_end::TIMESTAMP, _period_end(period))",
@@ -141,9 +138,11 @@ def _macro(question: Question) -> Script:
     inner = ", ".join(f"_given_{p.name}" for p in parameters)
     outer = ", ".join(f"{p} := {default}" for p, default in signature(question).items())
     values = ", ".join(_SAID_AS.get(p.name, p.name) for p in parameters)
+    # Asked once, beside the rows: what hangs on a table would be looked up for each of them.
+    known = " WHERE _metro_known(metro)" if any(p.name == "metro" for p in parameters) else ""
     text = (
         f"CREATE OR REPLACE MACRO _{name}({inner}) AS TABLE\n{body.removesuffix(';')};\n"
-        f"CREATE OR REPLACE MACRO {name}({outer}) AS TABLE FROM _{name}({values});\n"
+        f"CREATE OR REPLACE MACRO {name}({outer}) AS TABLE FROM _{name}({values}){known};\n"
     )
     return Script(name, question.title, question.description, (), text)
 

@@ -551,6 +551,30 @@ class Oracle:
             }  # fmt: skip
         return found
 
+    def network(self, metro: str, way: str, provider: int, asn: int) -> dict[str, Any]:
+        """Average and percentile of one remote network over the links of a provider."""
+        own = [
+            c for c in self.scaled
+            if (c.metro, c.direction, c.provider) == (metro, way, provider)
+        ]  # fmt: skip
+        judged = self.judge(self.object_lines(own, metro, provider))
+        mine = [c for c in own if c.route[2] == asn]
+        total = [Fraction(0)] * SLOTS
+        for exporter, line in self.lines(mine).items():
+            if exporter not in judged.left_out:
+                filled = self.fill(exporter, line)
+                total = [a + b for a, b in zip(total, filled, strict=True)]
+        values = sorted(total[t] for t in judged.places)
+        n = len(values)
+        average = sum((c.bytes * self.factor[c.exporter] for c in mine), Fraction(0))
+        found: dict[str, Any] = {
+            "bytes": sum(c.bytes for c in mine), "avg_bps": average * 8 / (SLOTS * SLOT_S),
+            "quality": judged.quality, "n_slots": n, "missing_slots": SLOTS - n, "p95_bps": None,
+        }  # fmt: skip
+        if judged.quality != "refused" and n:
+            found["p95_bps"] = values[(19 * n + 19) // 20 - 1] * 8 / SLOT_S
+        return found
+
     def object_lines(
         self, some: Sequence[Crossing], metro: str, provider: int | None = None
     ) -> dict[str, list[int]]:

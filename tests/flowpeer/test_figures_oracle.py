@@ -16,7 +16,18 @@ from typing import Any
 
 import pytest
 from figures_oracle import Oracle, bps
-from figures_world import EXPORTERS, FACILITIES, HOURS, SLOT_S, SLOTS, START, World, make, write
+from figures_world import (
+    EXPORTERS,
+    FACILITIES,
+    HOURS,
+    SLOT_S,
+    SLOTS,
+    START,
+    TRANSITS,
+    World,
+    make,
+    write,
+)
 
 import flowpeer
 
@@ -114,13 +125,27 @@ def compare_links(answer: Any, oracle: Oracle) -> None:
 
 
 def compare_sql(net: flowpeer.Network, oracle: Oracle) -> None:
-    """The question says what the answer says (M5)."""
+    """The questions say what the answers say (M5)."""
     for row in net.sql("p95_per_provider", period=TEXT).iter_rows(named=True):
         figures = oracle.imbalance(row["metro"], row["direction"])["providers"]
-        want = figures[row["provider_asn"]]["p95_bps"]
-        assert row["p95_mbps"] == (
-            None if want is None else pytest.approx(float(want) / 1e6, abs=NEAR / 1e6)
-        ), row
+        compare_rates(row, figures[row["provider_asn"]])
+    found = net.sql("p95_per_asn", period=TEXT, top="100")
+    keys = ("metro", "direction", "provider_asn", "remote_asn")
+    for row in found.iter_rows(named=True):
+        want = oracle.network(*(row[key] for key in keys))
+        compare_rates(row, want)
+        for name in ("bytes", "quality", "n_slots", "missing_slots"):
+            assert row[name] == want[name], (row, name)
+    every = {(c.metro, c.direction, c.provider, c.route[2]) for c in oracle.scaled if c.provider}
+    assert {tuple(row[key] for key in keys) for row in found.iter_rows(named=True)} == {
+        key for key in every if key[2] in TRANSITS
+    }
+
+
+def compare_rates(row: dict[str, Any], want: dict[str, Any]) -> None:
+    for name, of in (("mean_mbps", "avg_bps"), ("p95_mbps", "p95_bps")):
+        exact = None if want[of] is None else pytest.approx(float(want[of]) / 1e6, abs=NEAR / 1e6)
+        assert row[name] == exact, (row, name)
 
 
 def compare_whole(answer: Any, oracle: Oracle) -> None:

@@ -12,7 +12,8 @@
 --       exact, estimate (over 1 % missing or filled) or refused (over 5 % missing)
 -- Needs: periods
 
-CREATE OR REPLACE MACRO _exporter_slots(period_start, period_end) AS TABLE
+-- Of configured exporters; who is not configured is always there.
+CREATE OR REPLACE MACRO _exporter_flags(period_start, period_end) AS TABLE
 WITH span AS (
     FROM slots_between(period_start, period_end)
 ), heard AS (
@@ -36,15 +37,8 @@ WITH span AS (
     FROM heard
     WINDOW before AS (PARTITION BY exporter, domain ORDER BY slot, session)
     QUALIFY slot - lag(slot) OVER before > INTERVAL 5 MINUTE
-), carried AS (
-    SELECT t.metro, t.exporter, t.slot, sum(t.bytes)::DOUBLE AS bytes
-    FROM transit_between(period_start, period_end) t
-    GROUP BY t.metro, t.exporter, t.slot
 ), every AS (
-    SELECT DISTINCT exporter, metro, valid_from, valid_until, true AS configured FROM exporters
-    UNION ALL
-    SELECT DISTINCT c.exporter, c.metro, NULL, NULL, false
-    FROM carried c ANTI JOIN exporters e ON e.exporter = c.exporter
+    SELECT DISTINCT exporter, metro, valid_from, valid_until FROM exporters
 ), grid AS (
     SELECT v.*, unnest(generate_series(s.first_slot, s.last_slot, INTERVAL 5 MINUTE)) AS slot,
         v.exporter IN (SELECT exporter FROM told) AS is_told
@@ -58,16 +52,34 @@ WITH span AS (
 SELECT g.metro, g.exporter, g.slot,
     (g.valid_from IS NULL OR g.slot >= g.valid_from)
         AND (g.valid_until IS NULL OR g.slot < g.valid_until) AS due,
-    NOT g.configured OR NOT g.is_told OR coalesce(t.well, p.runs_on, false) AS covered,
-    coalesce(c.bytes, 0) AS bytes
+    NOT g.is_told OR coalesce(t.well, p.runs_on, false) AS covered
 FROM grid g
 LEFT JOIN told t ON t.exporter = g.exporter AND t.slot = g.slot
-LEFT JOIN proved p ON p.exporter = g.exporter AND p.slot = g.slot
-LEFT JOIN carried c ON c.metro = g.metro AND c.exporter = g.exporter AND c.slot = g.slot;
+LEFT JOIN proved p ON p.exporter = g.exporter AND p.slot = g.slot;
 
+-- Of metros in which something is missing: in all others every slot counts, and nothing is read.
 CREATE OR REPLACE MACRO _metro_slots(period_start, period_end) AS TABLE
-WITH flags AS MATERIALIZED (
-    FROM _exporter_slots(period_start, period_end)
+WITH sure AS MATERIALIZED (
+    FROM _exporter_flags(period_start, period_end)
+), silent AS MATERIALIZED (
+    SELECT DISTINCT f.metro FROM sure f WHERE f.due AND NOT f.covered
+), carried AS MATERIALIZED (
+    SELECT t.metro, t.exporter, t.slot, sum(t.bytes)::DOUBLE AS bytes
+    FROM transit_between(period_start, period_end) t SEMI JOIN silent s ON s.metro = t.metro
+    GROUP BY t.metro, t.exporter, t.slot
+), every AS (
+    SELECT f.metro, f.exporter, f.slot, f.due, f.covered FROM sure f SEMI JOIN silent USING (metro)
+    UNION ALL
+    SELECT n.metro, n.exporter,
+        unnest(generate_series(s.first_slot, s.last_slot, INTERVAL 5 MINUTE)), true, true
+    FROM (
+        SELECT DISTINCT c.metro, c.exporter
+        FROM carried c ANTI JOIN exporters e ON e.exporter = c.exporter
+    ) n CROSS JOIN slots_between(period_start, period_end) s
+), flags AS MATERIALIZED (
+    SELECT e.metro, e.exporter, e.slot, e.due, e.covered, coalesce(c.bytes, 0) AS bytes
+    FROM every e
+    LEFT JOIN carried c ON c.metro = e.metro AND c.exporter = e.exporter AND c.slot = e.slot
 ), means AS (
     SELECT metro, exporter, coalesce(avg(bytes) FILTER (WHERE due AND covered), 0) AS mean,
         2 * count(*) FILTER (WHERE due AND covered) < count(*) FILTER (WHERE due) AS left_out
@@ -88,16 +100,20 @@ SELECT s.metro, s.slot, s.hole, o.silent, o.whole,
     100 * s.told >= 99 * s.expected * (1 - 1e-12) AND (s.heard OR NOT s.wanted) AS counts
 FROM sums s JOIN outside o USING (metro);
 
+CREATE OR REPLACE MACRO _quality(missing, filled, slots, silent, whole) AS
+    CASE WHEN 20 * missing > slots OR 20 * silent > whole THEN 'refused'
+    WHEN 100 * greatest(missing, filled) > slots OR 100 * silent > whole THEN 'estimate'
+    WHEN missing IS NOT NULL THEN 'exact' END;
+
 CREATE OR REPLACE MACRO slots_uncovered(period_start, period_end) AS TABLE
 SELECT m.metro, m.slot FROM _metro_slots(period_start, period_end) m WHERE NOT m.counts;
 
--- With the slots that do not count, for questions that need both: to find them is a scan.
-CREATE OR REPLACE MACRO _slots_of_metros(period_start, period_end) AS TABLE
+CREATE OR REPLACE MACRO slots_by_metro(period_start, period_end) AS TABLE
 WITH sums AS (
     SELECT m.metro, count(*) FILTER (WHERE m.counts) AS n_slots,
         count(*) FILTER (WHERE m.counts AND m.hole) AS filled_slots,
         count(*) FILTER (WHERE NOT m.counts) AS missing_slots, any_value(m.silent) AS silent,
-        any_value(m.whole) AS whole, list(m.slot) FILTER (WHERE NOT m.counts) AS uncovered_slots
+        any_value(m.whole) AS whole
     FROM _metro_slots(period_start, period_end) m
     GROUP BY m.metro
 ), metros_seen AS (
@@ -105,13 +121,49 @@ WITH sums AS (
 )
 SELECT v.metro, coalesce(s.n_slots, b.n_slots) AS n_slots,
     coalesce(s.filled_slots, 0) AS filled_slots, coalesce(s.missing_slots, 0) AS missing_slots,
-    CASE WHEN 20 * s.missing_slots > b.n_slots OR 20 * s.silent > s.whole THEN 'refused'
-        WHEN 100 * greatest(s.missing_slots, s.filled_slots) > b.n_slots
-            OR 100 * s.silent > s.whole THEN 'estimate'
-        ELSE 'exact' END AS quality, s.uncovered_slots
+    coalesce(_quality(s.missing_slots, s.filled_slots, b.n_slots, s.silent, s.whole), 'exact')
+        AS quality
 FROM metros_seen v
 CROSS JOIN slots_between(period_start, period_end) b
 LEFT JOIN sums s USING (metro);
 
-CREATE OR REPLACE MACRO slots_by_metro(period_start, period_end) AS TABLE
-SELECT * EXCLUDE (uncovered_slots) FROM _slots_of_metros(period_start, period_end);
+-- What the bytes of an exporter count for in an average (M5): due over present slots, where it was
+-- due and not covered in some and carried nothing. Of all others it is 1, and they have no row.
+CREATE OR REPLACE MACRO _exporter_weights(period_start, period_end) AS TABLE
+WITH flags AS MATERIALIZED (
+    FROM _exporter_flags(period_start, period_end)
+), holes AS MATERIALIZED (
+    SELECT f.exporter, f.slot FROM flags f WHERE f.due AND NOT f.covered
+), carries AS (
+    SELECT DISTINCT t.exporter, t.slot FROM traffic_between(period_start, period_end) t
+    SEMI JOIN holes h ON h.exporter = t.exporter AND h.slot = t.slot
+    WHERE t.role = 'transit'
+), dues AS (
+    SELECT f.exporter, count(*) AS due FROM flags f SEMI JOIN holes USING (exporter)
+    WHERE f.due GROUP BY f.exporter
+), absent AS (
+    SELECT h.exporter, count(*) AS slots
+    FROM holes h ANTI JOIN carries c ON c.exporter = h.exporter AND c.slot = h.slot
+    GROUP BY h.exporter
+)
+SELECT d.exporter,
+    CASE WHEN d.due > a.slots THEN d.due::DOUBLE / (d.due - a.slots) ELSE 1 END AS weight
+FROM dues d JOIN absent a USING (exporter);
+
+-- Slots of the exporters that something is missing of: told, or a hole (due and not covered), with
+-- the nearest told ones before and after it, at most six away; told_slots are all of an exporter.
+CREATE OR REPLACE MACRO _exporter_holes(period_start, period_end) AS TABLE
+WITH flags AS MATERIALIZED (
+    SELECT f.exporter, f.slot, f.due AND f.covered AS told, f.due AND NOT f.covered AS hole
+    FROM _exporter_flags(period_start, period_end) f
+), partly AS (
+    FROM flags f SEMI JOIN (SELECT exporter FROM flags WHERE hole) h USING (exporter)
+)
+SELECT s.exporter, s.slot, s.told, s.hole,
+    last_value(CASE WHEN s.told THEN s.slot END IGNORE NULLS)
+        OVER (own ROWS BETWEEN 6 PRECEDING AND 1 PRECEDING) AS slot_before,
+    first_value(CASE WHEN s.told THEN s.slot END IGNORE NULLS)
+        OVER (own ROWS BETWEEN 1 FOLLOWING AND 6 FOLLOWING) AS slot_after,
+    count(*) FILTER (WHERE s.told) OVER (PARTITION BY s.exporter) AS told_slots
+FROM partly s
+WINDOW own AS (PARTITION BY s.exporter ORDER BY s.slot);

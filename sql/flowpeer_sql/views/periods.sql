@@ -51,10 +51,10 @@ CREATE OR REPLACE MACRO _asn_of(given) AS
     THEN regexp_extract(given::VARCHAR, '[-0-9]+')::BIGINT
     ELSE error(given::VARCHAR || ' is no AS number: write it like 15169 or AS15169')::BIGINT END;
 
-CREATE OR REPLACE MACRO _metro_of(given) AS
-    CASE WHEN given IS NULL OR given IN (SELECT m.metro FROM metros m)
-        OR NOT EXISTS (FROM metros) THEN given
-    ELSE error('no metro ' || given || ' is configured') END;
+CREATE OR REPLACE MACRO _metro_known(given) AS (
+    SELECT CASE WHEN given IS NULL OR given IN (SELECT m.metro FROM metros m)
+        OR NOT EXISTS (FROM metros) THEN true
+    ELSE error('no metro ' || given || ' is configured')::BOOLEAN END);
 
 CREATE OR REPLACE MACRO _direction_of(given) AS
     CASE WHEN given IS NULL OR given = 'both' THEN NULL

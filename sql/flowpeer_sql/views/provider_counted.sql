@@ -11,34 +11,44 @@
 --       filled_slots, missing_slots, quality, as in slots_by_metro
 -- Needs: covered_slots
 
-CREATE OR REPLACE MACRO _provider_filled(period_start, period_end) AS TABLE
+-- Of providers with a link at an exporter that something is missing of: in all others every slot
+-- counts, and nothing is read. left_out names exporters, in every row of a provider.
+CREATE OR REPLACE MACRO _provider_judged(period_start, period_end) AS TABLE
 WITH flags AS MATERIALIZED (
-    FROM _exporter_slots(period_start, period_end)
+    FROM _exporter_flags(period_start, period_end)
+), silent AS (
+    SELECT DISTINCT f.exporter FROM flags f WHERE f.due AND NOT f.covered
+), stated AS (
+    SELECT DISTINCT i.metro, i.exporter, i.interface, i.asn AS provider_asn, d.direction
+    FROM interfaces i CROSS JOIN (VALUES ('in'), ('out')) d(direction)
+    WHERE i.role = 'transit'
+), touched AS MATERIALIZED (
+    SELECT DISTINCT l.metro, l.provider_asn, l.direction FROM stated l JOIN silent USING (exporter)
 ), sparse AS MATERIALIZED (
     SELECT t.metro, t.exporter, t.interface, t.provider_asn, t.direction, t.slot,
         sum(t.bytes)::BIGINT AS bytes
     FROM transit_between(period_start, period_end) t
+    SEMI JOIN touched o ON o.metro = t.metro AND o.direction = t.direction
+        AND o.provider_asn IS NOT DISTINCT FROM t.provider_asn
     GROUP BY ALL
 ), links AS (
     SELECT DISTINCT metro, exporter, interface, provider_asn, direction FROM sparse
     UNION
-    SELECT i.metro, i.exporter, i.interface, i.asn, d.direction
-    FROM interfaces i CROSS JOIN (VALUES ('in'), ('out')) d(direction)
-    WHERE i.role = 'transit'
-), silent AS (
-    SELECT DISTINCT f.exporter FROM flags f WHERE f.due AND NOT f.covered
-), touched AS (
-    SELECT DISTINCT l.metro, l.provider_asn, l.direction FROM links l JOIN silent USING (exporter)
+    FROM stated l SEMI JOIN touched o ON o.metro = l.metro AND o.direction = l.direction
+        AND o.provider_asn IS NOT DISTINCT FROM l.provider_asn
+), slots AS (
+    SELECT unnest(generate_series(first_slot, last_slot, INTERVAL 5 MINUTE)) AS slot
+    FROM slots_between(period_start, period_end)
 ), grid AS (
-    SELECT l.metro, l.exporter, l.interface, l.provider_asn, l.direction, f.slot, f.due, f.covered,
+    SELECT l.metro, l.exporter, l.interface, l.provider_asn, l.direction, x.slot,
+        coalesce(f.due, true) AS due, coalesce(f.covered, true) AS covered,
         coalesce(s.bytes, 0) AS bytes
     FROM links l
-    JOIN touched o ON o.metro = l.metro AND o.direction = l.direction
-        AND o.provider_asn IS NOT DISTINCT FROM l.provider_asn
-    JOIN flags f ON f.exporter = l.exporter
+    CROSS JOIN slots x
+    LEFT JOIN flags f ON f.exporter = l.exporter AND f.slot = x.slot
     LEFT JOIN sparse s ON s.exporter = l.exporter AND s.interface = l.interface
         AND s.provider_asn IS NOT DISTINCT FROM l.provider_asn AND s.direction = l.direction
-        AND s.slot = f.slot
+        AND s.slot = x.slot
 ), near AS (
     SELECT *,
         last_value(CASE WHEN due AND covered THEN bytes END IGNORE NULLS)
@@ -70,38 +80,54 @@ WITH flags AS MATERIALIZED (
             >= 99 * coalesce(sum(m.mean) FILTER (WHERE f.due AND NOT m.left_out), 0) * (1 - 1e-12)
             AS counts,
         bool_or(f.due AND NOT f.covered AND NOT m.left_out) AS hole,
-        coalesce(sum(m.mean) FILTER (WHERE m.left_out), 0) AS silent, sum(m.mean) AS whole
+        coalesce(sum(m.mean) FILTER (WHERE m.left_out), 0) AS silent, sum(m.mean) AS whole,
+        list(m.exporter) FILTER (WHERE m.left_out) AS left_out
     FROM filled f
     JOIN means m ON m.metro = f.metro AND m.exporter = f.exporter AND m.direction = f.direction
         AND m.provider_asn IS NOT DISTINCT FROM f.provider_asn
     GROUP BY f.metro, f.provider_asn, f.direction, f.slot
 )
-FROM judged
-UNION ALL
-SELECT s.metro, s.provider_asn, s.direction, s.slot, sum(s.bytes)::BIGINT, true, false, 0, 1
-FROM sparse s
-ANTI JOIN touched o ON o.metro = s.metro AND o.direction = s.direction
-    AND o.provider_asn IS NOT DISTINCT FROM s.provider_asn
-GROUP BY s.metro, s.provider_asn, s.direction, s.slot;
+FROM judged;
 
 CREATE OR REPLACE MACRO provider_counted(period_start, period_end) AS TABLE
-SELECT f.metro, f.provider_asn, f.direction, f.slot, f.bytes
-FROM _provider_filled(period_start, period_end) f
-WHERE f.counts AND f.bytes > 0;
+WITH judged AS MATERIALIZED (
+    FROM _provider_judged(period_start, period_end)
+)
+SELECT j.metro, j.provider_asn, j.direction, j.slot, j.bytes FROM judged j
+WHERE j.counts AND j.bytes > 0
+UNION ALL
+SELECT t.metro, t.provider_asn, t.direction, t.slot, sum(t.bytes)::BIGINT
+FROM transit_between(period_start, period_end) t
+ANTI JOIN judged j ON j.metro = t.metro AND j.direction = t.direction
+    AND j.provider_asn IS NOT DISTINCT FROM t.provider_asn
+GROUP BY t.metro, t.provider_asn, t.direction, t.slot
+HAVING sum(t.bytes) > 0;
 
-CREATE OR REPLACE MACRO provider_counts(period_start, period_end) AS TABLE
+-- Of those that are judged; of the others every slot of the period counts.
+CREATE OR REPLACE MACRO _provider_quality(period_start, period_end) AS TABLE
 WITH sums AS (
-    SELECT f.metro, f.provider_asn, f.direction,
-        count(*) FILTER (WHERE f.counts AND f.hole) AS filled_slots,
-        count(*) FILTER (WHERE NOT f.counts) AS missing_slots,
-        any_value(f.silent) AS silent, any_value(f.whole) AS whole
-    FROM _provider_filled(period_start, period_end) f
-    GROUP BY f.metro, f.provider_asn, f.direction
+    SELECT j.metro, j.provider_asn, j.direction,
+        count(*) FILTER (WHERE j.counts AND j.hole) AS filled_slots,
+        count(*) FILTER (WHERE NOT j.counts) AS missing_slots,
+        any_value(j.silent) AS silent, any_value(j.whole) AS whole
+    FROM _provider_judged(period_start, period_end) j
+    GROUP BY j.metro, j.provider_asn, j.direction
 )
 SELECT s.metro, s.provider_asn, s.direction, b.n_slots - s.missing_slots AS n_slots,
     s.filled_slots, s.missing_slots,
-    CASE WHEN 20 * s.missing_slots > b.n_slots OR 20 * s.silent > s.whole THEN 'refused'
-        WHEN 100 * greatest(s.missing_slots, s.filled_slots) > b.n_slots
-            OR 100 * s.silent > s.whole THEN 'estimate'
-        ELSE 'exact' END AS quality
+    _quality(s.missing_slots, s.filled_slots, b.n_slots, s.silent, s.whole) AS quality
 FROM sums s CROSS JOIN slots_between(period_start, period_end) b;
+
+CREATE OR REPLACE MACRO provider_counts(period_start, period_end) AS TABLE
+WITH judged AS MATERIALIZED (
+    FROM _provider_quality(period_start, period_end)
+)
+FROM judged
+UNION ALL
+SELECT t.metro, t.provider_asn, t.direction, b.n_slots, 0, 0, 'exact'
+FROM (
+    SELECT DISTINCT metro, provider_asn, direction FROM transit_between(period_start, period_end)
+) t
+CROSS JOIN slots_between(period_start, period_end) b
+ANTI JOIN judged j ON j.metro = t.metro AND j.direction = t.direction
+    AND j.provider_asn IS NOT DISTINCT FROM t.provider_asn;

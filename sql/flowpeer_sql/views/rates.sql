@@ -10,11 +10,13 @@
 
 CREATE OR REPLACE MACRO mbps(bytes, seconds) AS bytes::DOUBLE * 8 / (seconds::DOUBLE * 1e6);
 
+CREATE OR REPLACE MACRO _p95_rank(n) AS {p95_rank};
+
 CREATE OR REPLACE MACRO _p95_sorted(ascending, n) AS
     CASE WHEN len(ascending) > n THEN error('p95: more values than slots')
     WHEN n = 0 THEN NULL
-    WHEN {p95_rank} > n - len(ascending)
-    THEN ascending[{p95_rank} - n + len(ascending)]
+    WHEN _p95_rank(n) > n - len(ascending)
+    THEN ascending[_p95_rank(n) - n + len(ascending)]
     ELSE 0 END;
 
 CREATE OR REPLACE MACRO p95(bytes, n_slots) AS
