@@ -142,6 +142,26 @@ def test_candidates_and_leaks_and_their_questions_give_the_same_numbers(
         assert over_transit[metro, asn] == size
 
 
+def test_bills_and_their_sum_in_sql_give_the_same_percentiles(
+    con: QuerySession, network: flowpeer.api.Network
+) -> None:
+    asked = con.query(
+        "WITH slots AS (SELECT i.contract, t.direction, t.slot,"
+        " sum(t.bytes + 18 * t.packets)::BIGINT AS octets"  # with the heads of Ethernet
+        " FROM transit t JOIN interfaces i USING (exporter, interface) GROUP BY ALL)"
+        " SELECT contract, direction, p95(octets, 288) * 8 / 300 AS bps FROM slots GROUP BY ALL"
+    ).to_pylist()
+    found = {(row["contract"], row["direction"]): row["bps"] for row in asked}
+    bills = network.bills().rows.to_dicts()
+    assert len(bills) > 5
+    for bill in bills:
+        for way in ("in", "out"):
+            assert bill[f"p95_{way}_bps"] == pytest.approx(
+                found.pop((bill["contract"], way)), rel=0, abs=0.001
+            )
+    assert not found
+
+
 def test_polars_and_the_questions_agree(con: QuerySession, network: flowpeer.api.Network) -> None:
     """Figures of questions that have no report, from the files by other means."""
     scaled = network.scan("traffic").filter(pl.col("scaled")).collect()
