@@ -39,7 +39,7 @@ from flowpeer.analysis.explain import explain_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.outcomes import outcomes_answer
-from flowpeer.analysis.periods import parse_period, period_of
+from flowpeer.analysis.periods import parse_as_of, parse_period, period_of
 from flowpeer.analysis.reports import write_pack
 from flowpeer.analysis.what_if import WhatIfs as WhatIfs
 from flowpeer.checks import integrity
@@ -486,12 +486,21 @@ class Network:
         period: Period | None = None,
         *,
         formats: Sequence[FileFormat] = ("csv",),
+        as_of: datetime | None = None,
     ) -> list[Path]:
-        """Write every answer and one HTML page of them into a folder; the files."""
+        """Write every answer and one HTML page of them into a folder; the files.
+
+        Args:
+            as_of: a full hour, in UTC where it has no zone: hours from then on are left out, so
+                that a report of that time is made again, to the byte.
+        """
         text = None if period is None else _text(period)
         with _errors():
+            record = self.lake.record()
+            if as_of is not None:
+                record.until = parse_as_of(as_of.isoformat())
             done = write_pack(
-                self.configuration, self.lake.record(), text, Path(folder), formats=formats,
+                self.configuration, record, text, Path(folder), formats=formats,
                 stating=self._stated,
             )  # fmt: skip
         return done.files

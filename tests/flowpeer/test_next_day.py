@@ -85,3 +85,25 @@ def test_a_time_that_is_none_and_an_input_that_is_younger_are_told(
         assert f"--as-of {text}" in done.stderr.replace("'", "")
     done = run("candidates", "--as-of", "2026-09-16T20:00", "--metro", "fra", cwd=demo_folder)
     assert "2026-09-16 00:00 to 2026-09-16 20:00" in done.stdout
+
+
+def test_what_changed_since_the_morning_before_adds_up(
+    two_days: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    for more in (["ingest", "next-day"], ["rollup"]):
+        done = run(*more, cwd=two_days)
+        assert done.returncode in (0, 1), done.stderr
+    morning = "{0}T00:00/{0}T07:00"
+    done = run(
+        "candidates", "--period", morning.format(w.NEXT_TEXT), "--compare",
+        morning.format("2026-09-16"), "--metro", "iad", "--metro", "fra", "--out", tmp_path,
+        "--format", "json", cwd=two_days,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    rows = json.loads((tmp_path / "changes.json").read_text())
+    assert {row["status"] for row in rows} >= {"up", "down"}
+    parts = ("inputs_bps", "demand_bps", "routing_bps", "overlap_bps", "eligibility_bps")
+    for row in rows:
+        moved = sum(row[part] or 0.0 for part in parts)
+        before = (row["marginal_bps_before"] or 0.0) + moved
+        assert before == pytest.approx(row["marginal_bps"] or 0.0, abs=1.0)
