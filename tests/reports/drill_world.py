@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -125,22 +126,10 @@ class DrillWorld:
     # -- the drill in plain Python
 
     def allowed(self, scope: int, a: str, b: str) -> bool:
-        facts = {m[0]: m for m in METROS}
-        return (
-            scope == 3
-            or a == b
-            or (scope >= 1 and facts[a][1] == facts[b][1])
-            or (scope >= 2 and facts[a][2] == facts[b][2])
-        )
+        return allowed(scope, a, b)
 
     def near(self, a: str, b: str) -> tuple[int, float]:
-        facts = {m[0]: m for m in METROS}
-        if a == b:
-            return (0, 0.0)
-        rank = 1 if facts[a][1] == facts[b][1] else 2
-        la, oa, lb, ob = (np.radians(v) for v in (*facts[a][3:], *facts[b][3:]))
-        h = np.sin((la - lb) / 2) ** 2 + np.cos(la) * np.cos(lb) * np.sin((oa - ob) / 2) ** 2
-        return (rank, int(2 * 6_371_000 * np.arcsin(np.sqrt(h))))
+        return near(a, b)
 
     def best(
         self, epoch: int, prefix: str, asked: str, leaves: str | None, gone: set[int],
@@ -230,6 +219,8 @@ class DrillWorld:
             for link in range(len(self.links)):
                 for slot in range(load.shape[1]):
                     amount, weights = int(load[link, slot]), split[link, slot // 12]
+                    if not amount:
+                        continue
                     if not weights:
                         weights = {"no way": 1} if link in gone else {link: 1}
                     for target, part in largest_remainder(amount, weights).items():
@@ -327,6 +318,28 @@ class DrillWorld:
             if i not in gone and near and (other.role == "transit" or same):
                 found.append(i)
         return found
+
+
+@cache
+def allowed(scope: int, a: str, b: str) -> bool:
+    facts = {m[0]: m for m in METROS}
+    return (
+        scope == 3
+        or a == b
+        or (scope >= 1 and facts[a][1] == facts[b][1])
+        or (scope >= 2 and facts[a][2] == facts[b][2])
+    )
+
+
+@cache
+def near(a: str, b: str) -> tuple[int, float]:
+    facts = {m[0]: m for m in METROS}
+    if a == b:
+        return (0, 0.0)
+    rank = 1 if facts[a][1] == facts[b][1] else 2
+    la, oa, lb, ob = (np.radians(v) for v in (*facts[a][3:], *facts[b][3:]))
+    h = np.sin((la - lb) / 2) ** 2 + np.cos(la) * np.cos(lb) * np.sin((oa - ob) / 2) ** 2
+    return (rank, int(2 * 6_371_000 * np.arcsin(np.sqrt(h))))
 
 
 def largest_remainder(amount: int, weights: dict[Any, int]) -> dict[Any, int]:
