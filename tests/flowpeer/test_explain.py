@@ -58,10 +58,14 @@ def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: R
     assert names >= {
         "candidates.csv", "organisations.csv", "not_listed.csv", "exchanges.csv", "leaks.csv",
         "leak_prefixes.csv", "imbalance.csv", "exits.csv", "drill.csv", "capacity.csv",
-        "bills.csv", "report.html", "report.xlsx",
+        "bills.csv", "report.html", "report.xlsx", "drt.csv", "drt_links.csv",
+        "imbalance_causes.csv", "capacity_weekly.csv", "hours_of_week.csv",
     }  # fmt: skip
     page = Path(made["report"]).read_text("utf-8")
-    assert "Already peered, still on transit" in page
+    for heading in ("Already peered, still on transit", "Transit by hour of the week",
+                    "When others fail", "Plans of disaster-recovery tests",
+                    "Why transit is uneven"):  # fmt: skip
+        assert f"<h2>{heading}</h2>" in page
     assert "http" not in page.replace("http-equiv", "")
 
 
