@@ -17,7 +17,7 @@ from flowpeer.network import Configuration
 from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
 
 EARLY = HOUR
-"""Flows that began before the first datagram was heard belong to "all the data"; a record dated a
+"""Flows that began before the first datagram was seen belong to "all the data"; a record dated a
 day back does not stretch the period."""
 _ADVICE = "write it like 2026Q3, 2026-07, 2026-W30, 2026-07-01 or 2026-07-01/2026-07-08"
 
@@ -123,7 +123,7 @@ def default_period(first: datetime, last: datetime) -> tuple[datetime, datetime]
 
 
 def data_span(network: Configuration, record: Record) -> tuple[datetime, datetime]:
-    """[first, end of last) slot that was rolled up, held to what was heard.
+    """[first, end of last) slot that was rolled up, held to what was seen.
 
     Raises:
         NoDataError: nothing has been rolled up.

@@ -267,9 +267,10 @@ def peeringdb_sync(
             advice="take `peeringdb` out of [sources], then sync",
         )
     key = api_key(network.source_path("peeringdb_api_key_file"), os.environ)
-    with lake.lock("reference"):
+    with lake.lock("reference") as held:
         facts = sync_peeringdb(
             lake,
+            held,
             url=url or network.sources.peeringdb_url or DEFAULT_URL,
             key=key,
             full=full,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 
 from flowpeer.lake.staging import make_folder
-from flowpeer.lake.store import Lake
+from flowpeer.lake.store import Held, Lake
 from flowpeer_ingest import checkpoint
 from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
@@ -23,10 +23,11 @@ FOLDER = "decoder"
 class SavedDecoder:
     """A decoder that goes on where the lake's last capture ended.
 
-    The caller holds the lock `ingest`. `damaged`: files that could not be read.
+    `held` is the token of the lock `ingest`. `damaged`: files that could not be read.
     """
 
-    def __init__(self, lake: Lake, decoder: Decoder) -> None:
+    def __init__(self, lake: Lake, held: Held, decoder: Decoder) -> None:
+        held.require(lake.root, "ingest")
         self._folder = lake.root / FOLDER
         self._decoder = decoder
 

@@ -22,7 +22,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,20 @@ def digest_of(path: Path) -> str:
             f"cannot be read: {error.strerror}",
             advice="check the path and its permissions",
         ) from None
+
+
+@dataclass(slots=True)
+class Held:
+    """The token of a lock of a lake: what functions require that one process at a time may run."""
+
+    root: Path
+    what: str
+    released: bool = False
+
+    def require(self, root: Path, what: str) -> None:
+        """Raise RuntimeError, for it is a defect, unless this is that lock, and held."""
+        if self.released or (self.root, self.what) != (root, what):
+            raise RuntimeError(f"the lock `{what}` of {root} is not held")
 
 
 class Lake:
@@ -166,8 +180,8 @@ class Lake:
     # Changing it
 
     @contextmanager
-    def lock(self, what: str, *, wait_s: float = 0.0, once: bool = False) -> Iterator[None]:
-        """Hold the lock of something that one process at a time changes.
+    def lock(self, what: str, *, wait_s: float = 0.0, once: bool = False) -> Iterator[Held]:
+        """Hold the lock of something that one process at a time changes; gives its token.
 
         Args:
             once: one of very many, whose file goes with the lock.
@@ -186,11 +200,13 @@ class Lake:
                 f"{self.root}: another `{what}` is running",
                 advice="wait for it to end, then try again (exit status 75)",
             ) from None
+        held = Held(self.root, what)
         try:
             if not once:
                 self.staging.sweep()
-            yield
+            yield held
         finally:
+            held.released = True
             if once:
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()

@@ -137,8 +137,8 @@ def ingest_files(
         sink.publish(unit_record(content.unit, made, content=content))
         return made
 
-    with lake.lock("ingest"):
-        memory = SavedDecoder(lake, decoder)
+    with lake.lock("ingest") as held:
+        memory = SavedDecoder(lake, held, decoder)
         for damaged in memory.damaged:
             reporter.warn(f"{damaged}: not a readable memory; templates are learned again")
         for path in files:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, UsageError
-from flowpeer.lake.store import Lake
+from flowpeer.lake.store import Held, Lake
 from flowpeer.registry.http import JsonClient, NotFoundError
 from flowpeer.registry.peeringdb import OBJECTS, Rows, publish, relative_path, shape
 
@@ -57,6 +57,7 @@ def api_key(file: Path | None, environment: Mapping[str, str]) -> str:
 
 def sync_peeringdb(
     lake: Lake,
+    held: Held,
     *,
     url: str = DEFAULT_URL,
     key: str = "",
@@ -64,9 +65,10 @@ def sync_peeringdb(
     say: Callable[[str], None] = lambda _: None,
     client: JsonClient | None = None,
 ) -> dict[str, Any]:
-    """Bring reference/peeringdb_* up to date with a server; the caller holds the lock.
+    """Bring reference/peeringdb_* up to date with a server.
 
     Args:
+        held: the token of the lock `reference`.
         full: fetch everything even where only changes are needed.
         client: for tests; made from `url` and `key` otherwise.
 
@@ -78,6 +80,7 @@ def sync_peeringdb(
         InputError: no usable answer to one of the requests; the lake is as it was.
         UsageError: `url` is no address of an API.
     """
+    held.require(lake.root, "reference")
     if client is None:
         client = JsonClient(
             url,
@@ -111,9 +114,9 @@ def sync_peeringdb(
     changed = {name: _changed(lake, name, table) for name, table in tables.items()}
     facts = {"since": since, "source_time": begun.isoformat(timespec="seconds")}
     result = {"changed": changed, "source": source, **facts}
-    held = {name for name, entry in entries.items() if entry}
-    if not any(changed.values()) and set(rows) == held:
-        for name in held:  # nothing new: only remember when that was so
+    known_names = {name for name, entry in entries.items() if entry}
+    if not any(changed.values()) and set(rows) == known_names:
+        for name in known_names:  # nothing new: only remember when that was so
             lake.remember(relative_path(name), {**entries[name], **facts, "source": source})
         return {"objects": {n: t.num_rows for n, t in tables.items()}, **result}
     digest = sha256(json.dumps([source, since], sort_keys=True).encode()).hexdigest()

@@ -120,7 +120,7 @@ def _silent(said: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> I
         there = {names[a] for a in heard if a in names}
         for name in sorted(set(names.values()) - there):
             yield Trouble(
-                "silent", f"exporter {name}", "not heard since the collector started", step
+                "silent", f"exporter {name}", "not seen since the collector started", step
             )
 
 

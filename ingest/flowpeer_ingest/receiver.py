@@ -301,7 +301,7 @@ class Receiver:
     # The keeping thread
 
     def make(self) -> Segment | None:
-        """A new segment; None if the disk has no room to spare. The caller holds `making`."""
+        """A new segment, under the lock `making`; None if the disk has no room to spare."""
         settings = self.settings
         try:
             stat = os.statvfs(self.folder)

@@ -43,7 +43,7 @@ class Inputs:
             schema={"metro": pl.String, "slot": pl.Datetime("us", "UTC")}
         )
     )
-    """metro, slot: those slots themselves; what was heard of them is in no percentile."""
+    """metro, slot: those slots themselves; what was seen of them is in no percentile."""
     metros: pl.DataFrame
     """metro, name, region, continent, latitude, longitude, facilities, exchanges (lists of
     PeeringDB ids)."""

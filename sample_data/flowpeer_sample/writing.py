@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and only where they would change."""
+"""Files written atomically, and only where they would change."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _datagrams(path: Path) -> None:
 
 
 def _checkpoint(path: Path) -> None:
-    with suppress(*UNREADABLE):  # what no `of` made: the caller begins anew
+    with suppress(*UNREADABLE):  # what no `of` made: the caller begins again
         Checkpoint(0, "", path.read_bytes()).apply(Decoder(plain=True))
 
 

@@ -21,6 +21,7 @@ import pytest
 from flowpeer.checks import quality
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
+from flowpeer.lake.decoder_state import SavedDecoder
 from flowpeer.lake.manifest import HOUR, folder_of, key_of
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.storage import LocalStorage
@@ -32,6 +33,7 @@ from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.schema import FORMAT
 from flowpeer.workspace import Workspace
 from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.facts import facts_of
 from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
 from flowpeer_ingest.schema import FLOWS
@@ -166,6 +168,19 @@ def test_unfinished_files_of_others_are_left_and_those_of_the_killed_go(tmp_path
     other.close()
     mine.close()
     assert list((mine.root / "staging").iterdir()) == []
+
+
+def test_what_needs_a_lock_requires_its_token(tmp_path: Path) -> None:
+    lake, other = Lake(tmp_path / "lake"), Lake(tmp_path / "other")
+    with lake.lock("ingest") as held:
+        SavedDecoder(lake, held, Decoder())
+        for foreign, what in ((other, "ingest"), (lake, "reference")):
+            with pytest.raises(
+                RuntimeError, match=f"`{what}` of .*{foreign.root.name} is not held"
+            ):
+                held.require(foreign.root, what)
+    with pytest.raises(RuntimeError, match="`ingest`"):
+        SavedDecoder(lake, held, Decoder())
 
 
 @pytest.mark.parametrize("command", [

@@ -126,7 +126,8 @@ def sync(api: Api, lake: Lake) -> Callable[..., dict[str, Any]]:
         said: list[str] = []
         authorization = f"Api-Key {key}" if key else ""
         client = JsonClient(api.url, authorization, 3.0, said.append, clock.sleep, clock)
-        facts = sync_peeringdb(lake, client=client, **options)
+        with lake.lock("reference") as held:
+            facts = sync_peeringdb(lake, held, client=client, **options)
         assert not any(KEY in line for line in said)
         return facts
 
@@ -182,7 +183,8 @@ def test_incremental_and_full_give_the_same_tables(
         api.objects["net"][n]["status"] = status
     sync()
     other = Lake(tmp_path / "other")
-    sync_peeringdb(other, client=JsonClient(api.url, interval_s=0))
+    with other.lock("reference") as held:
+        sync_peeringdb(other, held, client=JsonClient(api.url, interval_s=0))
     for name in OBJECTS:
         assert _rows(lake, name) == _rows(other, name)
     assert not any(sync(full=True)["changed"].values())
@@ -310,7 +312,8 @@ def test_the_key_is_read_from_the_environment_or_a_file(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_said(lake: Lake) -> None:
     clock = Clock()
     client = JsonClient("http://127.0.0.1:9/api", sleep=clock.sleep, clock=clock)
-    with pytest.raises(InputError, match="cannot be reached: Connection refused"):
-        sync_peeringdb(lake, client=client)
+    refused = pytest.raises(InputError, match="cannot be reached: Connection refused")
+    with lake.lock("reference") as held, refused:
+        sync_peeringdb(lake, held, client=client)
     assert not lake.path("reference").exists()
     assert 30 <= sum(clock.slept) <= 45
