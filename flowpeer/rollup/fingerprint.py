@@ -182,7 +182,7 @@ class RollupInputs:
     def _neighbours(self) -> tuple[str, match.RouteTable | None]:
         """Exchange port addresses as host routes whose origin is the member, and their digest."""
         relative = "reference/peeringdb_netixlan.parquet"
-        if relative not in self.record.single("reference"):
+        if relative not in self._reference:
             return "", None
         ours = {e.id for m in self.network.metros for e in m.exchanges}
         ports = (
@@ -208,11 +208,15 @@ class RollupInputs:
         return _digest([hosts, asns]), match.RouteTable.from_routes(hosts, asns)
 
     @cached_property
+    def _reference(self) -> dict[str, File]:
+        return self.record.single("reference")
+
+    @cached_property
     def _macs(self) -> Macs | None:
         """MAC addresses of the ports of our exchanges, from their own exports; one that several
         members have is nobody's."""
         relative = "reference/ixf_ports.parquet"
-        if relative not in self.record.single("reference"):
+        if relative not in self._reference:
             return None
         ports = pl.scan_parquet(self.lake.path(relative))
         if "macs" not in ports.collect_schema():
