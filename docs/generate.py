@@ -551,7 +551,7 @@ def sizing_page() -> str:
         prose("""Disk is the next: keep `flows` for fewer days (`keep_flows`), and fold the tail of
             small networks (`fold_share`, [how to](../howto-retention.md)). Several collectors
             write one folder, or a lake each that [`flowpeer lake
-            merge`](../howto-lake.md#join-the-lakes-of-several-collectors) joins. Reports run on
+            merge`](../howto-join.md) joins. Reports run on
             roll-ups alone, so they grow with these and not with flows."""),
     )
 
