@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 
 import polars as pl
@@ -116,7 +117,7 @@ def test_an_estimate_is_marked_where_people_read(format_: str) -> None:
     assert isinstance(made, str)
     assert "~2.00 Gbps" in made.replace("\\", "")
     assert "~1.00 Gbps" not in made.replace("\\", "")
-    assert made.count("~") == 1
+    assert len(re.findall(r"~\\?[0-9]", made)) == 1
     assert "p95_estimate" not in made
 
 
