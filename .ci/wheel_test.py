@@ -74,7 +74,8 @@ def main() -> int:
                 [str(python), *map(str, words)], cwd=cwd, env=environment, stdout=subprocess.PIPE,
                 text=True, check=False,
             )  # fmt: skip
-            assert done.returncode == 0, f"{words}: exit status {done.returncode}"
+            if done.returncode:
+                raise SystemExit(f"{done.stdout}\n{words}: exit status {done.returncode}")
             return done.stdout
 
         run("-c", PLACES, *PACKAGES)
