@@ -89,8 +89,8 @@ def fuzz(target: str, seconds: int, seed: int, corpus: Path, folder: Path) -> No
     )  # fmt: skip
     inputs = corpus / target
     inputs.mkdir(parents=True, exist_ok=True)
-    for i, seed in enumerate({"datagrams": datagram_seeds, "page": page_seeds}[target]()):
-        (inputs / f"seed-{i:03d}").write_bytes(seed)
+    for i, octets in enumerate({"datagrams": datagram_seeds, "page": page_seeds}[target]()):
+        (inputs / f"seed-{i:03d}").write_bytes(octets)
     subprocess.run(
         [program, f"-max_total_time={seconds}", "-max_len=16384", "-rss_limit_mb=2048",
          "-timeout=10", f"-seed={seed}", "-print_final_stats=1", "-verbosity=0",
