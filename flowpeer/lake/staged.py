@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowpeer.errors import naming
 from flowpeer.lake.manifest import File
@@ -24,11 +25,27 @@ SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
 
 def exact_sum(column: pa.ChunkedArray) -> int:
     """The sum of an int64 column as a Python integer: pyarrow's own wraps silently."""
+    extremes = pc.min_max(column)
+    least, greatest = extremes["min"].as_py() or 0, extremes["max"].as_py() or 0
+    if max(-least, greatest) * len(column) < 1 << 63:
+        return pc.sum(column).as_py() or 0
     total = 0
     for chunk in column.chunks:
         values = chunk.fill_null(0).to_numpy(zero_copy_only=False)
         total += (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum(dtype=np.uint64))
     return total
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema, of its types but for texts, which may stay dictionaries."""
+    if table.schema.equals(schema):
+        return table
+    columns = []
+    for field in schema:
+        column = table.column(field.name)
+        coded = pa.types.is_dictionary(column.type) and column.type.value_type == field.type
+        columns.append(column if coded else column.cast(field.type))
+    return pa.Table.from_arrays(columns, names=schema.names)
 
 
 class StagedTable:
@@ -46,9 +63,9 @@ class StagedTable:
         )
 
     def write(self, table: pa.Table) -> None:
-        """Append the rows of `table`, which must have exactly the stated columns and types."""
-        if not table.schema.equals(self._schema):
-            table = table.select(self._schema.names).cast(self._schema)
+        """Append the rows of `table`, which must have exactly the stated columns and types; texts
+        may be dictionary-encoded."""
+        table = _fitted(table, self._schema)
         self.rows += table.num_rows
         for name in self._summed:
             self.sums[name] += exact_sum(table.column(name))

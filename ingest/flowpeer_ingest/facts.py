@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowpeer_core.native import library
+from flowpeer_core.native import table as native
+from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.parts import (
     ANY_DOMAIN,
     MAX_INTERFACES,
@@ -18,30 +24,63 @@ from flowpeer_ingest.parts import (
     joined_span,
 )
 
-HOUR_US = 3_600_000_000
-MAX_COUNTERS = 1 << 20
-"""Up to so many possible values, one counter for each is faster than hashing."""
-MAX_HOURS = 256
-"""Hours that a table reaches into, up to which their pairs are counted instead of sorted."""
 MAX_DOMAINS = 64
 """Domains of an exporter that have a span of their own; more are put together as `ANY_DOMAIN`."""
 MAX_OCTETS = 1 << 40
 """Of one record, scaled, in `octets`: what is above cannot be traffic, and 2^22 rows of it still
 fit into 63 bits."""
+MAX_SCALE = 1 << 22
+"""A greater rate counts as this one, so that the product fits into 63 bits."""
+COLUMNS = {
+    "start": "start_time", "end": "end_time", "received": "received_at", "sent": "export_time",
+    "exporter": "exporter_ip", "domain": "observation_domain", "sequence": "datagram_sequence",
+    "session": "session", "input_if": "input_if", "output_if": "output_if",
+    "direction": "direction", "bytes": "bytes", "interval": "sampling_interval",
+    "numerator": "sampling_numerator",
+}  # fmt: skip
+"""Member of `native.CFacts` → column of `flows`."""
+NULLS = {"sent": -1, "sequence": -1, "interval": 1}
+"""What stands for no value; 0 where nothing is said here."""
 
-Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+@dataclass(slots=True)
+class Gathered:
+    """Of one table. Exporters are indices into its texts."""
+
+    hours: set[tuple[int, int]] = field(default_factory=set)
+    """Those in which a record starts and ends, since the epoch."""
+    sums: dict[tuple[int, int, int], tuple[int, int, int]] = field(default_factory=dict)
+    """(exporter, interface, way) → records, bytes scaled and as exported. `way`: 1 of an egress
+    record, 2 as output, 4 without a rate of its own."""
+    spans: dict[tuple[int, int], Span] = field(default_factory=dict)
+    """(exporter, domain) → its datagrams."""
+    unrated: Counter[int] = field(default_factory=Counter)
+    """Records without a rate by exporter."""
+    asking: set[int] = field(default_factory=set)
+    """Exporters of a record without a rate of its own."""
+
+    def add(self, key: tuple[int, int, int], records: int, octets: int, exported: int) -> None:
+        """Add to a sum."""
+        a, b, c = self.sums.get(key, (0, 0, 0))
+        self.sums[key] = a + records, b + octets, c + exported
+
+    def reach(self, key: tuple[int, int], span: Span) -> None:
+        """Widen a span."""
+        self.spans[key] = joined_span(self.spans.get(key, span), span)
 
 
 class Facts:
     """Gathers `FlowFacts` table by table."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
+        """`plain`: record by record in Python, which the compiled core is held against."""
+        self._library = None if plain else library()
         self._hours: set[int] = set()
         self._seen: dict[str, dict[int, int]] = {}
         self._records: dict[str, dict[int, int]] = {}
         self._octets: dict[str, dict[int, list[int]]] = {}
         self._unlisted: dict[str, int] = {}
-        self._unrated: dict[str, int] = {}
+        self._unrated: Counter[str] = Counter()
         self._announced: set[str] = set()
         self._corrected = 0
         self._spans: dict[str, dict[int, Span]] = {}
@@ -50,43 +89,41 @@ class Facts:
         """Take the rows of `table` into account."""
         if not table.num_rows:
             return
-        begins, ends = _microseconds(table, "start_time"), _microseconds(table, "end_time")
-        # A record that ends on the border of an hour has no part in the one that begins there.
-        start, end = begins // HOUR_US, np.maximum(begins, ends - 1) // HOUR_US
-        for first, last in _pairs(start, end):
-            self._hours.update(range(first, last + 1))
-        named = table["exporter_ip"].combine_chunks().dictionary_encode()
+        named = _one(table["exporter_ip"])
+        if not pa.types.is_dictionary(named.type):
+            named = named.dictionary_encode()
         exporters = named.dictionary.to_pylist()
-        exporter = named.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        egress = pc.equal(pc.fill_null(table["direction"], 0), 1).to_numpy().astype(np.int64)
-        octets, exported, asking = _octets(table)
-        unrated = pc.is_null(table["sampling_interval"]).to_numpy()
-        for place, name in ((0, "input_if"), (2, "output_if")):
-            interface = pc.fill_null(table[name], 0).to_numpy()
-            way = egress + place + 4 * asking
-            for of, index, at, count, total, plain in _sums(
-                exporter, interface, way, octets, exported
-            ):
-                self._take(exporters[of], index, at, total, plain, count)
-        for ip in exporters:  # some of them may have no row in this part of their table
-            if len(self._seen.get(ip, ())) > 2 * MAX_INTERFACES:
-                self._shorten(ip)
-        for of, records in enumerate(np.bincount(exporter[unrated]).tolist()):
-            if records:
-                self._unrated[exporters[of]] = self._unrated.get(exporters[of], 0) + records
-        self._announced.update(exporters[of] for of in np.unique(exporter[asking == 1]).tolist())
+        columns = {to: named.indices if to == "exporter" else _one(table[name])
+                   for to, name in COLUMNS.items()}  # fmt: skip
+        if self._library is None:
+            found = _plainly(columns)
+        else:
+            found = _compiled(self._library, columns, len(exporters))
+        for first, last in found.hours:
+            self._hours.update(range(first, last + 1))
+        for (of, index, way), (records, octets, exported) in found.sums.items():
+            self._take(exporters[of], index, way, records, octets, exported)
+        for of in {of for of, _, _ in found.sums}:
+            if len(self._seen[exporters[of]]) > 2 * MAX_INTERFACES:
+                self._shorten(exporters[of])
+        for of, records in found.unrated.items():
+            self._unrated[exporters[of]] += records
+        self._announced.update(exporters[of] for of in found.asking)
         self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
-        for of, domain, span in _spans(table, exporter):
+        for (of, domain), span in sorted(found.spans.items()):
             of_exporter = self._spans.setdefault(exporters[of], {})
             if domain not in of_exporter and len(of_exporter) >= MAX_DOMAINS:
                 domain = ANY_DOMAIN
             of_exporter[domain] = joined_span(of_exporter.get(domain, span), span)
 
-    def _take(self, ip: str, index: int, way: int, octets: int, exported: int, count: int) -> None:
+    def _take(
+        self, ip: str, index: int, way: int, records: int, octets: int, exported: int
+    ) -> None:
+        place = way & 3  # as WAYS are in order
         seen = self._seen.setdefault(ip, {})
-        seen[index] = seen.get(index, 0) | WAYS[way & 3]
-        records = self._records.setdefault(ip, {})
-        records[index] = records.get(index, 0) + count
+        seen[index] = seen.get(index, 0) | WAYS[place]
+        counts = self._records.setdefault(ip, {})
+        counts[index] = counts.get(index, 0) + records
         of = self._octets.setdefault(ip, {}).setdefault(index, [0] * 12)
         of[way] += octets
         if way < 4:
@@ -130,92 +167,81 @@ def hour_text(hours_since_epoch: int) -> str:
     return str(np.datetime64(hours_since_epoch, "h"))
 
 
-def _spans(table: pa.Table, exporter: Ints) -> list[tuple[int, int, Span]]:
-    """The spans of a table's datagrams, by exporter (as numbered) and domain."""
-    sequence = pc.fill_null(table["datagram_sequence"], -1).to_numpy()
-    domain = pc.fill_null(table["observation_domain"], 0).to_numpy()
-    received = _microseconds(table, "received_at")
-    sent = pc.fill_null(table["export_time"].cast(pa.int64()), -1).to_numpy()
-    columns = (exporter, domain, sequence, sent, received)
-    # The records of a datagram stand together: one row of each is enough.
-    begins = np.ones(sequence.size, bool)
-    begins[1:] = False
-    for column in columns:
-        begins[1:] |= column[1:] != column[:-1]
-    exporter, domain, sequence, sent, received = (c[begins & (sequence >= 0)] for c in columns)
-    if not sequence.size:
-        return []
-    apart = np.where(sent < 0, PATHS_APART_US, 0)
-    at = np.where(sent < 0, received, sent)
-    order = np.lexsort((domain, exporter))
-    exporter, domain = exporter[order], domain[order]
-    first = np.flatnonzero(
-        np.append(True, (exporter[1:] != exporter[:-1]) | (domain[1:] != domain[:-1]))
-    )
-    found = (
-        np.minimum.reduceat((at - apart)[order], first),
-        np.maximum.reduceat((at + apart)[order], first),
-        np.minimum.reduceat(sequence[order], first),
-        np.maximum.reduceat(sequence[order], first),
-    )
-    spans = zip(*(column.tolist() for column in found), strict=True)
-    return list(zip(exporter[first].tolist(), domain[first].tolist(), spans, strict=True))
+def _compiled(library: ctypes.CDLL, columns: Mapping[str, pa.Array], exporters: int) -> Gathered:
+    """By the compiled core (src/facts.c)."""
+    out, rows = Gathered(), len(columns["start"])
+    unrated, asking = np.zeros(exporters, np.int64), np.zeros(exporters, np.uint8)
+    places = np.zeros(2 * native.FACTS, np.uint32)
+    sums = np.empty(native.FACTS, np.dtype(native.CFact))
+    spans = np.empty(native.FACTS_SPANS, np.dtype(native.CSpan))
+    hours = np.empty((native.FACTS_HOURS, 2), np.int64)
+    state = native.CFacts(
+        rows=rows, exporters=exporters, hour_us=HOUR_US, apart_us=PATHS_APART_US,
+        most_octets=MAX_OCTETS, most_rate=MAX_SCALE,
+        unrated=unrated.ctypes.data, asking=asking.ctypes.data, places=places.ctypes.data,
+        facts=sums.ctypes.data, spans=spans.ctypes.data, hours=hours.ctypes.data,
+        **{name: _input(column, NULLS.get(name, 0)) for name, column in columns.items()},
+    )  # fmt: skip
+    while state.next < rows:
+        places[:] = 0
+        state.fact_count = state.span_count = state.hour_count = 0
+        done = library.flowpeer_gather(ctypes.addressof(state))
+        if done <= 0:
+            raise AssertionError(f"row {state.next} of {rows} cannot be gathered ({done})")
+        for interface, of, way, *amounts in sums[: state.fact_count].tolist():
+            out.add((of, interface, way), *amounts)
+        for of, domain, *span in spans[: state.span_count].tolist():
+            first, last, low, high = span
+            out.reach((of, domain), (first, last, low, high))
+        out.hours.update((a, b) for a, b in hours[: state.hour_count].tolist())
+    for of in np.flatnonzero(unrated).tolist():
+        out.unrated[of] = int(unrated[of])
+    out.asking.update(np.flatnonzero(asking).tolist())
+    return out
 
 
-def _octets(table: pa.Table) -> tuple[Ints, Ints, Ints]:
-    """Bytes times the rate that a record itself states (at most `MAX_OCTETS`), bytes as exported,
-    and 1 where it states none. Of imported records, which have no session, that is all that they
-    say."""
-    interval = table["sampling_interval"]
-    own = pc.or_(pc.is_valid(table["sampling_numerator"]), pc.is_null(table["session"]))
-    asking = pc.invert(pc.and_(own, pc.is_valid(interval))).to_numpy().astype(np.int64)
-    rate = np.where(asking == 1, 1, pc.fill_null(interval, 1).to_numpy())
-    octets = np.clip(pc.fill_null(table["bytes"], 0).to_numpy(), 0, MAX_OCTETS)
-    rate = np.clip(rate, 1, 1 << 22)  # the product fits into 63 bits
-    return np.minimum(octets * rate, MAX_OCTETS), octets, asking
+def _input(column: pa.Array, null: int) -> native.CInput:
+    """A column as the compiled core reads it."""
+    if column.null_count == len(column):
+        return native.CInput(None, None, 0, null, 0)
+    valid, values = column.buffers()
+    return native.CInput(
+        values.address, valid.address if column.null_count else None, column.offset, null,
+        column.type.bit_width // 8,
+    )  # fmt: skip
 
 
-def _sums(
-    exporter: Ints, interface: Ints, way: Ints, octets: Ints, exported: Ints
-) -> list[tuple[int, int, int, int, int, int]]:
-    """Exporter, interface, way, records, octets and octets as exported of each that is there. Each
-    is made one integer, and octets are summed in halves, whose sums a float64 holds exactly."""
-    base, span = int(interface.min()), int(interface.max()) - int(interface.min()) + 1
-    keys = interface - base
-    values = None
-    if span * 8 * (int(exporter.max()) + 1) > MAX_COUNTERS:
-        values, keys = np.unique(interface, return_inverse=True)
-        span = values.size
-    keys = (exporter * span + keys) * 8 + way
-    places = None
-    if span * 8 * (int(exporter.max()) + 1) > MAX_COUNTERS:
-        places, keys = np.unique(keys, return_inverse=True)
-    counts = np.bincount(keys)
-    halves = [np.bincount(keys, n) for of in (octets, exported) for n in (of & 0xFFFFF, of >> 20)]
-    found = np.flatnonzero(counts)
-    rows: list[tuple[int, int, int, int, int, int]] = []
-    for at, count in zip(found.tolist(), counts[found].tolist(), strict=True):
-        key = at if places is None else int(places[at])
-        index = key // 8 % span
-        rows.append((
-            key // 8 // span, base + index if values is None else int(values[index]), key % 8,
-            count, *((int(high[at]) << 20) + int(low[at])
-                     for low, high in (halves[:2], halves[2:])),
-        ))  # fmt: skip
-    return rows
+def _plainly(columns: Mapping[str, pa.Array]) -> Gathered:
+    """The same in Python, one record after the other."""
+    out = Gathered()
+    for row in zip(*(_integers(columns[name]) for name in COLUMNS), strict=True):
+        (start, end, received, sent, of, domain, sequence, session, input_if, output_if, direction,
+         octets, interval, numerator) = row  # fmt: skip
+        # A record that ends on the border of an hour has no part in the one that begins there.
+        out.hours.add((start // HOUR_US, max(start, end - 1) // HOUR_US))
+        # Of imported records, which have no session, their rate is all that they say.
+        own = interval is not None and (numerator is not None or session is None)
+        rate = min(max(interval, 1), MAX_SCALE) if own else 1
+        octets = min(max(octets or 0, 0), MAX_OCTETS)
+        if interval is None:
+            out.unrated[of] += 1
+        if not own:
+            out.asking.add(of)
+        way = (direction == 1) + (0 if own else 4)
+        for interface, side in ((input_if, 0), (output_if, 2)):
+            out.add((of, interface or 0, way + side), 1, min(octets * rate, MAX_OCTETS), octets)
+        if sequence is not None and sequence >= 0:
+            at, apart = (received, PATHS_APART_US) if sent is None or sent < 0 else (sent, 0)
+            out.reach((of, domain or 0), (at - apart, at + apart, sequence, sequence))
+    return out
 
 
-def _pairs(first: Ints, second: Ints) -> list[tuple[int, int]]:
-    """The distinct pairs of hours."""
-    base = int(first.min())
-    span = int(second.max()) - base + 1
-    if span <= MAX_HOURS:  # no record ends before it starts
-        found = np.flatnonzero(np.bincount((first - base) * span + (second - base)))
-        return [(base + key // span, base + key % span) for key in found.tolist()]
-    pairs = np.unique(np.stack((first, second)), axis=1)
-    return [(a, b) for a, b in pairs.T.tolist()]
-
-
-def _microseconds(table: pa.Table, name: str) -> Ints:
-    values: Ints = table[name].cast(pa.int64()).to_numpy()
+def _integers(column: pa.Array) -> list[int | None]:
+    if pa.types.is_timestamp(column.type):
+        column = column.view(pa.int64())
+    values: list[int | None] = column.to_pylist()
     return values
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

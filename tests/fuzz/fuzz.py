@@ -30,11 +30,12 @@ from flowpeer_ingest.decompress import open_unpacked
 FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parents[1]
 SANITIZERS = "-fsanitize=address,undefined"
-TARGETS = ("datagrams", "page")
+TARGETS = ("datagrams", "page", "facts")
 TESTS = (
     "tests/ingest/test_walk.py",
     "tests/ingest/test_samples.py",
     "tests/ingest/test_columns.py",
+    "tests/core/test_facts.py",
     "tests/core/test_native_parquet.py",
     "tests/flowpeer/rollup/test_compiled.py",
     "tests/flowpeer/rollup/test_memory.py",
@@ -78,6 +79,19 @@ def page_seeds() -> list[bytes]:
     ]
 
 
+def facts_seeds() -> list[bytes]:
+    """Columns of some width, some of them with nulls; exporters are small numbers."""
+    rng = random.Random(2)
+    return [
+        bytes([8, from_, 40, 200]) + bytes(rng.randrange(16) for _ in range(14)) + octets
+        for from_ in (0, 3)
+        for octets in (bytes(800), bytes(rng.randrange(3) for _ in range(4_000)))
+    ]
+
+
+SEEDS = {"datagrams": datagram_seeds, "page": page_seeds, "facts": facts_seeds}
+
+
 def fuzz(target: str, seconds: int, seed: int, corpus: Path, folder: Path) -> None:
     """Build a target and run it; raises CalledProcessError for what it found."""
     program = folder / target
@@ -89,7 +103,7 @@ def fuzz(target: str, seconds: int, seed: int, corpus: Path, folder: Path) -> No
     )  # fmt: skip
     inputs = corpus / target
     inputs.mkdir(parents=True, exist_ok=True)
-    for i, octets in enumerate({"datagrams": datagram_seeds, "page": page_seeds}[target]()):
+    for i, octets in enumerate(SEEDS[target]()):
         (inputs / f"seed-{i:03d}").write_bytes(octets)
     subprocess.run(
         [program, f"-max_total_time={seconds}", "-max_len=16384", "-rss_limit_mb=2048",

@@ -110,11 +110,11 @@ def test_receive_times_are_the_kernels(tmp_path: Path, batch: type[Batch]) -> No
         before = time.time_ns() // 1_000
         sender.sendto(b"x", ("127.0.0.1", listener.port))
         after = time.time_ns() // 1_000
-        time.sleep(0.2)  # it waits in the socket; the time is when it came
+        time.sleep(0.5)  # it waits in the socket; the time is when it came
         made = batch()
         memory = memoryview(bytearray(4_096))
         assert made.receive(listener.socket, memory, 128, 8) == 1
-        assert before - 1_000 <= int(made.received_us[0]) <= after + 1_000
+        assert before - 1_000 <= int(made.received_us[0]) <= after + 250_000
         assert made.receive(listener.socket, memory, 128, 8) == 0
         listener.socket.close()
 

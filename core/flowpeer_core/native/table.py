@@ -74,6 +74,7 @@ PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 64, 1_048_576, 144
 ) = range(6)  # fmt: skip
 IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
+FACTS, FACTS_SPANS, FACTS_HOURS = 4_096, 256, 256
 BLOCK, PARTS, SLOT_US, NEAR_BIT = 64, 12, 300_000_000, 62
 (
     TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
@@ -312,6 +313,69 @@ class CInput(ctypes.Structure):
     ]
 
 
+class CFact(ctypes.Structure):
+    """`flowpeer_fact`."""
+
+    _fields_ = [
+        ("interface", c_int64),
+        ("exporter", c_int32),
+        ("way", c_int32),
+        ("records", c_int64),
+        ("octets", c_int64),
+        ("exported", c_int64),
+    ]
+
+
+class CSpan(ctypes.Structure):
+    """`flowpeer_span`."""
+
+    _fields_ = [
+        ("exporter", c_int64),
+        ("domain", c_int64),
+        ("first", c_int64),
+        ("last", c_int64),
+        ("low", c_int64),
+        ("high", c_int64),
+    ]
+
+
+class CFacts(ctypes.Structure):
+    """`flowpeer_facts`."""
+
+    _fields_ = [
+        ("start", CInput),
+        ("end", CInput),
+        ("received", CInput),
+        ("sent", CInput),
+        ("exporter", CInput),
+        ("domain", CInput),
+        ("sequence", CInput),
+        ("session", CInput),
+        ("input_if", CInput),
+        ("output_if", CInput),
+        ("direction", CInput),
+        ("bytes", CInput),
+        ("interval", CInput),
+        ("numerator", CInput),
+        ("rows", c_int64),
+        ("next", c_int64),
+        ("exporters", c_int64),
+        ("hour_us", c_int64),
+        ("apart_us", c_int64),
+        ("most_octets", c_int64),
+        ("most_rate", c_int64),
+        ("unrated", c_void_p),
+        ("asking", c_void_p),
+        ("places", c_void_p),
+        ("facts", c_void_p),
+        ("spans", c_void_p),
+        ("hours", c_void_p),
+        ("fact_count", c_int64),
+        ("span_count", c_int64),
+        ("hour_count", c_int64),
+    ]
+
+
 class CRoutes(ctypes.Structure):
     """`flowpeer_routes`."""
 
@@ -445,6 +509,9 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_implausible": CImplausible,
     "flowpeer_rows": CRows,
     "flowpeer_input": CInput,
+    "flowpeer_fact": CFact,
+    "flowpeer_span": CSpan,
+    "flowpeer_facts": CFacts,
     "flowpeer_routes": CRoutes,
     "flowpeer_view": CView,
     "flowpeer_kind": CKind,
@@ -468,6 +535,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),
     "flowpeer_read": (c_int64, (c_void_p, c_void_p, c_int64)),
+    "flowpeer_gather": (c_int64, (c_void_p,)),
     "flowpeer_combine": (
         c_int64,
         (c_void_p, c_int64, c_int64, c_uint64, c_void_p, c_int64, c_void_p, c_void_p),

@@ -325,12 +325,7 @@ typedef struct {
  * read whole or not at all; its rows and those of its reverse flows (RFC 5103) must fit. */
 FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
 
-/* ---- rollup.c, match.c, sums.c: records of `flows` -> sums by network and by route ---- */
-
-#define FLOWPEER_BLOCK 64 /* records that are worked on together */
-#define FLOWPEER_PARTS 12 /* slots of an hour */
-#define FLOWPEER_SLOT_US 300000000
-#define FLOWPEER_NEAR_BIT 62 /* in `networks`: the address may lie in an own prefix */
+/* ---- facts.c: what is gathered of the records of a table ---- */
 
 /* A column as Arrow lays it out, from row `from` of both buffers. `width`: octets of a value (4, 8;
  * 16 of an address); 0: it has no values. `null`: what stands for no value. */
@@ -341,6 +336,76 @@ typedef struct {
     int64_t null;
     int64_t width;
 } flowpeer_input;
+
+#define FLOWPEER_FACTS 4096      /* sums that are kept at once */
+#define FLOWPEER_FACTS_SPANS 256 /* spans likewise */
+#define FLOWPEER_FACTS_HOURS 256 /* pairs of hours likewise */
+
+/* Records that name an interface. `way`: 1 of an egress record, 2 as output, 4 without a rate of
+ * its own. */
+typedef struct {
+    int64_t interface;
+    int32_t exporter;
+    int32_t way;
+    int64_t records;
+    int64_t octets; /* scaled */
+    int64_t exported;
+} flowpeer_fact;
+
+/* Times (µs) and sequence numbers of datagrams. */
+typedef struct {
+    int64_t exporter;
+    int64_t domain;
+    int64_t first;
+    int64_t last;
+    int64_t low;
+    int64_t high;
+} flowpeer_span;
+
+/* Columns of a table; `exporter` is an index below `exporters`. The caller zeroes `places` and the
+ * counts before each call, and `unrated` and `asking` before the first. */
+typedef struct {
+    flowpeer_input start;
+    flowpeer_input end;
+    flowpeer_input received;
+    flowpeer_input sent;
+    flowpeer_input exporter;
+    flowpeer_input domain;
+    flowpeer_input sequence;
+    flowpeer_input session;
+    flowpeer_input input_if;
+    flowpeer_input output_if;
+    flowpeer_input direction;
+    flowpeer_input bytes;
+    flowpeer_input interval;
+    flowpeer_input numerator;
+    int64_t rows;
+    int64_t next; /* row to go on with */
+    int64_t exporters;
+    int64_t hour_us;
+    int64_t apart_us;
+    int64_t most_octets; /* of a record, up to 2^40 */
+    int64_t most_rate;   /* up to 2^22 */
+    int64_t *unrated;    /* records without a rate, by exporter */
+    uint8_t *asking;     /* by exporter: is there a record without a rate of its own? */
+    uint32_t *places;    /* 2 * FLOWPEER_FACTS */
+    flowpeer_fact *facts;
+    flowpeer_span *spans;
+    int64_t *hours; /* pairs: those in which a record starts and ends */
+    int64_t fact_count;
+    int64_t span_count;
+    int64_t hour_count;
+} flowpeer_facts;
+
+/* Gathers rows from `next` on until a table is full, at most 2^20. Returns how many. */
+FLOWPEER_API int64_t flowpeer_gather(flowpeer_facts *facts);
+
+/* ---- rollup.c, match.c, sums.c: records of `flows` -> sums by network and by route ---- */
+
+#define FLOWPEER_BLOCK 64 /* records that are worked on together */
+#define FLOWPEER_PARTS 12 /* slots of an hour */
+#define FLOWPEER_SLOT_US 300000000
+#define FLOWPEER_NEAR_BIT 62 /* in `networks`: the address may lie in an own prefix */
 
 /* Numbers rows by what they hold in `columns`, as they turn up: numbers[row], and the first row of
  * each number. `places`: a power of two, `mask` + 1, of twice the rows or more, of anything.

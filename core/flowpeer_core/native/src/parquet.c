@@ -265,33 +265,68 @@ static inline uint32_t entry_at(const flowpeer_chunk *chunk, uint64_t place) {
     return entry - 1 < (uint64_t)chunk->distinct && chunk->owners[entry - 1] == place ? entry : 0;
 }
 
+static inline __attribute__((always_inline)) uint64_t place_of(const uint8_t *value, int size) {
+    uint64_t low = 0, high = 0;
+    memcpy(&low, value, size == 4 ? 4 : 8);
+    if (size == 16) memcpy(&high, value + 8, 8);
+    return mixed(low ^ mixed(high));
+}
+
+static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const uint8_t *b,
+                                                        int size) {
+    uint64_t one[2] = {0, 0}, other[2] = {0, 0};
+    memcpy(one, a, (size_t)size);
+    memcpy(other, b, (size_t)size);
+    return ((one[0] ^ other[0]) | (one[1] ^ other[1])) == 0;
+}
+
 /* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
- * that is at most half full, since `places` is twice as large as `entries`. */
+ * that is at most half full, since `places` is twice as large as `entries`. Values are looked up
+ * some at a time, so that the memory of all of them is on its way before the first is needed. */
 static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
                                                           const uint8_t *values, int64_t n,
                                                           int size) {
+    enum { SOME = 32 };
+    const uint64_t mask = (uint64_t)chunk->places_mask;
+    uint32_t *const places = chunk->places, *const owners = chunk->owners;
+    uint8_t *const entries = chunk->entries;
+    uint64_t place[SOME];
     uint32_t last = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t *value = values + i * size;
-        if (i && !memcmp(value, value - size, (size_t)size)) {
-            chunk->index[i] = last;
+    for (int64_t at = 0; at < n; at += SOME) {
+        int count = n - at < SOME ? (int)(n - at) : SOME;
+        const uint8_t *value = values + at * size;
+        uint32_t *index = chunk->index + at;
+        bool same = at > 0;
+        for (int i = 0; same && i < count; i++)
+            same = alike(value + i * size, value - size, size);
+        if (same) {
+            for (int i = 0; i < count; i++) index[i] = last;
             continue;
         }
-        uint64_t low = 0, high = 0;
-        memcpy(&low, value, size == 4 ? 4 : 8);
-        if (size == 16) memcpy(&high, value + 8, 8);
-        uint64_t place = mixed(low ^ mixed(high)) & (uint64_t)chunk->places_mask;
-        uint32_t found;
-        while ((found = entry_at(chunk, place)) &&
-               memcmp(chunk->entries + (int64_t)(found - 1) * size, value, (size_t)size))
-            place = (place + 1) & (uint64_t)chunk->places_mask;
-        if (!found) {
-            if (chunk->distinct >= chunk->capacity) return false;
-            memcpy(chunk->entries + chunk->distinct * size, value, (size_t)size);
-            chunk->owners[chunk->distinct] = (uint32_t)place;
-            found = chunk->places[place] = (uint32_t)++chunk->distinct;
+        for (int i = 0; i < count; i++) {
+            place[i] = place_of(value + i * size, size) & mask;
+            __builtin_prefetch(places + place[i]);
         }
-        chunk->index[i] = last = found - 1;
+        for (int i = 0; i < count; i++) {
+            uint32_t found = places[place[i]];
+            if (found - 1 >= (uint64_t)chunk->distinct) continue;
+            __builtin_prefetch(owners + (found - 1));
+            __builtin_prefetch(entries + (int64_t)(found - 1) * size);
+        }
+        for (int i = 0; i < count; i++, value += size) {
+            uint64_t here = place[i];
+            uint32_t found;
+            while ((found = entry_at(chunk, here)) &&
+                   !alike(entries + (int64_t)(found - 1) * size, value, size))
+                here = (here + 1) & mask;
+            if (!found) {
+                if (chunk->distinct >= chunk->capacity) return false;
+                memcpy(entries + chunk->distinct * size, value, (size_t)size);
+                owners[chunk->distinct] = (uint32_t)here;
+                found = places[here] = (uint32_t)++chunk->distinct;
+            }
+            index[i] = last = found - 1;
+        }
     }
     return true;
 }
@@ -310,28 +345,33 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
         n = compact(chunk, values, values_from, valid, valid_from, rows);
         values = chunk->scratch;
     }
-    if (chunk->measured && !indices) measure(chunk, values, n);
+    int size = indices ? 4 : size_of(chunk->type);
+    bool same = n >= 16 && !memcmp(values, values + size, (size_t)((n - 1) * size)); /* one run */
+    if (chunk->measured && !indices) measure(chunk, values, same ? 1 : n);
     bool done = true;
     if (indices) {
         int width = chunk->distinct > 1 ? width_of((uint64_t)chunk->distinct - 1) : 0;
         if (!has(&to, 1)) return FLOWPEER_NO_ROOM;
         *to.at++ = (uint8_t)width;
-        for (int64_t i = 0; i < n; i++) {
+        for (int64_t i = 0; i < (same ? 1 : n); i++) {
             memcpy(chunk->index + i, values + i * 4, 4);
             if (chunk->index[i] >= chunk->distinct) return FLOWPEER_ARGUMENT;
         }
-        done = put_indices(&to, chunk->index, n, width);
+        done = same ? put_run(&to, chunk->index[0], n, width)
+                    : put_indices(&to, chunk->index, n, width);
     } else if (chunk->encoding == FLOWPEER_DICTIONARY) {
-        switch (size_of(chunk->type)) {
-            case 4: done = look_up(chunk, values, n, 4); break;
-            case 8: done = look_up(chunk, values, n, 8); break;
-            case 16: done = look_up(chunk, values, n, 16); break;
+        int64_t some = same ? 1 : n;
+        switch (size) {
+            case 4: done = look_up(chunk, values, some, 4); break;
+            case 8: done = look_up(chunk, values, some, 8); break;
+            case 16: done = look_up(chunk, values, some, 16); break;
             default: return FLOWPEER_ARGUMENT;
         }
         if (!done || !has(&to, 1)) return FLOWPEER_NO_ROOM;
         int width = chunk->distinct > 1 ? width_of((uint64_t)chunk->distinct - 1) : 0;
         *to.at++ = (uint8_t)width;
-        done = put_indices(&to, chunk->index, n, width);
+        done = same ? put_run(&to, chunk->index[0], n, width)
+                    : put_indices(&to, chunk->index, n, width);
     } else if (chunk->encoding == FLOWPEER_DELTA) {
         if (chunk->type == FLOWPEER_INT32)
             done = delta_as(values, n, &to, true);
@@ -345,10 +385,9 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
         for (int64_t i = 0; i < n; i++) to.at[i >> 3] |= (uint8_t)(values[i] << (i & 7));
         to.at += (n + 7) / 8;
     } else {
-        int64_t size = n * size_of(chunk->type);
-        if (!has(&to, size)) return FLOWPEER_NO_ROOM;
-        if (size) memcpy(to.at, values, (size_t)size);
-        to.at += size;
+        if (!has(&to, n * size)) return FLOWPEER_NO_ROOM;
+        if (n) memcpy(to.at, values, (size_t)(n * size));
+        to.at += n * size;
     }
     if (!done) return FLOWPEER_NO_ROOM;
     chunk->rows += rows;

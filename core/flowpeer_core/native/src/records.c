@@ -124,13 +124,12 @@ static void put(const out_t *out, int number, const int64_t *values, int64_t mos
         values = picked;
     }
     uint64_t null = 0;
-    for (int i = 0; i < out->m; i++) null |= (uint64_t)most - (uint64_t)values[i];
-    for (int i = 0; i < out->m; i++) null |= (uint64_t)values[i];
+    for (int i = 0; i < out->m; i++)
+        null |= ((uint64_t)most - (uint64_t)values[i]) | (uint64_t)values[i];
     if (narrow) {
-        for (int i = 0; i < out->m; i++) {
-            int32_t value = (int32_t)(uint32_t)(uint64_t)values[i];
-            memcpy(column->values + (out->at + i) * 4, &value, 4);
-        }
+        int32_t some[N];
+        for (int i = 0; i < out->m; i++) some[i] = (int32_t)(uint32_t)(uint64_t)values[i];
+        memcpy(column->values + out->at * 4, some, (size_t)out->m * 4);
     } else
         memcpy(column->values + out->at * 8, values, (size_t)out->m * 8);
     if (null >> 63) {
@@ -156,8 +155,12 @@ static void put_narrow(const out_t *out, int number, const int64_t *values) {
 /* Values that are never null, whatever they are. */
 static void put_times(const out_t *out, int number, const int64_t *values) {
     flowpeer_column *column = &out->rows->columns[number];
-    for (int i = 0; i < out->m; i++)
-        memcpy(column->values + (out->at + i) * 8, &values[out->all ? i : out->pick[i]], 8);
+    int64_t picked[N];
+    if (!out->all) {
+        for (int i = 0; i < out->m; i++) picked[i] = values[out->pick[i]];
+        values = picked;
+    }
+    memcpy(column->values + out->at * 8, values, (size_t)out->m * 8);
     column->known += out->m;
 }
 
