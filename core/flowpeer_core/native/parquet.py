@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flowpeer_core.native import table as native
@@ -115,7 +116,7 @@ class _Column:
     def _fresh(self) -> None:
         chunk = self._chunk
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = 0
-        self._codes: dict[str, int] = {}
+        self._texts = pa.array([], pa.string())
         self._pages: list[Any] = []
         self.raw = self.stored = 0
 
@@ -168,14 +169,18 @@ class _Column:
         """Texts as indices into the dictionary of the row group, which grows."""
         if not pa.types.is_dictionary(values.type):
             values = values.dictionary_encode()
-        codes = self._codes
-        where = [codes.setdefault(text, len(codes)) for text in values.dictionary.to_pylist()]
-        indices = values.indices
-        self._chunk.distinct = len(codes)
-        if where != list(range(len(where))):
-            mapped = pa.array(np.array(where, np.int32))
-            indices = mapped.take(indices)
-        return indices
+        indices, texts = values.indices, values.dictionary
+        if not len(self._texts):
+            self._texts = texts
+        elif not texts.equals(self._texts):
+            where = pc.index_in(texts, value_set=self._texts)
+            new = texts.filter(where.is_null())
+            first = len(self._texts)
+            self._texts = pa.concat_arrays([self._texts, new])
+            numbers = np.arange(first, first + len(new), dtype=np.int32)
+            indices = pc.replace_with_mask(where, where.is_null(), pa.array(numbers)).take(indices)
+        self._chunk.distinct = len(self._texts)
+        return indices.cast(pa.int32())
 
     def _add(self, body: Any, values: int, encoding: int, *, dictionary: bool) -> None:
         raw = len(body)
@@ -224,20 +229,14 @@ class _Column:
     def _entries_page(self) -> bytes:
         if not self.text:
             return self._entries[: self._chunk.distinct * self.type.size].tobytes()
-        self._chunk.distinct = len(self._codes)
-        out: list[bytes] = []
-        for text in self._codes:
-            octets = text.encode()
-            out += (struct.pack("<I", len(octets)), octets)
-        return b"".join(out)
+        return _plain_texts(self._texts)
 
     def _statistics(self) -> bytes:
         chunk = self._chunk
         fields = [(3, thrift.I64, thrift.integer(chunk.nulls))]
         least = greatest = b""
-        if self.text and self.encoding.measured and self._codes:
-            texts = [text.encode() for text in self._codes]
-            least, greatest = min(texts), max(texts)
+        if self.text and self.encoding.measured and len(self._texts):
+            least, greatest = (t.encode() for t in pc.min_max(self._texts).as_py().values())
             known = max(len(least), len(greatest)) <= MAX_MEASURED
         else:
             known = bool(chunk.known)
@@ -344,6 +343,21 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return column.combine_chunks()
+
+
+def _plain_texts(texts: pa.Array) -> bytes:
+    """Texts as Parquet's plain values: each behind its length in 4 octets."""
+    _, offsets, octets = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+    sizes = np.diff(ends)
+    out = np.empty(ends[-1] - ends[0] + 4 * len(texts), np.uint8)
+    inside = np.ones(len(out), bool)
+    heads = (ends[:-1] - ends[0] + 4 * np.arange(len(texts)))[:, None] + np.arange(4)
+    inside[heads] = False
+    out[heads] = sizes.astype("<u4").view(np.uint8).reshape(-1, 4)
+    if octets is not None:
+        out[inside] = np.frombuffer(octets, np.uint8)[ends[0] : ends[-1]]
+    return out.tobytes()
 
 
 @lru_cache(64)
