@@ -174,18 +174,22 @@ class Network:
             source=pl.String,
         )  # fmt: skip
 
-    def rollup(self, period: Period | None = None, *, jobs: int | None = None) -> pl.DataFrame:
+    def rollup(
+        self, period: Period | None = None, *, jobs: int | None = None, on: str | None = None
+    ) -> pl.DataFrame:
         """Roll up the hours whose inputs changed, of a period or of all.
 
         Args:
             jobs: cores to use; without it all.
+            on: address of an engine that does the hours instead: `spark://HOST:PORT`, `yarn`,
+                `dask://HOST:PORT` and the like.
 
         Returns:
             hour, reasons, records, bytes: one row an hour that was done.
         """
         start, end = _span(period)
         done = rolling.roll_up(
-            self.configuration, self.lake, self._reporter, start=start, end=end, jobs=jobs
+            self.configuration, self.lake, self._reporter, start=start, end=end, jobs=jobs, on=on
         )
         return _frame(map(asdict, done.done), hour=pl.Datetime("us", "UTC"),
                       reasons=pl.List(pl.String), records=pl.Int64, bytes=pl.Int64)  # fmt: skip

@@ -19,6 +19,23 @@ Jobs = Annotated[
         "all cores, and fewer processes where there is little to do.",
     ),
 ]  # fmt: skip
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on", metavar="ENGINE", show_default=False,
+        help="Have the hours done by an engine: spark://HOST:PORT, local-cluster[2,1,1024], yarn, "
+        "k8s://https://HOST:PORT, or dask://HOST:PORT.",
+    ),
+]  # fmt: skip
+
+
+def check_engine(on: str | None, jobs: int | None) -> None:
+    """Raise UsageError for words that do not go together."""
+    if on is not None and jobs is not None:
+        raise UsageError(
+            "--jobs is for this machine, and --on for others",
+            advice="leave --jobs away: the engine says how much is done side by side",
+        )
 
 
 def rollup(
@@ -27,6 +44,7 @@ def rollup(
     to: Annotated[str | None, typer.Option("--to", help="End, exclusive (UTC).")] = None,
     shard: Annotated[str, typer.Option(help="i/n: only every n-th hour, from the i-th.")] = "1/1",
     jobs: Jobs = None,
+    on: On = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only say what would be done, and why.")
     ] = False,
@@ -39,6 +57,7 @@ def rollup(
     start, end = (parse_time(text) if text else None for text in (from_, to))
     if start and end and end <= start:
         raise UsageError(f"--to {to} is not after --from {from_}", advice="--to is exclusive")
+    check_engine(on, jobs)
     part = parse_shard(shard)
     if explain:
         hours = plan(state.network(), state.lake(), start=start, end=end, shard=part)
@@ -50,7 +69,7 @@ def rollup(
         table_or_json(state, rows, columns=["hour", "units", "changed"])
         return
     rolled = roll_up(
-        state.network(), state.lake(), state, start=start, end=end, shard=part, jobs=jobs
+        state.network(), state.lake(), state, start=start, end=end, shard=part, jobs=jobs, on=on
     )
     if state.json:
         state.emit(rolled.summary())

@@ -14,7 +14,7 @@ from flowpeer.checks.quality import findings
 from flowpeer.checks.touching import stated
 from flowpeer.cli.captures import Done
 from flowpeer.cli.checks import show_findings
-from flowpeer.cli.rollup import Jobs
+from flowpeer.cli.rollup import Jobs, On, check_engine
 from flowpeer.cli.state import CommandState
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.rollup import roll_up
@@ -31,6 +31,7 @@ def run(
     period: Annotated[str | None, typer.Option(help="Of the reports; see candidates.")] = None,
     done: Done = None,
     jobs: Jobs = None,
+    on: On = None,
 ) -> None:
     """All that a scheduler needs, where out of date.
 
@@ -38,12 +39,13 @@ def run(
     --out if given. Exit 1 if the check finds something wrong with the data.
     """
     state: CommandState = ctx.obj
+    check_engine(on, jobs)
     added = []
     if files := capture_files(paths or (), empty=done is not None):
         added = ingest_files(state.network(), state.lake(), files, state, done=done)
         state.reread()
     record = state.lake().record()
-    rolled = roll_up(state.network(), state.lake(), state, record=record, jobs=jobs)
+    rolled = roll_up(state.network(), state.lake(), state, record=record, jobs=jobs, on=on)
     found = findings(state.network(), record)
     state.judge(found)
     result: dict[str, Any] = {

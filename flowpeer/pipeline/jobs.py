@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
@@ -38,7 +39,7 @@ COMMAND = (sys.executable, "-P", "-m", "flowpeer.pipeline.worker")
 
 
 @dataclass(eq=False)
-class _Worker:
+class Worker:
     """A process and what it was given; the first of `hours` is the one that it is at."""
 
     process: subprocess.Popen[bytes]
@@ -50,6 +51,12 @@ class _Worker:
         self.hours = deque(hours)
         with suppress(OSError):  # it is gone, which its end of the channel tells
             self.channel.send(hours)
+
+    def end(self) -> str:
+        """How it ended by itself."""
+        self.channel.close()
+        status = self.process.wait()
+        return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def processes(jobs: int, hours: int, rows: int | None = None) -> int:
@@ -72,11 +79,12 @@ def try_hours(
     size = min(HOURS, ceil(len(hours) / (4 * count)))
     waiting = deque(hours[at : at + size] for at in range(0, len(hours), size))
     lost: set[str] = set()
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
+    root = lake.root.absolute()
     try:
         for n in range(count):
             threads = jobs // count + (n < jobs % count)
-            workers.append(_started(network, lake, Means.shared(threads, count)))
+            workers.append(started(network, root, Means.shared(threads, count)))
             if waiting:
                 workers[-1].give(waiting.popleft())
         while busy := [worker for worker in workers if worker.hours]:
@@ -102,11 +110,12 @@ def try_hours(
                     if not worker.hours and waiting:
                         worker.give(waiting.popleft())
     finally:
-        _stop(workers)
+        stop(workers)
         lake.staging.sweep()
 
 
-def _started(network: Configuration, lake: Lake, means: Means) -> _Worker:
+def started(network: Configuration, root: Path, means: Means) -> Worker:
+    """A process that waits for hours of the lake at `root`, an absolute path."""
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(  # noqa: S603  # our own module
@@ -116,19 +125,17 @@ def _started(network: Configuration, lake: Lake, means: Means) -> _Worker:
             start_new_session=True,  # Ctrl-C is for this process, which ends the others
         )  # fmt: skip
     with suppress(OSError):
-        ours.send((network, lake.root.absolute(), means))
-    return _Worker(process, ours)
+        ours.send((network, root, means))
+    return Worker(process, ours)
 
 
 def _ended(
-    worker: _Worker, others: Sequence[_Worker], waiting: deque[Sequence[Hour]], lost: set[str],
+    worker: Worker, others: Sequence[Worker], waiting: deque[Sequence[Hour]], lost: set[str],
     reporter: Reporter,
 ) -> Iterator[Tried]:  # fmt: skip
     """What a process that ended by itself had to do goes to the others; an hour that ended two of
     them is left as it was, and so is everything where none is left."""
-    worker.channel.close()
-    status = worker.process.wait()
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    how = worker.end()
     at, *rest = worker.hours
     given_up = [at] if at.name in lost else []
     if not given_up:
@@ -149,7 +156,7 @@ def _ended(
         yield Tried(hour)
 
 
-def _stop(workers: Sequence[_Worker]) -> None:
+def stop(workers: Sequence[Worker]) -> None:
     """End all processes, and what they have begun."""
     for worker in workers:
         worker.channel.close()  # one that waits for hours ends by itself

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from flowpeer.lake.interface_names import remedy
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
+from flowpeer.pipeline.engines import check_address, connect, try_hours_on
 from flowpeer.pipeline.hour import HourDone, Tried, try_hour
 from flowpeer.pipeline.jobs import processes, try_hours
 from flowpeer.reporter import Reporter
@@ -59,6 +61,7 @@ def roll_up(
     end: datetime | None = None,
     shard: Shard = WHOLE,
     jobs: int | None = None,
+    on: str | None = None,
     record: Record | None = None,
 ) -> RolledUp:
     """Load changed sources, then roll up every hour of [start, end) whose inputs changed.
@@ -67,12 +70,18 @@ def roll_up(
         jobs: cores to use: hours are done side by side in so many processes, and where there are
             fewer hours, each by several threads. None: all cores, and no more processes than
             there is work for. The lake is the same in any case.
+        on: address of an engine that does the hours instead, as `spark://HOST:PORT`
+            (flowpeer.pipeline.engines).
 
     Raises:
-        InputError: names that exporters announced, or a source, cannot be read.
+        UsageError: `on` is no address of an engine, or its extra is not installed.
+        InputError: names that exporters announced, or a source, cannot be read; the engine cannot
+            be reached, or is gone.
         NoDataError: a source is configured and missing.
         LockedError: another process rolls up.
     """
+    if on is not None:
+        check_address(on)
     _require_names(network, lake)
     if lake.writable:
         lake.staging.sweep()  # of those that were killed: hours' own locks do not
@@ -85,8 +94,11 @@ def roll_up(
     total = sum(rollup.rows(hour) for hour in stale)
     done: list[HourDone] = []
     held: list[Hour] = []
-    with reporter.progress("rolling up rows", total) as advance:
-        for one in _tried(rollup, stale, reporter, advance, jobs, total):
+    with (
+        reporter.progress("rolling up rows", total) as advance,
+        closing(_tried(rollup, stale, reporter, advance, jobs, on, total)) as tried,
+    ):
+        for one in tried:
             if one.held:
                 held.append(one.hour)
             if one.done is not None:
@@ -128,17 +140,21 @@ def renew_catalog(network: Configuration, lake: Lake, warn: Callable[[str], None
 
 def _tried(
     rollup: RollupPlanner, hours: list[Hour], reporter: Reporter, advance: Callable[[int], None],
-    jobs: int | None, rows: int,
-) -> Iterator[Tried]:  # fmt: skip
-    """Roll up hours, here or in processes of their own."""
+    jobs: int | None, on: str | None, rows: int,
+) -> Generator[Tried, None, None]:  # fmt: skip
+    """Roll up hours: here, in processes of their own, or on an engine."""
     count = processes(jobs or cores(), len(hours), rows if jobs is None else None)
-    if count == 1:
+    if on is not None:
+        found = try_hours_on(connect(on), rollup, hours, reporter, advance) if hours else iter(())
+    elif count == 1:
         for hour in hours:
             yield try_hour(rollup, hour, reporter, advance)
         return
-    for one in try_hours(
-        rollup.network, rollup.lake, hours, reporter, advance, jobs=jobs or cores(), count=count
-    ):
+    else:
+        found = try_hours(
+            rollup.network, rollup.lake, hours, reporter, advance, jobs=jobs or cores(), count=count
+        )
+    for one in found:
         for table in TABLES:
             rollup.record.forget(table, one.hour.start)
         yield one

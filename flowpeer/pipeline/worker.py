@@ -5,9 +5,12 @@ python -m flowpeer.pipeline.worker DESCRIPTOR
 
 from __future__ import annotations
 
+import os
 import pickle
+import select
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +20,7 @@ from typing import Any
 
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
-from flowpeer.pipeline.hour import try_hour
+from flowpeer.pipeline.hour import already, try_hour
 from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.fingerprint import HOUR
 from flowpeer.rollup.planner import Hour, RollupPlanner
@@ -57,12 +60,14 @@ def work(channel: Connection) -> None:
                 period = hours[0].start, hours[-1].start + HOUR
                 rollup = RollupPlanner(lake, network, period=period, means=means, tables=tables)
                 for hour in hours:
-                    channel.send(("tried", try_hour(rollup, hour, told, advance)))
+                    tried = already(rollup, hour, told) or try_hour(rollup, hour, told, advance)
+                    channel.send(("tried", tried))
     except Exception as error:
         error.add_note(traceback.format_exc())  # which does not come along by itself
         with suppress(OSError):  # nobody is there any more
             channel.send(("failed", _portable(error)))
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends
         lake.close()
 
 
@@ -83,11 +88,20 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
+def _watch(channel: Connection) -> None:
+    """End this process, whatever it is at, once nobody is at the other end any more."""
+    gone = select.poll()
+    gone.register(channel.fileno(), 0)  # a hang-up is always told
+    gone.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _end(number: int, frame: Any) -> None:
     raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _end)  # what it has begun is removed
-    with Connection(int(sys.argv[1])) as given:
-        work(given)
+    given = Connection(int(sys.argv[1]))
+    threading.Thread(target=_watch, args=(given,), daemon=True).start()
+    work(given)

@@ -207,6 +207,16 @@ class RollupPlanner(RollupInputs):
             name for name, digest in parts.items() if any(b.get(name) != digest for b in before)
         )
 
+    def outcome(self, hour: Hour) -> HourFigures | None:
+        """The figures of an hour as the record has them now, if it was done from what the plan says
+        that it is made of."""
+        for table in TABLES:
+            self.record.forget(table, hour.start)
+        header = self._header("traffic", hour.start)
+        if header is None or header.rollup is None or self._changed(hour.start, hour.parts):
+            return None
+        return HourFigures(**header.rollup.figures)
+
     def rows(self, hour: Hour) -> int:
         """Rows of the units that an hour is made of."""
         return sum(reach.rows for _, reach in hour.received)
@@ -332,7 +342,9 @@ class RollupPlanner(RollupInputs):
         return figures
 
     def _switch(self, name: str, hour: Hour, file: File, facts: RollupFacts) -> None:
-        def edit(manifest: Manifest) -> Change:
+        def edit(manifest: Manifest) -> Change | None:
+            if manifest.files == (file,) and manifest.header.rollup == facts:
+                return None  # of a process that was killed before it came to the other table
             return Change((file,), tuple(f.path for f in manifest.live), facts)
 
         commit(self.lake, name, hour.start, edit, replace_damaged=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import pickle
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,12 @@ from flowpeer.lake.store import Lake
 from flowpeer.pipeline import jobs
 from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Collected
+from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.planner import RollupPlanner
 
 HOURS = 5
 FAULTY = """
-import errno, os, runpy, sys
+import errno, os, runpy, sys, time
 from contextlib import suppress
 from pathlib import Path
 from flowpeer.rollup.planner import RollupPlanner
@@ -28,6 +31,10 @@ def roll_up(self, hour, progress):
     kind, hours, place = sys.argv[2:5]
     if kind == "full":
         raise OSError(errno.ENOSPC, "No space left on device", "some.parquet")
+    if kind == "hang":
+        self.lake.staging.path("begun").write_bytes(b"x")
+        Path(place, "hanging").touch()
+        time.sleep(600)
     if kind == "bad":
         raise ArithmeticError("a defect")
     if hour.name in hours.split(","):
@@ -139,6 +146,27 @@ def test_what_ends_a_roll_up_ends_it_here_too(
         assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, "some.parquet")
     assert "Traceback" in raised.value.__notes__[0]
     assert not list((several.lake.root / "staging").glob("*/*"))
+
+
+def test_a_process_ends_with_the_one_that_began_it_whatever_it_is_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = lake_of(tmp_path / "a")
+    faulty(monkeypatch, "hang", "", tmp_path / "marks")
+    worker = jobs.started(planner.network, planner.lake.root.absolute(), Means(1, 1 << 26))
+    try:
+        worker.give(planner.plan())
+        until = time.monotonic() + 120
+        while not (tmp_path / "marks" / "hanging").exists():
+            assert worker.process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        worker.channel.close()  # as when this process is killed
+        assert worker.process.wait(120) == 128 + signal.SIGTERM
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+    assert not list((planner.lake.root / "staging").glob("*/*"))
 
 
 def test_processes_are_started_where_they_pay() -> None:
