@@ -56,6 +56,11 @@ def write_catalog(
     import duckdb
 
     root = lake_root.resolve()
+    if (remote := Lake(root).remote) is not None:
+        raise UsageError(
+            f"{remote.address}: a catalog of files on an object store cannot be written",
+            advice="read the tables with `flowpeer sql` or the Python API",
+        )
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             made = Path(folder) / "catalog.duckdb"

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from flowpeer.errors import ConfigError
 from flowpeer.inventory import NEEDS_ASN, InventoryRow, classify, exporter_addresses, read_csv
+from flowpeer.mirror import lake_folder
 from flowpeer.network import Configuration, canonical_address
 from flowpeer.network.values import moment
 from flowpeer.rules import Classified, ExportedNames
@@ -95,12 +96,22 @@ def _add_inventory(
         ids = exporter_addresses(raw)
         said = ExportedNames()
         if exported is not None and isinstance(lake, dict) and isinstance(lake.get("path"), str):
-            said = exported(folder / lake["path"], ids)
+            place = _lake_folder(lake, folder)
+            said = said if place is None else exported(place, ids)
         rows, classified = classify(rows, rules, said, ids, sections)
     lines.update({("interfaces", len(listed) + n): row.origin for n, row in enumerate(rows)})
     if rows:
         raw["interfaces"] = [*listed, *(row.item for row in rows)]
     return classified
+
+
+def _lake_folder(lake: dict[str, Any], beside: Path) -> Path | None:
+    """Where the lake is; None for what is no place, which is told later."""
+    cache = lake.get("cache")
+    try:
+        return lake_folder(lake["path"], beside, cache if isinstance(cache, str) else None)
+    except ValueError:
+        return None
 
 
 def _read(path: Path) -> str:

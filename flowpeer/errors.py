@@ -5,7 +5,8 @@
     │   └── ConfigError      flowpeer.toml: every mistake      2
     ├── InputError           a file that cannot be read        3   (also ValueError)
     ├── NoDataError          nothing to work on                3   (also LookupError)
-    └── LockedError          another process holds the lake   75
+    ├── LockedError          another process holds the lake   75
+    └── StoreError           an object store                  2 or 3
 
 Exit 1 is no exception: the work was done, and the message says what is wrong with the data.
 An exception outside this tree is a defect of the program: exit 4. `from_leaf` turns the base
@@ -92,6 +93,17 @@ class LockedError(FlowpeerError):
     """Another process is working on the lake."""
 
     exit_code = 75
+
+
+class StoreError(FlowpeerError):
+    """An object store cannot be used as it is asked to (2), or not now (3).
+
+    It is no InputError: a document that cannot be fetched is not a damaged one.
+    """
+
+    def __init__(self, what: str, *, advice: str = "", exit_code: int = 3) -> None:
+        self.exit_code = exit_code
+        super().__init__(what, advice=advice)
 
 
 @contextmanager

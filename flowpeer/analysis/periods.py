@@ -148,14 +148,12 @@ def _rolled_up(record: Record) -> tuple[datetime, datetime]:
         headers = (record.header("traffic", hour) for hour in way)
         held = next((header for header in headers if header is not None and header.rows), None)
         if held is not None:
-            paths = [lake.path(path) for path in held.paths]
+            paths = lake.paths(held.paths)
             slots = pl.read_parquet(paths, columns=["slot"], hive_partitioning=False)["slot"]
             found += [slots.min(), slots.max()]
     times = sorted(time for time in found if isinstance(time, datetime))
     if not times:
-        raise NoDataError(
-            f"{lake.root}: nothing rolled up yet", advice="run `flowpeer rollup` first"
-        )
+        raise NoDataError(f"{lake}: nothing rolled up yet", advice="run `flowpeer rollup` first")
     return times[0], times[-1]
 
 
@@ -166,7 +164,7 @@ def _heard(network: Configuration, record: Record, *, last: bool) -> pl.Series:
     for hour in reversed(hours) if last else hours:
         files = record.manifest("coverage", hour).live
         for number, some in older_layouts.by_layout(files):
-            paths = [record.lake.path(file.path) for file in some]
+            paths = record.lake.paths(file.path for file in some)
             frame = older_layouts.scan(paths, "coverage", number, hive_partitioning=False)
             slots = frame.filter(pl.col("seen") & ours).select("slot").collect()["slot"]
             if slots.len():

@@ -1,6 +1,7 @@
 """How fresh is what each stage has made, and how long will the disk do?
 
-Read off the folders of the lake, so that it costs nothing beside the work of a run.
+Read off the folders of the lake, so that it costs nothing beside the work of a run; on an object
+store off the manifests, whose headers are packed.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class Freshness:
     rolled_up_until: float | None
     rib_taken: float | None
     peeringdb_fetched: float | None
-    disk_free_octets: int
+    disk_free_octets: int | None
     lake_octets_per_day: float
     days_until_full: float | None
-    """None where the lake does not grow."""
+    """None where the lake does not grow. Both are None on an object store."""
 
     def gauges(self) -> dict[str, float]:
         """The figures that there are, by name."""
@@ -57,6 +58,8 @@ FIGURES: dict[str, str] = {
 def freshness(network: Configuration, lake: Lake, now: datetime | None = None) -> Freshness:
     """What is known now."""
     now = now or datetime.now(UTC)
+    if lake.remote is not None:
+        return _of_store(lake, now)
     root = lake.root
     taken = max((info.taken_at for info in snapshots(lake)), default=None)
     place = next(p for p in (root, *root.absolute().parents) if p.is_dir())
@@ -76,6 +79,32 @@ def freshness(network: Configuration, lake: Lake, now: datetime | None = None) -
         days_until_full=days_until_full(
             free, sum(growth.values()), passing, None if kept_s is None else kept_s / 86400 - held
         ),
+    )
+
+
+def _of_store(lake: Lake, now: datetime) -> Freshness:
+    record = lake.record()
+    taken = max((info.taken_at for info in snapshots(lake)), default=None)
+    sizes: dict[str, dict[date, int]] = {}
+    for table in (*PASSING_TABLES, "traffic", "traffic_routes"):
+        days = sizes[table] = {}
+        for hour, header in record.headers(table, damaged=[]).items():
+            days[hour.date()] = days.get(hour.date(), 0) + header.file_bytes
+    ends = {
+        table: (hours[-1] + timedelta(hours=1)).timestamp() if hours else None
+        for table in ("flows", "traffic")
+        for hours in [
+            [h for h, of in record.headers(table, damaged=[]).items() if of.files]
+        ]
+    }  # fmt: skip
+    return Freshness(
+        flows_until=ends["flows"],
+        rolled_up_until=ends["traffic"],
+        rib_taken=taken.timestamp() if taken is not None else None,
+        peeringdb_fetched=_registry_time(lake),
+        disk_free_octets=None,
+        lake_octets_per_day=sum(_growth(days, now.date()) for days in sizes.values()),
+        days_until_full=None,
     )
 
 

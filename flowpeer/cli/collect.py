@@ -106,7 +106,7 @@ def collect(
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: collector.stop())
-        state.say(f"collecting into {lake.root}, spool {settings.spool}")
+        state.say(f"collecting into {lake}, spool {settings.spool}")
         station = _addresses([bmp])[0] if bmp is not None else None
         with bmp_station(network, state.lake(), station, state):
             collector.run()

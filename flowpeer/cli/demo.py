@@ -20,12 +20,16 @@ def demo(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to make.")] = Path(
         "flowpeer-demo"
     ),
+    lake: Annotated[
+        str,
+        typer.Option("--lake", help="Where its lake is to be, like s3://BUCKET/demo [DIR/lake]."),
+    ] = "",
 ) -> None:
     """The whole pipeline on a synthetic sample network, in DIR."""
     state: CommandState = ctx.obj
     begun = time.monotonic()
     state.config = directory / "flowpeer.toml"
-    done = run_demo(directory, state)
+    done = run_demo(directory, state, lake=lake)
     if state.json:
         state.emit(
             {

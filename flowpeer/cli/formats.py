@@ -30,6 +30,7 @@ def migrate(
     """
     state: CommandState = ctx.obj
     lake = state.lake()
+    lake.require_folder("`migrate`")
     if finish + undo + yes > 1:
         raise UsageError("--yes, --finish and --undo are three different things", advice="say one")
     if finish:
@@ -73,6 +74,7 @@ def adopt(
     """
     state: CommandState = ctx.obj
     lake = state.workspace().lake(whole=False)
+    lake.require_folder("`adopt`")
     if yes:
         found = adopting.candidates(lake)
         with state.progress("reading files", sum(map(len, found.values()))) as advance:

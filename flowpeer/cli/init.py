@@ -22,7 +22,7 @@ prefixes = ["198.18.0.0/15", "2001:db8::/32"]   # what you announce
 # currency = "USD"
 
 [lake]
-path = "lake"                        # folder of the tables
+path = "lake"                        # folder of the tables, or s3://BUCKET/FOLDER
 # keep_flows = "14d"                 # flow records; roll-ups are kept for good
 # fold_share = 0.02                  # networks that are together smaller: by the hour only
 

@@ -77,9 +77,12 @@ class CommandState:
         if self._workspace is None:
             import tomllib
 
+            from flowpeer.mirror import lake_folder
+
             with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
                 text = self.config_path.read_text(encoding="utf-8")
-                return self.config_path.parent / Path(tomllib.loads(text)["lake"]["path"])
+                lake = tomllib.loads(text)["lake"]
+                return lake_folder(lake["path"], self.config_path.parent, lake.get("cache"))
         return self.lake().root
 
     def judge(self, findings: Iterable[Finding]) -> None:

@@ -28,15 +28,12 @@ from flowpeer.lake.manifest import (
     key_of,
 )
 from flowpeer.lake.record import Record
-from flowpeer.lake.storage import ConflictError, Storage, Stored
+from flowpeer.lake.storage import Stored, replace
 from flowpeer.lake.units import UnitRecord, bucket_of, unit_key
 from flowpeer.schema import PARTITIONED
 
 if TYPE_CHECKING:
     from flowpeer.lake.store import Lake
-
-TRIES = 100
-"""Of replacing a document that others replace too, on a storage without locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,7 @@ def commit(
     """
     now = now or datetime.now(UTC)
     key = key_of(table, hour)
+    grace_s = max(grace_s, lake.storage.grace_s)
     due = f"{now + timedelta(seconds=grace_s):%Y-%m-%dT%H:%M:%S.%fZ}"
 
     def once(held: Stored | None) -> tuple[bytes, Header] | None:
@@ -87,7 +85,7 @@ def commit(
         change = edit(Manifest(manifest.header, kept))
         if change is None:
             return None
-        paths = {f.path for f in change.files if f.pruned is None}
+        paths = {f.key for f in change.files if f.pruned is None}
         gone = {path for path in (*change.retired, *dropped) if path not in paths}
         retired = {r.path: r for r in manifest.header.retired if r.path not in paths}
         retired |= {path: Retired(path, due) for path in sorted(gone)}
@@ -102,7 +100,7 @@ def commit(
         )
         return codec.encode(made.header, made.files), made.header
 
-    header = _replace(lake.storage, key, once)
+    header = replace(lake.storage, key, once)
     if header is not None and not grace_s:
         sweep(lake, table, hour, header, now)
     return header
@@ -121,7 +119,7 @@ def _settled(record: Record, manifest: Manifest) -> tuple[tuple[File, ...], list
             and unit.parts.get(u.path) != u.sha256
         ]
         if stray:
-            dropped.append(file.path)
+            dropped.append(file.key)
         else:
             kept.append(file)
     return tuple(kept), dropped
@@ -141,14 +139,14 @@ def sweep(
         if held is None:
             return None
         manifest = codec.decode(held.octets, key)
-        live = {f.path for f in manifest.live}
+        live = {f.key for f in manifest.live}
         for path in due - live:
             lake.storage.remove(path)
         retired = tuple(r for r in manifest.header.retired if r.path not in due)
         made = manifest.next(manifest.files, pending=manifest.header.pending, retired=retired)
         return codec.encode(made.header, made.files), made.header
 
-    _replace(lake.storage, key, once)
+    replace(lake.storage, key, once)
     return len(due)
 
 
@@ -160,6 +158,10 @@ def sweep_retired(lake: Lake, record: Record) -> int:
         for hour, header in record.headers(table, damaged=damaged).items():
             if header.retired:
                 gone += sweep(lake, table, hour, header)
+    for table in ("routes", "reference") if lake.remote is not None else ():
+        single = record.header(table)
+        if single is not None and single.retired:
+            gone += sweep(lake, table, None, single)
     return gone
 
 
@@ -184,21 +186,4 @@ def complete(lake: Lake, units: Iterable[UnitRecord]) -> None:
             made = Header("units", bucket, header.generation + 1, rows=len(there))
             return codec.encode(made, (there[name] for name in sorted(there))), made
 
-        _replace(lake.storage, key, once)
-
-
-def _replace(
-    storage: Storage, key: str, once: Callable[[Stored | None], tuple[bytes, Header] | None]
-) -> Header | None:
-    for _ in range(TRIES):
-        with storage.alone(key):
-            held = storage.read(key)
-            made = once(held)
-            if made is None:
-                return None
-            try:
-                storage.write(key, made[0], replaces=held.version if held else None)
-            except ConflictError:
-                continue
-            return made[1]
-    raise ConflictError(key)
+        replace(lake.storage, key, once)

@@ -68,14 +68,14 @@ def merge(
     except BaseException:
         staged.discard()
         raise
-    lake.storage.put(staged.path, relative)
+    merged = lake.put(staged.path, merged)
     replaced = {file.path: file.sha256 for file in files}
     named = False
 
     def edit(manifest: Manifest) -> Change | None:
         nonlocal named
         there = {f.path: f.sha256 for f in manifest.live}
-        named = relative in there
+        named = merged.path in there
         if named or any(there.get(path) != digest for path, digest in replaced.items()):
             return None
         kept = (f for f in manifest.files if f.pruned or f.path not in replaced)
@@ -84,7 +84,7 @@ def merge(
     if commit(lake, table, hour, edit, grace_s=grace_s) is not None:
         return merged
     if not named:
-        lake.storage.remove(relative)
+        lake.storage.remove(merged.path)
     return None
 
 

@@ -81,6 +81,9 @@ class Ledger2:
         """Nothing is packed."""
         return {}
 
+    def ahead(self, table: str, hours: Iterable[datetime]) -> None:
+        """Nothing is gained by it."""
+
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header."""
         manifest = self.manifest(table, hour)

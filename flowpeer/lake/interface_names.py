@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flowpeer.errors import InputError
 from flowpeer.lake import codec, format2
+from flowpeer.lake.storage import Stored, replace
 from flowpeer.lake.store import Lake
 from flowpeer.rules import ExportedNames
 from flowpeer.schema import FORMAT
@@ -54,29 +55,29 @@ def merge(lake: Lake, writer: str, summary: CaptureSummary, configured: Collecti
             if len(strangers.difference(configured)) >= MAX_STRANGERS:
                 refused += 1
                 continue
-        with lake.storage.alone(key):
-            _take(lake, key, interfaces)
+        _take(lake, key, interfaces)
     if refused:
         summary.malformed[CROWD] = refused
 
 
 def _take(lake: Lake, key: str, interfaces: dict[int, Texts]) -> None:
-    held = lake.storage.read(key)
-    try:
-        before = _read(lake, key)
-    except InputError:
-        before = {}
-    after = {index: dict(texts) for index, texts in before.items()}
-    for index, texts in interfaces.items():
-        join(after.setdefault(index, {}), texts)
-    if len(after) > MAX_INTERFACES:
-        latest = sorted(after, key=lambda i: (-max(us for us, _ in after[i].values()), i))
-        after = {index: after[index] for index in latest[:MAX_INTERFACES]}
-    if after != before:
-        octets = codec.encode_lines(
-            InterfaceNames({index: after[index] for index in sorted(after)})
-        )
-        lake.storage.write(key, octets, replaces=held.version if held else None)
+    def once(held: Stored | None) -> tuple[bytes, None] | None:
+        try:
+            before = _decoded(held, key)
+        except InputError:
+            before = {}
+        after = {index: dict(texts) for index, texts in before.items()}
+        for index, texts in interfaces.items():
+            join(after.setdefault(index, {}), texts)
+        if len(after) > MAX_INTERFACES:
+            latest = sorted(after, key=lambda i: (-max(us for us, _ in after[i].values()), i))
+            after = {index: after[index] for index in latest[:MAX_INTERFACES]}
+        if after == before:
+            return None
+        said = InterfaceNames({index: after[index] for index in sorted(after)})
+        return codec.encode_lines(said), None
+
+    replace(lake.storage, key, once)
 
 
 def take(lake: Lake, other: Lake) -> None:
@@ -86,15 +87,15 @@ def take(lake: Lake, other: Lake) -> None:
         InputError: a document of the other one is damaged.
     """
     for key in sorted(listed.key for listed in other.storage.list(f"manifests/{TABLE}")):
-        interfaces = _read(other, key)
-        with lake.storage.alone(key):
-            _take(lake, key, interfaces)
+        _take(lake, key, _read(other, key))
 
 
 def exported(root: Path, addresses: Collection[str]) -> ExportedNames:
     """What these exporters call their interfaces, by the lake in folder `root`."""
     lake = Lake(root)
     found = ExportedNames()
+    if lake.remote is not None:
+        return _exported(lake, frozenset(addresses))
     place = root / ("manifests" if lake.format == FORMAT else "ledger") / TABLE
     writers = sorted(folder.name for folder in place.iterdir()) if place.is_dir() else []
     for address in addresses:
@@ -108,6 +109,24 @@ def exported(root: Path, addresses: Collection[str]) -> ExportedNames:
             of = found.said.setdefault(address, {})
             for index, texts in said.items():
                 join(of.setdefault(index, {}), texts)
+    return found
+
+
+def _exported(lake: Lake, addresses: frozenset[str]) -> ExportedNames:
+    """The same of a lake on an object store, where looking for what is not there takes time."""
+    found = ExportedNames()
+    listed = sorted(of.key for of in lake.storage.list(f"manifests/{TABLE}"))
+    keys = [key for key in listed if Path(key).stem in addresses]
+    lake.storage.ahead(keys)
+    for key in keys:
+        try:
+            said = _read(lake, key)
+        except InputError:
+            found.damaged.append(key)
+            continue
+        of = found.said.setdefault(Path(key).stem, {})
+        for index, texts in said.items():
+            join(of.setdefault(index, {}), texts)
     return found
 
 
@@ -133,7 +152,10 @@ def _read(lake: Lake, key: str) -> dict[int, Texts]:
             int(index): {name: (us, text) for name, (us, text) in texts.items()}
             for index, texts in document["interfaces"].items()
         }
-    held = lake.storage.read(key)
+    return _decoded(lake.storage.read(key), key)
+
+
+def _decoded(held: Stored | None, key: str) -> dict[int, Texts]:
     if held is None:
         return {}
     return {

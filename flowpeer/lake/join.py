@@ -91,9 +91,9 @@ def files_of(other: Lake) -> int:
 
 def check(lake: Lake, other: Lake) -> None:
     """Raise UsageError where there is nothing to join."""
-    if not (other.root / "format.json").is_file() or other.format != FORMAT:
+    if other.storage.read("format.json") is None or other.format != FORMAT:
         raise UsageError(
-            f"{other.root}: no lake of format {FORMAT}",
+            f"{other}: no lake of format {FORMAT}",
             advice="name the folder of a lake; an older one is brought to the present format by "
             "`flowpeer migrate`",
         )
@@ -166,7 +166,7 @@ def _copied(lake: Lake, other: Lake, file: File) -> File:
     """The same file in this lake."""
     with _staged(lake, file.path) as staged:
         try:
-            shutil.copyfile(other.path(file.path), staged)
+            shutil.copyfile(other.places([file.key])[0], staged)
         except FileNotFoundError:
             raise InputError(
                 str(other.path(file.path)), "the file is missing",
@@ -177,8 +177,7 @@ def _copied(lake: Lake, other: Lake, file: File) -> File:
                 str(other.path(file.path)), "the content is not what was published",
                 advice="run `flowpeer verify` there",
             )  # fmt: skip
-        lake.storage.put(staged, file.path)
-    return file
+        return lake.put(staged, file)
 
 
 def _parted(
@@ -210,8 +209,7 @@ def _parted(
     except BaseException:
         staged.discard()
         raise
-    lake.storage.put(staged.path, relative)
-    return made
+    return lake.put(staged.path, made)
 
 
 def _name(lake: Lake, table: str, hour: datetime | None, file: File) -> None:
@@ -219,10 +217,8 @@ def _name(lake: Lake, table: str, hour: datetime | None, file: File) -> None:
     mine = {file.path, *(unit.path for unit in file.units)}
 
     def edit(manifest: Manifest) -> Change:
-        kept = (
-            f for f in manifest.files
-            if f.path not in mine and not any(u.path in mine for u in f.units)
-        )  # fmt: skip
-        return Change((*kept, file))
+        left = [f for f in manifest.files if f.path in mine or any(u.path in mine for u in f.units)]
+        kept = (f for f in manifest.files if f not in left)
+        return Change((*kept, file), tuple(f.key for f in left))
 
     commit(lake, table, hour, edit)

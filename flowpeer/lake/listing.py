@@ -30,24 +30,27 @@ def files_by_layout(
         start, end: of a partitioned table only the hours that overlap [start, end). Times without
             a zone are UTC.
     """
-    root = record.lake.root
-    older: dict[int, list[Path]] = {}
-    present: list[Path] = []
+    lake = record.lake
+    older: dict[int, list[str]] = {}
+    present: list[str] = []
     if table in PARTITIONED:
         first, last = start and _utc(start), end and _utc(end)
-        for header in record.headers(table, start=first, end=last).values():
+        headers = record.headers(table, start=first, end=last).values()
+        lake.check_room(table, sum(header.file_bytes for header in headers))
+        for header in headers:
             old = header.older
-            present += [root / path for path in header.paths if path not in old]
+            present += [path for path in header.paths if path not in old]
             for path, layout in old.items():
-                older.setdefault(layout, []).append(root / path)
+                older.setdefault(layout, []).append(path)
     else:
         named = table in REFERENCE or table in CONFIGURED
         for file in record.single("reference" if named else table).values():
             if named and file.path != f"reference/{table}.parquet":
                 continue
             group = present if file.layout >= FORMAT else older.setdefault(file.layout, [])
-            group.append(root / file.path)
-    return [*sorted(older.items()), *([(FORMAT, present)] if present else [])]
+            group.append(file.key)
+    groups = [*sorted(older.items()), *([(FORMAT, present)] if present else [])]
+    return [(layout, lake.places(keys)) for layout, keys in groups]
 
 
 def _utc(time: datetime) -> datetime:

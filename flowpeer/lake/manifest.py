@@ -59,7 +59,8 @@ class File:
     """One Parquet file: where, what is in it, and what it was made of.
 
     layout: the format of its table that it was written in; columns added since are missing in it.
-    facts: of a file of `routes` or `reference`, where it came from.
+    facts: of a file of `routes` or `reference`, where it came from. object: of such a file on an
+    object store, the name that its present content has there.
     """
 
     path: str
@@ -72,6 +73,12 @@ class File:
     made_of: tuple[str, ...] = ()
     pruned: PrunedFile | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    object: str = ""
+
+    @property
+    def key(self) -> str:
+        """Where its octets are, below the lake."""
+        return self.object or self.path
 
     @property
     def document(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -53,10 +53,9 @@ def publish(lake: Lake, unit: str, parts: Iterable[Part], record: UnitRecord | N
         return
     # Rates and coverage first: a roll-up that meets the flows must meet them too.
     for path, part, file in sorted(made, key=lambda m: (m[1].table == "flows", m[2].path)):
-        lake.storage.put(path, file.path)
-        _add(lake, part, file)
+        _add(lake, part, lake.put(path, file))
     if record is not None:
-        digests = {f.path: f.sha256 for _, _, f in made}
+        digests = {f.path: f.sha256 for _, _, f in made}  # by the paths of their entries
         octets = sum(f.sums.get("bytes", 0) for _, part, f in made if part.table == "flows")
         complete(lake, [replace(record, parts=digests, published_bytes=octets)])
 
@@ -64,14 +63,17 @@ def publish(lake: Lake, unit: str, parts: Iterable[Part], record: UnitRecord | N
 def _add(lake: Lake, part: Part, file: File) -> None:
     """Name a file in the manifest of its hour."""
     merged = False
+    (entry,) = file.units
 
     def edit(manifest: Manifest) -> Change | None:
         nonlocal merged
-        of = [f for f in manifest.files if any(u.path == file.path for u in f.units)]
-        merged = any(f.path != file.path or f.pruned for f in of)
+        of = [f for f in manifest.files if any(u.path == entry.path for u in f.units)]
+        merged = any(PurePosixPath(f.path).name.startswith(MERGED) or f.pruned for f in of)
         if merged:  # its rows are in a merged file, or were deleted
             return None
-        return Change((*(f for f in manifest.files if f not in of), file))
+        # What an attempt before this one left goes.
+        kept = (f for f in manifest.files if f not in of)
+        return Change((*kept, file), tuple(f.path for f in of))
 
     commit(lake, part.table, part.hour, edit)
     if merged:

@@ -8,7 +8,7 @@ another process merged or replaced it, `read` does the work once more with a fre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -49,6 +49,9 @@ class DocumentSource(Protocol):
     def day(self, table: str, date: str, kind: day_index.Kind) -> day_index.Marked:
         """Headers of a day that were packed."""
 
+    def ahead(self, table: str, hours: Iterable[datetime]) -> None:
+        """The manifests of these hours are about to be read."""
+
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header. Raises InputError where it is damaged."""
 
@@ -85,6 +88,10 @@ class Manifests:
     def day(self, table: str, date: str, kind: day_index.Kind) -> day_index.Marked:
         """Headers of a day."""
         return day_index.read(self._storage, table, date, kind)
+
+    def ahead(self, table: str, hours: Iterable[datetime]) -> None:
+        """Manifests that are about to be read."""
+        self._storage.ahead(key_of(table, hour) for hour in hours)
 
     def header(self, table: str, hour: datetime | None) -> Header | None:
         """A header."""
@@ -200,6 +207,7 @@ class Record:
         found: dict[datetime, Header] = {}
         marks = self.marks(table, start=start, end=end)
         self._unpack(table, marks)
+        self._source.ahead(table, (h for h in marks if (table, h) not in self._headers))
         for hour in marks:
             try:
                 header = self.header(table, hour)
@@ -419,6 +427,6 @@ def gone(error: FileNotFoundError) -> InputError:
 def busy(lake: Lake) -> LockedError:
     """Files were replaced twice while they were being read."""
     return LockedError(
-        f"{lake.root}: files are merged or replaced faster than they can be read",
+        f"{lake}: files are merged or replaced faster than they can be read",
         advice="try again when `compact` and `rollup` are done (exit status 75)",
     )

@@ -60,10 +60,15 @@ def _listed(name: str, groups: Groups) -> str:
             for number, files in groups
         )
         return " UNION ALL ".join(parts)
-    empty = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
+    return empty(name)
+
+
+def empty(name: str) -> str:
+    """The SELECT of a table that has no rows."""
+    cells = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
     if name in PARTITIONED:
-        empty += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
-    return f"SELECT {', '.join(empty)} WHERE false"
+        cells += ["NULL::DATE AS date", "NULL::INTEGER AS hour"]
+    return f"SELECT {', '.join(cells)} WHERE false"
 
 
 def _reading(name: str, number: int, files: str) -> str:

@@ -8,18 +8,22 @@ files are written once, under names that nobody else uses.
 from __future__ import annotations
 
 import os
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import filelock
 
 from flowpeer.lake.codec import version_of
 from flowpeer.lake.staging import Staging, make_folder, sync_folder
 
+T = TypeVar("T")
+TRIES = 100
+"""Of replacing a document that others replace too, on a storage without locks."""
 YOUNG_NS = 2_000_000_000
 """A file that was written so short a time ago may be written again at what is, to the clock of the
 file system, the same moment."""
@@ -49,6 +53,9 @@ class Listed:
 class Storage(Protocol):
     """The operations that the record needs. Keys are paths below the lake, with slashes."""
 
+    grace_s: float
+    """How long at least files that were replaced stay."""
+
     def read(self, key: str) -> Stored | None:
         """A document; None where there is none."""
 
@@ -70,15 +77,34 @@ class Storage(Protocol):
         """Let others that want to replace the document wait; may do nothing where `write` is
         enough by itself."""
 
+    def ahead(self, keys: Iterable[str]) -> None:
+        """These documents are about to be read; may do nothing."""
+
+    def unique(self, key: str) -> str:
+        """The key that a new data file gets in place of this one: the same, where files can be
+        replaced."""
+
     def put(self, staged: Path, key: str) -> None:
         """Make a finished file visible. It is synced already."""
 
     def remove(self, key: str) -> None:
         """Remove a file, if it is there."""
 
+    def has(self, key: str) -> bool:
+        """Whether a data file is there."""
+
+    def files(self, folder: str) -> Iterator[str]:
+        """Keys of all files below a folder of data, in order."""
+
+    def fetch(self, keys: Iterable[str], *, again: bool = False) -> None:
+        """Let data files that are there be below the lake's folder; `again` those too that were
+        brought before."""
+
 
 class LocalStorage:
     """A folder, local or on NFS."""
+
+    grace_s = 0.0
 
     def __init__(self, root: Path, staging: Staging) -> None:
         self.root = root
@@ -139,6 +165,13 @@ class LocalStorage:
             finally:
                 path.unlink(missing_ok=True)
 
+    def ahead(self, keys: Iterable[str]) -> None:
+        """Nothing is gained by it."""
+
+    def unique(self, key: str) -> str:
+        """The same: files are replaced."""
+        return key
+
     def put(self, staged: Path, key: str) -> None:
         """Rename a file into its place. The folder of its table's manifests is there before it:
         files without it are those of a lake that lost them."""
@@ -167,3 +200,36 @@ class LocalStorage:
                 folder.rmdir()
             except OSError:
                 break
+
+    def has(self, key: str) -> bool:
+        """Whether a file is there."""
+        return (self.root / key).exists()
+
+    def files(self, folder: str) -> Iterator[str]:
+        """All files below a folder."""
+        for path in sorted((self.root / folder).rglob("*")):
+            if path.is_file():
+                yield path.relative_to(self.root).as_posix()
+
+    def fetch(self, keys: Iterable[str], *, again: bool = False) -> None:
+        """They are where they are."""
+
+
+def replace(
+    storage: Storage, key: str, once: Callable[[Stored | None], tuple[bytes, T] | None]
+) -> T | None:
+    """Replace a document by what `once` makes of it, which is asked again with what is there then
+    where another writer was faster; what it says of that, None where it changes nothing."""
+    for attempt in range(TRIES):
+        with storage.alone(key):
+            held = storage.read(key)
+            made = once(held)
+            if made is None:
+                return None
+            try:
+                storage.write(key, made[0], replaces=held.version if held else None)
+            except ConflictError:
+                time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
+                continue
+            return made[1]
+    raise ConflictError(key)

@@ -20,8 +20,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -31,10 +31,11 @@ import filelock
 
 from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.format2 import Ledger2
-from flowpeer.lake.manifest import Manifest, partition_hour
+from flowpeer.lake.manifest import File, Manifest, partition_hour
 from flowpeer.lake.record import DocumentSource, Manifests, Record
 from flowpeer.lake.staging import Staging, make_folder, sync_folder
-from flowpeer.lake.storage import LocalStorage
+from flowpeer.lake.storage import ConflictError, LocalStorage, Storage
+from flowpeer.mirror import remote_of
 from flowpeer.schema import FORMAT, PARTITIONED
 from flowpeer_core.columns import TableColumn
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from flowpeer.lake.staged import StagedTable
 
 READABLE = (2, FORMAT)
+SINGLE = ("routes", "reference")
+"""Tables of single files, each of which is replaced as a whole."""
 OWN = frozenset({"rows", "sums", "file_bytes", "sha256"})
 """What the record says of every file, beside the facts of one."""
 
@@ -86,9 +89,23 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.remote = remote_of(root)
+        """Where it is, if this folder only keeps what was read of it."""
         self.cache = root / "cache"
         self.staging = Staging(root / "staging")
-        self.storage = LocalStorage(root, self.staging)
+        self.storage = self._storage()
+        self._marked = False
+
+    def __str__(self) -> str:
+        """Where it is, for people."""
+        return self.remote.address if self.remote is not None else str(self.root)
+
+    def _storage(self) -> Storage:
+        if self.remote is None:
+            return LocalStorage(self.root, self.staging)
+        from flowpeer.lake.s3 import S3Storage
+
+        return S3Storage(self.root, self.staging, self.remote)
 
     # What it is
 
@@ -100,10 +117,10 @@ class Lake:
             UsageError: one that this flowpeer cannot read.
         """
         try:
-            document = json.loads((self.root / "format.json").read_bytes())
+            document = json.loads(self._stated())
             said, by = document["format"], document.get("written_by", "a newer flowpeer")
         except (FileNotFoundError, NotADirectoryError):
-            if not (self.root / "ledger").is_dir():
+            if self.remote is not None or not (self.root / "ledger").is_dir():
                 return FORMAT
             said, by = 1, ""  # the first format had no such file
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -112,7 +129,7 @@ class Lake:
             return int(said)
         newer = isinstance(said, int) and said > FORMAT
         raise UsageError(
-            f"{self.root}: a lake of format {said}, and this flowpeer reads formats "
+            f"{self}: a lake of format {said}, and this flowpeer reads formats "
             f"{' and '.join(map(str, READABLE))}",
             advice=f"it was written by {by}: use that version, or a later one"
             if newer
@@ -120,9 +137,18 @@ class Lake:
             "ingest again",
         )
 
+    def _stated(self) -> bytes:
+        """What says its format. Raises FileNotFoundError where nothing does."""
+        if self.remote is None:
+            return (self.root / "format.json").read_bytes()
+        held = self.storage.read("format.json")
+        if held is None:
+            raise FileNotFoundError
+        return held.octets
+
     def check_format(self) -> None:
         """Raise where the lake cannot be read: another version's, or without its manifests."""
-        if self.format == FORMAT:
+        if self.format == FORMAT and self.remote is None:
             self._has_manifests()
 
     def _has_manifests(self) -> None:
@@ -142,12 +168,16 @@ class Lake:
         """Raise UsageError for a lake of an older format, and mark a new one."""
         if self.format != FORMAT:
             raise UsageError(
-                f"{self.root}: a lake of format {self.format}: it can be read, not changed",
+                f"{self}: a lake of format {self.format}: it can be read, not changed",
                 advice="bring it to the present format with `flowpeer migrate`",
             )
-        path = self.root / "format.json"
-        if not path.exists():
-            self.mark()
+        if self.remote is None:
+            if not (self.root / "format.json").exists():
+                self.mark()
+        elif not self._marked:
+            if self.storage.read("format.json") is None:
+                self.mark()
+            self._marked = True
 
     @property
     def writable(self) -> bool:
@@ -159,7 +189,12 @@ class Lake:
         from flowpeer import __version__
 
         document = {"format": FORMAT, "written_by": f"flowpeer {__version__}"}
-        self.staging.write(self.root / "format.json", (json.dumps(document) + "\n").encode())
+        octets = (json.dumps(document) + "\n").encode()
+        if self.remote is None:
+            self.staging.write(self.root / "format.json", octets)
+        else:
+            with suppress(ConflictError):  # another one was faster
+                self.storage.write("format.json", octets, replaces=None)
         self.__dict__.pop("format", None)
 
     def source(self) -> DocumentSource:
@@ -175,7 +210,39 @@ class Lake:
         pure = PurePosixPath(relative)
         if pure.is_absolute() or ".." in pure.parts:
             raise ValueError(f"not a path inside the lake: {relative!r}")
-        return self.root / pure
+        if self.remote is None:
+            return self.root / pure
+        key, table = pure.as_posix(), pure.parts[0]
+        if table in SINGLE:
+            file = self.record().single(table).get(key)
+            key = key if file is None else file.key
+        return self.places([key])[0]
+
+    def paths(self, relatives: Iterable[str]) -> list[Path]:
+        """The same for files of tables in hours."""
+        return self.places(list(relatives))
+
+    def places(self, keys: Sequence[str]) -> list[Path]:
+        """Where these keys are read."""
+        self.storage.fetch(keys)
+        return [self.root / key for key in keys]
+
+    def require_folder(self, what: str) -> None:
+        """Raise UsageError for a lake on an object store, of which `what` cannot be done."""
+        if self.remote is not None:
+            raise UsageError(
+                f"{self}: {what} is not possible on an object store",
+                advice="do it in a lake on a file system, then `flowpeer lake merge` it into this",
+            )
+
+    def check_room(self, table: str, octets: int) -> None:
+        """Raise UsageError where files of a table are more than may be kept here."""
+        if self.remote is not None and octets > self.remote.cache_octets:
+            raise UsageError(
+                f"{self}: {octets:,} octets of `{table}` are to be read, and "
+                f"{self.remote.cache_octets:,} may be kept here",
+                advice="ask for fewer days, or raise `cache_size` under [lake]",
+            )
 
     # Changing it
 
@@ -197,7 +264,7 @@ class Lake:
             lock.acquire(timeout=wait_s)
         except filelock.Timeout:
             raise LockedError(
-                f"{self.root}: another `{what}` is running",
+                f"{self}: another `{what}` is running",
                 advice="wait for it to end, then try again (exit status 75)",
             ) from None
         held = Held(self.root, what)
@@ -247,9 +314,25 @@ class Lake:
         except BaseException:
             staged.discard()
             raise
-        self.storage.put(staged.path, relative)
-        self._edit(relative, lambda m: Change((*(f for f in m.files if f.path != relative), file)))
-        return file.document
+        made = self.put(staged.path, file)
+
+        def edit(manifest: Manifest) -> Change:
+            before = [f for f in manifest.files if f.path == relative]
+            kept = (f for f in manifest.files if f.path != relative)
+            return Change((*kept, made), tuple(f.key for f in before if f.pruned is None))
+
+        self._edit(relative, edit)
+        return made.document
+
+    def put(self, staged: Path, file: File) -> File:
+        """Make a finished file visible; the file as its manifest is to name it."""
+        key = self.storage.unique(file.path)
+        self.storage.put(staged, key)
+        if key == file.path:
+            return replace(file, object="") if file.object else file
+        if file.path.partition("/")[0] in SINGLE:
+            return replace(file, object=key)
+        return replace(file, path=key)
 
     def entry(self, relative: str) -> dict[str, Any] | None:
         """What is known of a file of `routes` or `reference`: rows, sums, file_bytes, sha256, and
@@ -286,7 +369,7 @@ class Lake:
             kept = [f for f in manifest.files if f.path != relative]
             if pruned_at:
                 kept += [replace(f, pruned=PrunedFile(pruned_at)) for f in mine]
-            return Change(tuple(kept), retired=(relative,))
+            return Change(tuple(kept), retired=tuple(f.key for f in mine))
 
         self.check_writable()
         self._edit(relative, edit)

@@ -80,7 +80,7 @@ def _table(record: Record, table: str, period: Period | None) -> Iterator[Result
             key = key_of(table, hour)
             yield key, Fault(key, "this manifest is not what was written", error.advice)
             continue
-        known.update(f.path for f in manifest.live)
+        known.update(f.key for f in manifest.live)
         known.update(r.path for r in manifest.header.retired)
         for file in manifest.live:
             yield file.path, _check(lake, file, manifest)
@@ -91,9 +91,8 @@ def _strays(
     lake: Lake, table: str, period: Period | None, known: set[str], unread: list[datetime | None]
 ) -> Iterator[Result]:
     """Files in a table's folder that no manifest names."""
-    for path in sorted((lake.root / table).rglob("*")):
-        relative = path.relative_to(lake.root).as_posix()
-        if not path.is_file() or relative in known:
+    for relative in lake.storage.files(table):
+        if relative in known:
             continue
         try:
             hour = partition_hour(relative) if table in PARTITIONED else None
@@ -141,7 +140,8 @@ def _documents(record: Record) -> Iterator[Result]:
 
 
 def _check(lake: Lake, file: File, manifest: Manifest) -> Fault | None:
-    path = lake.path(file.path)
+    lake.storage.fetch([file.key], again=True)
+    path = lake.root / file.key
     again = _remedy(file.path)
     if not path.is_file():
         return Fault(file.path, "the file is missing", again)

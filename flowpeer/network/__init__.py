@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from flowpeer import schema
+from flowpeer import mirror, schema
 from flowpeer.network.commercial import (
     Accepted,
     Contract,
@@ -118,14 +118,20 @@ class Configuration(Section):
 
     @property
     def lake_path(self) -> Path:
-        """Folder of the lake."""
-        return self.source.parent / self.lake.path
+        """Folder of the lake; of one on an object store, what this machine keeps of it."""
+        lake = self.lake
+        root = mirror.lake_folder(lake.path, self.source.parent, lake.cache)
+        if mirror.is_address(lake.path):
+            mirror.limit(root, lake.cache_size, lake.grace)
+        return root
 
     @property
     def spool_path(self) -> Path:
-        """Folder of the collector's spool: `[collector] spool`, else `spool` in the lake."""
+        """Folder of the collector's spool: `[collector] spool`, else `spool` in the lake; where
+        that is on an object store, beside the configuration."""
         if self.collector.spool is None:
-            return self.lake_path / "spool"
+            remote = mirror.is_address(self.lake.path)
+            return (self.source.parent if remote else self.lake_path) / "spool"
         return self.source.parent / self.collector.spool
 
     def source_path(self, name: str) -> Path | None:

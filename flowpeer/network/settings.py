@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from flowpeer import mirror
 from flowpeer.network.commercial import PeeringCosts
 from flowpeer.network.values import (
     ASN,
     IP,
     Bps,
     Currency,
-    Folder,
     Id,
     IfIndex,
     Interval,
@@ -21,6 +21,7 @@ from flowpeer.network.values import (
     Octets,
     Pattern,
     PeeringDBId,
+    Place,
     Role,
     Seconds,
     Section,
@@ -60,7 +61,9 @@ class NetworkIdentity(Section):
 class LakeSettings(Section):
     """`[lake]`: where the tables are."""
 
-    path: Folder
+    path: Place
+    cache: Text | None = None
+    cache_size: Octets = mirror.CACHE_OCTETS
     keep_flows: Seconds | None = None
     grace: Seconds = 3600
     fold_share: Annotated[float, Field(gt=0, le=0.5)] | None = None

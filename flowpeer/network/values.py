@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from flowpeer import mirror
 from flowpeer.rules import fault
 from flowpeer_core.addresses import Address, parse
 
@@ -66,9 +67,9 @@ def _prefix(value: object) -> Prefix:
         raise ValueError(f'a prefix is expected, like "198.18.0.0/15" ({error})') from None
 
 
-def _folder(value: object) -> object:
+def _place(value: object) -> object:
     if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
-        raise ValueError("a folder is expected: a lake lies on a file system, local or mounted")
+        mirror.split(value)
     return value
 
 
@@ -142,7 +143,8 @@ PeeringDBId = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 Interval = Annotated[int, Field(ge=1, le=2**24, strict=True)]
 IfIndex = Annotated[int, Field(ge=1, le=2**32 - 1, strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=200, strict=True)]
-Folder = Annotated[Text, BeforeValidator(_folder)]
+Place = Annotated[Text, BeforeValidator(_place)]
+"""A folder, or an address on an object store."""
 # Metro ids become partition values and file names: an empty or all-digit one makes other engines
 # refuse or misread the table.
 Id = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{1,63}$", strict=True)]

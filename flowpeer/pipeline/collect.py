@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -9,6 +10,7 @@ from threading import Thread
 
 import pyarrow as pa
 
+from flowpeer.errors import StoreError
 from flowpeer.lake import interface_names
 from flowpeer.lake.publish import FlowSink, unit_record
 from flowpeer.lake.staging import host_word
@@ -45,13 +47,20 @@ class SegmentUnit:
         self._sink.write(hour, name, table)
 
     def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
-        """Publish names and tables, then the unit's record; records without a rate by exporter."""
-        interface_names.merge(
-            self._lake, collector_lock(self._collector), summary, self._configured
-        )
-        record = unit_record(self._sink.unit, summary, collector=self._collector)
-        unrated = self._sink.unrated()
-        self._sink.publish(record)
+        """Publish names and tables, then the unit's record; records without a rate by exporter.
+
+        Raises:
+            OSError: no room, or an object store that does not answer: to be tried again.
+        """
+        try:
+            interface_names.merge(
+                self._lake, collector_lock(self._collector), summary, self._configured
+            )
+            record = unit_record(self._sink.unit, summary, collector=self._collector)
+            unrated = self._sink.unrated()
+            self._sink.publish(record)
+        except StoreError as error:
+            raise OSError(errno.EIO, error.what) from error
         return unrated
 
     def discard(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,13 @@ class Demo:
     reports: Reports
 
 
-def run_demo(directory: Path, reporter: Reporter) -> Demo:
+def run_demo(directory: Path, reporter: Reporter, *, lake: str = "") -> Demo:
     """Write the sample network into a folder, ingest, roll up, and write the reports.
 
     In a folder of its own again, only what is out of date is done.
+
+    Args:
+        lake: where the lake is to be, as `path` under [lake] says it; empty: in the folder.
 
     Raises:
         UsageError: the folder is a file, or holds something else.
@@ -47,6 +51,8 @@ def run_demo(directory: Path, reporter: Reporter) -> Demo:
         reporter.say(f"1/4 sample network: writing one day of nine metros into {directory}/")
     with reporter.progress("writing") as advance:
         flowpeer_sample.write(directory, progress=lambda *_: advance(1))
+    if lake:
+        _place(directory / "flowpeer.toml", lake)
     workspace = Workspace(directory / "flowpeer.toml")
     reporter.say("2/4 ingest: export packets → flow records")
     captures = capture_files([directory / "captures"])
@@ -61,3 +67,9 @@ def run_demo(directory: Path, reporter: Reporter) -> Demo:
         reporter.warn(text)
     reports = write_reports(gathered, directory / "report", formats=("csv", "json", "parquet"))
     return Demo(added, done, reports)
+
+
+def _place(config: Path, lake: str) -> None:
+    """Let the sample's configuration name another lake."""
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('path = "lake"', f"path = {json.dumps(lake)}", 1), "utf-8")

@@ -81,6 +81,7 @@ def roll_up(
         LockedError: another process rolls up.
     """
     if on is not None:
+        lake.require_folder("`--on`")
         check_address(on)
     _require_names(network, lake)
     if lake.writable:
@@ -117,7 +118,7 @@ def roll_up(
     renew_catalog(network, lake, reporter.warn)
     if held:
         raise LockedError(
-            f"{lake.root}: another process works on {len(held)} of the hours, first "
+            f"{lake}: another process works on {len(held)} of the hours, first "
             f"{held[0].start:%Y-%m-%d %H}:00; {len(done)} others were rolled up",
             advice="wait for it to end, then try again (exit status 75)",
         )
@@ -194,7 +195,7 @@ def _require_names(network: Configuration, lake: Lake) -> None:
     """
     for relative in network.classified.damaged:
         raise InputError(
-            str(lake.root / relative),
+            f"{lake}/{relative}",
             "interface names that cannot be read",
             advice=remedy(relative),
         )

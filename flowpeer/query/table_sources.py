@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flowpeer.lake.record import Record
+
 Crossings = Callable[[Path], list[Path]]
 """Makes the files of `crossings` (`flowpeer.schema.CROSSINGS`) in a folder."""
 
@@ -44,7 +46,7 @@ class Relations:
             InputError: a manifest that cannot be read.
             UsageError: a lake of another version, a configured table that lacks a column.
         """
-        from flowpeer.lake.relation import crossings, kinds, relation
+        from flowpeer.lake.relation import crossings, kinds
         from flowpeer.lake.store import Lake
         from flowpeer.schema import CONFIGURED, TABLES
 
@@ -67,6 +69,14 @@ class Relations:
         return found + [
             {"name": name, "rows": rows[name], "kinds": kinds(name)}
             if name in rows
-            else {"name": name, "sql": relation(record, name)}
+            else {"name": name, "sql": _sql(record, name, words)}
             for name in names
         ]
+
+
+def _sql(record: Record, name: str, words: Collection[str] | None) -> str:
+    """The SELECT of a table. Where only its columns are asked for, files of an object store stay
+    where they are."""
+    from flowpeer.lake.relation import empty, relation
+
+    return empty(name) if words is None and record.lake.remote else relation(record, name)

@@ -91,7 +91,7 @@ class RollupPlanner(RollupInputs):
         """
         if not self.any_flows:
             raise NoDataError(
-                f"{self.lake.root}: no flows", advice="load some with `flowpeer ingest PATH…`"
+                f"{self.lake}: no flows", advice="load some with `flowpeer ingest PATH…`"
             )
         if not self.snapshots:
             raise UsageError(
@@ -200,7 +200,7 @@ class RollupPlanner(RollupInputs):
         for header in headers:
             if header is None or header.rollup is None or not header.paths:
                 return ("new",)
-            if not all(self.lake.path(path).exists() for path in header.paths):
+            if not all(map(self.lake.storage.has, header.paths)):
                 return ("new",)
             before.append(header.rollup.inputs)
         return tuple(
@@ -222,8 +222,11 @@ class RollupPlanner(RollupInputs):
         return sum(reach.rows for _, reach in hour.received)
 
     def _reads(self, hour: Hour) -> list[tuple[str, Path, int]]:
-        files = {file.path: file.rows for file, _ in self._entries(hour)}
-        return [(path, self.lake.path(path), rows) for path, rows in sorted(files.items())]
+        files = {file.path: file for file, _ in self._entries(hour)}
+        self.lake.check_room("flows", sum(file.file_bytes for file in files.values()))
+        names = sorted(files)
+        places = self.lake.paths(names)
+        return [(name, path, files[name].rows) for name, path in zip(names, places, strict=True)]
 
     def _aggregate(
         self,
@@ -337,17 +340,27 @@ class RollupPlanner(RollupInputs):
         files[0] = replace(files[0], made_of=made_of)
         # `traffic` last: an hour is done once both say the same.
         for name, one, file in reversed(list(zip(TABLES, staged, files, strict=True))):
-            self.lake.storage.put(one.path, file.path)
-            self._switch(name, hour, file, facts)
+            self._switch(name, hour, self.lake.put(one.path, file), facts)
         return figures
 
     def _switch(self, name: str, hour: Hour, file: File, facts: RollupFacts) -> None:
+        spare = False
+
         def edit(manifest: Manifest) -> Change | None:
-            if manifest.files == (file,) and manifest.header.rollup == facts:
-                return None  # of a process that was killed before it came to the other table
+            nonlocal spare
+            spare = False
+            if len(manifest.files) == 1 and manifest.header.rollup == facts:
+                # Done by a process that was killed before it came to the other table, or on
+                # another machine, where no lock keeps both from doing the same hour.
+                (there,) = manifest.files
+                if replace(there, path=file.path) == file and self.lake.storage.has(there.path):
+                    spare = there.path != file.path
+                    return None
             return Change((file,), tuple(f.path for f in manifest.live), facts)
 
         commit(self.lake, name, hour.start, edit, replace_damaged=True)
+        if spare:
+            self.lake.storage.remove(file.path)
         self.record.forget(name, hour.start)
 
     @staticmethod

@@ -161,7 +161,7 @@ def _table_sums(
 ) -> dict[bool, int]:
     hours = rollup.record.hours(table) if chosen is None else chosen
     headers = [rollup.record.header(table, hour) for hour in hours]
-    paths = [rollup.lake.path(path) for h in headers if h is not None for path in h.paths]
+    paths = rollup.lake.paths([path for h in headers if h is not None for path in h.paths])
     files = [str(path) for path in paths if path.is_file()]
     found = {True: 0, False: 0}
     if files:
@@ -175,7 +175,7 @@ def flow_sums(rollup: RollupPlanner, names: Sequence[str]) -> dict[str, FlowSums
     found = dict.fromkeys(names, FlowSums())
     for changing in (False, True):
         some = [name for name in names if bool(rollup.moments(name).size) == changing]
-        files = {str(rollup.lake.path(name)): name for name in some}
+        files = {str(p): name for p, name in zip(rollup.lake.paths(some), some, strict=True)}
         if not files:
             continue
         asked = {"files": list(files), "changing": changing, "rational": rollup.rational_rates}

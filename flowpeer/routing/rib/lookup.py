@@ -128,9 +128,7 @@ def detailed(
 def _snapshots(lake: Lake) -> list[SnapshotInfo]:
     infos = snapshots(lake)
     if not infos:
-        raise NoDataError(
-            f"{lake.root}: no RIB snapshot", advice="load one: flowpeer rib load FILE"
-        )
+        raise NoDataError(f"{lake}: no RIB snapshot", advice="load one: flowpeer rib load FILE")
     return infos
 
 

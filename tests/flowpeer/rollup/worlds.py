@@ -92,10 +92,10 @@ def octets(address: str | None) -> bytes | None:
     return ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
 
 
-def toml_of(world: Any, lake: str = "") -> str:
+def toml_of(world: Any, lake: str = "", path: str = "lake") -> str:
     lines = [
         "[network]", f"asn = {world.asn}", 'name = "Test"', f"prefixes = {world.prefixes}",
-        "[lake]", 'path = "lake"', lake,
+        "[lake]", f'path = "{path}"', lake,
     ]  # fmt: skip
     for metro in sorted({e["metro"] for e in world.exporters.values()}):
         lines += ["[[metros]]", f'id = "{metro}"', f'name = "{metro}"']
@@ -140,9 +140,11 @@ def publish(lake: Lake, world: Any, units: int) -> None:
         one.publish()
 
 
-def prepare(folder: Path, world: Any, units: int = 2, lake: str = "") -> RollupPlanner:
+def prepare(
+    folder: Path, world: Any, units: int = 2, lake: str = "", path: str = "lake"
+) -> RollupPlanner:
     """A lake with a world's routes and records; `lake` are more lines of its section."""
-    (folder / "flowpeer.toml").write_text(toml_of(world, lake))
+    (folder / "flowpeer.toml").write_text(toml_of(world, lake, path))
     for family, mark in (("4", "."), ("6", ":")):  # tables of the two families come apart
         (folder / f"routes{family}-2026-09-15.txt").write_text(
             "".join(

@@ -1,0 +1,182 @@
+"""Roll-ups in a lake on an object store: the same tables, whoever else is at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import worlds
+from object_store import Bucket
+
+from flowpeer import catalog
+from flowpeer.checks.freshness import freshness
+from flowpeer.errors import UsageError
+from flowpeer.lake.s3 import S3Storage
+from flowpeer.lake.store import Lake
+from flowpeer.lake.verify import verify_files
+from flowpeer.pipeline.ingest import capture_files, ingest_files
+from flowpeer.pipeline.retention import merge
+from flowpeer.pipeline.rollup import roll_up
+from flowpeer.query import QuerySession
+from flowpeer.reporter import Collected
+from flowpeer.rollup.planner import RollupPlanner
+from flowpeer.schema import CONFIGURED
+from flowpeer.workspace import Workspace
+
+TABLES = ("traffic", "traffic_routes")
+
+
+def tables(lake: Lake) -> dict[str, list[str]]:
+    """Digests of what is rolled up, by table and hour."""
+    record = lake.record()
+    return {
+        f"{table} {hour}": [file.sha256 for file in record.manifest(table, hour).live]
+        for table in TABLES
+        for hour in record.hours(table)
+    }
+
+
+def local(folder: Path) -> Lake:
+    folder.mkdir()
+    rollup = worlds.prepare(folder, worlds.make_world(5), 3)
+    roll_up(rollup.network, rollup.lake, Collected(), jobs=1)
+    return rollup.lake
+
+
+def on_store(folder: Path, bucket: Bucket) -> RollupPlanner:
+    folder.mkdir()
+    return worlds.prepare(folder, worlds.make_world(5), 3, path=bucket.address)
+
+
+def faults_of(lake: Lake) -> list[str]:
+    return [fault.what for _, fault in verify_files(lake.record()) if fault]
+
+
+def test_the_tables_are_those_of_a_folder(tmp_path: Path, bucket: Bucket) -> None:
+    expected = local(tmp_path / "local")
+    rollup = on_store(tmp_path / "remote", bucket)
+    done = roll_up(rollup.network, rollup.lake, Collected(), jobs=2)
+    assert done.rolled_up == done.hours > 2
+    assert tables(rollup.lake) == tables(expected)
+    assert len(tables(expected)) > 4
+
+    # Another machine finds nothing to do, reads the same, and everything is sound.
+    there = bucket.lake("two")
+    again = roll_up(rollup.network, there, Collected(), jobs=1)
+    assert (again.hours, again.rolled_up) == (done.hours, 0)
+    for table in (*TABLES, "flows", "sampling", "routes"):
+        frames = [
+            catalog.scan(lake.root, table).collect().sort(pl.all()) for lake in (there, expected)
+        ]
+        assert frames[0].equals(frames[1]), table
+    with QuerySession(there.root) as session:
+        counted = session.query("SELECT count(*), sum(bytes) FROM traffic").to_pydict()
+        names = session.query("SHOW TABLES").num_rows
+    with QuerySession(expected.root) as session:
+        assert session.query("SELECT count(*), sum(bytes) FROM traffic").to_pydict() == counted
+        assert session.query("SHOW TABLES").num_rows == names
+    assert faults_of(there) == []
+    fresh, was = freshness(rollup.network, there), freshness(rollup.network, expected)
+    assert (fresh.flows_until, fresh.rolled_up_until) == (was.flows_until, was.rolled_up_until)
+    assert fresh.lake_octets_per_day == was.lake_octets_per_day
+    assert "disk_free_octets" not in fresh.gauges()
+    with pytest.raises(UsageError, match="`--on` is not possible on an object store"):
+        roll_up(rollup.network, there, Collected(), on="spark://nobody:7077")
+    with pytest.raises(UsageError, match="catalog"):
+        catalog.write_catalog(tmp_path / "c.duckdb", there.root)
+
+    # Merged, the hours are still up to date, and a lost roll-up is made again.
+    before = tables(there)
+    assert merge(rollup.network, there, datetime(2100, 1, 1, tzinfo=UTC), Collected()).hours
+    assert roll_up(rollup.network, bucket.lake("three"), Collected(), jobs=1).rolled_up == 0
+    record = there.record()
+    hour = record.hours("traffic")[0]
+    header = record.header("traffic", hour)
+    assert header is not None
+    there.storage.remove(header.paths[0])
+    assert roll_up(rollup.network, bucket.lake("three"), Collected(), jobs=1).rolled_up == 1
+    assert tables(there) == before
+    assert faults_of(bucket.lake("four")) == []
+
+
+def test_of_two_that_roll_up_the_same_hour_one_is_refused_and_one_result_stands(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollup = on_store(tmp_path / "remote", bucket)
+    hours = rollup.plan()
+    write = S3Storage.write
+    refused: list[str] = []
+    there = bucket.lake("two")
+
+    def meanwhile(self: S3Storage, key: str, octets: bytes, *, replaces: str | None) -> None:
+        try:
+            if self.root != there.root and key.startswith("manifests/traffic") and not refused:
+                refused.append("")
+                roll_up(rollup.network, there, Collected(), jobs=1)
+            write(self, key, octets, replaces=replaces)
+        except Exception as error:
+            refused.append(f"{type(error).__name__} {error}")
+            raise
+
+    monkeypatch.setattr(S3Storage, "write", meanwhile)
+    here = bucket.lake("one")
+    roll_up(rollup.network, here, Collected(), jobs=1)
+    name = f"manifests/traffic_routes/date={hours[0].start:%Y-%m-%d}/hour={hours[0].start:%H}.json"
+    assert refused == ["", f"ConflictError {name}"]
+    record = here.record()
+    for table in TABLES:
+        for hour in record.hours(table):
+            header = record.header(table, hour)
+            assert header is not None
+            assert (header.files, header.generation, header.retired) == (1, 1, ())
+    assert faults_of(here) == []  # the other result of the race is gone
+
+
+def test_tables_that_are_replaced_are_read_as_they_are_now(tmp_path: Path, bucket: Bucket) -> None:
+    """`reference` and `routes` have one name for ever; their objects have not."""
+    rollup = on_store(tmp_path / "remote", bucket)
+    lake, there = rollup.lake, bucket.lake("two")
+    roll_up(rollup.network, lake, Collected(), jobs=1)
+    relative = "reference/metros.parquet"
+    first = there.path(relative)
+    rows = pl.read_parquet(first)
+    assert catalog.scan(there.root, "metros").collect().equals(rows)
+    lake.publish(relative, CONFIGURED["metros"], rows.head(1).to_arrow(), {"source": "x"})
+    assert catalog.scan(there.root, "metros").collect().height == 1
+    assert there.path(relative) != first
+    assert first.is_file()
+    header = lake.record().header("reference")
+    assert header is not None
+    assert [r.path for r in header.retired] == [first.relative_to(there.root).as_posix()]
+    assert faults_of(there) == []
+
+
+@pytest.mark.slow
+def test_the_sample_gives_the_same_tables(
+    demo_folder: Path, tmp_path: Path, bucket: Bucket, run: Callable[..., Any]
+) -> None:
+    text = (demo_folder / "flowpeer.toml").read_text()
+    for name in ("captures", "ribs"):
+        (tmp_path / name).symlink_to(demo_folder / name)
+    for path in demo_folder.iterdir():
+        if path.is_file() and path.name != "flowpeer.toml":
+            (tmp_path / path.name).symlink_to(path)
+    config = tmp_path / "flowpeer.toml"
+    config.write_text(text.replace('path = "lake"', f'path = "{bucket.address}"', 1))
+    workspace, said = Workspace(config), Collected()
+    captures = capture_files([tmp_path / "captures"])
+    ingest_files(workspace.network(), workspace.lake(), captures, said)
+    workspace.reread()
+    roll_up(workspace.network(), workspace.lake(), said)
+    expected = Workspace(demo_folder / "flowpeer.toml").lake()
+    made = tables(expected)
+    assert len(made) == 48
+    assert tables(workspace.lake()) == made
+    words = ("candidates", "--metro", "ams", "--format", "csv")
+    local, remote = run(*words, cwd=demo_folder), run(*words, cwd=tmp_path)
+    assert remote.returncode == local.returncode == 0, remote.stderr
+    assert remote.stdout == local.stdout
