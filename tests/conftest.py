@@ -1,4 +1,5 @@
-"""Fixtures for every test: reference data that may be absent, golden files, a finished demo."""
+"""Fixtures for every test: reference data that may be absent, golden files, a finished demo, a
+bucket of an object store."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import filelock
 import pytest
@@ -18,6 +20,9 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from warm import Warm
+
+if TYPE_CHECKING:
+    from object_store import Bucket
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -157,3 +162,31 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_copy(demo_folder: Path, tmp_path: Path) -> Path:
     """A demo of one's own, to change at will."""
     return Path(shutil.copytree(demo_folder, tmp_path / "demo"))
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[str]:
+    """The address of an object store on loopback that speaks S3 (moto)."""
+    from object_store import STORE
+
+    with subprocess.Popen(
+        [sys.executable, "-c", STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
+        assert words, "the object store did not start"
+        yield f"http://{words[0]}:{words[1]}"
+        process.stdin.close()
+        process.kill()
+
+
+@pytest.fixture
+def bucket(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A new bucket."""
+    from object_store import Bucket
+
+    made = Bucket(store, tmp_path, monkeypatch)
+    yield made
+    made.client.close()
