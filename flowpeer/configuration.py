@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from flowpeer.errors import ConfigError
 from flowpeer.inventory import NEEDS_ASN, InventoryRow, classify, exporter_addresses, read_csv
-from flowpeer.mirror import lake_folder
+from flowpeer.mirror import is_address, lake_folder
 from flowpeer.network import Configuration, canonical_address
 from flowpeer.network.values import moment
 from flowpeer.rules import Classified, ExportedNames
@@ -236,6 +236,10 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
     lake = raw.get("lake")
     if isinstance(lake, dict) and "fold_below" in lake and "fold_share" not in lake:
         yield ("lake", "fold_below"), "folds nothing without `fold_share`, like fold_share = 0.01"
+    if isinstance(lake, dict) and not is_address(str(lake.get("path"))):
+        for name in ("cache", "cache_size"):
+            if name in lake:
+                yield ("lake", name), "is of a lake on an object store, whose path is s3://…"
     known: dict[str, list[str]] = {}
     for section in ("metros", "exporters", "contracts"):
         seen: list[str] = []

@@ -25,6 +25,7 @@ from typing import Any
 
 from flowpeer import mirror
 from flowpeer.errors import StoreError
+from flowpeer.lake.s3_errors import broke_off, code_of, is_conflict, is_missing, is_unknown, told
 from flowpeer.lake.staging import Staging
 from flowpeer.lake.storage import ConflictError, Listed, LocalStorage, Stored
 from flowpeer.schema import PARTITIONED
@@ -84,9 +85,9 @@ class S3Storage:
                 answer = self._s3().get_object(Bucket=self._bucket, Key=self._base + key)
                 return Stored(answer["Body"].read(), answer["ETag"])
             except Exception as error:
-                if _is_missing(error):
+                if is_missing(error):
                     return None
-                if attempt == ATTEMPTS - 1 or not _broke_off(error):
+                if attempt == ATTEMPTS - 1 or not broke_off(error):
                     raise self._told(error, f"read {key}") from error
         raise AssertionError
 
@@ -112,9 +113,9 @@ class S3Storage:
                 Metadata={_TOKEN: token}, **condition,
             )  # fmt: skip
         except Exception as error:
-            if (_is_conflict(error) or _is_unknown(error)) and self._carries(key, token):
+            if (is_conflict(error) or is_unknown(error)) and self._carries(key, token):
                 return
-            if _is_conflict(error):
+            if is_conflict(error):
                 raise ConflictError(key) from None
             raise self._told(error, f"write {key}") from error
 
@@ -123,7 +124,7 @@ class S3Storage:
         try:
             said = self._s3().head_object(Bucket=self._bucket, Key=self._base + key)
         except Exception as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return False
             raise self._told(error, f"read {key} back") from error
         return bool(said.get("Metadata", {}).get(_TOKEN) == token)
@@ -141,9 +142,9 @@ class S3Storage:
                     Bucket=self._bucket, Key=self._base + FORMAT_KEY, Body=held.octets, **condition
                 )
             except Exception as error:
-                if _is_conflict(error):
+                if is_conflict(error):
                     continue
-                if _code(error) != "NotImplemented":
+                if code_of(error) != "NotImplemented":
                     raise self._told(error, f"write {FORMAT_KEY}") from error
             raise StoreError(
                 f"{self.address}: the store does not keep to conditions of a PUT, so that two "
@@ -234,7 +235,7 @@ class S3Storage:
         try:
             self._s3().head_object(Bucket=self._bucket, Key=self._base + key)
         except Exception as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return False
             raise self._told(error, f"read {key}") from error
         self._there[table].add(key)
@@ -283,10 +284,10 @@ class S3Storage:
                         self._keep(temporary, key, size)
                         return
                 except Exception as error:
-                    if _is_missing(error):
+                    if is_missing(error):
                         (self.root / key).unlink(missing_ok=True)
                         return
-                    if attempt == ATTEMPTS - 1 or not _broke_off(error):
+                    if attempt == ATTEMPTS - 1 or not broke_off(error):
                         raise self._told(error, f"read {key}") from error
             raise StoreError(f"{self.address}: the transfer of {key} breaks off")
         finally:
@@ -359,93 +360,3 @@ class S3Storage:
     def _told(self, error: Exception, what: str) -> Exception:
         """An error of the client as one of ours; others as they are."""
         return told(error, self.address, what)
-
-
-def told(error: Exception, address: str, what: str) -> Exception:
-    """What went wrong with a store, in one line."""
-    from boto3.exceptions import Boto3Error
-    from botocore import exceptions as known
-
-    if not isinstance(error, known.ClientError | known.BotoCoreError | Boto3Error):
-        return error
-    if isinstance(error, Boto3Error) and isinstance(error.__context__, known.ClientError):
-        error = error.__context__
-    code, status = _code(error), _status(error)
-    if isinstance(
-        error,
-        known.NoCredentialsError | known.PartialCredentialsError | known.CredentialRetrievalError
-        | known.ProfileNotFound,
-    ):  # fmt: skip
-        return StoreError(
-            f"{address}: no credentials: {_line(error)}",
-            advice="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", exit_code=2,
-        )  # fmt: skip
-    if code == "NoSuchBucket":
-        return StoreError(
-            f"{address}: there is no such bucket",
-            advice="make it, or correct `path` under [lake]", exit_code=2,
-        )  # fmt: skip
-    if status in (401, 403):
-        return StoreError(
-            f"{address}: permission denied: {what} ({code})",
-            advice="the credentials must be good, and may s3:ListBucket, GetObject, PutObject and "
-            "DeleteObject",
-            exit_code=2,
-        )
-    if status == 301 or code == "AuthorizationHeaderMalformed":
-        return StoreError(
-            f"{address}: the bucket is in another region", advice="set AWS_REGION", exit_code=2
-        )
-    if isinstance(
-        error, known.HTTPClientError | known.ConnectionError | known.EndpointConnectionError
-    ):
-        return StoreError(
-            f"{address}: cannot be reached: {what}: {_line(error)}",
-            advice="see whether the network and AWS_ENDPOINT_URL_S3 are right, then run it again: "
-            "nothing is lost",
-        )
-    return StoreError(f"{address}: {what}: {_line(error)}", advice="run it again: nothing is lost")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _code(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-
-
-def _status(error: Exception) -> int:
-    response = getattr(error, "response", None)
-    if not isinstance(response, dict):
-        return 0
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _is_missing(error: Exception) -> bool:
-    return _code(error) in ("NoSuchKey", "404", "NotFound")
-
-
-def _is_conflict(error: Exception) -> bool:
-    return _status(error) in (404, 409, 412) and _code(error) != "NoSuchBucket"
-
-
-def _broke_off(error: Exception) -> bool:
-    """While octets came: the client repeats only what had no answer."""
-    from botocore import exceptions as known
-
-    return isinstance(
-        error,
-        known.IncompleteReadError | known.ResponseStreamingError | known.ReadTimeoutError
-        | known.ConnectionClosedError,
-    )  # fmt: skip
-
-
-def _is_unknown(error: Exception) -> bool:
-    """Whether a PUT may have been done all the same."""
-    from botocore import exceptions as known
-
-    if isinstance(error, known.EndpointConnectionError | known.ConnectTimeoutError):
-        return False
-    return _status(error) >= 500 or isinstance(error, known.HTTPClientError)

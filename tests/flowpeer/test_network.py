@@ -106,6 +106,7 @@ def test_durations() -> None:
         ('name = "Test"', 'name = "Test"\ntimezone = "Mars/Base"', "a time zone name"),
         ('path = "lake"', 'path = "gs://bucket/lake"', "lake.path = 'gs://bucket/lake'"),
         ('path = "lake"', 'path = "s3://Bucket/lake"', "a folder is expected, or s3://BUCKET/"),
+        ('path = "lake"', 'path = "lake"\ncache = "x"', "lake.cache: is of a lake on an object"),
         ('path = "lake"', 'path = "s3://bucket/../lake"', "a folder is expected, or s3://BUCKET/"),
         ('path = "lake"', 'path = "lake"\nkeep_flows = "soon"', "lake.keep_flows = 'soon'"),
         ('path = "lake"', 'path = "lake"\nfold_share = 1.5', "lake.fold_share = 1.5"),

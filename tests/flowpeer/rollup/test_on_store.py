@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +138,46 @@ def test_of_two_that_roll_up_the_same_hour_one_is_refused_and_one_result_stands(
             assert header is not None
             assert (header.files, header.generation, header.retired) == (1, 1, ())
     assert faults_of(here) == []  # the other result of the race is gone
+
+
+KILLED = """
+import os, signal, sys
+from botocore.client import BaseClient
+from flowpeer.cli import main
+whole, passed = BaseClient._make_api_call, 0
+def call(self, name, given):
+    global passed
+    passed += name == "PutObject" and "/traffic" in given["Key"]
+    answer = whole(self, name, given)
+    if passed == int(os.environ["KILLED_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+BaseClient._make_api_call = call
+sys.argv[0] = "flowpeer"
+sys.exit(main())
+"""
+
+
+def test_killed_after_each_put_of_an_hour_and_run_again_gives_the_same(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    expected = tables(local(tmp_path / "local"))
+    rollup = on_store(tmp_path / "remote", bucket)
+    for put in range(1, 5):  # two files and their manifests
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, "rollup", "--jobs", "1"], cwd=tmp_path / "remote",
+            env={**os.environ, "KILLED_AT": str(put)}, check=False, capture_output=True,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        lake = bucket.lake("two")
+        made = tables(lake)
+        assert all(made[hour] == expected[hour] for hour in made)
+    roll_up(rollup.network, lake, Collected(), jobs=1)
+    assert tables(lake) == expected
+    assert set(faults_of(lake)) <= {
+        "no manifest names it: it was never finished, or is no file of flowpeer"
+    }
 
 
 def test_tables_that_are_replaced_are_read_as_they_are_now(tmp_path: Path, bucket: Bucket) -> None:
