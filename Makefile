@@ -11,7 +11,7 @@ WORKERS ?= 2
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types arrows bench wheel wheel-test test-spark bom fuzz soak lock docs docs-check site pictures clean
+.PHONY: help demo test check format lint types arrows bench wheel wheel-test test-spark test-readers bom fuzz soak lock docs docs-check site pictures clean
 
 help:  ## print this manual
 	@echo "flowpeer: from NetFlow/IPFIX exports to a ranked, feasible list of peering candidates"
@@ -70,6 +70,9 @@ wheel-test: wheel  ## install the built wheel alone and try it: imports, demo, c
 
 test-spark: $(VENV)/.dev  ## roll-ups by two workers of Spark and of Dask, one of them killed, against those made here
 	@$(BIN)/python .ci/engines.py build/engines
+
+test-readers: $(VENV)/.dev  ## files of the compiled writer read back by ClickHouse and Spark
+	@$(BIN)/python .ci/readers.py build/clickhouse build/engines
 
 bom: $(VENV)/.dev  ## what it is made of (CycloneDX), and whether every licence is fine
 	@$(BIN)/python .ci/bom.py

@@ -71,7 +71,8 @@ class Cost:
 
 
 RUNNER = """
-import os, subprocess, sys, time
+import ctypes, os, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what outlives its parent is counted too
 begun = time.perf_counter()
 process = subprocess.Popen(sys.argv[2:], stdout=open(sys.argv[1], "wb"), stderr=subprocess.PIPE)
 said = process.stderr.read().decode()
@@ -79,7 +80,14 @@ _, status, usage = os.wait4(process.pid, 0)
 process.returncode = os.waitstatus_to_exitcode(status)
 if process.returncode:
     sys.exit(said[-2000:] or f"exit {process.returncode}")
-print(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+wall, cpu, peak = time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+while True:
+    try:
+        _, _, usage = os.wait4(-1, 0)
+    except ChildProcessError:
+        break
+    cpu, peak = cpu + usage.ru_utime + usage.ru_stime, max(peak, usage.ru_maxrss)
+print(wall, cpu, peak / 1024)
 """
 
 

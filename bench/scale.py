@@ -1,11 +1,14 @@
 """Roll-ups of several hours by one and two jobs, at 1/16, 1/4 and all of the flows: what they cost.
 
     python bench/scale.py [--flows N] [--hours H] [--parts 16,4,1] [--jobs 1,2] [--folder DIR]
+                          [--on 'local-cluster[2,1,512]']
 
 Generates H hours (4) of N flows each (6 million) of nine metros as `bench/rollup.py` does, a file a
 minute. For each number of jobs, all hours are rolled up by a process of its own, with the files in
 the page cache: CPU and wall time, the largest resident memory of a process, and how many files
-differ from those that the first number of jobs made, which must be none. Then what the lake takes
+differ from those that the first number of jobs made, which must be none. With `--on` an
+engine does the same once more: two Spark workers on this machine are `local-cluster[2,1,512]`, in
+the environment that `make test-spark` leaves in `build/engines`. Then what the lake takes
 on disk, and how many rows an hour of more flows than can be generated here would give: the number
 of keys that are expected to be met at least once, which is held to the rows that were counted. The
 last lines are for `docs/measured.toml`, from which `docs/generate.py` makes the page on sizing.
@@ -122,6 +125,7 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=4)
     parser.add_argument("--parts", default="16,4,1", help="sizes, as parts of the flows")
     parser.add_argument("--jobs", default="1,2")
+    parser.add_argument("--on", help="address of an engine: a last line, done by it")
     parser.add_argument("--folder", type=Path, help="keep what was generated, and use it again")
     arguments = parser.parse_args()
     measured: list[str] = []
@@ -138,11 +142,17 @@ def main() -> None:
                 generate(folder, flows, arguments.hours)
             total = flows * arguments.hours
             first: dict[str, bytes] = {}
-            for jobs in map(int, arguments.jobs.split(",")):
+            ways = {jobs: ["--jobs", jobs] for jobs in arguments.jobs.split(",")}
+            if arguments.on:
+                ways["dask" if arguments.on.startswith("dask") else "spark"] = [
+                    "--on",
+                    arguments.on,
+                ]
+            for jobs, options in ways.items():
                 forget(folder)
                 took = cost([
                     sys.executable, "-m", "flowpeer", "--config", str(folder / "flowpeer.toml"),
-                    "rollup", "--jobs", str(jobs),
+                    "rollup", *options,
                 ])  # fmt: skip
                 made = rollups(folder)
                 first = first or made
@@ -151,7 +161,7 @@ def main() -> None:
                 print(f"{flows:>14,}{jobs:>6}{took.wall_s:>9.2f}{took.cpu_s:>9.2f}"
                       f"{total / took.cpu_s / 1e6:>15.2f}{took.peak_mib:>10,.0f}"
                       f"{differing:>8}", flush=True)  # fmt: skip
-                if jobs == 1:
+                if jobs == "1":
                     rows, wanted = counted(folder, arguments.hours), expected(flows)
                     if any(abs(wanted[t] - rows[t]) > WITHIN * rows[t] for t in TABLES):
                         raise SystemExit(f"{rows} rows an hour, {wanted} expected")
@@ -172,7 +182,7 @@ def main() -> None:
         )
     print("\n" + "\n".join(measured))
     if differ:
-        raise SystemExit(f"{differ} files differ by the number of jobs")
+        raise SystemExit(f"{differ} files differ by who made them")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Environments for what weighs hundreds of megabytes and no run of flowpeer needs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def environment(folder: Path, wanted: Sequence[str]) -> Path | None:
+    """The interpreter of an environment that has what this one has, and `wanted`, which is
+    installed once; None where it cannot be."""
+    folder = folder.absolute()
+    python = folder / "bin" / "python"
+    ready = folder / "ready.json"
+    asked = [list(wanted), sys.prefix]
+    if ready.is_file() and json.loads(ready.read_text()) == asked:
+        return python
+    print(f"installing {' and '.join(wanted)} into {folder}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=False)
+    ours = sysconfig.get_path("purelib")
+    theirs = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    (theirs / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet",
+         "install", *wanted], check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode != 0:
+        print("\n".join(done.stderr.splitlines()[-5:]), file=sys.stderr)
+        return None
+    ready.write_text(json.dumps(asked))
+    return python
+
+
+def extra(*names: str) -> list[str]:
+    """The requirements of some extras of the project."""
+    import tomllib
+
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    stated = tomllib.loads(text)["project"]["optional-dependencies"]
+    return [one for name in names for one in stated[name]]
