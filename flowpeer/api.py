@@ -3,7 +3,7 @@
     >>> net = open("flowpeer.toml")
     >>> answer = net.imbalance(metro="dfw", direction="out")
     >>> answer.rows.select("provider", "share", "target_share").rows()[0]
-    ('Quartzheron Backbone', 0.8108..., 0.3225...)
+    ('Quartzheron Backbone', 0.8108..., 0.2222...)
 
 Nothing here writes to the terminal or ends the process. What a command would say on stderr is in
 `Network.notes` and `Network.warnings`; errors are those of flowpeer.errors, with the next step in

@@ -67,17 +67,25 @@ class Answer:
 
     def on_screen(self, width: int, *, asks: int | None = None) -> str:
         """As a terminal of `width` columns shows it; `asks` keeps the first rows of each metro."""
-        rows = self.rows if asks is None else self.rows.filter(pl.col("rank") <= asks)
-        shown = self.screen_columns
-        columns = [c for c in self.columns if not shown or c.name in shown]
-        kept = narrowed(rows, columns, width, self.give_way)
-        notes = list(self.notes)
-        if len(kept) < len(columns):
-            gone = ", ".join(c.name for c in columns if c not in kept)
-            notes.append(f"left out here for want of width: {gone}; files have every column")
-        return str(
-            render_table(rows, kept, format="terminal", width=width, title=self.title, notes=notes)
-        )
+        return on_screen(self.rows, self.columns, width, asks=asks, **self._shown())
+
+    def _shown(self) -> dict[str, Any]:
+        return {
+            "title": self.title, "notes": list(self.notes), "screen": list(self.screen_columns),
+            "give_way": list(self.give_way),
+        }  # fmt: skip
+
+    def shown(self) -> dict[str, Any]:
+        """What `shown_again` needs beside the Parquet file of its rows."""
+        columns = [
+            c for c in self.columns if not self.screen_columns or c.name in self.screen_columns
+        ]
+        marks = {c.estimate for c in columns if c.estimate in self.rows.columns}
+        return {
+            "name": self.name, **self._shown(),
+            "columns": [[c.name, c.unit, c.meaning, c.estimate] for c in columns],
+            "marks": {name: self.rows[name].to_list() for name in sorted(marks)},
+        }  # fmt: skip
 
     def write(self, folder: Path, formats: Sequence[FileFormat] = ("csv",)) -> list[Path]:
         """Write the answer, its side tables and where it came from; each file atomically."""
@@ -99,6 +107,41 @@ class Answer:
         text = json.dumps(meta, indent=1, ensure_ascii=False, default=str) + "\n"
         documents[f"{self.name}.meta.json"] = text.encode()
         return write_documents(folder, documents)
+
+
+def on_screen(
+    rows: pl.DataFrame,
+    columns: Sequence[Column],
+    width: int,
+    *,
+    title: str,
+    notes: Sequence[str],
+    screen: Sequence[str],
+    give_way: Sequence[str],
+    asks: int | None = None,
+) -> str:
+    """A table as a terminal shows it; see `Answer.on_screen`."""
+    rows = (
+        rows if asks is None or "rank" not in rows.columns else rows.filter(pl.col("rank") <= asks)
+    )
+    wanted = [c for c in columns if not screen or c.name in screen]
+    kept = narrowed(rows, wanted, width, give_way)
+    notes = list(notes)
+    if len(kept) < len(wanted):
+        gone = ", ".join(c.name for c in wanted if c not in kept)
+        notes.append(f"left out here for want of width: {gone}; files have every column")
+    return str(render_table(rows, kept, format="terminal", width=width, title=title, notes=notes))
+
+
+def shown_again(
+    folder: Path, facts: Mapping[str, Any], width: int, *, asks: int | None = None
+) -> str:
+    """An answer on a screen once more, from what was written of it (`Answer.shown`)."""
+    rows = pl.read_parquet(folder / f"{facts['name']}.parquet", glob=False)
+    rows = rows.with_columns(pl.Series(name, of) for name, of in facts["marks"].items())
+    columns = [Column(name, rows.schema[name], *more) for name, *more in facts["columns"]]
+    words = {name: facts[name] for name in ("title", "notes", "screen", "give_way")}
+    return on_screen(rows, columns, width, asks=asks, **words)
 
 
 def write_documents(folder: Path, documents: Mapping[str, bytes]) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
-from flowpeer_reports.candidates import candidates
+from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns import EXCHANGES, OPENINGS
 from flowpeer_reports.exchanges import exchanges
 from flowpeer_reports.render import render_table
@@ -19,14 +19,20 @@ SCREEN_COLUMNS = (
 
 
 def exchanges_answer(
-    gathered: Gathered, *, direction: Direction = "out", metros: Sequence[str] | None = None
-) -> Answer:
-    """The exchanges of each metro, in the order of what they add."""
+    gathered: Gathered, *, direction: Direction = "out", metros: Sequence[str] | None = None,
+    listed: Candidates | None = None,
+) -> Answer:  # fmt: skip
+    """The exchanges of each metro, in the order of what they add.
+
+    Args:
+        listed: the candidates of just this, where they are made already.
+    """
     inputs = gathered.inputs
-    listed = candidates(
-        inputs, direction=direction, metros=metros or None, store=FileStore(),
-        billed=gathered.billed,
-    )  # fmt: skip
+    if listed is None:
+        listed = candidates(
+            inputs, direction=direction, metros=metros or None, store=FileStore(),
+            billed=gathered.billed,
+        )  # fmt: skip
     found = exchanges(inputs, listed, gathered.billed, FileStore())
     title = title_of(inputs, "exchanges")
     return Answer(

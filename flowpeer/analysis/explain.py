@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,14 +12,18 @@ import numpy as np
 import polars as pl
 
 from flowpeer.analysis.answers import Answer, title_of
+from flowpeer.analysis.explain_money import falls
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
+from flowpeer_reports.feasibility import PRIOR_ASKS, Feasibility
+from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
-from flowpeer_reports.ranking import Listing, Row, peers_in
+from flowpeer_reports.policy import CLASSES
+from flowpeer_reports.ranking import Listing, Row, bps, peers_in
 from flowpeer_reports.render import table_page
 from flowpeer_reports.render.cells import clean
 
@@ -74,7 +79,8 @@ class _Metro:
     def __init__(
         self, gathered: Gathered, found: Candidates, number: int, listing: Listing, asn: int
     ) -> None:
-        self.inputs, self.found, self.asn = gathered.inputs, found, asn
+        self.inputs, self.billed = gathered.inputs, gathered.billed
+        self.found, self.asn = found, asn
         self.number, self.listing, self.metro = number, listing, listing.name
         self.ranking = found.ranking
         self.members = list(self.ranking.parties.members(asn))
@@ -112,7 +118,7 @@ class _Metro:
         )
 
     def _routes(self) -> Iterable[dict[str, Any]]:
-        routes = self.found.universe.routes.filter(
+        routes = self.found.universe.whole.filter(
             "scaled", pl.col("metro") == self.metro, pl.col("direction") == "out",
             pl.col("origin_asn").is_in(self.members),
         )  # fmt: skip
@@ -155,17 +161,24 @@ class _Metro:
         base = self.ranking.cells.of(self.number).start
         octets = int(self.ranking.cells.out[cells + base].sum())
         atoms = self.ranking.cells.atom[cells + base].astype(np.int32)
-        units = self.ranking.cover.units.filter(pl.col("atom").is_in(atoms.tolist()))
+        units = self.ranking.cover.units.filter(pl.col("atom").is_in(atoms.tolist())).drop_nulls()
+        since = self.found.universe.since.filter(pl.col("metro") == self.metro)
+        young = units.join(since, on=["prefix", "origin_asn"], how="left").sort("prefix")
+        dated = bool(young["since"].count())
         pairs = [
-            f"({_quoted(p)}, {o})"
-            for p, o in units.drop_nulls().select("prefix", "origin_asn").sort("prefix").iter_rows()
+            f"({_quoted(prefix)}, {origin}" + (f", {_moment(when or start)})" if dated else ")")
+            for start in [self.inputs.period_start.astimezone(UTC)]
+            for prefix, origin, when in young.select("prefix", "origin_asn", "since").iter_rows()
         ]
-        values = ", ".join(pairs) or "(NULL::VARCHAR, NULL::BIGINT)"
+        names, empty = "prefix, origin_asn", "(NULL::VARCHAR, NULL::BIGINT)"
+        if dated:  # a session counts from its live day
+            names = f"{names}, since"
         joined = (
-            f"traffic_routes JOIN (VALUES {values}) AS route (prefix, origin_asn) "
+            f"traffic_routes JOIN (VALUES {', '.join(pairs) or empty}) AS route ({names}) "
             "USING (prefix, origin_asn)"
         )
-        return octets, _select(BYTES, joined, self._of("hour_start"))
+        where = self._of("hour_start") + (" AND hour_start >= since" if dated else "")
+        return octets, _select(BYTES, joined, where)
 
     def _evidence(self) -> Any:
         seen = self._cells_of([OBSERVED])
@@ -231,11 +244,41 @@ class _Metro:
         yield _step("policy", f"policy {row['policy'] or 'unknown'}", count, "entries", sql)
         for reason in row["feasibility_reasons"]:
             yield _step("policy", reason)
+        millionths, sql = self._chance()
+        yield _step("policy", f"feasibility {row['feasibility']:.3f}: the product of these",
+                    millionths, "millionths", sql)  # fmt: skip
         octets, sql = self._expected()
-        yield _step("policy", f"feasibility {row['feasibility']:.3f}, expected "
-                    f"{row['expected_bps'] / 1e6:,.2f} Mbps: {_bytes(octets, self)}, each route "
-                    "by how likely a yes is, the weight of its evidence and what the rows above "
-                    "leave open", octets, "bytes", sql)  # fmt: skip
+        yield _step("policy", f"expected {row['expected_bps'] / 1e6:,.2f} Mbps: "
+                    f"{_bytes(octets, self)}, each route by how likely a yes is, the weight of "
+                    "its evidence and what the rows above leave open",
+                    octets, "bytes", sql)  # fmt: skip
+
+    def _chance(self) -> tuple[int, str]:
+        """How likely a yes is, in millionths, and the SQL that counts it from the policy class:
+        base rates are priors worth ten asks, and what came of our own (METHODS M10)."""
+        ranking, cells = self.ranking, self.ranking.cells
+        feasibility = Feasibility(self.inputs, Places(self.inputs, ranking.parties))
+        at = int(np.searchsorted(ranking.eligible[self.number].asns, self.asn))
+        out, in_ = (bps(v, self.inputs.period_slots) for v in ranking.alone[self.number][at])
+        mine = cells.of(self.number)
+        both_ways = bool(cells.out[mine].any() and cells.in_[mine].any())
+        factors, by_class = feasibility.factors(self.asn, self.metro, out, in_, both_ways)
+        chance = math.prod(factors)
+        first = f"{factors[0]!r}::DOUBLE"
+        if by_class:
+            classes = {c: feasibility.base_rate(c) for c in CLASSES}
+            whens = " ".join(
+                f"WHEN '{name}' THEN ({prior!r}::DOUBLE * {PRIOR_ASKS} + {yes}) / "
+                f"({PRIOR_ASKS} + {answered})"
+                for name, (prior, yes, answered) in classes.items()
+            )
+            unknown = f"{feasibility.rates['']!r}::DOUBLE"
+            first = f"CASE lower(trim(max(policy_general))) {whens} ELSE {unknown} END"
+        product = " * ".join([first, *(f"{f!r}::DOUBLE" for f in factors[1:]), str(MILLION)])
+        what = f"floor({product} + 0.5::DOUBLE)::BIGINT AS millionths"
+        return math.floor(chance * MILLION + 0.5), _select(
+            what, "peeringdb_net", f"asn = {self.asn}"
+        )
 
     def _expected(self) -> tuple[int, str]:
         """Expected bytes of the row, and the SQL that sums them: a share of each of its routes, in
@@ -303,6 +346,28 @@ class _Metro:
             note = f" ({row['saving_note']})" if row["saving_note"] else ""
             yield _step("money", f"{words}{note}: money moves {_bytes(octets, self)}, the routes "
                         "that it is seen on", octets, "bytes", sql)  # fmt: skip
+            if saving is not None:
+                yield from self._bills(row)
+
+    def _bills(self, shown: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+        """What each contract's bill falls by, and what peering itself costs: the saving."""
+        assert self.row is not None
+        assert self.billed is not None
+        where = self._of("{time}")
+        made = list(falls(self.billed, self.found, self.number, self.listing, self.row, where))
+        # A port in between that cannot carry all is in none of these statements.
+        whole = round(sum(fall.cents for fall in made) / 100, 2)
+        exact = abs(whole - shown["bill_saving_per_month"]) < 0.01 * (len(made) + 1)
+        for fall in made:
+            yield _step(
+                "money", f"{fall.contract}: billed {float(fall.before_bps) / 1e6:,.2f} → "
+                f"{float(fall.after_bps) / 1e6:,.2f} Mbps, its bill falls by "
+                f"{fall.cents / 100:,.2f} {fall.currency} a month",
+                *((fall.cents, "cents a month", fall.sql) if fall.sql and exact else ()),
+            )  # fmt: skip
+        cost = shown["peering_cost_per_month"]
+        yield _step("money", f"peering itself costs {cost:,.2f} {shown['currency']} a month "
+                    "([peering_costs]): the bills' fall less that is what it saves")  # fmt: skip
 
 
 def _step(

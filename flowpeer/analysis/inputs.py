@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import polars as pl
@@ -31,6 +31,11 @@ from flowpeer_core.sample import MARKER
 from flowpeer_reports import ask_log
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.inputs import NO_TABLES, Inputs
+
+SESSIONS = pl.Schema([
+    ("asn", pl.Int64()), ("metro", pl.String()), ("kind", pl.String()),
+    ("since", pl.Datetime("us", "UTC")),
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ def gather(
             _on_exchanges(network), on=["exporter", "interface"], how="left"
         ),
         contracts=_frame(configured["contracts"]),
-        sessions=_sessions(_frame(configured["sessions"]), log, network, end),
+        sessions=_sessions(network, log, end),
         exclusions=pl.DataFrame(
             [
                 *(e.model_dump() for e in network.exclusions),
@@ -231,7 +236,8 @@ def gather(
         default_sampling=max((e.sampling or 0 for e in network.exporters), default=0) or 1000,
     )  # fmt: skip
     inputs = replace(inputs, session_routes=session_routes(inputs, network, record, carried))
-    inputs = replace(inputs, sessions=pl.concat([inputs.sessions, sessions_seen(inputs)]))
+    seen = sessions_seen(inputs)
+    inputs = replace(inputs, sessions=pl.concat([inputs.sessions, seen], how="diagonal"))
     provenance = {
         "network": {"asn": inputs.asn, "name": inputs.name},
         "period": {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"},
@@ -344,18 +350,22 @@ def _cones(
     return {"cones": _reference(lake, "as_cones"), "cones_source": facts["words"]}
 
 
-def _sessions(
-    configured: pl.DataFrame, log: Sequence[ask_log.Ask], network: Configuration, end: datetime
-) -> pl.DataFrame:
-    """The configured sessions, and those that asks brought before the period's end (M16)."""
-    known = set(configured.select("asn", "metro").iter_rows())
-    metros = [m.id for m in network.metros]
-    more = [
-        (asn, metro, "ask")
-        for asn, metro, since in ask_log.sessions(log, metros)
-        if since < end.date() and (asn, metro) not in known
+def _sessions(network: Configuration, log: Sequence[ask_log.Ask], end: datetime) -> pl.DataFrame:
+    """The configured sessions, and those that asks brought before the period's end (M16): asn,
+    metro, kind, since (null: before anything is known of it)."""
+    asked = {
+        (asn, metro): datetime.combine(since, time(), UTC)
+        for asn, metro, since in ask_log.sessions(log, [m.id for m in network.metros])
+    }
+    rows: list[tuple[int, str, str, datetime | None]] = [
+        (s.asn, s.metro, s.kind, s.from_ or asked.get((s.asn, s.metro))) for s in network.sessions
     ]
-    return pl.concat([configured, pl.DataFrame(more, schema=configured.schema, orient="row")])
+    known = {(asn, metro) for asn, metro, _, _ in rows}
+    rows += [(*pair, "ask", since) for pair, since in asked.items() if pair not in known]
+    # One that came up later is none of this period.
+    return pl.DataFrame(
+        [row for row in rows if row[3] is None or row[3] < end], schema=SESSIONS, orient="row"
+    )
 
 
 def _policies(nets: pl.DataFrame) -> dict[int, str]:

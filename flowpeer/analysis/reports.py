@@ -70,7 +70,7 @@ def write_pack(
     gathered = stating(gathered)
     asks = candidate_answer(gathered, metros=metros, before=before)
     told()
-    answers = [exchanges_answer(gathered, metros=metros), asks]
+    answers = [exchanges_answer(gathered, metros=metros, listed=asks.found), asks]
     exits = exits_of(gathered.inputs, network, record)
     long = len(whole_weeks(gathered.inputs)) >= FEWEST
     for make in (

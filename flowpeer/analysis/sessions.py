@@ -53,7 +53,8 @@ def sessions_seen(inputs: Inputs) -> pl.DataFrame:
                 known.add((metro, asn))
                 rows.append((asn, metro, kind))
     rows.sort(key=lambda row: (row[1], row[0]))
-    return pl.DataFrame(rows, schema=inputs.sessions.schema, orient="row")
+    schema = {"asn": pl.Int64, "metro": pl.String, "kind": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def session_routes(

@@ -34,16 +34,20 @@ def demo(
         state.emit(
             {
                 "directory": str(directory),
-                "records_added": sum(file.rows for file in done.added),
-                "hours_rolled_up": done.rolled_up.rolled_up,
-                "files": [str(path) for path in done.reports.files],
-                "report": str(done.reports.page),
+                "records_added": done.records_added,
+                "hours_rolled_up": done.hours_rolled_up,
+                "files": [str(path) for path in done.files],
+                "report": str(done.page),
             }
         )
         return
+    from flowpeer.analysis.answers import shown_again  # and the engine of tables
+
+    if done.unchanged:
+        state.say("nothing to do: sample, lake and report are what they were")
     width = terminal_width()
-    print(done.reports.candidates.on_screen(width, asks=DEMO_ASKS))
-    print(done.reports.imbalance.on_screen(width))
-    print(f"Report: {done.reports.page}")
+    for facts in done.written.shown:
+        print(shown_again(done.folder, facts, width, asks=DEMO_ASKS))
+    print(f"Report: {done.page}")
     print(f"Next: cd {directory} && flowpeer check")
     state.say(f"{time.monotonic() - begun:.1f} s")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.reports import write_pack
+from flowpeer.analysis.standing import keep, made_from, standing
 from flowpeer.cli.answering import (
     AsOfOption,
     FormatOption,
@@ -33,10 +34,23 @@ def report(
     """Every answer of a period in one folder, with one page.
 
     Candidates and organisations, with what changed where the period before has data; exchanges,
-    leaks, imbalance, exits, drills, capacity, and bills where there are contracts.
+    leaks, imbalance, exits, drills, capacity, and bills where there are contracts. Where DIR holds
+    just this from before, nothing is done.
     """
     state: CommandState = ctx.obj
     formats = formats_of(format_, out)
+    asked = {"answers": "report", "period": period, "metros": metro, "formats": formats}
+    # An answer of an earlier time is the same to the byte whatever came since: nothing beside it.
+    before = None if as_of else made_from(state.config_path, **asked)
+    if (held := standing(out, before)) is not None:
+        for text in held.warnings:
+            state.warn(text)
+        if state.json:
+            files = [str(out / name) for name in held.files]
+            state.emit({"report": str(out / held.page), "files": files})
+            return
+        state.tell(f"nothing to do: {out} was made from just this; the page is {out / held.page}")
+        return
     network, record = ready(state, period, metro, as_of)
     with state.progress("answers") as advance:
         done = write_pack(
@@ -49,6 +63,8 @@ def report(
             told=lambda: advance(1),
             stating=lambda gathered: said(state, gathered, network, record, metro),
         )
+    after = made_from(state.config_path, **asked)
+    keep(out, before, after, files=done.files, page=done.page, warnings=state.warned)
     if state.json:
         state.emit({"report": str(done.page), "files": [str(path) for path in done.files]})
         return

@@ -10,12 +10,14 @@ import typer
 
 from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.reports import write_reports
+from flowpeer.analysis.standing import keep, made_from, standing
 from flowpeer.checks.quality import findings
 from flowpeer.checks.touching import stated
 from flowpeer.cli.captures import Done
 from flowpeer.cli.checks import show_findings
 from flowpeer.cli.rollup import Jobs, On, check_engine
 from flowpeer.cli.state import CommandState
+from flowpeer.lake.record import Record
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.rollup import roll_up
 
@@ -53,9 +55,7 @@ def run(
         "check": [finding._asdict() for finding in found],
     }  # fmt: skip
     if out is not None:
-        gathered, _ = stated(gather(state.network(), record, period), state.network(), record)
-        reports = write_reports(gathered, out)
-        result["reports"] = [str(path) for path in reports.files]
+        result["reports"] = [str(path) for path in _reports(state, record, out, period)]
     state.measure()
     if state.json:
         state.emit(result)
@@ -66,3 +66,15 @@ def run(
     show_findings(state, found)
     for path in result.get("reports", ()):
         state.tell(f"wrote {path}")
+
+
+def _reports(state: CommandState, record: Record, out: Path, period: str | None) -> list[Path]:
+    """The files of the reports, written unless they stand there as they would be."""
+    before = made_from(state.config_path, answers="run", period=period)
+    if (held := standing(out, before)) is not None:
+        return [out / name for name in held.files]
+    gathered, _ = stated(gather(state.network(), record, period), state.network(), record)
+    made = write_reports(gathered, out)
+    after = made_from(state.config_path, answers="run", period=period)
+    keep(out, before, after, files=made.files, page=made.page)
+    return made.files

@@ -42,6 +42,8 @@ class CommandState:
     exit_code: int = 0
     textfile: Path | None = None
     warnings: int = 0
+    warned: list[str] = field(default_factory=list)
+    """What `warn` was told."""
     gauges: dict[str, float] = field(default_factory=dict)
     """More figures for `textfile`."""
     _workspace: Workspace | None = field(default=None, repr=False)
@@ -113,6 +115,7 @@ class CommandState:
         """Something is wrong with the data: say so, and make the process end with 1."""
         self.exit_code = max(self.exit_code, 1)
         self.warnings += 1
+        self.warned.append(text)
         print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
 
     def emit(self, document: Any) -> None:

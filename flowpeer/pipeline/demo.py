@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import flowpeer_sample
-from flowpeer.analysis.inputs import gather
-from flowpeer.analysis.reports import Reports, write_reports
-from flowpeer.checks.touching import stated
+from flowpeer.analysis.standing import Written, made_from, standing
 from flowpeer.errors import UsageError
-from flowpeer.pipeline.ingest import Ingested, capture_files, ingest_files
-from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Reporter
-from flowpeer.workspace import Workspace
 from flowpeer_core.sample import MARKER
+
+STEP_S = 0.02
+CONFIGURATION, REPORT = "flowpeer.toml", "report"
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What each stage did."""
+    """What was done, and what stands in the folder of the report then."""
 
-    added: list[Ingested]
-    rolled_up: RolledUp
-    reports: Reports
+    folder: Path
+    written: Written
+    records_added: int = 0
+    hours_rolled_up: int = 0
+    unchanged: bool = False
+    """Everything was there already."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Those of the report."""
+        return [self.folder / name for name in self.written.files]
+
+    @property
+    def page(self) -> Path:
+        """The report's page."""
+        return self.folder / self.written.page
 
 
 def run_demo(directory: Path, reporter: Reporter, *, lake: str = "") -> Demo:
@@ -40,7 +56,8 @@ def run_demo(directory: Path, reporter: Reporter, *, lake: str = "") -> Demo:
     """
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory}: is a file", advice="name a folder that does not exist yet")
-    if directory.is_dir() and any(directory.iterdir()):
+    there = directory.is_dir() and any(directory.iterdir())
+    if there:
         if not (directory / MARKER).is_file():
             raise UsageError(
                 f"{directory}: not empty, and not a folder of this demo",
@@ -49,27 +66,75 @@ def run_demo(directory: Path, reporter: Reporter, *, lake: str = "") -> Demo:
         reporter.say(f"1/4 sample network: bringing {directory}/ up to date")
     else:
         reporter.say(f"1/4 sample network: writing one day of nine metros into {directory}/")
-    with reporter.progress("writing") as advance:
-        flowpeer_sample.write(directory, progress=lambda *_: advance(1))
-    if lake:
-        _place(directory / "flowpeer.toml", lake)
-    workspace = Workspace(directory / "flowpeer.toml")
-    reporter.say("2/4 ingest: export packets → flow records")
-    captures = capture_files([directory / "captures"])
-    added = ingest_files(workspace.network(), workspace.lake(), captures, reporter)
-    workspace.reread()
-    reporter.say("3/4 roll up: flow records × routes → traffic by network")
-    done = roll_up(workspace.network(), workspace.lake(), reporter)
-    reporter.say("4/4 reports: candidates and imbalance")
-    network, record = workspace.network(), workspace.lake().record()
-    gathered, wrong = stated(gather(network, record, None), network, record)
-    for text in wrong:
-        reporter.warn(text)
-    reports = write_reports(gathered, directory / "report", formats=("csv", "json", "parquet"))
-    return Demo(added, done, reports)
+    if there or lake:
+        with reporter.progress("writing") as advance:
+            flowpeer_sample.write(directory, progress=lambda *_: advance(1))
+        if lake:
+            _place(directory / CONFIGURATION, lake)
+        held = standing(directory / REPORT, inputs_of(directory))
+        if held is not None:
+            for text in held.warnings:
+                reporter.warn(text)
+            return Demo(directory / REPORT, held, unchanged=True)
+    with Writing(directory) as writing:
+        from flowpeer.pipeline.demo_stages import stages  # and all engines
+
+        return stages(directory, reporter, writing)
 
 
 def _place(config: Path, lake: str) -> None:
     """Let the sample's configuration name another lake."""
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('path = "lake"', f"path = {json.dumps(lake)}", 1), "utf-8")
+
+
+class Writing:
+    """The sample being written by a process of its own, while its first files are read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        if not flowpeer_sample.digests(self._directory):
+            self._process = subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-P", "-m", "flowpeer_sample", str(self._directory)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for this process, which ends the other
+            )  # fmt: skip
+        return self
+
+    def wait_for(self, path: Path) -> Path:
+        """Wait until a file of the sample is there; it appears whole."""
+        while not path.exists() and self._process is not None and self._process.poll() is None:
+            time.sleep(STEP_S)
+        if not path.exists():
+            self.finish()
+        return path
+
+    def captures(self) -> Iterator[Path]:
+        """The captures to ingest, each when it is there."""
+        for name in flowpeer_sample.captures():
+            yield self.wait_for(self._directory / name)
+
+    def finish(self) -> None:
+        """Wait until all files are there.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        if self._process is not None and self._process.wait():
+            flowpeer_sample.write(self._directory)  # which says why, or does it
+        self._process = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def inputs_of(directory: Path) -> str | None:
+    """What the report of a folder is made from (`made_from`), the sample's files among it."""
+    return made_from(
+        directory / CONFIGURATION, answers="demo", sample=flowpeer_sample.digests(directory)
+    )

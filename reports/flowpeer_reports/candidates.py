@@ -7,7 +7,7 @@ checks that before it answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from flowpeer_reports.errors import ReportError
 from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
 from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
+from flowpeer_reports.live_since import before_since, routes_since
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import Cover, cover
 from flowpeer_reports.parties import Parties, parties
@@ -117,7 +118,7 @@ def candidates(
     directions = ("out", "in") if direction == "both" else (direction,)
     world = universe(inputs, metros, named)
     names, siblings, found, flows = world.metros, world.parties, world.cover, world.flows
-    never = never_candidates(inputs, world.graph, siblings)
+    never = world.never
     places = Places(inputs, siblings)
     feasibility = Feasibility(inputs, places, acceptance)
     order: Order | None = None
@@ -130,7 +131,10 @@ def candidates(
     ranking = rank(
         inputs, found, siblings, flows, names, directions, never, feasibility, asks, order
     )
-    series = series_of(inputs, billed, found, ranking.cells, flows, store or MemoryStore())
+    _count_early(ranking, world.early)
+    series = series_of(
+        inputs, billed, found, ranking.cells, flows, store or MemoryStore(), world.since
+    )
     wants(ranking, series, inputs, places)
     ways: list[Plan] = []
     if billed is not None:
@@ -149,8 +153,10 @@ def candidates(
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
         )
-    not_listed = unlisted(inputs, ranking, world.routes, asks is not None)
-    totals = account(ranking, world.routes, made.rows, made.organisations, not_listed)
+    not_listed = unlisted(inputs, ranking, world.routes, world.early, asks is not None)
+    totals = account(
+        inputs, ranking, world.whole, world.early, made.rows, made.organisations, not_listed
+    )
     return Candidates(
         rows=made.rows if paid is None else _with(made.rows, paid.rows),
         organisations=(
@@ -168,7 +174,7 @@ def candidates(
             *(paid.notes if paid is not None else ()),
             *(signed.notes if signed is not None else ()),
             *bare_notes(totals),
-            *disagreements(inputs, world.routes, names),
+            *disagreements(inputs, world.whole, names),
             *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],
@@ -190,11 +196,23 @@ class Universe:
     metros: list[str]
     routes: pl.DataFrame
     """Bytes by link, prefix, origin and direction; unscaled ones too."""
+    early: pl.DataFrame
+    """The same, with `asn` and `since`, of what rode transit before a session for it came up: in
+    no list (M14)."""
+    since: pl.DataFrame
+    """Those routes; see `live_since.SINCE`."""
     parties: Parties
     graph: AsGraph
+    never: Mapping[int, str]
+    """ASN → why it is never a candidate."""
     cover: Cover
     flows: pl.DataFrame
     """See `Ranking.flows`."""
+
+    @property
+    def whole(self) -> pl.DataFrame:
+        """`routes` with `early`: all the transit traffic there is."""
+        return pl.concat([self.routes, self.early.select(self.routes.columns)])
 
 
 def universe(
@@ -225,7 +243,40 @@ def universe(
         if sessions is None
         else announced_routes(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
     )
-    return Universe(names, routes, siblings, graph, found, flows_of(routes, found.units))
+    flows = flows_of(routes, found.units)
+    never = never_candidates(inputs, graph, siblings)
+    since = routes_since(inputs, found, flows, names, siblings, never)
+    early = routes.clear().with_columns(asn=pl.lit(None, pl.Int64), since=pl.lit(None, TIME))
+    if since.height:
+        early = _early(inputs, since).select(early.columns)
+        routes = _less(routes, early)
+        flows = flows_of(routes, found.units)
+    return Universe(names, routes, early, since, siblings, graph, never, found, flows)
+
+
+def _count_early(ranking: Ranking, early: pl.DataFrame) -> None:
+    """Shares are of all transit, what came too early for a session too."""
+    ways = early.filter(pl.col("direction").is_in(list(ranking.directions)))
+    octets = dict(ways.group_by("metro").agg(pl.col("bytes").sum()).iter_rows())
+    for listing in ranking.metros:
+        listing.total += octets.get(listing.name, 0)
+    ranking.organisations.total += sum(octets.values())
+
+
+def _early(inputs: Inputs, since: pl.DataFrame) -> pl.DataFrame:
+    hourly = _hourly(inputs).filter("scaled")
+    return _summed(before_since(hourly, since), "asn", "since").collect()
+
+
+def _less(routes: pl.DataFrame, early: pl.DataFrame) -> pl.DataFrame:
+    """Routes without what is early; what is all early is gone."""
+    gone = early.group_by(LINK_ROUTE).agg(pl.col(SUMS).sum().name.suffix("_gone"))
+    left = routes.join(gone, on=LINK_ROUTE, how="left", nulls_equal=True, maintain_order="left")
+    return (
+        left.with_columns(pl.col(c) - pl.col(f"{c}_gone").fill_null(0) for c in SUMS)
+        .filter(pl.col("bytes_gone").is_null() | (pl.col("bytes") > 0))
+        .select(routes.columns)
+    )
 
 
 def flows_of(routes: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
@@ -246,15 +297,15 @@ def _with(frame: pl.DataFrame, money: pl.DataFrame) -> pl.DataFrame:
 
 def series_of(
     inputs: Inputs, billed: BilledPeriod | None, found: Cover, cells: Cells,
-    flows: pl.DataFrame, store: Store,
+    flows: pl.DataFrame, store: Store, since: pl.DataFrame,
 ) -> Series:  # fmt: skip
     """The reader of slots: of the period, and of the contracts' months where money is counted."""
     if billed is None:
-        return Series(inputs, found, cells, flows, store)
+        return Series(inputs, found, cells, flows, store, since=since)
     start, end = billed.span
     return Series(
         replace(inputs, traffic=billed.traffic, traffic_routes=billed.traffic_routes),
-        found, cells, flows, store, packets=True,
+        found, cells, flows, store, since=since, packets=True,
         span=(min(start, inputs.period_start), max(end, inputs.period_end)),
     )  # fmt: skip
 
@@ -267,7 +318,7 @@ def _by_money(
         raise ReportError(
             f"a list by {by} needs contracts", advice="state them with prices in [[contracts]]"
         )
-    series = series_of(inputs, billed, world.cover, ranking.cells, world.flows, store)
+    series = series_of(inputs, billed, world.cover, ranking.cells, world.flows, store, world.since)
     want_order(ranking, series)
     series.load()
     return money_order(billed, ranking, series, places, inputs.policy.weights, by)
@@ -284,22 +335,30 @@ def _parties(inputs: Inputs, everything: pl.DataFrame) -> Parties:
     )
 
 
-def _universe(inputs: Inputs) -> pl.DataFrame:
+LINK_ROUTE = [
+    "metro", "exporter", "interface", "provider_asn", "prefix", "origin_asn", "direction", "scaled",
+]  # fmt: skip
+SUMS = ["bytes", "variance_high", "folded"]
+TIME = pl.Datetime("us", "UTC")
+
+
+def _hourly(inputs: Inputs) -> pl.LazyFrame:
     routes = transit(inputs.traffic_routes, inputs, "hour_start")
     if "folded" not in routes.collect_schema():
         routes = routes.with_columns(folded=pl.lit(False))
-    return (
-        routes.group_by(
-            "metro", "exporter", "interface", "provider_asn", "prefix", "origin_asn", "direction",
-            "scaled",
-        )
-        .agg(
-            pl.col("bytes").sum(),
-            pl.col("variance_high").sum(),
-            folded=pl.col("bytes").filter(pl.col("folded")).sum(),
-        )
-        .collect()
-    )  # fmt: skip
+    return routes
+
+
+def _summed(hourly: pl.LazyFrame, *more: str) -> pl.LazyFrame:
+    return hourly.group_by(*LINK_ROUTE, *more).agg(
+        pl.col("bytes").sum(),
+        pl.col("variance_high").sum(),
+        folded=pl.col("bytes").filter(pl.col("folded")).sum(),
+    )
+
+
+def _universe(inputs: Inputs) -> pl.DataFrame:
+    return _summed(_hourly(inputs)).collect()
 
 
 def _cone_words(inputs: Inputs) -> str:

@@ -151,7 +151,13 @@ def exchanges(
     if billed is not None:
         world, metros = found.universe, ranking.metros
         series = series_of(
-            inputs, billed, world.cover, ranking.cells, ranking.flows, store or MemoryStore()
+            inputs,
+            billed,
+            world.cover,
+            ranking.cells,
+            ranking.flows,
+            store or MemoryStore(),
+            world.since,
         )
         for one in money:
             want_joining(series, metros[one.number].name, one.above, one.exchanges)

@@ -106,6 +106,19 @@ class Feasibility:
             score *= factor
         return score
 
+    def base_rate(self, policy: str) -> tuple[float, int, int]:
+        """Of a class: the prior, and of our own asks how many were accepted and answered."""
+        return self._policy.base_rates[policy], *self._outcomes.get(policy, (0, 0))
+
+    def factors(
+        self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool = True
+    ) -> tuple[list[float], bool]:
+        """What `score` multiplies, the base rate first; and whether that is the class's, not given
+        by the operator."""
+        found = [f for f, _ in self._factors(asn, metro, out_bps, in_bps, both_ways)]
+        given = self._override is not None or self._policy.of(asn).acceptance is not None
+        return found, not given
+
     def reasons(
         self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool = True
     ) -> list[str]:

@@ -54,7 +54,7 @@ class Inputs:
     contracts: pl.DataFrame
     """contract, provider, and the terms."""
     sessions: pl.DataFrame
-    """asn, metro, kind: peerings that exist."""
+    """asn, metro, kind: peerings that exist; `since` where it is known when they came up."""
     exclusions: pl.DataFrame
     """asn, reason, until (date or null)."""
     traffic: pl.LazyFrame

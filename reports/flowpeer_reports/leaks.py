@@ -20,7 +20,6 @@ from flowpeer_reports.billing.terms import printed
 from flowpeer_reports.candidates import Universe, flows_of, series_of, universe
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.leaks import LEAK_PREFIXES, LEAKS
-from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.inputs import Inputs, transit
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.percentiles import counted, percentile
@@ -100,7 +99,7 @@ def leaks(
 
 def _routes(inputs: Inputs, world: Universe, cells: Cells) -> pl.DataFrame:
     """metro, asn, prefix, origin_asn, withheld: routes that a session of the metro is about."""
-    found, never = world.cover, never_candidates(inputs, world.graph, world.parties)
+    found, never = world.cover, world.never
     origin_party = world.parties.named(np.where(found.origins > 0, found.origins, 0))
     pieces = []
     for number, metro in enumerate(world.metros):
@@ -137,6 +136,13 @@ def _judged(
         .group_by("hour_start", "metro", "exporter", "interface", "prefix", "origin_asn")
         .agg(pl.col("bytes").sum())
         .join(routes.lazy(), on=["metro", "prefix", "origin_asn"], nulls_equal=True)
+        .join(
+            world.since.drop("asn").lazy(),
+            on=["metro", "prefix", "origin_asn"],
+            how="left",
+            nulls_equal=True,
+        )
+        .filter((pl.col("hour_start") >= pl.col("since")).fill_null(True))
         .with_columns(hour=(pl.col("hour_start") - first).dt.total_hours())
         .collect()
     )
@@ -249,7 +255,7 @@ def _figures(
     )  # fmt: skip
     flows = flows_of(world.routes, found.units)
     cells = cells_of(inputs, found, flows, world.metros, ("out",))
-    series = series_of(inputs, billed, found, cells, flows, store)
+    series = series_of(inputs, billed, found, cells, flows, store, world.since)
     rows_of = dict(kinds.drop_nulls("tag").select("atom", "tag").iter_rows())
     metros = cells.metro_of()
     sets: list[list[int]] = [[] for _ in range(listed.height)]
@@ -300,10 +306,18 @@ def _figures(
 def _notes(
     inputs: Inputs, world: Universe, announced: AnnouncedRoutes, listed: pl.DataFrame
 ) -> list[str]:
-    made: list[str] = []
+    made = [
+        f"{metro}: AS{asn} is peered since {since:%Y-%m-%d}; {octets:,} bytes that rode transit "
+        "before that are no leak"
+        for metro, asn, since, octets in world.early.filter(pl.col("direction") == "out")
+        .group_by("metro", "asn", "since")
+        .agg(pl.col("bytes").sum())
+        .sort("metro", "asn")
+        .iter_rows()
+    ]
     total = int(listed["out_bytes"].sum())
     if not total:
-        return ["nothing of what our sessions should carry rides transit"]
+        return [*made, "nothing of what our sessions should carry rides transit"]
     by: dict[str, Any] = dict(
         listed.group_by("cause").agg(pl.col("out_bytes").sum()).sort("cause").iter_rows()
     )

@@ -352,6 +352,36 @@ def of_sessions(
 
     `origin_party`: the party of each atom's origin.
     """
+    span = cells.of(number)
+    entries, parts = sessions_parts(inputs, found, parties, cells, number, never, origin_party)
+    sessions = _already(parts, cells.chosen[span], (cells.out + cells.in_)[span])
+    return entries, {part.asn for part in parts}, sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPart:
+    """What a session of a metro is about, whoever else may hold it: cells counted from the
+    metro's first."""
+
+    asn: int
+    cells: Ints
+    lacking: Ints
+    """Seen on its paths, and not announced to us."""
+    provider: bool
+    """It is our transit too: only its own routes are counted."""
+
+
+def sessions_parts(
+    inputs: Inputs, found: Cover, parties: Parties, cells: Cells, number: int,
+    never: Mapping[int, str], origin_party: Ints,
+) -> tuple[Entries, list[SessionPart]]:  # fmt: skip
+    """Everybody against the cells of a metro, and what each session there should carry by the
+    paths we see and by our tables (M14).
+
+    What a session's loaded view lacks is not announced to us: others may be asked for it. Of a
+    peer that is our transit too only its own routes count: what it announces to its peers is less
+    than what it sells.
+    """
     metro, span = cells.metros[number], cells.of(number)
     here = np.full(len(found.origins), -1, dtype=np.int64)
     here[cells.atom[span]] = np.arange(span.stop - span.start)
@@ -360,6 +390,8 @@ def of_sessions(
     entries = Entries(entries.asns, entries.first, here[entries.atom], entries.kind)
     ours = {a for a, why in never.items() if why in (OWN, SIBLING)}
     peers = {parties.of(a) for a in peers_in(inputs, metro) - ours}
+    # Party → cells that our tables hold from it though it is seen on no path, and cells that it is
+    # seen on and does not announce.
     announced: dict[int, tuple[list[int], list[int]]] = {}
     for asn, atom, withheld in (
         found.announced.filter(pl.col("metro") == metro)
@@ -368,12 +400,21 @@ def of_sessions(
     ):
         if here[atom] >= 0:
             announced.setdefault(asn, ([], []))[withheld].append(int(here[atom]))
-    sessions = _already(
-        entries, origin_party[cells.atom[span]], peers,
-        {parties.of(a) for a in transits(inputs)}, cells.chosen[span],
-        (cells.out + cells.in_)[span], announced,
-    )  # fmt: skip
-    return entries, peers, sessions
+    own, providers = origin_party[cells.atom[span]], {parties.of(a) for a in transits(inputs)}
+    at = {int(a): i for i, a in enumerate(entries.asns)}
+    made = []
+    for asn in sorted(peers):
+        seen = _NONE
+        if (i := at.get(asn)) is not None:
+            mine = entries.of(i)
+            seen = entries.atom[mine][entries.kind[mine] == OBSERVED].astype(np.int64)
+        more, lacking = (np.array(c, dtype=np.int64) for c in announced.get(asn, ([], [])))
+        part = np.union1d(np.setdiff1d(seen, lacking), more)
+        lacking = np.intersect1d(seen, lacking)
+        if asn in providers:
+            part, lacking = part[own[part] == asn], lacking[own[lacking] == asn]
+        made.append(SessionPart(asn, part, lacking, asn in providers))
+    return entries, made
 
 
 def peers_in(inputs: Inputs, metro: str) -> set[int]:
@@ -385,51 +426,26 @@ def peers_in(inputs: Inputs, metro: str) -> set[int]:
     return {int(a) for a in (*sessions, *ports)}
 
 
-def _already(
-    entries: Entries,
-    own: Ints,
-    peers: set[int],
-    providers: set[int],
-    chosen: Ints,
-    both: Ints,
-    announced: Mapping[int, tuple[list[int], list[int]]],
-) -> Sessions:
-    """What sessions should carry by the paths we see and by our tables, nothing twice (M14).
-
-    What a session's loaded view lacks is not announced to us: others may be asked for it. Of a
-    peer that is our transit too only its own routes count: what it announces to its peers is less
-    than what it sells. `announced`: party → cells that our tables hold from it though it is seen on
-    no path, and cells that it is seen on and does not announce.
-    """
-    at = {int(a): i for i, a in enumerate(entries.asns)}
-    parts: list[tuple[int, int, int, Ints, Ints]] = []
-    for asn in sorted(peers):
-        seen = _NONE
-        if (i := at.get(asn)) is not None:
-            span = entries.of(i)
-            seen = entries.atom[span][entries.kind[span] == OBSERVED].astype(np.int64)
-        more, lacking = (np.array(c, dtype=np.int64) for c in announced.get(asn, ([], [])))
-        part = np.union1d(np.setdiff1d(seen, lacking), more)
-        lacking = np.intersect1d(seen, lacking)
-        if asn in providers:
-            part, lacking = part[own[part] == asn], lacking[own[lacking] == asn]
-        parts.append((-int(chosen[part].sum()), -int(both[part].sum()), asn, part, lacking))
-    parts.sort(key=lambda h: h[:3])
+def _already(parts: Sequence[SessionPart], chosen: Ints, both: Ints) -> Sessions:
+    """What sessions should carry, the largest first, nothing twice (M14)."""
+    order = sorted(
+        parts, key=lambda p: (-int(chosen[p.cells].sum()), -int(both[p.cells].sum()), p.asn)
+    )
     taken = np.zeros(len(chosen), dtype=np.bool_)
     found = Sessions([], [])
-    for _, _, asn, every, _ in parts:
-        part = every[~taken[every]]
+    for one in order:
+        part = one.cells[~taken[one.cells]]
         taken[part] = True
         if len(part):
             note = "session exists in this metro"
-            if asn in providers:
+            if one.provider:
                 note += "; also our transit: only its own routes are counted"
-            found.held.append((asn, part, note))
-    for _, _, asn, _, lacking in parts:
-        part = lacking[~taken[lacking]]
+            found.held.append((one.asn, part, note))
+    for one in order:
+        part = one.lacking[~taken[one.lacking]]
         taken[part] = True
         if len(part):
-            found.withheld.append((asn, part))
+            found.withheld.append((one.asn, part))
     return found
 
 

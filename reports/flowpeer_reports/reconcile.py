@@ -19,12 +19,13 @@ UNSCALED = "no sampling rate known"
 
 
 def unlisted(
-    inputs: Inputs, ranking: Ranking, universe: pl.DataFrame, limited: bool
+    inputs: Inputs, ranking: Ranking, universe: pl.DataFrame, early: pl.DataFrame, limited: bool
 ) -> pl.DataFrame:
     """The columns NOT_LISTED: each metro's routes that no row holds, by the reason of their origin.
 
     Networks of the clique stand alone, by name: they sell peering, or give it for something.
-    `universe` has the unscaled bytes too; `limited`: the list was cut short by a number of asks.
+    `universe` has the unscaled bytes too; `early` is what rode transit before a session came up
+    (`Universe.early`); `limited`: the list was cut short by a number of asks.
     """
     origins, never, names = ranking.cover.origins, ranking.never, inputs.names()
     why = {int(o): origin_reason(int(o), never) for o in np.unique(origins)}
@@ -32,6 +33,7 @@ def unlisted(
     frames = [pl.DataFrame(schema=schema(NOT_LISTED))]
     for listing in ranking.metros:
         frames.append(_left(ranking, listing, reasons, names, limited))
+        frames.append(_before(early.filter(pl.col("metro") == listing.name), names))
         bare = universe.filter(~pl.col("scaled"), pl.col("metro") == listing.name)
         if bare.height:
             frames.append(
@@ -79,14 +81,37 @@ def _left(
     )  # fmt: skip
 
 
+def _before(early: pl.DataFrame, names: dict[int, str]) -> pl.DataFrame:
+    """What rode transit in one metro before its session came up, by network."""
+    octets = [
+        pl.col("bytes").filter(pl.col("direction") == way).sum().alias(f"{way}_bytes")
+        for way in ("out", "in")
+    ]
+    return (
+        early.group_by("metro", "since", "asn")
+        .agg(pl.col("origin_asn").n_unique().alias("asns"), *octets, pl.col("bytes").sum())
+        .sort("bytes", "asn", descending=[True, False])
+        .with_columns(
+            reason=pl.format("peered since {}", pl.col("since").dt.date()),
+            unscaled_bytes=pl.lit(0, pl.Int64),
+            name=pl.col("asn").replace_strict(names, default=None, return_dtype=pl.String),
+        )
+        .select(pl.col(n).cast(k) for n, k in schema(NOT_LISTED).items())
+    )
+
+
 def account(
+    inputs: Inputs,
     ranking: Ranking,
     universe: pl.DataFrame,
+    early: pl.DataFrame,
     rows: pl.DataFrame,
     organisations: pl.DataFrame,
     not_listed: pl.DataFrame,
 ) -> dict[str, dict[str, Any]]:
-    """By metro and `all`; every scaled byte of the universe in one of three places."""
+    """By metro and `all`; every scaled byte of the universe, what came too early for a session
+    among it (`Universe.whole`), in one of three places."""
+    before = early_rates(inputs, early, ranking.directions)
     totals: dict[str, dict[str, Any]] = {}
     for m in ranking.metros:
         here = universe.filter(pl.col("metro") == m.name)
@@ -105,7 +130,7 @@ def account(
         )
         totals[m.name] = {
             "slots": m.slots,
-            "transit_bps": bps(_rate(ranking, m), m.slots),
+            "transit_bps": bps(_rate(ranking, m) + before.get(m.name, 0.0), m.slots),
             "candidates": m.candidates,
             "already_peered_bytes": in_rows - in_asks,
             "listed_bytes": in_asks,
@@ -127,6 +152,19 @@ def account(
     }  # fmt: skip
     whole_["transit_bps"] = round(whole_["transit_bps"], 3)
     return {**totals, "all": {"slots": None, **whole_}}
+
+
+def early_rates(inputs: Inputs, early: pl.DataFrame, directions: Sequence[str]) -> dict[str, float]:
+    """Metro → bytes, as averages count them, that came too early for a session."""
+    if early.is_empty():
+        return {}
+    weighed = (
+        early.filter(pl.col("direction").is_in(list(directions)))
+        .join(inputs.silence(), on=["metro", "exporter"], how="left")
+        .group_by("metro")
+        .agg((pl.col("bytes") * pl.col("weight").fill_null(1.0)).sum())
+    )
+    return dict(weighed.iter_rows())
 
 
 def _rate(ranking: Ranking, listing: Listing) -> float:

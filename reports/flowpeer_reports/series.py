@@ -92,6 +92,39 @@ class SetSeries:
         return total
 
 
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """Entries of a metro by column, in the order of their nodes: those of node n are
+    `first[n]:first[n + 1]`."""
+
+    first: Ints
+    at: npt.NDArray[np.int32]
+    bytes: Ints
+    variance: npt.NDArray[np.float32]
+    packets: Ints | None
+
+    @classmethod
+    def of(cls, entries: npt.NDArray[Any]) -> _Entries:
+        """From what a store gives."""
+        order = np.argsort(entries["node"], kind="stable")
+        nodes = entries["node"][order]
+        size = int(nodes[-1]) + 2 if len(nodes) else 1
+        with_packets = "packets" in (entries.dtype.names or ())
+        return cls(
+            np.searchsorted(nodes, np.arange(size)), entries["at"][order], entries["bytes"][order],
+            entries["variance"][order], entries["packets"][order] if with_packets else None,
+        )  # fmt: skip
+
+    @property
+    def size(self) -> int:
+        """How many entries."""
+        return len(self.at)
+
+
+KEPT = 4_000_000
+"""Entries that are kept of metros asked for before: lists over several ask for each again."""
+
+
 class Series:
     """The slots of many sets, from one reading of the traffic.
 
@@ -108,9 +141,11 @@ class Series:
         *,
         span: tuple[datetime, datetime] | None = None,
         packets: bool = False,
+        since: pl.DataFrame | None = None,
     ) -> None:
         """
         Args:
+            since: routes whose slots count from a time on (`live_since.SINCE`).
             span: the slots wanted, where they are more than the period's: a contract's month begins
                 at another hour. The routes of a set are those of the period.
             packets: hold packets too.
@@ -135,6 +170,11 @@ class Series:
             number=pl.col("metro").replace_strict(number, return_dtype=pl.Int32),
         )
         self._links = links
+        since = pl.DataFrame(schema=NEVER) if since is None else since
+        self._since = since.select(
+            *_UNIT, "since", number=pl.col("metro").replace_strict(
+                number, default=None, return_dtype=pl.Int32)
+        ).drop_nulls("number")  # fmt: skip
         self.links: list[tuple[Link, ...]] = [
             tuple(
                 Link(e, i, p, d)
@@ -145,7 +185,7 @@ class Series:
             for n in range(len(cells.metros))
         ]
         self._totals = [np.zeros((len(of), self.slots), np.int64) for of in self.links]
-        self._held: tuple[int, npt.NDArray[Any]] = (-1, np.empty(0, self._entry))
+        self._held: dict[int, _Entries] = {}
 
     def want(self, key: Hashable, cells: Ints, direction: str) -> None:
         """Name a set: the traffic of these cells (places in `Cells`) in one direction."""
@@ -171,33 +211,34 @@ class Series:
         links = self.links[metro]
         label = self._keys[key, direction]
         nodes = self._nodes_of.get((metro, label), _NONE)
-        entries = self._of(metro)
+        held = self._of(metro)
         octets = np.zeros(len(links) * self.slots, dtype=np.int64)
         packets, variance = octets.copy(), np.zeros(len(links) * self.slots)
-        names = entries["node"]
-        first = np.searchsorted(names, nodes)
-        last = np.searchsorted(names, nodes, side="right")
-        for begin, end in zip(first.tolist(), last.tolist(), strict=True):
-            part = entries[begin:end]  # an entry of a node stands once
-            octets[part["at"]] += part["bytes"]
-            variance[part["at"]] += part["variance"]
-            if self._packets:
-                packets[part["at"]] += part["packets"]
-        shaped = bool(len(nodes)) and bool(nodes[-1] >= self._signatures) and first[-1] < last[-1]
+        nodes = nodes[nodes < len(held.first) - 1]
+        first, last = held.first[nodes], held.first[nodes + 1]
+        entry = _ranges(first, last)
+        at = held.at[entry]
+        np.add.at(octets, at, held.bytes[entry])
+        np.add.at(variance, at, held.variance[entry])
+        if held.packets is not None:
+            np.add.at(packets, at, held.packets[entry])
+        shaped = bool(((last > first) & (nodes >= self._signatures)).any())
         return SetSeries(
             links,
             octets.reshape(len(links), self.slots),
             packets.reshape(len(links), self.slots),
             variance.reshape(len(links), self.slots),
-            bool(shaped),
+            shaped,
         )
 
-    def _of(self, metro: int) -> npt.NDArray[Any]:
-        if self._held[0] != metro:
-            entries = self._store.get(metro)
-            order = np.argsort(entries["node"], kind="stable")
-            self._held = (metro, entries[order])
-        return self._held[1]
+    def _of(self, metro: int) -> _Entries:
+        held = self._held.pop(metro, None)
+        if held is None:
+            held = _Entries.of(self._store.get(metro))
+            while self._held and held.size + sum(h.size for h in self._held.values()) > KEPT:
+                del self._held[next(iter(self._held))]
+        self._held[metro] = held  # the latest last
+        return held
 
     def _plan(self) -> None:
         """Nodes: what is whole goes by its signature, what is split by its label."""
@@ -299,6 +340,7 @@ class Series:
             (pl.col("remote_asn") > 0) | (pl.col("remote_asn") == FOLDED),
             pl.col("way").is_in(ways),
         )
+        rows = self._from_since(linked, day, rows)
         own = ["number", "place", "node", "slot"]
         parts = [
             rows.lazy()
@@ -336,13 +378,41 @@ class Series:
             if end > begin:
                 self._store.put(number, entries[begin:end])
 
+    def _from_since(self, linked: Any, day: datetime, rows: pl.DataFrame) -> pl.DataFrame:
+        """Slots without routes before their session came up: by their shares of the hour."""
+        if not (self._since["since"] > day).any():
+            return rows
+        routes = _with_folded(self._inputs.traffic_routes).filter(
+            pl.col("folded") | pl.col("origin_asn").is_in(self._since["origin_asn"].implode())
+        )
+        early = (pl.col("hour_start") < pl.col("since")).fill_null(False)
+        kept = (
+            linked(routes, "hour_start")
+            .join(self._since.lazy(), on=["number", *_UNIT], how="left", nulls_equal=True)
+            .group_by(hour="hour_start", number="number", place="place", remote_asn=_CODE)
+            .agg(
+                left=pl.col("bytes").filter(~early).sum(), whole=pl.col("bytes").sum(),
+            )
+            .filter(pl.col("left") < pl.col("whole"))
+            .select("hour", "number", "place", "remote_asn", kept=pl.col("left") / pl.col("whole"))
+            .collect()
+        )  # fmt: skip
+        kept_of = pl.col("kept").fill_null(1.0)
+        return (
+            rows.join(kept, on=["hour", "number", "place", "remote_asn"], how="left")
+            .with_columns(
+                *((pl.col(c) * kept_of).round().cast(pl.Int64) for c in ("bytes", "packets")),
+                variance_high=pl.col("variance_high") * kept_of,
+            )
+            .filter(pl.col("kept").is_null() | (pl.col("kept") > 0))
+            .drop("kept")
+        )
+
     def _shares(self, linked: Any, day: datetime, rows: pl.DataFrame) -> pl.DataFrame | None:
         """hour, number, place, remote_asn, node, share: of networks that are split, and of what is
         kept by the hour only (`remote_asn` is then the code of folded traffic)."""
-        routes = self._inputs.traffic_routes
-        has_folded = "folded" in routes.collect_schema() and bool(
-            (rows["remote_asn"] == FOLDED).any()
-        )
+        routes = _with_folded(self._inputs.traffic_routes)
+        has_folded = bool((rows["remote_asn"] == FOLDED).any())
         if not self._split.height and not has_folded:
             return None
         if not has_folded:
@@ -352,8 +422,13 @@ class Series:
         by_route = linked(routes, "hour_start").select(
             "number", "place", "way", "prefix", "bytes", "folded",
             hour="hour_start", origin="origin_asn",
-            remote_asn=pl.when(pl.col("folded")).then(FOLDED).otherwise(pl.col("origin_asn")),
+            remote_asn=_CODE,
         )  # fmt: skip
+        if self._since.height:
+            since = self._since.lazy().rename({"origin_asn": "origin"})
+            by_route = by_route.join(
+                since, on=["number", "prefix", "origin"], how="left", nulls_equal=True
+            ).filter((pl.col("hour") >= pl.col("since")).fill_null(True))
         hours = ["hour", "number", "place", "remote_asn"]
         by_route = by_route.collect().lazy()
         whole = by_route.group_by(hours).agg(all=pl.col("bytes").sum())
@@ -384,6 +459,26 @@ class Series:
 
 
 _NONE = np.zeros(0, dtype=np.int64)
+_UNIT = ["prefix", "origin_asn"]
+_CODE = pl.when(pl.col("folded")).then(FOLDED).otherwise(pl.col("origin_asn"))
+NEVER = pl.Schema([
+    ("metro", pl.String()), ("prefix", pl.String()), ("origin_asn", pl.Int64()),
+    ("since", pl.Datetime("us", "UTC")),
+])  # fmt: skip
+
+
+def _ranges(first: Ints, last: Ints) -> Ints:
+    """The numbers of several runs, one run after the other."""
+    sizes = last - first
+    begin = np.repeat(first - np.cumsum(sizes) + sizes, sizes)
+    made: Ints = begin + np.arange(len(begin))
+    return made
+
+
+def _with_folded(routes: pl.LazyFrame) -> pl.LazyFrame:
+    if "folded" in routes.collect_schema():
+        return routes
+    return routes.with_columns(folded=pl.lit(False))
 
 
 def _days(inputs: Inputs) -> Iterator[datetime]:

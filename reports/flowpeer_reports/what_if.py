@@ -123,7 +123,13 @@ class Board:
             raise ReportError(f"{len(picks)} picks", advice=f"take at most {MOST}")
         ranking, cells = self._ranking, self._ranking.cells
         series = series_of(
-            self._inputs, self._billed, self._world.cover, cells, self._world.flows, MemoryStore()
+            self._inputs,
+            self._billed,
+            self._world.cover,
+            cells,
+            self._world.flows,
+            MemoryStore(),
+            self._world.since,
         )
         unique = list(dict.fromkeys(picks))
         taken = {kind: np.zeros(len(cells.atom), dtype=np.bool_) for kind in ("seen", "any")}

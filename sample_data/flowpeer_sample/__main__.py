@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from flowpeer_sample.build import example_files, files, write_plan
+import flowpeer_sample
+from flowpeer_sample.build import example_files, write_plan
 from flowpeer_sample.readme import readme
 from flowpeer_sample.writing import put
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             put(given.directory / "README.md", readme().encode())
             write_plan(example_files(), given.directory / "example")
         else:
-            write_plan(files(), given.directory)
+            flowpeer_sample.write(given.directory)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

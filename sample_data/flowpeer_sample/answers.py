@@ -235,6 +235,10 @@ def _spread(octets: Ints, start: Ints, end: Ints) -> Ints:
 
 def slot_bytes(metro: str, interface: int, direction: str, day: int = 0) -> Ints:
     """Scaled bytes over an interface in each of a day's 288 slots (METHODS M3)."""
+    return _slots(metro, interface, direction, day, "bytes")
+
+
+def _slots(metro: str, interface: int, direction: str, day: int, what: str) -> Ints:
     rows = records(metro, day)
     exporter = w.EXPORTER[metro]
     egress = _column(rows, "direction") == 1
@@ -244,8 +248,28 @@ def slot_bytes(metro: str, interface: int, direction: str, day: int = 0) -> Ints
         mine &= egress
     if direction == "in":
         mine &= ~egress
-    octets = _column(rows, "bytes")[mine] * w.SAMPLING
+    octets = _column(rows, what)[mine] * w.SAMPLING
     return _spread(octets, _column(rows, "start")[mine], _column(rows, "end")[mine])
+
+
+@cache
+def billed_bps(contract: str) -> float:
+    """The rate that a contract's day is billed by (METHODS M5): bytes with the framing of their
+    packets, of all its interfaces, at the 95th percentile. Paris has no sampling rate."""
+    sums = {}
+    for way in ("in", "out"):
+        links = [
+            (i.metro, i.index, way, 0)
+            for i in w.INTERFACES
+            if i.contract == contract and i.configured and i.metro != UNSCALED_METRO
+        ]
+        octets = sum((_slots(*link, "bytes") for link in links), np.zeros(SLOTS, np.int64))
+        packets = sum((_slots(*link, "packets") for link in links), np.zeros(SLOTS, np.int64))
+        sums[way] = octets + w.FRAMING * packets
+    mode = next(c.billing for c in w.CONTRACTS if c.id == contract)
+    if mode == "p95_of_max":
+        return bps(p95(np.maximum(sums["in"], sums["out"])))
+    return bps(max(p95(sums["in"]), p95(sums["out"])))
 
 
 def asn_slot_bytes(metro: str, asn: int) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from flowpeer_sample.mrt import table_dump
 from flowpeer_sample.readme import example_readme, readme
 from flowpeer_sample.registry import as_names, as_relationships_bz2, peeringdb_json
 from flowpeer_sample.settings import flowpeer_toml
-from flowpeer_sample.writing import put
+from flowpeer_sample.writing import is_right, put, sha256
 
 EXAMPLE_METROS = ("dfw", "ams", "fra")
 EXAMPLE_MINUTES = 60
@@ -57,10 +57,10 @@ def files() -> Plan:
     marker = f"flowpeer sample network, version {w.VERSION}\n".encode()
     made = [(MARKER, lambda: marker), *_reference()]
     for e in w.EXPORTERS:
-        name = f"captures/{e.id}.pcap" + (".gz" if e.compressed else "")
+        name = f"captures/{e.file}"
         made.append((name, partial(_capture, e.metro, e.compressed)))
     for e in w.EXPORTERS:
-        name = f"{NEXT_FOLDER}/{e.id}.pcap" + (".gz" if e.compressed else "")
+        name = f"{NEXT_FOLDER}/{e.file}"
         made.append((name, partial(_capture, e.metro, e.compressed, w.NEXT_SECONDS, w.NEXT)))
     made.append(("README.md", lambda: readme().encode()))
     return made
@@ -77,10 +77,23 @@ def example_files() -> Plan:
 
 
 def write_plan(
-    plan: Plan, directory: Path, progress: Callable[[str, int, int], None] | None = None
-) -> None:
-    """Writes each file of `plan` into `directory` where it is not right already."""
+    plan: Plan,
+    directory: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    known: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Writes each file of `plan` into `directory` where it is not right already; their digests.
+
+    `known`: digests of files by this very generator, which need not be made to be compared.
+    """
+    found: dict[str, str] = {}
     for number, (name, make) in enumerate(plan, 1):
         if progress is not None:
             progress(name, number, len(plan))
-        put(directory / name, make())
+        digest = (known or {}).get(name)
+        if digest is None or not is_right(directory / name, digest):
+            content = make()
+            put(directory / name, content)
+            digest = sha256(content)
+        found[name] = digest
+    return found

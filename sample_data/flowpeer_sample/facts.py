@@ -175,6 +175,31 @@ def _live() -> Fact:
     )  # fmt: skip
 
 
+def commit_bps(contract: w.Contract) -> int:
+    """The commit in bit/s."""
+    return int(contract.commit.removesuffix("G")) * 10**9
+
+
+def month_bill(contract: w.Contract) -> float:
+    """What a month like the day costs: the commit, and what is above it."""
+    over = max(0.0, a.billed_bps(contract.id) - commit_bps(contract))
+    return (commit_bps(contract) * contract.price + over * contract.overage) / 1e6
+
+
+def _commits() -> Fact:
+    below = [c for c in w.CONTRACTS if a.billed_bps(c.id) < commit_bps(c)]
+    (one,) = below
+    return Fact(
+        "commits", None, None,
+        f"Every contract is billed above its commit, so that asks save at once, but {one.id}: what "
+        f"leaves it saves nothing before it ends on {one.ends}.",
+        "billed rates and bills of `bills` exact, the day taken for the month; `saving_note` names "
+        f"{one.id} where a row saves nothing",
+        {"billed_bps": a.billed_bps(one.id), "commit_bps": commit_bps(one),
+         "month": sum(month_bill(c) for c in w.CONTRACTS)},
+    )  # fmt: skip
+
+
 def _outage() -> Fact:
     out = w.OUTAGE
     others = [p for p in w.PROVIDERS if p.asn != out.provider]
@@ -197,7 +222,7 @@ def _outage() -> Fact:
 def facts() -> tuple[Fact, ...]:
     """All planted facts."""
     return (_cone(), *_overlap(), _night(), _leak(), _overload(), _specific(), _forgotten(),
-            _unscaled(), _live(), _outage())  # fmt: skip
+            _unscaled(), _live(), _outage(), _commits())  # fmt: skip
 
 
 def name_of(asn: int) -> str:

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from flowpeer_sample import answers as a
 from flowpeer_sample import world as w
 from flowpeer_sample.balance import balance
-from flowpeer_sample.facts import day_bps, facts, name_of
+from flowpeer_sample.facts import day_bps, facts, month_bill, name_of
 from flowpeer_sample.networks import internet
 from flowpeer_sample.ranking import rank
 
@@ -77,7 +77,8 @@ def _planted() -> str:
             about.append(f"AS{fact.asn} {name_of(fact.asn)}")
         if fact.metro is not None:
             about.append(w.METRO[fact.metro].name)
-        lines.append(f"{k}. **{fact.key}** ({', '.join(about)}). {fact.claim}")
+        who = f" ({', '.join(about)})" if about else ""
+        lines.append(f"{k}. **{fact.key}**{who}. {fact.claim}")
         shown = "; ".join(
             f"{name} {value:.3f}" if isinstance(value, float) and value < 100
             else f"{name} {value:.0f}" for name, value in fact.figures.items()
@@ -94,18 +95,24 @@ def _planted() -> str:
 
 
 def _contracts() -> str:
-    """Commits, ends and the last day to give notice."""
+    """Commits against what is billed, ends and the last day to give notice."""
+    note = (
+        "Prices in USD per Mbps and month; notice is given `notice_days` before the end. Billed is "
+        "the 95th\npercentile of the day with 18 octets of framing a packet (exact), which the "
+        "month is taken to be\nlike. Where it is below the commit, an ask saves nothing before the "
+        "contract ends.\n"
+    )
+    head = ("contract", "commit", "billed bps", "a month", "price", "overage", "at renewal", "ends",
+            "notice by")  # fmt: skip
     lines = [
-        "## Contracts\n",
-        "Prices in USD per Mbps and month; notice is given `notice_days` before the end.\n",
-        "| contract | commit | price | overage | at renewal | ends | notice by |",
-        "|---|--:|--:|--:|--:|---|---|",
-    ]
+        "## Contracts\n", note, f"| {' | '.join(head)} |",
+        "|---|--:|--:|--:|--:|--:|--:|---|---|",
+    ]  # fmt: skip
     for c in w.CONTRACTS:
         notice = date.fromisoformat(c.ends) - timedelta(days=c.notice_days)
         lines.append(
-            f"| {c.id} | {c.commit} | {c.price:.2f} | {c.overage:.2f} | {c.renewal:.2f} | {c.ends} "
-            f"| {notice} |"
+            f"| {c.id} | {c.commit} | {a.billed_bps(c.id):.0f} | {month_bill(c):.2f} "
+            f"| {c.price:.2f} | {c.overage:.2f} | {c.renewal:.2f} | {c.ends} | {notice} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -48,9 +48,9 @@ asks = "asks.csv"                   # whom we asked for peering, and what came o
 [peering_costs]
 port_per_month = {{ "10G" = 400, "100G" = 1200 }}
 membership_per_month = 120
-cross_connect_per_month = 180
-router_port_per_month = {{ "10G" = 60, "100G" = 240 }}
-setup = 1500                        # once, spread over amortise_months
+cross_connect_per_month = 120
+router_port_per_month = {{ "10G" = 40, "100G" = 240 }}
+setup = 900                         # once, spread over amortise_months
 amortise_months = 24
 
 # == metros: each its own failure domain

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from flowpeer.configuration import load
+from flowpeer_sample import answers, facts, world
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -54,6 +55,17 @@ def test_a_bill_is_the_percentile_of_the_contracts_links(demo_folder: Path, run:
     ) / 10**6
     assert row["total"] == pytest.approx(float(amount), abs=0.005)
     assert (row["status"], row["month"]) == ("projected", "2026-09")
+
+
+def test_the_samples_bills_are_its_generators(demo_folder: Path, run: Run) -> None:
+    done = run("bills", "--json", cwd=demo_folder)
+    rows = json.loads(done.stdout)
+    assert [row["contract"] for row in rows] == [c.id for c in world.CONTRACTS]
+    for row, contract in zip(rows, world.CONTRACTS, strict=True):
+        assert row["billed_bps"] == pytest.approx(answers.billed_bps(contract.id), abs=1e-3)
+        assert row["total"] == pytest.approx(facts.month_bill(contract), abs=0.005)
+    below = [row["contract"] for row in rows if row["billed_bps"] < row["commit_bps"]]
+    assert below == ["pelagolink-na"]
 
 
 def test_an_invoice_is_compared(demo_folder: Path, run: Run) -> None:

@@ -34,10 +34,16 @@ def test_every_number_is_what_its_sql_gives(demo_folder: Path, asn: int, metro: 
             assert f"{sql}\n" in screen
             assert net.sql(sql).item() == value
     assert asked >= 5
-    expected = answer.rows.filter(pl.col("text").str.contains("expected .* Mbps"))
+    expected = answer.rows.filter(pl.col("text").str.contains("^expected .* Mbps"))
     listed = answer.found.rows.filter(pl.col("metro") == metro, pl.col("asn") == asn)
     listed = listed.filter(pl.col("rank") > 0)
     assert expected.height == listed.height
+    cents = answer.rows.filter(pl.col("unit") == "cents a month")
+    assert listed.height == (metro == "ams")
+    for saving in listed["bill_saving_per_month"]:
+        assert sum(cents["value"]) / 100 == pytest.approx(saving, abs=0.02)
+    chance = answer.rows.filter(pl.col("unit") == "millionths")["value"].to_list()
+    assert chance == [round(p * 1e6) for p in listed["feasibility"]]
     for octets, bps in zip(expected["value"], listed["expected_bps"], strict=True):
         assert octets * 8 / 86_400 == pytest.approx(bps, rel=1e-3)
 

@@ -13,7 +13,7 @@ from flowpeer_reports.candidates import candidates
 from flowpeer_reports.imbalance import imbalance
 from flowpeer_reports.pictures import pictures
 from flowpeer_reports.render import html_report
-from flowpeer_reports.render.html import page
+from flowpeer_reports.render.html import page, table_of
 from flowpeer_reports.render.report import Sections
 
 BROWSER = shutil.which("chromium")
@@ -111,3 +111,39 @@ def test_its_tables_sort_and_filter_and_are_there_without_a_script(tmp_path: Pat
         assert plain.locator("tbody tr:visible").count() == 6
         assert plain.locator("input").count() == 0
         browser.close()
+
+
+def test_long_tables_fold_out_and_paper_has_what_it_says(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here")
+    if BROWSER is None:
+        pytest.skip("no chromium here")
+    rows = [f"<td class=n>{n}</td><td>name {n}</td>" for n in range(1, 16)]
+    made = table_of("<th class=n>n</th><th>name</th>", rows, fold=True)
+    path = tmp_path / "page.html"
+    path.write_text(page("x", (), f'<div class="first-ten">{made}</div>'), "utf-8")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        for script in (False, True):
+            tab = browser.new_context(java_script_enabled=script).new_page()
+            tab.goto(path.as_uri())
+            seen = tab.locator("tbody tr:visible")
+            assert seen.count() == 10
+            assert not tab.locator(".paper").is_visible()
+            tab.get_by_text("5 more rows").click()
+            assert seen.count() == 15
+            assert tab.locator("table:visible").count() == (1 if script else 2)
+            tab.emulate_media(media="print")
+            assert seen.count() == 10
+            assert tab.locator(".paper").inner_text() == "On paper stand the first 10 rows."
+        for use in ("sort", "filter"):
+            tab.emulate_media(media="screen")
+            tab.reload()
+            if use == "sort":
+                tab.locator("thead button").first.click()
+                assert tab.locator("tbody tr").first.inner_text().split()[0] == "15"
+            else:
+                tab.get_by_label("filter the rows").fill("name 14")
+                assert tab.locator("tbody tr:visible").count() == 1
+        browser.close()
+    short = table_of("<th>n</th>", rows[:12], fold=True)
+    assert "<details" not in short

@@ -81,6 +81,7 @@ class Account:
         self.left = [[[way.copy() for way in link] for link in m.links] for m in months]
         self.sums = [[way.copy() for way in m.both] for m in months]
         self.rates = [m.billed_bps() for m in months]
+        self.keys = {link.key for m in months for link in m.octets.links}
 
     def take(self, month: int, link: int, direction: int, octets: Ints) -> None:
         """Take away what is still there of `octets` in the counting slots."""
@@ -92,6 +93,8 @@ class Account:
     def without(self, direction: int, parts: Mapping[Key, Part], start: datetime) -> list[Fraction]:
         """The billed rates if these parts were gone too."""
         rates = list(self.rates)
+        if self.keys.isdisjoint(parts):
+            return rates
         for number, month in enumerate(self.months):
             gone = {
                 place: np.minimum(octets, self.left[number][place][direction])
@@ -237,6 +240,17 @@ class Savings:
             renewal = self._add_renewal(renewal, months, state.rates, after)
         return bill, renewal
 
+    def changed(
+        self, parts: Mapping[Key, Part], start: datetime
+    ) -> Iterator[tuple[list[MonthSeries], list[Fraction], list[Fraction]]]:
+        """Months of each contract whose billed rates would change if these outbound parts went
+        next: they, the rates before, and those after."""
+        for name, months in self._contracts.items():
+            state = self._accounts[name]
+            after = state.without(1, parts, start)
+            if after != state.rates:
+                yield months, list(state.rates), after
+
     def take(self, parts: Mapping[Key, Part], start: datetime) -> None:
         """These outbound parts go."""
         for state in self._accounts.values():
@@ -246,10 +260,13 @@ class Savings:
         self, total: Fraction | None, months: Sequence[MonthSeries],
         before: Sequence[Fraction], after: Sequence[Fraction],
     ) -> Fraction | None:  # fmt: skip
-        if total is None or not months[0].terms.priced:
+        terms = months[0].terms
+        if total is None or not terms.priced:
             return total
+        if before == after:
+            return None if self._convert(_NONE, terms.currency) is None else total
         falls = [_fall(m.terms, b, a) for m, b, a in zip(months, before, after, strict=True)]
-        amount = self._convert(mean(falls), months[0].terms.currency)
+        amount = self._convert(mean(falls), terms.currency)
         return None if amount is None else total + amount
 
     def _add_renewal(
@@ -259,6 +276,8 @@ class Savings:
         terms = months[0].terms.at_renewal()
         if total is None or terms is None:
             return total
+        if before == after:
+            return None if self._convert(_NONE, terms.currency) is None else total
         falls = [_fall(terms, b, a) for b, a in zip(before, after, strict=True)]
         amount = self._convert(mean(falls), terms.currency)
         return None if amount is None else total + amount
@@ -339,6 +358,8 @@ def _zero() -> Fraction | None:
 def take_all(account: Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
     """Take parts out of every month; whether there was anything of them."""
     touched = False
+    if account.keys.isdisjoint(parts):
+        return False
     for number, month in enumerate(account.months):
         here = False
         for place, octets in _gone(month, direction, parts, start):

@@ -14,6 +14,11 @@ EXPLAIN: tuple[Column, ...] = (
     ),
     Column("text", TEXT, "", "what was found"),
     Column("value", INT, "by `unit`", "the number of that step"),
-    Column("unit", TEXT, "", "bytes, routes, entries or ports"),
+    Column(
+        "unit",
+        TEXT,
+        "",
+        "bytes, routes, entries, ports, millionths (of a probability) or cents a month",
+    ),
     Column("sql", TEXT, "", "the statement that gives the number, for `flowpeer sql`"),
 )

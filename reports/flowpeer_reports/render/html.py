@@ -76,6 +76,8 @@ td.n svg{display:block;margin:.2rem 0 0 auto}
 .chart .one{stroke:var(--accent)}
 .chart .two{stroke:var(--soft);stroke-dasharray:5 4}
 summary{cursor:pointer}
+.rest>summary{padding:.3rem 0}
+.paper{display:none}
 details small{display:block;text-align:left;white-space:normal;min-width:18rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.25rem;font-size:.9rem}
 dt{font-weight:600}
@@ -89,13 +91,14 @@ dd{margin:0;overflow-wrap:anywhere}
 --head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav,.filter{display:none}
 .scroll{overflow:visible;border:0}table{font-size:8.5px}th,td{padding:.15rem .35rem}
 td.n,td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
-h2,h3{break-after:avoid}#candidates tbody tr:nth-child(n+11){display:none}
-.more-rows tbody tr:nth-child(n+21){display:none}#definitions dl{display:block;columns:2}
-#definitions dt{break-after:avoid}}
+.paper{display:block}h2,h3{break-after:avoid}#definitions dl{display:block;columns:2}
+details.rest,.first-ten tbody tr:nth-child(n+11){display:none}#definitions dt{break-after:avoid}}
 """
     + svg.STYLE
     + FAILURES
 )
+FOLDED_AT = 10
+"""Rows of a long table that are seen at once, and that stand on paper."""
 _WIDE = 60
 """A column with a cell longer than this gets room."""
 
@@ -135,8 +138,11 @@ def note_list(notes: Sequence[str]) -> str:
     return '<ul class="notes">' + "".join(f"<li>{text(n)}</li>" for n in notes) + "</ul>\n"
 
 
-def table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
-    """One table; numbers at the right, meanings as tooltips of the heads."""
+def table(frame: pl.DataFrame, columns: Sequence[Column], *, fold: bool = False) -> str:
+    """One table; numbers at the right, meanings as tooltips of the heads.
+
+    `fold`: what is beyond the first rows folds out.
+    """
     if not columns:
         return ""
     number = [is_number(frame.schema[c.name]) for c in columns]
@@ -149,17 +155,32 @@ def table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
         f'<th{" class=n" if n else ""} title="{text(_tooltip(c))}">{text(c.name)}</th>'
         for c, n in zip(columns, number, strict=True)
     )
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<td class={k}>{escape(v)}</td>" for k, v in zip(kinds, row, strict=True))
-        + "</tr>\n"
+    rows = [
+        "".join(f"<td class={k}>{escape(v)}</td>" for k, v in zip(kinds, row, strict=True))
         for row in zip(*cells, strict=True)
-    )
-    if not rows:
-        rows = f'<tr><td colspan="{len(columns)}">no rows</td></tr>\n'
+    ]
+    empty = f'<td colspan="{len(columns)}">no rows</td>'
+    return table_of(head, rows or [empty], fold=fold)
+
+
+def table_of(head: str, rows: Sequence[str], *, kind: str = "", fold: bool = False) -> str:
+    """A table of finished cells; with `fold` rows beyond the first fold out, without a script as a
+    table of their own."""
+    first = FOLDED_AT if fold and len(rows) > FOLDED_AT + 2 else len(rows)
+
+    def made(some: Sequence[str]) -> str:
+        body = "".join(f"<tr>{row}</tr>\n" for row in some)
+        return (
+            f'<div class="scroll"><table{kind}>\n<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}</tbody>\n</table></div>\n"
+        )
+
+    if first == len(rows):
+        return made(rows)
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n'
-        "</table></div>\n"
+        f'{made(rows[:first])}<details class="rest"><summary>{len(rows) - first:,} more rows'
+        f"</summary>\n{made(rows[first:])}</details>\n"
+        f'<p class="paper soft">On paper stand the first {first} rows.</p>\n'
     )
 
 

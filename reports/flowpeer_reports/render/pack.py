@@ -187,8 +187,8 @@ def providers(pictures: Pictures) -> str:
         [
             *parts,
             _legend(lines),
-            '<div class="more-rows">\n',
-            table(lines.rows, TIMELINES),
+            '<div class="first-ten">\n',
+            table(lines.rows, TIMELINES, fold=True),
             "</div>\n",
         ]
     )

@@ -23,7 +23,7 @@ from flowpeer_reports.pictures import BEST_OVERALL, ROWS_PER_METRO, Pictures
 from flowpeer_reports.render import pack
 from flowpeer_reports.render.cells import clean, human, is_number
 from flowpeer_reports.render.cells import rate as rate_text
-from flowpeer_reports.render.html import glossary, note_list, page, table
+from flowpeer_reports.render.html import glossary, note_list, page, table, table_of
 from flowpeer_reports.render.svg import text
 
 HEADLINE = 12
@@ -267,7 +267,8 @@ def _candidates(found: Candidates, sections: Sections) -> str:
             f'<p class="soft">{rate_text(total["transit_bps"])} of transit over '
             f"{total['slots']:,} slots of 5 minutes.</p>\n"
         )
-        parts.append(_asks(found, rows.head(sections.rows_per_metro), sections.pictures))
+        asks = _asks(found, rows.head(sections.rows_per_metro), sections.pictures)
+        parts.append(f'<div class="first-ten">\n{asks}</div>\n')
         more = rows.height - sections.rows_per_metro
         if more > 0:
             where = f" in {text(', '.join(sections.files))}" if sections.files else ""
@@ -313,7 +314,7 @@ def _asks(found: Candidates, rows: pl.DataFrame, pictures: Pictures) -> str:
             _number("" if row["feasibility"] is None else f"{row['feasibility']:.2f}"),
         ]  # fmt: skip
         lines.append("".join(cells))
-    return _table(heads, lines, meanings)
+    return _table(heads, lines, meanings, fold=True)
 
 
 def _fold(row: Mapping[str, Any], metro: str, pictures: Pictures) -> str:
@@ -378,8 +379,7 @@ def _further(rows: pl.DataFrame, columns: Sequence[Column]) -> str:
     shown = rows.head(MOST_ROWS).select(c.name for c in held)
     more = rows.height - shown.height
     left = f'<p class="soft">{more:,} more rows are in the files.</p>\n' if more > 0 else ""
-    printed = '<p class="soft">On paper stand the first 20 rows.</p>\n' if shown.height > 20 else ""
-    return f'<div class="more-rows">\n{table(shown, held)}</div>\n{left}{printed}'
+    return f'<div class="first-ten">\n{table(shown, held, fold=True)}</div>\n{left}'
 
 
 def _definitions(found: Candidates | None, spread: Imbalance | None) -> str:
@@ -413,19 +413,17 @@ def _fact(value: object) -> str:
 
 
 def _table(
-    heads: Sequence[str], rows: Iterable[str], meanings: Mapping[str, str] | None = None
-) -> str:
+    heads: Sequence[str], rows: Iterable[str], meanings: Mapping[str, str] | None = None,
+    *, fold: bool = False,
+) -> str:  # fmt: skip
     head = "".join(
         f'<th{" class=n" if h in _RIGHT else ""} title="{text(_tip(h, meanings or {}))}">'
         f"{text(_LABELS.get(h, h))}</th>"
         for h in heads
     )
-    body = "".join(f"<tr>{_named(r, heads)}</tr>\n" for r in rows)
-    body = body or f'<tr><td colspan="{len(heads)}">none</td></tr>\n'
-    return (
-        f'<div class="scroll"><table class="cards">\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody>\n</table></div>\n"
-    )
+    body = [_named(r, heads) for r in rows]
+    empty = f'<td colspan="{len(heads)}">none</td>'
+    return table_of(head, body or [empty], kind=' class="cards"', fold=fold)
 
 
 def _tip(head: str, meanings: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 The page's policy lets this very text run and nothing else: it makes no request, reads no foreign
 text as markup, and adds only buttons and boxes of its own. Numbers are read off the cells as they
-are shown (three digits); rows that are equal so keep the order of the list.
+are shown (three digits); rows that are equal so keep the order of the list. Rows that are folded
+away join their table when it is unfolded, sorted or filtered.
 """
 
 from __future__ import annotations
@@ -33,7 +34,21 @@ const sorted = (rows, place, numeric, down) => {
 
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
-  const rows = [...body.rows];
+  if (!body || table.closest("details.rest")) continue;
+  const next = (table.closest(".scroll") || table).nextElementSibling;
+  const fold = next && next.matches("details.rest") ? next : null;
+  const rest = fold ? [...fold.querySelector("tbody").rows] : [];
+  const rows = [...body.rows, ...rest];
+  const unfold = () => {
+    if (!fold || !fold.isConnected) return;
+    body.append(...rest);
+    fold.remove();
+  };
+  if (fold) fold.addEventListener("toggle", () => {
+    unfold();
+    rest[0].tabIndex = -1;
+    rest[0].focus();
+  });
   if (!table.tHead || rows.length < 3) continue;
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, place) => {
@@ -43,13 +58,14 @@ for (const table of document.querySelectorAll("table")) {
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
+      unfold();
       const before = head.getAttribute("aria-sort");
       const first = numeric ? "descending" : "ascending";
       const second = numeric ? "ascending" : "descending";
-      const next = before === null ? first : before === first ? second : null;
+      const order = before === null ? first : before === first ? second : null;
       for (const other of heads) other.removeAttribute("aria-sort");
-      if (next) head.setAttribute("aria-sort", next);
-      body.append(...(next ? sorted(rows, place, numeric, next === "descending") : rows));
+      if (order) head.setAttribute("aria-sort", order);
+      body.append(...(order ? sorted(rows, place, numeric, order === "descending") : rows));
     });
   });
   const box = document.createElement("input");
@@ -60,6 +76,7 @@ for (const table of document.querySelectorAll("table")) {
   count.className = "soft";
   count.setAttribute("role", "status");
   box.addEventListener("input", () => {
+    unfold();
     const asked = box.value.toLowerCase().split(/\\s+/).filter(Boolean);
     let left = 0;
     for (const row of rows) {
