@@ -84,8 +84,9 @@ def one(folder: Path, days: int) -> None:
     import numpy as np
     import polars as pl
 
+    from flowpeer_reports.demand import Announced, demand
     from flowpeer_reports.drill import drill
-    from flowpeer_reports.fallover import Announced, Compiler, demand
+    from flowpeer_reports.fallover import Compiler
     from flowpeer_reports.loads import Loads
     from flowpeer_reports.offers import OFFERS, Choice, Offers, places
     from flowpeer_reports.removals import groups
@@ -138,7 +139,7 @@ def one(folder: Path, days: int) -> None:
                    growths=[Fraction(g) for g in range(1, 11)])  # fmt: skip
     seconds, used = time.perf_counter() - begun, time.process_time() - cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    rows_ = len(asked.out["hour"]) + len(asked.into["hour"])
+    rows_ = len(asked.out.hour) + len(asked.into.hour)
     print(f"{days} {len(removals)} {rows_} {answer.rows.height} {read:.1f} {seconds:.1f} "
           f"{used:.1f} {memory:.2f}")  # fmt: skip
 

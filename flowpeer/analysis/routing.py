@@ -24,7 +24,8 @@ from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.slots import HOUR
-from flowpeer_reports.fallover import Announced, Compiler, Demand, Over, demand
+from flowpeer_reports.demand import Announced, Demand, Over, demand
+from flowpeer_reports.fallover import Compiler
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
 from flowpeer_reports.moves import TABLES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.fallover import Over
+from flowpeer_reports.demand import Over
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.session_routes import SessionRoutes
 

@@ -22,8 +22,8 @@ from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.column import schema
+from flowpeer_reports.demand import Over
 from flowpeer_reports.exclusions import OWN, SIBLING, transits
-from flowpeer_reports.fallover import Over
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.offload import OBSERVED, Cover, cover
 from flowpeer_reports.parties import Parties

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_core.p95 import rank
+from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drill import (
     DRILL,
@@ -29,10 +29,10 @@ from flowpeer_reports.columns.drill import (
 )
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import GONE, NO_WAY, STAYS, Compiler, Fall
+from flowpeer_reports.kernels import Figures, Small, Spread, figures, spread
 from flowpeer_reports.loads import percentiles
 from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.removals import Removal, disjoint
-from flowpeer_reports.shares import scaled
+from flowpeer_reports.removals import Removal
 
 WAYS = ("out", "in")
 MOST_GROWTH = 100
@@ -68,80 +68,59 @@ def after(
     Raises:
         ReportError: bytes were made or lost, which is a fault of this program.
     """
-    found = compiler.found
+    found, metro = compiler.found, compiler.choice.places.metro_of_link
     span = only or slice(0, found.slots)
     dense = found.way(direction)[:, span]
-    hour = found.hour_of_slot[span]
     width = dense.shape[1]
     removed = set(removal.links)
-    extra: dict[int, Ints] = {}
-    worst: dict[int, Ints] = {}
-    lost = {GONE: np.zeros(width, dtype=np.int64), NO_WAY: np.zeros(width, dtype=np.int64)}
-    between: dict[tuple[int, int], Ints] = {}
-    metro = compiler.choice.places.metro_of_link
+    sources = [n for n in sorted(removed | set(fall.targets)) if dense[n].any()]
+    reached = {t for n in sources for t in fall.targets.get(n, []) if t >= 0}
+    links = np.array(sorted((reached | set(sources)) - removed), dtype=np.int64)
+    # Rows: the links, then what is gone and what is without a way.
+    row = np.full(len(dense) + 3, -1, dtype=np.int64)
+    row[links] = np.arange(len(links))
+    row[[GONE, NO_WAY]] = len(links), len(links) + 1
+    now = np.empty((len(links) + 2, width), dtype=np.int64)
+    np.take(dense, links, axis=0, out=now[:-2])
+    now[-2:] = 0
+    most = dense[links] if direction == "in" else None
+    pairs: dict[tuple[int, int], int] = {}
+    for link in sources:
+        for target in fall.targets.get(link, []):
+            if target >= 0 and metro[target] != metro[link]:
+                pairs.setdefault((int(metro[link]), int(metro[target])), len(pairs))
+    between = np.zeros((len(pairs), width), dtype=np.int64)
+    into = found.into_hour + span.start
     moved = 0
-    for link in sorted(removed | set(fall.targets)):
-        load = dense[link]
-        if not load.any():
-            continue
+    for link in sources:
         if link not in fall.targets:  # no routes at all: nobody knows where to
-            lost[NO_WAY] += load
+            now[-1] += dense[link]
             continue
         targets = fall.targets[link]
-        parts = fall.split(link, load, hour)
         if link not in removed:
-            _add(extra, link, -load)
-        for target, part in zip(targets, parts, strict=True):
-            if target == STAYS:
-                _add(extra, link, part)
-            elif target < 0:
-                lost[target] += part
-            else:
-                _add(extra, target, part)
-                moved += int(part.sum()) if target != link else 0
-                pair = (int(metro[link]), int(metro[target]))
-                if pair[0] != pair[1]:
-                    _add(between, pair, part)
-        if direction == "in" and link in fall.may:
-            for target, part in zip(targets, _most(fall, link, load, hour), strict=True):
-                if target >= 0:
-                    _add(worst, target, part)
-    links = np.array(sorted(t for t in extra if t not in removed), dtype=np.int64)
-    bytes_ = dense[links] + np.stack([extra[t] for t in links.tolist()]) if len(links) else (
-        np.zeros((0, width), dtype=np.int64)
-    )  # fmt: skip
-    before = dense[links].sum(axis=0) + dense[sorted(removed)].sum(axis=0)
-    rest = bytes_.sum(axis=0) + lost[GONE] + lost[NO_WAY]
-    if (before != rest).any():
+            now[row[link]] -= dense[link]
+        row[STAYS] = row[link]
+        pair = [pairs.get((int(metro[link]), int(metro[t])), -1) if t >= 0 else -1 for t in targets]
+        real = np.array(targets, dtype=np.int64) >= 0
+        how = Spread(
+            fall.weights[link], fall.may.get(link) if most is not None else None,
+            targets.index(STAYS if STAYS in targets else NO_WAY), row[targets],
+            np.array(pair, dtype=np.int64), real, now, most, between,
+        )  # fmt: skip
+        sums = spread(dense[link], into, HOUR_SLOTS, how)
+        moved += sum(int(b) for b, t in zip(sums, targets, strict=True) if t >= 0 and t != link)
+    lost = np.zeros(width, dtype=np.int64)
+    for link in (*links.tolist(), *removed):
+        lost += dense[link]
+    for line in now:
+        lost -= line
+    if lost.any():
         raise ReportError(
             f"drill {removal.kind}:{removal.name} {direction}: bytes were made or lost",
             advice="this is a fault of flowpeer; please report it",
         )
-    alone = None
-    if direction == "in":
-        none = np.zeros(width, dtype=np.int64)
-        alone = (
-            np.stack([dense[t] + worst.get(t, none) for t in links.tolist()])
-            if len(links)
-            else bytes_
-        )
-    return After(links, bytes_, alone, lost[GONE], lost[NO_WAY], moved, between)
-
-
-def _add(into: dict[Any, Ints], key: Any, part: Ints) -> None:
-    if key in into:
-        into[key] += part
-    else:
-        into[key] = part.copy()
-
-
-def _most(fall: Fall, link: int, load: Ints, hour: Ints) -> Ints:
-    """What each target may receive at most of a link's bytes, by slot, rounded up."""
-    may, weights = fall.may[link], fall.weights[link]
-    whole = weights.sum(axis=0)
-    safe = np.maximum(whole, 1)[hour]
-    part, rest = scaled(load[None, :], may[:, hour], np.broadcast_to(safe, may[:, hour].shape))
-    return part + (rest > 0)
+    series = {key: between[n] for key, n in pairs.items() if between[n].any()}
+    return After(links, now[:-2], most, now[-2], now[-1], moved, series)
 
 
 @dataclass(slots=True)
@@ -178,23 +157,18 @@ def drill(
         slots: also the bytes of each slot, of every link that changes.
         progress: called with the number of removals done.
     """
-    base = {way: peaks(compiler, way) for way in WAYS}
-    done = 0
+    base = basis(compiler, covered, growths)
+    compiler.lookups.whole  # noqa: B018  (made before the threads begin)
     records: list[Result] = []
+
+    def one(removal: Removal) -> Result:
+        return figures_of(compiler, removal, compiler.compile(removal), base, slots=slots)
+
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for batch in disjoint(removals):
-            falls = compiler.compile(batch)
-
-            def one(pair: tuple[Removal, tuple[Fall, Fall]]) -> Result:
-                return figures_of(compiler, *pair, covered, growths, base, slots)
-
-            for result in pool.map(one, zip(batch, falls, strict=True)):
-                records.append(result)
-                done += 1
-                if progress is not None:
-                    progress(done)
-    order = {(r.kind, r.name): i for i, r in enumerate(removals)}
-    records.sort(key=lambda r: order[r.summary[0]["kind"], r.summary[0]["removed"]])
+        for result in pool.map(one, removals):
+            records.append(result)
+            if progress is not None:
+                progress(len(records))
     known = [g for r in records if (g := r.summary[0]["largest_growth"]) is not None]
     fullest, notes = _as_it_is(compiler, base)
     known += [fullest] if fullest is not None else []
@@ -221,37 +195,91 @@ class Result:
     slots: pl.DataFrame | None
 
 
-def _as_it_is(compiler: Compiler, base: Mapping[str, Ints]) -> tuple[float | None, list[str]]:
+def _as_it_is(compiler: Compiler, base: Basis) -> tuple[float | None, list[str]]:
     """The growth that the network survives without any failure, and a note of it."""
     capacity = compiler.choice.places.capacity
     size = np.maximum(capacity, 1)
-    used = [(float((base[w] / size * (capacity > 0)).max(initial=0)), w) for w in WAYS]
+    used = [(float((base.peak[w] / size * (capacity > 0)).max(initial=0)), w) for w in WAYS]
     most, way = max(used)
     if not most:
         return None, []
-    link = int(np.argmax(base[way] / size * (capacity > 0)))
+    link = int(np.argmax(base.peak[way] / size * (capacity > 0)))
     growth = _largest(most * 8 / SLOT_SECONDS)
     name = _named(compiler.found.links, link, way)
     return growth, [f"without any failure {growth:g} times the present traffic fits, by {name}"]
 
 
-def peaks(compiler: Compiler, way: str) -> Ints:
-    """Largest slot of each link as it is, in bytes."""
-    dense = compiler.found.way(way)
-    return dense.max(axis=1) if dense.shape[1] else np.zeros(len(dense), dtype=np.int64)
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the figures of every drill begin with.
+
+    Attributes:
+        growths: what present traffic is multiplied with.
+        peak, p95: direction → of each link as it is, bytes of a slot.
+        counts: kinds × slots: which count for percentiles.
+        kind: of each link, int32; −1: every slot counts.
+        top: of each link: the p95 is the how-maniest of the largest.
+        borders: links × levels, bytes of a slot: 100 %, then 80 % of capacity at each growth,
+            in rising order; `level` is the place of each of the unordered ones.
+    """
+
+    growths: tuple[Fraction, ...]
+    peak: Mapping[str, Ints]
+    p95: Mapping[str, Ints]
+    counts: Flags
+    kind: Small
+    top: Ints
+    borders: Ints
+    level: Ints
+
+
+PERCENTS = (100, 80)
+
+
+def basis(
+    compiler: Compiler, covered: Mapping[int | str, Flags], growths: Sequence[Fraction]
+) -> Basis:
+    """From the links as they are. `covered`: as `drill` has it."""
+    found, capacity = compiler.found, compiler.choice.places.capacity
+    slots = found.slots
+    kinds: dict[int | str, int] = {}
+    kind = np.full(len(capacity), -1, dtype=np.int32)
+    for link, metro in enumerate(compiler.metro_names):
+        group: int | str = link if link in covered else metro
+        if group in covered and not covered[group].all():
+            kind[link] = kinds.setdefault(group, len(kinds))
+    counts = np.array([covered[g] for g in kinds], dtype=np.bool_).reshape(len(kinds), slots)
+    every = np.append(counts.sum(axis=1), slots)  # the last one is kind −1
+    tops = np.array([n - rank(n) + 1 if n else 0 for n in every.tolist()], dtype=np.int64)
+    parts = [(p, g) for p in PERCENTS for g in growths]
+    order = sorted(range(len(parts)), key=lambda n: parts[n][0] / parts[n][1])
+    level = np.argsort(np.array(order, dtype=np.int64))
+    borders = np.array(
+        [
+            [size * p * SLOT_SECONDS * g.denominator // (800 * g.numerator)
+             for p, g in (parts[n] for n in order)]
+            for size in capacity.tolist()
+        ],
+        dtype=np.int64,
+    ).reshape(len(capacity), len(parts))  # fmt: skip
+    peak, p95 = {}, {}
+    none = np.zeros(len(capacity), dtype=np.int64)
+    for way in WAYS:
+        made = figures(found.way(way), borders[:, :0], tops[kind], kind, counts, none)
+        peak[way], p95[way] = made.largest, made.ranked
+    return Basis(tuple(growths), peak, p95, counts, kind, tops[kind], borders, level)
 
 
 def figures_of(
     compiler: Compiler,
     removal: Removal,
     falls: tuple[Fall, Fall],
-    covered: Mapping[int | str, Flags],
-    growths: Sequence[Fraction],
-    base: Mapping[str, Ints],
-    slots: bool,
+    base: Basis,
+    *,
+    slots: bool = False,
 ) -> Result:
-    """Every figure of one removal. `base`: `peaks` by direction."""
-    links = compiler.found.links
+    """Every figure of one removal."""
+    links, growths = compiler.found.links, base.growths
     capacity = compiler.choice.places.capacity
     between: list[dict[str, Any]] = []
     series: list[pl.DataFrame] = []
@@ -259,40 +287,43 @@ def figures_of(
     fullest: list[tuple[float, int, str]] = []  # utilisation without growth, link, direction
     worst: list[float] = []
     totals = {"moved": 0, "gone": 0, "out": 0, "in": 0}
-    states: list[tuple[str, After, Ints]] = []
+    states: list[tuple[str, Ints, Figures, Figures | None]] = []
     for way, fall in zip(WAYS, falls, strict=True):
         state = after(compiler, removal, fall, way)
         totals["moved"] += state.moved
         totals["gone"] += int(state.gone.sum())
         totals[way] += int(state.without_way.sum())
-        highest = state.bytes.max(axis=1, initial=0)
-        most = highest if state.worst is None else state.worst.max(axis=1, initial=0)
-        states.append((way, state, highest))
-        peak, alone = base[way].copy(), base[way].copy()
-        peak[state.links], alone[state.links] = highest, most
+        at = state.links
+        none = np.zeros(len(at), dtype=np.int64)
+        made = figures(state.bytes, base.borders[at], base.top[at], base.kind[at], base.counts,
+                       base.p95[way][at])  # fmt: skip
+        alone = None
+        if state.worst is not None:
+            alone = figures(state.worst, base.borders[at], none, base.kind[at], base.counts, none)
+        states.append((way, at, made, alone))
+        peak = base.peak[way].copy()
+        peak[at] = made.largest
         able = np.zeros(links.height, dtype=np.bool_)  # of those that something changes for
         able[state.links] = capacity[state.links] > 0
         if able.any():
             used = peak * 8 / (SLOT_SECONDS * np.maximum(capacity, 1)) * able
-            at = int(np.argmax(used))
-            fullest.append((float(used[at]), at, way))
-            alone_used = alone * 8 / (SLOT_SECONDS * np.maximum(capacity, 1)) * able
-            worst.append(float(alone_used.max()))
+            fullest.append((float(used.max()), int(np.argmax(used)), way))
+            if alone is not None:
+                peak[at] = alone.largest
+                used = peak * 8 / (SLOT_SECONDS * np.maximum(capacity, 1)) * able
+            worst.append(float(used.max()))
         for (left, right), bytes_ in sorted(state.between.items()):
-            between += [
-                {**head, "direction": way, **_matrix(compiler, left, right, bytes_, growth)}
-                for growth in growths
-            ]
+            matrix = _matrix(compiler, left, right, bytes_)
+            between += [{**head, "direction": way, **matrix(g)} for g in growths]
         if slots:
             series.append(_slots(compiler, removal, state, way))
     first = max(fullest, key=lambda f: (f[0], -f[1]), default=None)
     rows = [
         _figures(
-            WAYS.index(way), growths, state, capacity[state.links], base[way][state.links],
-            highest, _p95(compiler, state, covered),
+            way, base, at, capacity[at], made, alone,
             first[1] if first is not None and first[2] == way else -1,
         )
-        for way, state, highest in states
+        for way, at, made, alone in states
     ]  # fmt: skip
     summary = {
         **head,
@@ -336,72 +367,48 @@ def _named(links: pl.DataFrame, link: int, way: str) -> str:
 _LINK = ("metro", "exporter", "interface", "provider_asn", "role")
 
 
-@lru_cache(maxsize=4096)
-def _borders(capacity: int, percents: tuple[int, ...], growths: tuple[Fraction, ...]) -> Ints:
-    return np.array(
-        [
-            [capacity * p * SLOT_SECONDS * g.denominator // (800 * g.numerator) for g in growths]
-            for p in percents
-        ],
-        dtype=np.int64,
-    )
-
-
-def over(bytes_: Ints, capacity: int, percents: Sequence[int], growths: Sequence[Fraction]) -> Ints:
-    """Percent × growth: slots in which growth × bytes are above that much of a capacity.
-
-    In integers: one is above a fraction if it is above its floor.
-    """
-    borders = _borders(capacity, tuple(percents), tuple(growths))
-    high = np.sort(bytes_[bytes_ > borders.min()])
-    found: Ints = len(high) - np.searchsorted(high, borders, "right")
-    return found
-
-
 def _figures(
-    way: int, growths: Sequence[Fraction], state: After, size: Ints, before: Ints, highest: Ints,
-    p95: Ints, first: int,
+    way: str, base: Basis, links: Ints, size: Ints, made: Figures, alone: Figures | None,
+    first: int,
 ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
     """Columns of a row for each growth and link of one direction; what is not known is −1."""
-    count, width = len(state.links), len(growths)
+    growths = base.growths
+    count, width = len(links), len(growths)
     times = np.array([float(g) for g in growths])[:, None]
 
     def rate(bytes_: Ints) -> npt.NDArray[Any]:
         found: npt.NDArray[Any] = bytes_ * 8 / SLOT_SECONDS * times
         return found
 
-    counts = np.full((2, width, count), -1, dtype=np.int64)
-    worst = np.full((width, count), -1, dtype=np.int64)
-    most = np.full(count, -1, dtype=np.int64)
-    if state.worst is not None:
-        most = state.worst.max(axis=1, initial=0)
-    for at, capacity in enumerate(size.tolist()):
-        if capacity:
-            counts[:, :, at] = over(state.bytes[at], capacity, (80, 100), growths)
-            if state.worst is not None:
-                worst[:, at] = over(state.worst[at], capacity, (100,), growths)[0]
+    known = size > 0
+    over_100, over_80 = np.where(known, made.above.T[base.level], -1).reshape(2, width, count)
+    worst, most = np.full((width, count), -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    if alone is not None:
+        most = alone.largest
+        worst = np.where(known, alone.above.T[base.level[:width]], -1)
+    highest = made.largest
     # What is short, in 1 / (1200 den) bit/s: 8/300 × bytes × growth − 4/5 × capacity.
     num = np.array([g.numerator for g in growths], dtype=np.int64)[:, None]
     den = np.array([g.denominator for g in growths], dtype=np.int64)[:, None]
     safe = np.maximum(size, 1)
     short = np.maximum(highest * 32 * num - 960 * safe * den, 0)
     columns = {
-        "link": np.broadcast_to(state.links, (width, count)),
-        "way": np.full((width, count), way),
+        "link": np.broadcast_to(links, (width, count)),
+        "way": np.full((width, count), WAYS.index(way)),
         "growth": np.repeat([float(g) for g in growths], count),
         "capacity_bps": np.broadcast_to(size, (width, count)),
-        "max_before_bps": rate(before),
+        "max_before_bps": rate(base.peak[way][links]),
         "max_bps": rate(highest),
-        "p95_bps": rate(p95),
+        "p95_bps": rate(made.ranked),
         "max_utilisation": rate(highest) / safe,
-        "p95_utilisation": rate(p95) / safe,
-        "slots_over_80": counts[0],
-        "slots_over_100": counts[1],
+        "p95_utilisation": rate(made.ranked) / safe,
+        "slots_over_80": over_80,
+        "slots_over_100": over_100,
         "worst_max_bps": rate(most),
         "worst_slots_over_100": worst,
         "short_bps": short / (1200 * den),
         "ports_to_buy": -(-short // (960 * safe * den)),
-        "bottleneck": np.broadcast_to(state.links == first, (width, count)),
+        "bottleneck": np.broadcast_to(links == first, (width, count)),
     }
     return {name: np.ravel(values) for name, values in columns.items()}
 
@@ -449,34 +456,27 @@ def table_of(links: pl.DataFrame, records: Sequence[Result]) -> pl.DataFrame:
     return table
 
 
-def _p95(compiler: Compiler, state: After, covered: Mapping[int | str, Flags]) -> Ints:
-    found = np.zeros(len(state.links), dtype=np.int64)
-    groups: list[int | str] = [
-        link if link in covered else compiler.metro_names[link] for link in state.links.tolist()
-    ]
-    for group in set(groups):
-        at = np.array([g == group for g in groups], dtype=np.bool_)
-        keep = covered.get(group)
-        mine = state.bytes[at]
-        mine = mine if keep is None or keep.all() else mine[:, keep]
-        found[at] = percentiles(mine, mine.shape[1])
-    return found
-
-
 def _matrix(
-    compiler: Compiler, left: int, right: int, bytes_: Ints, growth: Fraction
-) -> dict[str, Any]:
+    compiler: Compiler, left: int, right: int, bytes_: Ints
+) -> Callable[[Fraction], dict[str, Any]]:
+    """Figures of the bytes between two metros, at a growth."""
     names = compiler.choice.places.metros
-    factor = float(growth) * 8 / SLOT_SECONDS
-    return {
-        "from_metro": names[left],
-        "to_metro": names[right],
-        "bytes": int(bytes_.sum()),
-        "avg_bps": float(bytes_.mean()) * factor,
-        "p95_bps": int(percentiles(bytes_[None, :], len(bytes_))[0]) * factor,
-        "max_bps": int(bytes_.max()) * factor,
-        "growth": float(growth),
-    }
+    total, mean, most = int(bytes_.sum()), float(bytes_.mean()), int(bytes_.max())
+    p95 = int(percentiles(bytes_[None, :], len(bytes_))[0])
+
+    def at(growth: Fraction) -> dict[str, Any]:
+        factor = float(growth) * 8 / SLOT_SECONDS
+        return {
+            "from_metro": names[left],
+            "to_metro": names[right],
+            "bytes": total,
+            "avg_bps": mean * factor,
+            "p95_bps": p95 * factor,
+            "max_bps": most * factor,
+            "growth": float(growth),
+        }
+
+    return at
 
 
 def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.DataFrame:
@@ -555,5 +555,6 @@ def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
 
 
 __all__ = [
-    "WAYS", "After", "Drill", "Result", "after", "drill", "figures_of", "over", "peaks", "table_of",
+    "WAYS", "After", "Basis", "Drill", "Result", "after", "basis", "drill", "figures_of",
+    "table_of",
 ]  # fmt: skip

@@ -19,12 +19,12 @@ import polars as pl
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drt import DRT, DRT_LINKS
-from flowpeer_reports.drill import WAYS, Result, figures_of, peaks, table_of
+from flowpeer_reports.drill import WAYS, Basis, Result, basis, figures_of, table_of
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import Compiler, Fall, merged
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.offers import TRANSIT_RANK
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Flags
 from flowpeer_reports.removals import Removal
 
 MOST_STEPS = 30
@@ -84,9 +84,9 @@ def drt(
     steps: list[pl.DataFrame] = [pl.DataFrame(schema=schema(DRT))]
     links: list[pl.DataFrame] = [pl.DataFrame(schema=schema(DRT_LINKS))]
     notes: list[str] = []
-    base = {way: peaks(compiler, way) for way in WAYS}
+    base = basis(compiler, covered, [growth])
     for done, metro in enumerate(metros):
-        found, taking, said = _of_metro(compiler, metro, to, covered, growth, base)
+        found, taking, said = _of_metro(compiler, metro, to, base)
         steps.append(found)
         links.append(taking)
         notes += said
@@ -100,9 +100,8 @@ def drt(
 
 
 def _of_metro(
-    compiler: Compiler, metro: str, to: str | None, covered: Mapping[int | str, Flags],
-    growth: Fraction, base: Mapping[str, Ints],
-) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:  # fmt: skip
+    compiler: Compiler, metro: str, to: str | None, base: Basis
+) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
     sizes = _sizes(compiler, metro)
     demand = sum(out + into for out, into in sizes.values())
     asked = []
@@ -113,8 +112,7 @@ def _of_metro(
             notes.append(f"{metro}: no other metro has transit that could take {prefix}")
             continue
         removal = Removal("drt", f"{metro} {prefix}", (), metro, goal, frozenset([prefix]))
-        ((out, into),) = compiler.compile([removal])
-        asked.append(_Step((prefix,), goal, why, (out, into), sizes[prefix]))
+        asked.append(_Step((prefix,), goal, why, compiler.compile(removal), sizes[prefix]))
     ordered = _ordered(compiler, _few(asked))
     results: list[Result] = []
     rows = []
@@ -122,9 +120,7 @@ def _of_metro(
     for number, step in enumerate(ordered, start=1):
         removal = Removal("drt", f"{metro} {number}", (), metro)
         falls = tuple(merged([s.falls[way] for s in ordered[:number]]) for way in range(len(WAYS)))
-        made = figures_of(
-            compiler, removal, (falls[0], falls[1]), covered, [growth], base, slots=False
-        )
+        made = figures_of(compiler, removal, (falls[0], falls[1]), base)
         results.append(made)
         moved += sum(step.bytes)
         rows.append(
@@ -134,7 +130,7 @@ def _of_metro(
                 "out_bytes": step.bytes[0], "in_bytes": step.bytes[1],
                 "moved_share": moved / demand if demand else None,
                 **_state(compiler, metro, made, base, moved),
-                "growth": float(growth),
+                "growth": float(base.growths[0]),
             }
         )  # fmt: skip
     bare = sizes.get(None)
@@ -154,23 +150,16 @@ def _sizes(compiler: Compiler, metro: str) -> dict[str | None, tuple[int, int]]:
     """Own prefix → bytes out and in of its demand that belongs to a metro."""
     asked, places = compiler.demand, compiler.choice.places
     number = places.number(metro)
-    home = np.array(
-        [
-            places.number(compiler.announced.home[p])
-            if p is not None and p in compiler.announced.home
-            else -1
-            for p in asked.locals
-        ],
-        dtype=np.int64,
-    )
     sums = np.zeros((2, len(asked.locals)), dtype=np.int64)
     out, into = asked.out, asked.into
-    mine = out["home"] == number
-    np.add.at(sums[0], out["local"][mine], out["bytes"][mine])
-    if len(home):
-        at = home[into["local"]]
-        at = np.where(at < 0, places.metro_of_link[into["link"]], at)
-        np.add.at(sums[1], into["local"][at == number], into["bytes"][at == number])
+    mine = out.home == number
+    if out.local is not None:
+        np.add.at(sums[0], out.local[mine], out.bytes[mine])
+    if len(asked.locals):
+        link = np.repeat(np.arange(len(into.edge) - 1), np.diff(into.edge))
+        at = compiler.home_of_local[into.local]
+        at = np.where(at < 0, places.metro_of_link[link], at)
+        np.add.at(sums[1], into.local[at == number], into.bytes[at == number])
     return {
         prefix: (int(sums[0, n]), int(sums[1, n]))
         for n, prefix in enumerate(asked.locals)
@@ -270,9 +259,7 @@ def _routers(compiler: Compiler, metro: str) -> list[str]:
     return links["exporter"].unique().sort().to_list()
 
 
-def _state(
-    compiler: Compiler, metro: str, made: Result, base: Mapping[str, Ints], moved: int
-) -> dict[str, Any]:
+def _state(compiler: Compiler, metro: str, made: Result, base: Basis, moved: int) -> dict[str, Any]:
     """What the links look like after a step; `moved`: bytes of all steps up to it."""
     links, metro_of = compiler.found.links, compiler.metro_names
     fullest: tuple[float, str] | None = None
@@ -317,9 +304,9 @@ def _state(
     }
 
 
-def _left(compiler: Compiler, metro: str, made: Result, base: Mapping[str, Ints]) -> float:
+def _left(compiler: Compiler, metro: str, made: Result, base: Basis) -> float:
     """The largest slot that is left on a link of the metro, bit/s."""
-    peak = {way: line.astype(np.float64) * 8 / SLOT_SECONDS for way, line in base.items()}
+    peak = {way: line.astype(np.float64) * 8 / SLOT_SECONDS for way, line in base.peak.items()}
     for way, part in zip(WAYS, made.rows, strict=True):
         factor = float(part["growth"][0]) if len(part["growth"]) else 1.0
         peak[way] *= factor

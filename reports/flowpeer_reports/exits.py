@@ -14,7 +14,7 @@ import polars as pl
 
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.exits import EXIT_ROUTES, EXITS
-from flowpeer_reports.fallover import Over
+from flowpeer_reports.demand import Over
 from flowpeer_reports.offers import FAR, Choice, Offers
 from flowpeer_reports.relations import Ints
 

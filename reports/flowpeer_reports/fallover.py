@@ -6,201 +6,23 @@ to each that takes over. A slot's bytes are then split by the weights of its hou
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 
+from flowpeer_reports.demand import Announced, Demand
+from flowpeer_reports.kernels import Options, Rows, Small, fill, split_columns
 from flowpeer_reports.loads import Loads
-from flowpeer_reports.offers import TRANSIT_RANK, Choice, Offers
+from flowpeer_reports.lookups import Lookups
+from flowpeer_reports.offers import TRANSIT_RANK, Choice
 from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.removals import Removal
-from flowpeer_reports.shares import split_columns, split_ragged
 
 STAYS, GONE, NO_WAY = -1, -2, -3
 """In the place of a link: bytes that stay where they are, whose demand is gone, without a way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """Where our own prefixes are announced.
-
-    Attributes:
-        home: local prefix → metro that its demand belongs to.
-        metros: local prefix → metros × 1: where it, or a prefix over it, is announced; a prefix
-            that is not in it is announced by the links of the metro that the traffic came in by.
-    """
-
-    home: Mapping[str, str] = field(default_factory=dict)
-    metros: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """The hours' routes as numbers, outbound and inbound, summed as far as drills can tell.
-
-    Attributes:
-        out: hour, link, chain, home, code, bytes, and `local` where asked for; `chain` is a place
-            in `chains`, `home` the number of a metro, `code` tells prefixes apart that use several
-            links in the hour (−1: those of one link alone).
-        into: hour, link, local, bytes; `local` is a place in `locals`.
-        chains: classes of offers of a prefix and of those over it, longest first; chain 0 is
-            that of bytes without a prefix.
-        locals: own prefixes; None where the local end is not ours.
-        hours: of the period.
-    """
-
-    out: Mapping[str, Ints]
-    into: Mapping[str, Ints]
-    chains: Sequence[tuple[int, ...]]
-    locals: Sequence[str | None]
-    hours: int
-
-
-def demand(
-    parts: Iterable[pl.DataFrame],
-    found: Loads,
-    offers: Offers,
-    epoch_of_hour: Ints,
-    choice: Choice,
-    announced: Announced,
-    *,
-    by_local: bool = False,
-) -> Demand:
-    """Number the routes of a period.
-
-    Args:
-        parts: hour (number), link (number), direction, prefix, local_prefix, bytes; scaled bytes
-            of the links' traffic, any number of frames, no hour in two of them.
-        epoch_of_hour: which of the offers' tables holds in each hour.
-        by_local: keep outbound routes of different own prefixes apart.
-    """
-    keys = ["hour", "link", "chain", "home", "code", *(["local"] if by_local else [])]
-    chains: dict[tuple[int, ...], int] = {(): 0}
-    over = Over({p for classes in offers.of_prefix for p in classes})
-    maps: dict[int, pl.DataFrame] = {}
-    codes: dict[str, int] = {}
-    locals_: dict[str | None, int] = {}
-    homes = {p: choice.places.number(m) for p, m in announced.home.items()}
-    metro = choice.places.metro_of_link
-    out: list[pl.DataFrame] = []
-    into: list[pl.DataFrame] = []
-    for part in parts:
-        if part.is_empty():
-            continue
-        local = part["local_prefix"].unique().to_list()
-        for prefix in sorted(local, key=lambda p: p or ""):
-            locals_.setdefault(prefix, len(locals_))
-        numbered = part.join(
-            pl.DataFrame(
-                {"local_prefix": local, "local": [locals_[p] for p in local],
-                 "home": [homes.get(p or "", -1) for p in local]},
-                schema={"local_prefix": pl.String, "local": pl.Int64, "home": pl.Int64},
-            ),
-            on="local_prefix", nulls_equal=True, how="left",
-        )  # fmt: skip
-        into.append(
-            numbered.filter(pl.col("direction") == "in")
-            .group_by("hour", "link", "local").agg(pl.col("bytes").sum())
-        )  # fmt: skip
-        went = numbered.filter(pl.col("direction") == "out")
-        epochs = epoch_of_hour[went["hour"].to_numpy()]
-        went = went.with_columns(
-            epoch=pl.Series(epochs, dtype=pl.Int64),
-            home=pl.when(pl.col("home") < 0)
-            .then(pl.Series(metro[went["link"].to_numpy()], dtype=pl.Int64))
-            .otherwise("home"),
-        )
-        for epoch in np.unique(epochs).tolist():
-            mine = went.filter(pl.col("epoch") == epoch)
-            maps[epoch] = _learn(mine["prefix"], offers.of_prefix[epoch], maps.get(epoch),
-                                 chains, codes, over)  # fmt: skip
-            mine = mine.join(maps[epoch], on="prefix", how="left").with_columns(
-                pl.col("chain").fill_null(0), pl.col("code").fill_null(-1)
-            )
-            several = pl.col("link").n_unique().over("hour", "code") > 1
-            out.append(
-                mine.with_columns(code=pl.when(several).then("code").otherwise(-1))
-                .group_by(keys).agg(pl.col("bytes").sum())
-            )  # fmt: skip
-    return Demand(
-        _arrays(out, [*keys, "bytes"]),
-        _arrays(into, ["hour", "link", "local", "bytes"]),
-        list(chains),
-        list(locals_),
-        len(epoch_of_hour),
-    )
-
-
-def _arrays(frames: Sequence[pl.DataFrame], columns: Sequence[str]) -> dict[str, Ints]:
-    if not frames:
-        return {c: np.zeros(0, dtype=np.int64) for c in columns}
-    whole = pl.concat([f.select(pl.col(c).cast(pl.Int64) for c in columns) for f in frames])
-    whole = whole.sort(columns)
-    return {c: whole[c].to_numpy() for c in columns}
-
-
-def _learn(
-    prefixes: pl.Series,
-    classes: Mapping[str, int],
-    known: pl.DataFrame | None,
-    chains: dict[tuple[int, ...], int],
-    codes: dict[str, int],
-    over: Over,
-) -> pl.DataFrame:
-    """prefix, chain, code of an epoch: what was known, and the prefixes that are new."""
-    new = prefixes.unique().drop_nulls()
-    if known is not None:
-        new = new.filter(~new.is_in(known["prefix"].implode()))
-    rows = []
-    for prefix in new.sort().to_list():
-        chain = tuple(classes[p] for p in over.of(prefix) if p in classes)
-        own = chain if prefix in classes else (0, *chain)
-        rows.append((prefix, chains.setdefault(own, len(chains)),
-                     codes.setdefault(prefix, len(codes))))  # fmt: skip
-    made = pl.DataFrame(
-        rows, schema={"prefix": pl.String, "chain": pl.Int64, "code": pl.Int64}, orient="row"
-    )
-    return made if known is None else pl.concat([known, made])
-
-
-class Over:
-    """Which of some prefixes lie over another one, itself included, longest first."""
-
-    def __init__(self, prefixes: Iterable[str]) -> None:
-        self._known: dict[tuple[int, int], dict[int, str]] = {}
-        for prefix in prefixes:
-            family, length, bits = _parts(prefix)
-            if length:  # a default route is no route to anything
-                self._known.setdefault((family, length), {})[bits >> family - length] = prefix
-        self._lengths = {
-            family: sorted((n for f, n in self._known if f == family), reverse=True)
-            for family in (32, 128)
-        }
-        self._found: dict[str, tuple[str, ...]] = {}
-
-    def of(self, prefix: str) -> tuple[str, ...]:
-        """Those over `prefix`."""
-        found = self._found.get(prefix)
-        if found is None:
-            family, length, bits = _parts(prefix)
-            hits = (
-                self._known[family, n].get(bits >> family - n)
-                for n in self._lengths[family]
-                if n <= length
-            )
-            found = self._found[prefix] = tuple(hit for hit in hits if hit is not None)
-        return found
-
-
-def _parts(prefix: str) -> tuple[int, int, int]:
-    """Bits of the family, length, address as a number."""
-    network = ipaddress.ip_network(prefix)
-    return network.max_prefixlen, network.prefixlen, int(network.network_address)
 
 
 @dataclass(slots=True)
@@ -257,225 +79,126 @@ class Compiler:
         return [self.choice.places.metros[m] for m in self.choice.places.metro_of_link.tolist()]
 
     @cached_property
-    def _several(self) -> tuple[Ints, Ints]:
-        """Keys of (hour, code, link) of prefixes with several links, rising, and their bytes."""
-        rows = self.demand.out
-        several = rows["code"] >= 0
-        key = self._key(rows["hour"][several], rows["code"][several], rows["link"][several])
-        keys, place = np.unique(key, return_inverse=True)
-        sums = np.zeros(len(keys), dtype=np.int64)
-        np.add.at(sums, place, rows["bytes"][several])
-        return keys, sums
-
-    def _key(self, hour: Ints, code: Ints, link: Ints) -> Ints:
-        high = int(self.demand.out["code"].max(initial=0)) + 1
-        return (hour * high + code) * self.found.links.height + link
-
-    def compile(self, batch: Sequence[Removal]) -> list[tuple[Fall, Fall]]:
-        """(outbound, inbound) of each removal; no link is in two of them."""
-        return list(zip(self._out(batch), self._into(batch), strict=True))
-
-    def _sets(self, batch: Sequence[Removal]) -> tuple[npt.NDArray[np.bool_], Ints]:
-        gone = np.zeros((len(batch), self.found.links.height), dtype=np.bool_)
-        of_link = np.full(self.found.links.height, -1, dtype=np.int64)
-        for number, removal in enumerate(batch):
-            gone[number, list(removal.links)] = True
-            of_link[list(removal.links)] = number
-        return gone, of_link
-
-    def _affected(
-        self, batch: Sequence[Removal], rows: Mapping[str, Ints], home: Ints, of_link: Ints
-    ) -> tuple[Ints, Ints, Flags]:
-        """Rows that something happens to, their removal, and whose demand belongs to a lost site.
-
-        Links that stay but lose some of a lost site's demand are among them with all their rows.
-        """
-        link, site, prefixes = rows["link"], batch[0].site, batch[0].prefixes
-        if site is None:
-            row = np.flatnonzero(of_link[link] >= 0)
-            return row, of_link[link[row]], np.zeros(len(row), dtype=np.bool_)
-        lost = home == self.choice.places.number(site)
-        if prefixes is not None:
-            numbers = [n for n, p in enumerate(self.demand.locals) if p in prefixes]
-            lost &= np.isin(rows["local"], numbers)
-        touched = np.isin(link, link[lost]) | (of_link[link] >= 0)
-        row = np.flatnonzero(touched)
-        return row, np.zeros(len(row), dtype=np.int64), lost[row]
-
-    def _out(self, batch: Sequence[Removal]) -> list[Fall]:
-        rows, places = self.demand.out, self.choice.places
-        gone, of_link = self._sets(batch)
-        row, set_, lost = self._affected(batch, rows, rows["home"], of_link)
-        hour, link, chain, home, code, bytes_ = (
-            rows[c][row] for c in ("hour", "link", "chain", "home", "code", "bytes")
-        )
-        exit_metro = places.metro_of_link[link]
-        to = batch[0].to
-        demand = np.where(lost, places.number(to), home) if to is not None else home
-        exit_metro = np.where(lost, -1, exit_metro)
-        # Questions that are alike are asked once.
-        wide = len(places.metros) + 1
-        key = ((chain * wide + demand) * wide + exit_metro + 1) * len(batch) + set_
-        asked, place, back = np.unique(key, return_index=True, return_inverse=True)
-        del asked
-        start, size, target, known = self._ask(
-            chain[place], demand[place], exit_metro[place], gone, set_[place]
-        )
-        count = size[back]
-        stays = (of_link[link] < 0) & ~lost
-        leaves = lost & (to is None)
-        entries: list[tuple[Ints, Ints, Ints, Ints, Ints]] = []  # set, link, target, hour, bytes
-
-        def put(which: Flags, code_: int) -> None:
-            at = np.flatnonzero(which)
-            entries.append((set_[at], link[at], np.full(len(at), code_), hour[at], bytes_[at]))
-
-        put(stays, STAYS)
-        put(leaves, GONE)
-        moving = ~stays & ~leaves
-        put(moving & (count == 0), NO_WAY)
-        at = np.flatnonzero(moving & (count == 1))
-        entries.append((set_[at], link[at], target[start[back[at]]], hour[at], bytes_[at]))
-        tied = np.flatnonzero(moving & (count > 1))
-        entries += self._tied(tied, start[back], count, target, set_, link, hour, code, bytes_)
-        falls = _falls(entries, gone, self.demand.hours)
-        for number, fall in enumerate(falls):
-            mine = moving & (set_ == number) & (count > 0)
-            fall.tie_bytes = int(bytes_[mine & (count > 1) & known[back]].sum())
-            fall.assumed_bytes = int(bytes_[mine & ~known[back]].sum())
-        return falls
+    def lookups(self) -> Lookups:
+        """The questions of the outbound routes, with the exits that each has while all links
+        are there."""
+        return Lookups.of(self.choice, self.demand)
 
     @cached_property
-    def _chains(self) -> Ints:
-        """Chains × steps: classes, −1 beyond the end of a chain."""
-        longest = max((len(c) for c in self.demand.chains), default=0)
-        table = np.full((len(self.demand.chains), longest + 1), -1, dtype=np.int64)
-        for number, chain in enumerate(self.demand.chains):
-            table[number, : len(chain)] = chain
-        return table
+    def home_of_local(self) -> Ints:
+        """Metro that the demand of each own prefix belongs to; −1: not stated."""
+        number, home = self.choice.places.number, self.announced.home
+        return np.array(
+            [number(home[p]) if p is not None and p in home else -1 for p in self.demand.locals],
+            dtype=np.int64,
+        )
 
-    def _ask(
-        self, chain: Ints, demand: Ints, exit_metro: Ints, gone: npt.NDArray[np.bool_], set_: Ints
-    ) -> tuple[Ints, Ints, Ints, Flags]:
-        """Exits of each question: of the prefix, else of the longest over it that has one.
+    def compile(self, removal: Removal) -> tuple[Fall, Fall]:
+        """What becomes of outbound and of inbound bytes."""
+        gone = np.zeros(self.found.links.height, dtype=np.bool_)
+        gone[list(removal.links)] = True
+        return self._out(removal, gone), self._into(removal, gone)
 
-        Taking away links that are no contenders changes nothing, so each class is asked once with
-        every link there, and again only where a contender, or an exit, is gone.
+    def _asked(self, removal: Removal) -> tuple[dict[int, Small], Ints]:
+        """What each outbound route asks, of links that something happens to, and the chains of a
+        lost site's demand that moves.
 
-        Returns:
-            start, size: the exits of question i are `links[start[i] : start[i] + size[i]]`.
-            links.
-            known: by offers that the tables show.
+        Beyond the questions of `lookups` come: it stays, it is gone, where to is that chain.
+        Links that stay but lose some of a lost site's demand are among them with all their routes.
         """
-        start, size = np.zeros((2, len(chain)), dtype=np.int64)
-        known = np.zeros(len(chain), dtype=np.bool_)
-        pool: list[Ints] = []
-        used = 0
-        open_ = np.flatnonzero(chain > 0)
-        wide = len(self.choice.places.metros) + 1
-        step = 0
-        while len(open_):
-            class_ = self._chains[chain[open_], step]
-            open_, class_ = open_[class_ >= 0], class_[class_ >= 0]
-            if not len(open_):
-                break
-            key = (class_ * wide + demand[open_]) * wide + exit_metro[open_] + 1
-            _, place, back = np.unique(key, return_index=True, return_inverse=True)
-            head = open_[place]
-            whole = self.choice.exits(
-                class_[place], demand[head], exit_metro[head],
-                routed=np.full(len(head), step == 0),
-            )  # fmt: skip
-            counts = whole.count[back]
-            start[open_], size[open_] = used + whole.first[back], counts
-            known[open_] = whole.known[back]
-            hit = np.zeros(len(open_), dtype=np.bool_)
-            query, link = whole.contenders
-            edges = np.searchsorted(query, np.arange(len(head) + 1))
-            for first, links in ((whole.first, whole.link), (edges, link)):
-                owner, rival = _options(first[back], np.diff(first)[back], links)
-                hit[owner[gone[set_[open_][owner], rival]]] = True
-            pool.append(whole.link)
-            used += len(whole.link)
-            again = np.flatnonzero(hit)
-            query = open_[again]
-            answer = self.choice.exits(
-                class_[again], demand[query], exit_metro[query],
-                routed=np.full(len(query), step == 0), gone=gone, gone_row=set_[query],
-            )  # fmt: skip
-            start[query], size[query] = used + answer.first[:-1], answer.count
-            known[query] = answer.known
-            pool.append(answer.link)
-            used += len(answer.link)
-            open_ = open_[size[open_] == 0]
-            step += 1
-        return start, size, np.concatenate([np.zeros(0, dtype=np.int64), *pool]), known
+        out, question = self.demand.out, self.lookups.question
+        edge = out.edge.tolist()
+        if removal.site is None:
+            none = np.zeros(0, dtype=np.int64)
+            return {n: question[edge[n] : edge[n + 1]] for n in removal.links}, none
+        lost = out.home == self.choice.places.number(removal.site)
+        if removal.prefixes is not None and out.local is not None:
+            numbers = [n for n, p in enumerate(self.demand.locals) if p in removal.prefixes]
+            lost &= np.isin(out.local, numbers)
+        stays = len(self.lookups.chain)
+        moving = np.unique(out.chain[lost]).astype(np.int64)
+        asked = {}
+        for link in range(self.found.links.height):
+            span = slice(edge[link], edge[link + 1])
+            mine = lost[span]
+            if link not in removal.links and not mine.any():
+                continue
+            made = question[span].copy()
+            if link not in removal.links:
+                made[:] = stays
+            if removal.to is None:
+                made[mine] = stays + 1
+            else:
+                made[mine] = stays + 2 + np.searchsorted(moving, out.chain[span][mine])
+            asked[link] = made
+        return asked, moving
 
-    def _tied(
-        self, at: Ints, start: Ints, count: Ints, target: Ints, set_: Ints, link: Ints, hour: Ints,
-        code: Ints, bytes_: Ints,
-    ) -> list[tuple[Ints, Ints, Ints, Ints, Ints]]:  # fmt: skip
-        """Ties: by the present bytes of the prefix on the tied exits, else by their capacity.
+    def _out(self, removal: Removal, gone: Flags) -> Fall:
+        asked, moving = self._asked(removal)
+        looked, to = self.lookups, removal.to
+        place = -1 if to is None else self.choice.places.number(to)
+        chain = np.concatenate([looked.chain, [0, 0], moving])
+        demand = np.concatenate([looked.demand, [0, 0], np.full(len(moving), place)])
+        metro = np.concatenate([looked.exit_metro, np.full(2 + len(moving), -1)])
+        used = np.zeros(len(chain), dtype=np.bool_)
+        for questions in asked.values():
+            used[questions] = True
+        stays = len(looked.chain)
+        used[stays : stays + 2] = False
+        ids = np.flatnonzero(used)
+        start, size, links, known = looked.ask(chain[ids], demand[ids], metro[ids], gone)
+        answer = np.full(len(chain), -1, dtype=np.int32)
+        answer[stays : stays + 2] = 0, 1
+        answer[ids] = np.arange(2, len(ids) + 2)
+        options = self._options(answer, start, size, links)
+        whole = Fall()
+        tied, assumed = known & (size > 1), ~known & (size > 0)
+        row = self.demand.out
+        for link, questions in asked.items():
+            span = slice(int(row.edge[link]), int(row.edge[link + 1]))
+            if span.start == span.stop:
+                continue
+            rows = Rows(row.hour[span], questions, row.group[span], row.bytes[span])
+            seen = np.zeros(len(options.pool), dtype=np.bool_)
+            seen[answer[questions]] = True
+            targets = _targets(
+                np.unique(options.link[np.repeat(seen, np.diff(options.first))]).tolist(),
+                NO_WAY if gone[link] else STAYS,
+            )
+            table = np.zeros((len(targets), self.demand.hours), dtype=np.int64)
+            at = np.zeros(len(gone) + 3, dtype=np.int32)  # links, then NO_WAY, GONE, STAYS
+            at[targets] = np.arange(len(targets))
+            bytes_ = fill(rows, options, at[options.link], self.demand.held, table)[2:]
+            whole.targets[link], whole.weights[link] = targets, table
+            whole.tie_bytes += int(bytes_[tied].sum())
+            whole.assumed_bytes += int(bytes_[assumed].sum())
+        return whole
 
-        What has no present bytes there is split together: all of an hour and link that fall to the
-        same tie.
+    def _options(self, answer: Small, start: Ints, size: Ints, links: Ints) -> Options:
+        """The exits of answers as the kernel takes them, behind those that stay and are gone.
+
+        Those without any are without a way. Ties are split by capacity; equally where one of a
+        tie is unknown.
         """
-        if not len(at):
-            return []
-        owner, option = _options(start[at], count[at], target)
-        present = self._present(hour[at][owner], code[at][owner], option)
-        held = np.zeros(len(at), dtype=np.int64)
-        np.add.at(held, owner, present)
-        own = held > 0
-        made = []
-        if own.any():
-            keep = own[owner]
-            part = split_ragged(bytes_[at][own], _edges(count[at][own]), present[keep])
-            rows = at[owner[keep]]
-            made.append((set_[rows], link[rows], option[keep], hour[rows], part))
-        rest = at[~own]
-        if len(rest):
-            # Ties of the same links, wherever they stand.
-            ties: dict[tuple[int, ...], int] = {}
-            places, back = np.unique(start[rest], return_inverse=True)
-            first = np.zeros(len(places), dtype=np.int64)
-            first[back] = count[rest]
-            tie = np.array(
-                [
-                    ties.setdefault(tuple(target[a : a + n].tolist()), len(ties))
-                    for a, n in zip(places.tolist(), first.tolist(), strict=True)
-                ],
-                dtype=np.int64,
-            )[back]
-            key = (hour[rest] * self.found.links.height + link[rest]) * len(ties) + tie
-            pools, place, back = np.unique(key, return_index=True, return_inverse=True)
-            amount = np.zeros(len(pools), dtype=np.int64)
-            np.add.at(amount, back, bytes_[rest])
-            head = rest[place]
-            owner, option = _options(start[head], count[head], target)
-            weight = self._capacity(option, owner, len(head))
-            part = split_ragged(amount, _edges(count[head]), weight)
-            rows = head[owner]
-            made.append((set_[rows], link[rows], option, hour[rows], part))
-        return made
-
-    def _present(self, hour: Ints, code: Ints, link: Ints) -> Ints:
-        """Bytes of a prefix on a link in an hour; 0 for prefixes of one link alone."""
-        keys, sums = self._several
-        if not len(keys):
-            return np.zeros(len(hour), dtype=np.int64)
-        asked = self._key(hour, code, link)
-        at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        found: Ints = np.where((keys[at] == asked) & (code >= 0), sums[at], 0)
-        return found
-
-    def _capacity(self, option: Ints, owner: Ints, count: int) -> Ints:
-        """Capacities as weights; equal ones where one of a tie is unknown."""
-        size = self.choice.places.capacity[option]
-        unknown = np.zeros(count, dtype=np.bool_)
-        unknown[owner[size == 0]] = True
-        found: Ints = np.where(unknown[owner], 1, size)
-        return found
+        count = np.concatenate([[1, 1], np.maximum(size, 1)]).astype(np.int64)
+        first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+        option = np.full(int(first[-1]), NO_WAY, dtype=np.int32)
+        option[:2] = STAYS, GONE
+        owner = np.repeat(np.arange(len(size)), size)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
+        option[first[2:][owner] + within] = links[start[owner] + within]
+        weight = np.where(option < 0, 1, self.choice.places.capacity[np.maximum(option, 0)])
+        of = np.repeat(np.arange(len(count)), count)
+        unknown = np.zeros(len(count), dtype=np.bool_)
+        unknown[of[weight == 0]] = True
+        weight[unknown[of]] = 1
+        pool = np.arange(len(count), dtype=np.int32)
+        ties: dict[bytes, int] = {}
+        edges = first.tolist()
+        for number in np.flatnonzero(count > 1).tolist():
+            key = option[edges[number] : edges[number + 1]].tobytes()
+            pool[number] = ties.setdefault(key, number)
+        return Options(answer, first, pool, option, weight)
 
     def receivers(self, link: int, local: str | None, to: str | None, gone: Flags) -> Ints:
         """Links that inbound bytes of a link may come in by when it goes.
@@ -499,77 +222,72 @@ class Compiler:
         able = (transit | same) & ~gone & allowed[places.metro_of_link]
         return np.flatnonzero(able)
 
-    def _into(self, batch: Sequence[Removal]) -> list[Fall]:
-        rows, places = self.demand.into, self.choice.places
-        gone, of_link = self._sets(batch)
-        homes = np.array(
-            [
-                places.number(self.announced.home[p or ""])
-                if (p or "") in self.announced.home
-                else -1
-                for p in self.demand.locals
-            ],
-            dtype=np.int64,
-        )
-        home = homes[rows["local"]] if len(homes) else np.zeros(0, dtype=np.int64)
-        home = np.where(home < 0, places.metro_of_link[rows["link"]], home)
-        row, set_, lost = self._affected(batch, rows, home, of_link)
-        hour, link, local, bytes_ = (rows[c][row] for c in ("hour", "link", "local", "bytes"))
-        to = batch[0].to
-        stays = (of_link[link] < 0) & ~lost
-        leaves = lost & (to is None)
-        entries: list[tuple[Ints, Ints, Ints, Ints, Ints]] = []
-
-        def put(which: Flags, code: int) -> None:
-            at = np.flatnonzero(which)
-            entries.append((set_[at], link[at], np.full(len(at), code), hour[at], bytes_[at]))
-
-        put(stays, STAYS)
-        put(leaves, GONE)
-        moving = np.flatnonzero(~stays & ~leaves)
-        key = (link[moving] * (len(self.demand.locals) + 1) + local[moving]) * 2 + lost[moving]
-        kinds, place, back = np.unique(key, return_index=True, return_inverse=True)
-        order = np.argsort(back, kind="stable")
-        edges = np.searchsorted(back[order], np.arange(len(kinds) + 1))
-        pools: dict[tuple[int, tuple[int, ...]], list[Ints]] = {}
-        for number in range(len(kinds)):
-            head = moving[place[number]]
-            able = self.receivers(
-                int(link[head]), self.demand.locals[int(local[head])],
-                to if lost[head] else None, gone[set_[head]],
-            )  # fmt: skip
-            members = moving[order[edges[number] : edges[number + 1]]]
-            pools.setdefault((int(link[head]), tuple(able.tolist())), []).append(members)
-        tables: list[tuple[int, int, tuple[int, ...], Ints, Ints]] = []
-        for (from_, able_), parts in pools.items():
-            at = np.concatenate(parts)
-            if not able_:
-                entries.append((set_[at], link[at], np.full(len(at), NO_WAY), hour[at], bytes_[at]))
+    def _into(self, removal: Removal, gone: Flags) -> Fall:
+        whole = Fall()
+        every = range(len(gone)) if removal.site is not None else removal.links
+        for link in every:
+            amounts = self._amounts(removal, link, gone)
+            if not amounts or (not gone[link] and set(amounts) == {(STAYS,)}):
                 continue
-            amount = _summed(hour[at], bytes_[at], self.demand.hours)
-            able = np.array(able_, dtype=np.int64)
-            weight = self.hourly_in[able]
-            bare = weight.sum(axis=0) == 0
-            if bare.any():
-                size = places.capacity[able]
-                size = np.ones_like(size) if (size == 0).any() else size
-                weight = np.where(bare, size[:, None], weight)
-            part = split_columns(amount, weight)
-            tables.append((int(set_[at[0]]), from_, able_, part, amount))
-            zero = np.zeros(1, dtype=np.int64)
-            entries += [
-                (zero + int(set_[at[0]]), zero + from_, zero + target, zero, zero)
-                for target in able_
-            ]  # so that each has a row
-        falls = _falls(entries, gone, self.demand.hours)
-        for fall in falls:
-            fall.may = {k: np.zeros_like(v) for k, v in fall.weights.items()}
-        for number, from_, able_, part, amount in tables:
-            fall = falls[number]
-            rows_ = [fall.targets[from_].index(t) for t in able_]
-            fall.weights[from_][rows_] += part
-            fall.may[from_][rows_] += amount
-        return falls
+            reached = {target for able in amounts for target in able}
+            targets = _targets(list(reached), NO_WAY if gone[link] else STAYS)
+            table = np.zeros((len(targets), self.demand.hours), dtype=np.int64)
+            may = np.zeros_like(table)
+            for able, amount in amounts.items():
+                rows = [targets.index(t) for t in able]
+                if able[0] < 0:
+                    table[rows] += amount
+                    continue
+                table[rows] += split_columns(amount, self._carried(able))
+                may[rows] += amount
+            whole.targets[link], whole.weights[link], whole.may[link] = targets, table, may
+        return whole
+
+    def _amounts(self, removal: Removal, link: int, gone: Flags) -> dict[tuple[int, ...], Ints]:
+        """Links that bytes of a link may come in by, or what becomes of them → bytes by hour."""
+        rows, places = self.demand.into, self.choice.places
+        site = None if removal.site is None else places.number(removal.site)
+        made: dict[tuple[int, ...], Ints] = {}
+        first, end = int(rows.edge[link]), int(rows.edge[link + 1])
+        local = rows.local[first:end]
+        cuts = [*(first + np.flatnonzero(np.diff(local, prepend=-1))).tolist(), end]
+        for start, stop in pairwise(cuts):
+            number = int(rows.local[start])
+            prefix, home = self.demand.locals[number], int(self.home_of_local[number])
+            home = int(places.metro_of_link[link]) if home < 0 else home
+            mine = removal.prefixes is None or prefix in removal.prefixes
+            lost = site is not None and home == site and mine
+            able: tuple[int, ...]
+            if not lost and not gone[link]:
+                able = (STAYS,)
+            elif lost and removal.to is None:
+                able = (GONE,)
+            else:
+                to = removal.to if lost else None
+                able = tuple(self.receivers(link, prefix, to, gone).tolist()) or (NO_WAY,)
+            if able not in made:
+                made[able] = np.zeros(self.demand.hours, dtype=np.int64)
+            made[able][rows.hour[start:stop]] += rows.bytes[start:stop]
+        return made
+
+    def _carried(self, able: Sequence[int]) -> Ints:
+        """Links × hours: inbound bytes; capacities (equal where one is unknown) in hours without
+        any."""
+        weight = self.hourly_in[list(able)]
+        bare = weight.sum(axis=0) == 0
+        if bare.any():
+            size = self.choice.places.capacity[list(able)]
+            size = np.ones_like(size) if (size == 0).any() else size
+            weight[:, bare] = size[:, None]
+        return weight
+
+
+def _targets(reached: Sequence[int], rest: int) -> list[int]:
+    """Links rising, then STAYS, GONE, NO_WAY. `rest`: where bytes of hours without routes go."""
+    present = {*reached, rest}
+    return sorted(t for t in present if t >= 0) + sorted(
+        (t for t in present if t < 0), reverse=True
+    )
 
 
 def merged(falls: Sequence[Fall]) -> Fall:
@@ -600,51 +318,3 @@ def merged(falls: Sequence[Fall]) -> Fall:
     whole.tie_bytes = sum(fall.tie_bytes for fall in falls)
     whole.assumed_bytes = sum(fall.assumed_bytes for fall in falls)
     return whole
-
-
-def _options(start: Ints, count: Ints, target: Ints) -> tuple[Ints, Ints]:
-    """Which question each option is of, and the options `target[start : start + count]`."""
-    owner = np.repeat(np.arange(len(count)), count)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    return owner, target[np.repeat(start, count) + within]
-
-
-def _edges(count: Ints) -> Ints:
-    return np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-
-
-def _summed(hour: Ints, bytes_: Ints, hours: int) -> Ints:
-    found = np.zeros(hours, dtype=np.int64)
-    np.add.at(found, hour, bytes_)
-    return found
-
-
-def _falls(
-    entries: Sequence[tuple[Ints, Ints, Ints, Ints, Ints]],
-    gone: npt.NDArray[np.bool_],
-    hours: int,
-) -> list[Fall]:
-    """Entries (set, link, target, hour, bytes) as tables of each set and link."""
-    falls = [Fall() for _ in gone]
-    columns = [np.concatenate([np.zeros(0, np.int64), *(e[i] for e in entries)]) for i in range(5)]
-    set_, link, target, hour, bytes_ = (c.astype(np.int64) for c in columns)
-    if not len(set_):
-        return falls
-    pair = set_ * (int(link.max()) + 1) + link
-    order = np.argsort(pair, kind="stable")
-    edges = np.flatnonzero(np.diff(pair[order])) + 1
-    for part in np.split(order, edges):
-        # Bytes of hours without routes need a place: they stay, or are without a way.
-        rest = NO_WAY if gone[set_[part[0]], link[part[0]]] else STAYS
-        present = {*np.unique(target[part]).tolist(), rest}
-        targets = sorted(t for t in present if t >= 0) + sorted(
-            (t for t in present if t < 0), reverse=True
-        )
-        row_of = {t: i for i, t in enumerate(targets)}
-        rows = np.array([row_of[t] for t in target[part].tolist()], dtype=np.int64)
-        table = np.zeros((len(targets), hours), dtype=np.int64)
-        np.add.at(table, (rows, hour[part]), bytes_[part])
-        fall = falls[int(set_[part[0]])]
-        fall.targets[int(link[part[0]])] = targets
-        fall.weights[int(link[part[0]])] = table
-    return falls

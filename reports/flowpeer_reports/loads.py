@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.p95 import rank as p95_rank
-from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS
 from flowpeer_reports.coverage import Coverage, Quality, bridged
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.relations import Flags, Ints
@@ -63,10 +63,14 @@ class Loads:
         return int(self.out.shape[1])
 
     @property
+    def into_hour(self) -> int:
+        """Slots of the hour that the period begins in that lie before it."""
+        return (self.start.minute * 60 + self.start.second) // SLOT_SECONDS
+
+    @property
     def hour_of_slot(self) -> npt.NDArray[np.int64]:
         """Number of each slot's hour, counted from the hour that the period begins in."""
-        into = (self.start.minute * 60 + self.start.second) // SLOT_SECONDS
-        return (np.arange(self.slots) + into) // 12
+        return (np.arange(self.slots) + self.into_hour) // HOUR_SLOTS
 
 
 def loads(inputs: Inputs, roles: Sequence[str] = EXTERNAL) -> Loads:

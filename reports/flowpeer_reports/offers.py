@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -232,7 +233,7 @@ class Answer:
         return np.diff(self.first)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
     """The decision process over classes of offers."""
 
@@ -243,6 +244,16 @@ class Choice:
     always_compare_med: bool = False
     default_scope: int = 0
     with_local_pref: bool = True
+
+    @cached_property
+    def _unlike(self) -> tuple[Flags, Flags]:
+        """Classes in which an offer has no LOCAL_PREF, no ORIGIN: nothing is compared by it, even
+        where that offer is removed."""
+        class_ = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+        found = np.zeros((2, len(self.first) - 1), dtype=np.bool_)
+        for row, column in zip(found, (_LOCAL_PREF, _ORIGIN), strict=True):
+            row[class_[self.offers[:, column] < 0]] = True
+        return found[0], found[1]
 
     def exits(
         self,
@@ -268,17 +279,13 @@ class Choice:
         size = self.first[class_ + 1] - self.first[class_]
         query = np.repeat(np.arange(count), size)
         within = np.arange(len(query)) - np.repeat(np.cumsum(size) - size, size)
-        offer = self.offers[np.repeat(self.first[class_], size) + within]
-        # Whether LOCAL_PREF and ORIGIN can be compared is settled by all offers, removed ones too.
-        unlike = []
-        for column in (_LOCAL_PREF, _ORIGIN):
-            lacking = np.zeros(count, dtype=np.bool_)
-            lacking[query[offer[:, column] < 0]] = True
-            unlike.append(lacking)
-        keep = self._usable(offer[:, _LINK], offer[:, _SCOPE], demand[query], exit_metro[query])
+        place = np.repeat(self.first[class_], size) + within
+        link = self.offers[place, _LINK]
+        keep = self._usable(link, self.offers[place, _SCOPE], demand[query], exit_metro[query])
         if gone is not None and gone_row is not None:
-            keep &= ~gone[gone_row[query], offer[:, _LINK]]
-        query, offer = query[keep], offer[keep]
+            keep &= ~gone[gone_row[query], link]
+        query, offer = query[keep], self.offers[place[keep]]
+        unlike = [flags[class_] for flags in self._unlike]
         steps = [self._preference, _path_length, _origin_rank, self._med, self._distance]
         contenders = (query, offer[:, _LINK])
         for step in steps if self.with_local_pref else steps[1:]:

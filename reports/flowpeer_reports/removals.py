@@ -108,18 +108,3 @@ def site(links: pl.DataFrame, metro: str, to: str | None, metros: Sequence[str])
     numbers = links.with_row_index("n").filter(pl.col("metro") == metro)["n"].to_list()
     name = metro if to is None else f"{metro} to {to}"
     return Removal("site", name, tuple(numbers), metro, to)
-
-
-def disjoint(removals: Sequence[Removal]) -> list[list[Removal]]:
-    """The removals in batches in which no link stands twice; sites stand alone."""
-    batches: list[tuple[set[int], list[Removal]]] = []
-    for removal in removals:
-        links = set(removal.links)
-        for seen, batch in batches:
-            if not seen & links and removal.site is None and batch[0].kind == removal.kind:
-                seen |= links
-                batch.append(removal)
-                break
-        else:
-            batches.append((links, [removal]))
-    return [batch for _, batch in batches]

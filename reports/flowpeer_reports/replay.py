@@ -73,12 +73,12 @@ def replay(compiler: Compiler, window: slice) -> Replay:
             advice="give the window of the outage, START/END in UTC",
         )
     removal = Removal("replay", "window", tuple(silent.tolist()))
-    ((out, into),) = compiler.compile([removal])
+    falls = compiler.compile(removal)
     places = compiler.choice.places
     rows: list[dict[str, Any]] = []
     sums: dict[str, tuple[int, int]] = {}
     lost: list[str] = []
-    for way, fall in zip(WAYS, (out, into), strict=True):
+    for way, fall in zip(WAYS, falls, strict=True):
         state = after(compiler, removal, fall, way, before)
         dense = found.way(way)
         predicted = dense[:, before].copy()

@@ -13,7 +13,7 @@ def scaled(amount: Ints, weight: Ints, whole: Ints) -> tuple[Ints, Ints]:
     The product may need more than 64 bits: the quotient is estimated in floating point, which is
     right to within one, and set right by the remainder, which fits although the product wraps.
     Amounts and weights are below 2^53, `whole` is below 2^62 and not below the weight.
-    `split_columns` keeps the place of up to 512 parts beside the remainder: 2^53 there.
+    `split_columns_plain` keeps the place of up to 512 parts beside the remainder: 2^53 there.
     """
     guess = np.floor(
         amount.astype(np.float64) * weight.astype(np.float64) / whole.astype(np.float64)
@@ -28,28 +28,7 @@ def scaled(amount: Ints, weight: Ints, whole: Ints) -> tuple[Ints, Ints]:
     return guess, rest
 
 
-def split_ragged(amount: Ints, first: Ints, weight: Ints) -> Ints:
-    """Each amount over its own weights `weight[first[i] : first[i + 1]]`; the sums are exact.
-
-    Weights that are all zero count as equal ones. Ties go to the earlier weight.
-    """
-    size = np.diff(first)
-    group = np.repeat(np.arange(len(amount)), size)
-    whole = np.zeros(len(amount), dtype=np.int64)
-    np.add.at(whole, group, weight)
-    weight = np.where(whole[group] == 0, 1, weight)
-    whole = np.where(whole == 0, size, whole)
-    part, rest = scaled(amount[group], weight, whole[group])
-    given = np.zeros(len(amount), dtype=np.int64)
-    np.add.at(given, group, part)
-    order = np.lexsort((np.arange(len(group)), -rest, group))
-    rank = np.empty(len(group), dtype=np.int64)
-    rank[order] = np.arange(len(group)) - np.repeat(first[:-1], size)
-    found: Ints = part + (rank < (amount - given)[group])
-    return found
-
-
-def split_columns(amount: Ints, weights: Ints) -> Ints:
+def split_columns_plain(amount: Ints, weights: Ints) -> Ints:
     """Each amount over its column of `weights` (parts × amounts), whose sums are positive."""
     if len(weights) == 1:
         return amount[None, :].copy()

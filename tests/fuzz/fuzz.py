@@ -30,7 +30,6 @@ from flowpeer_ingest.decompress import open_unpacked
 FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parents[1]
 SANITIZERS = "-fsanitize=address,undefined"
-TARGETS = ("datagrams", "page", "facts")
 TESTS = (
     "tests/ingest/test_walk.py",
     "tests/ingest/test_samples.py",
@@ -39,6 +38,7 @@ TESTS = (
     "tests/core/test_native_parquet.py",
     "tests/flowpeer/rollup/test_compiled.py",
     "tests/flowpeer/rollup/test_memory.py",
+    "tests/reports/test_kernels.py",
 )
 _UNKNOWN = len(KEYS)
 _FIELDS = (
@@ -89,7 +89,22 @@ def facts_seeds() -> list[bytes]:
     ]
 
 
-SEEDS = {"datagrams": datagram_seeds, "page": page_seeds, "facts": facts_seeds}
+def drill_seeds() -> list[bytes]:
+    """Each kernel of drills, with small numbers and with noise."""
+    rng = random.Random(2)
+    return [
+        bytes([kernel]) + rng.randbytes(8) + bytes(rng.randrange(most) for _ in range(600))
+        for kernel in range(3)
+        for most in (8, 200, 256)
+    ]
+
+
+SEEDS = {
+    "datagrams": datagram_seeds,
+    "page": page_seeds,
+    "facts": facts_seeds,
+    "drill": drill_seeds,
+}
 
 
 def fuzz(target: str, seconds: int, seed: int, corpus: Path, folder: Path) -> None:
@@ -170,7 +185,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         corpus = arguments.corpus or Path(temporary) / "corpus"
-        for target in TARGETS if arguments.seconds else ():
+        for target in SEEDS if arguments.seconds else ():
             print(f"{target}: {arguments.seconds} s", flush=True)
             try:
                 fuzz(target, arguments.seconds, arguments.seed, corpus, Path(temporary))

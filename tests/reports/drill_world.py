@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 from reports_world import START, TIME
 
-from flowpeer_reports.fallover import Announced, Compiler, demand
+from flowpeer_reports.demand import Announced, demand
+from flowpeer_reports.fallover import Compiler
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.offers import OFFERS, Choice, Offers, places
 from flowpeer_reports.removals import Removal

@@ -44,7 +44,7 @@ def test_each_withdrawal_and_both_together_equal_plain_python(seed: int) -> None
     for site in metros:
         for to in [m for m in metros if m != site][:2]:
             removals = [Removal("drt", p, (), site, to, frozenset([p])) for p in LOCALS]
-            falls = [compiler.compile([r])[0] for r in removals]
+            falls = [compiler.compile(r) for r in removals]
             splits = {
                 way: [of(r, set()) for r in removals]
                 for way, of in (("out", world.out), ("in", world.into))

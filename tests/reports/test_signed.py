@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 from drill_world import DrillWorld, Link, Offer, largest_remainder, random_world
 
+from flowpeer_reports.demand import Announced, demand
 from flowpeer_reports.drill import after
-from flowpeer_reports.fallover import Announced, Compiler, demand
-from flowpeer_reports.removals import disjoint, groups
+from flowpeer_reports.fallover import Compiler
+from flowpeer_reports.removals import groups
 from flowpeer_reports.signed import Asks, Signed, signed
 
 EXCHANGE, FACILITY = 2, 3
@@ -144,16 +145,15 @@ def test_asks_in_place_equal_plain_python_and_so_does_every_drill(seed: int) -> 
     compiler = _compiler(world, made)
     removals = groups(made.found.links, {})
     assert not any(r.kind == "exporter" and r.name.startswith("ask-") for r in removals)
-    for batch in disjoint(removals):
-        for removal, falls in zip(batch, compiler.compile(batch), strict=True):
-            expected = grown.drill(removal)
-            for way, fall in zip(("out", "in"), falls, strict=True):
-                state = after(compiler, removal, fall, way)
-                assert state.without_way.tolist() == expected[way]["no way"].tolist()
-                place = {link: i for i, link in enumerate(state.links.tolist())}
-                for link in set(range(len(grown.links))) - set(removal.links):
-                    got = state.bytes[place[link]] if link in place else grown.loads[way][link]
-                    assert got.tolist() == expected[way][link].tolist(), (removal, way, link)
+    for removal in removals:
+        expected = grown.drill(removal)
+        for way, fall in zip(("out", "in"), compiler.compile(removal), strict=True):
+            state = after(compiler, removal, fall, way)
+            assert state.without_way.tolist() == expected[way]["no way"].tolist()
+            place = {link: i for i, link in enumerate(state.links.tolist())}
+            for link in set(range(len(grown.links))) - set(removal.links):
+                got = state.bytes[place[link]] if link in place else grown.loads[way][link]
+                assert got.tolist() == expected[way][link].tolist(), (removal, way, link)
 
 
 def grown_zero(found: Any, grown: DrillWorld) -> Any:

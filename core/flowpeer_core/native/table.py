@@ -7,6 +7,7 @@ from ctypes import c_double, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_ui
 from typing import Any
 
 NO_ROOM, ARGUMENT, OVERFLOW, VALUE, HEADER_ROOM = -1, -2, -3, -4, 64
+LEVELS = 128
 
 BOOL, INT32, INT64, DOUBLE, FIXED16 = range(5)
 PLAIN, DELTA, DICTIONARY, INDICES = range(4)
@@ -494,6 +495,87 @@ class CSumState(ctypes.Structure):
     ]
 
 
+class CFallState(ctypes.Structure):
+    """`flowpeer_fall_state`."""
+
+    _fields_ = [
+        ("hour", c_void_p),
+        ("question", c_void_p),
+        ("group", c_void_p),
+        ("bytes", c_void_p),
+        ("rows", c_int64),
+        ("answer", c_void_p),
+        ("questions", c_int64),
+        ("first", c_void_p),
+        ("pool", c_void_p),
+        ("answers", c_int64),
+        ("place", c_void_p),
+        ("link", c_void_p),
+        ("weight", c_void_p),
+        ("options", c_int64),
+        ("edge", c_void_p),
+        ("holder", c_void_p),
+        ("held", c_void_p),
+        ("groups", c_int64),
+        ("holders", c_int64),
+        ("targets", c_int64),
+        ("hours", c_int64),
+        ("table", c_void_p),
+        ("asked", c_void_p),
+        ("pooled", c_void_p),
+        ("touched", c_void_p),
+        ("scratch", c_void_p),
+    ]
+
+
+class CSpreadState(ctypes.Structure):
+    """`flowpeer_spread_state`."""
+
+    _fields_ = [
+        ("load", c_void_p),
+        ("slots", c_int64),
+        ("into", c_int64),
+        ("per_hour", c_int64),
+        ("weights", c_void_p),
+        ("may", c_void_p),
+        ("targets", c_int64),
+        ("hours", c_int64),
+        ("spare", c_int64),
+        ("row", c_void_p),
+        ("pair", c_void_p),
+        ("like", c_void_p),
+        ("real", c_void_p),
+        ("now", c_void_p),
+        ("most", c_void_p),
+        ("rows", c_int64),
+        ("between", c_void_p),
+        ("pairs", c_int64),
+        ("sums", c_void_p),
+        ("scratch", c_void_p),
+    ]
+
+
+class CFiguresState(ctypes.Structure):
+    """`flowpeer_figures_state`."""
+
+    _fields_ = [
+        ("values", c_void_p),
+        ("rows", c_int64),
+        ("width", c_int64),
+        ("counts", c_void_p),
+        ("kind", c_void_p),
+        ("kinds", c_int64),
+        ("top", c_void_p),
+        ("guess", c_void_p),
+        ("borders", c_void_p),
+        ("levels", c_int64),
+        ("largest", c_void_p),
+        ("ranked", c_void_p),
+        ("above", c_void_p),
+        ("scratch", c_void_p),
+    ]
+
+
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_chunk": CChunk,
     "flowpeer_layout": CLayout,
@@ -519,6 +601,9 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_table": CTable,
     "flowpeer_record": CRecord,
     "flowpeer_sum_state": CSumState,
+    "flowpeer_fall_state": CFallState,
+    "flowpeer_spread_state": CSpreadState,
+    "flowpeer_figures_state": CFiguresState,
 }
 
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -558,5 +643,8 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
             c_void_p,
         ),
     ),
+    "flowpeer_fall": (c_int64, (c_void_p,)),
+    "flowpeer_spread": (c_int64, (c_void_p,)),
+    "flowpeer_figures": (c_int64, (c_void_p,)),
 }
 """Name → (result, arguments). Every pointer is an address: `c_void_p`."""

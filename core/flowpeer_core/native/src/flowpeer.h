@@ -545,4 +545,90 @@ FLOWPEER_API int64_t flowpeer_order(const flowpeer_entry *entries, const uint64_
                                     int64_t *bytes, int64_t *packets, int64_t *records,
                                     double *low, double *high);
 
+/* ---- drill.c: bytes of links over the links that take over (METHODS M12), to the byte ----
+ * A split gives each its whole share and the bytes left to the largest remainders, of equal ones to
+ * the earlier. Bytes and weights are 0 to 2^53, sums of weights below 2^60. */
+
+/* One link's routes when links go: `table` (targets x hours) receives the bytes of each hour. */
+typedef struct {
+    const int32_t *hour;     /* of each row, rising */
+    const int32_t *question; /* of each row */
+    const int32_t *group;    /* of each row: prefix and hour that other links carry too; -1: none */
+    const int64_t *bytes;    /* of each row */
+    int64_t rows;
+    const int32_t *answer; /* of each question: its place in `first`; -1: not asked */
+    int64_t questions;
+    const int64_t *first; /* options of answer a: [first[a], first[a + 1]), one or more */
+    const int32_t *pool;  /* of each answer: the one that its ties are split together with */
+    int64_t answers;
+    const int32_t *place;  /* of each option: its row of the table */
+    const int32_t *link;   /* of each option, -1: none */
+    const int64_t *weight; /* of each option: by which a pool is split */
+    int64_t options;
+    const int64_t *edge;   /* of group g: [edge[g], edge[g + 1]) */
+    const int32_t *holder; /* links of a group, rising */
+    const int64_t *held;   /* their bytes */
+    int64_t groups;
+    int64_t holders;
+    int64_t targets;
+    int64_t hours;
+    int64_t *table;
+    int64_t *asked;   /* of each answer: bytes, added to */
+    int64_t *pooled;  /* of each answer: zeros */
+    int32_t *touched; /* room for the answers */
+    int64_t *scratch; /* room for 5 * the most options of an answer */
+} flowpeer_fall_state;
+
+/* Ties are split by what their links carry of the prefix in the hour, else pooled by hour and tie
+ * and split by weight. Returns the rows. */
+FLOWPEER_API int64_t flowpeer_fall(const flowpeer_fall_state *state);
+
+/* One link's slots over targets, by the weights of their hours. */
+typedef struct {
+    const int64_t *load; /* of each slot */
+    int64_t slots;
+    int64_t into; /* slots of the table's first hour that lie before the first one */
+    int64_t per_hour;
+    const int64_t *weights; /* targets x hours */
+    const int64_t *may;     /* the same: what each alone may receive; NULL: none is asked */
+    int64_t targets;
+    int64_t hours;
+    int64_t spare;       /* target of hours whose weights are all 0 */
+    const int64_t *row;  /* of each target, in `now` and `most` */
+    const int64_t *pair; /* of each target, in `between`; -1: none */
+    const int64_t *like; /* of each target: the first one with the same `may` */
+    const uint8_t *real; /* of each target: it is a link, `most` counts it */
+    int64_t *now;        /* rows x slots, added to */
+    int64_t *most;       /* the same, each alone, rounded up; NULL without `may` */
+    int64_t rows;
+    int64_t *between; /* pairs x slots, added to */
+    int64_t pairs;
+    int64_t *sums;    /* of each target, added to */
+    int64_t *scratch; /* room for 48 * targets */
+} flowpeer_spread_state;
+
+FLOWPEER_API int64_t flowpeer_spread(const flowpeer_spread_state *state);
+
+/* Of each row of values: the largest, the `top`-th largest of those that count (0: none), and how
+ * many are above each border. */
+#define FLOWPEER_LEVELS 128
+typedef struct {
+    const int64_t *values; /* rows x width, none below 0 */
+    int64_t rows;
+    int64_t width;
+    const uint8_t *counts; /* kinds x width: which count for `top` */
+    const int32_t *kind;   /* of each row; -1: all count */
+    int64_t kinds;
+    const int64_t *top;   /* of each row */
+    const int64_t *guess; /* of each row: what is below it is looked at only if need be */
+    const int64_t *borders; /* rows x levels, rising, none below 0 */
+    int64_t levels;
+    int64_t *largest;
+    int64_t *ranked;
+    int64_t *above;   /* rows x levels */
+    int64_t *scratch; /* room for width */
+} flowpeer_figures_state;
+
+FLOWPEER_API int64_t flowpeer_figures(const flowpeer_figures_state *state);
+
 #endif
