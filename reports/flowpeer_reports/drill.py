@@ -159,16 +159,24 @@ def drill(
     """
     base = basis(compiler, covered, growths)
     compiler.lookups.whole  # noqa: B018  (made before the threads begin)
-    records: list[Result] = []
+
+    # A router with one link, a building with all of a metro: what takes the same away is the same.
+    alike: dict[tuple[Any, ...], Removal] = {}
+    for removal in removals:
+        alike.setdefault(removal.what, removal)
 
     def one(removal: Removal) -> Result:
         return figures_of(compiler, removal, compiler.compile(removal), base, slots=slots)
 
+    made: dict[tuple[Any, ...], Result] = {}
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for result in pool.map(one, removals):
-            records.append(result)
+        for done, (what, result) in enumerate(
+            zip(alike, pool.map(one, alike.values()), strict=True)
+        ):
+            made[what] = result
             if progress is not None:
-                progress(len(records))
+                progress(done + 1)
+    records = [made[removal.what].of(removal) for removal in removals]
     known = [g for r in records if (g := r.summary[0]["largest_growth"]) is not None]
     fullest, notes = _as_it_is(compiler, base)
     known += [fullest] if fullest is not None else []
@@ -193,6 +201,17 @@ class Result:
     summary: list[dict[str, Any]]
     between: list[dict[str, Any]]
     slots: pl.DataFrame | None
+
+    def of(self, removal: Removal) -> Result:
+        """The same figures under the name of a removal that takes the same away."""
+        head = {"kind": removal.kind, "removed": removal.name}
+        return Result(
+            self.rows,
+            [{**row, **head} for row in self.summary],
+            [{**row, **head} for row in self.between],
+            None if self.slots is None
+            else self.slots.with_columns(pl.lit(v).alias(k) for k, v in head.items()),
+        )  # fmt: skip
 
 
 def _as_it_is(compiler: Compiler, base: Basis) -> tuple[float | None, list[str]]:

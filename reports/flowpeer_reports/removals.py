@@ -34,6 +34,11 @@ class Removal:
     to: str | None = None
     prefixes: frozenset[str] | None = None
 
+    @property
+    def what(self) -> tuple[Any, ...]:
+        """What it takes away; two of a kind of failure, or more, may be the same."""
+        return self.links, self.site, self.to, self.prefixes
+
 
 def groups(links: pl.DataFrame, risk_groups: Mapping[str, Iterable[int]]) -> list[Removal]:
     """Every single thing that can fail, by kind and name.

@@ -57,6 +57,12 @@ static int64_t ranked(int64_t *v, int64_t count, int64_t k) {
 static void split_exactly(int64_t amount, const int64_t *weight, const double *ratio, int64_t whole,
                           int64_t n, int64_t *part, int64_t *room) {
     int64_t left = amount, *rest = room, *order = room + n;
+    if (n == 2) { /* the remainders add up to the whole, or are none */
+        part[0] = share(amount, weight[0], whole, ratio[0], rest);
+        part[0] += *rest && *rest >= whole - *rest;
+        part[1] = amount - part[0];
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
         part[i] = share(amount, weight[i], whole, ratio[i], &rest[i]);
         left -= part[i];
@@ -278,6 +284,13 @@ static int64_t weights_of(const flowpeer_spread_state *s, int64_t hour, int64_t 
     return 1;
 }
 
+static inline void add(int64_t *to, const int64_t *part, int64_t count) {
+    if (count == LANES)
+        for (int k = 0; k < LANES; k++) to[k] += part[k];
+    else
+        for (int64_t k = 0; k < count; k++) to[k] += part[k];
+}
+
 /* What each alone may receive of some slots of an hour, rounded up. `most`: room for the targets. */
 static int64_t alone(const flowpeer_spread_state *s, int64_t hour, int64_t whole, int64_t from,
                      int64_t end, int64_t *most) {
@@ -292,8 +305,7 @@ static int64_t alone(const flowpeer_spread_state *s, int64_t hour, int64_t whole
             }
         }
         if (!s->real[t]) continue;
-        int64_t *line = s->most + s->row[t] * s->slots + from;
-        for (int64_t i = 0; i < end - from; i++) line[i] += most[s->like[t] * LANES + i];
+        add(s->most + s->row[t] * s->slots + from, most + s->like[t] * LANES, end - from);
     }
     return 0;
 }
@@ -350,12 +362,11 @@ int64_t flowpeer_spread(const flowpeer_spread_state *s) {
         }
         for (int64_t i = 0; i < n; i++) {
             const int64_t *given = part + i * LANES;
-            int64_t *now = s->now + s->row[target[i]] * s->slots + slot;
-            for (int64_t k = 0; k < count; k++) now[k] += given[k];
-            for (int64_t k = 0; k < count; k++) s->sums[target[i]] += given[k];
-            if (s->pair[target[i]] < 0) continue;
-            now = s->between + s->pair[target[i]] * s->slots + slot;
-            for (int64_t k = 0; k < count; k++) now[k] += given[k];
+            int64_t pair = s->pair[target[i]], sum = 0;
+            for (int64_t k = 0; k < count; k++) sum += given[k];
+            s->sums[target[i]] += sum;
+            add(s->now + s->row[target[i]] * s->slots + slot, given, count);
+            if (pair >= 0) add(s->between + pair * s->slots + slot, given, count);
         }
         if (s->may && !bare) {
             int64_t code = alone(s, hour, whole, slot, end, part);
