@@ -41,6 +41,7 @@ from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.analysis.periods import parse_as_of, parse_period, period_of
 from flowpeer.analysis.reports import write_pack
+from flowpeer.analysis.signed import WithAsks
 from flowpeer.analysis.what_if import WhatIfs as WhatIfs
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
@@ -342,7 +343,7 @@ class Network:
         to: str | None = None,
         growth: str = "1",
         slots: bool = False,
-        asks: int | None = None,
+        asks: WithAsks | None = None,
     ) -> Answer:
         """What every link carries when others fail.
 
@@ -350,7 +351,8 @@ class Network:
             remove: like `link:edge1.ams:11` or `provider:174`, all at the same time.
             every: each link, provider, exporter, … by itself.
             growth: times the present traffic, `1` to `10`, or `1..10` for each.
-            asks: as if the first so many of the list of organisations were peers.
+            asks: as if the first so many of the list of organisations were peers, or `"signed"`:
+                those that the log of asks says yes of.
         """
         gathered = self.gather(period)
         with _errors():
@@ -365,7 +367,7 @@ class Network:
         period: Period | None = None,
         to: str | None = None,
         growth: str = "1",
-        asks: int | None = None,
+        asks: WithAsks | None = None,
     ) -> Answer:
         """Plan a disaster-recovery test of some metros, default of each: which own prefixes to
         withdraw, in which order, and what each step does to each link.
@@ -373,7 +375,8 @@ class Network:
         Args:
             to: metro that the demand moves to; default the nearest that announces a prefix.
             growth: times the present traffic.
-            asks: as if the first so many of the list of organisations were peers.
+            asks: as if the first so many of the list of organisations were peers, or `"signed"`:
+                those that the log of asks says yes of.
         """
         gathered = self.gather(period)
         with _errors():
@@ -393,10 +396,11 @@ class Network:
         *,
         metro: str | Sequence[str] | None = None,
         direction: Direction = "both",
-        asks: int | None = None,
+        asks: WithAsks | None = None,
     ) -> Answer:
         """When transit is full at its growth, and what to buy; with `asks` also as if the first
-        so many of the list of organisations were peers."""
+        so many of the list of organisations were peers, or `"signed"`: those that the log of asks
+        says yes of. Without, those where there are any and the history allows a forecast."""
         gathered = self.gather(period)
         with _errors():
             return capacity_answer(

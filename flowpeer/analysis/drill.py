@@ -12,7 +12,7 @@ from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered, gather
 from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.routing import Exits, exits_of
-from flowpeer.analysis.signed import with_asks
+from flowpeer.analysis.signed import WithAsks, asks_in_place, with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
@@ -90,14 +90,14 @@ def drill_answer(
     to: str | None = None,
     growth: str = "1",
     slots: bool = False,
-    asks: int | None = None,
+    asks: WithAsks | None = None,
     metros: Sequence[str] | None = None,
     exits: Exits | None = None,
 ) -> Answer:
     """What happens to the links that are left; `metros` only narrows what is shown.
 
     Args:
-        asks: as if the first so many of the list of organisations were peers.
+        asks: as if the first so many of the list of organisations were peers, or the signed ones.
         exits: those of the period, where they are read already.
     """
     factors = growths_of(growth)
@@ -105,7 +105,8 @@ def drill_answer(
     covered = covered_links(exits.inputs, exits.found)
     placed = None
     if asks is not None:
-        exits, placed = with_asks(exits, asks)
+        chosen_asks = asks_in_place(exits.inputs, network, asks)
+        exits, placed = with_asks(exits, chosen_asks)
     asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
     found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
     rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
@@ -135,7 +136,7 @@ def drill_answer(
         side["drill_slots"] = SideTable(found.slots, DRILL_SLOTS)
     title = title_of(gathered.inputs, "failure drill")
     if asks is not None:
-        title += f", with the first {asks} asks in place"
+        title += f", with {chosen_asks.called} in place"
     page = {"drill_summary": (found.summary, DRILL_SUMMARY), "drill": (rows, DRILL),
             "drill_between_metros": (found.between_metros, DRILL_BETWEEN_METROS)}  # fmt: skip
     if placed is not None:
@@ -156,7 +157,7 @@ def drt_answer(
     *,
     to: str | None = None,
     growth: str = "1",
-    asks: int | None = None,
+    asks: WithAsks | None = None,
     exits: Exits | None = None,
 ) -> Answer:
     """Which own prefixes to withdraw in a metro, in which order, and what each step does.
@@ -170,7 +171,8 @@ def drt_answer(
     exits = exits or exits_of(gathered.inputs, network, record)
     covered = covered_links(exits.inputs, exits.found)
     if asks is not None:
-        exits, _ = with_asks(exits, asks)
+        chosen_asks = asks_in_place(exits.inputs, network, asks)
+        exits, _ = with_asks(exits, chosen_asks)
     chosen_ = list(metros) or [
         m for m in exits.choice.places.metros if m in set(exits.found.links["metro"])
     ]
@@ -178,7 +180,7 @@ def drt_answer(
     notes = [*exits.inputs.notes, *exits.notes, *found.notes]
     title = title_of(gathered.inputs, "plan of a disaster-recovery test")
     if asks is not None:
-        title += f", with the first {asks} asks in place"
+        title += f", with {chosen_asks.called} in place"
     page = {"drt": (found.steps, DRT), "drt_links": (found.links, DRT_LINKS)}
     return Answer(
         "drt", title, found.steps, DRT, found, lambda: tables_page(title, page, notes),

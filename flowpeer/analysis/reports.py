@@ -21,6 +21,7 @@ from flowpeer.analysis.inputs import Gathered, gather, gather_both
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_before, period_of
 from flowpeer.analysis.routing import exits_of
+from flowpeer.analysis.signed import picks_signed
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_reports.capacity import FEWEST
@@ -87,7 +88,7 @@ def write_pack(
             network=network,
             record=record,
             exits=exits,
-            asks=ASKS_OF_CAPACITY if long else None,
+            asks=ASKS_OF_CAPACITY if long and not picks_signed(network) else None,
         ),
         *((lambda: bills_answer(network, record, period),) if network.contracts else ()),
     ):
@@ -153,7 +154,7 @@ DRILL_COLUMNS = (
     "slots_over_100", "ports_to_buy", "out_without_way_bytes", "in_without_way_bytes",
 )  # fmt: skip
 ASKS_OF_CAPACITY = 10
-"""Asks that the lines of growth are drawn with and without."""
+"""Asks that the lines of growth are drawn with and without, where none is signed."""
 
 
 def worst_first(summary: pl.DataFrame) -> pl.DataFrame:

@@ -1,22 +1,68 @@
-"""The exits of a period as they are once the first asks are in place."""
+"""The exits of a period as they are once asks are in place: the signed ones, or the first."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final, Literal
 
 import numpy as np
 
+from flowpeer.analysis.asks import log_path, read_log
 from flowpeer.analysis.routing import Exits
+from flowpeer.errors import UsageError
+from flowpeer.network import Configuration
+from flowpeer_reports.ask_log import asks
 from flowpeer_reports.capacity import Relief
+from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.relations import Ints
-from flowpeer_reports.signed import Asks, Signed, first_asks, signed
+from flowpeer_reports.signed import Asks, Signed, first_asks, signed, signed_asks
+
+SIGNED: Final = "signed"
+WithAsks = int | Literal["signed"]
+"""How many of the list of organisations, or those that the log says yes of."""
 
 
-def with_asks(exits: Exits, asks: int | Asks) -> tuple[Exits, Signed]:
-    """The same with the first asks of the list of organisations answered with yes."""
+def with_asks_of(text: str) -> WithAsks:
+    """`10` or `signed`. Raises UsageError."""
+    if text == SIGNED:
+        return SIGNED
+    if text.isascii() and text.isdecimal() and int(text):
+        return int(text)
+    raise UsageError(
+        f"--with-asks {text}: no number of asks", advice=f"give 1 or more, or `{SIGNED}`"
+    )
+
+
+def picks_signed(network: Configuration) -> list[tuple[int, tuple[str, ...]]]:
+    """ASN and metros (none: all) of asks that were answered with yes and are not live yet.
+
+    Raises:
+        InputError: the log of asks cannot be read.
+    """
+    return [(a.asn, a.metros) for a in asks(read_log(network)) if a.status == "answered_yes"]
+
+
+def asks_in_place(inputs: Inputs, network: Configuration, asked: WithAsks) -> Asks:
+    """What is taken to be in place.
+
+    Raises:
+        UsageError: no ask is signed.
+    """
+    if isinstance(asked, int):
+        return first_asks(inputs, asked)
+    picks = picks_signed(network)
+    if not picks:
+        raise UsageError(
+            f"no ask in {log_path(network).name} was answered with yes",
+            advice="`flowpeer asks update ASN answered_yes` notes one; or give a number",
+        )
+    return signed_asks(inputs, picks)
+
+
+def with_asks(exits: Exits, asked: Asks) -> tuple[Exits, Signed]:
+    """The same with these asks answered with yes."""
     made = signed(
-        exits.found, exits.offers, exits.choice, exits.inputs.metros, exits.parts,
-        first_asks(exits.inputs, asks) if isinstance(asks, int) else asks,
+        exits.found, exits.offers, exits.choice, exits.inputs.metros, exits.parts, asked
     )  # fmt: skip
     notes = [*exits.notes, *made.notes]
     return replace(

@@ -31,12 +31,11 @@ MetroOption = Annotated[
     list[str] | None, typer.Option("--metro", help="Only these metros (repeatable).")
 ]
 WithAsksOption = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        min=1,
-        metavar="K",
-        help="As if the first K of the list of organisations were peers: their observed routes "
-        "outbound leave transit.",
+        metavar="K|signed",
+        help="As if the first K of the list of organisations were peers, or those that the log of "
+        "asks says yes of (signed): their observed routes outbound leave transit.",
     ),
 ]
 AsOfOption = Annotated[

@@ -13,7 +13,6 @@ from flowpeer.cli.answering import (
     FormatOption,
     OutOption,
     PeriodOption,
-    WithAsksOption,
     deliver,
     formats_of,
     gathered_for,
@@ -36,7 +35,15 @@ def bills(
             help="What the provider wants: the difference is shown (repeatable).",
         ),
     ] = None,
-    with_asks: WithAsksOption = None,
+    with_asks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="As if the first K of the list of organisations were peers: their observed "
+            "routes outbound leave transit.",
+        ),
+    ] = None,
     rules: Annotated[
         int, typer.Option(min=0, help="With --with-asks: most rules of a metro's move list.")
     ] = 20,

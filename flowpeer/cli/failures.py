@@ -10,6 +10,7 @@ from flowpeer.analysis.answers import Direction
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer, growths_of, replay_answer
 from flowpeer.analysis.exits import exits_answer
+from flowpeer.analysis.signed import with_asks_of
 from flowpeer.cli.answering import (
     FormatOption,
     MetroOption,
@@ -84,6 +85,7 @@ def drill(
     state: CommandState = ctx.obj
     formats = formats_of(format_, out)
     growths_of(growth)
+    asks = None if with_asks is None else with_asks_of(with_asks)
     if to is not None and site_lost is None and not plan:
         raise UsageError("--to without --site-lost", advice="add --site-lost METRO, or --plan")
     if plan and (remove or all_ or site_lost is not None or replay is not None or slots):
@@ -102,14 +104,14 @@ def drill(
         gathered = gathered_for(state, period, metro)
         answer = drt_answer(
             gathered, state.network(), state.lake().record(), [] if "all" in plan else plan,
-            to=to, growth=growth, asks=with_asks,
+            to=to, growth=growth, asks=asks,
         )  # fmt: skip
     else:
         gathered = gathered_for(state, period, metro)
         answer = drill_answer(
             gathered, state.network(), state.lake().record(), remove=remove or (), every=all_,
             site_lost=site_lost, to=to, growth=growth, slots=slots,
-            asks=with_asks, metros=metro,
+            asks=asks, metros=metro,
         )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
 
@@ -123,12 +125,16 @@ def capacity(
     out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
-    """When transit is full at its growth, and what to buy."""
+    """When transit is full at its growth, and what to buy.
+
+    Where the log of asks has signed ones, month_80_after_asks is without what they take.
+    """
     state: CommandState = ctx.obj
+    asks = None if with_asks is None else with_asks_of(with_asks)
     formats = formats_of(format_, out)
     gathered = gathered_for(state, period, metro)
     answer = capacity_answer(
         gathered, direction=direction, metros=metro, network=state.network(),
-        record=state.lake().record(), asks=with_asks,
+        record=state.lake().record(), asks=asks,
     )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)

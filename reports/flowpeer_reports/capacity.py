@@ -102,7 +102,7 @@ def capacity(
                                    start, _below(less, len(p95s)))  # fmt: skip
     notes = [COVERAGE]
     if relief is None:
-        notes.append("no list is signed: month_80_after_asks is empty")
+        notes.append("without asks in place: month_80_after_asks is empty")
     return Capacity(
         pl.DataFrame(rows, schema=schema(CAPACITY)),
         pl.DataFrame(links, schema=schema(CAPACITY_LINKS)),

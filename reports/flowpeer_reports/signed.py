@@ -8,7 +8,7 @@ it goes. A slot is split by the routes of its hour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,23 +28,29 @@ from flowpeer_reports.meeting import BILATERAL, ELSEWHERE, JOIN_IX, ROUTE_SERVER
 from flowpeer_reports.offers import Choice, Offers, places
 from flowpeer_reports.ranking import Ranking, rank
 from flowpeer_reports.relations import Ints
+from flowpeer_reports.what_if import taken_cells
 
 _ROUTE = ["metro", "prefix", "origin_asn"]
+_ROUTES = {"rank": pl.Int64, "metro": pl.String, "prefix": pl.String, "origin_asn": pl.Int64}
+_ROWS = {"rank": pl.Int64, "asn": pl.Int64, "name": pl.String, "metro": pl.String,
+         "rung": pl.Int64, "meet": pl.String, "ix": pl.Int64, "facility": pl.Int64}  # fmt: skip
 _HERE = ("metro", "exporter", "interface", "exchange", "facility", "capacity_bps")
 
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """The first rows of the list of organisations.
+    """The first rows of the list of organisations, or those that are signed.
 
     Attributes:
         rows: rank, asn, name, metro, rung, meet, ix, facility; one a network and metro in which it
             takes anything.
         routes: rank, metro, prefix, origin_asn: observed for that row, taken by none above it.
+        called: what they are: `the first 3 asks`.
     """
 
     rows: pl.DataFrame
     routes: pl.DataFrame
+    called: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,45 @@ def first_asks(inputs: Inputs, count: int) -> Asks:
     return asks_of(ranking, where, inputs.names())
 
 
+def signed_asks(inputs: Inputs, picks: Sequence[tuple[int, Sequence[str]]]) -> Asks:
+    """The observed routes of networks in metros (none: in all), outbound, each less what those
+    before it take."""
+    world = universe(inputs, None)
+    where = Places(inputs, world.parties)
+    ranking = rank(
+        inputs, world.cover, world.parties, world.flows, world.metros, ("out",),
+        never_candidates(inputs, world.graph, world.parties), Feasibility(inputs, where, None),
+        asks=1,
+    )  # fmt: skip
+    cells, names = ranking.cells, inputs.names()
+    taken = np.zeros(len(cells.atom), dtype=np.bool_)
+    rows, routes = [], [pl.DataFrame(schema=_ROUTES)]
+    for number, (asn, metros) in enumerate(picks, start=1):
+        party = world.parties.of(asn)
+        for at, metro in enumerate(world.metros):
+            if metros and metro not in metros:
+                continue
+            mine = taken_cells(ranking, at, [party], taken)
+            if not len(mine):
+                continue
+            place = where.meet(party, metro)
+            rows.append((number, party, names.get(party), metro, place.rank, place.text, place.ix,
+                         place.our_facility))  # fmt: skip
+            routes.append(
+                pl.DataFrame({"atom": cells.atom[mine].astype(np.int32)})
+                .join(world.cover.units, on="atom")
+                .select(
+                    rank=pl.lit(number, pl.Int64), metro=pl.lit(metro),
+                    prefix="prefix", origin_asn="origin_asn",
+                )
+            )  # fmt: skip
+    return Asks(
+        pl.DataFrame(rows, schema=_ROWS, orient="row"),
+        pl.concat(part.cast(_ROUTES) for part in routes),  # type: ignore[arg-type]
+        f"{len(picks)} asks that are signed",
+    )
+
+
 def asks_of(ranking: Ranking, where: Places, names: Mapping[int, str]) -> Asks:
     """The rows of the list of organisations as asks. `names`: ASN → name."""
     listing = ranking.organisations
@@ -104,11 +149,11 @@ def asks_of(ranking: Ranking, where: Places, names: Mapping[int, str]) -> Asks:
     return Asks(
         pl.DataFrame(
             rows,
-            schema={"rank": pl.Int64, "asn": pl.Int64, "name": pl.String, "metro": pl.String,
-                    "rung": pl.Int64, "meet": pl.String, "ix": pl.Int64, "facility": pl.Int64},
+            schema=_ROWS,
             orient="row",
         ),
         routes.drop("asn"),
+        f"the first {routes['rank'].n_unique()} asks",
     )  # fmt: skip
 
 
@@ -257,9 +302,8 @@ def _asks(links: pl.DataFrame, seats: pl.DataFrame, sums: dict[tuple[int, int], 
 
 
 def _notes(seats: pl.DataFrame, asks: Asks) -> list[str]:
-    count = asks.rows["rank"].n_unique()
     words = "what they are seen on leaves by them, outbound; inbound is as it was, no port is a cap"
-    notes = [f"the first {count} asks are in place: {words}"]
+    notes = [f"{asks.called} are in place: {words}"]
     nowhere = seats.filter(pl.col("rung") == ELSEWHERE)
     if nowhere.height:
         named = ", ".join(f"AS{a} in {m}" for a, m in nowhere.select("asn", "metro").head(5).rows())
@@ -268,4 +312,4 @@ def _notes(seats: pl.DataFrame, asks: Asks) -> list[str]:
     return notes
 
 
-__all__ = ["Asks", "Signed", "asks_of", "first_asks", "signed"]
+__all__ = ["Asks", "Signed", "asks_of", "first_asks", "signed", "signed_asks"]

@@ -33,8 +33,8 @@ from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import counted, loads, percentiles
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import OBSERVED
-from flowpeer_reports.ranking import bps, rank
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.ranking import Ranking, bps, rank
+from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.series import MemoryStore, Series
 from flowpeer_reports.targets import Chosen, targets
 
@@ -74,6 +74,22 @@ def pick_of(text: str) -> Pick:
         raise ReportError(f"{text[:60]!r} is no pick", advice="write METRO:ASN or METRO:ixID")
     number = int(found[2])
     return Pick(metro, ix=number) if found[1] == "ix" else Pick(metro, asn=number)
+
+
+def taken_cells(
+    ranking: Ranking, metro: int, members: Sequence[int], taken: Flags, *, every: bool = False
+) -> Ints:
+    """Cells that parties take first, marked in `taken`: the observed ones, or by any evidence."""
+    entries, base = ranking.eligible[metro], ranking.cells.of(metro).start
+    mask = np.zeros(len(taken), dtype=np.bool_)
+    for asn in members:
+        at = int(np.searchsorted(entries.asns, asn))
+        if at < len(entries.asns) and entries.asns[at] == asn:
+            span = entries.of(at)
+            mask[entries.atom[span][every | (entries.kind[span] == OBSERVED)] + base] = True
+    mask &= ~taken
+    taken |= mask
+    return np.flatnonzero(mask)
 
 
 @dataclass(slots=True)
@@ -140,7 +156,10 @@ class Board:
         for number, pick in enumerate(unique):
             metro = self._number(pick.metro)
             members = self._members(pick, metro)
-            mine = {kind: self._cells(metro, members, kind == "any", taken[kind]) for kind in taken}
+            mine = {
+                kind: taken_cells(ranking, metro, members, taken[kind], every=kind == "any")
+                for kind in taken
+            }
             series.want(number, mine["seen"], "out")
             rate = float(cells.rate_out[mine["seen"]].sum())
             total += rate
@@ -197,19 +216,6 @@ class Board:
                 advice="`flowpeer exchanges` lists those that are",
             )
         return self._easy[metro][pick.ix]
-
-    def _cells(self, metro: int, members: Sequence[int], every: bool, taken: Any) -> Ints:
-        """Cells that members take first, marked in `taken`: by any evidence, or observed ones."""
-        entries, base = self._ranking.eligible[metro], self._ranking.cells.of(metro).start
-        mask = np.zeros(len(taken), dtype=np.bool_)
-        for asn in members:
-            at = int(np.searchsorted(entries.asns, asn))
-            if at < len(entries.asns) and entries.asns[at] == asn:
-                span = entries.of(at)
-                mask[entries.atom[span][every | (entries.kind[span] == OBSERVED)] + base] = True
-        mask &= ~taken
-        taken |= mask
-        return np.flatnonzero(mask)
 
     def _note(self, pick: Pick, members: Sequence[int], seen: int, every: int) -> str | None:
         if seen:

@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+import flowpeer
+
 Run = Callable[..., Any]
 
 
@@ -70,6 +72,27 @@ def test_asks_in_place_move_what_the_list_says(demo_folder: Path, tmp_path: Path
         assert moved[asn] * 8 / 86_400 == pytest.approx(rate, rel=1e-6)
     drills = pl.read_parquet(tmp_path / "drill.parquet")
     assert set(drills["removed"]) == {"edge1.ams:12"}
+
+
+def test_the_signed_asks_in_place_are_those_of_the_log(
+    demo_copy: Path, tmp_path: Path, run: Run
+) -> None:
+    words = ("drill", "--remove", "link:edge1.ams:12", "--with-asks", "signed", "--out", tmp_path,
+             "--format", "parquet")  # fmt: skip
+    refused = run(*words, cwd=demo_copy)
+    assert refused.returncode == 2
+    assert "no ask in asks.csv was answered with yes" in refused.stderr
+    listed = pl.read_parquet(demo_copy / "report" / "candidates.parquet")
+    metro, asn = listed.sort("observed_bps", descending=True).select("metro", "asn").row(0)
+    with (demo_copy / "asks.csv").open("a", encoding="utf-8") as log:
+        log.write(f"2026-09-01,,{asn},{metro},answered_yes,,,,,,\n")
+    done = run(*words, cwd=demo_copy)
+    assert done.returncode in (0, 1), done.stderr
+    (row,) = pl.read_parquet(tmp_path / "drill_asks.parquet").to_dicts()
+    assert (row["asn"], row["metro"]) == (asn, metro)
+    with flowpeer.open(demo_copy / "flowpeer.toml") as net:
+        (alone,) = net.what_ifs().answer([f"{metro}:{asn}"]).rows.to_dicts()
+    assert row["moved_bytes"] == alone["out_bytes"] > 0
 
 
 def test_a_plan_moves_all_that_has_an_own_prefix(

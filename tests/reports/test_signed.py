@@ -47,7 +47,7 @@ def _asks(world: DrillWorld, seed: int) -> tuple[Asks, dict[tuple[str, str], int
                 "origin_asn": pl.Int64},
         orient="row",
     )  # fmt: skip
-    return Asks(frame, routes), taken
+    return Asks(frame, routes, "some asks"), taken
 
 
 def _plain(world: DrillWorld, asks: Asks, taken: dict[tuple[str, str], int]) -> DrillWorld:
