@@ -366,6 +366,8 @@ def report_columns() -> str:
         ("COUNTERFACTUAL", "counterfactual",
          "Of `bills --with-asks`: one row per contract and month, and of all of them."),
         ("LINKS", "links", "Beside imbalance: one row per transit link, worst first."),
+        ("IMBALANCE_BILLS", "imbalance_bills",
+         "Beside imbalance, with contracts: one row per provider, contract and month."),
         ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),
         ("CAUSES", "imbalance_causes",
          "Beside imbalance: one row per provider that carries too much, direction and cause."),

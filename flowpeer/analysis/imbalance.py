@@ -13,8 +13,11 @@ from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
+from flowpeer_reports.billing.bills import bills
+from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.causes import Excess, causes
 from flowpeer_reports.columns import IMBALANCE, schema
+from flowpeer_reports.columns.bills import IMBALANCE_BILLS
 from flowpeer_reports.columns.causes import CAUSES
 from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUTERS, TREND
 from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
@@ -75,14 +78,46 @@ def imbalance_answer(
         }
         side["inbound"] = SideTable(inbound(inputs, found.loads, called, names), INBOUND)
         side["inbound_knobs"] = SideTable(knobs(), INBOUND_KNOBS)
+    more = []
+    if gathered.billed is not None and network is not None:
+        beside = _bills(gathered.billed, network, metros)
+        side["imbalance_bills"] = SideTable(beside, IMBALANCE_BILLS)
+        more.append(("Bills by provider and month", beside, IMBALANCE_BILLS))
     title = title_of(inputs, "transit imbalance")
     return Answer(
         "imbalance", title, found.rows, IMBALANCE, found,
-        lambda: html_report(title=title, sections=Sections(imbalance=found)),
+        lambda: html_report(title=title, sections=Sections(imbalance=found, more=more)),
         side_tables=side,
         notes=list(found.notes), totals={"totals": found.totals},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
     )  # fmt: skip
+
+
+def _bills(
+    billed: BilledPeriod, network: Configuration, metros: Sequence[str] | None
+) -> pl.DataFrame:
+    """The bill of each contract and month, by the providers that its links lead to."""
+    made = bills(billed.months, billed.octets, now=billed.octets.end).rows
+    metro_of = {e.id: e.metro for e in network.exporters}
+    places = sorted(
+        {(i.contract, i.asn, metro_of[i.exporter]) for i in network.interfaces if i.contract},
+        key=str,
+    )
+    here = (
+        pl.DataFrame(
+            places, schema={"contract": pl.String, "provider_asn": pl.Int64, "metro": pl.String},
+            orient="row",
+        )
+        .group_by("contract", "provider_asn", maintain_order=True)
+        .agg(metros=pl.col("metro"))
+    )  # fmt: skip
+    if metros:
+        here = here.filter(pl.col("metros").list.set_intersection(list(metros)).list.len() > 0)
+    return (
+        made.join(here, on="contract")
+        .sort("provider_asn", "contract", "month", nulls_last=True)
+        .select(pl.col(c.name).cast(c.type) for c in IMBALANCE_BILLS)
+    )
 
 
 def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFrame:

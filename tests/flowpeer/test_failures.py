@@ -180,6 +180,13 @@ def test_the_move_list_comes_near_the_bound(demo_folder: Path, tmp_path: Path, r
     moves = pl.read_parquet(tmp_path / "moves.parquet")
     assert rows["target"].unique().to_list() == ["commit"]
     assert 0 < moves.height <= 20
+    beside = pl.read_parquet(tmp_path / "imbalance_bills.parquet")
+    billed = run("bills", "--json", cwd=demo_folder)
+    totals = {(r["contract"], r["month"]): r["total"] for r in json.loads(billed.stdout)}
+    assert beside.height > 1
+    assert set(beside["metros"].list.contains("ams")) == {True}
+    for contract, month, total in beside.select("contract", "month", "total").iter_rows():
+        assert totals[contract, month] == total
     assert moves["d_before"][0] == pytest.approx(rows["d"][0])
     assert (moves["d_after"] < moves["d_before"]).all()
     assert (moves["d_before"][1:] == moves["d_after"][:-1]).all()

@@ -6,7 +6,7 @@ import polars as pl
 
 from flowpeer_reports.columns import Column
 
-_TEXT, _REAL, _INT = pl.String, pl.Float64, pl.Int64
+_TEXT, _REAL, _INT, _LIST = pl.String, pl.Float64, pl.Int64, pl.List(pl.String)
 
 BILLS: tuple[Column, ...] = (
     Column("contract", _TEXT, "", "id of the contract"),
@@ -50,4 +50,11 @@ BILLS: tuple[Column, ...] = (
     Column("invoice_difference", _REAL, "currency", "invoice less total"),
     Column("heading_for_low_bps", _REAL, "bit/s", "the least over the last four weeks' slots"),
     Column("heading_for_high_bps", _REAL, "bit/s", "the most over the last four weeks' slots"),
+)
+BESIDE = ("provider", "contract", "month", "status", "quality", "p95_in_bps", "p95_out_bps",
+          "billed_bps", "commit_bps", "total", "currency")  # fmt: skip
+IMBALANCE_BILLS: tuple[Column, ...] = (
+    Column("provider_asn", _INT, "ASN", "network on the other side of the contract's links"),
+    Column("metros", _LIST, "", "where the contract's links are"),
+    *(c for c in BILLS if c.name in BESIDE),
 )
