@@ -56,7 +56,7 @@ from flowpeer.pipeline import rollup as rolling
 from flowpeer.pipeline.crossings import span_of, write_crossings
 from flowpeer.query import QuerySession
 from flowpeer.query.asked import resolve, view_names
-from flowpeer.query.attach import parse
+from flowpeer.query.attach import parse_all
 from flowpeer.reporter import Collected, Reporter
 from flowpeer.routing.rib.lookup import lookup
 from flowpeer.routing.rib.snapshot import snapshots
@@ -570,7 +570,8 @@ class Network:
         """The rows of one reading statement, or of a question by its name.
 
         Args:
-            attach: files of your own (CSV, Parquet, JSON, XLSX) as tables, by name.
+            attach: files of your own (CSV, Parquet, JSON, XLSX) as tables, by name; of a folder
+                each Parquet file, as `name_file`.
             parameters: values of the statement's `$name`, or of the question: `metro`,
                 `period="2026Q3"`, `provider="AS1299"`.
 
@@ -583,7 +584,8 @@ class Network:
         query, parameters = resolve(query, parameters)
         with self.session(parameters) as session:
             for name, path in (attach or {}).items():
-                session.attach(*parse(f"{name}={path}"))
+                for one in parse_all(f"{name}={path}"):
+                    session.attach(*one)
             return pl.DataFrame(pl.from_arrow(session.query(query, parameters)))
 
     def words(self) -> list[str]:

@@ -42,7 +42,10 @@ def sql(
     ] = None,
     attach: Annotated[
         list[str] | None,
-        typer.Option(help="name=FILE: CSV, Parquet, JSON or XLSX as a table. Repeatable."),
+        typer.Option(
+            help="name=FILE: CSV, Parquet, JSON or XLSX as a table; a folder: each of its Parquet "
+            "files, as answers are written with --out FOLDER --format parquet. Repeatable."
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -203,9 +206,9 @@ def _session(
     state: CommandState, attached: list[str], values: Mapping[str, str | None]
 ) -> QuerySession:
     from flowpeer.query import QuerySession
-    from flowpeer.query.attach import parse
+    from flowpeer.query.attach import parse_all
 
-    files = [parse(word) for word in attached]
+    files = [file for word in attached for file in parse_all(word)]
     lake = state.lake_root()
     if not lake.is_dir():
         if lake.exists():

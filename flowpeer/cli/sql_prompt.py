@@ -184,12 +184,13 @@ class Prompt:
             self.paged = rest == "on"
             return f"pager {rest}\n"
         if word == ".attach" and rest:
-            from flowpeer.query.attach import parse
+            from flowpeer.query.attach import parse_all
 
-            name, path = parse(rest)
-            self.session.attach(name, path)
-            self._know([name])
-            return f"{name} is a table now\n"
+            files = parse_all(rest)
+            for name, path in files:
+                self.session.attach(name, path)
+            self._know([name for name, _ in files])
+            return "".join(f"{name} is a table now\n" for name, _ in files)
         if word == ".export" and rest:
             from flowpeer.cli.sql import FORMATS
 

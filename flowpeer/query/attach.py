@@ -37,6 +37,26 @@ def parse(word: str) -> tuple[str, Path]:
     return name, path
 
 
+def parse_all(word: str) -> list[tuple[str, Path]]:
+    """As `parse`; of a folder every Parquet file by its name, behind `name_` where one is given:
+    the answers that `--out FOLDER --format parquet` wrote there.
+
+    Raises:
+        UsageError: as `parse`, or a folder without any.
+    """
+    name, separator, folder = word.rpartition("=")
+    path = Path(folder)
+    if not path.is_dir():
+        return [parse(word)]
+    files = sorted(f for f in path.glob("*.parquet") if f.is_file())
+    if not files:
+        raise UsageError(
+            f"--attach {word!r}: no Parquet file in that folder",
+            advice=f"`flowpeer report {folder} --format parquet` writes answers there",
+        )
+    return [parse(f"{name}_{f.stem}={f}" if separator else f"{f.stem}={f}") for f in files]
+
+
 def to_parquet(path: Path, into: Path) -> None:
     """Write the table in `path` as a Parquet file.
 

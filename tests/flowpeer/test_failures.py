@@ -193,3 +193,31 @@ def test_the_move_list_comes_near_the_bound(demo_folder: Path, tmp_path: Path, r
     assert rows["d_feasible"][0] <= rows["d_hourly"][0]
     assert moves["d_after"][-1] >= rows["d_feasible"][0] - 1e-9
     assert set(moves["path"]) == {"tied"}
+
+
+def test_answers_are_tables_for_sql_with_the_same_figures(
+    demo_folder: Path, tmp_path: Path, run: Run
+) -> None:
+    out = tmp_path / "answers"
+    for words in (("exits",), ("capacity",), ("drill", "--remove", "provider:500101", "--growth",
+                                              "1..3")):  # fmt: skip
+        done = run(*words, "--out", out, "--format", "parquet", cwd=demo_folder)
+        assert done.returncode in (0, 1), done.stderr
+    asked = json.loads(run("sql", "--attach", out, "--json", """
+        SELECT d.growth, d.first_bottleneck, d.ports_to_buy, x.bytes, c.rows
+        FROM drill_summary d
+        CROSS JOIN (SELECT sum(out_bytes)::BIGINT AS bytes FROM exits) x
+        CROSS JOIN (SELECT count(*) AS rows FROM capacity JOIN metros USING (metro)) c
+        ORDER BY d.growth""", cwd=demo_folder).stdout)  # fmt: skip
+    summary = pl.read_parquet(out / "drill_summary.parquet").sort("growth")
+    assert [(r["growth"], r["first_bottleneck"], r["ports_to_buy"]) for r in asked] == [
+        *summary.select("growth", "first_bottleneck", "ports_to_buy").iter_rows()
+    ]
+    assert asked[0]["bytes"] == pl.read_parquet(out / "exits.parquet")["out_bytes"].sum()
+    assert asked[0]["rows"] == pl.read_parquet(out / "capacity.parquet").height > 0
+    with flowpeer.open(demo_folder / "flowpeer.toml") as net:
+        rows = net.sql("FROM now_drill", attach={"now": out}).select("removed", "p95_bps")
+    assert rows.equals(pl.read_parquet(out / "drill.parquet").select("removed", "p95_bps"))
+    none = run("sql", "SELECT 1", "--attach", tmp_path, cwd=demo_folder)
+    assert none.returncode == 2
+    assert "no Parquet file in that folder" in none.stderr
