@@ -90,8 +90,8 @@ def test_the_signed_asks_in_place_are_those_of_the_log(
     assert done.returncode in (0, 1), done.stderr
     (row,) = pl.read_parquet(tmp_path / "drill_asks.parquet").to_dicts()
     assert (row["asn"], row["metro"]) == (asn, metro)
-    with flowpeer.open(demo_copy / "flowpeer.toml") as net:
-        (alone,) = net.what_ifs().answer([f"{metro}:{asn}"]).rows.to_dicts()
+    net = flowpeer.open(demo_copy / "flowpeer.toml")
+    (alone,) = net.what_ifs().answer([f"{metro}:{asn}"]).rows.to_dicts()
     assert row["moved_bytes"] == alone["out_bytes"] > 0
 
 
@@ -215,8 +215,8 @@ def test_answers_are_tables_for_sql_with_the_same_figures(
     ]
     assert asked[0]["bytes"] == pl.read_parquet(out / "exits.parquet")["out_bytes"].sum()
     assert asked[0]["rows"] == pl.read_parquet(out / "capacity.parquet").height > 0
-    with flowpeer.open(demo_folder / "flowpeer.toml") as net:
-        rows = net.sql("FROM now_drill", attach={"now": out}).select("removed", "p95_bps")
+    net = flowpeer.open(demo_folder / "flowpeer.toml")
+    rows = net.sql("FROM now_drill", attach={"now": out}).select("removed", "p95_bps")
     assert rows.equals(pl.read_parquet(out / "drill.parquet").select("removed", "p95_bps"))
     none = run("sql", "SELECT 1", "--attach", tmp_path, cwd=demo_folder)
     assert none.returncode == 2

@@ -36,6 +36,7 @@ STYLE = """
 .b4{background:#1764ab;color:#fff}.b5{background:#08234a;color:#fff;font-weight:700}
 .key span{display:inline-block;padding:0 .5em;margin-right:.4em;border:1px solid var(--line);
 print-color-adjust:exact;-webkit-print-color-adjust:exact}
+@media screen and (prefers-color-scheme:dark){.b5{box-shadow:inset 0 0 0 2px #fff}}
 @media print{.heat{font-size:6.5px}.heat td,.heat th{padding:.05rem .12rem}}
 """
 
