@@ -107,7 +107,7 @@ def after(
             targets.index(STAYS if STAYS in targets else NO_WAY), row[targets],
             np.array(pair, dtype=np.int64), real, now, most, between,
         )  # fmt: skip
-        sums = spread(dense[link], into, HOUR_SLOTS, how)
+        sums = spread(np.ascontiguousarray(dense[link]), into, HOUR_SLOTS, how)
         moved += sum(int(b) for b, t in zip(sums, targets, strict=True) if t >= 0 and t != link)
     lost = np.zeros(width, dtype=np.int64)
     for link in (*links.tolist(), *removed):
@@ -284,7 +284,8 @@ def basis(
     peak, p95 = {}, {}
     none = np.zeros(len(capacity), dtype=np.int64)
     for way in WAYS:
-        made = figures(found.way(way), borders[:, :0], tops[kind], kind, counts, none)
+        dense = np.ascontiguousarray(found.way(way))
+        made = figures(dense, borders[:, :0], tops[kind], kind, counts, none)
         peak[way], p95[way] = made.largest, made.ranked
     return Basis(tuple(growths), peak, p95, counts, kind, tops[kind], borders, level)
 
