@@ -151,14 +151,17 @@ def test_the_tables_are_those_of_one_collector_though_some_are_killed(places: Pl
         victim = chance.choice(places.places)
         run, due = victim.runs[-1], victim.runs[-1].after - victim.runs[-1].first
         # What is committed must survive; what only waits in the socket is not the victim's yet.
-        victim.until(lambda v=victim, n=due: v.watermark()["committed"] >= n)
+        victim.until(lambda v=victim, n=due: v.watermark()["committed"] >= n, seconds=300)
         victim.sent = run.after
         victim.kill()
         victim.start(wait=False)
         places.send(20)  # while it starts: these wait in its socket
     for place in (places.all, *places.places):
         place.until(lambda p=place: p.status().get("phase") == "running", seconds=300)
-        place.drained()
+        run = place.runs[-1]
+        place.until(
+            lambda p=place, n=run.after - run.first: p.watermark()["received"] >= n, seconds=300
+        )
         place.end()
     wanted, found = rolled_up(places.all), rolled_up(places.places[0])
     records = len(places.places) ** 2 * 60 * RECORDS
