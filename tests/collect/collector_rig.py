@@ -201,7 +201,7 @@ class Rig:
         """SIGTERM; its last snapshot."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=300)
         assert self.process.returncode == 0, err
         self.log = err
         self.reap()
