@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowpeer.cli.sql_names import few_rows, frame_of, render
+from flowpeer.cli.sql_names import FORMATS, few_rows, frame_of, write
 from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.query.asked import made_names, nearest, no_data, question_named, resolve
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 SPAN = ("period_start", "period_end")
-FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 MAX_QUERY_BYTES = 1 << 20
 FEW_ROWS = 1_000
 """Rows that are printed without a library of frames, which takes longer to start than they do."""
@@ -279,19 +278,3 @@ def _show(name: str, chosen: str) -> None:
     if text is None:
         raise UsageError(f"nothing called {name!r}{nearest(name)}", advice="see --list")
     sys.stdout.write(text)
-
-
-def write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
-    """A table in one of FORMATS, on stdout or as a file that appears atomically."""
-    document = render(frame, chosen, width=terminal_width())
-    content = document if isinstance(document, bytes) else document.encode("utf-8")
-    if out is not None:
-        from flowpeer.analysis.answers import write_documents
-
-        write_documents(out.parent, {out.name: content})
-    elif isinstance(document, bytes):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(document)
-        sys.stdout.buffer.flush()
-    else:
-        sys.stdout.write(document)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from flowpeer.cli.state import terminal_width
 from flowpeer_core.addresses import text_of
 
 if TYPE_CHECKING:
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from flowpeer.query import QueryResult
+
+FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 
 
 def frame_of(table: pa.Table, *, readable: bool = True) -> pl.DataFrame:
@@ -82,3 +87,19 @@ def render(frame: pl.DataFrame, chosen: str, *, width: int) -> str | bytes:
     if chosen == "table":
         return render_table(frame, None, format="terminal", width=width)
     return render_table(frame, None, format=chosen)  # type: ignore[arg-type]
+
+
+def write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
+    """A table in one of FORMATS, on stdout or as a file that appears atomically."""
+    document = render(frame, chosen, width=terminal_width())
+    content = document if isinstance(document, bytes) else document.encode("utf-8")
+    if out is not None:
+        from flowpeer.analysis.answers import write_documents
+
+        write_documents(out.parent, {out.name: content})
+    elif isinstance(document, bytes):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(document)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(document)

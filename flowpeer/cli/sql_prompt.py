@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowpeer.cli.sql_complete import CompletionNames
-from flowpeer.cli.sql_names import frame_of, render
+from flowpeer.cli.sql_names import FORMATS, frame_of, render, write
 from flowpeer.cli.sql_terminal import Lines, show
 from flowpeer.cli.state import CommandState, printable, terminal_width
 from flowpeer.query.asked import made_names, question_named, resolve
@@ -142,8 +142,6 @@ class Prompt:
             return
         table = answer.table
         if self.out is not None:
-            from flowpeer.cli.sql import write
-
             out, self.out = self.out, None
             chosen = out.suffix.lower().removeprefix(".")
             write(frame_of(table, readable=chosen != "parquet"), chosen, out)
@@ -192,8 +190,6 @@ class Prompt:
             self._know([name for name, _ in files])
             return "".join(f"{name} is a table now\n" for name, _ in files)
         if word == ".export" and rest:
-            from flowpeer.cli.sql import FORMATS
-
             if Path(rest).suffix.lower().removeprefix(".") not in FORMATS[1:]:
                 raise UsageError(
                     f"{rest} names no format", advice=f"use .{', .'.join(FORMATS[1:])}"

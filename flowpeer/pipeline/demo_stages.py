@@ -8,7 +8,7 @@ from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.reports import write_reports
 from flowpeer.analysis.standing import keep
 from flowpeer.checks.touching import stated
-from flowpeer.pipeline.demo import CONFIGURATION, REPORT, Demo, Writing, inputs_of
+from flowpeer.pipeline.demo_folder import CONFIGURATION, REPORT, Demo, Writing, inputs_of
 from flowpeer.pipeline.ingest import ingest_files
 from flowpeer.pipeline.rollup import roll_up
 from flowpeer.reporter import Reporter

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from flowpeer import __version__
 from flowpeer.errors import FlowpeerError, InputError, UsageError
-from flowpeer.pipeline.executor import Order, Told, Work, shipped
+from flowpeer.pipeline.executor import Done, Order, Told, Work, shipped
 from flowpeer.pipeline.hour import Tried, already
 from flowpeer.pipeline.jobs import HOURS, ROWS
 from flowpeer.reporter import Collected, Reporter
@@ -40,9 +40,6 @@ EXTRAS = {"dask": "dask"}
 """What the addresses of engines other than Spark begin with, and the extra that each needs."""
 MASTER = r"local(-cluster)?(\[.*\])?|yarn|(spark|k8s)://.+"
 """Spark's words for where it is to run."""
-
-Done = Callable[[bytes | Exception], None]
-"""Is told what a task returned, or what the engine says of one that it gave up."""
 
 
 class Engine(Protocol):

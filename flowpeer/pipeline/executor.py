@@ -29,6 +29,8 @@ Told = list[tuple[str, Any]]
 """What came back, in order: (`host`, its name), (`unfit`, why nothing is done there), (`say`, text
 and level), (`warn`, text), (`tried`, an hour and `done`, `left` or `held`), (`lost`, how the
 process ended), (`failed`, what ended it)."""
+Done = Callable[[bytes | Exception], None]
+"""Is told what a task returned, or what the engine says of one that it gave up."""
 
 
 @dataclass(frozen=True, slots=True)

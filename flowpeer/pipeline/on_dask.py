@@ -11,8 +11,7 @@ from uuid import uuid4
 from distributed import Client
 
 from flowpeer.errors import InputError
-from flowpeer.pipeline.engines import Done
-from flowpeer.pipeline.executor import Order
+from flowpeer.pipeline.executor import Done, Order
 
 CONNECT_S = 10.0
 CLOSE_S = 10.0

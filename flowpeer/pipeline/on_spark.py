@@ -17,8 +17,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 
 from flowpeer.errors import InputError, UsageError
-from flowpeer.pipeline.engines import Done
-from flowpeer.pipeline.executor import Order
+from flowpeer.pipeline.executor import Done, Order
 
 JOBS = 256
 """Handed to Spark at a time, a thread each: more would only wait there instead of here."""

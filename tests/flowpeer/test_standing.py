@@ -18,7 +18,7 @@ from flowpeer.cli.app import run as run_here
 from flowpeer.cli.state import CommandState
 from flowpeer.lake import codec
 from flowpeer.lake.manifest import File, Header
-from flowpeer.pipeline.demo import Writing
+from flowpeer.pipeline.demo_folder import Writing
 from flowpeer.routing.cones import TABLE
 
 Run = Callable[..., CompletedProcess[str]]
