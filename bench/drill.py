@@ -3,8 +3,9 @@
     python bench/drill.py [--days 91] [--scales 1,4,16] [--routes 20]
 
 Each scale is a process of its own over a part of the quarter (16: all of it), with the routes of
-the hours in Parquet files that are read again. Printed: seconds, CPU seconds, memory at its most,
-and for what: 360 links, 8 providers, 18 routers, 27 exchanges and facilities, 9 metros.
+the hours, and the offers of each week, in Parquet files that are read again. Printed: seconds, CPU
+seconds, memory at its most, and for what: 360 links, 8 providers, 18 routers, 27 exchanges and
+facilities, 9 metros.
 """
 
 from __future__ import annotations
@@ -79,6 +80,38 @@ def write_routes(folder: Path, days: int, per_hour: int) -> None:
         pl.concat(parts).write_parquet(folder / f"{day:03}.parquet")
 
 
+def write_offers(folder: Path, days: int) -> None:
+    """A file a week: the offers of that week's table; in each a twentieth of the prefixes has
+    paths of another length than in the one before."""
+    import numpy as np
+    import polars as pl
+
+    from flowpeer_reports.offers import OFFERS
+
+    frame = links()
+    asn = frame["provider_asn"].fill_null(1).to_list()
+    transit = [i for i, role in enumerate(frame["role"]) if role == "transit"]
+    peers = sorted({*range(frame.height)} - {*transit})
+    rng = np.random.default_rng(3)
+    length = rng.integers(2, 5, (PREFIXES, len(transit)))
+    scope = rng.integers(0, 2, PREFIXES)
+    for week in range(-(-days // 7)):
+        some = rng.integers(0, PREFIXES, PREFIXES // 20)
+        length[some] = rng.integers(2, 5, (len(some), len(transit)))
+        rows = []
+        for i, lengths in enumerate(length.tolist()):
+            name = f"10.{i >> 8}.{i & 255}.0/24"
+            rows += [
+                (name, t, asn[t], 100, n, 0, 0, 0)
+                for k, (t, n) in enumerate(zip(transit, lengths, strict=True))
+                if k % 4
+            ]
+            rows += [(name, p, asn[p], 200, 1, 0, 0, int(scope[i]))
+                     for p in peers if (p + i) % 24 == 0]  # fmt: skip
+        table = pl.DataFrame(rows, schema=OFFERS, orient="row")
+        table.write_parquet(folder / f"week{week:02}.parquet")
+
+
 def one(folder: Path, days: int) -> None:
     """Demand, every removal, ten growths; in this process."""
     import numpy as np
@@ -88,7 +121,7 @@ def one(folder: Path, days: int) -> None:
     from flowpeer_reports.drill import drill
     from flowpeer_reports.fallover import Compiler
     from flowpeer_reports.loads import Loads
-    from flowpeer_reports.offers import OFFERS, Choice, Offers, places
+    from flowpeer_reports.offers import Choice, Offers, places
     from flowpeer_reports.removals import groups
 
     frame = links()
@@ -108,18 +141,8 @@ def one(folder: Path, days: int) -> None:
     where = places(frame, metros)
     transit = np.flatnonzero((frame["role"] == "transit").to_numpy())
     offers = Offers(transit[::4].astype(np.int64), np.ones(frame.height, dtype=np.bool_))
-    pick = np.random.default_rng(3)
-    rows = []
-    seen = [t for t in transit.tolist() if t not in set(transit[::4].tolist())]
-    peers = [i for i in range(frame.height) if i not in set(transit.tolist())]
-    asn = frame["provider_asn"].fill_null(1).to_list()
-    for i in range(PREFIXES):
-        name = f"10.{i >> 8}.{i & 255}.0/24"
-        rows += [(name, t, asn[t], 100, int(pick.integers(2, 5)), 0, 0, 0) for t in seen]
-        some = [p for p in peers if (p + i) % 24 == 0]
-        rows += [(name, p, asn[p], 200, 1, 0, 0, int(pick.integers(0, 2))) for p in some]
-    for _ in range(max(1, days // 7)):  # a table a week
-        offers.learn(pl.DataFrame(rows, schema=OFFERS, orient="row"))
+    for week in range(-(-days // 7)):
+        offers.learn(pl.read_parquet(folder / f"week{week:02}.parquet"))
     first, table = offers.table()
     choice = Choice(where, first, table, offers.assumed)
     found = Loads(frame, START, dense, dense[::-1].copy(),
@@ -157,6 +180,7 @@ def main() -> None:
     scales = [int(s) for s in options.scales.split(",")]
     with tempfile.TemporaryDirectory() as name:
         write_routes(Path(name), options.days, options.routes)
+        write_offers(Path(name), options.days)
         print(f"{METROS} metros × {LINKS} links, {os.cpu_count()} cores; at the largest scale "
               f"{options.days} days")  # fmt: skip
         print("scale  days  drills  route rows  answer rows  reading s  all s  CPU s  GiB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -98,16 +99,13 @@ def demand(
         epoch_of_hour: which of the offers' tables holds in each hour.
         by_local: keep outbound routes of different own prefixes apart.
     """
-    keys = ["link", "hour", "chain", "home", "group", *(["local"] if by_local else [])]
     chains: dict[tuple[int, ...], int] = {(): 0}
-    over = Over({p for classes in offers.of_prefix for p in classes})
-    maps: dict[int, pl.DataFrame] = {}
-    codes: dict[str, int] = {}
+    prefixes = _Prefixes(offers, chains)
     locals_: dict[str | None, int] = {}
     homes = {p: choice.places.number(m) for p, m in announced.home.items()}
     metro = choice.places.metro_of_link.astype(np.int32)
-    out: list[pl.DataFrame] = []
-    into: list[pl.DataFrame] = []
+    out: list[dict[str, Ints]] = []
+    into: list[dict[str, Ints]] = []
     held: list[Held] = []
     groups = 0
     for part in parts:
@@ -116,54 +114,46 @@ def demand(
         local = part["local_prefix"].unique().to_list()
         for prefix in sorted(local, key=lambda p: p or ""):
             locals_.setdefault(prefix, len(locals_))
-        numbered = part.with_columns(pl.col("hour", "link").cast(pl.Int32)).join(
+        numbered = part.join(
             pl.DataFrame(
                 {"local_prefix": local, "local": [locals_[p] for p in local],
                  "home": [homes.get(p or "", -1) for p in local]},
-                schema={"local_prefix": pl.String, "local": pl.Int32, "home": pl.Int32},
+                schema={"local_prefix": pl.String, "local": pl.Int64, "home": pl.Int64},
             ),
             on="local_prefix", nulls_equal=True, how="left",
         )  # fmt: skip
-        into.append(
-            numbered.filter(pl.col("direction") == "in")
-            .group_by("link", "local", "hour").agg(pl.col("bytes").sum())
-        )  # fmt: skip
+        came = numbered.filter(pl.col("direction") == "in")
+        into.append(summed({c: came[c].to_numpy() for c in ("link", "local", "hour")},
+                           came["bytes"].to_numpy()))  # fmt: skip
         went = numbered.filter(pl.col("direction") == "out")
-        epochs = epoch_of_hour[went["hour"].to_numpy()]
-        went = went.with_columns(
-            epoch=pl.Series(epochs, dtype=pl.Int64),
-            home=pl.when(pl.col("home") < 0)
-            .then(pl.Series(metro[went["link"].to_numpy()], dtype=pl.Int32))
-            .otherwise("home"),
-        )
-        for epoch in np.unique(epochs).tolist():
-            mine = went.filter(pl.col("epoch") == epoch)
-            maps[epoch] = _learn(mine["prefix"], offers.of_prefix[epoch], maps.get(epoch),
-                                 chains, codes, over)  # fmt: skip
-            mine = mine.join(maps[epoch], on="prefix", how="left").with_columns(
-                pl.col("chain").fill_null(0), pl.col("code").fill_null(-1)
-            )
-            mine = (
-                mine.group_by("hour", "code", *(k for k in keys if k not in ("hour", "group")))
-                .agg(pl.col("bytes").sum()).sort("hour", "code", "link")
-            )  # fmt: skip
-            shared, group = _shared(mine, groups)
-            groups += len(shared.edge) - 1
-            held.append(shared)
-            mine = mine.with_columns(group=pl.Series(group))
-            alone = mine.filter(pl.col("group") < 0).group_by(keys).agg(pl.col("bytes").sum())
-            out += [mine.filter(pl.col("group") >= 0).select(*keys, "bytes"),
-                    alone.select(*keys, "bytes")]  # fmt: skip
-    links = found.links.height
-    went_ = _arrays(out, [*keys, "bytes"], ["link", "hour"])
-    came = _arrays(into, ["link", "local", "hour", "bytes"], ["link", "local", "hour"])
+        hour, link, home = (went[c].to_numpy() for c in ("hour", "link", "home"))
+        chain, code = prefixes.numbers(went["prefix"], epoch_of_hour[hour])
+        keys = {"hour": hour, "code": code, "link": link, "chain": chain,
+                "home": np.where(home < 0, metro[link], home)}  # fmt: skip
+        if by_local:
+            keys["local"] = went["local"].to_numpy()
+        mine = summed(keys, went["bytes"].to_numpy())
+        shared, mine["group"] = _shared(mine, groups)
+        groups += len(shared.edge) - 1
+        held.append(shared)
+        out.append(summed({c: mine[c] for c in ("link", "hour", "group", "chain", "home",
+                                                *(["local"] if by_local else []))},
+                          mine["bytes"]))  # fmt: skip
+    edge, went_ = _by_link(out, found.links.height)
+    came_ = summed(
+        {
+            c: np.concatenate([_NONE, *(part[c] for part in into)])
+            for c in ("link", "local", "hour")
+        },
+        np.concatenate([_NONE, *(part["bytes"] for part in into)]),
+    )
     return Demand(
         Outbound(
-            _edges(went_["link"], links), went_["hour"], went_["chain"], went_["home"],
-            went_["group"], went_.get("local"), went_["bytes"].astype(np.int64),
+            edge, went_["hour"], went_["chain"], went_["home"], went_["group"],
+            went_["local"] if by_local else None, went_["bytes"],
         ),
-        Inbound(_edges(came["link"], links), came["local"], came["hour"],
-                came["bytes"].astype(np.int64)),
+        Inbound(_edges(came_["link"], found.links.height), came_["local"].astype(np.int32),
+                came_["hour"].astype(np.int32), came_["bytes"]),
         _joined(held),
         list(chains),
         list(locals_),
@@ -171,42 +161,78 @@ def demand(
     )  # fmt: skip
 
 
-def _shared(mine: pl.DataFrame, groups: int) -> tuple[Held, Small]:
+_NONE: Ints = np.zeros(0, dtype=np.int64)
+_MOST_KEYS = 1 << 62
+
+
+def summed(keys: Mapping[str, Ints], bytes_: Ints) -> dict[str, Ints]:
+    """The bytes of equal keys summed, rows in the order of the keys; with a column `bytes`.
+
+    Args:
+        keys: integers, −1 or more.
+    """
+    whole = np.zeros(len(bytes_), dtype=np.int64)
+    wide = 1  # how many different ones `whole` may hold
+    for column in keys.values():
+        size = int(column.max(initial=-1)) + 2
+        if wide * size >= _MOST_KEYS:  # does not fit: number those that there are
+            whole = np.unique(whole, return_inverse=True)[1].astype(np.int64)
+            wide = len(whole)
+        whole = whole * size + (column + 1)
+        wide *= size
+    order = np.argsort(whole)
+    whole = whole[order]
+    first = np.flatnonzero(np.diff(whole, prepend=-1))
+    made = {name: column[order[first]].astype(np.int64) for name, column in keys.items()}
+    made["bytes"] = np.add.reduceat(bytes_[order], first) if len(first) else _NONE
+    return made
+
+
+def _shared(mine: Mapping[str, Ints], groups: int) -> tuple[Held, Ints]:
     """Prefixes that several links carry in an hour, and the group of each row (−1: none).
 
     Args:
         mine: hour, code, link, bytes, in this order.
         groups: how many there are already.
     """
-    hour, code, link = (mine[c].to_numpy() for c in ("hour", "code", "link"))
-    fresh = np.ones(len(mine), dtype=np.bool_)  # begins another hour or prefix
+    hour, code, link = mine["hour"], mine["code"], mine["link"]
+    fresh = np.ones(len(hour), dtype=np.bool_)  # begins another hour or prefix
     fresh[1:] = (hour[1:] != hour[:-1]) | (code[1:] != code[:-1])
     other = fresh.copy()  # or another link
     other[1:] |= link[1:] != link[:-1]
     pair = np.cumsum(fresh) - 1
     several = (np.bincount(pair[other]) > 1) & (code[fresh] >= 0)
-    number = np.where(several, groups + np.cumsum(several) - 1, -1).astype(np.int32)
+    number = np.where(several, groups + np.cumsum(several) - 1, -1)
     group = number[pair]
     first = np.flatnonzero(other)
-    bytes_ = np.add.reduceat(mine["bytes"].to_numpy(), first) if len(first) else first
+    bytes_ = np.add.reduceat(mine["bytes"], first) if len(first) else first
     keep = group[first] >= 0
     first, bytes_ = first[keep], bytes_[keep]
     edge = np.searchsorted(group[first], np.arange(groups, groups + int(several.sum()) + 1))
-    return Held(edge.astype(np.int64), link[first], bytes_), group
+    return Held(edge.astype(np.int64), link[first].astype(np.int32), bytes_), group
 
 
-def _arrays(
-    frames: Sequence[pl.DataFrame], columns: Sequence[str], order: Sequence[str]
-) -> dict[str, Small]:  # fmt: skip
-    """Columns as arrays: int32, bytes int64."""
-    if not frames:
-        return {c: np.zeros(0, dtype=np.int32) for c in columns}
-    whole = pl.concat(
-        f.select(pl.col(c).cast(pl.Int64 if c == "bytes" else pl.Int32) for c in columns)
-        for f in frames
-    )
-    whole = whole.sort(order)
-    return {c: whole[c].to_numpy() for c in columns}
+def _by_link(parts: list[dict[str, Ints]], links: int) -> tuple[Ints, dict[str, Any]]:
+    """Rows of parts by link, then part: where each link begins, and the columns (int32, bytes
+    int64). Parts are in the order of their links; they are emptied."""
+    edges = np.array([_edges(part["link"], links) for part in parts]).reshape(-1, links + 1)
+    count = np.diff(edges, axis=1)
+    edge = np.concatenate([[0], np.cumsum(count.sum(axis=0))]).astype(np.int64)
+    start = edge[:-1] + np.cumsum(count, axis=0) - count
+    names = ["hour", "group", "chain", "home", "local", "bytes"]
+    made: dict[str, Any] = {
+        name: np.empty(edge[-1], dtype=np.int64 if name == "bytes" else np.int32)
+        for name in names
+        if name != "local" or any("local" in part for part in parts)
+    }
+    made.setdefault("local", None)
+    for number, part in enumerate(parts):
+        shift = np.repeat(start[number] - edges[number, :-1], count[number])
+        place = np.arange(len(shift)) + shift
+        for name in set(part) & set(names):
+            made[name][place] = part[name]
+        part.clear()
+    return edge, made
 
 
 def _joined(parts: Sequence[Held]) -> Held:
@@ -219,34 +245,67 @@ def _joined(parts: Sequence[Held]) -> Held:
     )
 
 
-def _edges(rising: Small, count: int) -> Ints:
+def _edges(rising: Ints | Small, count: int) -> Ints:
     """Where each of 0 … count − 1 begins, and the end."""
     found: Ints = np.searchsorted(rising, np.arange(count + 1)).astype(np.int64)
     return found
 
 
-def _learn(
-    prefixes: pl.Series,
-    classes: Mapping[str, int],
-    known: pl.DataFrame | None,
-    chains: dict[tuple[int, ...], int],
-    codes: dict[str, int],
-    over: Over,
-) -> pl.DataFrame:
-    """prefix, chain, code of an epoch: what was known, and the prefixes that are new."""
-    new = prefixes.unique().drop_nulls()
-    if known is not None:
+class _Prefixes:
+    """Numbers of prefixes and of their chains of classes, by epoch."""
+
+    def __init__(self, offers: Offers, chains: dict[tuple[int, ...], int]) -> None:
+        self._of_prefix = offers.of_prefix
+        self._chains = chains
+        self._over = Over({p for classes in offers.of_prefix for p in classes})
+        self._codes: dict[str, int] = {}
+        self._known: dict[int, pl.DataFrame] = {}
+        """Epoch → prefix, chain, code."""
+
+    def numbers(self, prefixes: pl.Series, epochs: Ints) -> tuple[Ints, Ints]:
+        """Chain and number of each prefix in its epoch; 0 and −1 of none."""
+        chain, code = np.zeros(len(prefixes), dtype=np.int64), np.full(len(prefixes), -1)
+        for epoch in np.unique(epochs).tolist():
+            mine = epochs == epoch
+            some = prefixes.filter(pl.Series(mine)).to_frame("prefix")
+            found = some.join(
+                self._learn(epoch, some["prefix"]), on="prefix", how="left", maintain_order="left"
+            )
+            chain[mine] = found["chain"].fill_null(0).to_numpy()
+            code[mine] = found["code"].fill_null(-1).to_numpy()
+        return chain, code
+
+    def _learn(self, epoch: int, prefixes: pl.Series) -> pl.DataFrame:
+        """What is known of an epoch, with those prefixes."""
+        if epoch not in self._known:
+            self._known[epoch] = self._inherited(epoch)
+        known, classes = self._known[epoch], self._of_prefix[epoch]
+        new = prefixes.unique().drop_nulls()
         new = new.filter(~new.is_in(known["prefix"].implode()))
-    rows = []
-    for prefix in new.sort().to_list():
-        chain = tuple(classes[p] for p in over.of(prefix) if p in classes)
-        own = chain if prefix in classes else (0, *chain)
-        rows.append((prefix, chains.setdefault(own, len(chains)),
-                     codes.setdefault(prefix, len(codes))))  # fmt: skip
-    made = pl.DataFrame(
-        rows, schema={"prefix": pl.String, "chain": pl.Int32, "code": pl.Int32}, orient="row"
-    )
-    return made if known is None else pl.concat([known, made])
+        rows = []
+        for prefix in new.sort().to_list():
+            chain = tuple(classes[p] for p in self._over.of(prefix) if p in classes)
+            own = chain if prefix in classes else (0, *chain)
+            rows.append((prefix, self._chains.setdefault(own, len(self._chains)),
+                         self._codes.setdefault(prefix, len(self._codes))))  # fmt: skip
+        if rows:
+            known = self._known[epoch] = pl.concat(
+                [known, pl.DataFrame(rows, schema=known.schema, orient="row")]
+            )
+        return known
+
+    def _inherited(self, epoch: int) -> pl.DataFrame:
+        """What was known before, but for the prefixes that, or those over which, changed."""
+        if not self._known:
+            schema = {"prefix": pl.String, "chain": pl.Int64, "code": pl.Int64}
+            return pl.DataFrame(schema=schema)
+        before, frame = next(reversed(self._known.items()))
+        old, classes = self._of_prefix[before], self._of_prefix[epoch]
+        changed = {p for p, _ in old.items() ^ classes.items()}
+        if not changed:
+            return frame
+        same = [changed.isdisjoint(self._over.of(prefix)) for prefix in frame["prefix"].to_list()]
+        return frame.filter(pl.Series(same, dtype=pl.Boolean))
 
 
 class Over:

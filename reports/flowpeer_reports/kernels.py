@@ -174,7 +174,7 @@ def spread(load: Ints, into: int, per_hour: int, how: Spread) -> Ints:
         targets=how.weights.shape[0], hours=how.weights.shape[1], spare=how.spare, row=how.row,
         pair=how.pair, like=like, real=how.real.view(np.uint8), now=how.now, most=how.most,
         rows=len(how.now), between=how.between, pairs=len(how.between), sums=sums,
-        scratch=np.empty(48 * count, dtype=np.int64),
+        scratch=np.empty(236 * count, dtype=np.int64),
     )  # fmt: skip
     return sums
 

@@ -131,9 +131,20 @@ class Offers:
     _sizes: list[int] = field(default_factory=lambda: [0])
     of_prefix: list[dict[str, int]] = field(default_factory=list)
     """For each table (epoch): prefix → class, of the prefixes that have offers."""
+    _last: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(
+            schema={"prefix": pl.String, "one": pl.UInt64, "two": pl.UInt64,
+                    "offers": pl.get_index_type(), "class_": pl.Int64}
+        )
+    )  # fmt: skip
+    """Of the table before: hashes, number of offers and class of each prefix."""
 
     def learn(self, offers: pl.DataFrame) -> int:
-        """Take in the offers (`OFFERS`) of one epoch; returns its number."""
+        """Take in the offers (`OFFERS`) of one epoch; returns its number.
+
+        Prefixes whose offers are those of the table before keep their class: told by two 64-bit
+        hashes of them, so that only what changed is sorted.
+        """
         rows = offers.select(
             "prefix",
             pl.col("link").cast(pl.Int64), "neighbour",
@@ -142,7 +153,28 @@ class Offers:
             pl.col("origin").cast(pl.Int64).fill_null(-1),
             pl.col("med").fill_null(-1),
             pl.col("scope").cast(pl.Int64),
-        ).unique().sort("prefix", *_ATTRIBUTES)  # fmt: skip
+        )  # fmt: skip
+        marks = (
+            pl.DataFrame({"prefix": rows["prefix"], "one": rows.hash_rows(1),
+                          "two": rows.hash_rows(2)})
+            .group_by("prefix", maintain_order=True)
+            .agg(pl.col("one", "two").sum(), pl.len().alias("offers"))
+        )  # fmt: skip
+        known = marks.join(self._last, on=marks.columns, how="left", maintain_order="left")
+        new = known.filter(pl.col("class_").is_null()).select("prefix")
+        found = self._learn(rows.join(new, on="prefix", how="semi"))
+        known = known.with_columns(
+            pl.col("class_").fill_null(
+                pl.col("prefix").replace_strict(found, default=None, return_dtype=pl.Int64)
+            )
+        )
+        self._last = known
+        self.of_prefix.append(dict(zip(known["prefix"], known["class_"], strict=True)))
+        return len(self.of_prefix) - 1
+
+    def _learn(self, rows: pl.DataFrame) -> dict[str, int]:
+        """Prefix → class of offers."""
+        rows = rows.unique().sort("prefix", *_ATTRIBUTES)
         values = np.ascontiguousarray(rows.select(_ATTRIBUTES).to_numpy().astype(np.int64))
         runs = rows["prefix"].rle().struct.unnest()
         ends = np.cumsum(runs["len"].to_numpy())
@@ -152,8 +184,7 @@ class Offers:
             runs["value"].to_list(), starts.tolist(), ends.tolist(), strict=True
         ):
             found[prefix] = self._take(values[start:end].copy())
-        self.of_prefix.append(found)
-        return len(self.of_prefix) - 1
+        return found
 
     def preferring(
         self, more: Mapping[str, Sequence[tuple[int, int]]], scope: int, links: int

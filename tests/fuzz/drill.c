@@ -85,7 +85,7 @@ static void spread(void) {
         .pair = longs(targets), .like = longs(targets), .real = flags(targets), .now = room(rows * slots, 8),
         .most = alone ? room(rows * slots, 8) : NULL, .rows = rows,
         .between = room(pairs * slots, 8), .pairs = pairs, .sums = room(targets, 8),
-        .scratch = room(48 * targets, 8)};
+        .scratch = room(236 * targets, 8)};
     flowpeer_spread(&s);
     const void *made[] = {s.load, s.weights, s.may, s.row, s.pair, s.like, s.real, s.now, s.most,
                           s.between, s.sums, s.scratch};

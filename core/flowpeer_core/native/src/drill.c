@@ -284,28 +284,62 @@ static int64_t weights_of(const flowpeer_spread_state *s, int64_t hour, int64_t 
     return 1;
 }
 
-static inline void add(int64_t *to, const int64_t *part, int64_t count) {
-    if (count == LANES)
-        for (int k = 0; k < LANES; k++) to[k] += part[k];
-    else
-        for (int64_t k = 0; k < count; k++) to[k] += part[k];
+/* Slots are gathered by target, so many at a time, before they are added to rows that lie far from
+ * each other. */
+#define BLOCK 96
+
+/* What is gathered of some slots from `from` on.
+ * given, most: targets x BLOCK; `most` of the first of those that are alike.
+ * seen, asked: of each target: there is something of it in given, in most. */
+typedef struct {
+    int64_t from;
+    int64_t *given, *most, *seen, *asked;
+} gathered;
+
+static int64_t *line(int64_t *of, int64_t *seen, int64_t target) {
+    int64_t *at = of + target * BLOCK;
+    if (!seen[target])
+        for (int64_t k = 0; k < BLOCK; k++) at[k] = 0;
+    seen[target] = 1;
+    return at;
 }
 
-/* What each alone may receive of some slots of an hour, rounded up. `most`: room for the targets. */
+static void add(int64_t *to, const int64_t *part, int64_t count) {
+    for (int64_t k = 0; k < count; k++) to[k] += part[k];
+}
+
+/* Adds what was gathered up to `end`, and begins again there. */
+static void add_all(const flowpeer_spread_state *s, gathered *g, int64_t end) {
+    int64_t count = end - g->from;
+    for (int64_t t = 0; t < s->targets; t++) {
+        const int64_t *given = g->given + t * BLOCK, *most = g->most + s->like[t] * BLOCK;
+        if (g->seen[t]) {
+            int64_t sum = 0;
+            for (int64_t k = 0; k < count; k++) sum += given[k];
+            s->sums[t] += sum;
+            add(s->now + s->row[t] * s->slots + g->from, given, count);
+            if (s->pair[t] >= 0) add(s->between + s->pair[t] * s->slots + g->from, given, count);
+        }
+        if (g->asked[s->like[t]] && s->real[t])
+            add(s->most + s->row[t] * s->slots + g->from, most, count);
+    }
+    for (int64_t t = 0; t < s->targets; t++) g->seen[t] = g->asked[t] = 0;
+    g->from = end;
+}
+
+/* What each alone may receive of some slots of an hour, rounded up. */
 static int64_t alone(const flowpeer_spread_state *s, int64_t hour, int64_t whole, int64_t from,
-                     int64_t end, int64_t *most) {
+                     int64_t end, gathered *g) {
     for (int64_t t = 0; t < s->targets; t++) {
         int64_t w = s->may[t * s->hours + hour], rest;
         if (w < 0 || w > whole) return FLOWPEER_ARGUMENT;
-        if (s->like[t] == t) {
-            double ratio = (double)w / (double)whole;
-            for (int64_t at = from; at < end; at++) {
-                int64_t part = share(s->load[at], w, whole, ratio, &rest);
-                most[t * LANES + at - from] = part + (rest > 0);
-            }
+        if (!w || s->like[t] != t) continue;
+        double ratio = (double)w / (double)whole;
+        int64_t *most = line(g->most, g->asked, t) - g->from;
+        for (int64_t at = from; at < end; at++) {
+            int64_t part = share(s->load[at], w, whole, ratio, &rest);
+            most[at] = part + (rest > 0);
         }
-        if (!s->real[t]) continue;
-        add(s->most + s->row[t] * s->slots + from, most + s->like[t] * LANES, end - from);
     }
     return 0;
 }
@@ -323,6 +357,11 @@ int64_t flowpeer_spread(const flowpeer_spread_state *s) {
     int64_t *room = one + s->targets, *part = room + 2 * s->targets;
     double *exact = (double *)(part + LANES * s->targets), *ratio = exact + s->targets;
     double *fraction = ratio + LANES * s->targets;
+    gathered g = {.given = (int64_t *)(fraction + LANES * s->targets)};
+    g.most = g.given + BLOCK * s->targets;
+    g.seen = g.most + BLOCK * s->targets;
+    g.asked = g.seen + s->targets;
+    for (int64_t t = 0; t < s->targets; t++) g.seen[t] = g.asked[t] = 0;
     double greatest = 0;
     int64_t known = -1, n = 0, whole = 0; /* the hour of the weights that are there */
     for (int64_t slot = 0, end; slot < s->slots; slot = end) {
@@ -330,6 +369,7 @@ int64_t flowpeer_spread(const flowpeer_spread_state *s) {
         end = (hour + 1) * s->per_hour - s->into;
         end = end < s->slots ? end : s->slots;
         end = end < slot + LANES ? end : slot + LANES;
+        if (end > g.from + BLOCK) add_all(s, &g, slot);
         int64_t count = end - slot, bare;
         if (hour != known) {
             n = weights_of(s, hour, target, weight, &whole);
@@ -361,18 +401,15 @@ int64_t flowpeer_spread(const flowpeer_spread_state *s) {
             for (int64_t k = 0; k < count; k++) part[k] = s->load[slot + k];
         }
         for (int64_t i = 0; i < n; i++) {
-            const int64_t *given = part + i * LANES;
-            int64_t pair = s->pair[target[i]], sum = 0;
-            for (int64_t k = 0; k < count; k++) sum += given[k];
-            s->sums[target[i]] += sum;
-            add(s->now + s->row[target[i]] * s->slots + slot, given, count);
-            if (pair >= 0) add(s->between + pair * s->slots + slot, given, count);
+            int64_t *given = line(g.given, g.seen, target[i]) + slot - g.from;
+            for (int64_t k = 0; k < count; k++) given[k] = part[i * LANES + k];
         }
         if (s->may && !bare) {
-            int64_t code = alone(s, hour, whole, slot, end, part);
+            int64_t code = alone(s, hour, whole, slot, end, &g);
             if (code < 0) return code;
         }
     }
+    add_all(s, &g, s->slots);
     return s->slots;
 }
 

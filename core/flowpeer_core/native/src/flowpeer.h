@@ -604,7 +604,7 @@ typedef struct {
     int64_t *between; /* pairs x slots, added to */
     int64_t pairs;
     int64_t *sums;    /* of each target, added to */
-    int64_t *scratch; /* room for 48 * targets */
+    int64_t *scratch; /* room for 236 * targets */
 } flowpeer_spread_state;
 
 FLOWPEER_API int64_t flowpeer_spread(const flowpeer_spread_state *state);
