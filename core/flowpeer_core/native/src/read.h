@@ -78,23 +78,9 @@ static inline bool all_zero(span_t s) {
     return true;
 }
 
-/* Records of one size, one after the other. `field` is their column at an offset: where it begins
- * in the first record, NULL if it does not lie in a record. */
-typedef struct {
-    const uint8_t *at;
-    int64_t stride;
-    int64_t count;
-} grid_t;
-
-static inline bool grid_of(span_t s, int64_t stride, int64_t count, grid_t *out) {
-    if (stride <= 0 || count < 0 || count > left(s) / stride) return false;
-    *out = (grid_t){s.at, stride, count};
-    return true;
-}
-
-static inline const uint8_t *field(const grid_t *g, int64_t offset, int64_t length) {
-    if (offset < 0 || length <= 0 || length > g->stride || offset > g->stride - length) return NULL;
-    return g->at + offset;
+/* Where a field lies in records of `size` octets, -1 if it does not lie in them. */
+static inline int64_t field(int64_t size, int64_t offset, int64_t length) {
+    return offset < 0 || length <= 0 || length > size || offset > size - length ? -1 : offset;
 }
 
 #endif

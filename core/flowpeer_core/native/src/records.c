@@ -4,9 +4,12 @@
  * validity of every column as Arrow lays them out, in the order of the records; the reverse flows
  * of a set (RFC 5103) follow its forward ones. Kept equal by tests to flowpeer_ingest/flow_rules.py,
  * which states the rules one record at a time and cites the clauses; nothing is decided here that
- * is not stated there. Records are read in strips, so that the values of a strip stay in the
- * nearest cache. -1 means that a record does not say.
+ * is not stated there. Records are read in strips, of as many sets as lie alike: few enough that the
+ * values of a strip stay in the nearest cache, and enough that what is decided by layout costs
+ * nothing. -1 means that a record does not say.
  */
+#include <stddef.h>
+
 #include "flowpeer.h"
 #include "read.h"
 #include "sample.h"
@@ -17,16 +20,30 @@ static const int64_t UPTIME = 0xFFFFFFFF;
 static const int64_t NTP_EPOCH_S = 2208988800;
 static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
 
-/* Some records of a set, and the values read of them so far. */
+/* Records [from, to) of a strip are of one set. */
 typedef struct {
-    grid_t grid;
-    const flowpeer_layout *layout;
     const flowpeer_set *set;
+    int from;
+    int to;
+} part_t;
+
+/* Records of sets that lie alike, and the values read of them so far. */
+typedef struct {
+    const uint8_t *at[N];
+    int64_t size; /* octets of a record */
+    const flowpeer_layout *layout;
     const flowpeer_limits *limits;
+    int format;
     int n;
+    int part_count;
+    part_t part[N];
     bool read[KEYS];
     int64_t values[KEYS][N];
 } strip_t;
+
+/* Every part of a strip, as `part`, and its set. */
+#define EACH_PART(s) \
+    const part_t *part = (s)->part; part < (s)->part + (s)->part_count; part++
 
 static inline int64_t no_more(uint64_t value) {
     return value > (uint64_t)MOST ? MOST : (int64_t)value;
@@ -38,19 +55,20 @@ static inline int64_t sum(int64_t a, int64_t b) {
     return out;
 }
 
-static void read_unsigned(const uint8_t *at, int64_t stride, int64_t length, int n, int64_t *out) {
+static void read_unsigned(const uint8_t *const *record, int64_t offset, int64_t length, int n,
+                          int64_t *out) {
     switch (length) {
         case 1:
-            for (int i = 0; i < n; i++) out[i] = at[i * stride];
+            for (int i = 0; i < n; i++) out[i] = record[i][offset];
             break;
         case 2:
-            for (int i = 0; i < n; i++) out[i] = (int64_t)big16(at + i * stride);
+            for (int i = 0; i < n; i++) out[i] = (int64_t)big16(record[i] + offset);
             break;
         case 4:
-            for (int i = 0; i < n; i++) out[i] = (int64_t)big32(at + i * stride);
+            for (int i = 0; i < n; i++) out[i] = (int64_t)big32(record[i] + offset);
             break;
         case 8:
-            for (int i = 0; i < n; i++) out[i] = no_more(big64(at + i * stride));
+            for (int i = 0; i < n; i++) out[i] = no_more(big64(record[i] + offset));
             break;
         default:
             for (int i = 0; i < n; i++) {
@@ -58,17 +76,17 @@ static void read_unsigned(const uint8_t *at, int64_t stride, int64_t length, int
                 bool beyond = false;
                 for (int64_t j = 0; j < length; j++) {
                     beyond |= value >> 56 != 0;
-                    value = value << 8 | at[i * stride + j];
+                    value = value << 8 | record[i][offset + j];
                 }
                 out[i] = beyond ? MOST : no_more(value);
             }
     }
 }
 
-static void read_ntp(const uint8_t *at, int64_t stride, int n, int64_t *out) {
+static void read_ntp(const uint8_t *const *record, int64_t offset, int n, int64_t *out) {
     for (int i = 0; i < n; i++) {
-        int64_t seconds = (int64_t)big32(at + i * stride);
-        int64_t fraction = (int64_t)big32(at + i * stride + 4);
+        int64_t seconds = (int64_t)big32(record[i] + offset);
+        int64_t fraction = (int64_t)big32(record[i] + offset + 4);
         out[i] = seconds ? (seconds - NTP_EPOCH_S) * 1000000 + (fraction * 1000000 >> 32) : 0;
     }
 }
@@ -78,21 +96,27 @@ static bool is_ntp(int key) {
            (key >= KEY_REVERSE_START_NTP && key <= KEY_REVERSE_END_NTP_NS);
 }
 
-/* The octets of a key in the first record, NULL if the layout has none. */
-static const uint8_t *octets_of(const strip_t *s, int key) {
-    return field(&s->grid, s->layout->offset[key], s->layout->length[key]);
+/* Where a key lies in each record, -1 if the layout has none. */
+static inline int64_t place_of(const strip_t *s, int key) {
+    return field(s->size, s->layout->offset[key], s->layout->length[key]);
+}
+
+/* The same of an address of `size` octets. */
+static inline int64_t address_of(const strip_t *s, int key, int size) {
+    int64_t place = place_of(s, key);
+    return place >= 0 && s->layout->length[key] == size ? place : -1;
 }
 
 /* The values of a key, NULL if the layout has none. */
 static const int64_t *get(strip_t *s, int key) {
-    const uint8_t *at = octets_of(s, key);
-    if (!at || (is_ntp(key) && s->layout->length[key] != 8)) return NULL;
+    int64_t place = place_of(s, key);
+    if (place < 0 || (is_ntp(key) && s->layout->length[key] != 8)) return NULL;
     if (!s->read[key]) {
         s->read[key] = true;
         if (is_ntp(key))
-            read_ntp(at, s->grid.stride, s->n, s->values[key]);
+            read_ntp(s->at, place, s->n, s->values[key]);
         else
-            read_unsigned(at, s->grid.stride, s->layout->length[key], s->n, s->values[key]);
+            read_unsigned(s->at, place, s->layout->length[key], s->n, s->values[key]);
     }
     return s->values[key];
 }
@@ -164,33 +188,36 @@ static void put_times(const out_t *out, int number, const int64_t *values) {
     column->known += out->m;
 }
 
-static void put_same(const out_t *out, int number, int64_t value, bool narrow) {
-    int64_t same[N];
-    for (int i = 0; i < out->m; i++) same[i] = value;
-    out_t whole = *out;
-    whole.all = true;
-    if (narrow)
-        put_narrow(&whole, number, same);
-    else
-        put_wide(&whole, number, same);
+/* What each set says in `member`, of 8 octets or 4, of its records: n values in `made`. */
+static const int64_t *each(const strip_t *s, size_t member, bool narrow, int64_t *made) {
+    for (EACH_PART(s)) {
+        const char *at = (const char *)part->set + member;
+        int64_t value;
+        if (narrow) {
+            int32_t small;
+            memcpy(&small, at, 4);
+            value = small;
+        } else
+            memcpy(&value, at, 8);
+        for (int i = part->from; i < part->to; i++) made[i] = value;
+    }
+    return made;
 }
 
 /* Addresses: of the record's IPv4 field where `four` says so, else of its IPv6 field. */
 static void put_address(const out_t *out, int number, const strip_t *s, int key4, int key6,
                         const bool *four) {
-    const uint8_t *at4 = octets_of(s, key4), *at6 = octets_of(s, key6);
-    if (at4 && s->layout->length[key4] != 4) at4 = NULL;
-    if (at6 && s->layout->length[key6] != 16) at6 = NULL;
-    if (!at4 && !at6) return;
+    int64_t at4 = address_of(s, key4, 4), at6 = address_of(s, key6, 16);
+    if (at4 < 0 && at6 < 0) return;
     flowpeer_column *column = &out->rows->columns[number];
     uint8_t *to = column->values + out->at * 16;
-    for (int i = 0; i < out->m; i++, to += 16) {
-        int64_t from = (out->all ? i : out->pick[i]) * s->grid.stride;
-        if (at4 && (!at6 || four[out->all ? i : out->pick[i]])) {
+    for (int j = 0; j < out->m; j++, to += 16) {
+        int i = out->all ? j : out->pick[j];
+        if (at4 >= 0 && (at6 < 0 || four[i])) {
             memcpy(to, MAPPED, 12);
-            memcpy(to + 12, at4 + from, 4);
+            memcpy(to + 12, s->at[i] + at4, 4);
         } else
-            memcpy(to, at6 + from, 16);
+            memcpy(to, s->at[i] + at6, 16);
     }
     set_bits(column->valid, out->at, out->m);
     column->known += out->m;
@@ -211,25 +238,25 @@ static bool any4(const uint8_t *at) {
 
 /* Which records are IPv4: `families`. */
 static void families(const strip_t *s, bool *four) {
-    const uint8_t *a4[2] = {octets_of(s, KEY_SRC4), octets_of(s, KEY_DST4)};
-    const uint8_t *a6[2] = {octets_of(s, KEY_SRC6), octets_of(s, KEY_DST6)};
-    bool some4 = a4[0] || a4[1], some6 = a6[0] || a6[1];
+    int64_t a4[2] = {address_of(s, KEY_SRC4, 4), address_of(s, KEY_DST4, 4)};
+    int64_t a6[2] = {address_of(s, KEY_SRC6, 16), address_of(s, KEY_DST6, 16)};
+    bool some4 = a4[0] >= 0 || a4[1] >= 0, some6 = a6[0] >= 0 || a6[1] >= 0;
+    memset(four, some4, (size_t)s->n);
+    if (!some4 || !some6) return;
     for (int i = 0; i < s->n; i++) {
-        four[i] = some4;
-        if (!some4 || !some6) continue;
-        int64_t from = i * s->grid.stride;
-        bool said4 = (a4[0] && any4(a4[0] + from)) || (a4[1] && any4(a4[1] + from));
-        bool said6 = (a6[0] && any16(a6[0] + from)) || (a6[1] && any16(a6[1] + from));
+        const uint8_t *at = s->at[i];
+        bool said4 = (a4[0] >= 0 && any4(at + a4[0])) || (a4[1] >= 0 && any4(at + a4[1]));
+        bool said6 = (a6[0] >= 0 && any16(at + a6[0])) || (a6[1] >= 0 && any16(at + a6[1]));
         four[i] = said4 || !said6;
     }
 }
 
 static void hop_families(const strip_t *s, int key4, int key6, const bool *four, bool *hop) {
-    const uint8_t *a4 = octets_of(s, key4), *a6 = octets_of(s, key6);
+    int64_t a4 = address_of(s, key4, 4), a6 = address_of(s, key6, 16);
+    memset(hop, true, (size_t)s->n);
+    if (a4 < 0 || a6 < 0) return;
     for (int i = 0; i < s->n; i++) {
-        hop[i] = true;
-        if (!a4 || !a6) continue;
-        bool some4 = any4(a4 + i * s->grid.stride), some6 = any16(a6 + i * s->grid.stride);
+        bool some4 = any4(s->at[i] + a4), some6 = any16(s->at[i] + a6);
         hop[i] = four[i] ? some4 || !some6 : some4 && !some6;
     }
 }
@@ -277,7 +304,6 @@ static void say(int64_t *out, int i, int64_t value) {
 /* Start or end by the exporter's clock, µs since the epoch, -1 unknown. `keys`: ntp_ns, ntp, ms, s,
  * delta_us (or -1), uptime. */
 static void instant(strip_t *s, const int *keys, int64_t *out) {
-    const flowpeer_set *set = s->set;
     const int64_t *v;
     for (int i = 0; i < s->n; i++) out[i] = -1;
     for (int k = 0; k < 2; k++)
@@ -289,19 +315,22 @@ static void instant(strip_t *s, const int *keys, int64_t *out) {
             for (int i = 0; i < s->n; i++)
                 say(out, i, v[i] > 0 && v[i] < latest ? v[i] * unit : -1);
     }
-    if (keys[4] >= 0 && (v = get(s, keys[4])) && set->export_ms >= 0)
-        for (int i = 0; i < s->n; i++)
-            say(out, i, v[i] <= UPTIME ? set->export_ms * 1000 - v[i] : -1);
-    if ((v = get(s, keys[5])) && set->export_ms >= 0) {
-        const int64_t *boot = get(s, KEY_BOOT_MS);
-        for (int i = 0; i < s->n; i++) {
-            int64_t uptime = set->uptime_ms;
+    if (keys[4] >= 0 && (v = get(s, keys[4])))
+        for (EACH_PART(s))
+            for (int i = part->from; i < part->to && part->set->export_ms >= 0; i++)
+                say(out, i, v[i] <= UPTIME ? part->set->export_ms * 1000 - v[i] : -1);
+    if (!(v = get(s, keys[5]))) return;
+    const int64_t *boot = get(s, KEY_BOOT_MS);
+    for (EACH_PART(s)) {
+        const int64_t sent = part->set->export_ms, up = part->set->uptime_ms;
+        for (int i = part->from; i < part->to && sent >= 0; i++) {
+            int64_t uptime = up;
             if (boot && boot[i] > 0 && boot[i] < s->limits->latest_ms)
-                uptime = (set->export_ms - boot[i]) & UPTIME;
+                uptime = (sent - boot[i]) & UPTIME;
             if (uptime < 0 || v[i] > UPTIME) continue;
             int64_t ago = (uptime - v[i]) & UPTIME;
             if (ago > UPTIME - s->limits->future_ms) ago -= UPTIME + 1;
-            say(out, i, (set->export_ms - ago) * 1000);
+            say(out, i, (sent - ago) * 1000);
         }
     }
 }
@@ -342,20 +371,22 @@ static void times(strip_t *s, bool back, int64_t *start, int64_t *end) {
 
 /* METHODS M3: times on the receiver's clock, always usable. */
 static void placed(const strip_t *s, int64_t *start, int64_t *end, bool *corrected) {
-    const flowpeer_set *set = s->set;
     const flowpeer_limits *limits = s->limits;
-    int64_t received = set->received_us, error = 0;
-    if (set->export_ms >= 0) error = received - set->export_ms * 1000;
-    if (error >= -limits->clock_tolerance_us && error <= limits->clock_tolerance_us) error = 0;
-    int64_t longest = 2 * set->timeout_us + limits->slack_us;
-    for (int i = 0; i < s->n; i++) {
-        int64_t from = start[i] + error, to = end[i] + error;
-        bool usable = start[i] >= 0 && end[i] >= 0 && from <= to &&
-                      from >= received - limits->oldest_us && to <= received + limits->newest_us &&
-                      to - from <= longest;
-        start[i] = usable ? from : received - set->timeout_us;
-        end[i] = usable ? to : received;
-        corrected[i] = !usable;
+    for (EACH_PART(s)) {
+        const flowpeer_set *set = part->set;
+        const int64_t received = set->received_us, timeout = set->timeout_us;
+        int64_t error = set->export_ms >= 0 ? received - set->export_ms * 1000 : 0;
+        if (error >= -limits->clock_tolerance_us && error <= limits->clock_tolerance_us) error = 0;
+        const int64_t longest = 2 * timeout + limits->slack_us;
+        const int64_t oldest = received - limits->oldest_us, newest = received + limits->newest_us;
+        for (int i = part->from; i < part->to; i++) {
+            int64_t from = start[i] + error, to = end[i] + error;
+            bool usable = start[i] >= 0 && end[i] >= 0 && from <= to && from >= oldest &&
+                          to <= newest && to - from <= longest;
+            start[i] = usable ? from : received - timeout;
+            end[i] = usable ? to : received;
+            corrected[i] = !usable;
+        }
     }
 }
 
@@ -387,8 +418,15 @@ static bool ratio(const flowpeer_limits *limits, int64_t *top, int64_t *bottom) 
 
 /* The rates that records themselves state, 0 where they do not. */
 static void own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
+    static const int KEYS_OF_RATES[] = {
+        KEY_SAMPLING_INTERVAL, KEY_SAMPLER_RANDOM_INTERVAL, KEY_SAMPLING_PACKET_INTERVAL,
+        KEY_SAMPLING_POPULATION};
     const int64_t *v = get(s, KEY_SAMPLING_INTERVAL);
     for (int i = 0; i < s->n; i++) top[i] = v ? v[i] : 0, bottom[i] = 1;
+    memset(fine, true, (size_t)s->n);
+    bool said = false;
+    for (int k = 0; k < 4; k++) said |= place_of(s, KEYS_OF_RATES[k]) >= 0;
+    if (!said) return;
     if ((v = get(s, KEY_SAMPLER_RANDOM_INTERVAL)))
         for (int i = 0; i < s->n; i++) top[i] = v[i] > 0 ? v[i] : top[i];
     if ((v = get(s, KEY_SAMPLING_PACKET_INTERVAL))) {
@@ -422,30 +460,48 @@ static int64_t rate_of(const int64_t *pairs, int64_t count, int64_t number) {
     return low < count && pairs[2 * low] == number ? pairs[2 * low + 1] : 0;
 }
 
-/* METHODS M2: N of each record, and what it or its header states itself; -1 unknown. */
-static int64_t sampling(strip_t *s, const flowpeer_rates *rates, int64_t *rate, int64_t *top,
-                        int64_t *bottom) {
+/* METHODS M2: the rate of a record that states none, by options data; 0 unknown. */
+static int64_t announced(const flowpeer_rates *rates, const int64_t *sampler, int64_t interface) {
+    int64_t found = 0;
+    if (sampler) found = rate_of(rates->samplers, rates->sampler_count, *sampler);
+    if (!found) found = rate_of(rates->interfaces, rates->interface_count, interface);
+    if (!found) found = rates->wide;
+    return !found && (!sampler || *sampler < 0) ? rates->only : found;
+}
+
+/* METHODS M2: N of each record, and what it or its header states itself; -1 unknown. Counts in
+ * tallies those whose own rate is beyond all, unless they are `counted` already. */
+static void sampling(strip_t *s, const flowpeer_rows *rows, int64_t *rate, int64_t *top,
+                     int64_t *bottom, bool counted) {
     bool fine[N];
     own_rates(s, top, bottom, fine);
     const int64_t *sampler = get(s, KEY_SAMPLER_ID), *in = get(s, KEY_INPUT_IF);
     const int64_t *direction = get(s, KEY_DIRECTION), *out = get(s, KEY_OUTPUT_IF);
-    int64_t beyond = 0;
-    for (int i = 0; i < s->n; i++) {
-        beyond += !fine[i];
-        if (fine[i] && top[i] == 0 && s->set->sampling > 0) top[i] = s->set->sampling, bottom[i] = 1;
-        int64_t found = top[i] > 0 ? (2 * top[i] + bottom[i]) / (2 * bottom[i]) : 0;
-        if (fine[i] && top[i] == 0) {
-            int64_t interface = in ? in[i] : -1;
-            if (direction && out && direction[i] == 1) interface = out[i];
-            if (sampler) found = rate_of(rates->samplers, rates->sampler_count, sampler[i]);
-            if (!found) found = rate_of(rates->interfaces, rates->interface_count, interface);
-            if (!found) found = rates->wide;
-            if (!found && (!sampler || sampler[i] < 0)) found = rates->only;
+    for (EACH_PART(s)) {
+        const flowpeer_set *set = part->set;
+        const flowpeer_rates *rates = &rows->rates[set->rates];
+        int64_t beyond = 0, last[3] = {0, 0, -1}; /* sampler, interface and their rate */
+        for (int i = part->from; i < part->to; i++) {
+            beyond += !fine[i];
+            if (fine[i] && top[i] == 0 && set->sampling > 0) top[i] = set->sampling, bottom[i] = 1;
+            int64_t found = 0;
+            if (top[i] > 0)
+                found = bottom[i] == 1 ? top[i] : (2 * top[i] + bottom[i]) / (2 * bottom[i]);
+            else if (fine[i] && top[i] == 0) {
+                int64_t interface = in ? in[i] : -1;
+                if (direction && out && direction[i] == 1) interface = out[i];
+                int64_t number = sampler ? sampler[i] : 0;
+                if (last[2] < 0 || number != last[0] || interface != last[1]) {
+                    last[0] = number, last[1] = interface;
+                    last[2] = announced(rates, sampler ? &sampler[i] : NULL, interface);
+                }
+                found = last[2];
+            }
+            rate[i] = found > 0 ? found : -1;
+            if (top[i] == 0) top[i] = bottom[i] = -1;
         }
-        rate[i] = found > 0 ? found : -1;
-        if (top[i] == 0) top[i] = bottom[i] = -1;
+        if (!counted) rows->tallies[set->exporter].sampling_beyond += beyond;
     }
-    return beyond;
 }
 
 /* bytes and packets of the flow, and of its reverse flow. */
@@ -461,9 +517,9 @@ static counters_t counters(strip_t *s) {
         first_of(s, KEY_REVERSE_BYTES_DELTA, KEY_REVERSE_BYTES_TOTAL, KEY_REVERSE_BYTES_TOTAL);
     out.reverse_packets =
         first_of(s, KEY_REVERSE_PACKETS_DELTA, KEY_REVERSE_PACKETS_TOTAL, KEY_REVERSE_PACKETS_TOTAL);
-    bool plain = octets_of(s, KEY_BYTES_DELTA) || octets_of(s, KEY_PACKETS_DELTA) ||
-                 octets_of(s, KEY_BYTES_TOTAL) || octets_of(s, KEY_PACKETS_TOTAL);
-    bool event = octets_of(s, KEY_BYTES_INITIATOR) || octets_of(s, KEY_PACKETS_INITIATOR);
+    bool plain = place_of(s, KEY_BYTES_DELTA) >= 0 || place_of(s, KEY_PACKETS_DELTA) >= 0 ||
+                 place_of(s, KEY_BYTES_TOTAL) >= 0 || place_of(s, KEY_PACKETS_TOTAL) >= 0;
+    bool event = place_of(s, KEY_BYTES_INITIATOR) >= 0 || place_of(s, KEY_PACKETS_INITIATOR) >= 0;
     if (!plain && event) {
         if (!out.reverse_bytes) out.reverse_bytes = get(s, KEY_BYTES_RESPONDER);
         if (!out.reverse_packets) out.reverse_packets = get(s, KEY_PACKETS_RESPONDER);
@@ -486,15 +542,13 @@ static int implausible(const flowpeer_limits *limits, int64_t bytes, int64_t pac
 }
 
 static void copy_address(uint8_t *to, const strip_t *s, int i, int key4, int key6, bool four) {
-    const uint8_t *at4 = octets_of(s, key4), *at6 = octets_of(s, key6);
-    if (at4 && s->layout->length[key4] != 4) at4 = NULL;
-    if (at6 && s->layout->length[key6] != 16) at6 = NULL;
+    int64_t at4 = address_of(s, key4, 4), at6 = address_of(s, key6, 16);
     memset(to, 0, 16);
-    if (at4 && (!at6 || four)) {
+    if (at4 >= 0 && (at6 < 0 || four)) {
         memcpy(to, MAPPED, 12);
-        memcpy(to + 12, at4 + i * s->grid.stride, 4);
-    } else if (at6)
-        memcpy(to, at6 + i * s->grid.stride, 16);
+        memcpy(to + 12, s->at[i] + at4, 4);
+    } else if (at6 >= 0)
+        memcpy(to, s->at[i] + at6, 16);
 }
 
 static int64_t at_most(const flowpeer_limits *limits, int64_t value) {
@@ -502,9 +556,8 @@ static int64_t at_most(const flowpeer_limits *limits, int64_t value) {
 }
 
 /* Count a record that is set aside, and keep it where there are few of its exporter and reason. */
-static void set_aside(flowpeer_rows *rows, strip_t *s, int i, bool back, int reason, int64_t bytes,
-                      int64_t packets, int64_t start, int64_t end) {
-    const flowpeer_set *set = s->set;
+static void set_aside(flowpeer_rows *rows, strip_t *s, const flowpeer_set *set, int i, bool back,
+                      int reason, int64_t bytes, int64_t packets, int64_t start, int64_t end) {
     flowpeer_tally *tally = &rows->tallies[set->exporter];
     tally->implausible_octets[reason] =
         sum(tally->implausible_octets[reason], at_most(s->limits, bytes));
@@ -527,19 +580,20 @@ static void set_aside(flowpeer_rows *rows, strip_t *s, int i, bool back, int rea
     copy_address(back ? one->src : one->dst, s, i, KEY_DST4, KEY_DST6, four[i]);
 }
 
+#define EACH(member, narrow) each(s, offsetof(flowpeer_set, member), narrow, made)
+
 static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
-    const flowpeer_set *set = s->set;
-    flowpeer_tally *tally = &rows->tallies[set->exporter];
     counters_t count = counters(s);
     uint8_t pick[N];
     int m = 0;
     const int64_t *bytes = back ? count.reverse_bytes : count.bytes;
     const int64_t *packets = back ? count.reverse_packets : count.packets;
-    int64_t start[N], end[N];
-    bool corrected[N];
-    if (set->format == FORMAT_SFLOW5)
-        for (int i = 0; i < s->n; i++) start[i] = end[i] = set->received_us;
-    else
+    int64_t start[N], end[N], made[N];
+    bool corrected[N], beside[N];
+    if (s->format == FORMAT_SFLOW5) {
+        each(s, offsetof(flowpeer_set, received_us), false, start);
+        memcpy(end, start, sizeof end);
+    } else
         times(s, false, start, end);
     if (back) {
         int64_t back_start[N], back_end[N];
@@ -549,39 +603,45 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
             if (back_end[i] >= 0) end[i] = back_end[i];
         }
     }
-    for (int i = 0; i < s->n; i++) {
-        int64_t b = bytes ? bytes[i] : -1, p = packets ? packets[i] : -1;
-        if (back && b <= 0 && p <= 0) continue;
-        tally->records++;
-        tally->octets = sum(tally->octets, at_most(s->limits, b));
-        int reason = implausible(s->limits, b, p, start[i], end[i]);
-        if (reason == IMPLAUSIBLE)
-            pick[m++] = (uint8_t)i;
-        else
-            set_aside(rows, s, i, back, reason, b, p, start[i], end[i]);
+    for (EACH_PART(s)) {
+        flowpeer_tally *tally = &rows->tallies[part->set->exporter];
+        for (int i = part->from; i < part->to; i++) {
+            int64_t b = bytes ? bytes[i] : -1, p = packets ? packets[i] : -1;
+            beside[i] = true;
+            if (back && b <= 0 && p <= 0) continue;
+            tally->records++;
+            tally->octets = sum(tally->octets, at_most(s->limits, b));
+            int reason = implausible(s->limits, b, p, start[i], end[i]);
+            beside[i] = reason != IMPLAUSIBLE;
+            if (beside[i])
+                set_aside(rows, s, part->set, i, back, reason, b, p, start[i], end[i]);
+        }
     }
     placed(s, start, end, corrected);
-    for (int j = 0; j < m; j++) {
-        int i = pick[j];
-        tally->corrected += corrected[i];
-        tally->long_flows += end[i] - start[i] > s->limits->long_us;
+    for (EACH_PART(s)) {
+        flowpeer_tally *tally = &rows->tallies[part->set->exporter];
+        for (int i = part->from; i < part->to; i++) {
+            if (beside[i]) continue;
+            pick[m++] = (uint8_t)i;
+            tally->corrected += corrected[i];
+            tally->long_flows += end[i] - start[i] > s->limits->long_us;
+        }
     }
     int64_t rate[N], top[N], bottom[N];
-    int64_t beyond = sampling(s, &rows->rates[set->rates], rate, top, bottom);
-    if (!back) tally->sampling_beyond += beyond;
+    sampling(s, rows, rate, top, bottom, back);
 
     out_t out = {rows, rows->rows, m, m == s->n, pick};
-    int64_t made[N];
-    for (int i = 0; i < s->n; i++) made[i] = set->received_us;
-    put_times(&out, COLUMN_RECEIVED_AT, made);
+    put_times(&out, COLUMN_RECEIVED_AT, EACH(received_us, false));
     put_times(&out, COLUMN_START_TIME, start);
     put_times(&out, COLUMN_END_TIME, end);
-    put_same(&out, COLUMN_EXPORTER_IP, set->exporter, true);
-    put_same(&out, COLUMN_OBSERVATION_DOMAIN, set->domain, false);
-    put_same(&out, COLUMN_FORMAT, set->format, true);
-    put_same(&out, COLUMN_SESSION, set->session, false);
-    if (set->export_ms >= 0) put_same(&out, COLUMN_EXPORT_TIME, set->export_ms * 1000, false);
-    if (set->sequence >= 0) put_same(&out, COLUMN_DATAGRAM_SEQUENCE, set->sequence, false);
+    put_narrow(&out, COLUMN_EXPORTER_IP, EACH(exporter, true));
+    put_wide(&out, COLUMN_OBSERVATION_DOMAIN, EACH(domain, false));
+    put_narrow(&out, COLUMN_FORMAT, EACH(format, true));
+    put_wide(&out, COLUMN_SESSION, EACH(session, false));
+    put_wide(&out, COLUMN_DATAGRAM_SEQUENCE, EACH(sequence, false));
+    EACH(export_ms, false);
+    for (int i = 0; i < s->n; i++) made[i] = made[i] < 0 ? -1 : made[i] * 1000;
+    put_wide(&out, COLUMN_EXPORT_TIME, made);
     put_wide(&out, back ? COLUMN_OUTPUT_IF : COLUMN_INPUT_IF, get(s, KEY_INPUT_IF));
     put_wide(&out, back ? COLUMN_INPUT_IF : COLUMN_OUTPUT_IF, get(s, KEY_OUTPUT_IF));
     bool four[N], hop[N];
@@ -623,50 +683,53 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     rows->rows += m;
 }
 
-/* Some of a set's records as a grid: of variable ones, written out in the scratch room. */
-static int64_t strip_of(flowpeer_rows *rows, const flowpeer_layout *layout, span_t *rest,
-                        int64_t wanted, grid_t *grid) {
-    if (wanted > N) wanted = N;
-    if (!layout->variables) {
-        if (!grid_of(*rest, layout->minimum, wanted, grid)) return FLOWPEER_ARGUMENT;
-        take(rest, wanted * layout->minimum);
-        return wanted;
-    }
-    if (layout->flat_size < 0) return FLOWPEER_ARGUMENT;
-    int64_t stride = layout->flat_size ? layout->flat_size : 1; /* 0: nothing in it is kept */
-    int64_t most = FLOWPEER_SCRATCH / stride;
-    if (wanted > most) wanted = most;
-    if (wanted <= 0) return FLOWPEER_ARGUMENT;
-    uint8_t *to = rows->scratch;
-    for (int64_t i = 0; i < wanted; i++) {
-        uint8_t *stop = to + layout->flat_size;
-        for (int32_t v = 0; v <= layout->variables; v++) {
-            int64_t run = layout->runs[v];
-            const uint8_t *octets = take(rest, run);
-            if (!octets || run > stop - to) return FLOWPEER_ARGUMENT;
-            memcpy(to, octets, (size_t)run);
-            to += run;
-            if (v == layout->variables) break;
-            const uint8_t *size = take(rest, 1);
-            if (!size) return FLOWPEER_ARGUMENT;
-            int64_t length = *size;
-            if (length == 255) {
-                if (!(size = take(rest, 2))) return FLOWPEER_ARGUMENT;
-                length = (int64_t)big16(size);
-            }
-            if (!(octets = take(rest, length))) return FLOWPEER_ARGUMENT;
-            if (!layout->keeps[v]) continue;
-            if (stop - to < 16) return FLOWPEER_ARGUMENT;
-            int64_t last = length < 16 ? length : 16;
-            memset(to, 0, 16);
-            memcpy(to + 16 - last, octets + length - last, (size_t)last);
-            to += 16;
+/* Writes a record of variable length out at its fixed size; false where it does not fit. */
+static bool flatten(const flowpeer_layout *layout, span_t *rest, uint8_t *to) {
+    uint8_t *stop = to + layout->flat_size;
+    for (int32_t v = 0; v <= layout->variables; v++) {
+        int64_t run = layout->runs[v];
+        const uint8_t *octets = take(rest, run);
+        if (!octets || run > stop - to) return false;
+        memcpy(to, octets, (size_t)run);
+        to += run;
+        if (v == layout->variables) break;
+        const uint8_t *size = take(rest, 1);
+        if (!size) return false;
+        int64_t length = *size;
+        if (length == 255) {
+            if (!(size = take(rest, 2))) return false;
+            length = (int64_t)big16(size);
         }
-        if (to != stop) return FLOWPEER_ARGUMENT;
+        if (!(octets = take(rest, length))) return false;
+        if (!layout->keeps[v]) continue;
+        if (stop - to < 16) return false;
+        int64_t last = length < 16 ? length : 16;
+        memset(to, 0, 16);
+        memcpy(to + 16 - last, octets + length - last, (size_t)last);
+        to += 16;
     }
-    return grid_of(span_of(rows->scratch, FLOWPEER_SCRATCH), stride, wanted, grid)
-               ? wanted
-               : FLOWPEER_ARGUMENT;
+    return to == stop;
+}
+
+/* Puts records of a set behind those of a strip: of variable ones, written out in the scratch room.
+ * Returns how many there was room for. */
+static int64_t add_records(flowpeer_rows *rows, strip_t *s, const flowpeer_set *set, span_t *rest,
+                           int64_t wanted) {
+    const flowpeer_layout *layout = s->layout;
+    int64_t most = layout->variables ? FLOWPEER_SCRATCH / s->size : N;
+    if (most > N) most = N;
+    if (wanted > most - s->n) wanted = most - s->n;
+    for (int i = s->n; i < s->n + wanted; i++) {
+        if (layout->variables) {
+            uint8_t *to = rows->scratch + i * s->size;
+            if (!flatten(layout, rest, to)) return FLOWPEER_ARGUMENT;
+            s->at[i] = to;
+        } else if (!(s->at[i] = take(rest, s->size)))
+            return FLOWPEER_ARGUMENT;
+    }
+    if (wanted) s->part[s->part_count++] = (part_t){set, s->n, s->n + (int)wanted};
+    s->n += (int)wanted;
+    return wanted;
 }
 
 /* The layout of an sFlow sample of the elements in `mask`: sflow.c writes it out. */
@@ -689,39 +752,68 @@ static bool has_reverse(const flowpeer_layout *layout) {
            layout->offset[KEY_BYTES_RESPONDER] >= 0 || layout->offset[KEY_PACKETS_RESPONDER] >= 0;
 }
 
-static int64_t read_set(flowpeer_rows *rows, const flowpeer_set *set) {
-    if (set->exporter < 0 || set->exporter >= rows->exporters || set->base < 0 || set->base > 1 ||
-        set->rates < 0 || set->rates >= rows->rates_count || set->layout < -1 ||
-        set->layout >= rows->layout_count || set->at < 0 || set->size < 0 ||
-        set->at > rows->base_size[set->base] || set->size > rows->base_size[set->base] - set->at)
-        return FLOWPEER_ARGUMENT;
+/* Can this set be read, as far as it can be told before its records are? */
+static bool in_order(const flowpeer_rows *rows, const flowpeer_set *set) {
+    return set->exporter >= 0 && set->exporter < rows->exporters && set->base >= 0 &&
+           set->base <= 1 && set->rates >= 0 && set->rates < rows->rates_count &&
+           set->layout >= -1 && set->layout < rows->layout_count && set->count >= 0 &&
+           set->at >= 0 && set->size >= 0 && set->at <= rows->base_size[set->base] &&
+           set->size <= rows->base_size[set->base] - set->at;
+}
+
+static void flush(flowpeer_rows *rows, strip_t *s, bool back) {
+    memset(s->read, 0, sizeof s->read);
+    if (s->n) write_rows(rows, s, back);
+    s->n = s->part_count = 0;
+}
+
+/* Reads sets that lie alike. */
+static int64_t read_sets(flowpeer_rows *rows, const flowpeer_layout *layout,
+                         const flowpeer_set *sets, int64_t count, bool back) {
     strip_t s; /* large: only what is read is ever written */
-    flowpeer_layout sample;
-    s.layout = set->layout < 0 ? &sample : &rows->layouts[set->layout];
-    if (set->layout < 0) layout_of_sample(set->mask, &sample);
-    s.set = set;
+    s.size = layout->variables ? layout->flat_size : layout->minimum;
+    if (layout->variables && !s.size) s.size = 1; /* nothing in it is kept */
+    if (s.size <= 0 || (layout->variables && s.size > FLOWPEER_SCRATCH)) return FLOWPEER_ARGUMENT;
+    s.layout = layout;
+    s.format = sets->format;
     s.limits = &rows->limits;
-    int directions = has_reverse(s.layout) ? 2 : 1;
-    if (set->count > (rows->room - rows->rows) / directions) return FLOWPEER_NO_ROOM;
-    for (int back = 0; back < directions; back++) {
+    s.n = s.part_count = 0;
+    for (const flowpeer_set *set = sets; set < sets + count; set++) {
         span_t rest = span_of(rows->base[set->base] + set->at, set->size);
-        for (int64_t done = 0; done < set->count; done += s.n) {
-            int64_t n = strip_of(rows, s.layout, &rest, set->count - done, &s.grid);
+        for (int64_t done = 0; done < set->count;) {
+            int64_t n = add_records(rows, &s, set, &rest, set->count - done);
             if (n < 0) return n;
-            s.n = (int)n;
-            memset(s.read, 0, sizeof s.read);
-            write_rows(rows, &s, back);
+            if (!n) flush(rows, &s, back);
+            done += n;
         }
     }
+    flush(rows, &s, back);
     return 0;
 }
 
 int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
+    flowpeer_layout sample;
+    for (int64_t i = 0, n; i < count; i += n) {
+        const flowpeer_set *set = &sets[i];
         if (rows->rows >= rows->enough) return i;
-        int64_t done = read_set(rows, &sets[i]);
-        if (done == FLOWPEER_NO_ROOM && rows->rows) return i;
-        if (done < 0) return done;
+        if (!in_order(rows, set)) return FLOWPEER_ARGUMENT;
+        const flowpeer_layout *layout = set->layout < 0 ? &sample : &rows->layouts[set->layout];
+        if (set->layout < 0) layout_of_sample(set->mask, &sample);
+        bool both = has_reverse(layout);
+        int64_t total = set->count, room = (rows->room - rows->rows) / (both ? 2 : 1);
+        if (total > room) return rows->rows ? i : FLOWPEER_NO_ROOM;
+        for (n = 1; !both && i + n < count; n++) { /* reverse flows follow set by set */
+            const flowpeer_set *other = &sets[i + n];
+            if (other->layout != set->layout || other->mask != set->mask ||
+                other->format != set->format || !in_order(rows, other) ||
+                rows->rows + total >= rows->enough || other->count > room - total)
+                break;
+            total += other->count;
+        }
+        for (int back = 0; back <= both; back++) {
+            int64_t done = read_sets(rows, layout, set, n, back);
+            if (done < 0) return done;
+        }
     }
     return count;
 }
