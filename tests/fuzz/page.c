@@ -1,4 +1,5 @@
-/* Any octets as a column: flowpeer_page in every encoding, into rooms of any size. */
+/* Any octets as a column: flowpeer_page in every encoding, into rooms of any size; then flowpeer_pages
+ * and flowpeer_dictionary_page, by each codec. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,10 +25,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t capacity = data[4] % 2 ? rows : rows / 2;
     flowpeer_chunk chunk = {
         .type = type, .encoding = encoding, .nullable = nullable, .measured = data[2] >> 2 & 1,
+        .codec = (data[2] >> 3) % 3, .number = 8,
         .entries = malloc((size_t)(capacity * 16) + 1), .places = malloc(places * 4),
-        .owners = malloc((size_t)(capacity * 4) + 4),
         .index = malloc((size_t)rows * 4 + 4), .scratch = malloc((size_t)rows * 16 + 16),
-        .capacity = capacity, .places_mask = (int64_t)places - 1, .page_rows = page_rows,
+        .capacity = capacity, .place_count = (int64_t)places, .page_rows = page_rows,
         .distinct = encoding == FLOWPEER_INDICES ? data[5] : 0,
     };
     int64_t room = data[5] < 128 ? rows * 17 + 4096 : (int64_t)data[5] * data[4] % 700;
@@ -40,7 +41,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (flowpeer_page_header(data[0] & 1, 8, rows, done, done, 0xFFFFFFFF, head, sizeof head) >
         FLOWPEER_HEADER_ROOM)
         abort();
-    free(values), free(valid), free(chunk.entries), free(chunk.places), free(chunk.owners);
+    chunk.pages_room = room;
+    chunk.pages = malloc((size_t)room + 1);
+    int bits = type == FLOWPEER_BOOL && encoding != FLOWPEER_INDICES;
+    flowpeer_input column = {.values = data[3] & 128 && nullable ? NULL : values,
+                             .valid = some ? valid : NULL,
+                             .from = some || bits ? from : 0};
+    if (some && !bits) rows = rows > from ? rows - from : 0;
+    if (flowpeer_pages(&chunk, &column, 1, rows, out, room) == 1 && chunk.pages_used > room) abort();
+    int64_t taken = chunk.pages_room > chunk.pages_used ? chunk.pages_room - chunk.pages_used : 0;
+    if (flowpeer_dictionary_page(&chunk, data, (int64_t)size, chunk.pages + chunk.pages_used,
+                                 taken) > taken)
+        abort();
+    free(chunk.pages);
+    free(values), free(valid), free(chunk.entries), free(chunk.places);
     free(chunk.index);
     free(chunk.scratch), free(out);
     return 0;

@@ -1,8 +1,8 @@
 """Arrow tables → a Parquet file, pages by the compiled core (src/parquet.c).
 
 Covers the types of flowpeer's schemas, flat columns only. The schema part of the footer (with
-`ARROW:schema` and the column orders) is taken from an empty file that pyarrow writes, and pages
-are compressed by pyarrow's codecs; pyarrow's own writer is the reference of the tests.
+`ARROW:schema` and the column orders) is taken from an empty file that pyarrow writes, and what
+is not LZ4 is compressed by pyarrow's codecs; its own writer is the reference of the tests.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import ctypes
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO
+from itertools import accumulate
+from mmap import mmap
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +38,7 @@ MAX_MEASURED = 256
 """Octets of a text that is kept as a least or greatest value."""
 _PLAIN, _RLE, _DELTA, _INDICES = 0, 3, 5, 8
 _CODECS = {"none": 0, "zstd": 6, "lz4_raw": 7}
-_ROOM = MOST_ROWS * 17 + 4_096
+_IN_C = {"none": native.STORED, "lz4_raw": native.LZ4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +74,59 @@ def covers(schema: pa.Schema) -> bool:
     return True
 
 
-class _Buffers:
-    """What all columns of a writer use one after the other."""
+class _Memory:
+    """Room for a row group of all columns, or for the few rows of a small file, which would cost
+    more in megabytes that the kernel clears than in all else. What is not used is not there."""
 
-    def __init__(self) -> None:
-        self.out = np.empty(_ROOM, np.uint8)
-        self.index = np.empty(MOST_ROWS, np.uint32)
-        self.scratch = np.empty(MOST_ROWS * 16, np.uint8)
-        self.head = np.empty(64, np.uint8)
+    def __init__(self, columns: Sequence[_Column], rows: int) -> None:
+        few = rows <= FEW_ROWS  # the only page of its file: no other one is that small
+        self.page_rows = FEW_ROWS if few else MOST_ROWS
+        capacity = FEW_ROWS if few else ROW_GROUP_ROWS + MOST_ROWS
+        places = 1 << (2 * capacity - 1).bit_length()
+        self.body_size = self.page_rows * 17 + 4_096
+        self.dictionary_size = capacity * 17 + 4_096
+        sizes = [self.page_rows * 4, self.page_rows * 16, self.body_size, self.dictionary_size]
+        for column in columns:
+            entries = capacity if column.chunk.encoding == native.DICTIONARY else 0
+            column.chunk.capacity, column.chunk.place_count = entries, places
+            column.chunk.pages_room = (column.type.size + 1) * capacity + 8_192
+            sizes += (
+                column.chunk.pages_room, entries * column.type.size, 4 * places if entries else 0
+            )  # fmt: skip
+        starts = [0, *accumulate(-(-size // 64) * 64 for size in sizes)]
+        self._block = mmap(-1, starts[-1])
+        self.octets = memoryview(self._block)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(self._block))
+        index, scratch, self.body, self.dictionary = (begin + at for at in starts[:4])
+        self._dictionary_at = starts[3]
+        for i, column in enumerate(columns):
+            chunk, own = column.chunk, starts[4 + 3 * i : 7 + 3 * i]
+            column.pages_at = own[0]
+            chunk.pages, chunk.entries, chunk.places = (begin + at for at in own)
+            chunk.index, chunk.scratch, chunk.page_rows = index, scratch, self.page_rows
+
+    def in_dictionary(self, size: int) -> memoryview:
+        """The first octets of the page that was made last in `dictionary`."""
+        return self.octets[self._dictionary_at : self._dictionary_at + size]
 
 
 class _Column:
     """One column of the row group in the making."""
 
-    def __init__(
-        self, library: ctypes.CDLL, field: pa.Field, encoding: Encoding, buffers: _Buffers
-    ) -> None:
-        self.name, self.encoding = field.name, encoding
+    def __init__(self, chunk: native.CChunk, field: pa.Field, encoding: Encoding) -> None:
+        self.name, self.encoding, self.chunk = field.name, encoding, chunk
         self.type = _type_of(field.type)
         self.text = pa.types.is_string(field.type)
-        self._library, self._buffers = library, buffers
         how = encoding.how
         if self.type.kind == native.BOOL:
             how = PLAIN  # a bit each
         self.dictionary = self.text or how == DICTIONARY
-        self._number = _INDICES if self.dictionary else _DELTA if how == DELTA else _PLAIN
-        self._codec = None if encoding.codec == "none" else pa.Codec(encoding.codec)
-        self._chunk = chunk = native.CChunk()
-        self._chunk_at = ctypes.addressof(chunk)
+        self.codec = pa.Codec(encoding.codec) if encoding.codec not in _IN_C else None
+        self.pages_at = 0
         chunk.type, chunk.nullable = self.type.kind, field.nullable
         chunk.measured = encoding.measured and not self.text
-        chunk.page_rows = MOST_ROWS
-        chunk.index, chunk.scratch = buffers.index.ctypes.data, buffers.scratch.ctypes.data
-        self._entries = np.empty(0, np.uint8)
+        chunk.codec = _IN_C.get(encoding.codec, native.BODIES)
+        chunk.number = _INDICES if self.dictionary else _DELTA if how == DELTA else _PLAIN
         if self.text:
             chunk.encoding = native.INDICES
         elif self.dictionary:
@@ -114,56 +136,20 @@ class _Column:
         self._fresh()
 
     def _fresh(self) -> None:
-        chunk = self._chunk
-        chunk.rows = chunk.nulls = chunk.distinct = chunk.known = 0
+        chunk = self.chunk
+        chunk.rows = chunk.nulls = chunk.distinct = chunk.known = chunk.pages_used = chunk.raw = 0
         self._texts = pa.array([], pa.string())
-        self._pages: list[Any] = []
-        self.raw = self.stored = 0
+        self.packed: list[bytes | memoryview] = []
 
-    def _room(self, rows: int) -> None:
-        """Tables for the dictionary of a page of so many rows, or of a whole row group.
-
-        A file of a few hundred rows would cost more in megabytes that the kernel clears than in
-        all else. Only the last page of a file is that small, so nothing moves to larger tables.
-        """
-        chunk = self._chunk
-        chunk.capacity = FEW_ROWS if rows <= FEW_ROWS else ROW_GROUP_ROWS + MOST_ROWS
-        chunk.places_mask = (1 << (2 * chunk.capacity - 1).bit_length()) - 1
-        self._entries = np.empty(chunk.capacity * self.type.size, np.uint8)
-        self._table = (
-            np.zeros(chunk.places_mask + 1, np.uint32), np.zeros(chunk.capacity, np.uint32),
-        )  # fmt: skip
-        chunk.entries = self._entries.ctypes.data
-        chunk.places, chunk.owners = (array.ctypes.data for array in self._table)
-
-    def page(self, values: pa.Array) -> None:
-        """Encode all rows of `values` as one page."""
-        rows, buffers = len(values), self._buffers
+    def lay_out(self, values: pa.Array) -> tuple[pa.Array, native.CInput]:
+        """Where values lie, as long as the array that is returned is there."""
         if self.text:
             values = self._indices(values)
-        elif self.dictionary and not self._chunk.capacity:
-            self._room(rows)
-        nulls = values.null_count
-        valid = data = valid_from = 0
-        if nulls < rows:
-            offset = values.offset
-            bitmap, octets = values.buffers()
-            if nulls:
-                valid, valid_from = bitmap.address, offset
-            data = octets.address
-            if self.type.kind != native.BOOL:
-                data += offset * self.type.size
-                offset = 0
-            values_from = offset
-        else:
-            values_from = 0
-        size = self._library.flowpeer_page(
-            self._chunk_at, data, values_from, valid, valid_from, rows,
-            buffers.out.ctypes.data, _ROOM,
-        )  # fmt: skip
-        if size < 0:
-            raise ValueError(f"column {self.name}: its page cannot be encoded ({size})")
-        self._add(buffers.out.data[:size], rows, self._number, dictionary=False)
+        nulls, octets, bitmap = values.null_count, 0, 0
+        if nulls < len(values):
+            valid, data = values.buffers()
+            octets, bitmap = data.address, valid.address if nulls else 0
+        return values, native.CInput(octets, bitmap, values.offset)
 
     def _indices(self, values: pa.Array) -> pa.Array:
         """Texts as indices into the dictionary of the row group, which grows."""
@@ -179,42 +165,66 @@ class _Column:
             self._texts = pa.concat_arrays([self._texts, new])
             numbers = np.arange(first, first + len(new), dtype=np.int32)
             indices = pc.replace_with_mask(where, where.is_null(), pa.array(numbers)).take(indices)
-        self._chunk.distinct = len(self._texts)
+        self.chunk.distinct = len(self._texts)
         return indices.cast(pa.int32())
 
-    def _add(self, body: Any, values: int, encoding: int, *, dictionary: bool) -> None:
-        raw = len(body)
-        stored = self._codec.compress(body, asbytes=True) if self._codec else bytes(body)
-        size = self._library.flowpeer_page_header(
-            dictionary, encoding, values, raw, len(stored), zlib.crc32(stored),
-            self._buffers.head.ctypes.data, 64,
+    def pack(
+        self, library: ctypes.CDLL, body: memoryview, values: int, *, dictionary: bool = False
+    ) -> list[bytes | memoryview]:
+        """A page by a codec of pyarrow's."""
+        assert self.codec is not None
+        stored = self.codec.compress(body, asbytes=True)
+        head = ctypes.create_string_buffer(native.HEADER_ROOM)
+        size = library.flowpeer_page_header(
+            dictionary, _PLAIN if dictionary else self.chunk.number, values, len(body),
+            len(stored), zlib.crc32(stored), ctypes.addressof(head), native.HEADER_ROOM,
         )  # fmt: skip
-        head = self._buffers.head[:size].tobytes()
-        self.raw += size + raw
-        self.stored += size + len(stored)
-        self._pages += (head, stored)
+        self.chunk.raw += size + len(body)
+        return [head.raw[:size], stored]
 
-    def finish(self, at: int) -> tuple[bytes, list[Any]]:
-        """(its ColumnChunk for the footer, its octets), which begin at `at` of the file."""
-        chunk = self._chunk
+    def _dictionary_page(self, library: ctypes.CDLL, memory: _Memory) -> memoryview:
+        chunk = self.chunk
+        if self.text:
+            body = pa.py_buffer(_plain_texts(self._texts))
+            at, raw = body.address, body.size
+        else:
+            at, raw = chunk.entries, chunk.distinct * self.type.size
+        out, room = memory.dictionary, memory.dictionary_size
+        if wide := raw + raw // 255 + 128 > room:  # long texts
+            own = np.empty(raw + raw // 255 + 128, np.uint8)
+            out, room = own.ctypes.data, len(own)
+        size = library.flowpeer_dictionary_page(ctypes.addressof(chunk), at, raw, out, room)
+        if size < 0:
+            raise AssertionError(f"the dictionary of column {self.name} has no room ({size})")
+        return own[:size].data if wide else memory.in_dictionary(size)
+
+    def finish(
+        self, library: ctypes.CDLL, memory: _Memory, at: int
+    ) -> tuple[bytes, int, list[bytes | memoryview]]:
+        """(its ColumnChunk for the footer, octets before compression, its octets), which begin at
+        `at` of the file and are to be used before another column is finished."""
+        chunk = self.chunk
+        pages = self.packed
+        if not self.codec:
+            pages = [memory.octets[self.pages_at : self.pages_at + chunk.pages_used]]
         data_at, dictionary_at = at, None
         if self.dictionary:
-            pages, self._pages = self._pages, []
-            body = self._entries_page()
-            self._add(body, chunk.distinct, _PLAIN, dictionary=True)
-            dictionary_at, data_at = at, at + sum(map(len, self._pages))
-            pages = self._pages + pages
-        else:
-            pages = self._pages
-        encodings = {_RLE, self._number} | ({_PLAIN} if self.dictionary else set())
+            page = self._dictionary_page(library, memory)
+            first: list[bytes | memoryview] = [page]
+            if self.codec:
+                first = self.pack(library, page, chunk.distinct, dictionary=True)
+            data_at, dictionary_at = at + sum(map(len, first)), at
+            pages = first + pages
+        stored = sum(map(len, pages))
+        encodings = {_RLE, chunk.number} | ({_PLAIN} if self.dictionary else set())
         fields = [
             (1, thrift.I32, thrift.integer(self.type.physical)),
             (2, thrift.LIST, thrift.array(thrift.I32, map(thrift.integer, sorted(encodings)))),
             (3, thrift.LIST, thrift.array(thrift.BINARY, [thrift.binary(self.name.encode())])),
             (4, thrift.I32, thrift.integer(_CODECS[self.encoding.codec])),
             (5, thrift.I64, thrift.integer(chunk.rows)),
-            (6, thrift.I64, thrift.integer(self.raw)),
-            (7, thrift.I64, thrift.integer(self.stored)),
+            (6, thrift.I64, thrift.integer(chunk.raw)),
+            (7, thrift.I64, thrift.integer(stored)),
             (9, thrift.I64, thrift.integer(data_at)),
         ]
         if dictionary_at is not None:
@@ -223,16 +233,12 @@ class _Column:
         said = thrift.struct(
             [(2, thrift.I64, thrift.integer(at)), (3, thrift.STRUCT, thrift.struct(fields))]
         )
+        raw = chunk.raw
         self._fresh()
-        return said, pages
-
-    def _entries_page(self) -> bytes:
-        if not self.text:
-            return self._entries[: self._chunk.distinct * self.type.size].tobytes()
-        return _plain_texts(self._texts)
+        return said, raw, pages
 
     def _statistics(self) -> bytes:
-        chunk = self._chunk
+        chunk = self.chunk
         fields = [(3, thrift.I64, thrift.integer(chunk.nulls))]
         least = greatest = b""
         if self.text and self.encoding.measured and len(self._texts):
@@ -263,9 +269,14 @@ class Writer:
         schema: pa.Schema,
         encodings: Mapping[str, Encoding],
     ) -> None:
-        self._sink, self._schema = sink, schema
-        buffers = _Buffers()
-        self._columns = [_Column(library, f, encodings[f.name], buffers) for f in schema]
+        self._library, self._sink, self._schema = library, sink, schema
+        self._chunks = (native.CChunk * len(schema))()
+        self._inputs = (native.CInput * len(schema))()
+        self._columns = [
+            _Column(chunk, field, encodings[field.name])
+            for chunk, field in zip(self._chunks, schema, strict=True)
+        ]
+        self._memory: _Memory | None = None
         self._waiting: list[pa.Table] = []
         self._rows_waiting = self._rows = self._rows_total = 0
         self._groups: list[bytes] = []
@@ -289,20 +300,40 @@ class Writer:
         rows, self._waiting, self._rows_waiting = self._rows_waiting, [], 0
         step = -(-rows // -(-rows // MOST_ROWS))  # equal parts
         for start in range(0, rows, step):
-            for column, values in zip(self._columns, columns, strict=True):
-                column.page(values if step >= rows else values.slice(start, step))
+            self._page(columns if step >= rows else [c.slice(start, step) for c in columns])
             self._rows += min(step, rows - start)
             if self._rows >= ROW_GROUP_ROWS:
                 self._finish_group()
 
+    def _page(self, columns: list[pa.Array]) -> None:
+        """Make a page of each column."""
+        rows = len(columns[0])
+        memory = self._memory = self._memory or _Memory(self._columns, rows)
+        kept = []
+        for i, column in enumerate(self._columns):
+            values, self._inputs[i] = column.lay_out(columns[i])
+            kept.append(values)
+        done = self._library.flowpeer_pages(
+            ctypes.addressof(self._chunks), ctypes.addressof(self._inputs), len(kept), rows,
+            memory.body, memory.body_size,
+        )  # fmt: skip
+        if done < 0:
+            raise ValueError(f"rows that cannot be encoded ({done})")
+        del kept
+        for column in self._columns:
+            if column.codec:
+                at, size = column.pages_at, column.chunk.pages_used
+                column.packed += column.pack(self._library, memory.octets[at : at + size], rows)
+                column.chunk.pages_used = 0
+
     def _finish_group(self) -> None:
         start, total = self._at, 0
         columns = []
+        assert self._memory is not None
         for column in self._columns:
-            column_raw = column.raw
-            said, pages = column.finish(self._at)
+            said, raw, pages = column.finish(self._library, self._memory, self._at)
+            total += raw
             columns.append(said)
-            total += column_raw
             self._put(pages)
         self._groups.append(
             thrift.struct(
@@ -319,10 +350,10 @@ class Writer:
         self._rows_total += self._rows
         self._rows = 0
 
-    def _put(self, parts: list[Any]) -> None:
-        octets = b"".join(parts)
-        self._sink.write(octets)
-        self._at += len(octets)
+    def _put(self, parts: Iterable[bytes | memoryview]) -> None:
+        for octets in parts:
+            self._sink.write(octets)
+            self._at += len(octets)
 
     def close(self) -> None:
         """Write what waits, and the footer."""

@@ -11,6 +11,7 @@ LEVELS = 128
 
 BOOL, INT32, INT64, DOUBLE, FIXED16 = range(5)
 PLAIN, DELTA, DICTIONARY, INDICES = range(4)
+STORED, LZ4, BODIES = range(3)
 
 
 class CChunk(ctypes.Structure):
@@ -21,17 +22,23 @@ class CChunk(ctypes.Structure):
         ("encoding", c_int32),
         ("nullable", c_int32),
         ("measured", c_int32),
+        ("codec", c_int32),
+        ("number", c_int32),
         ("entries", c_void_p),
         ("places", c_void_p),
-        ("owners", c_void_p),
         ("index", c_void_p),
         ("scratch", c_void_p),
+        ("pages", c_void_p),
         ("capacity", c_int64),
-        ("places_mask", c_int64),
+        ("place_count", c_int64),
         ("page_rows", c_int64),
+        ("pages_room", c_int64),
         ("rows", c_int64),
         ("nulls", c_int64),
         ("distinct", c_int64),
+        ("places_mask", c_int64),
+        ("pages_used", c_int64),
+        ("raw", c_int64),
         ("known", c_int32),
         ("unused", c_int32),
         ("least", c_uint8 * 16),
@@ -608,6 +615,8 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
 
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_abi": (c_uint32, ()),
+    "flowpeer_pages": (c_int64, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64)),
+    "flowpeer_dictionary_page": (c_int64, (c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
     "flowpeer_page": (
         c_int64,
         (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_int64),

@@ -24,29 +24,59 @@ FLOWPEER_API uint32_t flowpeer_abi(void);
 enum { FLOWPEER_BOOL, FLOWPEER_INT32, FLOWPEER_INT64, FLOWPEER_DOUBLE, FLOWPEER_FIXED16 };
 enum { FLOWPEER_PLAIN, FLOWPEER_DELTA, FLOWPEER_DICTIONARY, FLOWPEER_INDICES };
 
+/* What becomes of the body of a page: it is stored as it is or compressed, behind its header; or
+ * `pages` has bodies without headers, for a caller with a codec of its own. */
+enum { FLOWPEER_STORED, FLOWPEER_LZ4, FLOWPEER_BODIES };
+
 /* A column chunk in the making. The caller fills the first part and zeroes the second. */
 typedef struct {
     int32_t type;     /* what one value is */
     int32_t encoding; /* INDICES: values are int32 indices into a dictionary of the caller's */
     int32_t nullable; /* pages have definition levels */
     int32_t measured; /* keep the least and greatest value */
+    int32_t codec;
+    int32_t number;   /* of the encoding, in headers */
     uint8_t *entries; /* DICTIONARY: room for `capacity` distinct values */
     uint32_t *places; /* DICTIONARY: a power of two, 2 * capacity or more, of anything */
-    uint32_t *owners; /* DICTIONARY: as many as entries, of anything */
     uint32_t *index;  /* DICTIONARY: room for the indices of one page */
     uint8_t *scratch; /* room for the values of one page */
+    uint8_t *pages;
     int64_t capacity;
-    int64_t places_mask;
+    int64_t place_count;
     int64_t page_rows; /* rows that a page has at most */
+    int64_t pages_room;
 
     int64_t rows; /* so far, with nulls */
     int64_t nulls;
     int64_t distinct; /* DICTIONARY: entries; INDICES: set by the caller before each page */
-    int32_t known;    /* least and greatest hold something */
+    int64_t places_mask; /* of the places that are in use: few while there are few entries */
+    int64_t pages_used;
+    int64_t raw; /* octets of pages and headers before compression */
+    int32_t known; /* least and greatest hold something */
     int32_t unused;
     uint8_t least[16]; /* as the value lies in memory */
     uint8_t greatest[16];
 } flowpeer_chunk;
+
+/* A column as Arrow lays it out, from row `from` of both buffers. `values` NULL: all are null.
+ * `width`: octets of a value (4, 8; 16 of an address); 0: it has no values. `null`: what stands for
+ * no value. Pages need neither. */
+typedef struct {
+    const uint8_t *values;
+    const uint8_t *valid; /* NULL: no value is null */
+    int64_t from;
+    int64_t null;
+    int64_t width;
+} flowpeer_input;
+
+/* A page of each of `count` columns, appended to `pages` of its chunk. `body`: room for the values
+ * of any one. Returns `count`. */
+FLOWPEER_API int64_t flowpeer_pages(flowpeer_chunk *chunks, const flowpeer_input *columns,
+                                    int64_t count, int64_t rows, uint8_t *body, int64_t room);
+
+/* The page of `raw` octets of a dictionary, stored as the chunk's codec says. Returns octets. */
+FLOWPEER_API int64_t flowpeer_dictionary_page(flowpeer_chunk *chunk, const uint8_t *body,
+                                              int64_t raw, uint8_t *out, int64_t room);
 
 /* The body of one data page (version 1), uncompressed: definition levels, then values.
  * `values`: `rows` values as Arrow lays them out, bools as bits from bit `values_from`; NULL: all
@@ -326,16 +356,6 @@ typedef struct {
 FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
 
 /* ---- facts.c: what is gathered of the records of a table ---- */
-
-/* A column as Arrow lays it out, from row `from` of both buffers. `width`: octets of a value (4, 8;
- * 16 of an address); 0: it has no values. `null`: what stands for no value. */
-typedef struct {
-    const uint8_t *values;
-    const uint8_t *valid; /* NULL: no value is null */
-    int64_t from;
-    int64_t null;
-    int64_t width;
-} flowpeer_input;
 
 #define FLOWPEER_FACTS 4096      /* sums that are kept at once */
 #define FLOWPEER_FACTS_SPANS 256 /* spans likewise */

@@ -1,9 +1,9 @@
 /* Values of a column -> pages of Apache Parquet (format 2.10, Encodings.md, Thrift's compact form).
  *
- * Input: columns as Arrow lays them out. Output: page bodies before compression, and page headers.
- * Covered is what the schemas of flowpeer need: bool, int32, int64, double and 16 fixed octets;
- * plain, delta (DELTA_BINARY_PACKED), dictionary; one level of nulls. Files, compression and
- * footers are Python's (parquet.py), whose reference is pyarrow's own writer.
+ * Input: columns as Arrow lays them out. Output: pages, plain or as blocks of LZ4, with headers and
+ * checksums. Covered is what the schemas of flowpeer need: bool, int32, int64, double and 16 fixed
+ * octets; plain, delta (DELTA_BINARY_PACKED), dictionary; one level of nulls. Files, other codecs
+ * and footers are Python's (parquet.py), whose reference is pyarrow's own writer.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -258,14 +258,7 @@ static inline uint64_t mixed(uint64_t value) {
     return value ^ value >> 29;
 }
 
-/* The entry + 1 at a place of the hash table, 0 if it is empty. An entry knows its place: whatever
- * else stands in the table was left by an earlier row group, so that nothing is ever cleared. */
-static inline uint32_t entry_at(const flowpeer_chunk *chunk, uint64_t place) {
-    uint32_t entry = chunk->places[place];
-    return entry - 1 < (uint64_t)chunk->distinct && chunk->owners[entry - 1] == place ? entry : 0;
-}
-
-static inline __attribute__((always_inline)) uint64_t place_of(const uint8_t *value, int size) {
+static inline __attribute__((always_inline)) uint64_t hash_of(const uint8_t *value, int size) {
     uint64_t low = 0, high = 0;
     memcpy(&low, value, size == 4 ? 4 : 8);
     if (size == 16) memcpy(&high, value + 8, 8);
@@ -280,17 +273,31 @@ static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const 
     return ((one[0] ^ other[0]) | (one[1] ^ other[1])) == 0;
 }
 
-/* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
- * that is at most half full, since `places` is twice as large as `entries`. Values are looked up
+/* Puts all entries into a table of so many places, of which at most half are taken. */
+static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chunk, int64_t count,
+                                                             int size) {
+    if (count > chunk->place_count) count = chunk->place_count;
+    const uint64_t mask = (uint64_t)count - 1;
+    memset(chunk->places, 0, (size_t)count * 4);
+    for (int64_t i = 0; i < chunk->distinct; i++) {
+        uint64_t here = hash_of(chunk->entries + i * size, size) & mask;
+        while (chunk->places[here]) here = (here + 1) & mask;
+        chunk->places[here] = (uint32_t)i + 1;
+    }
+    chunk->places_mask = count - 1;
+}
+
+/* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses,
+ * of an entry + 1 each, 0 for none; it begins as small as the nearest cache. Values are looked up
  * some at a time, so that the memory of all of them is on its way before the first is needed. */
 static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
                                                           const uint8_t *values, int64_t n,
                                                           int size) {
-    enum { SOME = 32 };
-    const uint64_t mask = (uint64_t)chunk->places_mask;
-    uint32_t *const places = chunk->places, *const owners = chunk->owners;
+    enum { SOME = 32, FIRST = 1024 };
+    uint32_t *const places = chunk->places;
     uint8_t *const entries = chunk->entries;
-    uint64_t place[SOME];
+    if (!chunk->distinct) use_places(chunk, FIRST, size);
+    uint64_t mask = (uint64_t)chunk->places_mask, hash[SOME];
     uint32_t last = 0;
     for (int64_t at = 0; at < n; at += SOME) {
         int count = n - at < SOME ? (int)(n - at) : SOME;
@@ -304,26 +311,27 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
             continue;
         }
         for (int i = 0; i < count; i++) {
-            place[i] = place_of(value + i * size, size) & mask;
-            __builtin_prefetch(places + place[i]);
+            hash[i] = hash_of(value + i * size, size);
+            __builtin_prefetch(places + (hash[i] & mask));
         }
         for (int i = 0; i < count; i++) {
-            uint32_t found = places[place[i]];
-            if (found - 1 >= (uint64_t)chunk->distinct) continue;
-            __builtin_prefetch(owners + (found - 1));
-            __builtin_prefetch(entries + (int64_t)(found - 1) * size);
+            uint32_t found = places[hash[i] & mask];
+            if (found) __builtin_prefetch(entries + (int64_t)(found - 1) * size);
         }
         for (int i = 0; i < count; i++, value += size) {
-            uint64_t here = place[i];
+            uint64_t here = hash[i] & mask;
             uint32_t found;
-            while ((found = entry_at(chunk, here)) &&
+            while ((found = places[here]) &&
                    !alike(entries + (int64_t)(found - 1) * size, value, size))
                 here = (here + 1) & mask;
             if (!found) {
                 if (chunk->distinct >= chunk->capacity) return false;
                 memcpy(entries + chunk->distinct * size, value, (size_t)size);
-                owners[chunk->distinct] = (uint32_t)here;
                 found = places[here] = (uint32_t)++chunk->distinct;
+                if (2 * (uint64_t)chunk->distinct > mask && (int64_t)mask + 1 < chunk->place_count) {
+                    use_places(chunk, 4 * ((int64_t)mask + 1), size);
+                    mask = (uint64_t)chunk->places_mask;
+                }
             }
             index[i] = last = found - 1;
         }
@@ -424,4 +432,166 @@ int64_t flowpeer_page_header(int32_t dictionary, int32_t encoding, int64_t value
     *to.at++ = 0;
     *to.at++ = 0;
     return to.at - out;
+}
+
+/* ---- what is stored of a page ---- */
+
+/* CRC-32 of zlib, eight octets at a time. */
+typedef struct {
+    uint32_t of[8][256];
+} crc_t;
+
+static void make_crc(crc_t *crc) {
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t rest = i;
+        for (int bit = 0; bit < 8; bit++) rest = rest >> 1 ^ (rest & 1 ? 0xEDB88320u : 0);
+        crc->of[0][i] = rest;
+    }
+    for (int k = 1; k < 8; k++)
+        for (int i = 0; i < 256; i++)
+            crc->of[k][i] = crc->of[k - 1][i] >> 8 ^ crc->of[0][crc->of[k - 1][i] & 0xFF];
+}
+
+static uint32_t crc_of(const crc_t *crc, const uint8_t *octets, int64_t n) {
+    uint32_t rest = 0xFFFFFFFFu;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t word;
+        memcpy(&word, octets + i, 8);
+        word ^= rest;
+        rest = 0;
+        for (int k = 0; k < 8; k++) rest ^= crc->of[7 - k][word >> 8 * k & 0xFF];
+    }
+    for (; i < n; i++) rest = rest >> 8 ^ crc->of[0][(rest ^ octets[i]) & 0xFF];
+    return ~rest;
+}
+
+/* The block format of LZ4: literals and matches of four octets or more, at most 64 KiB back. The
+ * last match begins 12 octets before the end, the last 5 octets are literals. */
+enum { LZ4_HASH = 12, LZ4_LEAST = 4, LZ4_TAIL = 12, LZ4_LITERALS = 5, LZ4_FAR = 65535 };
+
+/* Octets that a block of `raw` octets has at most. */
+static int64_t lz4_room(int64_t raw) {
+    return raw + raw / 255 + 16;
+}
+
+static inline uint32_t word_at(const uint8_t *at) {
+    uint32_t word;
+    memcpy(&word, at, 4);
+    return word;
+}
+
+static inline uint32_t lz4_place(const uint8_t *at) {
+    return word_at(at) * 2654435761u >> (32 - LZ4_HASH);
+}
+
+static uint8_t *put_length(uint8_t *out, int64_t length) {
+    for (; length >= 255; length -= 255) *out++ = 255;
+    *out++ = (uint8_t)length;
+    return out;
+}
+
+/* Literals and the match behind them; `match` 0: there is none. */
+static uint8_t *put_sequence(uint8_t *out, const uint8_t *literals, int64_t n, int64_t match,
+                             int64_t back) {
+    uint8_t *token = out++;
+    *token = (uint8_t)((n < 15 ? n : 15) << 4);
+    if (n >= 15) out = put_length(out, n - 15);
+    memcpy(out, literals, (size_t)n);
+    out += n;
+    if (!match) return out;
+    *out++ = (uint8_t)back;
+    *out++ = (uint8_t)(back >> 8);
+    int64_t more = match - LZ4_LEAST;
+    *token |= (uint8_t)(more < 15 ? more : 15);
+    return more >= 15 ? put_length(out, more - 15) : out;
+}
+
+/* `n` octets as one block into lz4_room(n) octets: how many. */
+static int64_t lz4(const uint8_t *in, int64_t n, uint8_t *out) {
+    uint32_t places[1 << LZ4_HASH] = {0}; /* where octets of a hash were last */
+    const uint8_t *at = in, *literals = in, *end = in + n, *begin = out;
+    int64_t tried = 64; /* the longer nothing repeats, the larger the steps */
+    for (at++; end - at >= LZ4_TAIL;) {
+        uint32_t place = lz4_place(at);
+        const uint8_t *before = in + places[place];
+        places[place] = (uint32_t)(at - in);
+        if (at - before > LZ4_FAR || word_at(before) != word_at(at)) {
+            at += tried++ >> 6;
+            continue;
+        }
+        while (at > literals && before > in && at[-1] == before[-1]) at--, before--;
+        const uint8_t *stop = at + LZ4_LEAST, *last = end - LZ4_LITERALS;
+        int64_t back = at - before;
+        while (last - stop >= 8) {
+            uint64_t a, b;
+            memcpy(&a, stop, 8);
+            memcpy(&b, stop - back, 8);
+            if (a != b) {
+                stop += __builtin_ctzll(a ^ b) >> 3;
+                break;
+            }
+            stop += 8;
+        }
+        if (last - stop < 8)
+            while (stop < last && *stop == *(stop - back)) stop++;
+        out = put_sequence(out, literals, at - literals, stop - at, back);
+        at = literals = stop;
+        tried = 64;
+        if (end - at >= LZ4_TAIL) places[lz4_place(at - 2)] = (uint32_t)(at - 2 - in);
+    }
+    return put_sequence(out, literals, end - literals, 0, 0) - begin;
+}
+
+/* A page: its header, and its body as the chunk's codec stores it. Returns octets. */
+static int64_t store(flowpeer_chunk *chunk, bool dictionary, int64_t values, const uint8_t *body,
+                     int64_t raw, const crc_t *crc, uint8_t *out, int64_t room) {
+    if (raw < 0 || room < FLOWPEER_HEADER_ROOM || room - FLOWPEER_HEADER_ROOM < lz4_room(raw))
+        return FLOWPEER_NO_ROOM;
+    if (chunk->codec == FLOWPEER_BODIES) {
+        memcpy(out, body, (size_t)raw);
+        return raw;
+    }
+    uint8_t header[FLOWPEER_HEADER_ROOM], *to = out + FLOWPEER_HEADER_ROOM;
+    int64_t stored = raw;
+    if (chunk->codec == FLOWPEER_LZ4)
+        stored = lz4(body, raw, to);
+    else
+        memcpy(to, body, (size_t)raw);
+    int64_t size = flowpeer_page_header(dictionary, dictionary ? 0 : chunk->number, values, raw,
+                                        stored, crc_of(crc, to, stored), header, sizeof header);
+    memcpy(out, header, (size_t)size);
+    memmove(out + size, to, (size_t)stored);
+    chunk->raw += size + raw;
+    return size + stored;
+}
+
+int64_t flowpeer_pages(flowpeer_chunk *chunks, const flowpeer_input *columns, int64_t count,
+                       int64_t rows, uint8_t *body, int64_t room) {
+    crc_t crc;
+    make_crc(&crc);
+    for (int64_t i = 0; i < count; i++) {
+        flowpeer_chunk *chunk = &chunks[i];
+        const flowpeer_input *in = &columns[i];
+        const uint8_t *values = in->values;
+        int64_t from = in->from;
+        if (values && (chunk->type != FLOWPEER_BOOL || chunk->encoding == FLOWPEER_INDICES)) {
+            values += from * (chunk->encoding == FLOWPEER_INDICES ? 4 : size_of(chunk->type));
+            from = 0;
+        }
+        int64_t raw = flowpeer_page(chunk, values, from, in->valid, in->from, rows, body, room);
+        if (raw < 0) return raw;
+        int64_t size = store(chunk, false, rows, body, raw, &crc, chunk->pages + chunk->pages_used,
+                             chunk->pages_room - chunk->pages_used);
+        if (size < 0) return size;
+        chunk->pages_used += size;
+    }
+    return count;
+}
+
+int64_t flowpeer_dictionary_page(flowpeer_chunk *chunk, const uint8_t *body, int64_t raw,
+                                 uint8_t *out, int64_t room) {
+    crc_t crc;
+    make_crc(&crc);
+    return store(chunk, true, chunk->distinct, body, raw, &crc, out, room);
 }
