@@ -39,7 +39,7 @@ from flowpeer.analysis.explain import explain_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.outcomes import outcomes_answer
-from flowpeer.analysis.periods import parse_as_of, parse_period, period_of
+from flowpeer.analysis.periods import parse_as_of, period_of
 from flowpeer.analysis.reports import write_pack
 from flowpeer.analysis.signed import WithAsks
 from flowpeer.analysis.what_if import WhatIfs as WhatIfs
@@ -50,6 +50,7 @@ from flowpeer.checks.touching import stated, stated_on
 from flowpeer.errors import from_leaf
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
+from flowpeer.period import parse_period
 from flowpeer.pipeline import ingest as ingesting
 from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling

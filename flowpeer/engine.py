@@ -88,9 +88,10 @@ def told(sql: str, *, offset: int = 0, where: Path | None = None) -> Iterator[No
             str(where or "lake"), _first_line(error), advice="run `flowpeer verify`"
         ) from error
     except duckdb.Error as error:
+        named = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
         raise UsageError(
             f"SQL{_place(error, sql, offset)}: {_first_line(error)}",
-            advice="`flowpeer sql --list` names the tables and views",
+            advice="`flowpeer sql --list` names the tables and views" if named else "",
         ) from error
 
 
@@ -99,7 +100,7 @@ def _first_line(error: Exception) -> str:
     text = str(error).split("\n\nLINE ")[0]
     text = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", text)
     # Macros refuse a value by a cast that fails, with the fault in its text (addresses.sql).
-    text = re.sub(r"^Could not convert string '(.* (?:no|not an?) .*)' to INT\d+", r"\1", text)
+    text = re.sub(r"^Could not convert string '(.*\b(?:no|not an?) .*)' to INT\d+", r"\1", text)
     return " ".join(text.split())
 
 

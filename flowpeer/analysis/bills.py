@@ -14,10 +14,11 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.analysis.answers import Answer
 from flowpeer.analysis.coverage import exporter_coverage
-from flowpeer.analysis.periods import data_span, parse_period, period_of
+from flowpeer.analysis.periods import data_span, period_of
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration, Contract, PeeringCosts
+from flowpeer.period import parse_period
 from flowpeer.rollup.counters import per_slot, read_counters
 from flowpeer_reports.billing.bills import MonthSeries, bills, month_series
 from flowpeer_reports.billing.costs import Costs, Prices

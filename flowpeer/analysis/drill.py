@@ -10,12 +10,12 @@ import polars as pl
 
 from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered, gather
-from flowpeer.analysis.periods import parse_period
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.analysis.signed import WithAsks, asks_in_place, with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
+from flowpeer.period import parse_period
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.columns.drill import (
     DRILL,

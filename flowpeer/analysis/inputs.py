@@ -14,7 +14,7 @@ from flowpeer import catalog, schema
 from flowpeer.analysis.asks import read_log
 from flowpeer.analysis.bills import billed_period
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
-from flowpeer.analysis.periods import parse_period, period_before, period_of
+from flowpeer.analysis.periods import period_before, period_of
 from flowpeer.analysis.policy import policy_of
 from flowpeer.analysis.sampling import sampling_rates
 from flowpeer.analysis.sessions import session_routes, sessions_seen
@@ -22,6 +22,7 @@ from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import RECURSIVE_CONES, Configuration
+from flowpeer.period import parse_period
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.cones import TABLE as CONES
 from flowpeer.routing.cones import load_cones, observe_cones

@@ -5,8 +5,7 @@ Start inclusive, end exclusive, midnight UTC.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -14,53 +13,12 @@ from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake import older_layouts
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
-from flowpeer_core.slots import HOUR, SLOT, SLOT_SECONDS
+from flowpeer.period import moment_of, month_start, parse_period
+from flowpeer_core.slots import HOUR, SLOT
 
 EARLY = HOUR
 """Flows that began before the first datagram was seen belong to "all the data"; a record dated a
 day back does not stretch the period."""
-_ADVICE = "write it like 2026Q3, 2026-07, 2026-W30, 2026-07-01 or 2026-07-01/2026-07-08"
-
-
-def _month(year: int, month: int) -> datetime:
-    return datetime(year + (month - 1) // 12, (month - 1) % 12 + 1, 1, tzinfo=UTC)
-
-
-def _moment(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def parse_period(text: str) -> tuple[datetime, datetime]:
-    """`2026Q3`, `2026-07`, `2026-W30`, `2026-07-01` or `START/END` → [start, end) in UTC.
-
-    Raises:
-        UsageError: it is none of these, or empty, or not on slot borders.
-    """
-    try:
-        if match := re.fullmatch(r"(\d{4})-?[Qq]([1-4])", text, re.ASCII):
-            first = 3 * int(match[2]) - 2
-            return _month(int(match[1]), first), _month(int(match[1]), first + 3)
-        if match := re.fullmatch(r"(\d{4})-(\d{2})", text, re.ASCII):
-            year, month = int(match[1]), int(match[2])
-            if not 1 <= month <= 12:
-                raise ValueError(text)
-            return _month(year, month), _month(year, month + 1)
-        if match := re.fullmatch(r"(\d{4})-?[Ww](\d{2})", text, re.ASCII):
-            start = datetime.fromisocalendar(int(match[1]), int(match[2]), 1).replace(tzinfo=UTC)
-            return start, start + timedelta(days=7)
-        if "/" in text:
-            start, end = (_moment(part) for part in text.split("/", 1))
-        else:
-            start = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-            end = start + timedelta(days=1)
-    except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no period", advice=_ADVICE) from None
-    if end <= start:
-        raise UsageError(f"{text!r} ends before it starts", advice=_ADVICE)
-    if any(t.timestamp() % SLOT_SECONDS for t in (start, end)):
-        raise UsageError(f"{text!r} does not begin and end on 5-minute slots", advice=_ADVICE)
-    return start, end
 
 
 def parse_as_of(text: str) -> datetime:
@@ -70,7 +28,7 @@ def parse_as_of(text: str) -> datetime:
         UsageError: it is none.
     """
     try:
-        time = _moment(text)
+        time = moment_of(text)
     except (ValueError, OverflowError):
         raise UsageError(
             f"--as-of {text!r}: no time", advice="write it like 2026-10-05 or 2026-10-05T06:00"
@@ -96,17 +54,17 @@ def younger(record: Record, time: datetime) -> list[str]:
 def period_before(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """The period before: the quarter or month before a whole one, else as long a time."""
     for months in (3, 1):
-        first = _month(start.year, (start.month - 1) // months * months + 1)
-        if (start, end) == (first, _month(first.year, first.month + months)):
+        first = month_start(start.year, (start.month - 1) // months * months + 1)
+        if (start, end) == (first, month_start(first.year, first.month + months)):
             last = first - timedelta(seconds=1)
-            return _month(last.year, last.month - months + 1), first
+            return month_start(last.year, last.month - months + 1), first
     return start - (end - start), start
 
 
 def quarter_of(time: datetime) -> tuple[datetime, datetime]:
     """The calendar quarter that `time` lies in."""
     first = (time.month - 1) // 3 * 3 + 1
-    return _month(time.year, first), _month(time.year, first + 3)
+    return month_start(time.year, first), month_start(time.year, first + 3)
 
 
 def default_period(first: datetime, last: datetime) -> tuple[datetime, datetime]:

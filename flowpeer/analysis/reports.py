@@ -19,11 +19,12 @@ from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.analysis.inputs import Gathered, gather, gather_both
 from flowpeer.analysis.leaks import leaks_answer
-from flowpeer.analysis.periods import EARLY, data_span, parse_period, period_before, period_of
+from flowpeer.analysis.periods import EARLY, data_span, period_before, period_of
 from flowpeer.analysis.routing import exits_of
 from flowpeer.analysis.signed import picks_signed
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
+from flowpeer.period import parse_period
 from flowpeer_reports.capacity import FEWEST
 from flowpeer_reports.columns import Column
 from flowpeer_reports.columns.grades import CURVE, GRADES, TIMELINES

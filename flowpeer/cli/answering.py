@@ -11,13 +11,14 @@ import typer
 
 from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
 from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
-from flowpeer.analysis.periods import parse_as_of, parse_period, younger
+from flowpeer.analysis.periods import parse_as_of, younger
 from flowpeer.checks.touching import stated
 from flowpeer.cli.arguments import suggestion
 from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
+from flowpeer.period import parse_period
 
 PeriodOption = Annotated[
     str | None,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.analysis.periods import parse_period
 from flowpeer.checks import integrity
 from flowpeer.checks.findings import Finding
 from flowpeer.checks.quality import findings
 from flowpeer.cli.state import CommandState, printable
+from flowpeer.period import parse_period
 
 
 def show_findings(state: CommandState, found: Sequence[Finding]) -> None:

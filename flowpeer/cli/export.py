@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from flowpeer.analysis.periods import parse_period
 from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
+from flowpeer.period import parse_period
 
 TABLES = ("traffic", "traffic_routes")
 

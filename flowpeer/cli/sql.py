@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowpeer.cli.sql_names import FORMATS, few_rows, frame_of, write
+from flowpeer.cli.sql_names import (
+    FORMATS,
+    SPAN,
+    few_rows,
+    frame_of,
+    parameters_of,
+    typed,
+    write,
+)
 from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.query.asked import made_names, nearest, no_data, question_named, resolve
 
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
     from flowpeer.query import QuerySession
 
 
-SPAN = ("period_start", "period_end")
 MAX_QUERY_BYTES = 1 << 20
 FEW_ROWS = 1_000
 """Rows that are printed without a library of frames, which takes longer to start than they do."""
@@ -84,13 +90,13 @@ def sql(
     elif write_catalog is not None:
         _write_catalog(state, write_catalog)
     else:
-        values = _parameters(parameter or [], period)
+        values = parameters_of(parameter or [], period)
         text = _statement(query, file)
         if text is None:
             from flowpeer.cli.sql_prompt import prompt
 
             with _session(state, attach or [], values) as session:
-                prompt(session, state, timeout_seconds=timeout)
+                prompt(session, state, timeout_seconds=timeout, mode=chosen, out=out)
             return
         named = question_named(text.strip().removesuffix(";").strip()) is not None
         if named and period is not None:  # which the question reads, and says that it has no data
@@ -150,37 +156,14 @@ def _format(state: CommandState, chosen: str | None, out: Path | None) -> str:
     return chosen
 
 
-def _parameters(words: list[str], period: str | None) -> dict[str, str | None]:
-    from flowpeer.errors import UsageError
-
-    values: dict[str, str | None] = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise UsageError(f"-p {word!r} is not name=value", advice="write it like -p metro=ams")
-        if name in values:
-            raise UsageError(f"parameter {name} is given twice", advice="give it once")
-        values[name] = value
-    if period is not None:
-        from flowpeer.analysis.periods import parse_period
-
-        start, end = parse_period(period)
-        for name in (*SPAN, "period"):
-            if name in values:
-                raise UsageError(f"--period and -p {name}=… exclude each other")
-        for name, time in zip(SPAN, (start, end), strict=True):
-            values[name] = time.strftime("%Y-%m-%d %H:%M:%S")
-    return values
-
-
 def _statement(query: str | None, file: Path | None) -> str | None:
     """The text to run; None where there is none and a person sits at the terminal."""
     from flowpeer.errors import InputError, UsageError
 
     if query is not None and file is not None:
         raise UsageError("a query and a file of one exclude each other", advice="give one of them")
-    if query is not None:  # in a locale that is not UTF-8, its octets come in disguise
-        return os.fsencode(query).decode("utf-8", errors="replace")
+    if query is not None:
+        return typed(query)
     if file is None:
         if sys.stdin.isatty():
             return None

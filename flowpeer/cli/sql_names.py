@@ -1,13 +1,16 @@
-"""What `flowpeer sql` and its prompt share: tables to documents."""
+"""What `flowpeer sql` and its prompt share: tables to documents, words to parameters."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowpeer.cli.state import terminal_width
+from flowpeer.errors import UsageError
 from flowpeer_core.addresses import text_of
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from flowpeer.query import QueryResult
 
+SPAN = ("period_start", "period_end")
 FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 
 
@@ -103,3 +107,37 @@ def write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
         sys.stdout.buffer.flush()
     else:
         sys.stdout.write(document)
+
+
+def parameters_of(words: list[str], period: str | None = None) -> dict[str, str | None]:
+    """`name=value` each, and the times of a period.
+
+    Raises:
+        UsageError: a word that is none, or a name that is given twice.
+    """
+    values: dict[str, str | None] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UsageError(f"{word!r} is not name=value", advice="write it like metro=ams")
+        if name in values:
+            raise UsageError(f"parameter {name} is given twice", advice="give it once")
+        values[name] = typed(value)
+    if period is not None:
+        from flowpeer.period import parse_period
+
+        start, end = parse_period(period)
+        for name in (*SPAN, "period"):
+            if name in values:
+                raise UsageError(f"--period and -p {name}=… exclude each other")
+        for name, time in zip(SPAN, (start, end), strict=True):
+            values[name] = time.strftime("%Y-%m-%d %H:%M:%S")
+    return values
+
+
+def typed(word: str) -> str:
+    """A word of the command line, whose octets come in disguise where the locale is not theirs."""
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeDecodeError:
+        return word.encode("utf-8", errors="replace").decode("utf-8")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowpeer.cli.complaints import complaint
 from flowpeer.cli.sql_complete import CompletionNames
-from flowpeer.cli.sql_names import FORMATS, frame_of, render, write
+from flowpeer.cli.sql_names import FORMATS, frame_of, parameters_of, render, write
 from flowpeer.cli.sql_terminal import Lines, show
 from flowpeer.cli.state import CommandState, printable, terminal_width
 from flowpeer.query.asked import made_names, question_named, resolve
@@ -50,11 +52,20 @@ ASK_S = 10.0
 
 
 def prompt(
-    session: QuerySession, state: CommandState, *, timeout_seconds: float | None = None
+    session: QuerySession,
+    state: CommandState,
+    *,
+    timeout_seconds: float | None = None,
+    mode: str = "table",
+    out: Path | None = None,
 ) -> None:
-    """Read and answer until the end of input."""
+    """Read and answer until the end of input; the first answer goes to `out`."""
+    from flowpeer.errors import UsageError
+
+    if out is None and mode not in MODES:
+        raise UsageError(f"the prompt prints no {mode}", advice=f"use {', '.join(MODES)}, or --out")
     state.say(".help for help, .quit to leave")
-    Prompt(session, state, timeout_seconds).run()
+    Prompt(session, state, timeout_seconds, mode if mode in MODES else "table", out=out).run()
 
 
 def _tables() -> list[str]:
@@ -62,6 +73,14 @@ def _tables() -> list[str]:
 
     views = (name for name, (kind, _) in made_names().items() if kind == "view")
     return [*TABLES, "crossings", *sorted(views)]
+
+
+def _words(text: str) -> list[str]:
+    """`metro='ams' period="2026-09-16 10:00/2026-09-16 11:00"`, as a shell takes it apart."""
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quotation mark that has no other
+        return text.split()
 
 
 def _macros() -> list[str]:
@@ -108,28 +127,24 @@ class Prompt:
                 print("stopped", file=sys.stderr)
 
     def _answer(self, text: str) -> None:
-        from flowpeer.errors import FlowpeerError
-
         begun = time.monotonic()
         try:
             if text.startswith("."):
                 show(self._command(text.removesuffix(";").strip()), paged=self.paged)
                 return
             self._ask(text)
-        except FlowpeerError as error:
-            print(printable(f"error: {error.what}"), file=sys.stderr)
-            if error.advice:
-                print(printable(f"try: {error.advice}"), file=sys.stderr)
+        except Exception as error:  # a file that cannot be written, say, must not end a session
+            complaint(error).say(as_json=self.state.json)
             return
         if self.timer:
             print(f"{time.monotonic() - begun:.2f} s")
 
     def _ask(self, text: str) -> None:
         values: dict[str, str | None] = {}
-        word, *words = text.removesuffix(";").split()
+        word, _, rest = text.removesuffix(";").partition(" ")
         if question_named(word.rstrip(";")) is not None:
             text = word.rstrip(";")
-            values = {name: value for name, _, value in (w.partition("=") for w in words)}
+            values = parameters_of(_words(rest))
         statement, values = resolve(text, values)
         answer = self.session.ask(
             statement, values, timeout_seconds=self.timeout_seconds, flat=True
@@ -190,11 +205,12 @@ class Prompt:
             self._know([name for name, _ in files])
             return "".join(f"{name} is a table now\n" for name, _ in files)
         if word == ".export" and rest:
-            if Path(rest).suffix.lower().removeprefix(".") not in FORMATS[1:]:
+            out = Path(rest).expanduser()
+            if out.suffix.lower().removeprefix(".") not in FORMATS[1:]:
                 raise UsageError(
                     f"{rest} names no format", advice=f"use .{', .'.join(FORMATS[1:])}"
                 )
-            self.out = Path(rest)
+            self.out = out
             return f"the next answer goes to {rest}\n"
         if word == ".help":
             return HELP
@@ -206,13 +222,21 @@ class Prompt:
     def _schema(self, name: str) -> str:
         from flowpeer.errors import UsageError
 
-        rows = self.session.query(
-            "SELECT table_name, column_name, data_type FROM duckdb_columns()"
-            " WHERE NOT internal AND ($name IS NULL OR lower(table_name) = lower($name))"
-            " ORDER BY table_name, column_index",
-            {"name": name or None},
-            timeout_seconds=self.timeout_seconds,
-        )
+        question = question_named(name.lower())
+        if question is not None:
+            text = (
+                f"SELECT '{question.name}' AS table_name, column_name, column_type AS data_type"  # noqa: S608
+                f" FROM (DESCRIBE FROM {question.name}())"
+            )
+            rows = self.session.query(text, timeout_seconds=self.timeout_seconds)
+        else:
+            rows = self.session.query(
+                "SELECT table_name, column_name, data_type FROM duckdb_columns()"
+                " WHERE NOT internal AND ($name IS NULL OR lower(table_name) = lower($name))"
+                " ORDER BY table_name, column_index",
+                {"name": name or None},
+                timeout_seconds=self.timeout_seconds,
+            )
         if not rows.num_rows:
             raise UsageError(f"no table {name!r}", advice=".tables names them")
         return str(render(frame_of(rows), "table", width=terminal_width()))

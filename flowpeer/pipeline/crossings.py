@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from flowpeer.analysis.periods import parse_period
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
+from flowpeer.period import parse_period
 from flowpeer.rollup.crossings import SCHEMA
 from flowpeer.rollup.planner import RollupPlanner
 

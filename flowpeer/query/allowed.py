@@ -62,6 +62,19 @@ TABLE_FUNCTIONS = _words(
 )
 """Besides the table macros of flowpeer_sql."""
 
+VIEWS = _words(
+    """
+    character_sets check_constraints columns constraint_column_usage constraint_table_usage
+    key_column_usage referential_constraints schemata table_constraints tables views
+    duckdb_columns duckdb_constraints duckdb_indexes duckdb_schemas duckdb_tables duckdb_types
+    duckdb_views sqlite_master sqlite_schema sqlite_temp_master sqlite_temp_schema
+    pg_am pg_attrdef pg_attribute pg_class pg_collation pg_constraint pg_database pg_depend
+    pg_description pg_enum pg_index pg_indexes pg_namespace pg_proc pg_sequence pg_sequences
+    pg_tables pg_tablespace pg_type pg_views
+    """
+)
+"""Of DuckDB's own views: others call what is not listed."""
+
 OPERATORS = _words(
     """
     != !__postfix !~~ !~~* % & && * ** + - ->> / // < <-> << <= <=> <@ = > >= >> @ @> ^ ^@ | || ~ ~~

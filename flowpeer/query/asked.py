@@ -16,9 +16,12 @@ from typing import Any
 
 import flowpeer_sql
 from flowpeer.errors import NoDataError, UsageError
+from flowpeer.period import parse_period
 
 CHECKED = {
     "metro": "_metro_known($metro)",
+    "exporter": "_exporter_known($exporter)",
+    "role": "_role_of($role)",
     "provider": "_asn_of($provider)",
     "asn": "_asn_of($asn)",
     "direction": "_direction_of($direction)",
@@ -158,7 +161,14 @@ def as_select(template: Any, given: Mapping[str, Any]) -> str:
 
 
 def checks(values: Mapping[str, Any]) -> str:
-    """A SELECT that fails where a value is none that the question takes; empty without any."""
+    """A SELECT that fails where a value is none that the question takes; empty without any.
+
+    Raises:
+        UsageError: a period that is none, as other commands say it.
+    """
+    for period, *_ in PERIODS:
+        if values.get(period) is not None:
+            parse_period(str(values[period]))
     cells = [text for name, text in CHECKED.items() if values.get(name) is not None]
     return f"SELECT {', '.join(cells)}" if cells else ""
 
@@ -171,8 +181,8 @@ def spans(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str,
         told, first, last = values.get(period), values.get(start), values.get(end)
         if told is None and first is None and last is None:
             continue
-        begins = "coalesce($first::TIMESTAMP, _period_start($told))"
-        ends = "coalesce($last::TIMESTAMP, _period_end($told))"
+        begins = "coalesce(_moment($first::VARCHAR), _period_start($told))"
+        ends = "coalesce(_moment($last::VARCHAR), _period_end($told))"
         source = f"traffic_between({begins}, {ends})"
         if from_coverage:
             source = (

@@ -22,6 +22,10 @@ from flowpeer.query.statement import ADVICE
 _FILE = re.compile(r"[/\\.:*?\[]")
 """Signs of a name that is a file's."""
 
+_OWN = frozenset({"system", "pg_catalog", "information_schema"})
+_OWN_NAMES = re.compile(r"(?:duckdb|pg|pragma|sqlite)_", re.IGNORECASE)
+"""Where DuckDB's own views are, and how those are called that need not say it."""
+
 
 def tree_of(con: duckdb.DuckDBPyConnection, select: str) -> Any:
     """The serialized tree of one SELECT.
@@ -29,7 +33,10 @@ def tree_of(con: duckdb.DuckDBPyConnection, select: str) -> Any:
     Raises:
         UsageError: it is none, or more than one statement.
     """
-    kinds = [s.type for s in con.extract_statements(select)]
+    try:
+        kinds = [s.type for s in con.extract_statements(select)]
+    except ValueError:  # a kind that the Python package has no name for
+        raise UsageError("only a statement that reads can be run here", advice=ADVICE) from None
     if len(kinds) != 1:
         raise UsageError(f"{len(kinds)} statements where one is wanted", advice=ADVICE)
     if kinds[0] != duckdb.StatementType.SELECT:
@@ -85,12 +92,16 @@ def _type(node: dict[str, Any], _: Set[str], table_macros: Set[str]) -> None:
             )
         called["is_table_function"] = True  # its name is checked; what it is given comes yet
     if kind == "BASE_TABLE":
-        _table(str(node.get("table_name", "")))
+        _table(node)
         if node.get("at_clause") is not None:
             _refuse("AT")
 
 
-def _table(name: str) -> None:
+def _table(node: dict[str, Any]) -> None:
+    name = str(node.get("table_name", ""))
+    where = {str(node.get(key, "")).lower() for key in ("catalog_name", "schema_name")}
+    if (where & _OWN or _OWN_NAMES.match(name)) and name.lower() not in allowed.VIEWS:
+        _refuse(f"the view {name}")
     if _FILE.search(name) and not name.lower().endswith(".parquet"):
         raise UsageError(
             f"{name} cannot be read here", advice="bring a file with --attach name=FILE"
@@ -117,7 +128,7 @@ def _function(node: dict[str, Any], macros: Set[str], _: Set[str]) -> None:
 def _shown(node: dict[str, Any], _: Set[str], __: Set[str]) -> None:
     if str(node["show_type"]) not in allowed.SHOWN:
         _refuse(str(node["show_type"]))
-    _table(str(node.get("table_name", "")))
+    _table(node)
 
 
 def _info(node: dict[str, Any], _: Set[str], __: Set[str]) -> None:

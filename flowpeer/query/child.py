@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from flowpeer.engine import MEMORY_SHARE, begin, duckdb, lock
 from flowpeer.errors import FlowpeerError, InputError, UsageError
+from flowpeer.period import parse_period
 from flowpeer.query import confine
 from flowpeer.query.execute import Runner
 from flowpeer.query.objects import Objects
@@ -141,6 +142,7 @@ def _rehearse(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("SELECT $a, $b", {"a": "1", "b": [1, 0.5, None, True]}).fetchall()
     con.executemany("SELECT ?", [["1"]])
     con.extract_statements("SELECT 1")
+    parse_period("2026-01-01")
 
 
 def _allow(con: duckdb.DuckDBPyConnection, memory: int) -> int:

@@ -1,8 +1,10 @@
 """Types of a result that every format and engine can hold.
 
 INTERVAL, UUID, TIME, BIT and the like become text as DuckDB writes it; HUGEINT becomes BIGINT where
-all its values fit, else a decimal, else text; with `flat`, structures, maps and lists in lists
-become JSON text too. Everything not listed here is text, whatever a release brings.
+all its values fit, else a decimal, else text; dates and times become text where one of them is
+infinite or in no year of 1 to 9999, which is all that others know; with `flat`, structures, maps
+and lists in lists become JSON text too. Everything not listed here is text, whatever a release
+brings.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ def plain(columns: list[tuple[str, str]], text: str) -> str:
 
 
 def _cell(con: duckdb.DuckDBPyConnection, table: str, quoted: str, kind: str, *, flat: bool) -> str:
+    if kind.startswith(("DATE", "TIMESTAMP")) and _is_far(con, table, quoted, kind):
+        return f"{quoted}::VARCHAR[]" if kind.endswith("]") else f"{quoted}::VARCHAR"
     if _AS_IT_IS.fullmatch(kind):
         return quoted
     if kind in _WIDE:
@@ -76,6 +80,19 @@ def _cell(con: duckdb.DuckDBPyConnection, table: str, quoted: str, kind: str, *,
         )
         return quoted if plain else f"to_json({quoted})::VARCHAR"
     return f"{quoted}::VARCHAR"
+
+
+def _is_far(con: duckdb.DuckDBPyConnection, table: str, quoted: str, kind: str) -> bool:
+    """Whether a date or time, or one in a list, is in none of the years 1 to 9999."""
+    if kind.count("[") > 1:
+        return False  # lists of lists become JSON
+    low, high = (
+        (f"list_min({quoted})", f"list_max({quoted})") if kind.endswith("]") else (quoted, quoted)
+    )
+    found = con.execute(
+        f"SELECT min({low})::DATE < '0001-01-01' OR max({high})::DATE >= '9999-12-31' FROM {table}"  # noqa: S608
+    ).fetchall()
+    return bool(found[0][0])
 
 
 def _number(con: duckdb.DuckDBPyConnection, table: str, quoted: str) -> str:

@@ -112,10 +112,10 @@ _SAID_AS = {
     "asn": "_asn_of(asn)",
     "provider": "_asn_of(provider)",
     "direction": "_direction_of(direction)",
-    "period_start": "coalesce(period_start::TIMESTAMP, _period_start(period))",
-    "period_end": "coalesce(period_end::TIMESTAMP, _period_end(period))",
-    "before_start": "coalesce(before_start::TIMESTAMP, _period_start(before))",
-    "before_end": "coalesce(before_end::TIMESTAMP, _period_end(before))",
+    "period_start": "coalesce(_moment(period_start::VARCHAR), _period_start(period))",
+    "period_end": "coalesce(_moment(period_end::VARCHAR), _period_end(period))",
+    "before_start": "coalesce(_moment(before_start::VARCHAR), _period_start(before))",
+    "before_end": "coalesce(_moment(before_end::VARCHAR), _period_end(before))",
 }
 """How a parameter is read that may be written in more than one way."""
 

@@ -15,11 +15,12 @@ import pytest
 from flowpeer import catalog
 from flowpeer.analysis.coverage import exporter_coverage
 from flowpeer.analysis.inputs import paths_in_force
-from flowpeer.analysis.periods import default_period, parse_period
+from flowpeer.analysis.periods import default_period
 from flowpeer.configuration import load
 from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.manifest import key_of, partition_hour
 from flowpeer.lake.store import Lake
+from flowpeer.period import parse_period
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import COVERAGE

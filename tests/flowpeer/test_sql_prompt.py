@@ -125,6 +125,8 @@ def test_prompt_answers_completes_survives_errors_and_remembers(
         (".tables", "provider_slots"), (".mode json", "mode json"), (".timer on", "timer on"),
         ("SELECT 41 + 1 AS answer;", '"answer":42'), (".export out.csv", "next answer"),
         ("SELECT 42 AS answer;", "wrote 1 rows"), (".schema nothing", "error: no table"),
+        (".schema growth", "mean_mbps_before"), (".export /proc/x.csv", "next answer"),
+        ("SELECT 1;", "error: /proc/"), ("growth direction='up'", "up is not a direction"),
         (".mode xml", "wants table or csv or json"), (".nonsense", "error: no command"),
         ("CREATE TEMP TABLE kept AS SELECT 40 AS a;", " s"), ("SELECT a + 2 FROM ke\t;", "42"),
         ("DROP VIEW traffic;", "error: "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -51,8 +53,12 @@ def test_file_is_a_table_that_joins(lake: Path, tmp_path: Path, ending: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.csv", b""), ("a.json", b"{"), ("a.xlsx", b"PK nothing"), ("a.parquet", b"PAR1")],
-)
+    [
+        ("a.csv", b""), ("a.json", b"{"), ("a.xlsx", b"PK nothing"), ("a.parquet", b"PAR1"),
+        ("b.json", b"[]"), ("b.csv", "asn,owner\n1,x\n".encode("utf-16")),
+        ("c.csv", b"asn,owner\n1,M\xfcller\n"),
+    ],
+)  # fmt: skip
 def test_file_that_is_no_table_is_told_in_a_line(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with QuerySession(tmp_path / "lake") as con:
@@ -69,3 +75,25 @@ def test_words_of_the_option() -> None:
     for word in ("a b=x.csv", "mine=x.docx", "=x.csv", "1.csv"):
         with pytest.raises(UsageError):
             parse(word)
+
+
+def test_values_are_those_of_the_file(tmp_path: Path) -> None:
+    """Integers beyond 64 bits, lengths of time, headings in quotes, another separator."""
+    (tmp_path / "a.csv").write_text('"say ""hi""";n\nx;99999999999999999999999999\n')
+    frame = pl.DataFrame({"lasted": [timedelta(seconds=5)], "big": [[2**70]]},
+                         schema_overrides={"big": pl.List(pl.Int128)})  # fmt: skip
+    frame.write_parquet(tmp_path / "b.parquet")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with QuerySession(tmp_path / "lake") as con:
+        con.attach("a", tmp_path / "a.csv")
+        assert con.query("FROM a").to_pylist() == [
+            {'say "hi"': "x", "n": "99999999999999999999999999"}
+        ]
+        con.attach("b", tmp_path / "b.parquet")
+        text = "SELECT epoch(lasted::INTERVAL) AS s, big[1]::HUGEINT::VARCHAR AS big FROM b"
+        assert con.query(text).to_pylist() == [{"s": 5.0, "big": str(2**70)}]
+        with pytest.raises(InputError, match=r"pipe\.csv: is no file"):
+            con.attach("pipe", tmp_path / "pipe.csv")
+        with pytest.raises(UsageError, match="already"):
+            con.attach("_flowpeer_result", tmp_path / "a.csv")
+        assert con.query("SELECT 1 AS a").num_rows == 1

@@ -55,6 +55,22 @@ def test_odd_types_are_the_same_in_every_format(tmp_path: Path) -> None:
     )
 
 
+def test_time_that_only_duckdb_knows_is_text(tmp_path: Path) -> None:
+    with QuerySession(tmp_path) as con:
+        table = con.query(
+            "SELECT DATE 'infinity' AS d, DATE '0044-03-15 (BC)' AS old, [[DATE 'infinity']] AS ll,"
+            " '-infinity'::TIMESTAMPTZ AS t, [DATE 'infinity', NULL] AS l, DATE '9999-12-30' AS e,"
+            " TIMESTAMP '12000-01-01' AS y, TIMESTAMP_NS '2026-01-01' AS ns", flat=True,
+        )  # fmt: skip
+    for format_ in ("table", "csv", "xlsx", "parquet"):
+        assert render(frame_of(table), format_, width=200)
+    (row,) = json.loads(str(render(frame_of(table), "json", width=200)))
+    assert [row[name] for name in ("d", "old", "y", "t", "l", "e")] == [
+        "infinity", "0044-03-15 (BC)", "12000-01-01 00:00:00", "-infinity", ["infinity", None],
+        "9999-12-30",
+    ]  # fmt: skip
+
+
 def test_few_rows_are_printed_as_many_are(tmp_path: Path) -> None:
     text = """
         SELECT 1 AS asn, 12345678 AS n, -1.5::DOUBLE AS share, 1.10::DECIMAL(9, 2) AS d,

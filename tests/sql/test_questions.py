@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 import flowpeer_sql
-from flowpeer.analysis.periods import parse_period
 from flowpeer.catalog import scan
 from flowpeer.errors import NoDataError, UsageError
+from flowpeer.period import parse_period
 from flowpeer.query import QuerySession
 from flowpeer.query.asked import made_names
 from flowpeer.schema import TABLES
@@ -116,8 +116,15 @@ def test_question_is_a_table_macro_too(con: QuerySession, name: str) -> None:
     ("call", "said"),
     [
         ("growth(metro := 'xyz')", "no metro xyz is configured"),
-        ("growth(period := 'soon')", "soon is no period: write it like 2026Q3"),
+        ("growth(period := 'soon')", "'soon' is no period"),
+        ("growth(period := '2026-13')", "'2026-13' is no period"),
+        ("growth(period := '2026-W54')", "'2026-W54' is no period"),
+        ("growth(period := '2026-07-02/2026-07-01')", "ends before it starts"),
+        ("growth(period := '2026-07-01T00:01/2026-07-02')", "5-minute slots"),
         ("transit_asns(provider := 'Telia')", "Telia is no AS number"),
+        ("exporter_saw(exporter := 'edge1.nowhere')", "no exporter edge1.nowhere is configured"),
+        ("in_out_ratio(role := 'friend')", "friend is none of the roles"),
+        ("top_talkers(prefix := 'x')", "SQL: not an IP address: x"),
         ("growth(mtro := 'ams')", "does not support"),
     ],
 )
@@ -178,11 +185,16 @@ def test_question_takes_values_of_its_own_rows(con: QuerySession) -> None:
     with pytest.raises(UsageError, match="no metro xyz"):
         con.query("SELECT (SELECT max(bytes) FROM growth(metro := 'x' || 'yz'))")
     assert con.query("FROM growth(direction := 'both')").equals(con.query("FROM growth()"))
+    # A time with a zone is that moment, as a value of SQL and as text.
+    whole = con.query("FROM exporter_saw(period_start := '2026-07-01')")
+    for start in ("TIMESTAMPTZ '2026-07-01 02:00+02'", "'2026-07-01T02:00+02:00'"):
+        assert con.query(f"FROM exporter_saw(period_start := {start})").equals(whole)
 
 
 @pytest.mark.parametrize(
     "period", ["2026Q2", "2026-Q4", "2026-06", "2026-12", "2026-W01", "2026W53", "2026-02-28",
-               "2026-06-30/2026-07-02", "2026-07-01T01:00/2026-07-01T02:00"],
+               "2026-06-30/2026-07-02", "2026-07-01T01:00/2026-07-01T02:00",
+               "2026-07-01T10:00+02:00/2026-07-02T00:00-0530", "2026-07-01T10:00Z/2026-07-02"],
 )  # fmt: skip
 def test_periods_are_those_of_the_command_line(con: QuerySession, period: str) -> None:
     row = con.query(

@@ -15,6 +15,11 @@
 
 CREATE OR REPLACE MACRO _utc(moment) AS timezone('UTC', moment);
 
+-- A time with an offset is that moment; DuckDB's own cast would leave the offset out.
+CREATE OR REPLACE MACRO _moment(given) AS
+    CASE WHEN regexp_full_match(given, '.*:.*([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)')
+    THEN timezone('UTC', given::TIMESTAMPTZ) ELSE given::TIMESTAMP END;
+
 CREATE OR REPLACE MACRO _period_fault(period) AS
     CAST(period || ' is no period: write it like 2026Q3, 2026-07, 2026-W30, 2026-07-01 or START/END'
         AS BIGINT)::VARCHAR::TIMESTAMP;
@@ -30,7 +35,7 @@ CREATE OR REPLACE MACRO _period_start(period) AS
         + to_months(3 * (TRY_CAST(right(period, 1) AS INTEGER) - 1))
     WHEN regexp_full_match(period, '[0-9]{4}-[0-9]{2}') THEN (period || '-01')::TIMESTAMP
     WHEN regexp_full_match(period, '[0-9]{4}-?[Ww][0-9]{2}') THEN _week_start(period)
-    WHEN contains(period, '/') THEN split_part(period, '/', 1)::TIMESTAMP
+    WHEN contains(period, '/') THEN _moment(split_part(period, '/', 1))
     WHEN regexp_full_match(period, '[0-9]{4}-[0-9]{2}-[0-9]{2}') THEN period::TIMESTAMP
     ELSE _period_fault(period) END;
 
@@ -40,7 +45,7 @@ CREATE OR REPLACE MACRO _period_end(period) AS
     THEN _period_start(period) + INTERVAL 3 MONTH
     WHEN regexp_full_match(period, '[0-9]{4}-[0-9]{2}') THEN _period_start(period) + INTERVAL 1 MONTH
     WHEN regexp_full_match(period, '[0-9]{4}-?[Ww][0-9]{2}') THEN _week_start(period) + INTERVAL 7 DAY
-    WHEN contains(period, '/') THEN split_part(period, '/', 2)::TIMESTAMP
+    WHEN contains(period, '/') THEN _moment(split_part(period, '/', 2))
     ELSE _period_start(period) + INTERVAL 1 DAY END;
 
 -- AS15169 and 15169 are one network; a metro that is not configured is a mistake, not no rows.
@@ -54,7 +59,20 @@ CREATE OR REPLACE MACRO _asn_of(given) AS
 CREATE OR REPLACE MACRO _metro_known(given) AS (
     SELECT CASE WHEN given IS NULL OR given IN (SELECT m.metro FROM metros m)
         OR NOT EXISTS (FROM metros) THEN true
-    ELSE error('no metro ' || given || ' is configured')::BOOLEAN END);
+    ELSE error('no metro ' || given || ' is configured: there are '
+        || (SELECT string_agg(m.metro, ', ' ORDER BY m.metro) FROM metros m))::BOOLEAN END);
+
+CREATE OR REPLACE MACRO _exporter_known(given) AS (
+    SELECT CASE WHEN given IS NULL OR given IN (SELECT e.exporter FROM exporters e)
+        OR NOT EXISTS (FROM exporters) OR regexp_full_match(given, '[0-9.]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*')
+    THEN true
+    ELSE error('no exporter ' || given || ' is configured: there are '
+        || (SELECT string_agg(DISTINCT e.exporter, ', ' ORDER BY e.exporter) FROM exporters e)
+    )::BOOLEAN END);
+
+CREATE OR REPLACE MACRO _role_of(given) AS
+    CASE WHEN given IS NULL OR given IN ('transit', 'peer', 'ix', 'customer') THEN given
+    ELSE error(given || ' is none of the roles: transit, peer, ix or customer')::VARCHAR END;
 
 CREATE OR REPLACE MACRO _direction_of(given) AS
     CASE WHEN given IS NULL OR given = 'both' THEN NULL
