@@ -57,6 +57,7 @@ _BILLS = ("contract", "provider", "month", "status", "quality", "billed_bps", "c
 _DRILL = ("kind", "removed", "metro", "exporter", "interface", "provider_asn", "direction",
           "capacity_bps", "max_before_bps", "max_bps", "max_utilisation", "slots_over_100",
           "short_bps", "ports_to_buy")  # fmt: skip
+_D_BY_HOUR = Chart("hour_of_week", "d", ("direction",), "fraction", kind="bar")
 SECTIONS: Mapping[str, tuple[PageSection, ...]] = {
     "overview": (
         PageSection("traffic_over_time", chart=_OVER_TIME),
@@ -72,6 +73,7 @@ SECTIONS: Mapping[str, tuple[PageSection, ...]] = {
         PageSection("provider_load"),
         PageSection("candidates", CANDIDATES_SHORT, more=True),
         PageSection("imbalance", _IMBALANCE),
+        PageSection("imbalance_hours", chart=_D_BY_HOUR),
         PageSection("moves"),
         PageSection("hours_of_week"),
         PageSection("exchanges"),

@@ -245,6 +245,30 @@ def matrix(drills: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def by_hour(hours: pl.DataFrame) -> pl.DataFrame:
+    """One row per metro, direction and hour of the week (UTC; day 1 is Monday): d of the metro, and
+    the provider with the largest share."""
+    return (
+        hours.sort("share", descending=True, nulls_last=True, maintain_order=True)
+        .group_by("metro", "direction", "hour_of_week", maintain_order=True)
+        .agg(
+            pl.col("slots").max(), pl.col("d").first(), pl.col("provider").first().alias("largest"),
+            pl.col("share").first(), pl.col("utilisation_p95").max(),
+        )
+        .sort("metro", "direction", "hour_of_week", descending=[False, True, False])
+        .select(
+            "metro", "direction", (1 + pl.col("hour_of_week") // 24).alias("day"),
+            (pl.col("hour_of_week") % 24).alias("hour_utc"), "hour_of_week", "d", "largest",
+            "share", "utilisation_p95", "slots",
+        )
+    )  # fmt: skip
+
+
+_SHAPES: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "drill_matrix": matrix, "imbalance_hours": by_hour,
+}  # fmt: skip
+
+
 def contracts_of(reader: SharedReader, providers: Sequence[int]) -> list[str]:
     """The contracts that interfaces to these providers are billed under."""
     table = reader.network.configuration.tables()["interfaces"]
@@ -260,6 +284,8 @@ def _from_answers() -> list[AnswerPart]:
         ("places", "candidates", "places", "Where to meet", ("metro", "asn"), ()),
         ("imbalance", "imbalance", "", "Is transit balanced?",
          ("metro", "provider", "direction"), ()),
+        ("imbalance_hours", "imbalance", "hours_of_week", "Is it balanced, hour by hour?",
+         ("metro", "direction"), ()),
         ("moves", "imbalance", "moves", "What to move", ("metro",), ()),
         ("exchanges", "exchanges", "", "What each exchange would take", ("metro",), ()),
         ("leaks", "leaks", "", "Peered already, and still on transit", ("metro", "asn"), ()),
@@ -286,7 +312,7 @@ def _from_answers() -> list[AnswerPart]:
         whole = Named(f"answer {answer}", title, asked + more, partial(_answer, answer))
         uses = tuple(f for f in FILTERS if f in {*asked, *narrows, *needs})
         named = Named(name, title, uses, whole.make, needs=needs)
-        parts.append(AnswerPart(named, whole, side, matrix if name == "drill_matrix" else None))
+        parts.append(AnswerPart(named, whole, side, _SHAPES.get(name)))
     return parts
 
 

@@ -149,7 +149,7 @@ def imbalance(
         m: {p.asn: p.name for p in providers_of(inputs, found, m, known)} for m in measured_metros
     }
     out.links, out.routers = links_and_routers(inputs, found, ways, of, factors)
-    out.hours_of_week = hours_of_week(inputs, found, ways, of)
+    out.hours_of_week = _with_d(hours_of_week(inputs, found, ways, of), out.series)
     out.trend = trend(inputs, found, ways, of, {m: t.share for m, t in out.targets.items()})
     out.notes = [*inputs.notes, *notes]
     return out
@@ -298,6 +298,16 @@ def _series(found: Loads, metro: str, way: str, measured: Measured) -> pl.DataFr
         "bytes",
         "d",
     )  # fmt: skip
+
+
+def _with_d(hours: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
+    """Hours of the week with d of each, as over the period (M11)."""
+    time, keys = pl.col("slot").dt, ["metro", "direction", "hour_of_week"]
+    hour = (24 * (time.weekday().cast(pl.Int64) - 1) + time.hour()).alias("hour_of_week")
+    by_hour = series.group_by(*keys[:2], hour, maintain_order=True).agg(
+        d=(pl.col("d") * pl.col("bytes")).sum() / pl.col("bytes").sum()
+    )
+    return hours.drop("d").join(by_hour, on=keys, how="left", maintain_order="left")
 
 
 def _rows(

@@ -65,6 +65,19 @@ def test_figures_equal_the_definitions_in_exact_fractions(world: World) -> None:
             for t in range(24)
             if slots[t]
         )
+        begin = found.loads.start
+        for hour in (0, 1):
+            those = range(12 * hour, 12 * hour + 12)
+            kept = found.hours_of_week.filter(
+                pl.col("direction") == way,
+                pl.col("hour_of_week") == (24 * begin.weekday() + begin.hour + hour) % 168,
+            )
+            d = sum(
+                slots[t] * sum(abs(Fraction(x[p][t], slots[t]) - target[p]) for p in PROVIDERS) / 2
+                for t in those if slots[t]
+            ) / max(1, sum(slots[t] for t in those))  # fmt: skip
+            told = float(d) if any(slots[t] for t in those) else None
+            assert kept["d"].to_list() == [pytest.approx(told)] * len(PROVIDERS)
         used = {p: Fraction(sum(x[p]) * 8, 24 * 300) / capacity[p] for p in PROVIDERS}
         bare = any(
             f.direction == way and not f.scaled and f.role == "transit" and f.bytes

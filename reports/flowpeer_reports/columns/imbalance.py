@@ -57,6 +57,7 @@ HOURS_OF_WEEK = (
     Column("p95_bps", _REAL, "bit/s", "95th percentile over them, nearest rank"),
     Column("utilisation_p95", _REAL, "fraction", "p95_bps / capacity"),
     Column("share", _REAL, "fraction", "share of the metro's transit bytes in that hour"),
+    Column("d", _REAL, "fraction", "the metro's d in that hour, byte-weighted over its slots"),
 )
 TREND = (
     Column("metro", _TEXT, "", "metro"),
