@@ -4,12 +4,13 @@
 
 Generates N flows (default a million) per format as routers sample them: Zipf addresses, few
 packets a flow, datagrams that fit an Ethernet frame. Every figure is CPU time of all threads,
-user and system, of the best of K runs. Ours begins with the datagrams in memory and ends with
-Parquet files published in a lake, synced and with their record. nfcapd's, where installed, begins
-with its socket: a sender over loopback waits while the socket's buffer fills, so that nothing is
-lost, and what arrived is counted from its file. `ratio` is our flows per CPU-second, published
-as Parquet, over nfcapd's, whose file is not compressed by default; then over those of its three
-compressions. For sFlow its sister sfcapd stands in nfcapd's place.
+user and system, of the best of K runs. Ours begins with the datagrams in memory, in blocks as
+the receiver leaves them, and ends with Parquet files published in a lake, synced and with their
+record. nfcapd's, where installed, begins with its socket: a sender over loopback waits while the
+socket's buffer fills, so that nothing is lost, and what arrived is counted from its file. `ratio`
+is our flows per CPU-second, published as Parquet, over nfcapd's, whose file is not compressed by
+default; then over those of its three compressions. For sFlow its sister sfcapd stands in nfcapd's
+place.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import pyarrow as pa
 
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
+from flowpeer_ingest.datagrams import Datagrams
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder
 
@@ -285,19 +287,26 @@ BUILD: dict[str, Callable[[Flows], list[bytes]]] = {
 }
 
 
-def decode(payloads: list[bytes], write: Callable[[datetime, str, pa.Table], None]) -> UnitDecoder:
-    """Run datagrams through the decoder as `ingest_capture` does, received as they were sent."""
-    run = UnitDecoder(Decoder(), write)
+def received(payloads: list[bytes]) -> list[Datagrams]:
+    """Datagrams as a receiver leaves them: in blocks, one behind the other, with their times."""
     step = SECONDS * 1_000_000 / len(payloads)
+    out = []
     for at in range(0, len(payloads), BATCH_DATAGRAMS):
         some = payloads[at : at + BATCH_DATAGRAMS]
         times = [START_S * 1_000_000 + int(i * step) for i in range(at, at + len(some))]
-        run.many(some, [EXPORTER] * len(some), [40_000] * len(some), times)
+        out.append(Datagrams.of(some, [EXPORTER] * len(some), [40_000] * len(some), times))
+    return out
+
+
+def decode(batches: list[Datagrams], write: Callable[[datetime, str, pa.Table], None]) -> None:
+    """Run datagrams through the decoder as a collector does."""
+    run = UnitDecoder(Decoder(), write)
+    for batch in batches:
+        run.batch(batch)
     run.finish()
-    return run
 
 
-def one_by_one(payloads: list[bytes], folder: Path) -> tuple[int, int]:
+def one_by_one(batches: list[Datagrams], folder: Path) -> tuple[int, int]:
     """To Arrow in plain Python, one record after the other."""
     rows = 0
 
@@ -306,40 +315,44 @@ def one_by_one(payloads: list[bytes], folder: Path) -> tuple[int, int]:
         rows += table.num_rows if name == "flows" else 0
 
     run = UnitDecoder(Decoder(plain=True), write)
-    for payload in payloads:
-        run.datagram(payload, EXPORTER, 40_000, START_S * 1_000_000)
+    for batch in batches:
+        for i in range(len(batch)):
+            run.datagram(*batch.one(i))
     run.finish()
     return rows, 0
 
 
-def to_arrow(payloads: list[bytes], folder: Path) -> tuple[int, int]:
+def to_arrow(batches: list[Datagrams], folder: Path) -> tuple[int, int]:
     rows = 0
 
     def write(hour: datetime, name: str, table: pa.Table) -> None:
         nonlocal rows
         rows += table.num_rows if name == "flows" else 0
 
-    decode(payloads, write)
+    decode(batches, write)
     return rows, 0
 
 
-def to_parquet(payloads: list[bytes], folder: Path) -> tuple[int, int]:
+def to_parquet(batches: list[Datagrams], folder: Path) -> tuple[int, int]:
     lake = Lake(folder)
     sink = FlowSink(lake, "capture-bench")
-    decode(payloads, sink.write)
+    decode(batches, sink.write)
     rows = sink.publish()["flows"]
     return rows, sum(p.stat().st_size for p in (folder / "flows").rglob("*.parquet"))
 
 
 def measured(
-    work: Callable[[list[bytes], Path], tuple[int, int]], payloads: list[bytes], n: int, repeat: int
+    work: Callable[[list[Datagrams], Path], tuple[int, int]],
+    batches: list[Datagrams],
+    n: int,
+    repeat: int,
 ) -> tuple[float, int]:
     """(CPU seconds of the best run, octets written)."""
     best, size = float("inf"), 0
     for _ in range(repeat):
         with tempfile.TemporaryDirectory() as folder:
             started = time.process_time()
-            rows, size = work(payloads, Path(folder))
+            rows, size = work(batches, Path(folder))
             best = min(best, time.process_time() - started)
         if rows != n:
             raise SystemExit(f"{rows:,} of {n:,} flows decoded")
@@ -424,8 +437,9 @@ def main() -> None:
     single = ""
     for name in arguments.formats.split(","):
         payloads = BUILD[name](made)
-        arrow_s, _ = measured(to_arrow, payloads, n, repeat)
-        parquet_s, size = measured(to_parquet, payloads, n, repeat)
+        batches = received(payloads)
+        arrow_s, _ = measured(to_arrow, batches, n, repeat)
+        parquet_s, size = measured(to_parquet, batches, n, repeat)
         arrow_rate[name] = n / arrow_s
         line = f"{name:<10}{sum(map(len, payloads)) / n:>8.1f}"
         line += f"{n / arrow_s / 1e6:>10.2f} M/s{n / parquet_s / 1e6:>10.2f} M/s"
@@ -443,7 +457,7 @@ def main() -> None:
             line += f"{'':>24}{size / n:>18.1f}"
         print(line, flush=True)
         if name == "sflow5":
-            single_s, _ = measured(one_by_one, payloads, n, 1)
+            single_s, _ = measured(one_by_one, batches, n, 1)
             single = (
                 f"sFlow in plain Python: {n / single_s / 1e6:.3f} M/s; "
                 f"the compiled core {single_s / arrow_s:.0f} times as fast (octets → Arrow)"

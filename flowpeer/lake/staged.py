@@ -44,7 +44,8 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         column = table.column(field.name)
         coded = pa.types.is_dictionary(column.type) and column.type.value_type == field.type
-        columns.append(column if coded else column.cast(field.type))
+        fits = coded or column.type == field.type
+        columns.append(column if fits else column.cast(field.type))
     return pa.Table.from_arrays(columns, names=schema.names)
 
 

@@ -11,6 +11,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -138,26 +139,18 @@ class CoreNumbers:
 
 
 class Buffers:
-    """Room for the rows of a table, in one block."""
+    """Room for the rows of a table, in one block: values of each column, then all bitmaps."""
 
     def __init__(self) -> None:
-        places, at = [], 0
-        for width in _WIDTHS:
-            places.append((at, at := at + ROOM * width, at := at + ROOM // 8))
-        self.places = places
-        self.block = np.empty(at, np.uint8)
+        ends = [*accumulate(ROOM * width for width in _WIDTHS)]
+        bits = [ends[-1] + i * ROOM // 8 for i in range(len(ends) + 1)]
+        values = [0, *ends[:-1]]
+        values[native.COLUMNS.index("time_corrected")] = bits[-1]  # bits themselves
+        self.places = [*zip(values, bits, strict=False)]
+        self.block = np.empty(bits[-1] + ROOM // 8, np.uint8)
+        self.bits = self.block[bits[0] :]
+        self.bits[:] = 0
         self.free = sys.getrefcount(self.block)
-        time_corrected = native.COLUMNS.index("time_corrected")
-        self.bits = [
-            (values if i == time_corrected else valid)
-            for i, (values, valid, _) in enumerate(places)
-        ]
-        self.clear(ROOM)
-
-    def clear(self, rows: int) -> None:
-        """Make them ready again after so many rows."""
-        for at in self.bits:
-            self.block[at : at + (rows + 7) // 8] = 0
 
     @property
     def shared(self) -> bool:
@@ -175,7 +168,7 @@ class CompiledColumns:
         self.set_count = 0
         self.arena = np.empty(ARENA_OCTETS, np.uint8)
         self.arena_used = 0
-        self.octets: bytes = b""
+        self.octets: bytes | memoryview = b""
         """The batch that sets with base 0 lie in."""
         self._scratch = np.empty(native.SCRATCH, np.uint8)
         self._rows = native.CRows(limits=LIMITS, room=ROOM, enough=CHUNK_ROWS)
@@ -193,9 +186,7 @@ class CompiledColumns:
             self._pool = [*self._pool[-1:], *free]
         self._buffers = free[0]
         block = self._buffers.block.ctypes.data
-        for column, (values, valid, _) in zip(
-            self._rows.columns, self._buffers.places, strict=True
-        ):
+        for column, (values, valid) in zip(self._rows.columns, self._buffers.places, strict=True):
             column.values, column.valid, column.known = block + values, block + valid, 0
         self._rows.rows = 0
 
@@ -292,7 +283,7 @@ class CompiledColumns:
 
     def clear(self) -> None:
         self.set_count = self.arena_used = 0
-        self._buffers.clear(self._rows.rows)
+        self._buffers.bits[:] = 0
         self._rows.rows = 0
         for column in self._rows.columns:
             column.known = 0
@@ -305,12 +296,12 @@ class CompiledColumns:
         whole = pa.py_buffer(self._buffers.block)
         arrays = []
         for i, f in enumerate(SCHEMA):
-            values_at, valid_at, _ = self._buffers.places[i]
+            values_at, valid_at = self._buffers.places[i]
             known = self._rows.columns[i].known
             if f.nullable and not known:
                 arrays.append(self._nulls[f.type].slice(0, rows))
                 continue
-            values = whole.slice(values_at, ROOM * _WIDTHS[i])
+            values = whole.slice(values_at, min(ROOM * _WIDTHS[i], whole.size - values_at))
             valid = None
             if f.nullable and known < rows:
                 valid = whole.slice(valid_at, ROOM // 8)
@@ -333,7 +324,10 @@ class CompiledColumns:
             del hours
         del table, arrays, received, whole, values, valid
         self._next_buffers()
-        self._buffers.clear(ROOM)
+        self._buffers.bits[:] = 0
+
+
+_ZEROS = pa.array(np.zeros(ROOM, np.int32))
 
 
 def _said(value: int) -> int | None:
@@ -343,10 +337,11 @@ def _said(value: int) -> int | None:
 def _coded(codes: pa.Array, texts: Any) -> pa.DictionaryArray:
     """Texts under their codes, of which only those that occur are kept."""
     numbers = codes.to_numpy()
+    first, last = int(numbers.min()), int(numbers.max())
+    if first == last:
+        return pa.DictionaryArray.from_arrays(_ZEROS[: len(numbers)], [texts[first]])
     there = np.bincount(numbers) > 0
     used = np.flatnonzero(there)
-    if len(used) == 1:
-        codes = pa.array(np.zeros(len(numbers), np.int32))
-    elif len(used) < len(there):
+    if len(used) < len(there):
         codes = pa.array((np.cumsum(there) - 1).astype(np.int32)[numbers])
     return pa.DictionaryArray.from_arrays(codes, pa.array([texts[i] for i in used], pa.string()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,7 +74,9 @@ class Facts:
 
     def __init__(self, *, plain: bool = False) -> None:
         """`plain`: record by record in Python, which the compiled core is held against."""
-        self._library = None if plain else library()
+        found = None if plain else library()
+        self._gather: Callable[[Mapping[str, pa.Array], int], Gathered]
+        self._gather = _plainly if found is None else _Compiled(found)
         self._hours: set[int] = set()
         self._seen: dict[str, dict[int, int]] = {}
         self._records: dict[str, dict[int, int]] = {}
@@ -95,10 +97,7 @@ class Facts:
         exporters = named.dictionary.to_pylist()
         columns = {to: named.indices if to == "exporter" else _one(table[name])
                    for to, name in COLUMNS.items()}  # fmt: skip
-        if self._library is None:
-            found = _plainly(columns)
-        else:
-            found = _compiled(self._library, columns, len(exporters))
+        found = self._gather(columns, len(exporters))
         for first, last in found.hours:
             self._hours.update(range(first, last + 1))
         for (of, index, way), (records, octets, exported) in found.sums.items():
@@ -167,37 +166,44 @@ def hour_text(hours_since_epoch: int) -> str:
     return str(np.datetime64(hours_since_epoch, "h"))
 
 
-def _compiled(library: ctypes.CDLL, columns: Mapping[str, pa.Array], exporters: int) -> Gathered:
+class _Compiled:
     """By the compiled core (src/facts.c)."""
-    out, rows = Gathered(), len(columns["start"])
-    unrated, asking = np.zeros(exporters, np.int64), np.zeros(exporters, np.uint8)
-    places = np.zeros(2 * native.FACTS, np.uint32)
-    sums = np.empty(native.FACTS, np.dtype(native.CFact))
-    spans = np.empty(native.FACTS_SPANS, np.dtype(native.CSpan))
-    hours = np.empty((native.FACTS_HOURS, 2), np.int64)
-    state = native.CFacts(
-        rows=rows, exporters=exporters, hour_us=HOUR_US, apart_us=PATHS_APART_US,
-        most_octets=MAX_OCTETS, most_rate=MAX_SCALE,
-        unrated=unrated.ctypes.data, asking=asking.ctypes.data, places=places.ctypes.data,
-        facts=sums.ctypes.data, spans=spans.ctypes.data, hours=hours.ctypes.data,
-        **{name: _input(column, NULLS.get(name, 0)) for name, column in columns.items()},
-    )  # fmt: skip
-    while state.next < rows:
-        places[:] = 0
-        state.fact_count = state.span_count = state.hour_count = 0
-        done = library.flowpeer_gather(ctypes.addressof(state))
-        if done <= 0:
-            raise AssertionError(f"row {state.next} of {rows} cannot be gathered ({done})")
-        for interface, of, way, *amounts in sums[: state.fact_count].tolist():
-            out.add((of, interface, way), *amounts)
-        for of, domain, *span in spans[: state.span_count].tolist():
-            first, last, low, high = span
-            out.reach((of, domain), (first, last, low, high))
-        out.hours.update((a, b) for a, b in hours[: state.hour_count].tolist())
-    for of in np.flatnonzero(unrated).tolist():
-        out.unrated[of] = int(unrated[of])
-    out.asking.update(np.flatnonzero(asking).tolist())
-    return out
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._places = np.zeros(2 * native.FACTS, np.uint32)
+        self._sums = np.empty(native.FACTS, np.dtype(native.CFact))
+        self._spans = np.empty(native.FACTS_SPANS, np.dtype(native.CSpan))
+        self._hours = np.empty((native.FACTS_HOURS, 2), np.int64)
+        self._state = native.CFacts(
+            hour_us=HOUR_US, apart_us=PATHS_APART_US, most_octets=MAX_OCTETS, most_rate=MAX_SCALE,
+            places=self._places.ctypes.data, facts=self._sums.ctypes.data,
+            spans=self._spans.ctypes.data, hours=self._hours.ctypes.data,
+        )  # fmt: skip
+
+    def __call__(self, columns: Mapping[str, pa.Array], exporters: int) -> Gathered:
+        out, state, rows = Gathered(), self._state, len(columns["start"])
+        unrated, asking = np.zeros(exporters, np.int64), np.zeros(exporters, np.uint8)
+        state.unrated, state.asking = unrated.ctypes.data, asking.ctypes.data
+        state.rows, state.next, state.exporters = rows, 0, exporters
+        for name, column in columns.items():
+            setattr(state, name, _input(column, NULLS.get(name, 0)))
+        while state.next < rows:
+            self._places[:] = 0
+            state.fact_count = state.span_count = state.hour_count = 0
+            done = self._library.flowpeer_gather(ctypes.addressof(state))
+            if done <= 0:
+                raise AssertionError(f"row {state.next} of {rows} cannot be gathered ({done})")
+            for interface, of, way, *amounts in self._sums[: state.fact_count].tolist():
+                out.add((of, interface, way), *amounts)
+            for of, domain, *span in self._spans[: state.span_count].tolist():
+                first, last, low, high = span
+                out.reach((of, domain), (first, last, low, high))
+            out.hours.update((a, b) for a, b in self._hours[: state.hour_count].tolist())
+        for of in np.flatnonzero(unrated).tolist():
+            out.unrated[of] = int(unrated[of])
+        out.asking.update(np.flatnonzero(asking).tolist())
+        return out
 
 
 def _input(column: pa.Array, null: int) -> native.CInput:
@@ -211,7 +217,7 @@ def _input(column: pa.Array, null: int) -> native.CInput:
     )  # fmt: skip
 
 
-def _plainly(columns: Mapping[str, pa.Array]) -> Gathered:
+def _plainly(columns: Mapping[str, pa.Array], exporters: int) -> Gathered:
     """The same in Python, one record after the other."""
     out = Gathered()
     for row in zip(*(_integers(columns[name]) for name in COLUMNS), strict=True):

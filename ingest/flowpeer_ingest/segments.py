@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_core.addresses import octets_of, parse, text_of
+from flowpeer_ingest.datagrams import Datagrams, laid_out
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.quarantine import Quarantine
@@ -69,19 +69,17 @@ class SegmentDecoder(UnitDecoder):
         self.octets: Counter[str] = Counter()
         self.last_seen: dict[str, int] = {}
         self.unknown: Counter[str] = Counter()
-        self.waiting: tuple[list[bytes], list[str], list[int], list[int]] = ([], [], [], [])
+        self.waiting: list[Datagrams] = []
 
     def block(self, block: Block) -> None:
         """Decode all datagrams of a block, in the order they came."""
         entries = block.entries
-        payloads = block.datagrams()
         names, code = sources(entries["address"])
         reasons = [self.refuses(name) for name in names]
         kept = np.array([not reason for reason in reasons])
         if not kept.all():
             chosen = kept[code]
             self.refuse(names, reasons, np.bincount(code[~chosen], minlength=len(names)))
-            payloads = list(compress(payloads, chosen.tolist()))
             entries, code = entries[chosen], code[chosen]
         octets = np.bincount(code, entries["length"], len(names)).astype(np.int64)
         last = np.zeros(len(names), np.int64)
@@ -92,19 +90,17 @@ class SegmentDecoder(UnitDecoder):
             if kept_one:
                 self.octets[name] += size
                 self.last_seen[name] = last_us
-        waiting = self.waiting
-        waiting[0].extend(payloads)
-        waiting[1].extend([names[i] for i in code.tolist()])
-        waiting[2].extend(entries["source_port"].tolist())
-        waiting[3].extend(entries["received_us"].tolist())
-        if len(self.waiting[0]) >= BATCH_DATAGRAMS:
+        table = laid_out(entries["offset"], entries["length"])
+        table["received_us"], table["port"] = entries["received_us"], entries["source_port"]
+        table["exporter"] = code
+        self.waiting.append(Datagrams(block.payloads, table, names))
+        if sum(map(len, self.waiting)) >= BATCH_DATAGRAMS:
             self.flush()
 
     def flush(self) -> None:
         """Decode what waits to be decoded together."""
-        payloads, exporters, ports, times = self.waiting
-        self.waiting = ([], [], [], [])
-        self.many(payloads, exporters, ports, times)
+        waiting, self.waiting = self.waiting, []
+        self.batch(Datagrams.joined(waiting))
 
     def refuses(self, source: str) -> str:
         """Why an exporter is not decoded; empty if it is."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from flowpeer_core.sampling_rates import rounded
 from flowpeer_core.slots import HOUR_US, SLOT_US
+from flowpeer_ingest.datagrams import Datagrams
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.export_sessions import (
     JUMP,
@@ -174,15 +175,18 @@ class UnitDecoder:
         received_us: Sequence[int],
     ) -> None:
         """Decode datagrams in the order they came: `datagram` for each, with the same result."""
+        self.batch(Datagrams.of(payloads, exporters, ports, received_us))
+
+    def batch(self, datagrams: Datagrams) -> None:
+        """`many` of a batch."""
         walk = self.decoder.walk
         if walk is None:
-            for one in zip(payloads, exporters, ports, received_us, strict=True):
-                self.datagram(*one)
+            for i in range(len(datagrams)):
+                self.datagram(*datagrams.one(i))
             return
         taken = walk.batch(
-            payloads, exporters, ports, received_us, drain=self.drain,
-            odd=lambda i: self.datagram(payloads[i], exporters[i], ports[i], received_us[i]),
-        )  # fmt: skip
+            datagrams, drain=self.drain, odd=lambda i: self.datagram(*datagrams.one(i))
+        )
         for plain in taken:
             self.plain(plain)
         self.unsupported.update(walk.samples_left_out())

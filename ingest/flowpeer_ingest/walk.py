@@ -10,7 +10,7 @@ are emptied whenever something changes.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from flowpeer_core.native import table as native
 from flowpeer_ingest.compiled import SETS, CompiledColumns
+from flowpeer_ingest.datagrams import Datagrams
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.wire import netflow5, sflow5
 from flowpeer_ingest.wire.dispatch import Wire
@@ -84,10 +85,7 @@ class CompiledWalk:
 
     def batch(
         self,
-        payloads: Sequence[bytes],
-        exporters: Sequence[str],
-        ports: Sequence[int],
-        received_us: Sequence[int],
+        batch: Datagrams,
         *,
         odd: Callable[[int], None],
         drain: Callable[[], None],
@@ -96,19 +94,18 @@ class CompiledWalk:
         `drain` where what waits must be read, at the end always. Returns the plain ones."""
         columns, b = self._columns, self._b
         registry = columns.registry
-        n = len(payloads)
-        columns.octets = octets = b"".join(payloads)
-        datagrams = np.zeros(n, np.dtype(native.CDatagram))
-        datagrams["size"] = size = np.fromiter(map(len, payloads), np.int64, n)
-        datagrams["at"] = np.cumsum(size) - size
-        datagrams["received_us"], datagrams["port"] = received_us, ports
-        datagrams["exporter"] = registry.numbers(exporters)
+        n = len(batch)
+        columns.octets = batch.octets
+        datagrams = batch.table.copy()
+        numbers = np.array(registry.numbers(batch.exporters), np.uint32)
+        datagrams["exporter"] = numbers[datagrams["exporter"]]
+        octets = pa.py_buffer(batch.octets)
         found = np.zeros(n, np.dtype(native.CFound))
         self._received_us = datagrams["received_us"]
         self._lost = np.zeros(n, np.int64)
         self._whose = np.full(n, -1, np.int64)
         self._met: list[ExportSession] = []
-        b.octets, b.size = pa.py_buffer(octets).address, len(octets)
+        b.octets, b.size = octets.address, octets.size
         b.datagrams, b.found, b.count, b.next = _address(datagrams), _address(found), n, 0
         b.sets, b.set_room = _address(columns.sets), SETS - 1  # an odd one has room at any time
         start = 0
@@ -133,7 +130,7 @@ class CompiledWalk:
             elif b.stop == native.STOP_TEMPLATE:
                 if not self._tell_template(b.wanted):
                     start = self._renew(found, start, at, again=True)
-            elif b.stop == native.STOP_ODD or not self._tell_session(exporters[at]):
+            elif b.stop == native.STOP_ODD or not self._tell_session(batch.exporter(at)):
                 start = self._renew(found, start, at)
                 odd(at)
                 found[at]["session"] = -1
@@ -146,7 +143,7 @@ class CompiledWalk:
         self._renew(found, start, n)
         drain()
         columns.octets = b""
-        return self._taken(found, exporters, datagrams)
+        return self._taken(found, batch, datagrams)
 
     def samples_left_out(self) -> dict[str, int]:
         """sFlow samples without a flow, by the name of what they are; those told are forgotten."""
@@ -255,9 +252,7 @@ class CompiledWalk:
         put = self._library.flowpeer_put_template
         return bool(put(self._at, wanted, code, TEMPLATES) >= 0)
 
-    def _taken(
-        self, found: NDArray[Any], exporters: Sequence[str], datagrams: NDArray[Any]
-    ) -> list[Taken]:
+    def _taken(self, found: NDArray[Any], batch: Datagrams, datagrams: NDArray[Any]) -> list[Taken]:
         order = np.argsort(self._whose, kind="stable")
         order = order[np.searchsorted(self._whose[order], 0) :]
         if not len(order):
@@ -266,7 +261,7 @@ class CompiledWalk:
         cuts = np.flatnonzero(np.diff(whose)) + 1
         return [
             Taken(
-                exporters[part[0]], self._met[self._whose[part[0]]],
+                batch.exporter(part[0]), self._met[self._whose[part[0]]],
                 datagrams["received_us"][part], found["export_ms"][part],
                 found["sequence"][part], found["units"][part], self._lost[part],
             )

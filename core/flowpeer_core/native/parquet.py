@@ -74,6 +74,9 @@ def covers(schema: pa.Schema) -> bool:
     return True
 
 
+_NO_TEXTS = pa.array([], pa.string())
+
+
 class _Memory:
     """Room for a row group of all columns, or for the few rows of a small file, which would cost
     more in megabytes that the kernel clears than in all else. What is not used is not there."""
@@ -138,7 +141,7 @@ class _Column:
     def _fresh(self) -> None:
         chunk = self.chunk
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = chunk.pages_used = chunk.raw = 0
-        self._texts = pa.array([], pa.string())
+        self._texts = _NO_TEXTS
         self.packed: list[bytes | memoryview] = []
 
     def lay_out(self, values: pa.Array) -> tuple[pa.Array, native.CInput]:
