@@ -231,6 +231,13 @@ class Block:
     entries: NDArray[np.void]
     payloads: memoryview
 
+    def datagrams(self) -> list[bytes]:
+        """The octets of each datagram."""
+        octets = bytes(self.payloads)
+        begins = self.entries["offset"].astype(np.int64)
+        ends = begins + self.entries["length"]
+        return [octets[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
+
 
 @dataclass(slots=True)
 class Reading:

@@ -46,7 +46,6 @@ from flowpeer.routing.rib.updates import UpdateReader
 from flowpeer.rules import fault
 from flowpeer_ingest import spool
 from flowpeer_ingest.checkpoint import UNREADABLE, Checkpoint
-from flowpeer_ingest.datagrams import Datagrams, laid_out
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports.importer import ingest_export, read_mapping
@@ -353,10 +352,7 @@ def _spool(path: Path) -> None:
         struct.pack_into("<I", octets, at + 4, zlib.crc32(octets[at + 8 : body]))
         path.write_bytes(octets)
     for block in spool.read(path):
-        table = laid_out(block.entries["offset"], block.entries["length"])
-        batch = Datagrams(block.payloads, table, ["192.0.2.1"])
-        for i in range(len(batch)):
-            batch.one(i)
+        block.datagrams()
 
 
 def _segment() -> bytes:

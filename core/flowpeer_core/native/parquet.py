@@ -94,7 +94,7 @@ class _Memory:
             column.chunk.capacity, column.chunk.place_count = entries, places
             column.chunk.pages_room = (column.type.size + 1) * capacity + 8_192
             sizes += (
-                column.chunk.pages_room, entries * column.type.size, 4 * places if entries else 0
+                column.chunk.pages_room, entries * column.type.size, 8 * places if entries else 0
             )  # fmt: skip
         starts = [0, *accumulate(-(-size // 64) * 64 for size in sizes)]
         self._block = mmap(-1, starts[-1])

@@ -28,8 +28,8 @@ static bool is_of(const flowpeer_fact *fact, int64_t interface, int32_t exporter
 }
 
 static flowpeer_fact *fact_of(flowpeer_facts *f, int64_t interface, int32_t exporter, int32_t way) {
-    uint64_t place = mixed(mixed((uint64_t)interface) ^ ((uint64_t)(uint32_t)exporter << 3 |
-                                                         (uint64_t)way));
+    uint64_t place = ((uint64_t)interface ^ (uint64_t)(uint32_t)exporter << 32) << 3 | (uint64_t)way;
+    place = place * 0x9E3779B97F4A7C15u >> 40;
     for (place &= FLOWPEER_FACTS * 2 - 1;; place = (place + 1) & (FLOWPEER_FACTS * 2 - 1)) {
         uint32_t found = f->places[place];
         if (!found) break;
@@ -80,7 +80,8 @@ int64_t flowpeer_gather(flowpeer_facts *f) {
     int64_t begin = f->next, stop = f->rows - begin > MOST_ROWS ? begin + MOST_ROWS : f->rows;
     int64_t start[BLOCK], end[BLOCK], exporter[BLOCK], domain[BLOCK], sequence[BLOCK], sent[BLOCK];
     int64_t received[BLOCK], direction[BLOCK], bytes[BLOCK], interval[BLOCK], face[2][BLOCK];
-    int64_t seen_hour[2] = {1, 0};
+    int64_t since[2] = {0, 0}; /* when the hours begin that were reached last */
+    uint64_t span_us = 0;
     flowpeer_fact none = {.way = -1}, *fact[2] = {&none, &none};
     flowpeer_span *span = NULL;
     while (f->next < stop) {
@@ -104,11 +105,15 @@ int64_t flowpeer_gather(flowpeer_facts *f) {
             }
             int64_t row = f->next + i, of = exporter[i];
             if (of < 0 || of >= f->exporters) return FLOWPEER_ARGUMENT;
-            int64_t first = floored(start[i], f->hour_us);
-            int64_t last = floored(most(start[i], sum(end[i], -1)), f->hour_us);
-            if (first != seen_hour[0] || last != seen_hour[1]) {
+            int64_t stop_at = most(start[i], sum(end[i], -1));
+            if ((uint64_t)start[i] - (uint64_t)since[0] >= span_us ||
+                (uint64_t)stop_at - (uint64_t)since[1] >= span_us) {
+                int64_t first = floored(start[i], f->hour_us), last = floored(stop_at, f->hour_us);
                 reached(f, first, last);
-                seen_hour[0] = first, seen_hour[1] = last;
+                span_us = (uint64_t)f->hour_us; /* 0: it begins before all times, and is not kept */
+                if (__builtin_mul_overflow(first, f->hour_us, &since[0]) ||
+                    __builtin_mul_overflow(last, f->hour_us, &since[1]))
+                    span_us = 0;
             }
             bool rated = is_there(&f->interval, row);
             bool own = is_there(&f->numerator, row) || !is_there(&f->session, row);

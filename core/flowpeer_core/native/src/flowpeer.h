@@ -37,7 +37,7 @@ typedef struct {
     int32_t codec;
     int32_t number;   /* of the encoding, in headers */
     uint8_t *entries; /* DICTIONARY: room for `capacity` distinct values */
-    uint32_t *places; /* DICTIONARY: a power of two, 2 * capacity or more, of anything */
+    uint64_t *places; /* DICTIONARY: a power of two, 2 * capacity or more, of anything */
     uint32_t *index;  /* DICTIONARY: room for the indices of one page */
     uint8_t *scratch; /* room for the values of one page */
     uint8_t *pages;

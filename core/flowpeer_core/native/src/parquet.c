@@ -44,31 +44,34 @@ static inline void put64(uint8_t *at, uint64_t value) {
 
 /* 32 values below 2^width, the first in the lowest bits: 4 * width octets. With a constant width
  * the compiler unrolls it. */
-static inline __attribute__((always_inline)) void pack32(const uint64_t *in, uint8_t *out,
-                                                         int width) {
-    uint64_t word = 0;
-    int used = 0;
-    for (int i = 0; i < 32; i++) {
-        word |= in[i] << used;
-        used += width;
-        if (used >= 64) {
-            put64(out, word);
-            out += 8;
-            used -= 64;
-            word = used ? in[i] >> (width - used) : 0;
-        }
+#define PACK32(name, value_t)                                                          \
+    static inline __attribute__((always_inline)) void name(const value_t *in,          \
+                                                           uint8_t *out, int width) {  \
+        uint64_t word = 0;                                                             \
+        int used = 0;                                                                  \
+        for (int i = 0; i < 32; i++) {                                                 \
+            word |= (uint64_t)in[i] << used;                                           \
+            used += width;                                                             \
+            if (used >= 64) {                                                          \
+                put64(out, word);                                                      \
+                out += 8;                                                              \
+                used -= 64;                                                            \
+                word = used ? (uint64_t)in[i] >> (width - used) : 0;                   \
+            }                                                                          \
+        }                                                                              \
+        if (used) memcpy(out, &word, 4); /* an odd width ends on half a word */        \
     }
-    if (used) memcpy(out, &word, 4); /* 32 * width bits: an odd width ends on half a word */
-}
+PACK32(pack_wide, uint64_t)
+PACK32(pack_narrow, uint32_t)
 
-#define WIDTH(n) case n: pack32(in, out, n); break;
+#define WIDTH(n) case n: pack_narrow(in, out, n); break;
 #define WIDTHS(n) WIDTH(n) WIDTH(n + 1) WIDTH(n + 2) WIDTH(n + 3)
-static void pack(const uint64_t *in, uint8_t *out, int width) {
+static void pack(const uint32_t *in, uint8_t *out, int width) {
     switch (width) {
         case 0: break;
         WIDTH(1) WIDTH(2) WIDTH(3) WIDTHS(4) WIDTHS(8) WIDTHS(12) WIDTHS(16) WIDTHS(20) WIDTHS(24)
         WIDTHS(28)
-        default: pack32(in, out, width);
+        default: pack_narrow(in, out, 32);
     }
 }
 
@@ -87,41 +90,75 @@ static inline __attribute__((always_inline)) int64_t value_at(const uint8_t *val
     return v;
 }
 
+/* A block of differences, as int32 that wrap. Vectors of four where the machine has them. */
+static bool put_narrow(room_t *out, const int32_t *difference, int count) {
+    uint32_t above[BLOCK];
+    int32_t least = INT32_MAX;
+    for (int i = 0; i < count; i++) least = difference[i] < least ? difference[i] : least;
+    for (int i = 0; i < count; i++) above[i] = (uint32_t)difference[i] - (uint32_t)least;
+    for (int i = count; i < BLOCK; i++) above[i] = 0;
+    if (!put_varint(out, zigzag(least)) || !has(out, 4 + BLOCK * 4)) return false;
+    uint8_t *widths = out->at;
+    out->at += BLOCK / MINI;
+    for (int m = 0; m < BLOCK / MINI; m++) {
+        uint32_t all = 0;
+        for (int i = 0; i < MINI; i++) all |= above[m * MINI + i];
+        int width = width_of(all);
+        widths[m] = (uint8_t)width;
+        pack(above + m * MINI, out->at, width);
+        if (m * MINI < count) out->at += width * MINI / 8; /* none behind the last value */
+    }
+    return true;
+}
+
+/* The same of any int64. */
+static bool put_wide(room_t *out, const uint64_t *difference, int count) {
+    uint64_t above[BLOCK];
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < count; i++)
+        least = (int64_t)difference[i] < least ? (int64_t)difference[i] : least;
+    for (int i = 0; i < BLOCK; i++) above[i] = i < count ? difference[i] - (uint64_t)least : 0;
+    if (!put_varint(out, zigzag(least)) || !has(out, 4 + BLOCK * 8)) return false;
+    uint8_t *widths = out->at;
+    out->at += BLOCK / MINI;
+    for (int m = 0; m < BLOCK / MINI; m++) {
+        uint64_t all = 0;
+        for (int i = 0; i < MINI; i++) all |= above[m * MINI + i];
+        int width = width_of(all);
+        widths[m] = (uint8_t)width;
+        pack_wide(above + m * MINI, out->at, width);
+        if (m * MINI < count) out->at += width * MINI / 8;
+    }
+    return true;
+}
+
 static inline __attribute__((always_inline)) bool delta_as(const uint8_t *values, int64_t n,
                                                            room_t *out, bool narrow) {
     int64_t first = n ? value_at(values, 0, narrow) : 0;
     if (!put_varint(out, BLOCK) || !put_varint(out, BLOCK / MINI) ||
         !put_varint(out, (uint64_t)n) || !put_varint(out, zigzag(first)))
         return false;
-    uint64_t delta[BLOCK];
     for (int64_t at = 1; at < n; at += BLOCK) {
         int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
-        int64_t least = INT64_MAX;
-        uint64_t before = (uint64_t)value_at(values, at - 1, narrow);
-        for (int i = 0; i < count; i++) {
-            uint64_t value = (uint64_t)value_at(values, at + i, narrow);
-            uint64_t d = value - before;
-            if (narrow) d = (uint64_t)(int64_t)(int32_t)(uint32_t)d;
-            before = value;
-            delta[i] = d;
-            least = (int64_t)d < least ? (int64_t)d : least;
+        int32_t small[BLOCK];
+        if (narrow) {
+            for (int i = 0; i < count; i++)
+                small[i] = (int32_t)((uint32_t)value_at(values, at + i, true) -
+                                     (uint32_t)value_at(values, at + i - 1, true));
+        } else {
+            uint64_t difference[BLOCK], beyond = 0;
+            for (int i = 0; i < count; i++) {
+                difference[i] = (uint64_t)value_at(values, at + i, false) -
+                                (uint64_t)value_at(values, at + i - 1, false);
+                beyond |= difference[i] + ((uint64_t)1 << 30);
+            }
+            if (beyond >> 31) { /* their span may not fit into 32 bits */
+                if (!put_wide(out, difference, count)) return false;
+                continue;
+            }
+            for (int i = 0; i < count; i++) small[i] = (int32_t)(uint32_t)difference[i];
         }
-        for (int i = 0; i < count; i++) {
-            delta[i] -= (uint64_t)least;
-            if (narrow) delta[i] &= 0xFFFFFFFF;
-        }
-        for (int i = count; i < BLOCK; i++) delta[i] = 0;
-        if (!put_varint(out, zigzag(least)) || !has(out, 4 + BLOCK * 8)) return false;
-        uint8_t *widths = out->at;
-        out->at += BLOCK / MINI;
-        for (int m = 0; m < BLOCK / MINI; m++) {
-            uint64_t all = 0;
-            for (int i = 0; i < MINI; i++) all |= delta[m * MINI + i];
-            int width = width_of(all);
-            widths[m] = (uint8_t)width;
-            pack(delta + m * MINI, out->at, width);
-            if (m * MINI < count) out->at += width * MINI / 8; /* none behind the last value */
-        }
+        if (!put_narrow(out, small, count)) return false;
     }
     return true;
 }
@@ -132,12 +169,13 @@ static bool put_packed(room_t *out, const uint32_t *index, int64_t n, int width)
     int64_t groups = (n + 7) / 8;
     if (!put_varint(out, (uint64_t)groups << 1 | 1) || !has(out, (n + 31) / 32 * 4 * width))
         return false;
-    uint64_t some[32];
-    for (int64_t at = 0; at < n; at += 32) {
-        int64_t count = n - at < 32 ? n - at : 32;
-        for (int64_t i = 0; i < 32; i++) some[i] = i < count ? index[at + i] : 0;
+    int64_t at = 0;
+    for (; at + 32 <= n; at += 32, out->at += 4 * width) pack(index + at, out->at, width);
+    if (at < n) {
+        uint32_t some[32] = {0};
+        memcpy(some, index + at, (size_t)(n - at) * 4);
         pack(some, out->at, width);
-        out->at += (count + 7) / 8 * width;
+        out->at += (n - at + 7) / 8 * width;
     }
     return true;
 }
@@ -148,15 +186,18 @@ static bool put_run(room_t *out, uint32_t value, int64_t n, int width) {
     return true;
 }
 
+/* Runs are of whole groups of eight: to look closer costs more than it saves. */
 static bool put_indices(room_t *out, const uint32_t *index, int64_t n, int width) {
-    int64_t i = 0, literal = 0;
-    while (i < n) {
-        int64_t stop = i + 1;
-        while (stop < n && index[stop] == index[i]) stop++;
-        int64_t odd = (8 - (i - literal) % 8) % 8; /* what fills the last group before the run */
-        if (stop - i >= odd + 16) {
-            if (!put_packed(out, index + literal, i + odd - literal, width) ||
-                !put_run(out, index[i], stop - i - odd, width))
+    int64_t literal = 0;
+    for (int64_t i = 0; i + 16 <= n;) {
+        uint32_t other = 0;
+        for (int j = 1; j < 16; j++) other |= index[i + j] ^ index[i];
+        int64_t stop = i + 8;
+        if (!other) {
+            for (stop = i + 16; stop < n && index[stop] == index[i];) stop++;
+            if (stop < n) stop -= (stop - i) % 8;
+            if (!put_packed(out, index + literal, i - literal, width) ||
+                !put_run(out, index[i], stop - i, width))
                 return false;
             literal = stop;
         }
@@ -220,18 +261,25 @@ static int64_t compact(const flowpeer_chunk *chunk, const uint8_t *values, int64
     return n;
 }
 
-#define MEASURE(type_t)                                                       \
-    do {                                                                      \
-        type_t least, greatest, value;                                        \
-        memcpy(&least, chunk->known ? chunk->least : values, sizeof least);   \
-        memcpy(&greatest, chunk->known ? chunk->greatest : values, sizeof least); \
-        for (int64_t i = 0; i < n; i++) {                                     \
-            memcpy(&value, values + i * (int64_t)sizeof value, sizeof value); \
-            least = value < least ? value : least;                            \
-            greatest = value > greatest ? value : greatest;                   \
-        }                                                                     \
-        memcpy(chunk->least, &least, sizeof least);                           \
-        memcpy(chunk->greatest, &greatest, sizeof greatest);                  \
+/* Two lanes, so that one comparison need not wait for the other. */
+#define MEASURE(type_t)                                                                  \
+    do {                                                                                 \
+        type_t least, greatest, low, high, one, two;                                     \
+        memcpy(&least, chunk->known ? chunk->least : values, sizeof least);              \
+        memcpy(&greatest, chunk->known ? chunk->greatest : values, sizeof greatest);     \
+        low = least, high = greatest;                                                    \
+        for (int64_t i = 0; i < n; i += 2) {                                             \
+            memcpy(&one, values + i * (int64_t)sizeof one, sizeof one);                  \
+            memcpy(&two, values + (i + 1 < n ? i + 1 : i) * (int64_t)sizeof two, sizeof two); \
+            least = one < least ? one : least;                                           \
+            greatest = one > greatest ? one : greatest;                                  \
+            low = two < low ? two : low;                                                 \
+            high = two > high ? two : high;                                              \
+        }                                                                                \
+        least = low < least ? low : least;                                               \
+        greatest = high > greatest ? high : greatest;                                    \
+        memcpy(chunk->least, &least, sizeof least);                                      \
+        memcpy(chunk->greatest, &greatest, sizeof greatest);                             \
     } while (0)
 
 static void measure(flowpeer_chunk *chunk, const uint8_t *values, int64_t n) {
@@ -258,11 +306,31 @@ static inline uint64_t mixed(uint64_t value) {
     return value ^ value >> 29;
 }
 
-static inline __attribute__((always_inline)) uint64_t hash_of(const uint8_t *value, int size) {
+/* What a place of the hash table holds: an entry + 1 (0: none) in 31 bits, and above them what an
+ * entry is known by: whether 32 bits say it all (an integer, an IPv4 address), and these bits; of
+ * others bits of their hash. */
+enum { ENTRY_BITS = 31 };
+
+typedef struct {
+    uint64_t hash;
+    uint64_t known_by;
+    bool whole;
+} key_t;
+
+static inline __attribute__((always_inline)) key_t key_of(const uint8_t *value, int size) {
     uint64_t low = 0, high = 0;
+    bool whole = true;
     memcpy(&low, value, size == 4 ? 4 : 8);
-    if (size == 16) memcpy(&high, value + 8, 8);
-    return mixed(low ^ mixed(high));
+    uint32_t bits = (uint32_t)low;
+    if (size == 8) whole = low >> 32 == 0;
+    if (size == 16) {
+        memcpy(&high, value + 8, 8);
+        whole = low == 0 && (uint32_t)high == 0xFFFF0000u; /* ::ffff:0:0/96 */
+        bits = (uint32_t)(high >> 32);
+    }
+    uint64_t hash = mixed(low ^ mixed(high));
+    if (!whole) bits = (uint32_t)(hash >> 32);
+    return (key_t){hash, ((uint64_t)bits << 1 | whole) << ENTRY_BITS, whole};
 }
 
 static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const uint8_t *b,
@@ -278,26 +346,28 @@ static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chu
                                                              int size) {
     if (count > chunk->place_count) count = chunk->place_count;
     const uint64_t mask = (uint64_t)count - 1;
-    memset(chunk->places, 0, (size_t)count * 4);
+    memset(chunk->places, 0, (size_t)count * 8);
     for (int64_t i = 0; i < chunk->distinct; i++) {
-        uint64_t here = hash_of(chunk->entries + i * size, size) & mask;
+        key_t key = key_of(chunk->entries + i * size, size);
+        uint64_t here = key.hash & mask;
         while (chunk->places[here]) here = (here + 1) & mask;
-        chunk->places[here] = (uint32_t)i + 1;
+        chunk->places[here] = key.known_by | ((uint64_t)i + 1);
     }
     chunk->places_mask = count - 1;
 }
 
-/* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses,
- * of an entry + 1 each, 0 for none; it begins as small as the nearest cache. Values are looked up
- * some at a time, so that the memory of all of them is on its way before the first is needed. */
+/* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
+ * that begins as small as the nearest cache. Values are looked up some at a time, so that the
+ * memory of all of them is on its way before the first is needed. */
 static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
                                                           const uint8_t *values, int64_t n,
                                                           int size) {
     enum { SOME = 32, FIRST = 1024 };
-    uint32_t *const places = chunk->places;
+    uint64_t *const places = chunk->places;
     uint8_t *const entries = chunk->entries;
     if (!chunk->distinct) use_places(chunk, FIRST, size);
-    uint64_t mask = (uint64_t)chunk->places_mask, hash[SOME];
+    uint64_t mask = (uint64_t)chunk->places_mask;
+    key_t key[SOME];
     uint32_t last = 0;
     for (int64_t at = 0; at < n; at += SOME) {
         int count = n - at < SOME ? (int)(n - at) : SOME;
@@ -311,29 +381,28 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
             continue;
         }
         for (int i = 0; i < count; i++) {
-            hash[i] = hash_of(value + i * size, size);
-            __builtin_prefetch(places + (hash[i] & mask));
-        }
-        for (int i = 0; i < count; i++) {
-            uint32_t found = places[hash[i] & mask];
-            if (found) __builtin_prefetch(entries + (int64_t)(found - 1) * size);
+            key[i] = key_of(value + i * size, size);
+            __builtin_prefetch(places + (key[i].hash & mask));
         }
         for (int i = 0; i < count; i++, value += size) {
-            uint64_t here = hash[i] & mask;
-            uint32_t found;
-            while ((found = places[here]) &&
-                   !alike(entries + (int64_t)(found - 1) * size, value, size))
+            uint64_t here = key[i].hash & mask, found;
+            while ((found = places[here])) {
+                uint64_t entry = (found & (((uint64_t)1 << ENTRY_BITS) - 1)) - 1;
+                if ((found ^ key[i].known_by) >> ENTRY_BITS == 0 &&
+                    (key[i].whole || alike(entries + entry * (uint64_t)size, value, size)))
+                    break;
                 here = (here + 1) & mask;
+            }
             if (!found) {
                 if (chunk->distinct >= chunk->capacity) return false;
                 memcpy(entries + chunk->distinct * size, value, (size_t)size);
-                found = places[here] = (uint32_t)++chunk->distinct;
+                found = places[here] = key[i].known_by | (uint64_t)++chunk->distinct;
                 if (2 * (uint64_t)chunk->distinct > mask && (int64_t)mask + 1 < chunk->place_count) {
                     use_places(chunk, 4 * ((int64_t)mask + 1), size);
                     mask = (uint64_t)chunk->places_mask;
                 }
             }
-            index[i] = last = found - 1;
+            index[i] = last = (uint32_t)(found & (((uint64_t)1 << ENTRY_BITS) - 1)) - 1;
         }
     }
     return true;
@@ -469,6 +538,7 @@ static uint32_t crc_of(const crc_t *crc, const uint8_t *octets, int64_t n) {
 /* The block format of LZ4: literals and matches of four octets or more, at most 64 KiB back. The
  * last match begins 12 octets before the end, the last 5 octets are literals. */
 enum { LZ4_HASH = 12, LZ4_LEAST = 4, LZ4_TAIL = 12, LZ4_LITERALS = 5, LZ4_FAR = 65535 };
+enum { LZ4_TRIAL = 8192 }; /* octets after which what hardly shrinks is left as it is */
 
 /* Octets that a block of `raw` octets has at most. */
 static int64_t lz4_room(int64_t raw) {
@@ -513,6 +583,7 @@ static int64_t lz4(const uint8_t *in, int64_t n, uint8_t *out) {
     const uint8_t *at = in, *literals = in, *end = in + n, *begin = out;
     int64_t tried = 64; /* the longer nothing repeats, the larger the steps */
     for (at++; end - at >= LZ4_TAIL;) {
+        if (at - in >= LZ4_TRIAL && out - begin > (literals - in) - (literals - in) / 16) break;
         uint32_t place = lz4_place(at);
         const uint8_t *before = in + places[place];
         places[place] = (uint32_t)(at - in);

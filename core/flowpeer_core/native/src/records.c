@@ -25,6 +25,7 @@ typedef struct {
     const flowpeer_set *set;
     int from;
     int to;
+    int kept; /* of them become rows */
 } part_t;
 
 /* Records of sets that lie alike, and the values read of them so far. */
@@ -34,6 +35,7 @@ typedef struct {
     const flowpeer_layout *layout;
     const flowpeer_limits *limits;
     int format;
+    bool sample; /* of sFlow; its layout has what any of them says */
     int n;
     int part_count;
     part_t part[N];
@@ -107,6 +109,21 @@ static inline int64_t address_of(const strip_t *s, int key, int size) {
     return place >= 0 && s->layout->length[key] == size ? place : -1;
 }
 
+/* Elements that an sFlow sample may have or not without more being decided by it than whether a
+ * column has a value: samples that differ in these alone are read together. */
+static const uint32_t LOOSE = 1u << E_TCP_FLAGS | 1u << E_SRC_PORT | 1u << E_DST_PORT |
+                              1u << E_INPUT_IF | 1u << E_OUTPUT_IF | 1u << E_SRC_AS |
+                              1u << E_DST_AS | 1u << E_SRC_MAC | 1u << E_DST_MAC;
+
+/* Takes the values of a key from the samples that have no such element. */
+static void only_said(const strip_t *s, int key, int64_t *values) {
+    for (int e = 0; e < ELEMENTS; e++) {
+        if (SAMPLE[e].key != key || !(LOOSE >> e & 1)) continue;
+        for (EACH_PART(s))
+            for (int i = part->from; i < part->to && !(part->set->mask >> e & 1); i++) values[i] = -1;
+    }
+}
+
 /* The values of a key, NULL if the layout has none. */
 static const int64_t *get(strip_t *s, int key) {
     int64_t place = place_of(s, key);
@@ -117,6 +134,7 @@ static const int64_t *get(strip_t *s, int key) {
             read_ntp(s->at, place, s->n, s->values[key]);
         else
             read_unsigned(s->at, place, s->layout->length[key], s->n, s->values[key]);
+        if (s->sample) only_said(s, key, s->values[key]);
     }
     return s->values[key];
 }
@@ -147,9 +165,12 @@ static void put(const out_t *out, int number, const int64_t *values, int64_t mos
         for (int i = 0; i < out->m; i++) picked[i] = values[out->pick[i]];
         values = picked;
     }
-    uint64_t null = 0;
-    for (int i = 0; i < out->m; i++)
+    uint64_t null = 0, none = UINT64_MAX;
+    for (int i = 0; i < out->m; i++) {
         null |= ((uint64_t)most - (uint64_t)values[i]) | (uint64_t)values[i];
+        none &= (uint64_t)values[i];
+    }
+    if (none >> 63) return; /* all are below zero */
     if (narrow) {
         int32_t some[N];
         for (int i = 0; i < out->m; i++) some[i] = (int32_t)(uint32_t)(uint64_t)values[i];
@@ -188,20 +209,40 @@ static void put_times(const out_t *out, int number, const int64_t *values) {
     column->known += out->m;
 }
 
-/* What each set says in `member`, of 8 octets or 4, of its records: n values in `made`. */
-static const int64_t *each(const strip_t *s, size_t member, bool narrow, int64_t *made) {
+/* What each set says in `member`, of 8 octets, of its records: n values in `made`. */
+static void each(const strip_t *s, size_t member, int64_t *made) {
     for (EACH_PART(s)) {
-        const char *at = (const char *)part->set + member;
         int64_t value;
-        if (narrow) {
-            int32_t small;
-            memcpy(&small, at, 4);
-            value = small;
-        } else
-            memcpy(&value, at, 8);
+        memcpy(&value, (const char *)part->set + member, 8);
         for (int i = part->from; i < part->to; i++) made[i] = value;
     }
-    return made;
+}
+
+/* A column of what sets say in `member`, of 8 octets or 4, times `unit`; below zero it is null. */
+static void put_each(const out_t *out, int number, const strip_t *s, size_t member, bool narrow,
+                     int64_t unit) {
+    flowpeer_column *column = &out->rows->columns[number];
+    int64_t at = out->at;
+    for (EACH_PART(s)) {
+        const char *from = (const char *)part->set + member;
+        if (narrow) {
+            int32_t value, some[N];
+            memcpy(&value, from, 4);
+            for (int i = 0; i < part->kept; i++) some[i] = value;
+            memcpy(column->values + at * 4, some, (size_t)part->kept * 4);
+        } else {
+            int64_t value, some[N];
+            memcpy(&value, from, 8);
+            if (value >= 0) {
+                value *= unit;
+                set_bits(column->valid, at, part->kept);
+                column->known += part->kept;
+            }
+            for (int i = 0; i < part->kept; i++) some[i] = value;
+            memcpy(column->values + at * 8, some, (size_t)part->kept * 8);
+        }
+        at += part->kept;
+    }
 }
 
 /* Addresses: of the record's IPv4 field where `four` says so, else of its IPv6 field. */
@@ -580,8 +621,6 @@ static void set_aside(flowpeer_rows *rows, strip_t *s, const flowpeer_set *set, 
     copy_address(back ? one->src : one->dst, s, i, KEY_DST4, KEY_DST6, four[i]);
 }
 
-#define EACH(member, narrow) each(s, offsetof(flowpeer_set, member), narrow, made)
-
 static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     counters_t count = counters(s);
     uint8_t pick[N];
@@ -591,7 +630,7 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     int64_t start[N], end[N], made[N];
     bool corrected[N], beside[N];
     if (s->format == FORMAT_SFLOW5) {
-        each(s, offsetof(flowpeer_set, received_us), false, start);
+        each(s, offsetof(flowpeer_set, received_us), start);
         memcpy(end, start, sizeof end);
     } else
         times(s, false, start, end);
@@ -618,11 +657,14 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
         }
     }
     placed(s, start, end, corrected);
-    for (EACH_PART(s)) {
+    bool some_corrected = memchr(corrected, true, (size_t)s->n) != NULL;
+    for (part_t *part = s->part; part < s->part + s->part_count; part++) {
         flowpeer_tally *tally = &rows->tallies[part->set->exporter];
+        part->kept = 0;
         for (int i = part->from; i < part->to; i++) {
             if (beside[i]) continue;
             pick[m++] = (uint8_t)i;
+            part->kept++;
             tally->corrected += corrected[i];
             tally->long_flows += end[i] - start[i] > s->limits->long_us;
         }
@@ -631,17 +673,15 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     sampling(s, rows, rate, top, bottom, back);
 
     out_t out = {rows, rows->rows, m, m == s->n, pick};
-    put_times(&out, COLUMN_RECEIVED_AT, EACH(received_us, false));
     put_times(&out, COLUMN_START_TIME, start);
     put_times(&out, COLUMN_END_TIME, end);
-    put_narrow(&out, COLUMN_EXPORTER_IP, EACH(exporter, true));
-    put_wide(&out, COLUMN_OBSERVATION_DOMAIN, EACH(domain, false));
-    put_narrow(&out, COLUMN_FORMAT, EACH(format, true));
-    put_wide(&out, COLUMN_SESSION, EACH(session, false));
-    put_wide(&out, COLUMN_DATAGRAM_SEQUENCE, EACH(sequence, false));
-    EACH(export_ms, false);
-    for (int i = 0; i < s->n; i++) made[i] = made[i] < 0 ? -1 : made[i] * 1000;
-    put_wide(&out, COLUMN_EXPORT_TIME, made);
+    put_each(&out, COLUMN_RECEIVED_AT, s, offsetof(flowpeer_set, received_us), false, 1);
+    put_each(&out, COLUMN_EXPORTER_IP, s, offsetof(flowpeer_set, exporter), true, 1);
+    put_each(&out, COLUMN_OBSERVATION_DOMAIN, s, offsetof(flowpeer_set, domain), false, 1);
+    put_each(&out, COLUMN_FORMAT, s, offsetof(flowpeer_set, format), true, 1);
+    put_each(&out, COLUMN_SESSION, s, offsetof(flowpeer_set, session), false, 1);
+    put_each(&out, COLUMN_DATAGRAM_SEQUENCE, s, offsetof(flowpeer_set, sequence), false, 1);
+    put_each(&out, COLUMN_EXPORT_TIME, s, offsetof(flowpeer_set, export_ms), false, 1000);
     put_wide(&out, back ? COLUMN_OUTPUT_IF : COLUMN_INPUT_IF, get(s, KEY_INPUT_IF));
     put_wide(&out, back ? COLUMN_INPUT_IF : COLUMN_OUTPUT_IF, get(s, KEY_OUTPUT_IF));
     bool four[N], hop[N];
@@ -678,7 +718,7 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
         put_address(&out, COLUMN_BGP_NEXT_HOP, s, KEY_BGP_NEXT_HOP4, KEY_BGP_NEXT_HOP6, hop);
     }
     uint8_t *bits = rows->columns[COLUMN_TIME_CORRECTED].values;
-    for (int i = 0; i < m; i++)
+    for (int i = 0; i < m && some_corrected; i++)
         if (corrected[pick[i]]) bits[(out.at + i) >> 3] |= (uint8_t)(1 << ((out.at + i) & 7));
     rows->rows += m;
 }
@@ -727,7 +767,7 @@ static int64_t add_records(flowpeer_rows *rows, strip_t *s, const flowpeer_set *
         } else if (!(s->at[i] = take(rest, s->size)))
             return FLOWPEER_ARGUMENT;
     }
-    if (wanted) s->part[s->part_count++] = (part_t){set, s->n, s->n + (int)wanted};
+    if (wanted) s->part[s->part_count++] = (part_t){set, s->n, s->n + (int)wanted, 0};
     s->n += (int)wanted;
     return wanted;
 }
@@ -776,6 +816,7 @@ static int64_t read_sets(flowpeer_rows *rows, const flowpeer_layout *layout,
     if (s.size <= 0 || (layout->variables && s.size > FLOWPEER_SCRATCH)) return FLOWPEER_ARGUMENT;
     s.layout = layout;
     s.format = sets->format;
+    s.sample = sets->layout < 0;
     s.limits = &rows->limits;
     s.n = s.part_count = 0;
     for (const flowpeer_set *set = sets; set < sets + count; set++) {
@@ -798,18 +839,20 @@ int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t cou
         if (rows->rows >= rows->enough) return i;
         if (!in_order(rows, set)) return FLOWPEER_ARGUMENT;
         const flowpeer_layout *layout = set->layout < 0 ? &sample : &rows->layouts[set->layout];
-        if (set->layout < 0) layout_of_sample(set->mask, &sample);
-        bool both = has_reverse(layout);
+        uint32_t mask = set->mask;
+        bool both = set->layout >= 0 && has_reverse(layout);
         int64_t total = set->count, room = (rows->room - rows->rows) / (both ? 2 : 1);
         if (total > room) return rows->rows ? i : FLOWPEER_NO_ROOM;
         for (n = 1; !both && i + n < count; n++) { /* reverse flows follow set by set */
             const flowpeer_set *other = &sets[i + n];
-            if (other->layout != set->layout || other->mask != set->mask ||
-                other->format != set->format || !in_order(rows, other) ||
+            if (other->layout != set->layout || other->format != set->format ||
+                (set->layout < 0 && (other->mask ^ mask) & ~LOOSE) || !in_order(rows, other) ||
                 rows->rows + total >= rows->enough || other->count > room - total)
                 break;
             total += other->count;
+            mask |= other->mask;
         }
+        if (set->layout < 0) layout_of_sample(mask, &sample);
         for (int back = 0; back <= both; back++) {
             int64_t done = read_sets(rows, layout, set, n, back);
             if (done < 0) return done;
