@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -95,4 +96,10 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that `args` begin with, imported."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else load(name), rest
+        if name is None:
+            return name, command, rest
+        loaded = load(name)
+        if not gc.isenabled():  # as `main` has it: what is imported stays, and is no garbage
+            gc.freeze()
+            gc.enable()
+        return name, loaded, rest

@@ -62,6 +62,26 @@ def test_help_imports_no_engine(words: list[str]) -> None:
     assert "flowpeer" in (done.stdout or done.stderr)
 
 
+def test_a_command_ends_after_its_threads_and_what_waits_for_the_end() -> None:
+    code = (
+        "import atexit, threading, time\n"
+        "from flowpeer.cli import app, main\n"
+        "def late():\n"
+        "    time.sleep(0.1)\n"
+        "    print('thread')\n"
+        "def run():\n"
+        "    atexit.register(print, 'handler')\n"
+        "    threading.Thread(target=late).start()\n"
+        "    print('x' * 300_000)\n"
+        "    return 75\n"
+        "app.run = run\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (75, "")
+    assert done.stdout == "x" * 300_000 + "\nthread\nhandler\n"
+
+
 def test_the_table_of_commands_says_what_their_modules_say() -> None:
     for name, help_, _ in COMMANDS:
         found = load(name).help.partition("\n\n")[0]
@@ -205,7 +225,8 @@ def test_init_writes_a_file_that_check_accepts_and_never_touches_one(
 
 def test_json_is_one_document_on_stdout_for_every_command(demo_copy: Path, run: Run) -> None:
     for words in (
-        ["check"], ["verify"], ["rollup"], ["rollup", "--explain"], ["candidates"], ["imbalance"],
+        ["check"], ["verify"], ["rollup"], ["rollup", "--explain"],
+        ["candidates", "--metro", "fra"], ["imbalance", "--metro", "fra"],
         ["rib", "list"], ["lookup", "26.0.0.1"], ["sql", "SELECT 1 AS one"], ["ingest", "captures"],
         ["run"], ["decode", "captures/edge1.dfw.pcap.gz"], ["rib", "load", "ribs"],
         ["peeringdb", "load", "peeringdb.json"],
