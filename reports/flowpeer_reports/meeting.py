@@ -63,6 +63,7 @@ class Places:
         self._policy: Policy = inputs.policy
         self.here = _our_places(inputs, self.registry)
         self._rungs: dict[tuple[int, str], list[Place]] = {}
+        self._shared: dict[tuple[int, str], list[Place]] = {}
 
     def listed(self, asn: int) -> bool:
         """Whether PeeringDB knows a port or a facility of the party."""
@@ -142,6 +143,12 @@ class Places:
 
     def _local(self, asn: int, metro: str) -> list[Place]:
         """Rungs 1 to 5 that hold, best first."""
+        found = self._shared.get((asn, metro))
+        if found is None:
+            found = self._shared[asn, metro] = self._places(asn, metro)
+        return found
+
+    def _places(self, asn: int, metro: str) -> list[Place]:
         here = self.here.get(metro)
         if here is None or not self.listed(asn):
             return []

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,8 +100,9 @@ def moves(
     if not total or len(providers) < 2:
         return Moves(empty, None, None, load)
     rules, hourly = _candidates(parts, offers, ties, epoch_of_hour, provider, unstable)
-    slots_of = _slots_of(found)
-    series = [_summed(_by_link(rule, hourly, found, slots_of), found.slots) for rule in rules]
+    routed = _shaped(hourly, found)
+    series = [_summed(_by_link(rule, routed), found.slots) for rule in rules]
+    series_covered = [line[covered] for line in series]
     shifts: dict[tuple[int, int], Ints] = {}
     aims = weights[:, None] * whole
     d = float(np.abs(load[:, covered] - aims).sum() / 2 / total)
@@ -113,15 +113,14 @@ def moves(
     blocked = 0
     while len(records) < most and d > target:
         best = None
+        load_covered = load[:, covered]
         for longer in (False, True):
             options = []
             for number, rule in enumerate(rules):
                 if rule.longer != longer or rule.routes & taken:
                     continue
-                gain = (
-                    _gain(load[:, covered], aims, series[number][covered], rule.source, rule.target)
-                    / total
-                )
+                line = series_covered[number]
+                gain = _gain(load_covered, aims, line, rule.source, rule.target) / total
                 if gain > LEAST_GAIN:
                     options.append((gain, -number))
             for gain, number in sorted(options, reverse=True):
@@ -141,7 +140,7 @@ def moves(
         left = float(np.abs(after[:, covered] - aims).sum() / 2 / total)
         rule = rules[number]
         taken |= rule.routes
-        for link, line in _by_link(rule, hourly, found, slots_of).items():
+        for link, line in _by_link(rule, routed).items():
             key = (link, rule.target)
             shifts[key] = shifts[key] + line if key in shifts else line
         p95 = [
@@ -251,33 +250,37 @@ def _candidates(
     return kept, {key: hourly[key] for key in wanted}
 
 
-def _slots_of(found: Loads) -> dict[int, slice]:
-    """The slots of each hour."""
+def _shaped(
+    hourly: Mapping[tuple[str | None, int], Mapping[int, int]], found: Loads
+) -> dict[tuple[str | None, int], Ints]:
+    """Bytes of each route by slot: its hours, shaped by its exit's slots."""
     hour = found.hour_of_slot
     edges = np.concatenate([np.flatnonzero(np.diff(hour, prepend=-1)), [found.slots]])
-    return {int(hour[a]): slice(a, b) for a, b in pairwise(edges)}
+    place_of = {int(hour[a]): place for place, a in enumerate(edges[:-1])}
+    length = np.diff(edges)
+    whole_of: dict[int, list[int]] = {}
+    made: dict[tuple[str | None, int], Ints] = {}
+    for key, sizes in hourly.items():
+        load = found.out[key[1]]
+        if key[1] not in whole_of:
+            whole_of[key[1]] = np.add.reduceat(load, edges[:-1]).tolist()
+        whole = whole_of[key[1]]
+        share = np.zeros(len(length))
+        for at, size in sizes.items():
+            place = place_of.get(at)
+            if place is not None and whole[place]:
+                share[place] = size / whole[place]
+        line = np.floor(load * np.repeat(share, length)).astype(np.int64)
+        made[key] = np.minimum(line, load)
+    return made
 
 
-def _by_link(
-    rule: _Rule,
-    hourly: Mapping[tuple[str | None, int], Mapping[int, int]],
-    found: Loads,
-    slots_of: Mapping[int, slice],
-) -> dict[int, Ints]:
-    """Bytes of a rule by link and slot: each route's hour, shaped by its exit's slots."""
+def _by_link(rule: _Rule, routed: Mapping[tuple[str | None, int], Ints]) -> dict[int, Ints]:
+    """Bytes of a rule by link and slot."""
     made: dict[int, Ints] = {}
     for key in sorted(rule.routes, key=lambda k: (k[0] or "", k[1])):
-        load = found.out[key[1]]
-        out = made.setdefault(key[1], np.zeros(found.slots, dtype=np.int64))
-        for at, size in hourly[key].items():
-            span = slots_of.get(at)
-            if span is None:
-                continue
-            part = load[span]
-            whole = int(part.sum())
-            if whole:
-                share = np.floor(part * (size / whole)).astype(np.int64)
-                out[span] += np.minimum(share, part)
+        link, line = key[1], routed[key]
+        made[link] = made[link] + line if link in made else line
     return made
 
 
