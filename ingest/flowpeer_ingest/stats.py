@@ -40,7 +40,7 @@ LOSSES: dict[str, str] = {
 
 
 @dataclass(slots=True)
-class ExporterState:
+class ExporterStats:
     """One exporter since the start."""
 
     datagrams: int = 0
@@ -71,7 +71,7 @@ class Stats:
         self.reasons: dict[str, Counter[str]] = {
             name: Counter() for name in ("rejected", "implausible", "malformed", "unsupported")
         }
-        self.exporters: dict[str, ExporterState] = {}
+        self.exporters: dict[str, ExporterStats] = {}
         self.refused_sources: Counter[str] = Counter()
         self.losses: dict[str, int] = dict.fromkeys(LOSSES, 0)
         self.rose_us: dict[str, int] = {}
@@ -94,7 +94,7 @@ class Stats:
             if not isinstance(seen_us, int) or not isinstance(gap_us, int):
                 continue
             if self.since_us - seen_us < REMEMBER_US:
-                self.exporters[address] = ExporterState(last_seen_us=seen_us, usual_gap_us=gap_us)
+                self.exporters[address] = ExporterStats(last_seen_us=seen_us, usual_gap_us=gap_us)
         losses = self.before.get("losses")
         if not isinstance(losses, dict):
             return
@@ -128,7 +128,7 @@ class Stats:
             self.refused_sources.update(summary.refused_sources)
             self.pending = summary.pending
             for address, said in summary.exporters.items():
-                state = self.exporters.setdefault(address, ExporterState())
+                state = self.exporters.setdefault(address, ExporterStats())
                 state.datagrams += said.datagrams
                 state.records += said.records
                 state.lost += said.lost
@@ -147,7 +147,7 @@ class Stats:
                 totals["octets"] += summary.octets.get(address, 0)
                 self.lost += said.lost
             for c in summary.conflicts:
-                state = self.exporters.setdefault(c.exporter_ip, ExporterState())
+                state = self.exporters.setdefault(c.exporter_ip, ExporterStats())
                 state.conflicts += c.count
                 if c.last_us >= state.conflict_us:
                     state.conflict, state.conflict_us = c.kind, c.last_us
@@ -159,7 +159,7 @@ class Stats:
         """When an exporter was last seen; one that was not seen since the start: just now."""
         with self.lock:
             return self.exporters.setdefault(
-                address, ExporterState(last_seen_us=now_us)
+                address, ExporterStats(last_seen_us=now_us)
             ).last_seen_us
 
     def forget(self, addresses: list[str]) -> None:
@@ -183,7 +183,7 @@ class Stats:
                 "pending": dict(list(self.pending.items())[:MAX_LISTED]),
                 "refused_sources": dict(self.refused_sources.most_common(MAX_LISTED)),
                 "exporters": {
-                    address: {name: getattr(e, name) for name in ExporterState.__slots__}
+                    address: {name: getattr(e, name) for name in ExporterStats.__slots__}
                     for address, e in listed[:MAX_LISTED]
                 },
                 "exporters_not_listed": max(0, len(listed) - MAX_LISTED),
