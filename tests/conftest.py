@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -19,17 +18,19 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from warm import Warm
+from warm import Finished, flowpeer, warm
 
 if TYPE_CHECKING:
     from object_store import Bucket
 
-Finished = subprocess.CompletedProcess[str]
+
+# The program is started hundreds of times: compiled once, not each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes is the machine's affair. CI tries the same examples each time, so that
 # it judges the change; new ones are looked for by whoever runs the tests.
 settings.register_profile(
-    "untimed", deadline=None, derandomize="CI" in os.environ,
+    "untimed", max_examples=30, deadline=None, derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 settings.register_profile("soak", settings.get_profile("untimed"), max_examples=5_000)
@@ -48,9 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is longer than every change may take."""
     if not config.getoption("--soak"):
-        for item in items:
-            if item.get_closest_marker("soak"):
-                item.add_marker(pytest.mark.skip(reason="takes longer than CI may: --soak"))
+        long = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -109,18 +110,6 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
-
-
-def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finished:
-    """Run the command line in a process of its own, as a user does."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
-    return warm().run([*map(str, words)], cwd or Path.cwd(), environment, stdin)
-
-
-@cache
-def warm() -> Warm:
-    """The process of this worker that runs commands."""
-    return Warm()
 
 
 @pytest.fixture(scope="session")

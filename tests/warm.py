@@ -7,6 +7,8 @@ streams and exit status, like any other.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import signal
@@ -14,14 +16,68 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
+Finished = subprocess.CompletedProcess[str]
+
+LATE = ("flowpeer.workspace", "highspy", "numpy.ma", "numpy.random", "xlsxwriter")
+"""What commands import when they need it."""
 LONGEST = 1 << 17
 """Octets of a request."""
 TIME_LIMIT_S = 600
+
+
+class Result(NamedTuple):
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Running:
+    """A command in a process of its own."""
+
+    def __init__(self, channel: socket.socket, words: Sequence[str], cwd: Path,
+                 environment: Mapping[str, str], stdin: str, *, apart: bool) -> None:  # fmt: skip
+        request = json.dumps([list(words), str(cwd), dict(environment), apart]).encode()
+        assert len(request) <= LONGEST
+        self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._err = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as given:
+            given.write(stdin)
+            given.seek(0)
+            handed = [given.fileno(), self._out.fileno(), self._err.fileno(), theirs.fileno()]
+            socket.send_fds(channel, [request], handed)
+        self._answer.settimeout(TIME_LIMIT_S)
+        self.pid = self._number()
+
+    def _number(self) -> int:
+        octets = self._answer.recv(16)
+        assert octets, "the process that runs commands is gone"
+        return int(octets)
+
+    def kill(self) -> None:
+        """SIGKILL to the group of a process that was begun apart, if it still runs."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def finish(self, timeout: float = TIME_LIMIT_S) -> Result:
+        """Wait for its end, once. Raises TimeoutError."""
+        with self._answer, self._out, self._err:
+            self._answer.settimeout(timeout)
+            status = self._number()
+            self._out.seek(0)
+            self._err.seek(0)
+            return Result(status, self._out.read(), self._err.read())
 
 
 class Warm:
@@ -35,30 +91,12 @@ class Warm:
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
-    def run(
-        self, words: Sequence[str], cwd: Path, environment: Mapping[str, str], stdin: str
-    ) -> subprocess.CompletedProcess[str]:
-        """`flowpeer WORDS`, finished. Raises TimeoutError."""
-        request = json.dumps([list(words), str(cwd), dict(environment)]).encode()
-        assert len(request) <= LONGEST
-        ours, theirs = socket.socketpair()
-        with (
-            ours,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as given,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
-        ):
-            given.write(stdin)
-            given.seek(0)
-            with theirs:
-                handed = [given.fileno(), out.fileno(), err.fileno(), theirs.fileno()]
-                socket.send_fds(self._channel, [request], handed)
-            ours.settimeout(TIME_LIMIT_S)
-            status = ours.recv(16)
-            assert status, "the process that runs commands is gone"
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(words, int(status), out.read(), err.read())
+    def begin(
+        self, words: Sequence[str], cwd: Path, environment: Mapping[str, str], stdin: str = "",
+        *, apart: bool = False,
+    ) -> Running:  # fmt: skip
+        """`flowpeer WORDS`; `apart`: in a session and process group of its own."""
+        return Running(self._channel, words, cwd, environment, stdin, apart=apart)
 
     def close(self) -> None:
         """Let it end."""
@@ -66,12 +104,38 @@ class Warm:
         self._server.wait(TIME_LIMIT_S)
 
 
+@cache
+def warm() -> Warm:
+    """The process of this test process that runs commands."""
+    return Warm()
+
+
+def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finished:
+    """`flowpeer WORDS` as a user runs it, finished."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
+    running = warm().begin([*map(str, words)], cwd or Path.cwd(), environment, stdin)
+    return Finished(words, *running.finish())
+
+
+def begin(folder: Path, *words: str, **environment: str) -> Running:
+    """`flowpeer WORDS` in `folder`, in a process group of its own, with more variables. Those of
+    `flowpeer_ingest.faults` make it die, or a call of it fail, at a point of its work."""
+    return warm().begin(words, folder, {**os.environ, **environment}, apart=True)
+
+
 def serve(channel: socket.socket) -> None:
-    """Run what is asked for until the other end is closed; returns in processes to be ended."""
+    """Run what is asked for until the other end is closed."""
+    from flowpeer.cli.app import run
     from flowpeer.cli.commands import COMMANDS
+    from flowpeer_ingest import faults
 
     for command in COMMANDS:
         import_module(f"flowpeer.cli.{command.target.partition(':')[0]}")
+    for module in LATE:
+        with suppress(ImportError):  # an extra that is not installed
+            import_module(module)
+    gc.collect()
+    gc.freeze()  # no collection in a child walks, and so copies, what was imported here
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         request, handed, _, _ = socket.recv_fds(channel, LONGEST, 4)
@@ -84,25 +148,47 @@ def serve(channel: socket.socket) -> None:
             os.close(descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *streams, answer = handed
+    words, cwd, environment, apart = json.loads(request)
     if child := os.fork():
+        if apart:
+            with suppress(OSError):  # it has done so itself
+                os.setpgid(child, child)
+        with suppress(OSError):
+            os.write(answer, b"%d" % child)
         _, status = os.waitpid(child, 0)
         with suppress(OSError):
             os.write(answer, b"%d" % os.waitstatus_to_exitcode(status))
         os._exit(0)
     os.close(answer)
+    if apart:
+        with suppress(OSError):
+            os.setpgid(0, 0)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    words, cwd, environment = json.loads(request)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["flowpeer", *words]
-    from flowpeer.cli import main
+    try:
+        faults.install()
+        leave(run())
+    except BaseException:
+        traceback.print_exc()
+    leave(1)
 
-    main()
+
+def leave(status: int) -> NoReturn:
+    """End this process as Python does, but without taking apart every object that was imported,
+    which costs most of what a small command does."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         serve(listening)
+    leave(0)

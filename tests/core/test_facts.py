@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,7 +67,7 @@ def gathered(tables: list[pa.Table], *, plain: bool) -> FlowFacts:
 
 
 @pytest.mark.skipif(library() is None, reason="built without the compiled core")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(1, 4_000), st.booleans(), st.booleans())
 def test_both_paths_find_the_same(seed: int, rows: int, wide: bool, coded: bool) -> None:
     table = flows(rows, seed, wide=wide, coded=coded)

@@ -71,7 +71,7 @@ def test_merged_coverage_and_rates_say_the_same(demo_copy: Path, run: Run) -> No
         for name in ("coverage", "sampling"):
             frame = catalog.scan(lake.root, name).collect()
             told.append(frame.sort(frame.columns).write_json())
-        return [*told, run("imbalance", "--json", cwd=demo_copy).stdout]
+        return [*told, run("imbalance", "--metro", "iad", "--json", cwd=demo_copy).stdout]
 
     def files(name: str) -> list[Path]:
         return sorted(map(Path, lake.entries(name)))

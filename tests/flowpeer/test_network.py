@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -179,7 +180,7 @@ json_like = st.recursive(
 
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    max_examples=150,
+    max_examples=examples(150),
 )
 @given(section=st.sampled_from(["network", "lake", "metros", "exporters", "interfaces", "sources",
                                 "contracts", "sessions", "exclusions", "collector"]),

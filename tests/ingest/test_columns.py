@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,7 +113,7 @@ def expected(fields: list[tuple[int, int]], row: list[bytes]) -> dict[str, Any] 
     return out
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(tables_of_values(), st.sampled_from([9, 10]))
 def test_arrays_say_what_each_record_says(
     build: Any, drawn: tuple[list[tuple[int, int]], list[list[bytes]]], version: int
@@ -130,7 +131,7 @@ def test_arrays_say_what_each_record_says(
         assert table[name].to_pylist() == [e[name] for e in want], name
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(tables_of_values(), st.data())
 def test_variable_length_gives_the_same_rows_as_fixed(
     build: Any, drawn: tuple[list[tuple[int, int]], list[list[bytes]]], data: Any

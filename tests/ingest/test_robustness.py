@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,13 +60,13 @@ WORDS = st.lists(
 ).map(lambda words: struct.pack(f">{len(words)}H", *words))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.builds(bytes.__add__, HEADS, st.one_of(WORDS, st.binary())), max_size=4))
 def test_random_octets_give_events(payloads: list[bytes]) -> None:
     decode_all(payloads)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=600), st.sampled_from([b"\xd4\xc3\xb2\xa1", b"\x0a\x0d\x0d\x0a", b""]))
 def test_random_files_give_datagrams_or_the_one_error(data: bytes, magic: bytes) -> None:
     import io

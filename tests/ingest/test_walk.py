@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,7 +139,7 @@ def streams(draw: Any, build: Any) -> list[Sent]:
     return sent
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_generated_streams_give_the_same_in_batches(build: Any, data: Any) -> None:
     sent = data.draw(streams(build))

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -487,7 +488,7 @@ def test_v9_losses_before_the_template_wait_for_proof(build: Any) -> None:
     assert lost == [0, 0, 0, 4]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=30),
     st.integers(0, 2**32 - 1),
@@ -502,7 +503,7 @@ def test_v9_losses_are_never_more_than_the_datagrams_lost(
     assert sum(lost) <= sum(gaps)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), min_size=2, max_size=30),
     st.integers(0, 2**32 - 1),
@@ -520,7 +521,7 @@ def test_v9_flow_counters_lose_nothing_where_nothing_is_lost(
 # Encoding, then decoding
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.data(), st.sampled_from([9, 10]))
 def test_every_element_is_read_as_it_was_written(build: Any, data: Any, version: int) -> None:
     chosen = data.draw(

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
@@ -332,7 +333,7 @@ def same(rows: list[dict[str, Any]], expected: list[dict[str, Any]], total: int)
             assert row["cumulative_expected_share"] == pytest.approx(hoped / total)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     worlds(),
     st.sampled_from(["out", "in", "both"]),
@@ -362,7 +363,7 @@ def test_rows_equal_those_of_a_search_that_tries_everything(
     same(found.organisations.to_dicts(), oracle.answer(least), total)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(worlds(), st.sampled_from(["out", "in", "both"]), st.one_of(st.none(), st.integers(0, 3)))
 def test_every_transit_byte_is_in_one_row_or_has_a_reason(
     world: World, direction: Any, asks: int | None
@@ -379,7 +380,7 @@ def test_every_transit_byte_is_in_one_row_or_has_a_reason(
         assert found.rows["rank"].max() in (None, *range(asks + 1))
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(worlds(), st.integers(0, 3))
 def test_a_shorter_list_is_the_head_of_the_longer_one(world: World, asks: int) -> None:
     inputs = world.inputs()

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
@@ -20,7 +21,7 @@ from flowpeer_reports.link_rows import WEEK, least_squares, whole_weeks
 from flowpeer_reports.loads import Loads, loads
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.floats(1, 1e12), min_size=3, max_size=20))
 def test_the_slope_is_the_median_of_all_pairs(values: list[float]) -> None:
     y = [math.log(v) for v in values]

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reports_world import START, Flow, World
@@ -78,7 +79,7 @@ def two(draw: st.DrawFn) -> tuple[World, World]:
 
 
 # Without shrinking: two worlds take minutes of it, and their first failure reads as well.
-@settings(max_examples=40, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=examples(40), phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(two(), st.sampled_from([0.0, 200.0]))
 def test_the_differences_are_those_of_a_brute_force(
     pair: tuple[World, World], least: float

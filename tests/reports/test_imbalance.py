@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
@@ -38,7 +39,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(flows, interfaces=links, hours=2)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(worlds())
 def test_figures_equal_the_definitions_in_exact_fractions(world: World) -> None:
     found = imbalance(world.inputs())

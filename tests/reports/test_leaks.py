@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
@@ -170,7 +171,7 @@ def with_ports(world: World, draw: Any) -> World:
     return replace(world, flows=[*world.flows, *more], interfaces=[*interfaces, *ports])  # type: ignore[list-item]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_every_route_has_its_session_cause_and_bytes(data: st.DataObject) -> None:
     world = data.draw(worlds())

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import START, TIME, Flow, World
@@ -29,7 +30,7 @@ def inputs_of(world: World, since: Mapping[tuple[int, str], object]) -> Inputs:
     )  # fmt: skip
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.data())
 def test_before_the_live_day_it_is_as_if_it_were_not_there(data: st.DataObject) -> None:
     world = data.draw(worlds())

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import START, Flow, World
@@ -27,7 +28,7 @@ def ask(metros: tuple[str, ...], predicted: float | None = 1000.0) -> Ask:
     return Ask(opened, "live", day, None, "", "", day)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     st.lists(
         st.tuples(

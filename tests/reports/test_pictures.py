@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import START, Flow, World
@@ -175,7 +176,7 @@ def test_the_day_of_a_row_is_the_mean_of_each_hour() -> None:
 numbers = st.one_of(st.none(), st.floats(-1e9, 1e15, allow_nan=False))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(numbers, max_size=30),
     st.lists(numbers, max_size=30),

@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
@@ -297,7 +298,7 @@ def test_terminal_lines_fit_and_lose_no_column(width: int) -> None:
         assert max(map(display_width, made.splitlines())) <= width
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5), st.integers(30, 120))
 def test_any_text_renders_in_every_text_format(values: list[str], width: int) -> None:
     values = [v.encode("utf-8", "replace").decode() for v in values]

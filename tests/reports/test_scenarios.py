@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from billing_oracle import p95
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from money_world import bill_of, billed_of, close, flows
@@ -231,7 +232,7 @@ def test_the_money_of_exchanges_in_their_order(seed: int) -> None:
     assert answer.openings.equals(found.openings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data())
 def test_the_worst_hours_of_an_outage_are_found(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 60))

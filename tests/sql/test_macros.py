@@ -80,10 +80,10 @@ def test_text_that_is_no_prefix_is_an_error(plain: duckdb.DuckDBPyConnection, ci
 
 
 def test_ip_in_agrees_with_the_bits(plain: duckdb.DuckDBPyConnection) -> None:
-    made = random.Random(7)
+    made, texts = random.Random(7), _texts()[:200]
     pairs = []
     for _ in range(2000):
-        base = ip_address(made.choice(_texts()[:200]))
+        base = ip_address(made.choice(texts))
         length = made.randint(0, base.max_prefixlen)
         other = type(base)(int(base) ^ (1 << made.randrange(base.max_prefixlen)))
         pairs.append((str(other), f"{base}/{length}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import begin
 
 from flowpeer.configuration import load
 from flowpeer.lake import migrate
@@ -27,14 +27,6 @@ HERE = Path(__file__).parent / "format2"
 ANSWERS = json.loads((HERE / "answers.json").read_text())
 STATES = ("plain", "compacted", "folded", "half_merged")
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND = """
-import sys
-from flowpeer_ingest import faults
-faults.install()
-from flowpeer.cli import main
-sys.argv[0] = "flowpeer"
-sys.exit(main())
-"""
 
 
 def unpack(name: str, to: Path) -> Path:
@@ -167,32 +159,25 @@ def test_where_links_fail_files_are_copied(tmp_path: Path, monkeypatch: pytest.M
     }
 
 
-def begin(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words], cwd=folder, start_new_session=True, text=True,
-        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    _, text = process.communicate(timeout=120)
-    return process.returncode, text
-
-
 @pytest.mark.parametrize("state", ["plain", "half_merged"])
 def test_killed_anywhere_it_is_one_or_the_other_and_goes_on(
     state: str, tmp_path: Path, run: Run
 ) -> None:
     whole = unpack(state, tmp_path / "whole")
     log = tmp_path / "log"
-    assert begin(whole, "migrate", "--yes", FLOWPEER_FAULTS_LOG=str(log))[0] == 0
+    assert begin(whole, "migrate", "--yes", FLOWPEER_FAULTS_LOG=str(log)).finish()[0] == 0
     want = files(whole, but=("locks", "staging", "cache", "before"))
     counts = Counter(line.split()[1] for line in log.read_text().splitlines())
     every = [(name, n) for name, count in sorted(counts.items()) for n in range(1, count + 1)]
     for name, n in random.Random(len(every)).sample(every, 4):
         folder = unpack(state, tmp_path / f"{name}{n}")
-        status, text = begin(folder, "migrate", "--yes", FLOWPEER_FAULTS=f"kill:{name}:{n}")
+        status, _, text = begin(
+            folder, "migrate", "--yes", FLOWPEER_FAULTS=f"kill:{name}:{n}"
+        ).finish()
         assert status == -signal.SIGKILL, (name, n, text)
         assert said(run, folder) == expected(folder)["sql"], (name, n)
         if json.loads((folder / "lake/format.json").read_text())["format"] == 2:
-            status, text = begin(folder, "migrate", "--yes")
+            status, _, text = begin(folder, "migrate", "--yes").finish()
             assert status == 0, (name, n, text)
         assert files(folder, but=("locks", "staging", "cache", "before")) == want, (name, n)
         shutil.rmtree(folder)

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -211,7 +212,7 @@ _rows = st.lists(st.dictionaries(st.sampled_from(_fields), _json, max_size=8) | 
 
 
 @given(st.dictionaries(st.sampled_from(OBJECTS), st.fixed_dictionaries({"data": _rows})))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_any_values_give_typed_tables_or_one_error(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]
 ) -> None:

@@ -22,6 +22,7 @@ from deliveries import (
     roll_up,
     world_of,
 )
+from effort import seeds
 from worlds import HOUR, MIDNIGHT, table_rows
 
 from flowpeer.lake import compact
@@ -34,7 +35,7 @@ from flowpeer.rollup.retention import prunable, prune
     ("numbered", "timed"), [(True, True), (False, True), (True, False)],
     ids=["numbered", "without numbers", "without times"],
 )  # fmt: skip
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6, 2))
 def test_traffic_is_that_of_a_single_delivery(
     seed: int, numbered: bool, timed: bool, tmp_path: Path
 ) -> None:

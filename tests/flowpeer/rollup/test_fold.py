@@ -6,12 +6,10 @@ The sums themselves are held against plain Python in test_oracle.py.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from warm import begin
 
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake, sha256_of
@@ -33,14 +32,6 @@ from flowpeer.rollup.reconcile import conservation, hours_conserved
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FOLD = 'fold_share = 0.4\nfold_below = "900G"'
-COMMAND = """
-import sys
-from flowpeer_ingest import faults
-faults.install()
-from flowpeer.cli import main
-sys.argv[0] = "flowpeer"
-sys.exit(main())
-"""
 
 
 HANG_ON_SLOTS = (
@@ -210,35 +201,22 @@ def test_a_pruned_hour_stays_as_it_was_folded(fresh: Path, tmp_path: Path) -> No
     assert all(identity.holds for identity in conservation(again(folder), again=True))
 
 
-def begin(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "rollup", *words], cwd=folder, start_new_session=True,
-        env={**os.environ, **environment}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def status(process: subprocess.Popen[str]) -> int:
-    process.communicate(timeout=120)
-    return process.returncode
-
-
 def test_killed_or_in_shards_it_makes_the_same_files(fresh: Path, tmp_path: Path) -> None:
     whole = copy(fresh, tmp_path / "whole")
     log = tmp_path / "log"
-    assert status(begin(whole, FLOWPEER_FAULTS_LOG=str(log))) == 0
+    assert begin(whole, "rollup", FLOWPEER_FAULTS_LOG=str(log)).finish().status == 0
     made = files(whole)
     counts = Counter(line.split()[1] for line in log.read_text().splitlines())
     every = [(name, n) for name in sorted(counts) for n in range(1, counts[name] + 1)]
     for name, n in random.Random(4).sample(every, 1):
         folder = copy(fresh, tmp_path / f"{name}{n}")
-        killed = begin(folder, FLOWPEER_FAULTS=f"kill:{name}:{n}")
-        assert status(killed) == -signal.SIGKILL, (name, n)
-        assert status(begin(folder)) == 0, (name, n)
+        killed = begin(folder, "rollup", FLOWPEER_FAULTS=f"kill:{name}:{n}")
+        assert killed.finish().status == -signal.SIGKILL, (name, n)
+        assert begin(folder, "rollup").finish().status == 0, (name, n)
         assert files(folder) == made, (name, n)
     shards = copy(fresh, tmp_path / "shards")
-    running = [begin(shards, "--shard", f"{n}/2") for n in (1, 2)]
-    assert [status(process) for process in running] == [0, 0]
+    running = [begin(shards, "rollup", "--shard", f"{n}/2") for n in (1, 2)]
+    assert [process.finish().status for process in running] == [0, 0]
     assert files(shards) == made
 
 

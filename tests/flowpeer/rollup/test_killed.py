@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 import worlds
+from warm import Running
 
 from flowpeer.lake.store import Lake, sha256_of
 
@@ -23,14 +22,6 @@ pytestmark = pytest.mark.slow
 
 
 Undisturbed = tuple[dict[str, Any], Counter[str]]
-COMMAND = """
-import sys
-from flowpeer_ingest import faults
-faults.install()
-from flowpeer.cli import main
-sys.argv[0] = "flowpeer"
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +32,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def begin(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+def begin(folder: Path, *words: str, **environment: str) -> Running:
     """`flowpeer rollup` in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "rollup", *words], cwd=folder, start_new_session=True,
-        env={**os.environ, **environment}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit status, stdout, stderr."""
-    out, said = process.communicate(timeout=120)
-    return process.returncode, out, said
+    return warm.begin(folder, "rollup", *words, **environment)
 
 
 def files_of(folder: Path) -> dict[str, Any]:
@@ -81,7 +62,7 @@ def undisturbed(
     folder = tmp_path_factory.mktemp("undisturbed") / "world"
     shutil.copytree(world, folder)
     log = folder / "points"
-    assert finish(begin(folder, FLOWPEER_FAULTS_LOG=str(log)))[0] == 0
+    assert begin(folder, FLOWPEER_FAULTS_LOG=str(log)).finish()[0] == 0
     made = files_of(folder)
     assert len(made) >= 12
     return made, Counter(line.split()[1] for line in log.read_text().splitlines())
@@ -102,9 +83,9 @@ def test_killed_at_any_point_and_run_again_gives_the_same_files(
     dice = random.Random(len(every))
     for name, n in dice.sample(every, 8):
         folder = copy_of(world, tmp_path / f"{name}{n}")
-        killed = finish(begin(folder, FLOWPEER_FAULTS=f"kill:{name}:{n}"))
+        killed = begin(folder, FLOWPEER_FAULTS=f"kill:{name}:{n}").finish()
         assert killed[0] == -signal.SIGKILL, (name, n)
-        again = finish(begin(folder))
+        again = begin(folder).finish()
         assert again[0] == 0, (name, n, again)
         assert files_of(folder) == made, (name, n)
         assert not any((folder / "lake/staging").iterdir()), (name, n)
@@ -117,10 +98,10 @@ def test_killed_at_any_time_and_run_again_gives_the_same_files(
     dice = random.Random(2)
     for _ in range(4):  # each goes on where the one before was killed
         process = begin(folder)
-        time.sleep(dice.uniform(0.3, 1.2))
-        os.killpg(process.pid, signal.SIGKILL)
-        finish(process)
-    assert finish(begin(folder))[0] == 0
+        time.sleep(dice.uniform(0.02, 0.4))
+        process.kill()
+        process.finish()
+    assert begin(folder).finish()[0] == 0
     assert files_of(folder) == undisturbed[0]
 
 
@@ -128,10 +109,10 @@ def test_a_full_disk_leaves_what_was_there_and_says_so(
     world: Path, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     folder = copy_of(world, tmp_path)
-    status, _, said = finish(begin(folder, FLOWPEER_FAULTS="ENOSPC:replace:6"))
+    status, _, said = begin(folder, FLOWPEER_FAULTS="ENOSPC:replace:6").finish()
     assert status == 3, said
     assert "No space left" in said
-    assert finish(begin(folder))[0] == 0
+    assert begin(folder).finish()[0] == 0
     assert files_of(folder) == undisturbed[0]
 
 
@@ -140,14 +121,14 @@ def test_hours_that_another_process_has_are_left_to_it(
 ) -> None:
     folder = copy_of(world, tmp_path)
     with Lake(folder / "lake").lock("rollup+2026-09-16T01", once=True):
-        status, _, said = finish(begin(folder))
+        status, _, said = begin(folder).finish()
     assert status == 75
     assert said.startswith("error: ")
     assert "try: wait" in said
     done = files_of(folder)
     assert done.items() < undisturbed[0].items()
     assert not any("hour=01" in name for name in done)
-    assert finish(begin(folder))[0] == 0
+    assert begin(folder).finish()[0] == 0
     assert files_of(folder) == undisturbed[0]
 
 
@@ -156,8 +137,8 @@ def test_shards_with_different_counts_do_not_disturb_each_other(
 ) -> None:
     folder = copy_of(world, tmp_path)
     running = [begin(folder, "--shard", shard) for shard in ("1/2", "1/3", "2/3", "2/2")]
-    assert {finish(process)[0] for process in running} <= {0, 75}
-    assert finish(begin(folder))[0] == 0
+    assert {process.finish()[0] for process in running} <= {0, 75}
+    assert begin(folder).finish()[0] == 0
     assert files_of(folder) == undisturbed[0]
 
 
@@ -166,6 +147,6 @@ def test_shards_on_several_processes_at_once_make_the_same_files(
 ) -> None:
     folder = copy_of(world, tmp_path)
     running = [begin(folder, "--shard", f"{n}/3") for n in (1, 2, 3)]
-    assert [finish(process)[0] for process in running] == [0, 0, 0]
+    assert [process.finish()[0] for process in running] == [0, 0, 0]
     assert files_of(folder) == undisturbed[0]
-    assert "all up to date" in finish(begin(folder))[1]
+    assert "all up to date" in begin(folder).finish()[1]

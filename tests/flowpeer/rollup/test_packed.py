@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import worlds
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,7 +249,7 @@ def test_a_copied_lake_reads_its_manifests(folder: Path, tmp_path: Path) -> None
 POINT = st.tuples(st.integers(0, 3), st.integers(0, 59), st.sampled_from([1, 2]), st.booleans())
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(POINT, max_size=40), st.integers(1, 3))
 def test_of_an_hour_the_ends_of_its_runs_are_enough(
     found: list[tuple[int, int, int, bool]], split: int

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,7 @@ def told(said: list[Any], cuts: set[int]) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(SAID, st.sets(st.integers(0, 12)), st.data())
 def test_pieces_order_and_repetition_change_no_rate(
     said: list[Any], cuts: set[int], data: st.DataObject

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import worlds
+from warm import begin
 
 from flowpeer import catalog
 from flowpeer.configuration import load
@@ -45,14 +44,6 @@ pytestmark = pytest.mark.slow
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMAND = """
-import sys
-from flowpeer_ingest import faults
-faults.install()
-from flowpeer.cli import main
-sys.argv[0] = "flowpeer"
-sys.exit(main())
-"""
 LONG_AGO = datetime(2026, 9, 16, 1, tzinfo=UTC)
 EVER = datetime(2026, 12, 1, tzinfo=UTC)
 
@@ -254,15 +245,6 @@ def test_of_two_that_merge_an_hour_one_gives_up(
     assert not [fault for _, fault in verify_files(again(folder).record) if fault]
 
 
-def begin(folder: Path, *words: str, **environment: str) -> tuple[int, str, str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words], cwd=folder, start_new_session=True, text=True,
-        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    out, said = process.communicate(timeout=120)
-    return process.returncode, out, said
-
-
 def points(log: Path) -> Iterator[tuple[str, int]]:
     counts = Counter(line.split()[1] for line in log.read_text().splitlines())
     for name in sorted(counts):
@@ -276,18 +258,18 @@ def test_killed_and_run_again_loses_nothing(
 ) -> None:
     whole = Path(shutil.copytree(done, tmp_path / "whole"))
     log = tmp_path / "log"
-    assert begin(whole, *words, FLOWPEER_FAULTS_LOG=str(log))[0] == 0
+    assert begin(whole, *words, FLOWPEER_FAULTS_LOG=str(log)).finish()[0] == 0
     want = flow_rows(whole) if words[0] == "compact" else None
     every = list(points(log))
     assert len(every) > 10
     for name, n in every[:: max(1, len(every) // 6)]:
         folder = Path(shutil.copytree(done, tmp_path / f"{name}{n}"))
-        status, _, said = begin(folder, *words, FLOWPEER_FAULTS=f"kill:{name}:{n}")
+        status, _, said = begin(folder, *words, FLOWPEER_FAULTS=f"kill:{name}:{n}").finish()
         assert status == -signal.SIGKILL, (name, n, said)
-        status, out, said = begin(folder, "rollup")
+        status, out, said = begin(folder, "rollup").finish()
         assert status == 0, (name, n, said)
         assert "all up to date" in out, (name, n)
-        assert begin(folder, *words)[0] == 0, (name, n)
+        assert begin(folder, *words).finish()[0] == 0, (name, n)
         assert holds(again(folder)), (name, n)
         assert rollups(folder) == rollups(done), (name, n)
         files = set(again(folder).files)

@@ -149,7 +149,8 @@ def test_observed_cones_of_a_real_table_lie_inside_the_recursive_ones(
 def test_the_list_says_which_cones_it_infers_from(demo_copy: Path, run: Callable[..., Any]) -> None:
     def notes(config: str) -> tuple[str, list[dict[str, Any]]]:
         (demo_copy / "flowpeer.toml").write_text(config)  # and no roll-up before the answer
-        done = run("candidates", "--out", "o", "--format", "json", cwd=demo_copy)
+        words = ("candidates", "--metro", "ams", "--out", "o", "--format", "json")
+        done = run(*words, cwd=demo_copy)
         assert done.returncode in (0, 1), done.stderr
         rows = json.loads((demo_copy / "o" / "candidates.json").read_text())
         return (demo_copy / "o" / "candidates.meta.json").read_text(), rows

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +73,7 @@ def _answers(table: RouteTable, questions: list[str]) -> list[str | None]:
 
 
 @given(_networks(), st.lists(st.integers(0, 2**128 - 1), max_size=5))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_compiled_equals_trie_equals_brute_force(networks: list[Network], extra: list[int]) -> None:
     networks = [n for n in networks if not _in_mapped(n)]
     texts = [str(n) for n in networks]
@@ -92,7 +93,7 @@ def test_compiled_equals_trie_equals_brute_force(networks: list[Network], extra:
 
 
 @given(_networks())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_covering_and_covered_equal_brute_force(networks: list[Network]) -> None:
     networks = [n for n in networks if n.prefixlen]
     trie = Trie(map(str, networks))

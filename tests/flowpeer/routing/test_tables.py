@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ _six = st.one_of(st.integers(0, 2**128 - 1), st.integers(0, 2**70 - 1), _four)
 
 
 @given(st.lists(st.one_of(st.tuples(_four, _four), st.tuples(_six, _six)), max_size=6))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_ranges_become_the_fewest_prefixes(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]]
 ) -> None:
