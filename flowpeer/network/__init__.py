@@ -134,6 +134,12 @@ class Configuration(Section):
             return (self.source.parent if remote else self.lake_path) / "spool"
         return self.source.parent / self.collector.spool
 
+    @property
+    def own_prefixes(self) -> tuple[str, ...]:
+        """`[network] prefixes`, and those of `[[announcements]]` that are not among them."""
+        announced = (str(a.prefix) for a in self.announcements)
+        return tuple(dict.fromkeys((*map(str, self.network.prefixes), *announced)))
+
     def source_path(self, name: str) -> Path | None:
         """The file or folder of one `[sources]` key, None where it is not set."""
         value: str | None = getattr(self.sources, name)

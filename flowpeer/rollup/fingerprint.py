@@ -175,7 +175,7 @@ class RollupInputs:
 
     @cached_property
     def _own(self) -> match.RouteTable:
-        prefixes = [str(p) for p in self.network.network.prefixes]
+        prefixes = list(self.network.own_prefixes)
         return match.RouteTable.from_routes(prefixes, [self.network.network.asn] * len(prefixes))
 
     @cached_property
@@ -388,7 +388,7 @@ class RollupInputs:
             "exporters": exporters,
             "interfaces": interfaces_,
             "metering": self._metered(days),
-            "prefixes": _digest([identity.asn, sorted(str(p) for p in identity.prefixes)]),
+            "prefixes": _digest([identity.asn, sorted(self.network.own_prefixes)]),
             "exchanges": self._exchanges if uses_exchange else "",
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }

@@ -216,7 +216,7 @@ def predicted_bps() -> int:
     return live_bytes() * 8 * 9 // (86_400 * 10 * 10**6) * 10**6
 
 
-def _spread(octets: Ints, start: Ints, end: Ints) -> Ints:
+def spread(octets: Ints, start: Ints, end: Ints) -> Ints:
     """Bytes in each slot; a record of at most two slots, integers kept (largest remainder)."""
     slot = start // 300_000
     border = (slot + 1) * 300_000
@@ -249,7 +249,7 @@ def _slots(metro: str, interface: int, direction: str, day: int, what: str) -> I
     if direction == "in":
         mine &= ~egress
     octets = _column(rows, what)[mine] * w.SAMPLING
-    return _spread(octets, _column(rows, "start")[mine], _column(rows, "end")[mine])
+    return spread(octets, _column(rows, "start")[mine], _column(rows, "end")[mine])
 
 
 @cache
@@ -283,7 +283,7 @@ def asn_slot_bytes(metro: str, asn: int) -> Ints:
     if exporter.metering != "ingress":
         wanted &= _column(rows, "direction") == 1
     octets = _column(rows, "bytes")[wanted] * w.SAMPLING
-    return _spread(octets, _column(rows, "start")[wanted], _column(rows, "end")[wanted])
+    return spread(octets, _column(rows, "start")[wanted], _column(rows, "end")[wanted])
 
 
 def p95(slots: Ints) -> int:

@@ -24,7 +24,7 @@ class ProviderBalance:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """`d`: byte-weighted mean over slots of ½ Σ |share − capacity share|."""
+    """`d`: byte-weighted mean over slots of ½ Σ |share − target share|."""
 
     d: float
     links: tuple[ProviderBalance, ...]
@@ -36,12 +36,29 @@ def capacity_bps(metro: str, provider: int) -> int:
     return int(port.capacity.removesuffix("G")) * 10**9
 
 
+def target_shares(metro: str) -> dict[int, float]:
+    """Provider → its part of the commits, each split over the contract's ports by capacity."""
+    ports = [i for i in w.INTERFACES if i.contract and i.configured]
+    whole: dict[str, int] = {}
+    for port in ports:
+        assert port.asn is not None
+        size = capacity_bps(port.metro, port.asn)
+        whole[port.contract] = whole.get(port.contract, 0) + size
+    commit = {c.id: int(c.commit.removesuffix("G")) for c in w.CONTRACTS}
+    part = {
+        port.asn: commit[port.contract] * capacity_bps(metro, port.asn) / whole[port.contract]
+        for port in ports
+        if port.metro == metro and port.asn is not None
+    }
+    return {asn: size / sum(part.values()) for asn, size in part.items()}
+
+
 def balance(metro: str, direction: str) -> Balance:
-    """The imbalance of a metro's transit in one direction, targets by capacity."""
+    """The imbalance of a metro's transit in one direction, targets by commit."""
     providers = sorted(w.TRANSIT_WEIGHT[metro])
     series = {p: a.slot_bytes(metro, w.TRANSIT_INDEX[p], direction).tolist() for p in providers}
     capacity = {p: capacity_bps(metro, p) for p in providers}
-    target = {p: capacity[p] / sum(capacity.values()) for p in providers}
+    target = target_shares(metro)
     whole = sum(sum(of) for of in series.values())
     distance = 0.0
     for slot in range(a.SLOTS):

@@ -9,6 +9,7 @@ import numpy as np
 
 from flowpeer_sample import answers as a
 from flowpeer_sample import world as w
+from flowpeer_sample.failures import by_own_prefix, fall
 from flowpeer_sample.networks import internet
 from flowpeer_sample.ranking import ExpectedRow, rank
 
@@ -218,11 +219,63 @@ def _outage() -> Fact:
     )  # fmt: skip
 
 
+def _duct() -> Fact:
+    group = w.DUCT
+    after = fall(group.metro, group.interfaces)
+    here = (group.metro, w.TRANSIT_INDEX[w.PELAGO.asn])
+    (there,) = set(after.moved) - {here}
+    return Fact(
+        "duct", None, group.metro,
+        f"Two of three providers leave by one duct, risk group {group.id}. What they carry leaves "
+        f"by {w.PELAGO.name} here, or by {w.QUARTZ.name} in {w.METRO[there[0]].name} where that "
+        "path is shorter: routes of that provider alone may be used in other metros.",
+        f"`drill --remove risk_group:{group.id}`: outbound bytes exact by the hour, "
+        f"{w.PELAGO.name}'s port in {w.METRO[group.metro].name} is the bottleneck, above 100 %",
+        {"pelagolink_here_bytes": after.moved[here],
+         f"quartzheron_{there[0]}_bytes": after.moved[there],
+         "without_way_bytes": after.without_way, "pelagolink_here_peak_bps": after.peak_bps[here],
+         f"quartzheron_{there[0]}_peak_bps": after.peak_bps[there]},
+    )  # fmt: skip
+
+
+def _lost() -> Fact:
+    links = tuple(i.index for i in w.INTERFACES if i.metro == w.LOST and i.role != "internal")
+    after = fall(w.LOST, links)
+    ((there, octets),) = after.moved.items()
+    return Fact(
+        "metro-lost", w.QUARTZ.asn, w.LOST,
+        f"All links of a metro are lost and its servers are not: what has a route leaves by this "
+        f"provider in {w.METRO[there[0]].name}, the nearest, and nowhere else.",
+        f"`drill --remove metro:{w.LOST}`: outbound bytes exact by the hour; that port is the "
+        "bottleneck at nearly twice its capacity. Inbound comes in where the prefixes of the metro "
+        "are announced too",
+        {f"quartzheron_{there[0]}_bytes": octets, "without_way_bytes": after.without_way,
+         f"quartzheron_{there[0]}_peak_bps": after.peak_bps[there]},
+    )  # fmt: skip
+
+
+def _emptied() -> Fact:
+    sizes = by_own_prefix(w.LOST)
+    named: Figures = {
+        f"step_{n}_{way}_bytes": sizes[own][k]
+        for n, own in enumerate(w.EMPTIED, 1)
+        for k, way in enumerate(("out", "in"))
+    }
+    return Fact(
+        "emptied", None, w.LOST,
+        "A disaster-recovery test: its own prefixes are announced in London or Frankfurt too, so "
+        f"that their demand can go there one by one: {', '.join(w.EMPTIED)}.",
+        f"`drill --plan {w.LOST}` withdraws them in this order, to lon, fra and lon; bytes of each "
+        "exact; no link comes above 100 %, the last step one above 80 %",
+        named,
+    )  # fmt: skip
+
+
 @cache
 def facts() -> tuple[Fact, ...]:
     """All planted facts."""
     return (_cone(), *_overlap(), _night(), _leak(), _overload(), _specific(), _forgotten(),
-            _unscaled(), _live(), _outage(), _commits())  # fmt: skip
+            _unscaled(), _live(), _outage(), _commits(), _duct(), _lost(), _emptied())  # fmt: skip
 
 
 def name_of(asn: int) -> str:

@@ -62,6 +62,8 @@ def _attributes(prefix: Prefix, provider: int) -> bytes:
     if prefix.net.version == 6:  # RFC 6396 section 4.3.4: length and address of the next hop only
         hop = ipaddress.IPv6Address(PEER_ADDRESS6[provider]).packed
         made += _attribute(0x80, 14, bytes([len(hop)]) + hop)
+    if provider == w.QUARTZ.asn:
+        made += _attribute(0xC0, 8, struct.pack("!HH", *map(int, w.QUARTZ_SCOPE.split(":"))))
     kind = 1 if len(sequence) > 1 and sequence[1] in _customers(provider) else 2
     return made + _attribute(0xC0, 32, struct.pack("!III", provider, 10, kind))  # RFC 8092
 

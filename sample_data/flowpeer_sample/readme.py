@@ -137,9 +137,13 @@ def _roles() -> str:
 
 
 def _imbalance() -> str:
+    note = (
+        "Targets are shares of the commits, each split over its contract's ports by capacity; `d` "
+        "is the\nbyte-weighted mean over slots.\n"
+    )
     lines = [
         "## Imbalance, outbound\n",
-        "Targets are shares of capacity; `d` is the byte-weighted mean over slots.\n",
+        note,
         "| metro | d | provider | share | target | average bps | p95 bps | p95 / capacity |",
         "|---|--:|---|--:|--:|--:|--:|--:|",
     ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from flowpeer_sample.networks import internet
 from flowpeer_sample.world import (
+    ANNOUNCEMENTS,
     ASN,
     CONTRACTS,
+    DUCT,
     EXCHANGE,
     EXCLUDED,
     EXPORTERS,
@@ -14,6 +16,8 @@ from flowpeer_sample.world import (
     NAME,
     OWN4,
     OWN6,
+    QUARTZ,
+    QUARTZ_SCOPE,
     SAMPLING,
     Interface,
 )
@@ -104,6 +108,23 @@ reason = "asked 2026-05, declined"
 until = 2027-05-01
 """
 
+_FAILURES = f"""
+# == routing: what `exits`, `drill` and the plans of a disaster-recovery test go by
+# A learned route is for its own metro, unless it carries a community that lets it be used
+# further: where a metro loses its links, its traffic may leave by {QUARTZ.name} elsewhere.
+[routing]
+default_scope = "metro"
+route_scope = [{{ community = "{QUARTZ_SCOPE}", scope = "continent" }}]
+
+# == announcements: our prefixes, where each is announced, and how far (metro, region, continent,
+# global). The first metro is the prefix's home: where its servers are. In the others inbound
+# traffic comes in when home is lost, and its demand goes there when home is emptied.
+"""
+
+_RISK = """
+# == risk groups: what fails together, though nothing in the data says so
+"""
+
 _ACCEPTED = """
 # == accepted: warnings that somebody has seen and works on; until then they are notes, and a job
 # that is scheduled does not end with 1 for ever
@@ -183,6 +204,17 @@ def flowpeer_toml(sessions: list[tuple[int, str, str]]) -> str:
             f"\n[[sessions]]\nasn = {asn}   # {internet().networks[asn].name}\n"
             f'metro = "{metro}"\nkind = "{kind}"\n'
         )
+    parts.append(_FAILURES)
+    for one in ANNOUNCEMENTS:
+        metros = ", ".join(f'"{m}"' for m in one.metros)
+        parts.append(
+            f'\n[[announcements]]\nprefix = "{one.prefix}"\nmetros = [{metros}]\n'
+            f'scope = "{one.scope}"\n'
+        )
+    fibres = ", ".join(f'"edge1.{DUCT.metro}:{index}"' for index in DUCT.interfaces)
+    parts.append(
+        f'{_RISK}[[risk_groups]]\nid = "{DUCT.id}"   # {DUCT.why}\ninterfaces = [{fibres}]\n'
+    )
     parts.append(_EXCLUSIONS)
     parts.append(_ACCEPTED)
     return "".join(parts)

@@ -202,6 +202,64 @@ def _interfaces() -> tuple[Interface, ...]:
 INTERFACES = _interfaces()
 
 
+QUARTZ_SCOPE = "64500:300"
+"""Community that our border routers put on routes of Quartzheron, whose ports may carry what
+another metro of the continent sends; all other routes are for their own metro."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An own prefix of a metro, its first one, and where else, or how far, it is announced."""
+
+    prefix: str
+    metros: tuple[str, ...]
+    scope: str = "metro"
+
+
+SECOND_HOME = {
+    "nyc": "iad", "chi": "dfw", "dfw": "chi", "lax": "dfw", "fra": "ams", "par": "lon"
+}  # fmt: skip
+REGIONAL = "lon"
+"""Announced by its scope in the whole region. Ashburn's prefixes are announced nowhere else: what
+its lost link brought in comes in by the others there. Amsterdam is emptied in three steps."""
+
+
+def _announcements() -> tuple[Announcement, ...]:
+    made = []
+    for index, m in enumerate(METROS):
+        block = 32 * index
+        four, six = f"198.{18 + block // 256}.{block % 256}.0", f"2001:db8:{index + 1}::/48"
+        if m.id == "ams":
+            made.append(Announcement(f"{four}/23", (m.id, "lon")))
+            made.append(Announcement(f"198.18.{block + 2}.0/23", (m.id, "fra")))
+            made.append(Announcement(six, (m.id, "fra", "lon")))
+            continue
+        where = (m.id, SECOND_HOME[m.id]) if m.id in SECOND_HOME else (m.id,)
+        scope = "region" if m.id == REGIONAL else "metro"
+        made += [Announcement(f"{four}/19", where, scope), Announcement(six, where, scope)]
+    return tuple(made)
+
+
+ANNOUNCEMENTS = _announcements()
+
+
+@dataclass(frozen=True, slots=True)
+class RiskGroup:
+    """Interfaces of one metro's router that fail together."""
+
+    id: str
+    metro: str
+    interfaces: tuple[int, ...]
+    why: str
+
+
+DUCT = RiskGroup("ams-canal-duct", "ams", (TRANSIT_INDEX[QUARTZ.asn], TRANSIT_INDEX[UMBRA.asn]),
+                 "both fibres leave the building through one duct")  # fmt: skip
+LOST = "ams"
+EMPTIED = ("2001:db8:6::/48", "198.18.162.0/23", "198.18.160.0/23")
+"""Its own prefixes in the order that fills the links which take them over least."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outage:
     """A link that carries nothing on the day after; hours of it, half-open."""

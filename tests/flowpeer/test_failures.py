@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 
 import flowpeer
+from flowpeer_sample.facts import facts
+from flowpeer_sample.world import DUCT, EMPTIED, LOST
 
 Run = Callable[..., Any]
 
@@ -31,16 +33,60 @@ def test_a_drill_of_everything_loses_no_byte(demo_folder: Path, tmp_path: Path, 
     summary = pl.read_parquet(out / "drill_summary.parquet")
     assert set(summary["kind"]) >= {"link", "provider", "exporter", "metro"}
     lost = summary.filter(pl.col("kind") == "metro")
-    # Nothing is announced or may be used outside its metro: all of a lost metro has no way.
-    assert (lost["moved_bytes"] == 0).all()
+    # One provider's routes may be used in the other metros of a continent.
     # (par has no known sampling rate: its bytes are in no figure.)
-    assert (lost["out_without_way_bytes"] > 0).sum() == lost.height - 1 == 8
+    assert (lost["moved_bytes"] > 0).sum() == lost.height - 1 == 8
+    unrouted = lost["out_without_way_bytes"].sum()
+    assert 0 < unrouted < lost["moved_bytes"].sum() // 100
+    planted = {fact.key: fact.figures for fact in facts()}
+    for key, kind, removed, links in (
+        ("duct", "risk_group", DUCT.id, {"edge1.ams:13": "pelagolink_here",
+                                         "edge1.lon:11": "quartzheron_lon"}),
+        ("metro-lost", "metro", LOST, {"edge1.lon:11": "quartzheron_lon"}),
+    ):  # fmt: skip
+        mine = slots.filter(
+            pl.col("kind") == kind, pl.col("removed") == removed, pl.col("direction") == "out"
+        )
+        more = mine.filter(pl.col("bytes") > pl.col("before_bytes"))
+        sums = more.group_by("exporter", "interface", "what").agg(
+            (pl.col("bytes") - pl.col("before_bytes")).sum().alias("more"),
+            pl.col("bytes").max().alias("most"),
+        )
+        of = {
+            f"{row['exporter']}:{row['interface']}" if row["what"] == "link" else "nowhere": row
+            for row in sums.iter_rows(named=True)
+        }
+        assert of.keys() == {*links, "nowhere"}
+        assert of["nowhere"]["more"] == pytest.approx(planted[key]["without_way_bytes"], abs=288)
+        for link, name in links.items():
+            assert of[link]["more"] == pytest.approx(planted[key][f"{name}_bytes"], abs=288)
+            assert of[link]["most"] * 8 / 300 == pytest.approx(
+                planted[key][f"{name}_peak_bps"], abs=1
+            )
+        (head,) = summary.filter(kind=kind, removed=removed).to_dicts()
+        assert head["first_bottleneck"] == f"{next(iter(links))} out"
+        assert head["slots_over_100"] > 0
     with (out / "drill.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == pl.read_parquet(out / "drill.parquet").height
     page = (out / "drill.html").read_text(encoding="utf-8")
     assert page.count("<script") == 1, "the one that sorts and filters, which its policy names"
     meta = json.loads((out / "drill.meta.json").read_text())
     assert 0 < meta["largest_growth"] <= summary["largest_growth"].min()  # type: ignore[operator]
+
+
+def test_a_metro_is_emptied_in_the_planted_order(demo_folder: Path, run: Run) -> None:
+    done = run("drill", "--plan", LOST, "--json", cwd=demo_folder)
+    assert done.returncode in (0, 1), done.stderr
+    figures = next(fact.figures for fact in facts() if fact.key == "emptied")
+    steps = json.loads(done.stdout)
+    assert [row["withdraw"] for row in steps] == [[prefix] for prefix in EMPTIED]
+    assert [row["to_metro"] for row in steps] == ["lon", "fra", "lon"]
+    for row in steps:
+        n = row["step"]
+        assert row["out_bytes"] == figures[f"step_{n}_out_bytes"]
+        assert row["in_bytes"] == figures[f"step_{n}_in_bytes"]
+        assert row["slots_over_100"] == 0
+    assert [row["fullest_utilisation"] > 0.8 for row in steps] == [False, False, True]
 
 
 def test_the_audit_holds_every_outbound_byte(demo_folder: Path, run: Run) -> None:
@@ -117,11 +163,11 @@ def test_a_plan_moves_all_that_has_an_own_prefix(
         for way in ("out", "in")
     }
     assert found == sums
-    assert steps["step"].to_list() == [1, 2]
+    assert steps["step"].to_list() == [1, 2, 3]
     assert set(steps["to_metro"]) == {"lon"}
     links = pl.read_parquet(tmp_path / "drt_links.parquet")
     assert set(links["metro"]) == {"ams", "lon"}
-    ours = links.filter(pl.col("metro") == "ams", pl.col("step") == 2)
+    ours = links.filter(pl.col("metro") == "ams", pl.col("step") == 3)
     assert (ours["max_bps"] <= ours["max_before_bps"]).all()
 
 

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 
 from flowpeer_sample import answers, facts, world
+from flowpeer_sample.balance import balance
 
 pytestmark = pytest.mark.slow
 
@@ -260,7 +261,11 @@ def test_shares_and_excess_add_up(imbalance: list[dict[str, Any]]) -> None:
         total = sum(transit.get((metro, r["provider_asn"], direction), 0) for r in rows)
         if not total:
             continue
+        told = balance(metro, direction)
+        target = {link.provider_asn: link.target_share for link in told.links}
         for r in rows:
+            assert r["d"] == pytest.approx(told.d)
+            assert r["target_share"] == pytest.approx(target[r["provider_asn"]])
             octets = transit.get((metro, r["provider_asn"], direction), 0)
             assert r["share"] == pytest.approx(octets / total)
             assert r["excess_share"] == pytest.approx(r["share"] - r["target_share"])

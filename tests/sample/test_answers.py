@@ -57,7 +57,7 @@ def test_spreading_equals_a_record_by_record_rule() -> None:
         low = int(exact)
         expected[0] += low + (1 if exact - low >= 0.5 else 0)
         expected[1] += b - low - (1 if exact - low >= 0.5 else 0)
-    assert a._spread(octets, start, end)[:2].tolist() == expected
+    assert a.spread(octets, start, end)[:2].tolist() == expected
 
 
 def test_volumes_look_like_a_small_cloud_network() -> None:
