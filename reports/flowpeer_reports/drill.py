@@ -536,11 +536,13 @@ def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.D
 def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
     notes = []
     links = compiler.found.links
-    unknown = [
-        f"{r['exporter']}:{r['interface']}"
-        for r in links.iter_rows(named=True)
-        if not r.get("capacity_bps") and not r.get("planned")
-    ]
+    unknown = list(
+        dict.fromkeys(  # a port of an exchange is a row for each neighbour there
+            f"{r['exporter']}:{r['interface']}"
+            for r in links.iter_rows(named=True)
+            if not r.get("capacity_bps") and not r.get("planned")
+        )
+    )
     if unknown:
         notes.append(
             f"no capacity is known of {', '.join(unknown[:5])}"
@@ -558,11 +560,12 @@ def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
             f"(assumed to have every route), {tied / moved:.1%} are placed by a tie"
         )
     if compiler.choice.assumed.size:
-        names = [
-            f"{links['exporter'][int(i)]}:{links['interface'][int(i)]}"
-            for i in compiler.choice.assumed[:5]
+        every = [
+            f"{links['exporter'][i]}:{links['interface'][i]}"
+            for i in compiler.choice.assumed.tolist()
         ]
-        more = len(compiler.choice.assumed) - len(names)
+        names = list(dict.fromkeys(every))[:5]
+        more = len(set(every)) - len(names)
         notes.append(
             f"alternates that no table shows: {', '.join(names)}{f' and {more} more' * (more > 0)} "
             "are taken to have every route"

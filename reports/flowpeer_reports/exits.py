@@ -139,13 +139,9 @@ def _answer(links: pl.DataFrame, every: pl.DataFrame, offers: Offers) -> Exits:
         total = int(mine["out_bytes"].sum())
         able = int(mine.filter("judged")["out_bytes"].sum())
         judged[comparison] = able / total if total else 0.0
-    unseen = [
-        f"{e}:{i}"
-        for (e, i), ok in zip(
-            links.select("exporter", "interface").iter_rows(), offers.loaded, strict=True
-        )
-        if not ok
-    ]
+    names = (f"{e}:{i}" for e, i in links.select("exporter", "interface").iter_rows())
+    # A port of an exchange is a row for each neighbour there.
+    unseen = list(dict.fromkeys(n for n, ok in zip(names, offers.loaded, strict=True) if not ok))
     able_words = "the tables show a route at the exit that they use"
     notes = [f"{judged[COMPARISONS[0]]:.1%} of the outbound bytes can be judged: {able_words}"]
     if unseen:

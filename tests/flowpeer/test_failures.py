@@ -6,6 +6,8 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ import polars as pl
 import pytest
 
 import flowpeer
+from flowpeer import configuration
+from flowpeer.analysis.capacity import capacity_answer
+from flowpeer.analysis.inputs import gather
+from flowpeer.lake.store import Lake
+from flowpeer_reports.ask_log import HEADER
 from flowpeer_sample.facts import facts
-from flowpeer_sample.world import DUCT, EMPTIED, LOST
+from flowpeer_sample.world import DAY_TEXT, DUCT, EMPTIED, LOST
 
 Run = Callable[..., Any]
 
@@ -271,3 +278,55 @@ def test_answers_are_tables_for_sql_with_the_same_figures(
     none = run("sql", "SELECT 1", "--attach", tmp_path, cwd=demo_folder)
     assert none.returncode == 2
     assert "no Parquet file in that folder" in none.stderr
+
+
+def test_capacity_takes_the_signed_asks_once_there_are_eight_weeks(
+    demo_folder: Path, tmp_path: Path
+) -> None:
+    """Two hours of the sample in Chicago each day, a little more every week."""
+    log = [",".join(HEADER)]
+    for day, event in (("2026-09-01", "asked"), ("2026-09-09", "answered_yes")):
+        told = {"date": day, "asn": "502391", "metros": "chi", "event": event}
+        log.append(",".join(told.get(name, "") for name in HEADER))
+    (tmp_path / "asks.csv").write_text("\n".join(log) + "\n")
+    configured = configuration.load(demo_folder / "flowpeer.toml")
+    sources = configured.sources.model_copy(update={"asks": str(tmp_path / "asks.csv")})
+    network = configured.model_copy(update={"sources": sources})
+    record = Lake(network.lake_path).record()
+    sample = gather(network, record, DAY_TEXT)
+    weeks, monday = 8, datetime(2026, 7, 20, tzinfo=UTC)
+    back = datetime.fromisoformat(f"{DAY_TEXT}T00:00Z") - monday
+
+    def each_day(frame: pl.LazyFrame, time: str) -> pl.LazyFrame:
+        mine = frame.filter(pl.col("metro") == "chi", pl.col(time).dt.hour() >= 22)
+        mine = mine.drop("date", strict=False).collect().lazy()
+        return pl.concat(
+            mine.with_columns(
+                pl.col(time) - back + timedelta(days=n),
+                pl.col("bytes") * (100 + 3 * (n // 7)) // 100,
+            )
+            for n in range(7 * weeks)
+        )
+
+    inputs = replace(
+        sample.inputs, coverage=None,
+        period_start=monday, period_end=monday + timedelta(weeks=weeks),
+        slots={"chi": 2016 * weeks}, missing_slots={"chi": 0},
+        traffic=each_day(sample.inputs.traffic, "slot"),
+        traffic_routes=each_day(sample.inputs.traffic_routes, "hour_start"),
+    )  # fmt: skip
+
+    def asked(until: timedelta) -> tuple[pl.DataFrame, pl.DataFrame]:
+        period = replace(inputs, period_end=monday + until)
+        answer = capacity_answer(replace(sample, inputs=period), network=network, record=record)
+        tables = answer.rows, answer.side_tables["capacity_weekly"].rows
+        rows, weekly = (t.filter(metro="chi", direction="out") for t in tables)
+        return rows, weekly
+
+    rows, weekly = asked(timedelta(weeks=weeks))
+    assert rows["weeks"].to_list() == [weeks, weeks]
+    assert (rows["slope_per_year"] > 0).all()
+    assert weekly.height == 2 * weeks
+    assert (weekly["p95_after_asks_bps"] < weekly["p95_bps"]).all()
+    _, weekly = asked(timedelta(weeks=weeks - 1))
+    assert weekly["p95_after_asks_bps"].null_count() == weekly.height, "seven weeks: no forecast"
