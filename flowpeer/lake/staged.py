@@ -38,15 +38,14 @@ def exact_sum(column: pa.ChunkedArray) -> int:
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of a schema, of its types but for texts, which may stay dictionaries."""
-    if table.schema.equals(schema):
-        return table
     columns = []
     for field in schema:
         column = table.column(field.name)
         coded = pa.types.is_dictionary(column.type) and column.type.value_type == field.type
         fits = coded or column.type == field.type
         columns.append(column if fits else column.cast(field.type))
-    return pa.Table.from_arrays(columns, names=schema.names)
+    fields = [f.with_type(c.type) for f, c in zip(schema, columns, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 class StagedTable:
@@ -54,7 +53,7 @@ class StagedTable:
 
     def __init__(self, path: Path, columns: tuple[TableColumn, ...]) -> None:
         self.path = path
-        self._schema = arrow_schema(columns)
+        self._schema = self._fitting = arrow_schema(columns)
         self._summed = [c.name for c in columns if c.name in SUMMED]
         self.rows = 0
         self.sums = dict.fromkeys(self._summed, 0)
@@ -66,7 +65,11 @@ class StagedTable:
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`, which must have exactly the stated columns and types; texts
         may be dictionary-encoded."""
-        table = _fitted(table, self._schema)
+        seen = table.schema
+        if not seen.equals(self._fitting):
+            table = _fitted(table, self._schema)
+            if table.schema.equals(seen):
+                self._fitting = seen
         self.rows += table.num_rows
         for name in self._summed:
             self.sums[name] += exact_sum(table.column(name))

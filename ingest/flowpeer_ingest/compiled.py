@@ -339,7 +339,8 @@ def _coded(codes: pa.Array, texts: Any) -> pa.DictionaryArray:
     numbers = codes.to_numpy()
     first, last = int(numbers.min()), int(numbers.max())
     if first == last:
-        return pa.DictionaryArray.from_arrays(_ZEROS[: len(numbers)], [texts[first]])
+        one = pa.array([texts[first]], pa.string())
+        return pa.DictionaryArray.from_arrays(_ZEROS[: len(numbers)], one, safe=False)
     there = np.bincount(numbers) > 0
     used = np.flatnonzero(there)
     if len(used) < len(there):
