@@ -102,7 +102,9 @@ class FlowSink:
             self._staged[key] = self._lake.stage(relative, TABLES[name])
         self._staged[key].write(table)
         if name == "flows":
-            self._facts.setdefault(hour, Facts()).add(table)
+            if hour not in self._facts:
+                self._facts[hour] = Facts()
+            self._facts[hour].add(table)
 
     def add(self, part: Part) -> None:
         """Add a part that is complete."""

@@ -43,6 +43,9 @@ NULLS = {"sent": -1, "sequence": -1, "interval": 1}
 """What stands for no value; 0 where nothing is said here."""
 
 
+_FACT, _SPAN = np.dtype(native.CFact), np.dtype(native.CSpan)
+
+
 @dataclass(slots=True)
 class Gathered:
     """Of one table. Exporters are indices into its texts."""
@@ -172,8 +175,8 @@ class _Compiled:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         self._places = np.zeros(2 * native.FACTS, np.uint32)
-        self._sums = np.empty(native.FACTS, np.dtype(native.CFact))
-        self._spans = np.empty(native.FACTS_SPANS, np.dtype(native.CSpan))
+        self._sums = np.empty(native.FACTS, _FACT)
+        self._spans = np.empty(native.FACTS_SPANS, _SPAN)
         self._hours = np.empty((native.FACTS_HOURS, 2), np.int64)
         self._state = native.CFacts(
             hour_us=HOUR_US, apart_us=PATHS_APART_US, most_octets=MAX_OCTETS, most_rate=MAX_SCALE,

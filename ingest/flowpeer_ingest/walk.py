@@ -35,6 +35,7 @@ from flowpeer_ingest.wire.state import (
     advance9,
 )
 
+_FOUND = np.dtype(native.CFound)
 SESSIONS = 1 << 14
 TEMPLATES = 1 << 16
 """Entries of the core's tables; when they are full, they are filled again."""
@@ -100,7 +101,7 @@ class CompiledWalk:
         numbers = np.array(registry.numbers(batch.exporters), np.uint32)
         datagrams["exporter"] = numbers[datagrams["exporter"]]
         octets = pa.py_buffer(batch.octets)
-        found = np.zeros(n, np.dtype(native.CFound))
+        found = np.zeros(n, _FOUND)
         self._received_us = datagrams["received_us"]
         self._lost = np.zeros(n, np.int64)
         self._whose = np.full(n, -1, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 
@@ -17,6 +18,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+@lru_cache(4_096)  # columns of a group have their counts in common
 def integer(value: int) -> bytes:
     """A signed integer of up to 64 bits."""
     return varint((value << 1) ^ (value >> 63))
