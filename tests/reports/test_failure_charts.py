@@ -64,6 +64,17 @@ def test_the_matrix_has_the_fuller_direction_of_each_link_worst_drill_first() ->
     assert matrix(rows.filter(pl.col("max_utilisation") < 0.5)) == ""
 
 
+def test_drills_that_come_to_the_same_are_one_row() -> None:
+    rows = [
+        {**_drill(name, link, "out", used), "kind": kind}
+        for kind, name in (("exporter", "edge1.fra"), ("metro", "fra"), ("metro", "lon"))
+        for link, used in ((1, 0.9), (2, 0.2 if name == "lon" else 0.1))
+    ]
+    made = matrix(pl.DataFrame(rows, schema=schema(DRILL)))
+    names = re.findall(r"<th class=d>([^<]*)", made)
+    assert names == ["down", "exporter edge1.fra, metro fra", "metro lon"]
+
+
 def test_growth_draws_weeks_with_and_without_the_asks() -> None:
     head = {"metro": "ams", "provider_asn": 174, "provider": HOSTILE, "direction": "out"}
     weekly = [

@@ -36,7 +36,10 @@ STYLE = """
 .b4{background:#1764ab;color:#fff}.b5{background:#08234a;color:#fff;font-weight:700}
 .key span{display:inline-block;padding:0 .5em;margin-right:.4em;border:1px solid var(--line);
 print-color-adjust:exact;-webkit-print-color-adjust:exact}
-@media screen and (prefers-color-scheme:dark){.b5{box-shadow:inset 0 0 0 2px #fff}}
+@media screen and (prefers-color-scheme:dark){.b0{background:#16202c;color:#c6d2df}
+.b1{background:#1d3a57;color:#e4e9ef}.b2{background:#23567f;color:#fff}
+.b3{background:#2c72a9;color:#fff}.b4{background:#8cc4ee;color:#0b1620}
+.b5{background:#fff;color:#08234a}}
 @media print{.heat{font-size:6.5px}.heat td,.heat th{padding:.05rem .12rem}}
 """
 
@@ -106,6 +109,8 @@ def hours(rows: pl.DataFrame) -> str:
 def matrix(rows: pl.DataFrame) -> str:
     """Drills × links: the largest slot of a link in either direction while another is down.
 
+    What takes the same away, as a router and its metro, is one row.
+
     `rows`: the columns of `columns.drill.DRILL`; the drills and links that get fullest, without
     growth.
     """
@@ -135,13 +140,18 @@ def matrix(rows: pl.DataFrame) -> str:
     )
     values = {(k, r, x): v for k, r, x, v in used.iter_rows()}
     head = "".join(f"<th>{_broken(name)}</th>" for name in links)
+    alike: dict[tuple[float | None, ...], list[str]] = {}
+    every = used["link"].unique().sort().to_list()
+    for kind, name in drills.select("kind", "removed").iter_rows():
+        row = tuple(values.get((kind, name, x)) for x in (*links, *every))
+        alike.setdefault(row, []).append(f"{kind} {name}")
     lines = [
-        f"<tr><th class=d>{text(kind)} {text(name)}</th>"
-        + "".join(_cell(values.get((kind, name, x))) for x in links)
+        f"<tr><th class=d>{text(', '.join(names))}</th>"
+        + "".join(map(_cell, row[: len(links)]))
         + "</tr>"
-        for kind, name in drills.head(MOST_DRILLS).select("kind", "removed").iter_rows()
+        for row, names in list(alike.items())[:MOST_DRILLS]
     ]
-    left = drills.height - MOST_DRILLS
+    left = len(alike) - MOST_DRILLS
     more = f" {left:,} more drills are in the file drill." if left > 0 else ""
     return (
         '<p class="soft">What is down, and the largest slot of each link then, in either '
