@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from flowpeer_reports.offers import OFFERS, Offers
 _KEY = st.tuples(st.integers(-1, 2**41), st.integers(-1, 3), st.integers(0, 2**41))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(_KEY, st.integers(0, 2**53)), max_size=20), st.randoms())
 def test_equal_keys_are_summed_in_their_order_however_wide(
     rows: list[tuple[tuple[int, int, int], int]], dice: random.Random
