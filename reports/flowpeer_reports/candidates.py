@@ -7,7 +7,7 @@ checks that before it answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ from flowpeer_reports.ranking import Cells, Ranking, rank
 from flowpeer_reports.reconcile import account, bare_notes, disagreements, unlisted
 from flowpeer_reports.relations import AsGraph
 from flowpeer_reports.series import MemoryStore, Series, Store
+from flowpeer_reports.universe import Universe, flows_of
 
 Direction = Literal["out", "in", "both"]
 
@@ -117,23 +118,19 @@ def candidates(
     inputs = replace(inputs, policy=policy)
     directions = ("out", "in") if direction == "both" else (direction,)
     world = universe(inputs, metros, named)
-    names, siblings, found, flows = world.metros, world.parties, world.cover, world.flows
-    never = world.never
-    places = Places(inputs, siblings)
+    places = Places(inputs, world.parties)
     feasibility = Feasibility(inputs, places, acceptance)
     order: Order | None = None
     if rank_by != "bytes":
         order = _by_money(
             inputs, billed, world,
-            rank(inputs, found, siblings, flows, names, directions, never, feasibility, POOL),
+            rank(inputs, world, directions, feasibility, POOL),
             places, rank_by, order_store or MemoryStore(),
         )  # fmt: skip
-    ranking = rank(
-        inputs, found, siblings, flows, names, directions, never, feasibility, asks, order
-    )
+    ranking = rank(inputs, world, directions, feasibility, asks, order)
     _count_early(ranking, world.early)
     series = series_of(
-        inputs, billed, found, ranking.cells, flows, store or MemoryStore(), world.since
+        inputs, billed, world.cover, ranking.cells, world.flows, store or MemoryStore(), world.since
     )
     wants(ranking, series, inputs, places)
     ways: list[Plan] = []
@@ -143,7 +140,7 @@ def candidates(
         ways = plans(ranking, places, policy.weights, called)
         want_plans(series, ways)
     series.load()
-    notes, _ = coverage_notes(inputs, names)
+    notes, _ = coverage_notes(inputs, world.metros)
     shown = figures(inputs, ranking, series, folded_rows(inputs, ranking))
     made = candidate_rows(inputs, ranking, shown, places, feasibility, port_p95(inputs))
     paid = signed = None
@@ -174,7 +171,7 @@ def candidates(
             *(paid.notes if paid is not None else ()),
             *(signed.notes if signed is not None else ()),
             *bare_notes(totals),
-            *disagreements(inputs, world.whole, names),
+            *disagreements(inputs, world.whole, world.metros),
             *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],
@@ -187,32 +184,6 @@ def candidates(
         p95_estimates=made.estimates,
         signing=signed,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Universe:
-    """The transit traffic of some metros by route, and who could carry it."""
-
-    metros: list[str]
-    routes: pl.DataFrame
-    """Bytes by link, prefix, origin and direction; unscaled ones too."""
-    early: pl.DataFrame
-    """The same, with `asn` and `since`, of what rode transit before a session for it came up: in
-    no list (M14)."""
-    since: pl.DataFrame
-    """Those routes; see `live_since.SINCE`."""
-    parties: Parties
-    graph: AsGraph
-    never: Mapping[int, str]
-    """ASN → why it is never a candidate."""
-    cover: Cover
-    flows: pl.DataFrame
-    """See `Ranking.flows`."""
-
-    @property
-    def whole(self) -> pl.DataFrame:
-        """`routes` with `early`: all the transit traffic there is."""
-        return pl.concat([self.routes, self.early.select(self.routes.columns)])
 
 
 def universe(
@@ -276,18 +247,6 @@ def _less(routes: pl.DataFrame, early: pl.DataFrame) -> pl.DataFrame:
         left.with_columns(pl.col(c) - pl.col(f"{c}_gone").fill_null(0) for c in SUMS)
         .filter(pl.col("bytes_gone").is_null() | (pl.col("bytes") > 0))
         .select(routes.columns)
-    )
-
-
-def flows_of(routes: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
-    """The scaled traffic by link and atom (`Ranking.flows`); `units`: prefix, origin_asn, atom."""
-    key = ["metro", "exporter", "interface", "provider_asn", "atom", "direction"]
-    return (
-        routes.filter("scaled")
-        .join(units, on=["prefix", "origin_asn"], nulls_equal=True)
-        .group_by(key)
-        .agg(pl.col("bytes").sum(), pl.col("variance_high").sum(), pl.col("folded").sum())
-        .sort(key)
     )
 
 

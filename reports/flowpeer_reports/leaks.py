@@ -17,7 +17,7 @@ from flowpeer_reports.announced import AnnouncedRoutes, announced_routes
 from flowpeer_reports.billing.rows import BilledPeriod, parts
 from flowpeer_reports.billing.savings import Moved, Savings
 from flowpeer_reports.billing.terms import printed
-from flowpeer_reports.candidates import Universe, flows_of, series_of, universe
+from flowpeer_reports.candidates import series_of, universe
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.leaks import LEAK_PREFIXES, LEAKS
 from flowpeer_reports.inputs import Inputs, transit
@@ -26,6 +26,7 @@ from flowpeer_reports.percentiles import counted, percentile
 from flowpeer_reports.ranking import Cells, bps, cells_of, of_sessions
 from flowpeer_reports.series import MemoryStore, Store
 from flowpeer_reports.session_routes import SessionRoutes
+from flowpeer_reports.universe import Universe, flows_of
 
 MORE_SPECIFIC = "more specific by transit only"
 NOT_ANNOUNCED = "not announced to us"

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import is_public
@@ -25,6 +24,7 @@ from flowpeer_reports.offload import DECLARED, OBSERVED, Cover, Kinds
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.universe import Universe
 
 ALREADY = 0
 """Rank of what a session exists for."""
@@ -238,13 +238,15 @@ class Sessions:
 
 
 @dataclass(slots=True)
-class _Metro:
-    """One metro made ready: its candidates, and what is already peered."""
+class _Ready:
+    """A metro made ready, or all of them as one: its candidates, and what is already peered."""
 
     base: int
     entries: Entries
-    """Candidates against cells of the metro (counted from its first)."""
+    """Candidates against cells (counted from the first one there)."""
     acceptance: Reals
+    per_entry: Reals
+    """The acceptance of each entry: of its own metro."""
     refuses: Flags
     alone: list[tuple[float, float]]
     sessions: Sessions
@@ -252,66 +254,50 @@ class _Metro:
 
 def rank(
     inputs: Inputs,
-    found: Cover,
-    parties: Parties,
-    flows: pl.DataFrame,
-    metros: Sequence[str],
+    world: Universe,
     directions: Sequence[str],
-    never: Mapping[int, str],
     feasibility: Feasibility,
     asks: int | None = None,
     order: Mapping[str, Sequence[tuple[int, float]]] | None = None,
 ) -> Ranking:
-    """The lists of all `metros` and of the organisations over them.
+    """The lists of all metros and of the organisations over them.
 
     Each stops after `asks` rows of rank 1 and above, or before the first that is expected to
     bring less than the policy's minimum; the latter leaves the rest in one row. `order`: by list,
     the ASNs that stand first, whatever they bring, and what each is valued at.
     """
-    cells = cells_of(inputs, found, flows, metros, directions)
+    found, parties, metros = world.cover, world.parties, world.metros
+    cells = cells_of(inputs, found, world.flows, metros, directions)
     origin_party = parties.named(np.where(found.origins > 0, found.origins, 0))
     ready = [
-        _prepare(inputs, found, parties, cells, i, never, feasibility, origin_party)
-        for i in range(len(metros))
+        _prepare(inputs, world, cells, i, feasibility, origin_party) for i in range(len(metros))
     ]
-    slots = inputs.period_slots
-    policy = inputs.policy
-    lists = []
-    for i, (name, metro) in enumerate(zip(metros, ready, strict=True)):
-        span = cells.of(i)
-        build = _Build(cells, span, origin_party, policy.weights, slots, policy.min_expected_bps)
-        lists.append(
-            build.listing(
-                name, metro.entries, metro.acceptance, metro.entries.spread(metro.acceptance),
-                metro.refuses, metro.alone, metro.sessions.held, asks, (order or {}).get(name, ()),
-            )
-        )  # fmt: skip
-    together = _together(cells, ready)
-    build = _Build(
-        cells, slice(0, len(cells.atom)), origin_party, policy.weights, slots,
-        policy.min_expected_bps,
-    )  # fmt: skip
-    organisations = build.listing("", *together, asks, (order or {}).get("", ()))
+    policy, order = inputs.policy, order or {}
+
+    def listing(name: str, span: slice, over: _Ready) -> Listing:
+        build = _Build(
+            cells, span, origin_party, policy.weights, inputs.period_slots, policy.min_expected_bps
+        )
+        return build.listing(name, over, asks, order.get(name, ()))
+
     return Ranking(
-        found, parties, cells, flows, lists, organisations, never, tuple(directions),
+        found, parties, cells, world.flows,
+        [listing(name, cells.of(i), ready[i]) for i, name in enumerate(metros)],
+        listing("", slice(0, len(cells.atom)), _together(cells, ready)),
+        world.never, tuple(directions),
         [metro.entries for metro in ready], [metro.acceptance for metro in ready],
         [metro.alone for metro in ready], [metro.sessions for metro in ready],
     )  # fmt: skip
 
 
 def _prepare(
-    inputs: Inputs,
-    found: Cover,
-    parties: Parties,
-    cells: Cells,
-    number: int,
-    never: Mapping[int, str],
-    feasibility: Feasibility,
+    inputs: Inputs, world: Universe, cells: Cells, number: int, feasibility: Feasibility,
     origin_party: Ints,
-) -> _Metro:
+) -> _Ready:  # fmt: skip
+    parties, never = world.parties, world.never
     metro, span = cells.metros[number], cells.of(number)
     entries, peers, sessions = of_sessions(
-        inputs, found, parties, cells, number, never, origin_party
+        inputs, world.cover, parties, cells, number, never, origin_party
     )
     taken = np.zeros(span.stop - span.start, dtype=np.bool_)
     for _, part, _ in sessions.held:
@@ -331,17 +317,14 @@ def _prepare(
     both_ways = bool(cells.out[span].any() and cells.in_[span].any())
     asns = entries.asns.tolist()
     rates = [(bps(out, inputs.period_slots), bps(in_, inputs.period_slots)) for out, in_ in alone]
-    return _Metro(
-        span.start,
-        entries,
-        np.array(
-            [feasibility.score(a, metro, *r, both_ways) for a, r in zip(asns, rates, strict=True)],
-            dtype=np.float64,
-        ),
-        np.array([feasibility.refuses(a) for a in asns], dtype=np.bool_),
-        alone,
-        sessions,
+    acceptance = np.array(
+        [feasibility.score(a, metro, *r, both_ways) for a, r in zip(asns, rates, strict=True)],
+        dtype=np.float64,
     )
+    return _Ready(
+        span.start, entries, acceptance, entries.spread(acceptance).astype(np.float64),
+        np.array([feasibility.refuses(a) for a in asns], dtype=np.bool_), alone, sessions,
+    )  # fmt: skip
 
 
 def of_sessions(
@@ -449,14 +432,13 @@ def _already(parts: Sequence[SessionPart], chosen: Ints, both: Ints) -> Sessions
     return found
 
 
-def _together(
-    cells: Cells, ready: Sequence[_Metro]
-) -> tuple[Entries, Reals, Reals, Flags, list[tuple[float, float]], list[tuple[int, Ints, str]]]:
+def _together(cells: Cells, ready: Sequence[_Ready]) -> _Ready:
     """All metros as one: candidates against all cells, each with its acceptance by metro."""
     asn = np.concatenate([m.entries.spread(m.entries.asns) for m in ready] or [_NONE])
     cell = np.concatenate([m.entries.atom.astype(np.int64) + m.base for m in ready] or [_NONE])
     kind = np.concatenate([m.entries.kind for m in ready] or [_NONE.astype(np.int8)])
-    share = np.concatenate([m.entries.spread(m.acceptance) for m in ready] or [_NONE * 1.0])
+    none: Reals = _NONE * 1.0
+    share = np.concatenate([m.per_entry for m in ready] or [none])
     order = np.lexsort((cell, asn))
     asns, counts = np.unique(asn, return_counts=True)
     entries = Entries(
@@ -483,9 +465,9 @@ def _together(
     held = [(a, np.concatenate(parts), note) for a, (parts, note) in peered.items()]
     held.sort(key=lambda h: (-int(cells.chosen[h[1]].sum()), h[0]))
     listed = asns.tolist()
-    return (
-        entries, mean, per_entry, np.array([refuses[a] for a in listed], dtype=np.bool_),
-        [alone[a] for a in listed], held,
+    return _Ready(
+        0, entries, mean, per_entry, np.array([refuses[a] for a in listed], dtype=np.bool_),
+        [alone[a] for a in listed], Sessions(held, []),
     )  # fmt: skip
 
 
@@ -501,27 +483,18 @@ class _Build:
     least_bps: float
 
     def listing(
-        self,
-        name: str,
-        entries: Entries,
-        acceptance: Reals,
-        per_entry: npt.NDArray[np.generic],
-        refuses: Flags,
-        alone: list[tuple[float, float]],
-        held: list[tuple[int, Ints, str]],
-        asks: int | None,
-        ahead: Sequence[tuple[int, float]] = (),
+        self, name: str, ready: _Ready, asks: int | None, ahead: Sequence[tuple[int, float]]
     ) -> Listing:
-        cells, span = self.cells, self.span
+        cells, span, entries, refuses = self.cells, self.span, ready.entries, ready.refuses
         chosen, rate = cells.chosen[span], cells.rate[span]
         size = len(chosen)
         made = Listing(
             name, span.start, self.slots, int(chosen.sum()),
             np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64),
         )  # fmt: skip
-        self._peered(made, held)
+        self._peered(made, ready.sessions.held)
         weight = np.array([1.0, self.weights.inferred, self.weights.declared])[entries.kind]
-        share = per_entry.astype(np.float64) * weight
+        share = ready.per_entry * weight
         search = Selection(
             entries, share, ~refuses, chosen.astype(np.float64), cells.variance[span]
         )
@@ -540,8 +513,8 @@ class _Build:
             row = self._row(made, entries, party, place)
             row.cone, row.cone_rate = int(cone[party]), float(cone_rate[party])
             row.expected, row.expected_rate = pick.gain, expected
-            row.acceptance, row.refuses = float(acceptance[party]), bool(refuses[party])
-            row.alone = alone[party]
+            row.acceptance, row.refuses = float(ready.acceptance[party]), bool(refuses[party])
+            row.alone = ready.alone[party]
             row.value = money.get(int(entries.asns[party]))
             if asks is not None and place > asks:
                 made.next_row = row

@@ -19,7 +19,6 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.candidates import universe
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drill import DRILL_ASKS
-from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.fallover import STAYS, Fall
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
@@ -76,11 +75,7 @@ def first_asks(inputs: Inputs, count: int) -> Asks:
     """The first `count` asks of the list of organisations, outbound, as `candidates` has them."""
     world = universe(inputs, None)
     where = Places(inputs, world.parties)
-    ranking = rank(
-        inputs, world.cover, world.parties, world.flows, world.metros, ("out",),
-        never_candidates(inputs, world.graph, world.parties), Feasibility(inputs, where, None),
-        count,
-    )  # fmt: skip
+    ranking = rank(inputs, world, ("out",), Feasibility(inputs, where, None), count)
     return asks_of(ranking, where, inputs.names())
 
 
@@ -89,11 +84,7 @@ def signed_asks(inputs: Inputs, picks: Sequence[tuple[int, Sequence[str]]]) -> A
     before it take."""
     world = universe(inputs, None)
     where = Places(inputs, world.parties)
-    ranking = rank(
-        inputs, world.cover, world.parties, world.flows, world.metros, ("out",),
-        never_candidates(inputs, world.graph, world.parties), Feasibility(inputs, where, None),
-        asks=1,
-    )  # fmt: skip
+    ranking = rank(inputs, world, ("out",), Feasibility(inputs, where, None), asks=1)
     cells, names = ranking.cells, inputs.names()
     taken = np.zeros(len(cells.atom), dtype=np.bool_)
     rows, routes = [], [pl.DataFrame(schema=_ROUTES)]

@@ -26,7 +26,6 @@ from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.what_if import WHAT_IF, WHAT_IF_LINKS, WHAT_IF_METROS
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.exchanges import easy_members
-from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.imbalance import d_of, factors_of, mean_d, measure, providers_of
 from flowpeer_reports.inputs import Inputs
@@ -116,12 +115,8 @@ class Board:
         world = universe(inputs, None)
         self._world = world
         self._places = Places(inputs, world.parties)
-        never = never_candidates(inputs, world.graph, world.parties)
         feasibility = Feasibility(inputs, self._places, None)
-        self._ranking = rank(
-            inputs, world.cover, world.parties, world.flows, world.metros, ("out",), never,
-            feasibility, asks=1,
-        )  # fmt: skip
+        self._ranking = rank(inputs, world, ("out",), feasibility, asks=1)
         self._easy = [
             easy_members(self._ranking, number, self._places, feasibility)
             for number in range(len(world.metros))
