@@ -437,7 +437,7 @@ def _together(cells: Cells, ready: Sequence[_Ready]) -> _Ready:
     asn = np.concatenate([m.entries.spread(m.entries.asns) for m in ready] or [_NONE])
     cell = np.concatenate([m.entries.atom.astype(np.int64) + m.base for m in ready] or [_NONE])
     kind = np.concatenate([m.entries.kind for m in ready] or [_NONE.astype(np.int8)])
-    none: Reals = _NONE * 1.0
+    none: Reals = np.zeros(0)
     share = np.concatenate([m.per_entry for m in ready] or [none])
     order = np.lexsort((cell, asn))
     asns, counts = np.unique(asn, return_counts=True)
