@@ -24,12 +24,12 @@ from flowpeer_reports.columns.scenarios import SCENARIOS
 from flowpeer_reports.imbalance import providers_of
 from flowpeer_reports.loads import of_metro
 from flowpeer_reports.meeting import Places
-from flowpeer_reports.moves import moves
+from flowpeer_reports.moves import Aim, moves
 from flowpeer_reports.relations import Ints
 from flowpeer_reports.render.tables import tables_page
 from flowpeer_reports.signed import asks_of
 from flowpeer_reports.targets import targets
-from flowpeer_reports.tied import Ties, free_bytes
+from flowpeer_reports.tied import Outbound, free_bytes
 
 SCREEN_COLUMNS = (
     "contract", "month", "as_billed_total", "with_asks_total", "with_moves_total",
@@ -60,12 +60,12 @@ def counterfactual_answer(
     exits, placed = with_asks(
         exits_of(inputs, network, record), asks_of(found.ranking, where, inputs.names())
     )
-    ties = Ties(exits.choice, exits.offers)
-    ruled, shifts = _moves(exits, ties, network, rules)
+    outbound = exits.tied()
+    ruled, shifts = _moves(exits, outbound, network, rules)
     months, projected = usable_months(billed.months)
     made = counterfactual(
         billed.octets, months, billed.convert, taken_by_asks(found), shifts,
-        _free(exits, ties, {link.key for link in billed.octets.links}), inputs.currency,
+        _free(exits, outbound, {link.key for link in billed.octets.links}), inputs.currency,
     )  # fmt: skip
     notes = [*inputs.notes, *placed.notes, *made.notes]
     if projected:
@@ -87,7 +87,7 @@ def counterfactual_answer(
 
 
 def _moves(
-    exits: Exits, ties: Ties, network: Configuration, rules: int
+    exits: Exits, outbound: Outbound, network: Configuration, rules: int
 ) -> tuple[pl.DataFrame, list[Shift]]:
     """The move lists of all metros, and what they move between links."""
     inputs, found = exits.inputs, exits.found
@@ -102,11 +102,10 @@ def _moves(
             inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
             chosen.get(metro),
         )  # fmt: skip
+        weights = np.array([float(aims.share[p.asn]) for p in providers])
         made = moves(
-            exits.parts, found, exits.offers, ties, exits.epoch_of_hour, metro, providers,
-            np.array([float(aims.share[p.asn]) for p in providers]),
-            of_metro(inputs, found, metro, "out").flags, names=names, unstable=exits.unstable,
-            most=rules, always_compare_med=network.routing.always_compare_med,
+            outbound, Aim(metro, providers, weights, of_metro(inputs, found, metro, "out").flags),
+            names=names, most=rules, always_compare_med=network.routing.always_compare_med,
         )  # fmt: skip
         frames.append(made.rows)
         for (link, place), series in sorted(made.shifts.items()):
@@ -127,7 +126,7 @@ def _moves(
     return pl.concat(frames), shifts
 
 
-def _free(exits: Exits, ties: Ties, billed: set[Key]) -> list[Free]:
+def _free(exits: Exits, outbound: Outbound, billed: set[Key]) -> list[Free]:
     """What could leave by several billed links of its metro."""
     found = exits.found
     able = [
@@ -135,7 +134,7 @@ def _free(exits: Exits, ties: Ties, billed: set[Key]) -> list[Free]:
         for n, (role, *_) in enumerate(found.links.select("role").iter_rows())
         if role == "transit" and _key(exits, n) in billed
     ]
-    free, whole = free_bytes(exits.parts, exits.offers, ties, exits.epoch_of_hour, able)
+    free, whole = free_bytes(outbound, able)
     hour = found.hour_of_slot
     return [
         Free(_key(exits, link), tuple(_key(exits, n) for n in options), found.start,

@@ -24,10 +24,10 @@ from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
 from flowpeer_reports.imbalance import Imbalance, imbalance, providers_of
 from flowpeer_reports.inbound import inbound, knobs
 from flowpeer_reports.loads import covered_links, of_metro
-from flowpeer_reports.moves import moves
+from flowpeer_reports.moves import Aim, moves
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
-from flowpeer_reports.tied import Ties, feasible
+from flowpeer_reports.tied import feasible
 
 SCREEN_COLUMNS = (
     "metro", "direction", "provider", "capacity_bps", "avg_bps", "p95_bps", "utilisation_p95",
@@ -173,16 +173,13 @@ def _moves(
     found: Imbalance, exits: Exits, network: Configuration, names: dict[int, str], rules: int
 ) -> pl.DataFrame:
     """Rules of every metro; D_feasible is filled into the rows and totals of `found`."""
-    ties = Ties(exits.choice, exits.offers)
+    outbound = exits.tied()
     frames = [pl.DataFrame(schema=schema(MOVES))]
     least: dict[str, tuple[float, float]] = {}
     for metro, aims in found.targets.items():
         providers = providers_of(exits.inputs, exits.found, metro, names)
         weights = np.array([float(aims.share[p.asn]) for p in providers])
-        bound = feasible(
-            exits.parts, exits.found.links, exits.offers, ties, exits.epoch_of_hour, metro,
-            [p.asn for p in providers], weights,
-        )  # fmt: skip
+        bound = feasible(outbound, metro, [p.asn for p in providers], weights)
         able = [
             n
             for n, (m, role) in enumerate(exits.found.links.select("metro", "role").iter_rows())
@@ -194,10 +191,9 @@ def _moves(
                 "d_feasible": bound.d_feasible, "d_hourly": bound.d_hourly,
                 "tied_share": bound.tied_share,
             }  # fmt: skip
+        covered = of_metro(exits.inputs, exits.found, metro, "out").flags
         made = moves(
-            exits.parts, exits.found, exits.offers, ties, exits.epoch_of_hour, metro, providers,
-            weights, of_metro(exits.inputs, exits.found, metro, "out").flags, names=names,
-            unstable=exits.unstable, most=rules,
+            outbound, Aim(metro, providers, weights, covered), names=names, most=rules,
             always_compare_med=network.routing.always_compare_med,
         )  # fmt: skip
         frames.append(made.rows)

@@ -31,6 +31,7 @@ from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
 from flowpeer_reports.moves import TABLES
 from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, Offers, Places, places
 from flowpeer_reports.relations import Ints
+from flowpeer_reports.tied import Outbound, Ties
 
 _DEFAULTS = ("0.0.0.0/0", "::/0")
 
@@ -82,6 +83,13 @@ class Exits:
             )  # fmt: skip
             yield part if self.moved is None else _moved(part, self.moved)
             day += timedelta(days=1)
+
+    def tied(self) -> Outbound:
+        """The same routes, and which exits tie with theirs."""
+        ties = Ties(self.choice, self.offers)
+        return Outbound(
+            self.parts, self.found, self.offers, ties, self.epoch_of_hour, self.unstable
+        )
 
     def outbound(self) -> pl.DataFrame:
         """epoch, link, prefix, origin_asn, local_prefix, bytes: what the audit judges."""
@@ -168,7 +176,7 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
     infos = snapshot.snapshots(record)
     epochs, epoch_of_hour = epochs_of(network, infos, hours)
-    tied = Ties(network, inputs, found.links)
+    link_views = LinkViews(network, inputs, found.links)
     used = (
         inputs.traffic_routes.filter(
             pl.col("role").is_in(EXTERNAL), pl.col("direction") == "out"
@@ -184,7 +192,7 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
         for info in epoch:
             if info.name not in cache:
                 cache[info.name] = routes_to(record, info, used)
-        frames.append(tied.offers([(i, cache[i.name]) for i in epoch], loaded))
+        frames.append(link_views.offers([(i, cache[i.name]) for i in epoch], loaded))
     full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
     offers = Offers(np.flatnonzero(full & ~loaded).astype(np.int64), loaded)
     for frame in frames:
@@ -309,7 +317,7 @@ def routes_to(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFra
     )  # fmt: skip
 
 
-class Ties:
+class LinkViews:
     """Which views belong to which links."""
 
     def __init__(self, network: Configuration, inputs: Inputs, links: pl.DataFrame) -> None:

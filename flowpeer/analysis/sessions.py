@@ -8,7 +8,7 @@ from datetime import UTC
 import numpy as np
 import polars as pl
 
-from flowpeer.analysis.routing import Ties, epochs_of, routes_to
+from flowpeer.analysis.routing import LinkViews, epochs_of, routes_to
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
@@ -70,7 +70,7 @@ def session_routes(
     links = inputs.interfaces.filter(pl.col("role").is_in(["transit", "peer", "ix"])).select(
         columns
     )
-    ties = Ties(network, inputs, links)
+    link_views = LinkViews(network, inputs, links)
     first = inputs.period_start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
     epochs, epoch_of_hour = epochs_of(network, snapshot.snapshots(record), hours)
@@ -83,13 +83,13 @@ def session_routes(
         levels = (link["exporter"], link["metro"], "")
         for info in tables:
             if info.vantage in levels:
-                own = (_PEER.match(view) for view in info.views if ties.own(view, link))
+                own = (_PEER.match(view) for view in info.views if link_views.own(view, link))
                 found_here = {(str(link["metro"]), int(peer[1])) for peer in own if peer}
                 views |= found_here
                 # A table for everywhere may be that of a public collector at the same exchange.
-                if info.vantage or ties.named(link):
+                if info.vantage or link_views.named(link):
                     sessions |= found_here
-                routers = routers or ties.routers(info, link)
+                routers = routers or link_views.routers(info, link)
     if not views and not routers:
         return None
     used = (
@@ -106,7 +106,9 @@ def session_routes(
             if read[info.name].is_empty():
                 read[info.name] = routes_to(record, info, used)
         found = (
-            ties.offers([(i, read[i.name]) for i in epoch], np.zeros(links.height, dtype=np.bool_))
+            link_views.offers(
+                [(i, read[i.name]) for i in epoch], np.zeros(links.height, dtype=np.bool_)
+            )
             .join(numbered, on="link")
             .with_columns(epoch=pl.lit(number, pl.Int64))
         )

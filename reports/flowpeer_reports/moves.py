@@ -8,7 +8,7 @@ hour. No longer AS path is all that a tie claims: latency is not measured.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,8 @@ from flowpeer_reports.columns.moves import MOVES
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import FULL, Provider
 from flowpeer_reports.loads import Loads, percentiles
-from flowpeer_reports.offers import Offers
 from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.tied import Ties
+from flowpeer_reports.tied import Outbound
 
 CANDIDATES = 300
 """Rules tried in each step: those with the most bytes. A smaller one moves less than D shows."""
@@ -58,39 +57,35 @@ class _Rule:
     routes: frozenset[tuple[str | None, int]]  # prefix, link
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a metro's transit is to come to.
+
+    Args:
+        weights: the share that each provider should have, in their order.
+        covered: which slots count, for D and percentiles.
+        target: D at which it is enough.
+    """
+
+    metro: str
+    providers: Sequence[Provider]
+    weights: Reals
+    covered: Flags
+    target: float = 0.05
+
+
 def moves(
-    parts: Callable[[], Iterable[pl.DataFrame]],
-    found: Loads,
-    offers: Offers,
-    ties: Ties,
-    epoch_of_hour: Ints,
-    metro: str,
-    providers: Sequence[Provider],
-    weights: Reals,
-    covered: Flags,
+    outbound: Outbound,
+    aim: Aim,
     *,
     names: Mapping[int, str],
     always_compare_med: bool,
-    unstable: frozenset[tuple[str, int]] = frozenset(),
-    target: float = 0.05,
     most: int = 20,
 ) -> Moves:
-    """The rules of a metro.
-
-    Args:
-        covered: which slots count, for D and percentiles.
-        unstable: (prefix, link) that are not moved.
-        target: D at which it is enough.
-        most: rules at most.
-    """
-    row_of = {p.asn: i for i, p in enumerate(providers)}
-    provider = {
-        n: row_of[asn]
-        for n, (m, role, asn) in enumerate(
-            found.links.select("metro", "role", "provider_asn").rows()
-        )
-        if m == metro and role == "transit"
-    }
+    """The rules of a metro, at most `most`."""
+    found, offers = outbound.found, outbound.offers
+    metro, providers, covered = aim.metro, aim.providers, aim.covered
+    provider = outbound.transit_of(metro, [p.asn for p in providers])
     load = np.zeros((len(providers), found.slots), dtype=np.int64)
     for link, place in provider.items():
         load[place] += found.out[link]
@@ -99,19 +94,19 @@ def moves(
     empty = pl.DataFrame(schema=schema(MOVES))
     if not total or len(providers) < 2:
         return Moves(empty, None, None, load)
-    rules, hourly = _candidates(parts, offers, ties, epoch_of_hour, provider, unstable)
+    rules, hourly = _candidates(outbound, provider)
     routed = _shaped(hourly, found)
     series = [_summed(_by_link(rule, routed), found.slots) for rule in rules]
     series_covered = [line[covered] for line in series]
     shifts: dict[tuple[int, int], Ints] = {}
-    aims = weights[:, None] * whole
+    aims = aim.weights[:, None] * whole
     d = float(np.abs(load[:, covered] - aims).sum() / 2 / total)
     before = d
     records: list[dict[str, Any]] = []
     taken: set[tuple[str | None, int]] = set()
     stability = "stable" if len(offers.of_prefix) >= TABLES else "unknown"
     blocked = 0
-    while len(records) < most and d > target:
+    while len(records) < most and d > aim.target:
         best = None
         load_covered = load[:, covered]
         for longer in (False, True):
@@ -184,9 +179,8 @@ def moves(
 
 
 def _candidates(
-    parts: Callable[[], Iterable[pl.DataFrame]], offers: Offers, ties: Ties, epoch_of_hour: Ints,
-    provider: Mapping[int, int], unstable: frozenset[tuple[str, int]],
-) -> tuple[list[_Rule], dict[tuple[str | None, int], dict[int, int]]]:  # fmt: skip
+    outbound: Outbound, provider: Mapping[int, int]
+) -> tuple[list[_Rule], dict[tuple[str | None, int], dict[int, int]]]:
     """Rules worth trying, largest first, and bytes by hour of the routes in them.
 
     A route can go where it is an alternate in every table of the period in which it carries bytes.
@@ -197,7 +191,7 @@ def _candidates(
     hourly: dict[tuple[str | None, int], dict[int, int]] = {}
     seen: set[tuple[str | None, int, int]] = set()
     mine = pl.col("link").is_in(list(provider))
-    for part in parts():
+    for part in outbound.parts():
         rows = (
             part.filter(pl.col("direction") == "out", mine)
             .group_by("hour", "link", "prefix", "origin_asn")
@@ -210,11 +204,11 @@ def _candidates(
             origin_of[key] = origin
             by_hour = hourly.setdefault(key, {})
             by_hour[hour] = by_hour.get(hour, 0) + bytes_
-            epoch = int(epoch_of_hour[hour])
+            epoch = int(outbound.epoch_of_hour[hour])
             if prefix is None or (prefix, link, epoch) in seen:
                 continue
             seen.add((prefix, link, epoch))
-            found = ties.of(offers.of_prefix[epoch].get(prefix, 0), link)
+            found = outbound.alternates(epoch, prefix, link)
             tied = {provider[t] for t in found.tied} - {provider[link]}
             longer = {provider[t] for t in found.longer} - {provider[link]}
             if key in able:
@@ -228,7 +222,7 @@ def _candidates(
         by_origin.setdefault((origin, provider[key[1]]), []).append(key)
     for (origin, source), keys in by_origin.items():
         held = Counter(k[0] for k in keys)
-        free = [k for k in keys if k in able and (k[0] or "", k[1]) not in unstable]
+        free = [k for k in keys if k in able and (k[0] or "", k[1]) not in outbound.unstable]
         for late in (False, True):
             goals = {g for k in free for g in able[k][int(late)]}
             for goal in sorted(goals):

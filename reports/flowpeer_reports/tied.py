@@ -15,6 +15,7 @@ import polars as pl
 from flowpeer_reports.feasible import least_d
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import d_of
+from flowpeer_reports.loads import Loads
 from flowpeer_reports.offers import TRANSIT_RANK, Choice, Offers
 from flowpeer_reports.relations import Ints
 
@@ -71,6 +72,37 @@ class Ties:
 
 
 @dataclass(frozen=True, slots=True)
+class Outbound:
+    """What leaves, by hour and route, and by which other links it could.
+
+    Args:
+        parts: makes the frames of hour, link, direction, prefix, origin_asn, bytes.
+        unstable: (prefix, link) that are not moved.
+    """
+
+    parts: Callable[[], Iterable[pl.DataFrame]]
+    found: Loads
+    offers: Offers
+    ties: Ties
+    epoch_of_hour: Ints
+    unstable: frozenset[tuple[str, int]] = frozenset()
+
+    def transit_of(self, metro: str, providers: Sequence[int | None]) -> dict[int, int]:
+        """Transit link of a metro → place of its provider among these."""
+        row_of = {asn: i for i, asn in enumerate(providers)}
+        links = self.found.links.select("metro", "role", "provider_asn").rows()
+        return {
+            n: row_of[asn]
+            for n, (m, role, asn) in enumerate(links)
+            if m == metro and role == "transit"
+        }
+
+    def alternates(self, epoch: int, prefix: str | None, link: int) -> Alternates:
+        """Where a route that leaves by a link could leave as well, by the tables of an epoch."""
+        return self.ties.of(self.offers.of_prefix[epoch].get(prefix or "", 0), link)
+
+
+@dataclass(frozen=True, slots=True)
 class Feasible:
     """Of one metro: D by the hour as it is and at its least, byte-weighted over hours."""
 
@@ -82,35 +114,22 @@ class Feasible:
 
 
 def feasible(
-    parts: Callable[[], Iterable[pl.DataFrame]],
-    links: pl.DataFrame,
-    offers: Offers,
-    ties: Ties,
-    epoch_of_hour: Ints,
-    metro: str,
-    providers: Sequence[int | None],
-    weights: Reals,
+    outbound: Outbound, metro: str, providers: Sequence[int | None], weights: Reals
 ) -> Feasible | None:
     """D_feasible of a metro; None without outbound transit there.
 
     Args:
-        parts: makes the frames of hour, link, direction, prefix, bytes.
-        links: metro, role, provider_asn; the place is the link's number.
         providers, weights: of the metro, in one order.
     """
-    row_of = {asn: i for i, asn in enumerate(providers)}
-    provider = {
-        n: row_of[asn]
-        for n, (m, role, asn) in enumerate(links.select("metro", "role", "provider_asn").rows())
-        if m == metro and role == "transit"
-    }
+    provider = outbound.transit_of(metro, providers)
+    epoch_of_hour = outbound.epoch_of_hour
     hours = len(epoch_of_hour)
     fixed = np.zeros((len(providers), hours), dtype=np.int64)
     actual = np.zeros((len(providers), hours), dtype=np.int64)
     sets: dict[tuple[int, ...], int] = {}
     free: list[Ints] = []
     mine = pl.col("link").is_in(list(provider))
-    for part in parts():
+    for part in outbound.parts():
         rows = (
             part.filter(pl.col("direction") == "out", mine)
             .group_by("hour", "link", "prefix")
@@ -119,8 +138,8 @@ def feasible(
         for hour, link, prefix, size in rows.iter_rows():
             home = provider[link]
             actual[home, hour] += size
-            class_ = offers.of_prefix[epoch_of_hour[hour]].get(prefix, 0)
-            able = {home, *(provider[t] for t in ties.of(class_, link).tied)}
+            tied = outbound.alternates(epoch_of_hour[hour], prefix, link).tied
+            able = {home, *(provider[t] for t in tied)}
             if len(able) == 1:
                 fixed[home, hour] += size
                 continue
@@ -145,11 +164,7 @@ def feasible(
 
 
 def free_bytes(
-    parts: Callable[[], Iterable[pl.DataFrame]],
-    offers: Offers,
-    ties: Ties,
-    epoch_of_hour: Ints,
-    able: Iterable[int],
+    outbound: Outbound, able: Iterable[int]
 ) -> tuple[dict[tuple[int, tuple[int, ...]], Ints], dict[int, Ints]]:
     """What could leave by several links, by the hour.
 
@@ -160,19 +175,20 @@ def free_bytes(
         (link, the links that it could use, itself among them) → outbound bytes by the hour, and
         all outbound bytes of each of these links by the hour.
     """
+    epoch_of_hour = outbound.epoch_of_hour
     links = sorted(able)
     options: dict[tuple[int, ...], int] = {}
     free: dict[tuple[int, tuple[int, ...]], Ints] = {}
     whole: dict[int, Ints] = {}
     hours = len(epoch_of_hour)
-    for part in parts():
+    for part in outbound.parts():
         rows = part.filter(pl.col("direction") == "out", pl.col("link").is_in(links))
         epochs = pl.Series(epoch_of_hour[rows["hour"].to_numpy()], dtype=pl.Int64)
         rows = rows.with_columns(epoch=epochs)
         asked = rows.select("epoch", "link", "prefix").unique()
         numbers = []
         for epoch, link, prefix in asked.iter_rows():
-            tied = ties.of(offers.of_prefix[epoch].get(prefix, 0), link).tied if prefix else ()
+            tied = outbound.alternates(epoch, prefix, link).tied if prefix else ()
             mine = tuple(sorted({link, *(t for t in tied if t in links)}))
             numbers.append(options.setdefault(mine, len(options)))
         known = asked.with_columns(options=pl.Series(numbers, dtype=pl.Int64))
