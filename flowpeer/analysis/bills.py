@@ -23,7 +23,7 @@ from flowpeer.rollup.counters import per_slot, read_counters
 from flowpeer_reports.billing.bills import MonthSeries, bills, month_series
 from flowpeer_reports.billing.costs import Costs, Prices
 from flowpeer_reports.billing.months import Month, month_named, months_of
-from flowpeer_reports.billing.octets import Link, Octets, octets_of
+from flowpeer_reports.billing.octets import BilledLink, Octets, octets_of
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.billing.terms import Converter, Terms, Tier, converter
 from flowpeer_reports.columns.bills import BILLS
@@ -72,11 +72,13 @@ def exchange_rates(network: Configuration) -> Converter:
     return converter(network.network.currency, rates)
 
 
-def billed_links(network: Configuration) -> list[Link]:
+def billed_links(network: Configuration) -> list[BilledLink]:
     """Every section of an interface that names a contract."""
     metro_of = {e.id: e.metro for e in network.exporters}
     return [
-        Link(i.exporter, i.index, i.contract, metro_of[i.exporter], i.l2_overhead, i.from_, i.until)
+        BilledLink(
+            i.exporter, i.index, i.contract, metro_of[i.exporter], i.l2_overhead, i.from_, i.until
+        )
         for i in network.interfaces
         if i.contract is not None
     ]

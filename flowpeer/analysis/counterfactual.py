@@ -29,7 +29,7 @@ from flowpeer_reports.relations import Ints
 from flowpeer_reports.render.tables import tables_page
 from flowpeer_reports.signed import asks_of
 from flowpeer_reports.targets import targets
-from flowpeer_reports.tied import Outbound, free_bytes
+from flowpeer_reports.tied import TiedTraffic, free_bytes
 
 SCREEN_COLUMNS = (
     "contract", "month", "as_billed_total", "with_asks_total", "with_moves_total",
@@ -87,7 +87,7 @@ def counterfactual_answer(
 
 
 def _moves(
-    exits: Exits, outbound: Outbound, network: Configuration, rules: int
+    exits: Exits, outbound: TiedTraffic, network: Configuration, rules: int
 ) -> tuple[pl.DataFrame, list[Shift]]:
     """The move lists of all metros, and what they move between links."""
     inputs, found = exits.inputs, exits.found
@@ -126,7 +126,7 @@ def _moves(
     return pl.concat(frames), shifts
 
 
-def _free(exits: Exits, outbound: Outbound, billed: set[Key]) -> list[Free]:
+def _free(exits: Exits, outbound: TiedTraffic, billed: set[Key]) -> list[Free]:
     """What could leave by several billed links of its metro."""
     found = exits.found
     able = [

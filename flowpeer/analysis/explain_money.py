@@ -67,7 +67,7 @@ rows above take in each slot, and they with this one; `whole`: what the links ar
 
 
 @dataclass(frozen=True, slots=True)
-class Fall:
+class BillFall:
     """What one contract's bill falls by a month when a row says yes."""
 
     contract: str
@@ -82,7 +82,7 @@ class Fall:
 
 def falls(
     billed: BilledPeriod, found: Candidates, number: int, listing: Listing, row: Row, where: str
-) -> Iterator[Fall]:
+) -> Iterator[BillFall]:
     """The contracts whose bill changes, in their order.
 
     Args:
@@ -111,7 +111,7 @@ def falls(
         if _plain(months, found):
             routes = _routes(found, listing, number, [*above, mine])
             sql = _sql(months[0], routes, mine, where)
-        yield Fall(
+        yield BillFall(
             terms.contract, before[0], after[0], floor(fall * 100 + Fraction(1, 2)),
             terms.currency, sql,
         )  # fmt: skip

@@ -31,7 +31,7 @@ from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
 from flowpeer_reports.moves import TABLES
 from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, Offers, Places, places
 from flowpeer_reports.relations import Ints
-from flowpeer_reports.tied import Outbound, Ties
+from flowpeer_reports.tied import TiedTraffic, Ties
 
 _DEFAULTS = ("0.0.0.0/0", "::/0")
 
@@ -84,10 +84,10 @@ class Exits:
             yield part if self.moved is None else _moved(part, self.moved)
             day += timedelta(days=1)
 
-    def tied(self) -> Outbound:
+    def tied(self) -> TiedTraffic:
         """The same routes, and which exits tie with theirs."""
         ties = Ties(self.choice, self.offers)
-        return Outbound(
+        return TiedTraffic(
             self.parts, self.found, self.offers, ties, self.epoch_of_hour, self.unstable
         )
 

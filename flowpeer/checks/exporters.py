@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from flowpeer.checks.findings import Finding
-from flowpeer.lake.units import SenderConflict, UnitRecord
+from flowpeer.lake.units import RecordedConflict, UnitRecord
 from flowpeer.network import Configuration
 from flowpeer_ingest.plausible import Implausible, described
 
@@ -47,7 +47,7 @@ def name_of(network: Configuration, ip: str) -> str:
 
 def doubts(network: Configuration, captures: list[UnitRecord]) -> Iterator[Finding]:
     """Signs of two senders where there should be one, and sessions that there was no room for."""
-    found: dict[str, dict[tuple[str, int, int], SenderConflict]] = {}
+    found: dict[str, dict[tuple[str, int, int], RecordedConflict]] = {}
     forgotten: Counter[str] = Counter()
     for capture in captures:
         forgotten.update(capture.forgotten_sessions)
@@ -84,8 +84,8 @@ def doubts(network: Configuration, captures: list[UnitRecord]) -> Iterator[Findi
         )  # fmt: skip
 
 
-def _both(a: SenderConflict, b: SenderConflict) -> SenderConflict:
-    return SenderConflict(
+def _both(a: RecordedConflict, b: RecordedConflict) -> RecordedConflict:
+    return RecordedConflict(
         a.kind, a.exporter_ip, a.session, a.domain, min(a.first_us, b.first_us),
         max(a.last_us, b.last_us), a.count + b.count, a.detail or b.detail,
     )  # fmt: skip

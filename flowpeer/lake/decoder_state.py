@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 
 from flowpeer.lake.staging import make_folder
-from flowpeer.lake.store import Held, Lake
+from flowpeer.lake.store import HeldLock, Lake
 from flowpeer_ingest import checkpoint
 from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
@@ -26,7 +26,7 @@ class SavedDecoder:
     `held` is the token of the lock `ingest`. `damaged`: files that could not be read.
     """
 
-    def __init__(self, lake: Lake, held: Held, decoder: Decoder) -> None:
+    def __init__(self, lake: Lake, held: HeldLock, decoder: Decoder) -> None:
         held.require(lake.root, "ingest")
         self._folder = lake.root / FOLDER
         self._decoder = decoder

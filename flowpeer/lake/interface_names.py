@@ -34,7 +34,7 @@ CROWD = "interface names of too many exporters that are not in the configuration
 
 
 @dataclass(frozen=True, slots=True)
-class InterfaceNames:
+class KnownInterfaceNames:
     """By ifIndex, then by `name` or `description`: when it was last received (µs), and the text."""
 
     interfaces: dict[int, dict[str, tuple[int, str]]]
@@ -74,7 +74,7 @@ def _take(lake: Lake, key: str, interfaces: dict[int, Texts]) -> None:
             after = {index: after[index] for index in latest[:MAX_INTERFACES]}
         if after == before:
             return None
-        said = InterfaceNames({index: after[index] for index in sorted(after)})
+        said = KnownInterfaceNames({index: after[index] for index in sorted(after)})
         return codec.encode_lines(said), None
 
     replace(lake.storage, key, once)
@@ -160,5 +160,5 @@ def _decoded(held: Stored | None, key: str) -> dict[int, Texts]:
         return {}
     return {
         i: dict(t)
-        for i, t in codec.decode_line(InterfaceNames, held.octets, key).interfaces.items()
+        for i, t in codec.decode_line(KnownInterfaceNames, held.octets, key).interfaces.items()
     }

@@ -228,7 +228,7 @@ def _names(lake: Lake) -> None:
             said = read_document(path)["interfaces"]
         except InputError:
             continue
-        told = interface_names.InterfaceNames(
+        told = interface_names.KnownInterfaceNames(
             {int(i): {k: (us, t) for k, (us, t) in texts.items()} for i, texts in said.items()}
         )
         writer, address = path.parent.name, path.stem

@@ -19,7 +19,7 @@ from flowpeer.lake.commit import Change, commit, complete
 from flowpeer.lake.manifest import File, Manifest, UnitEntry, folder_of
 from flowpeer.lake.staged import StagedTable, described
 from flowpeer.lake.store import Lake
-from flowpeer.lake.units import ExporterCounts, SenderConflict, Sequence, UnitRecord
+from flowpeer.lake.units import ExporterCounts, RecordedConflict, Sequence, UnitRecord
 from flowpeer_ingest.facts import Facts
 from flowpeer_ingest.parts import FlowFacts, Part
 from flowpeer_ingest.schema import TABLES
@@ -161,6 +161,6 @@ def unit_record(name: str, summary: CaptureSummary, **more: Any) -> UnitRecord:
     )
     known["sample"] = tuple(summary.sample)
     known["conflicts"] = tuple(
-        SenderConflict(**c) if isinstance(c, dict) else c for c in known.get("conflicts", ())
+        RecordedConflict(**c) if isinstance(c, dict) else c for c in known.get("conflicts", ())
     )
     return UnitRecord(name, **{**known, **more})

@@ -71,7 +71,7 @@ def digest_of(path: Path) -> str:
 
 
 @dataclass(slots=True)
-class Held:
+class HeldLock:
     """The token of a lock of a lake: what functions require that one process at a time may run."""
 
     root: Path
@@ -247,7 +247,7 @@ class Lake:
     # Changing it
 
     @contextmanager
-    def lock(self, what: str, *, wait_s: float = 0.0, once: bool = False) -> Iterator[Held]:
+    def lock(self, what: str, *, wait_s: float = 0.0, once: bool = False) -> Iterator[HeldLock]:
         """Hold the lock of something that one process at a time changes; gives its token.
 
         Args:
@@ -267,7 +267,7 @@ class Lake:
                 f"{self}: another `{what}` is running",
                 advice="wait for it to end, then try again (exit status 75)",
             ) from None
-        held = Held(self.root, what)
+        held = HeldLock(self.root, what)
         try:
             if not once:
                 self.staging.sweep()

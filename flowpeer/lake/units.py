@@ -60,7 +60,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class SenderConflict:
+class RecordedConflict:
     """A sign that two senders speak as one exporter: `count` times between two times of receipt
     (epoch µs), in which the records of this exporter, session and domain are in doubt."""
 
@@ -104,7 +104,7 @@ class UnitRecord:
     damaged_octets: int = 0
     sequences: tuple[Sequence, ...] = ()
     """Empty where they are not known."""
-    conflicts: tuple[SenderConflict, ...] = ()
+    conflicts: tuple[RecordedConflict, ...] = ()
     forgotten_sessions: dict[str, int] = field(default_factory=dict)
     """By exporter, those that there was no room for any more."""
     flow_bytes: int | None = None

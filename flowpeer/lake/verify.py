@@ -127,7 +127,7 @@ def _documents(record: Record) -> Iterator[Result]:
                 if folder == "units":
                     codec.decode_units(held.octets, key)
                 else:
-                    codec.decode_line(interface_names.InterfaceNames, held.octets, key)
+                    codec.decode_line(interface_names.KnownInterfaceNames, held.octets, key)
             except InputError:
                 advice = (
                     interface_names.remedy(key)

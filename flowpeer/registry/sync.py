@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError, UsageError
-from flowpeer.lake.store import Held, Lake
+from flowpeer.lake.store import HeldLock, Lake
 from flowpeer.registry.http import JsonClient, NotFoundError
 from flowpeer.registry.peeringdb import OBJECTS, Rows, publish, relative_path, shape
 
@@ -57,7 +57,7 @@ def api_key(file: Path | None, environment: Mapping[str, str]) -> str:
 
 def sync_peeringdb(
     lake: Lake,
-    held: Held,
+    held: HeldLock,
     *,
     url: str = DEFAULT_URL,
     key: str = "",

@@ -19,7 +19,7 @@ from flowpeer_reports.billing.order import NOTE as ORDER_NOTE
 from flowpeer_reports.billing.order import POOL, Order, RankBy, money_order, want_order
 from flowpeer_reports.billing.rows import BilledPeriod, row_money, want_money
 from flowpeer_reports.billing.savings import usable_months
-from flowpeer_reports.billing.scenarios import Plan, Signing, plans, signing, want_plans
+from flowpeer_reports.billing.scenarios import Signing, SigningPlan, plans, signing, want_plans
 from flowpeer_reports.candidate_rows import candidate_rows, figures, folded_rows, wants
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.openings import OPENINGS
@@ -133,7 +133,7 @@ def candidates(
         inputs, billed, world.cover, ranking.cells, world.flows, store or MemoryStore(), world.since
     )
     wants(ranking, series, inputs, places)
-    ways: list[Plan] = []
+    ways: list[SigningPlan] = []
     if billed is not None:
         want_money(ranking, series)
         called = dict(inputs.asns.select("asn", "name").drop_nulls().iter_rows())

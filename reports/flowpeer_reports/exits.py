@@ -28,7 +28,7 @@ TOP = 5
 
 
 @dataclass(slots=True)
-class Exits:
+class ExitAudit:
     """The answer; its frames have the columns of `flowpeer_reports.columns.exits`."""
 
     rows: pl.DataFrame
@@ -51,7 +51,7 @@ def exits(
     offers: Offers,
     choice: Choice,
     home: Mapping[str, str],
-) -> Exits:
+) -> ExitAudit:
     """The audit.
 
     Args:
@@ -104,7 +104,7 @@ def exits(
     return _answer(links, every, offers)
 
 
-def _answer(links: pl.DataFrame, every: pl.DataFrame, offers: Offers) -> Exits:
+def _answer(links: pl.DataFrame, every: pl.DataFrame, offers: Offers) -> ExitAudit:
     by_prefix = every.group_by("comparison", "metro", "cause", "judged", "prefix").agg(
         pl.col("bytes").sum()
     )
@@ -150,7 +150,7 @@ def _answer(links: pl.DataFrame, every: pl.DataFrame, offers: Offers) -> Exits:
     if any((table[:, 4] < 0).any() for table in [offers.table()[1]]):
         notes.append("ORIGIN is not known of some routes: taken as equal for their prefixes")
     notes.append("shorter AS paths are all that is compared; nothing is said of latency")
-    return Exits(
+    return ExitAudit(
         rows.select(pl.col(n).cast(k) for n, k in schema(EXITS).items()),
         detail.select(pl.col(n).cast(k) for n, k in schema(EXIT_ROUTES).items()),
         judged,

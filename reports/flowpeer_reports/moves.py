@@ -22,7 +22,7 @@ from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import FULL, Provider
 from flowpeer_reports.loads import Loads, percentiles
 from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.tied import Outbound
+from flowpeer_reports.tied import TiedTraffic
 
 CANDIDATES = 300
 """Rules tried in each step: those with the most bytes. A smaller one moves less than D shows."""
@@ -75,7 +75,7 @@ class Aim:
 
 
 def moves(
-    outbound: Outbound,
+    outbound: TiedTraffic,
     aim: Aim,
     *,
     names: Mapping[int, str],
@@ -179,7 +179,7 @@ def moves(
 
 
 def _candidates(
-    outbound: Outbound, provider: Mapping[int, int]
+    outbound: TiedTraffic, provider: Mapping[int, int]
 ) -> tuple[list[_Rule], dict[tuple[str | None, int], dict[int, int]]]:
     """Rules worth trying, largest first, and bytes by hour of the routes in them.
 

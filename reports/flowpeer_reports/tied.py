@@ -72,7 +72,7 @@ class Ties:
 
 
 @dataclass(frozen=True, slots=True)
-class Outbound:
+class TiedTraffic:
     """What leaves, by hour and route, and by which other links it could.
 
     Args:
@@ -114,7 +114,7 @@ class Feasible:
 
 
 def feasible(
-    outbound: Outbound, metro: str, providers: Sequence[int | None], weights: Reals
+    outbound: TiedTraffic, metro: str, providers: Sequence[int | None], weights: Reals
 ) -> Feasible | None:
     """D_feasible of a metro; None without outbound transit there.
 
@@ -164,7 +164,7 @@ def feasible(
 
 
 def free_bytes(
-    outbound: Outbound, able: Iterable[int]
+    outbound: TiedTraffic, able: Iterable[int]
 ) -> tuple[dict[tuple[int, tuple[int, ...]], Ints], dict[int, Ints]]:
     """What could leave by several links, by the hour.
 

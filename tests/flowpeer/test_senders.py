@@ -11,7 +11,7 @@ import flowpeer
 from flowpeer.checks.exporters import doubts, implausible
 from flowpeer.configuration import load
 from flowpeer.lake.store import Lake
-from flowpeer.lake.units import ExporterCounts, SenderConflict, UnitRecord
+from flowpeer.lake.units import ExporterCounts, RecordedConflict, UnitRecord
 from flowpeer.network import Configuration
 from flowpeer_ingest.plausible import Implausible
 
@@ -75,8 +75,10 @@ def test_a_damaged_account_of_what_was_set_aside_is_told(network: Configuration)
 def test_two_senders_are_a_finding_with_the_time_that_is_in_doubt(network: Configuration) -> None:
     def unit(first: int, count: int, domain: int = 5, *, forgotten: int = 0) -> UnitRecord:
         at = (START + first) * 1_000_000
-        conflict = SenderConflict("sampling rate jumps", "192.0.2.1", 7, domain, at, at + 9_000_000,
-                            count, "1:1 and 1:1000")  # fmt: skip
+        conflict = RecordedConflict(
+            "sampling rate jumps", "192.0.2.1", 7, domain, at, at + 9_000_000, count,
+            "1:1 and 1:1000",
+        )  # fmt: skip
         return UnitRecord(
             f"capture-{first}", conflicts=(conflict,),
             forgotten_sessions={"192.0.2.1": forgotten} if forgotten else {},

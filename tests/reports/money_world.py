@@ -14,7 +14,7 @@ from test_bills import covered, terms_of
 from flowpeer_reports.billing.bills import month_series
 from flowpeer_reports.billing.costs import Prices
 from flowpeer_reports.billing.months import months_of
-from flowpeer_reports.billing.octets import Link, octets_of
+from flowpeer_reports.billing.octets import BilledLink, octets_of
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.billing.terms import Terms, converter
 
@@ -31,7 +31,7 @@ def billed_of(
     them; a contract is named `c<provider>` and holds in every metro."""
     inputs = world.inputs()
     links = [
-        Link(exporter, interface, f"c{asn}", metro, OVERHEAD)
+        BilledLink(exporter, interface, f"c{asn}", metro, OVERHEAD)
         for exporter, metro, interface, asn in inputs.interfaces.select(
             "exporter", "metro", "interface", "asn"
         ).iter_rows()

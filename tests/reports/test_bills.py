@@ -15,7 +15,7 @@ from billing_oracle import Slots, amount, billed, cents, month_slots
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import Bills, bills, month_series
 from flowpeer_reports.billing.months import Month, month_named, months_of
-from flowpeer_reports.billing.octets import Link, Octets, octets_of
+from flowpeer_reports.billing.octets import BilledLink, Octets, octets_of
 from flowpeer_reports.billing.terms import Terms, Tier, converter, printed
 from flowpeer_reports.coverage import Coverage, Due
 
@@ -70,7 +70,7 @@ def made(
     words: dict[str, Any], links: dict[tuple[str, int], Slots], coverage: Coverage, month: Month,
     *, now: datetime | None = None, **options: Any,
 ) -> tuple[Bills, Octets]:  # fmt: skip
-    sections = [Link(e, i, "c", "ams", 18) for e, i in links]
+    sections = [BilledLink(e, i, "c", "ams", 18) for e, i in links]
     octets = octets_of(sections, traffic_of(links, 18), coverage)
     series = [month_series(terms_of(words), month, octets)]
     end = coverage.start + SLOT * coverage.slots
@@ -196,7 +196,7 @@ def test_counters_are_the_series_where_they_are_loaded() -> None:
                 "slot": pl.Datetime("us", "UTC"), "octets": pl.Int64},
         orient="row",
     )  # fmt: skip
-    octets = octets_of([Link("e0", 1, "c", "ams")], traffic_of(flows, 18), coverage, read)
+    octets = octets_of([BilledLink("e0", 1, "c", "ams")], traffic_of(flows, 18), coverage, read)
     one = month_series(terms_of({"billing": "in", "price_per_mbps": "1"}), month, octets)
     (row,) = bills([one], octets, now=month.end).rows.to_dicts()
     assert (row["source"], row["p95_in_bps"]) == ("counters", 200.0)
@@ -209,7 +209,10 @@ def test_a_link_that_moved_to_another_contract_counts_in_its_time() -> None:
     half = month.start + timedelta(days=14)
     coverage = covered(month.start, month.end, ["e0"])
     flows = {("e0", 1): dict.fromkeys(month_slots("2026-02", "UTC"), (3000, 0))}
-    sections = [Link("e0", 1, "c", "ams", until=half), Link("e0", 1, "d", "ams", since=half)]
+    sections = [
+        BilledLink("e0", 1, "c", "ams", until=half),
+        BilledLink("e0", 1, "d", "ams", since=half),
+    ]
     octets = octets_of(sections, traffic_of(flows, 18), coverage)
     assert octets.values[:, 0].sum(axis=1).tolist() == [14 * 288 * 3000, 14 * 288 * 3000]
 

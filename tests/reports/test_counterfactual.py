@@ -24,7 +24,7 @@ from flowpeer_reports.billing.counterfactual import (
 )
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.candidates import candidates
-from flowpeer_reports.tied import Outbound, Ties, free_bytes
+from flowpeer_reports.tied import TiedTraffic, Ties, free_bytes
 
 ASKS = 3
 A, B = ("edge1.ams", 174), ("edge1.ams", 1299)
@@ -148,7 +148,7 @@ def test_what_could_leave_elsewhere_is_counted_link_by_link_and_hour_by_hour(see
     found, offers, choice = plain.offered()
     ties = Ties(choice, offers)
     able = [n for n, link in enumerate(plain.links) if link.role == "transit"]
-    outbound = Outbound(plain.parts, found, offers, ties, np.array(plain.epoch_of_hour))
+    outbound = TiedTraffic(plain.parts, found, offers, ties, np.array(plain.epoch_of_hour))
     free, whole = free_bytes(outbound, able)
     expected: dict[Any, dict[int, int]] = {}
     total: dict[int, dict[int, int]] = {}

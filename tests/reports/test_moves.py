@@ -11,7 +11,7 @@ from drill_world import DrillWorld, Link, Offer
 
 from flowpeer_reports.imbalance import Provider
 from flowpeer_reports.moves import Aim, moves
-from flowpeer_reports.tied import Outbound, Ties
+from flowpeer_reports.tied import TiedTraffic, Ties
 
 
 def _d(load: Any, aims: Any) -> float:
@@ -65,7 +65,7 @@ def test_every_rule_moves_tied_routes_and_takes_off_what_it_says(seed: int) -> N
                 if x.metro == metro and x.role == "transit"}  # fmt: skip
         aims = np.full(len(providers), 1 / max(len(providers), 1))
         made = moves(
-            Outbound(world.parts, found, offers, ties, np.array(world.epoch_of_hour)),
+            TiedTraffic(world.parts, found, offers, ties, np.array(world.epoch_of_hour)),
             Aim(metro, providers, aims, np.ones(found.slots, dtype=np.bool_), target=0.0),
             names={}, most=5,
             always_compare_med=world.always_compare_med,

@@ -16,8 +16,8 @@ from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import MonthSeries, month_series
 from flowpeer_reports.billing.costs import Amounts, Costs, more_ports, opening, port_for, private
 from flowpeer_reports.billing.months import months_of
-from flowpeer_reports.billing.octets import Link, octets_of
-from flowpeer_reports.billing.savings import Moved, Part, Savings, capped
+from flowpeer_reports.billing.octets import BilledLink, octets_of
+from flowpeer_reports.billing.savings import Moved, RouteTraffic, Savings, capped
 from flowpeer_reports.billing.terms import Terms, converter
 
 START, END = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
@@ -43,18 +43,18 @@ def a_world(dice: random.Random, words: dict[str, Any]) -> tuple[dict[Any, Slots
     return links, rows
 
 
-def part(slots: Slots, direction: int) -> Part:
+def part(slots: Slots, direction: int) -> RouteTraffic:
     n = (END - SPAN) // SLOT
     octets = np.array([slots.get(SPAN + SLOT * i, (0, 0))[direction] for i in range(n)], np.int64)
     packets = octets // 1000
-    return Part(octets - 18 * packets, packets)
+    return RouteTraffic(octets - 18 * packets, packets)
 
 
 def months_and_savings(
     terms: list[Terms], links: dict[Any, Slots], contract_of: dict[Any, str]
 ) -> tuple[list[MonthSeries], Savings]:
     coverage = covered(SPAN, END, ["e0", "e1"])
-    sections = [Link(*key, contract_of[key], "ams", 18) for key in KEYS]
+    sections = [BilledLink(*key, contract_of[key], "ams", 18) for key in KEYS]
     octets = octets_of(sections, traffic_of(links, 18), coverage)
     series = [
         month_series(t, month, octets) for t in terms for month in months_of(START, END, t.timezone)
@@ -131,7 +131,7 @@ def one_contract(**words: Any) -> tuple[list[MonthSeries], Savings]:
 def taking(octets: int, **more: Any) -> Moved:
     n = (END - SPAN) // SLOT
     size = np.full(n, octets, np.int64)
-    return Moved(SPAN, {KEYS[0]: Part(size, np.zeros(n, np.int64))}, **more)
+    return Moved(SPAN, {KEYS[0]: RouteTraffic(size, np.zeros(n, np.int64))}, **more)
 
 
 def test_why_a_saving_is_nothing_is_said() -> None:

@@ -21,7 +21,7 @@ from flowpeer_reports.billing.bills import MonthSeries
 from flowpeer_reports.billing.octets import Octets, holds
 from flowpeer_reports.billing.rate import Ints, as_bps, billed_of_links
 from flowpeer_reports.billing.rows import parts
-from flowpeer_reports.billing.savings import Key, Part, cut, framed
+from flowpeer_reports.billing.savings import Key, RouteTraffic, cut, framed
 from flowpeer_reports.billing.terms import Converter, Terms, printed
 from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.column import schema
@@ -72,7 +72,7 @@ class Counterfactual:
     notes: list[str]
 
 
-class Bills:
+class CounterfactualBills:
     """The months of some contracts, billed from any outbound octets of their links."""
 
     def __init__(self, octets: Octets, months: Sequence[MonthSeries], convert: Converter) -> None:
@@ -111,7 +111,7 @@ def counterfactual(
     octets: Octets,
     months: Sequence[MonthSeries],
     convert: Converter,
-    asks: Iterable[tuple[datetime, Mapping[Key, Part]]],
+    asks: Iterable[tuple[datetime, Mapping[Key, RouteTraffic]]],
     shifts: Sequence[Shift],
     free: Sequence[Free],
     currency: str,
@@ -124,7 +124,7 @@ def counterfactual(
         shifts: of what is left after that.
         free: likewise.
     """
-    bills = Bills(octets, months, convert)
+    bills = CounterfactualBills(octets, months, convert)
     as_billed = octets.values[:, 1].copy()
     with_asks = as_billed.copy()
     for start, taken in asks:
@@ -164,7 +164,7 @@ def counterfactual(
     return Counterfactual(pl.DataFrame(rows, schema=schema(COUNTERFACTUAL)), _notes(months, free))
 
 
-def taken_by_asks(found: Candidates) -> Iterator[tuple[datetime, Mapping[Key, Part]]]:
+def taken_by_asks(found: Candidates) -> Iterator[tuple[datetime, Mapping[Key, RouteTraffic]]]:
     """What the asks of a list of organisations take of the links outbound, metro by metro: the
     routes that they are seen on. `found`: with what money is counted on."""
     series = found.series
@@ -244,7 +244,7 @@ def _pools(octets: Octets, before: Ints, free: Sequence[Free]) -> _Pools:
     return _Pools(fixed, sets)
 
 
-def _best(bills: Bills, before: Ints, pools: _Pools, moved: Ints) -> Ints:
+def _best(bills: CounterfactualBills, before: Ints, pools: _Pools, moved: Ints) -> Ints:
     """The cheapest allocation found, starting with none and with the moves.
 
     Each contract has a cap; sets with the fewest exits are placed first, on each exit up to what is
@@ -316,4 +316,12 @@ def _price(terms: Terms | None, convert: Converter) -> Fraction:
     return convert(price, terms.currency) or price
 
 
-__all__ = ["ALL", "Bills", "Counterfactual", "Free", "Shift", "counterfactual", "taken_by_asks"]
+__all__ = [
+    "ALL",
+    "Counterfactual",
+    "CounterfactualBills",
+    "Free",
+    "Shift",
+    "counterfactual",
+    "taken_by_asks",
+]

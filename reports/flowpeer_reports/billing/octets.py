@@ -26,7 +26,7 @@ DIRECTIONS = ("in", "out")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class BilledLink:
     """One section of an interface: while it holds, its traffic is billed under a contract."""
 
     exporter: str
@@ -48,7 +48,7 @@ class Octets:
     """Octets of links over a span of slots, and which of them are known."""
 
     start: datetime
-    links: tuple[Link, ...]
+    links: tuple[BilledLink, ...]
     values: Ints
     """[link, 0 in 1 out, slot]"""
     counted: Flags
@@ -103,7 +103,7 @@ class Octets:
 
 
 def octets_of(
-    links: Sequence[Link],
+    links: Sequence[BilledLink],
     traffic: pl.LazyFrame,
     coverage: Coverage,
     counters: pl.DataFrame | None = None,
@@ -188,7 +188,7 @@ def _place(
             into[place, DIRECTIONS.index(str(direction)), numbers] = part["octets"].to_numpy()
 
 
-def holds(link: Link, start: datetime, n: int) -> Flags:
+def holds(link: BilledLink, start: datetime, n: int) -> Flags:
     """[slot]: the link's section holds at its start."""
     holds = np.ones(n, bool)
     if link.since is not None:

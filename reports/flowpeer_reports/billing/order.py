@@ -20,7 +20,7 @@ import numpy as np
 from flowpeer_reports.billing.costs import opening
 from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.rows import CLOSED_RUNG, BilledPeriod, cost_at, parts
-from flowpeer_reports.billing.savings import Key, Part, Savings
+from flowpeer_reports.billing.savings import Key, RouteTraffic, Savings
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.meeting import Places
@@ -48,7 +48,7 @@ class _Routes:
     """Acceptance × weight."""
     alone: int
     """Bytes out of all of them."""
-    parts: dict[Key, Part]
+    parts: dict[Key, RouteTraffic]
 
 
 @dataclass(slots=True)
@@ -212,7 +212,7 @@ def _ordered(
     return found
 
 
-def _moved(asks: Sequence[_Ask], octets: Ints, left: Reals) -> dict[Key, Part]:
+def _moved(asks: Sequence[_Ask], octets: Ints, left: Reals) -> dict[Key, RouteTraffic]:
     """The expected series of some asks that say nothing of each other, summed."""
     sums: dict[Key, tuple[Reals, Reals]] = {}
     left = left.copy() if len(asks) > 1 else left
@@ -224,7 +224,10 @@ def _moved(asks: Sequence[_Ask], octets: Ints, left: Reals) -> dict[Key, Part]:
         if len(asks) > 1:
             for routes in ask.routes:
                 left[routes.cells] *= 1 - routes.share
-    return {key: Part(*(np.rint(v).astype(np.int64) for v in both)) for key, both in sums.items()}
+    return {
+        key: RouteTraffic(*(np.rint(v).astype(np.int64) for v in both))
+        for key, both in sums.items()
+    }
 
 
 def _join(

@@ -15,7 +15,7 @@ from flowpeer_reports.billing.bills import MonthSeries
 from flowpeer_reports.billing.costs import Amounts, Prices, more_ports, opening, private, together
 from flowpeer_reports.billing.octets import Octets
 from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
-from flowpeer_reports.billing.savings import Key, Money, Moved, Part, Savings, capped
+from flowpeer_reports.billing.savings import Key, Money, Moved, RouteTraffic, Savings, capped
 from flowpeer_reports.billing.terms import Converter, printed
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.meeting import Place, Places
@@ -190,7 +190,7 @@ def _moved(
     series: Series, listing: Listing, number: int, metros: Sequence[int],
     rooms: Sequence[float | None], contract_of: Mapping[Key, str],
 ) -> Moved:  # fmt: skip
-    found: dict[str, dict[Key, Part]] = {what: {} for what, _ in SETS}
+    found: dict[str, dict[Key, RouteTraffic]] = {what: {} for what, _ in SETS}
     weights: dict[str, int] = {}
     for metro, room in zip(metros, rooms, strict=True):
         for what, way in SETS:
@@ -206,11 +206,11 @@ def _moved(
     return Moved(series.start, found["seen"], found["own"], found["inferred"], weights)
 
 
-def parts(series: Series, key: Any, way: str, metro: int) -> dict[Key, Part]:
+def parts(series: Series, key: Any, way: str, metro: int) -> dict[Key, RouteTraffic]:
     """The slots of a set by interface, as money counts them."""
     got = series.get(key, way, metro)
     return {
-        (link.exporter, link.interface): Part(got.octets[n], got.packets[n])
+        (link.exporter, link.interface): RouteTraffic(got.octets[n], got.packets[n])
         for n, link in enumerate(got.links)
         if link.direction == way and got.octets[n].any()
     }

@@ -29,7 +29,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RouteTraffic:
     """Traffic of a set of routes on one link in one direction, over the slots of a span."""
 
     bytes: Ints
@@ -42,9 +42,9 @@ class Moved:
 
     start: datetime
     """First slot of every part."""
-    observed_out: Mapping[Key, Part] = field(default_factory=dict)
-    own_in: Mapping[Key, Part] = field(default_factory=dict)
-    inferred_out: Mapping[Key, Part] = field(default_factory=dict)
+    observed_out: Mapping[Key, RouteTraffic] = field(default_factory=dict)
+    own_in: Mapping[Key, RouteTraffic] = field(default_factory=dict)
+    inferred_out: Mapping[Key, RouteTraffic] = field(default_factory=dict)
     observed_bytes: Mapping[str, int] = field(default_factory=dict)
     """Contract → observed bytes of the row, the weights of its break-even price."""
 
@@ -90,7 +90,9 @@ class Account:
         left -= gone
         self.sums[month][direction] -= gone
 
-    def without(self, direction: int, parts: Mapping[Key, Part], start: datetime) -> list[Fraction]:
+    def without(
+        self, direction: int, parts: Mapping[Key, RouteTraffic], start: datetime
+    ) -> list[Fraction]:
         """The billed rates if these parts were gone too."""
         rates = list(self.rates)
         if self.keys.isdisjoint(parts):
@@ -229,7 +231,7 @@ class Savings:
         )
 
     def falls(
-        self, parts: Mapping[Key, Part], start: datetime
+        self, parts: Mapping[Key, RouteTraffic], start: datetime
     ) -> tuple[Fraction | None, Fraction | None]:
         """What the bills would fall by, now and at renewal, if these outbound parts went next."""
         bill = renewal = _zero()
@@ -241,7 +243,7 @@ class Savings:
         return bill, renewal
 
     def changed(
-        self, parts: Mapping[Key, Part], start: datetime
+        self, parts: Mapping[Key, RouteTraffic], start: datetime
     ) -> Iterator[tuple[list[MonthSeries], list[Fraction], list[Fraction]]]:
         """Months of each contract whose billed rates would change if these outbound parts went
         next: they, the rates before, and those after."""
@@ -251,7 +253,7 @@ class Savings:
             if after != state.rates:
                 yield months, list(state.rates), after
 
-    def take(self, parts: Mapping[Key, Part], start: datetime) -> None:
+    def take(self, parts: Mapping[Key, RouteTraffic], start: datetime) -> None:
         """These outbound parts go."""
         for state in self._accounts.values():
             take_all(state, 1, parts, start)
@@ -355,7 +357,9 @@ def _zero() -> Fraction | None:
     return Fraction(0)
 
 
-def take_all(account: Account, direction: int, parts: Mapping[Key, Part], start: datetime) -> bool:
+def take_all(
+    account: Account, direction: int, parts: Mapping[Key, RouteTraffic], start: datetime
+) -> bool:
     """Take parts out of every month; whether there was anything of them."""
     touched = False
     if account.keys.isdisjoint(parts):
@@ -372,7 +376,7 @@ def take_all(account: Account, direction: int, parts: Mapping[Key, Part], start:
 
 
 def _gone(
-    month: MonthSeries, direction: int, parts: Mapping[Key, Part], start: datetime
+    month: MonthSeries, direction: int, parts: Mapping[Key, RouteTraffic], start: datetime
 ) -> Iterator[tuple[int, Ints]]:
     """Place of each link that parts are of, and their octets in the slots that count."""
     octets = month.octets
@@ -410,7 +414,7 @@ def cut(values: Ints, start: datetime, octets: Octets) -> Ints:
     return out
 
 
-def capped(parts: Mapping[Key, Part], cap_bps: float | None) -> Mapping[Key, Part]:
+def capped(parts: Mapping[Key, RouteTraffic], cap_bps: float | None) -> Mapping[Key, RouteTraffic]:
     """The part of a set that a port in between can carry, in each slot in equal shares.
 
     `cap_bps`: what is left of the port; None: all moves.
@@ -421,7 +425,7 @@ def capped(parts: Mapping[Key, Part], cap_bps: float | None) -> Mapping[Key, Par
     room = cap_bps * SLOT.total_seconds() / 8
     keep = np.minimum(1.0, np.divide(room, total, out=np.ones(len(total)), where=total > 0))
     return {
-        key: Part(*(np.rint(v * keep).astype(np.int64) for v in (part.bytes, part.packets)))
+        key: RouteTraffic(*(np.rint(v * keep).astype(np.int64) for v in (part.bytes, part.packets)))
         for key, part in parts.items()
     }
 

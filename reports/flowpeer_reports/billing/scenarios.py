@@ -19,7 +19,7 @@ import polars as pl
 from flowpeer_reports.billing.bills import MonthSeries, notice_by
 from flowpeer_reports.billing.outages import worst_octets
 from flowpeer_reports.billing.rate import Ints, as_bps, billed_of_links
-from flowpeer_reports.billing.savings import Account, Key, Part, mean, removed, take_all
+from flowpeer_reports.billing.savings import Account, Key, RouteTraffic, mean, removed, take_all
 from flowpeer_reports.billing.terms import Converter, Terms, printed
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
@@ -42,7 +42,7 @@ NOTE = (
 
 
 @dataclass(slots=True)
-class Plan:
+class SigningPlan:
     """One way that the asks may end: what goes, by the place where it then is exchanged."""
 
     name: str
@@ -65,7 +65,7 @@ def plans(
     places: Places,
     weights: Weights,
     names: Mapping[int, str],
-) -> list[Plan]:
+) -> list[SigningPlan]:
     """The plans of the organisations' list. `names`: ASN → name."""
     rows = ranking.organisations.rows
     asked = [r for r in rows if r.rank and r.asn is not None and not r.refuses]
@@ -85,17 +85,17 @@ def plans(
     already = [r.seen for r in rows if r.rank == ALREADY]
     right = np.unique(np.concatenate(already)) if already else np.zeros(0, np.int64)
     made = [
-        Plan("as it is", 0),
-        Plan("sessions put right", 0),
-        Plan("observed only", len(asked), cells=_taken(ranking, asked, seen, place)),
-        Plan("expected", len(asked), cells=_taken(ranking, asked, likely, place)),
+        SigningPlan("as it is", 0),
+        SigningPlan("sessions put right", 0),
+        SigningPlan("observed only", len(asked), cells=_taken(ranking, asked, seen, place)),
+        SigningPlan("expected", len(asked), cells=_taken(ranking, asked, likely, place)),
     ]
     if asked:
         largest = max(asked, key=lambda r: (r.observed, -(r.rank or 0)))
         rest = [r for r in asked if r is not largest]
         name = names.get(largest.asn or 0)
         made.append(
-            Plan("without the largest ask", len(rest),
+            SigningPlan("without the largest ask", len(rest),
                  f"AS{largest.asn} {name}" if name else f"AS{largest.asn}",
                  _taken(ranking, rest, seen, place))
         )  # fmt: skip
@@ -144,7 +144,7 @@ def _steps(cells: Ints, part: Reals) -> list[tuple[Ints, Reals]]:
     return [(cells[step == n], part[step == n]) for n in np.unique(step).tolist()]
 
 
-def want_plans(series: Series, made: Sequence[Plan]) -> None:
+def want_plans(series: Series, made: Sequence[SigningPlan]) -> None:
     """Name the sets whose slots the plans need."""
     for number, plan in enumerate(made):
         for name, (cells, part) in plan.cells.items():
@@ -153,8 +153,8 @@ def want_plans(series: Series, made: Sequence[Plan]) -> None:
 
 
 def plan_parts(
-    ranking: Ranking, series: Series, made: Sequence[Plan]
-) -> list[dict[str, dict[Key, Part]]]:
+    ranking: Ranking, series: Series, made: Sequence[SigningPlan]
+) -> list[dict[str, dict[Key, RouteTraffic]]]:
     """By plan: place → what goes from each link, [slot]."""
     cells = ranking.cells
     sums: list[dict[str, dict[Key, list[Reals]]]] = [{} for _ in made]
@@ -186,7 +186,7 @@ def plan_parts(
                 held[1] += share * got.packets[n]
     return [
         {
-            name: {key: Part(*(np.rint(v).astype(np.int64) for v in held))
+            name: {key: RouteTraffic(*(np.rint(v).astype(np.int64) for v in held))
                    for key, held in links.items()}
             for name, links in plan.items()
         }
@@ -272,7 +272,7 @@ def signing(
     convert: Converter,
     ranking: Ranking,
     series: Series,
-    made: Sequence[Plan],
+    made: Sequence[SigningPlan],
     currency: str,
 ) -> Signing:
     """The tables of the plans, on the months that count for the period."""
@@ -310,7 +310,7 @@ def signing(
 
 
 def _under(
-    months: list[MonthSeries], parts: Mapping[str, Mapping[Key, Part]], series: Series,
+    months: list[MonthSeries], parts: Mapping[str, Mapping[Key, RouteTraffic]], series: Series,
     convert: Converter,
 ) -> _Contract:  # fmt: skip
     account = Account(months)

@@ -20,7 +20,7 @@ from deliveries import (
 
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake import compact, join
-from flowpeer.lake.interface_names import InterfaceNames, document_key, exported
+from flowpeer.lake.interface_names import KnownInterfaceNames, document_key, exported
 from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import verify_files
 from flowpeer.rollup.planner import RollupPlanner
@@ -127,7 +127,7 @@ def test_routes_and_names_come_too(tmp_path: Path) -> None:
     key = document_key("ams1", "192.0.2.1")
     from flowpeer.lake import codec
 
-    octets = codec.encode_lines(InterfaceNames({10: {"name": (1, "et-0/0/1")}}))
+    octets = codec.encode_lines(KnownInterfaceNames({10: {"name": (1, "et-0/0/1")}}))
     parts[0].lake.storage.write(key, octets, replaces=None)
     done = join.join(empty, parts[0].lake)
     assert done.snapshots == len(parts[0].lake.record().single("routes")) > 0
