@@ -121,6 +121,7 @@ class _Entries:
         return len(self.at)
 
 
+MOST_METROS = 1 << 16
 KEPT = 4_000_000
 """Entries that are kept of metros asked for before: lists over several ask for each again."""
 
@@ -184,6 +185,12 @@ class Series:
             )
             for n in range(len(cells.metros))
         ]
+        self._number, self._place = (
+            links[name].cast(pl.Int64).to_numpy() for name in ("number", "place")
+        )
+        self._way = np.array([WAYS.index(d) for d in links["direction"]], dtype=np.int64)
+        self._width = max([1, *(len(of) for of in self.links)]) * self.slots
+        """Of the places of a metro's links, each with all slots."""
         self._totals = [np.zeros((len(of), self.slots), np.int64) for of in self.links]
         self._held: dict[int, _Entries] = {}
 
@@ -284,11 +291,11 @@ class Series:
         kinds = kinds.with_row_index("node").with_columns(pl.col("node").cast(pl.Int32))
         self._signatures = kinds.height
         self._whole = whole.join(kinds, on=["number", "labels"]).select(
-            pl.col("number").cast(pl.Int32),
-            pl.col("way").cast(pl.Int8),
-            pl.col("origin_asn").alias("remote_asn"),
-            "node",
+            "node", group=_group(pl.col("number"), pl.col("way"), pl.col("origin_asn"))
         )
+        self._nodes = kinds.height + len(self._wanted)
+        self._base = self._number * self._nodes * self._width + self._place * self.slots
+        """An entry is one number, which sorts as metro, node, place and slot do."""
         split = held.filter(pl.col("here") < pl.col("size")).explode("cell")
         split = split.with_columns(
             atom=pl.Series("atom", cells.atom[split["cell"].to_numpy()].astype(np.int32))
@@ -310,75 +317,98 @@ class Series:
         self._nodes_of = {k: np.array(sorted(v), dtype=np.int64) for k, v in nodes.items()}
 
     def _day(self, day: datetime) -> None:
-        links = self._links.select(
-            *_LINK, "number", "place",
-            way=pl.col("direction").replace_strict({"out": 0, "in": 1}, return_dtype=pl.Int8),
-        ).lazy()  # fmt: skip
-
-        def linked(frame: pl.LazyFrame, time: str) -> pl.LazyFrame:
-            return (
-                _on(transit(frame, self._inputs, time), time, day)
-                .filter(pl.col("scaled"))
-                .join(links, on=_LINK)
-            )
-
-        rows = (
-            linked(self._inputs.traffic, "slot")
-            .select(
-                "number", "place", "way", "remote_asn", "bytes", "variance_high", "packets",
-                slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(
-                    pl.Int32),
-                hour=pl.col("slot").dt.truncate("1h"),
-            )
-            .collect()
-        )  # fmt: skip
-        every = rows.group_by("number", "place", "slot").agg(pl.col("bytes").sum())
-        for number, place, slot, octets in every.iter_rows():
-            self._totals[number][place, slot] += octets
         ways = sorted({WAYS.index(d) for _, d in self._wanted})
+        rows = self._linked(
+            self._inputs.traffic, "slot", day,
+            "remote_asn", "bytes", "variance_high", "packets",
+            slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(pl.Int64),
+            hour=_hour_of("slot", day),
+        )  # fmt: skip
+        every = rows.group_by("link", "slot").agg(pl.col("bytes").sum())
+        for link, slot, octets in every.iter_rows():
+            self._totals[self._number[link]][self._place[link], slot] += octets
         rows = rows.filter(
             (pl.col("remote_asn") > 0) | (pl.col("remote_asn") == FOLDED),
-            pl.col("way").is_in(ways),
+            pl.Series(np.isin(self._way[rows["link"].to_numpy()], ways)),
         )
-        rows = self._from_since(linked, day, rows)
-        own = ["number", "place", "node", "slot"]
+        rows = self._from_since(day, rows)
+        link = rows["link"].to_numpy()
+        rows = rows.with_columns(base=pl.Series(self._base[link]))
+        entry = pl.col("base") + pl.col("node") * self._width + pl.col("slot")
+        number, way = pl.Series(self._number[link]), pl.Series(self._way[link])
         parts = [
             rows.lazy()
-            .join(self._whole.lazy(), on=["number", "way", "remote_asn"])
-            .select(*own, "bytes", "packets", variance="variance_high")
+            .with_columns(group=_group(number, way, pl.col("remote_asn")))
+            .join(self._whole.lazy(), on="group")
+            .select("bytes", "packets", entry=entry, variance="variance_high")
         ]
-        shares = self._shares(linked, day, rows)
+        shares = self._shares(day, rows)
         if shares is not None:
             parts.append(
                 rows.lazy()
-                .join(shares.lazy(), on=["hour", "number", "place", "remote_asn"])
+                .with_columns(part=self._part())
+                .join(shares.lazy(), on="part")
                 # Rounded before summing: a sum of integers does not depend on its order.
                 .select(
-                    *own,
+                    entry=entry,
                     bytes=(pl.col("bytes") * pl.col("share")).round().cast(pl.Int64),
                     packets=(pl.col("packets") * pl.col("share")).round().cast(pl.Int64),
                     variance=pl.col("variance_high") * pl.col("share"),
                 )
             )
         summed = (
-            pl.concat(parts)
-            .group_by(own)
+            pl.concat(parts, how="diagonal")
+            .group_by("entry")
             .agg(pl.col("bytes", "packets", "variance").sum())
-            .sort("number", "node", "place", "slot")
+            .sort("entry")
             .collect()
         )
-        numbers = summed["number"].to_numpy()
+        node, at = np.divmod(summed["entry"].to_numpy(), self._width)
+        metros, node = np.divmod(node, self._nodes)
         entries = np.empty(summed.height, self._entry)
-        entries["node"] = summed["node"].to_numpy()
-        entries["at"] = summed["place"].to_numpy() * self.slots + summed["slot"].to_numpy()
+        entries["node"], entries["at"] = node, at
         for name in self._entry.names[2:] if self._entry.names else ():
             entries[name] = summed[name].to_numpy()
-        edges = np.searchsorted(numbers, np.arange(len(self._cells.metros) + 1))
-        for number, (begin, end) in enumerate(pairwise(edges.tolist())):
+        edges = np.searchsorted(metros, np.arange(len(self._cells.metros) + 1))
+        for metro, (begin, end) in enumerate(pairwise(edges.tolist())):
             if end > begin:
-                self._store.put(number, entries[begin:end])
+                self._store.put(metro, entries[begin:end])
 
-    def _from_since(self, linked: Any, day: datetime, rows: pl.DataFrame) -> pl.DataFrame:
+    def _linked(
+        self, frame: pl.LazyFrame, time: str, day: datetime, *columns: str, **made: pl.Expr
+    ) -> pl.DataFrame:
+        """The scaled rows of a day on `_links`, each with its `link`, a row of those.
+
+        Rows of one link stand together in long runs: a link is looked up once a run.
+        """
+        rows = (
+            _on(transit(frame, self._inputs, time), time, day)
+            .filter(pl.col("scaled"))
+            .with_columns(
+                run=pl.any_horizontal(pl.col(c).ne_missing(pl.col(c).shift(1)) for c in _LINK)
+            )
+            .select(*_LINK, "run", *columns, **made)
+            .collect()
+        )
+        begins = rows["run"].to_numpy().copy()
+        begins[:1] = True
+        first = np.flatnonzero(begins)
+        links = self._links.select(*_LINK).with_row_index("link")
+        link = (rows[first].select(_LINK).join(links, on=_LINK, how="left", maintain_order="left"))[
+            "link"
+        ].cast(pl.Int64)
+        lengths = np.diff(first, append=rows.height)
+        rows = rows.drop(*_LINK, "run").with_columns(
+            link=pl.Series(np.repeat(link.fill_null(-1).to_numpy(), lengths))
+        )
+        return rows.filter(pl.col("link") >= 0) if link.null_count() else rows
+
+    def _part(self) -> pl.Expr:
+        """Hour of the day, link and network (`FOLDED` too) in one number."""
+        asn = pl.col("remote_asn") - FOLDED
+        return (asn * self._links.height + pl.col("link")) * 24 + pl.col("hour")
+
+    def _from_since(self, day: datetime, rows: pl.DataFrame) -> pl.DataFrame:
         """Slots without routes before their session came up: by their shares of the hour."""
         if not (self._since["since"] > day).any():
             return rows
@@ -386,20 +416,25 @@ class Series:
             pl.col("folded") | pl.col("origin_asn").is_in(self._since["origin_asn"].implode())
         )
         early = (pl.col("hour_start") < pl.col("since")).fill_null(False)
+        linked = self._linked(
+            routes, "hour_start", day, "hour_start", "prefix", "origin_asn", "bytes",
+            hour=_hour_of("hour_start", day), remote_asn=_CODE,
+        )  # fmt: skip
         kept = (
-            linked(routes, "hour_start")
+            linked.lazy()
+            .with_columns(number=pl.Series(self._number[linked["link"].to_numpy()]).cast(pl.Int32))
             .join(self._since.lazy(), on=["number", *_UNIT], how="left", nulls_equal=True)
-            .group_by(hour="hour_start", number="number", place="place", remote_asn=_CODE)
+            .group_by("hour", "link", "remote_asn")
             .agg(
                 left=pl.col("bytes").filter(~early).sum(), whole=pl.col("bytes").sum(),
             )
             .filter(pl.col("left") < pl.col("whole"))
-            .select("hour", "number", "place", "remote_asn", kept=pl.col("left") / pl.col("whole"))
+            .select("hour", "link", "remote_asn", kept=pl.col("left") / pl.col("whole"))
             .collect()
         )  # fmt: skip
         kept_of = pl.col("kept").fill_null(1.0)
         return (
-            rows.join(kept, on=["hour", "number", "place", "remote_asn"], how="left")
+            rows.join(kept, on=["hour", "link", "remote_asn"], how="left")
             .with_columns(
                 *((pl.col(c) * kept_of).round().cast(pl.Int64) for c in ("bytes", "packets")),
                 variance_high=pl.col("variance_high") * kept_of,
@@ -408,9 +443,9 @@ class Series:
             .drop("kept")
         )
 
-    def _shares(self, linked: Any, day: datetime, rows: pl.DataFrame) -> pl.DataFrame | None:
-        """hour, number, place, remote_asn, node, share: of networks that are split, and of what is
-        kept by the hour only (`remote_asn` is then the code of folded traffic)."""
+    def _shares(self, day: datetime, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """part, node, share: of networks that are split, and of what is kept by the hour only
+        (`remote_asn` is then the code of folded traffic)."""
         routes = _with_folded(self._inputs.traffic_routes)
         has_folded = bool((rows["remote_asn"] == FOLDED).any())
         if not self._split.height and not has_folded:
@@ -419,40 +454,40 @@ class Series:
             routes = routes.filter(
                 pl.col("origin_asn").is_in(self._split["remote_asn"].unique().implode())
             ).with_columns(folded=pl.lit(False))
-        by_route = linked(routes, "hour_start").select(
-            "number", "place", "way", "prefix", "bytes", "folded",
-            hour="hour_start", origin="origin_asn",
-            remote_asn=_CODE,
+        linked = self._linked(
+            routes, "hour_start", day, "hour_start", "prefix", "origin_asn", "bytes", "folded",
+            hour=_hour_of("hour_start", day), remote_asn=_CODE,
         )  # fmt: skip
+        link = linked["link"].to_numpy()
+        by_route = linked.lazy().with_columns(
+            part=self._part(),
+            number=pl.Series(self._number[link]).cast(pl.Int32),
+            way=pl.Series(self._way[link]).cast(pl.Int8),
+        )
         if self._since.height:
-            since = self._since.lazy().rename({"origin_asn": "origin"})
             by_route = by_route.join(
-                since, on=["number", "prefix", "origin"], how="left", nulls_equal=True
-            ).filter((pl.col("hour") >= pl.col("since")).fill_null(True))
-        hours = ["hour", "number", "place", "remote_asn"]
+                self._since.lazy(), on=["number", *_UNIT], how="left", nulls_equal=True
+            ).filter((pl.col("hour_start") >= pl.col("since")).fill_null(True))
         by_route = by_route.collect().lazy()
-        whole = by_route.group_by(hours).agg(all=pl.col("bytes").sum())
+        whole = by_route.group_by("part").agg(all=pl.col("bytes").sum())
         split = by_route.join(
             self._split.lazy(),
-            left_on=["number", "way", "origin", "prefix"],
+            left_on=["number", "way", "origin_asn", "prefix"],
             right_on=["number", "way", "remote_asn", "prefix"],
-        ).select(*hours, "node", "bytes")
+        ).select("part", "node", "bytes")
+        folded = by_route.filter("folded")
         complete = (
-            by_route.filter("folded")
-            .join(
-                self._whole.lazy(),
-                left_on=["number", "way", "origin"],
-                right_on=["number", "way", "remote_asn"],
-            )
-            .select(*hours, "node", "bytes")
+            folded.with_columns(group=_group(pl.col("number"), pl.col("way"), pl.col("origin_asn")))
+            .join(self._whole.lazy(), on="group")
+            .select("part", "node", "bytes")
         )
         shares: pl.DataFrame = (
             pl.concat([split, complete])
-            .group_by(*hours, "node")
+            .group_by("part", "node")
             .agg(pl.col("bytes").sum())
             .filter(pl.col("bytes") > 0)
-            .join(whole, on=hours)
-            .select(*hours, "node", share=pl.col("bytes") / pl.col("all"))
+            .join(whole, on="part")
+            .select("part", "node", share=pl.col("bytes") / pl.col("all"))
             .collect()
         )
         return shares
@@ -465,6 +500,16 @@ NEVER = pl.Schema([
     ("metro", pl.String()), ("prefix", pl.String()), ("origin_asn", pl.Int64()),
     ("since", pl.Datetime("us", "UTC")),
 ])  # fmt: skip
+
+
+def _group(number: Any, way: Any, asn: Any) -> Any:
+    """Metro, direction and network in one number."""
+    return (asn * 2 + way) * MOST_METROS + number
+
+
+def _hour_of(time: str, day: datetime) -> pl.Expr:
+    """The hour of a day that a time is in."""
+    return ((pl.col(time) - day).dt.total_seconds() // 3600).cast(pl.Int64)
 
 
 def _ranges(first: Ints, last: Ints) -> Ints:
