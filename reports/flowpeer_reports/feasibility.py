@@ -90,8 +90,10 @@ class Feasibility:
 
     def refuses(self, asn: int) -> bool:
         """Whether its policy is *no* and the operator does not know better."""
-        stated = self._terms.get(asn, PeeringTerms()).policy
-        return stated == "no" and self._override is None and self._policy.of(asn).acceptance is None
+        known = self._terms.get(asn)
+        if known is None or known.policy != "no":
+            return False
+        return self._override is None and self._policy.of(asn).acceptance is None
 
     def score(
         self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool = True
@@ -101,6 +103,9 @@ class Feasibility:
         `out_bps` and `in_bps`: averages of its own and observed routes there, standing alone;
         `both_ways`: whether both directions are metered in the metro.
         """
+        if self._override is None and asn not in self._terms and asn not in self._policy.networks:
+            place = self._place(asn, metro)  # of most networks nothing else is known
+            return self.rates[""] * (1.0 if place is None else place[0])
         score = 1.0
         for factor, _ in self._factors(asn, metro, out_bps, in_bps, both_ways):
             score *= factor

@@ -316,7 +316,8 @@ def _prepare(
     )  # fmt: skip
     both_ways = bool(cells.out[span].any() and cells.in_[span].any())
     asns = entries.asns.tolist()
-    rates = [(bps(out, inputs.period_slots), bps(in_, inputs.period_slots)) for out, in_ in alone]
+    slots = inputs.period_slots
+    rates = [(bps(out, slots), bps(in_, slots)) for out, in_ in alone]
     acceptance = np.array(
         [feasibility.score(a, metro, *r, both_ways) for a, r in zip(asns, rates, strict=True)],
         dtype=np.float64,
