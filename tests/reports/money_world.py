@@ -9,7 +9,7 @@ from typing import Any
 
 from billing_oracle import Slots, amount, billed
 from reports_world import START, Flow, World
-from test_bills import covered, terms_of
+from test_billing import covered, terms_of
 
 from flowpeer_reports.billing.bills import month_series
 from flowpeer_reports.billing.costs import Prices

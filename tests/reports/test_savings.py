@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from billing_oracle import Slots, amount, billed, month_slots
-from test_bills import covered, terms_of, traffic_of
+from test_billing import covered, terms_of, traffic_of
 
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import MonthSeries, month_series
