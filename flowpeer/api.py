@@ -77,7 +77,7 @@ def open(path: str | Path = "flowpeer.toml", *, reporter: Reporter | None = None
     """The network that a configuration file describes, and its lake.
 
     Args:
-        reporter: is told notes, warnings and progress as they come; without one they are collected
+        reporter: is given notes, warnings and progress as they come; without one they are collected
             in `notes` and `warnings`.
 
     Raises:
@@ -128,7 +128,7 @@ class Network:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was said so far, in order."""
+        """What was reported so far, in order."""
         return tuple(self._collected.notes)
 
     @property
@@ -233,7 +233,7 @@ class Network:
         return self._stated(inputs.gather(network, record, text))
 
     def _stated(self, gathered: inputs.Gathered) -> inputs.Gathered:
-        """With what its figures hang on among its notes; warnings are said."""
+        """With what its figures hang on among its notes; warnings are printed."""
         gathered, wrong = stated(gathered, self.configuration, self.lake.record())
         for text in wrong:
             self._reporter.warn(text)

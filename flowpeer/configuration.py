@@ -1,6 +1,6 @@
 """`flowpeer.toml` → the network: all mistakes of a file at once.
 
-Each is told with the line, the key, the value and what would be accepted.
+Each is reported with the line, the key, the value and what would be accepted.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _add_inventory(
 
 
 def _lake_folder(lake: dict[str, Any], beside: Path) -> Path | None:
-    """Where the lake is; None for what is no place, which is told later."""
+    """Where the lake is; None for what is no place, which is reported later."""
     cache = lake.get("cache")
     try:
         return lake_folder(lake["path"], beside, cache if isinstance(cache, str) else None)

@@ -3,7 +3,7 @@
 An `[[interfaces]]` section wins over both. What a row of the CSV leaves empty of name and
 description is filled with what the exporter says in options data; an interface that only the
 exporter tells of is one if a rule gives it a role. What comes from the wire never makes the
-configuration wrong: where it makes no interface, it is left out and told by `check`.
+configuration wrong: where it makes no interface, it is left out and reported by `check`.
 """
 
 from __future__ import annotations

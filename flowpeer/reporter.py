@@ -24,12 +24,12 @@ class Reporter(Protocol):
     def progress(
         self, label: str, total: int | None = None
     ) -> AbstractContextManager[Callable[[int], None]]:
-        """Yields a function that is told how many units are done since its last call."""
+        """Yields a function that is given how many units are done since its last call."""
 
 
 @dataclass
 class Collected:
-    """Keeps what is said, and shows nothing."""
+    """Keeps what is reported, and shows nothing."""
 
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

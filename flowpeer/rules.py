@@ -45,7 +45,7 @@ class Classified:
 
 
 class Rules:
-    """Raw `[[rules]]` items; what is no valid rule matches nothing, and is told elsewhere.
+    """Raw `[[rules]]` items; what is no valid rule matches nothing, and is reported elsewhere.
 
     `rows`: items that will be asked about, whose texts are then matched at once.
     """

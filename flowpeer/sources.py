@@ -71,11 +71,11 @@ def load_ribs(
 
     With `together` all of them are one snapshot, or none is.
 
-    Captures of BMP are told by their content; a router that is an exporter of `network` has a
+    Captures of BMP are recognised by their content; a router that is an exporter of `network` has a
     snapshot of its own.
 
     Raises:
-        InputError: none of them can be read. Of several, those that cannot are told to `warn`.
+        InputError: none of them can be read. Of several, those that cannot are reported to `warn`.
     """
     exporters = {} if network is None else network.exporter_by_address
     loaded: list[snapshot.SnapshotInfo] = []

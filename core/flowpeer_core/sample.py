@@ -1,4 +1,4 @@
-"""How a synthetic network is told from a real one."""
+"""How a synthetic network is distinguished from a real one."""
 
 from __future__ import annotations
 

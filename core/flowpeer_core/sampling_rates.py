@@ -34,11 +34,11 @@ def ratio(numerator: int, denominator: int) -> Rate | None:
 
 
 def stated(values: Mapping[int, int]) -> Rate | None:
-    """The rate that information elements state (0: not said); None if none is there.
+    """The rate that information elements state (0: not stated); None if none is there.
 
     309/310 (size, population) come before 305/306 (interval, space): IOS XR sends 305 = 1 beside
     1 out of 256. 305 without 306 is the N itself, as exporters use it; 50 and 34 are N. What is
-    beyond `MAX_RATE` is told by `beyond`.
+    beyond `MAX_RATE` is recognised by `beyond`.
     """
     found = _elements(values)
     return None if found is None else ratio(*found)
@@ -173,11 +173,11 @@ def rate_of(
     interface: int | None,
     at_us: int,
 ) -> Rate | None:
-    """The announced rate that holds for a record; None where nothing that was said applies.
+    """The announced rate that holds for a record; None where nothing that was stated applies.
 
     tables: of the record's own observation domain, then of domain 0 of the same session.
     interface: the metered one (input, output for egress records), None unknown.
-    The record's sampler comes first, then the interface, then what is said of everything; a record
+    The record's sampler comes first, then the interface, then what is stated of everything; a record
     that names no sampler takes the rate of the samplers where they all have the same.
     """
     if sampler is not None:

@@ -54,7 +54,7 @@ def candidate_answer(
         asks: most rows of each list.
         of: whose list is the answer's own table: of each metro, or of the organisations over all
             of them. The other is beside it.
-        apart: siblings are told apart.
+        apart: siblings are distinguished.
         join: PeeringDB ids of exchanges that we are taken to be on.
         before: the period that the list is compared with.
         rank_by: what puts the rows into order.

@@ -35,7 +35,7 @@ SCREEN_COLUMNS = (
 )  # fmt: skip
 MOST_RULES = 20
 MOST_NOTES = 5
-"""Causes that are told in words; the table has all."""
+"""Causes that are reported in words; the table has all."""
 
 
 def imbalance_answer(

@@ -104,7 +104,7 @@ def _exported(
 
 
 def _said(network: Configuration, lake: Lake) -> dict[str, float]:
-    """Exporter → the rate that it said in options data, else the configured one."""
+    """Exporter → the rate that it announced in options data, else the configured one."""
     said = dict(
         catalog.scan(lake.root, "sampling")
         .group_by("exporter_ip")

@@ -36,7 +36,7 @@ OBSERVED = "reference/as_cones.parquet"
 class Written:
     """What was written into a folder, and what it was made from.
 
-    files: digest by name. warnings: what was said of the data. shown: what a screen needs of some
+    files: digest by name. warnings: what was reported of the data. shown: what a screen needs of some
     of the answers (`answers.shown`).
     """
 
@@ -48,7 +48,7 @@ class Written:
 
 
 def made_from(configuration: Path, **asked: Any) -> str | None:
-    """A digest of everything that answers are made from; None where it cannot be told.
+    """A digest of everything that answers are made from; None where it cannot be known.
 
     Args:
         asked: which answers, and the options that they hang on.
@@ -104,7 +104,7 @@ def keep(
     """Say in a folder what its files were made from.
 
     `before`, `after`: `made_from`, as it was when the work began and when it was done. Where they
-    differ something came meanwhile, and nothing is said: the next one writes again.
+    differ something came meanwhile, and nothing is noted: the next one writes again.
     """
     path = folder / NAME
     held = Written(

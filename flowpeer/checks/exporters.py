@@ -12,7 +12,7 @@ from flowpeer.network import Configuration
 from flowpeer_ingest.plausible import Implausible, described
 
 SHOWN = 10
-"""Conflicts of an exporter that are told one by one, those that were seen most often."""
+"""Conflicts of an exporter that are reported one by one, those that were seen most often."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""What the figures of an answer hang on, said on the answer itself (METHODS M1, M2, M5).
+"""What the figures of an answer depend on, stated on the answer itself (METHODS M1, M2, M5).
 
 `check` says it of all data, and every answer of its own period and metros: whoever reads a figure
 sees what it hangs on without running `check` first.

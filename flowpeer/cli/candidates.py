@@ -68,7 +68,7 @@ def candidates(
     formats = formats_of(format_, out)
     if compare is not None and rank_by != "bytes":
         raise UsageError(
-            f"--compare and --rank-by {rank_by}: what changed is told of lists by bytes",
+            f"--compare and --rank-by {rank_by}: what changed is reported of lists by bytes",
             advice="leave one of them out",
         )
     gathered, before = compared_for(state, period, metro, compare, as_of)

@@ -27,7 +27,7 @@ from flowpeer_ingest.sockets import parse
 from flowpeer_ingest.stats import read_status
 
 LOOPBACK = "127.0.0.1"
-"""Where numbers are answered unless told otherwise: they name every router."""
+"""Where numbers are answered unless stated otherwise: they name every router."""
 
 
 def _addresses(texts: Sequence[str], host: str = "0.0.0.0") -> tuple[Address, ...]:  # noqa: S104

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowpeer.query import QuerySession
 
 SHOWN_ROWS = 1_000
-"""Rows of an answer that are printed; the count of the rest is told."""
+"""Rows of an answer that are printed; the count of the rest is reported."""
 
 HELP = """\
 A statement ends with a semicolon. The name of a question alone on a line asks it; values follow
@@ -108,7 +108,7 @@ class Prompt:
         lines = Lines(self.names())
         ended = False
         while not ended:
-            with contextlib.suppress(KeyboardInterrupt):  # a second one, while the first is told
+            with contextlib.suppress(KeyboardInterrupt):  # a second one, while the first is reported
                 ended = self._ends(lines)
 
     def _ends(self, lines: Lines) -> bool:

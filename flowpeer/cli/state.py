@@ -43,7 +43,7 @@ class CommandState:
     textfile: Path | None = None
     warnings: int = 0
     warned: list[str] = field(default_factory=list)
-    """What `warn` was told."""
+    """What `warn` was given."""
     gauges: dict[str, float] = field(default_factory=dict)
     """More figures for `textfile`."""
     _workspace: Workspace | None = field(default=None, repr=False)
@@ -127,7 +127,7 @@ class CommandState:
     def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A bar on stderr, on a terminal only, for what takes longer than a second.
 
-        Yields a function that is told how many units (octets, rows) are done since its last call.
+        Yields a function that is given how many units (octets, rows) are done since its last call.
         """
         if not sys.stderr.isatty() or self.verbosity < 0:
             yield lambda _: None

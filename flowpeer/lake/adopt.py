@@ -86,7 +86,7 @@ def _readable(lake: Lake, table: str, hour: datetime | None) -> bool:
 
 
 def adopt(lake: Lake, progress: Progress = lambda files: None) -> Adopted:
-    """Make the missing manifests; `progress` is told the files read.
+    """Make the missing manifests; `progress` is given the files read.
 
     Raises:
         LockedError: another process changes the lake.

@@ -41,7 +41,7 @@ class KnownInterfaceNames:
 
 
 def merge(lake: Lake, writer: str, summary: CaptureSummary, configured: Collection[str]) -> None:
-    """Take in what a unit said. Exporters that there is no room for are counted in its summary.
+    """Take in what a unit reported. Exporters that there is no room for are counted in its summary.
 
     A document that is damaged is begun again: routers repeat their names.
     """

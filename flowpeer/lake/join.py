@@ -51,7 +51,7 @@ class Joined:
 
 
 def join(lake: Lake, other: Lake, progress: Progress = lambda files: None) -> Joined:
-    """Take everything of `other` that `lake` has not; `progress` is told the files looked at.
+    """Take everything of `other` that `lake` has not; `progress` is given the files looked at.
 
     Raises:
         InputError: a file that is not what was published, units of one name that differ, or units

@@ -81,7 +81,7 @@ def look(lake: Lake) -> Migration:
 
 
 def migrate(lake: Lake, progress: Progress = lambda files: None) -> Migration:
-    """Bring a lake of format 2 to the present format; `progress` is told the files done.
+    """Bring a lake of format 2 to the present format; `progress` is given the files done.
 
     Raises:
         UsageError: the lake is not of format 2.

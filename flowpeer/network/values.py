@@ -1,4 +1,4 @@
-"""The values that settings take: how each is written, and what is said of anything else."""
+"""The values that settings take: how each is written, and what is stated of anything else."""
 
 from __future__ import annotations
 

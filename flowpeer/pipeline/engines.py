@@ -2,7 +2,7 @@
 
 The plan is made once, here. Each task of the engine is some hours with the configuration that they
 were planned with; executors write them into the lake, under their locks, as a local process would.
-Engines do a task again when its machine is lost, and what it told is lost with it: so whether an
+Engines do a task again when its machine is lost, and what it returned is lost with it: so whether an
 hour is done, and what was in it, is read here, from the lake's record. What comes back from a task
 is for the log, and tells what to try again.
 """
@@ -35,7 +35,7 @@ HELD_TRIES = 15
 HELD_S = 2.0
 """Between tries of hours that somebody works on: what a lost machine began may not have ended."""
 WAIT_S = 30.0
-"""Without any machine, before it is said."""
+"""Without any machine, before it is reported."""
 EXTRAS = {"dask": "dask"}
 """What the addresses of engines other than Spark begin with, and the extra that each needs."""
 MASTER = r"local(-cluster)?(\[.*\])?|yarn|(spark|k8s)://.+"
@@ -186,7 +186,7 @@ def _next(
 def _read(
     engine: Engine, answer: bytes | Exception, reporter: Reporter
 ) -> tuple[str, dict[str, str], str]:
-    """Pass on what a task told; its host, how each hour ended, why the rest did not."""
+    """Pass on what a task returned; its host, how each hour ended, why the rest did not."""
     if isinstance(answer, FlowpeerError):
         raise answer
     if isinstance(answer, Exception):

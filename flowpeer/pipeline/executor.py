@@ -30,7 +30,7 @@ Told = list[tuple[str, Any]]
 and level), (`warn`, text), (`tried`, an hour and `done`, `left` or `held`), (`lost`, how the
 process ended), (`failed`, what ended it)."""
 Done = Callable[[bytes | Exception], None]
-"""Is told what a task returned, or what the engine says of one that it gave up."""
+"""Is given what a task returned, or what the engine says of one that it gave up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Work:
 
     Args:
         root: of the lake, absolute: the same folder on every machine.
-        mark: a name in its staging folder, by which it is told that it is the same.
+        mark: a name in its staging folder, by which it is seen to be the same.
         threads: for each hour.
     """
 

@@ -1,4 +1,4 @@
-"""One hour rolled up, and what is wrong with it told: the same in whichever process it is done."""
+"""One hour rolled up, and what is wrong with it reported: the same in whichever process it is done."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Tried:
 def try_hour(
     rollup: RollupPlanner, hour: Hour, reporter: Reporter, advance: Callable[[int], None]
 ) -> Tried:
-    """Roll up one hour; why it was left as it was is said. `advance` is told the rows read.
+    """Roll up one hour; why it was left as it was is stated. `advance` is given the rows read.
 
     Raises:
         OSError: no room.

@@ -74,7 +74,7 @@ def capture_files(paths: Iterable[Path], *, empty: bool = False) -> list[Path]:
 
 
 def _is_export(path: Path) -> bool:
-    """Is it another tool's file, or one that is damaged, which is told when it is loaded?"""
+    """Is it another tool's file, or one that is damaged, which is reported when it is loaded?"""
     try:
         return is_export(path)
     except IngestError:

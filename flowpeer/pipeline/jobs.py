@@ -2,7 +2,7 @@
 
 The plan is made once, here. Hours go out with the configuration that they were planned with, a few
 that follow one another at a time; each process reads the record for itself and writes its hours
-into the lake, under their locks, as this one would. What comes back is what was said and how it
+into the lake, under their locks, as this one would. What comes back is what was reported and how it
 ended. A process that is killed costs the hour that it was at, which another one does.
 """
 

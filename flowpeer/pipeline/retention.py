@@ -61,7 +61,7 @@ def prune(
     Raises:
         LockedError: another process prunes, or works on the routes.
     """
-    # Before the flow records, whose hours need them: what was said before is what is done.
+    # Before the flow records, whose hours need them: what was reported before is what is done.
     infos = _prune_routes(network, lake, before, routes, delete=delete)
     if not delete:
         return Pruned(_prunable(network, lake, before), infos)

@@ -91,7 +91,7 @@ def _portable(error: Exception) -> Exception:
 def _watch(channel: Connection) -> None:
     """End this process, whatever it is at, once nobody is at the other end any more."""
     gone = select.poll()
-    gone.register(channel.fileno(), 0)  # a hang-up is always told
+    gone.register(channel.fileno(), 0)  # a hang-up is always reported
     gone.poll()
     os.kill(os.getpid(), signal.SIGTERM)
 

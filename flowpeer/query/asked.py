@@ -175,7 +175,7 @@ def checks(values: Mapping[str, Any]) -> str:
 
 def spans(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """For each period that question `name` is given: a SELECT of one row if there is data of it,
-    its parameters, and how the period was told."""
+    its parameters, and how the period was given."""
     from_coverage, _ = _signatures()[name]
     for period, start, end in PERIODS:
         told, first, last = values.get(period), values.get(start), values.get(end)

@@ -28,7 +28,7 @@ from flowpeer.query.execute import Runner
 from flowpeer.query.objects import Objects
 
 STOP_AGAIN_S = 0.05
-"""A stop that comes between two steps of a query is lost on DuckDB, so it is said again."""
+"""A stop that comes between two steps of a query is lost on DuckDB, so it is repeated."""
 
 
 class Stops:

@@ -190,7 +190,7 @@ class Runner:
         values: dict[str, Any] | None,
     ) -> None:
         """Run the first of the SELECTs, which all give the same; the last is as it was written, so
-        errors are told of that."""
+        errors are reported of that."""
         for select in selects[:-1]:
             try:
                 self._make(one, select, names, values)

@@ -30,7 +30,7 @@ class NamedObjects:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Scripts by key, and tables as the parent told them."""
+    """Scripts by key, and tables as the parent gave them."""
 
     scripts: frozenset[str]
     tables: list[dict[str, Any]]

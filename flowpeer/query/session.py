@@ -288,7 +288,7 @@ class QuerySession:
         self.note = str(reply["note"]) if reply is not None else ""
 
     def _seen(self) -> Path:
-        """The lake as DuckDB is told of it: a path that is no pattern, of which it would list the
+        """The lake as DuckDB is given it: a path that is no pattern, of which it would list the
         folder above."""
         if not set("*?[") & set(str(self._lake)):
             return self._lake

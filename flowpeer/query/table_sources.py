@@ -1,4 +1,4 @@
-"""The parent's part of a query's tables: what each is over, told to the child when it asks.
+"""The parent's part of a query's tables: what each is over, given to the child when it asks.
 
 The child reads no manifest and no configuration; it imports nothing that could.
 """

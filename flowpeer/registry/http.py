@@ -58,7 +58,7 @@ class JsonClient:
         base: like https://www.peeringdb.com/api.
         authorization: value of the Authorization header, "" for none.
         interval_s: least time between the starts of two requests.
-        say: told why it waits.
+        say: given the reason for a wait.
 
     Raises:
         UsageError: a base that is no HTTP address, carries a password, or is plain HTTP while
@@ -218,7 +218,7 @@ def _retry_after(headers: urllib3.HTTPHeaderDict) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, in one line; what the library said where the system said nothing."""
+    """What the system reported, in one line; what the library reported where the system reported nothing."""
     cause: Any = error
     while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
         cause = cause.__cause__ or cause.__context__

@@ -132,7 +132,7 @@ def _exchanges(
 def _connection(
     asn: int, ix: int, connection: Mapping[str, Any], source: str
 ) -> Iterator[dict[str, Any]]:
-    """A row for each VLAN that a connection is on; one without addresses where none is told."""
+    """A row for each VLAN that a connection is on; one without addresses where none is reported."""
     speeds = [
         interface["if_speed"]
         for interface in _dicts(connection.get("if_list"))

@@ -78,7 +78,7 @@ class Aggregate:
         hour: its start, UTC.
         folder: for sums that do not fit into memory; `close` leaves nothing in it.
         means: by default all cores.
-        progress: is told the records read.
+        progress: is given the records read.
         duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
 
     Raises:

@@ -1,11 +1,11 @@
 """The same datagrams by two paths count once (METHODS M13).
 
 Dual export, anycast, a replicator or half a capture ingested again leave a datagram in several
-units. Which units may share some is told by the record alone: their spans of export time and
+units. Which units may share some is recognised by the record alone: their spans of export time and
 sequence numbers overlap, by exporter and domain. Only of those are records compared. A record is
 the same where its datagram has the same exporter, domain, sequence number and export time, and it
 counts the same of the same flow: the port that it was sent from is not asked, which a replicator
-may change, nor what follows from the moment of receipt. So an exporter that begins again is told
+may change, nor what follows from the moment of receipt. So an exporter that begins again is recognised
 by the time, two senders behind one address by what they send, and one whose numbers are not usable
 by its records alone.
 

@@ -112,7 +112,7 @@ class Announcements:
         )
 
     def rate(self, record: Sampled) -> Rate | None:
-        """The announced rate of a record; None where nothing was said that applies to it."""
+        """The announced rate of a record; None where nothing was stated that applies to it."""
         tables = self._tables.get(record.exporter_ip)
         if tables is None:
             return None

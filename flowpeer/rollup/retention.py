@@ -1,7 +1,7 @@
 """What may be merged or deleted of `flows`, and doing it.
 
 Both need every hour that a file reaches into to be rolled up and up to date: merging, so that no
-file is part of an hour that is still to be told which files are new; deleting, because what an
+file is part of an hour that has still to learn which files are new; deleting, because what an
 hour is made of can never be read again. The manifest keeps the entry of a deleted file, with the
 sums of its records, so that `verify` still has both sides of the account. An hour with such a file
 is frozen: flowpeer.rollup.planner does not do it again.
@@ -125,7 +125,7 @@ def compact(
 ) -> Hours:
     """Merge the files of each hour; those that were merged here, not by another process.
 
-    An hour with a file that is not the one that was published is left as it is and told to `warn`.
+    An hour with a file that is not the one that was published is left as it is and reported to `warn`.
     """
     done: Hours = {}
     for (table, hour), count in sorted(hours.items()):

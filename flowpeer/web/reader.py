@@ -51,7 +51,7 @@ class ShownTable:
 
 
 class Cancel:
-    """A word to stop, said by whoever waits to whatever runs."""
+    """A request to stop, from whoever waits to whatever runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What the explorer is told when it starts."""
+"""What the explorer is given when it starts."""
 
 from __future__ import annotations
 

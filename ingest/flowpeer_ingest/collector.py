@@ -41,7 +41,7 @@ NICENESS = 5
 
 @dataclass(frozen=True, slots=True)
 class CollectorOptions:
-    """What a collector is told."""
+    """What a collector is given."""
 
     spool: Path
     listen: tuple[tuple[str, int], ...]
@@ -96,7 +96,7 @@ class Collector:
         self.started_us = self.updated_us = now_us()
         self.recovered = spool.Recovered()
         self.metrics_port = 0
-        self.told: dict[str, tuple[int, float]] = {}  # losses: how many were told, and when
+        self.told: dict[str, tuple[int, float]] = {}  # losses: how many were reported, and when
 
     def stop(self) -> None:
         """Seal, decode, publish, return from `run`."""
@@ -252,7 +252,7 @@ class Collector:
     # Telling
 
     def _warn(self, text: str) -> None:
-        """Something a person should fix: said once, and shown in the status."""
+        """Something a person should fix: reported once, and shown in the status."""
         self.stats.warnings.append(text)
         self.log("warning", f"warning: {text}")
 

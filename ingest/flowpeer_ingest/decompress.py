@@ -1,4 +1,4 @@
-"""Bounded streaming decompression, told by the first octets and never by the file's name.
+"""Bounded streaming decompression, recognised by the first octets and never by the file's name.
 
 A compressed file may unpack to anything, so what comes out is bounded twice: in octets, and in
 proportion to what went in. Both bounds are far above real captures and routing tables.

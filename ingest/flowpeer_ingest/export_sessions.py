@@ -1,7 +1,7 @@
 """What the datagrams of one session and domain add up to in a unit: slots, numbers, conflicts.
 
 A slot of `coverage` has the first sequence number in it and the number due next after it, so that
-a silence whose numbers run on can be told from a loss (METHODS M5). `SequenceInterval` is what one
+a silence whose numbers run on can be distinguished from a loss (METHODS M5). `SequenceInterval` is what one
 unit received, so that a datagram held by several units counts once (M13).
 """
 
@@ -24,7 +24,7 @@ OVERLAP_US = 10_000_000
 RESTARTS = 3
 """Steps of a sequence in a unit that are neither a loss nor late: one or two are restarts."""
 JUMP = 10
-"""A sampling rate that changes by this factor is told; operators change it by less, or once."""
+"""A sampling rate that changes by this factor is reported; operators change it by less, or once."""
 _WRAP = 1 << 32
 
 Ints = NDArray[np.int64]

@@ -40,7 +40,7 @@ COLUMNS = {
 }  # fmt: skip
 """Member of `native.CFacts` → column of `flows`."""
 NULLS = {"sent": -1, "sequence": -1, "interval": 1}
-"""What stands for no value; 0 where nothing is said here."""
+"""What stands for no value; 0 where nothing is stated here."""
 
 
 _FACT, _SPAN = np.dtype(native.CFact), np.dtype(native.CSpan)

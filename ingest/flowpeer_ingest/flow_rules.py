@@ -30,7 +30,7 @@ _ICMP, _ICMP6 = 1, 58
 _MAPPED = 0xFFFF << 32
 
 Row: TypeAlias = dict[str, int | bytes]
-"""Column → value; what is not said is not there."""
+"""Column → value; what is not stated is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def is_four(raw: Values) -> bool:
 
 
 def address(raw: Values, name: str, *, four: bool) -> bytes | None:
-    """`name`, src or dst, next_hop or bgp_next_hop, in its 16 octets; None where it is not said."""
+    """`name`, src or dst, next_hop or bgp_next_hop, in its 16 octets; None where it is not stated."""
     a4, a6 = raw.get(name + "4"), raw.get(name + "6")
     if a4 is not None and (a6 is None or four):
         return (_MAPPED | a4).to_bytes(16, "big")
@@ -261,7 +261,7 @@ def reverse(raw: Values, row: Row, context: RecordContext) -> Row | None:
     """RFC 5103: the other half of a biflow record that counted something, None if it did not.
 
     The reverse flow has the ends, ports, interfaces and ASes swapped; its metering direction is
-    not said.
+    not stated.
     """
     counts = {name: reverse_counter(raw, name) for name in ("bytes", "packets")}
     if not any(counts.values()):

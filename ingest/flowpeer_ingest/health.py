@@ -1,4 +1,4 @@
-"""Is the collector well? What it said of itself, judged, for `status`, `check` and probes.
+"""Is the collector well? What it states of itself, judged, for `status`, `check` and probes.
 
 Everything here is a pure function of the status document and the time.
 """
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from flowpeer_ingest.stats import LOSSES
 
 LOSS_WINDOW_S = 3600
-"""A loss, or a sign of two senders, is told for so long after it."""
+"""A loss, or a sign of two senders, is reported for so long after it."""
 DOWN_AFTER_S = 10
 """The status is written each second; after this, nobody writes it."""
 STUCK_AFTER_S = 300

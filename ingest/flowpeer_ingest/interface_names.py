@@ -1,4 +1,4 @@
-"""Interface names and descriptions from options data, and when each was last said.
+"""Interface names and descriptions from options data, and when each was last announced.
 
 Joining what two captures say gives the same whichever comes first, and twice is as good as once:
 of each text the one that was received last stands.
@@ -17,7 +17,7 @@ MAX_NAMES = 1 << 17
 Those that are configured are not bounded by forged ones."""
 
 Texts = dict[str, tuple[int, str]]
-"""`name` and `description`, as far as said: (received, in µs since the epoch; the text)."""
+"""`name` and `description`, as far as stated: (received, in µs since the epoch; the text)."""
 Said = dict[str, dict[int, Texts]]
 """Texts by exporter address and ifIndex."""
 

@@ -53,7 +53,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class ReceiverOptions:
-    """What a receiver is told; all of it JSON."""
+    """What a receiver is given; all of it JSON."""
 
     spool: str
     number: int
@@ -112,7 +112,7 @@ class Receiver:
     # The receiving thread
 
     def run(self) -> None:
-        """Receive until told to stop, then until nothing waits any more."""
+        """Receive until it is to stop, then until nothing waits any more."""
         keeper = threading.Thread(target=self.keep, name="commit")
         keeper.start()
         supplier = threading.Thread(target=self.supply, name="supply")
@@ -281,7 +281,7 @@ class Receiver:
                 segment = following
 
     def refuse(self, source: socket.socket) -> int:
-        """There is no room: read and count, so that what comes is told and not merely lost."""
+        """There is no room: read and count, so that what comes is reported and not merely lost."""
         n = self.batch.receive(source, self.waste, MIN_STRIDE, BATCH)
         self.words[INDEX["dropped_disk_full"]] += n
         if n:

@@ -54,7 +54,7 @@ class Batch(ABC):
         self.address: NDArray[np.uint8] = np.zeros((BATCH, 16), np.uint8)
         self.port: NDArray[np.uint16] = np.zeros(BATCH, np.uint16)
         self.truncated = 0
-        self.drops = -1  # of the kernel for this socket so far, modulo 2^32; −1: not said
+        self.drops = -1  # of the kernel for this socket so far, modulo 2^32; −1: not stated
         # Anonymous memory takes no room before something is written to it.
         self._spill = mmap.mmap(-1, BATCH * (MAX_DATAGRAM + 1))
         self._spilled: NDArray[np.uint8] = np.frombuffer(self._spill, np.uint8)

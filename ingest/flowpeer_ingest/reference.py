@@ -21,7 +21,7 @@ NOT_DECODED = (
     ("sFlow counter and discarded packet samples", "no flows; counted by name"),
     ("IE 23, 24", "v9 outgoing, IPFIX post counters: they count the same packets again"),
     ("IE 352 and other layer 2 octets", "they include the link's header"),
-    ("NTP fractions in microseconds (NetScaler, IE 154 to 157)", "not told apart from RFC 7011"),
+    ("NTP fractions in microseconds (NetScaler, IE 154 to 157)", "not distinguished from RFC 7011"),
 )
 
 _RATE = "sampling_interval, sampling_numerator, sampling_denominator"

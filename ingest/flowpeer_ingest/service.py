@@ -21,7 +21,7 @@ class Log:
         self._seen: dict[str, tuple[float, int]] = {}
 
     def __call__(self, reason: str, text: str) -> None:
-        """Say `text`, unless too much was said about `reason` already."""
+        """Say `text`, unless too much was logged about `reason` already."""
         now = time.monotonic()
         began, count = self._seen.get(reason, (now, 0))
         if now - began >= 60:

@@ -43,7 +43,7 @@ class Listener:
 
 def parse(text: str, host: str = "0.0.0.0") -> tuple[str, int]:  # noqa: S104 (what was asked for)
     """`HOST:PORT`, `[v6]:PORT`, `:PORT` or `PORT` → (address, port); hosts are addresses, and
-    `host` is where none is said.
+    `host` is where none is stated.
 
     Raises ValueError with what is expected.
     """

@@ -73,7 +73,7 @@ class Supervisor:
         self.counter = 1
         self.all: list[ReceiverProcess] = []
         self.drops: dict[int, int] = {}  # by inode, extended beyond 2^32
-        self.told: dict[int, int] = {}  # those that a run before this one told
+        self.told: dict[int, int] = {}  # those that a run before this one reported
 
     def bind(self, addresses: tuple[tuple[str, int], ...], receivers: int) -> list[str]:
         """Open the sockets, or take those that a service manager holds; what to warn of.
@@ -105,7 +105,7 @@ class Supervisor:
         return [text for text in advice if text]
 
     def start(self, stopping: threading.Event) -> None:
-        """Start all, and wait until they receive, so that "running" is true when it is said."""
+        """Start all, and wait until they receive, so that "running" is true when it is stated."""
         for receiver in self.all:
             self._start(receiver)
         end = time.monotonic() + START_S

@@ -55,7 +55,7 @@ BATCH_OCTETS = 8 << 20
 MAX_RATE_ROWS = 1 << 18
 """Rows of `sampling` per capture: a rate per interface and hour of hundreds of routers."""
 MAX_CONFLICTS = 1_024
-"""Signs of two senders that are told of one unit: forged ones could be as many as datagrams."""
+"""Signs of two senders that are reported of one unit: forged ones could be as many as datagrams."""
 
 Write = Callable[[datetime, str, pa.Table], None]
 

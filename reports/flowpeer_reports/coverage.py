@@ -210,7 +210,7 @@ def _weights(means: Sequence[Fraction]) -> list[int]:
 
 
 def bridged(values: Ints, told: Flags, hole: Flags) -> Ints:
-    """The values, those in `hole` replaced by the mean of the nearest told ones around them."""
+    """The values, those in `hole` replaced by the mean of the nearest known ones around them."""
     out = values.copy()
     sure = np.flatnonzero(told)
     mean = _mean(values, told)

@@ -572,7 +572,7 @@ def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
         )
     notes.append(
         "how inbound traffic divides is not known: in proportion to what links carry now, and as "
-        "worst case each alone; backbone capacity is not checked, and nothing is said of latency"
+        "worst case each alone; backbone capacity is not checked, and nothing is stated of latency"
     )
     return notes
 

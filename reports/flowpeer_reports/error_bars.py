@@ -24,5 +24,5 @@ def interval(
 
 
 def tied(difference: float, variance: float) -> bool:
-    """Whether two figures whose disjoint parts have this summed variance cannot be told apart."""
+    """Whether two figures whose disjoint parts have this summed variance cannot be distinguished."""
     return abs(difference) < Z * math.sqrt(variance)

@@ -149,7 +149,7 @@ def _answer(links: pl.DataFrame, every: pl.DataFrame, offers: Offers) -> ExitAud
         notes.append(f"no view is loaded of {shown}: alternates there are not seen")
     if any((table[:, 4] < 0).any() for table in [offers.table()[1]]):
         notes.append("ORIGIN is not known of some routes: taken as equal for their prefixes")
-    notes.append("shorter AS paths are all that is compared; nothing is said of latency")
+    notes.append("shorter AS paths are all that is compared; nothing is stated of latency")
     return ExitAudit(
         rows.select(pl.col(n).cast(k) for n, k in schema(EXITS).items()),
         detail.select(pl.col(n).cast(k) for n, k in schema(EXIT_ROUTES).items()),

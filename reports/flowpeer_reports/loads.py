@@ -1,7 +1,7 @@
 """Bytes by link, direction and slot, dense: what imbalance, drills and capacity are made from.
 
 A link is an interface in a role with a neighbour. Slots without records are zeros; whether a slot
-was covered is told apart (METHODS M5).
+was covered is kept apart (METHODS M5).
 """
 
 from __future__ import annotations

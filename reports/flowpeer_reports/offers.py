@@ -142,7 +142,7 @@ class Offers:
     def learn(self, offers: pl.DataFrame) -> int:
         """Take in the offers (`OFFERS`) of one epoch; returns its number.
 
-        Prefixes whose offers are those of the table before keep their class: told by two 64-bit
+        Prefixes whose offers are those of the table before keep their class: recognised by two 64-bit
         hashes of them, so that only what changed is sorted.
         """
         rows = offers.select(

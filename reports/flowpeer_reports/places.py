@@ -1,7 +1,7 @@
 """Who is where, by PeeringDB: ports on exchanges, facilities, campuses, carriers, distances.
 
 Anything may be missing in PeeringDB, and missing is unknown, not false: a port counts as
-operational unless it is said not to be, a facility without coordinates is near nothing.
+operational unless it is stated not to be, a facility without coordinates is near nothing.
 """
 
 from __future__ import annotations

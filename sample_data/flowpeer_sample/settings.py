@@ -75,7 +75,7 @@ _NOTES = {
     "edge1.dfw": "NetFlow v5; the rate is in the packet header",
     "edge1.lax": "NetFlow v5; the header says nothing, so the rate stands here",
     "edge1.ams": "NetFlow v9; meters ingress everywhere and egress on external interfaces: "
-    'double,\n# told apart by flowDirection (61). metering = "auto" finds out',
+    'double,\n# distinguished by flowDirection (61). metering = "auto" finds out',
     "edge1.fra": "IPFIX over IPv6; 1 of 1 + 999 packets by options data of its selector",
     "edge1.lon": "NetFlow v9; meters external interfaces only: ingress in, egress out",
     "edge1.par": "NetFlow v9; says no rate and none stands here: its bytes stay unscaled, and "

@@ -29,7 +29,7 @@ def sources_crc() -> int:
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The kernels, or None where the plain-Python paths are to be used, which is said once.
+    """The kernels, or None where the plain-Python paths are to be used, which is stated once.
 
     None: the package was built without them, or the environment says `FLOWPEER_PURE=1`. Calls
     release the interpreter lock. Raises StaleError for a library of other sources.

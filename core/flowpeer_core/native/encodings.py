@@ -1,4 +1,4 @@
-"""How each column of a file is encoded, said once for both writers."""
+"""How each column of a file is encoded, stated once for both writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BMP (RFC 7854; Loc-RIB RFC 9069, Adj-RIB-Out RFC 8671): a router tells what its peers told it.
+"""BMP (RFC 7854; Loc-RIB RFC 9069, Adj-RIB-Out RFC 8671): a router tells what its peers announced to it.
 
 Octets of one session in, routes in `AdjRibs` out. Kept are unicast routes of the global table:
 Adj-RIB-In before and after policy, and the Loc-RIB. Routes of VRFs (a peer distinguisher) and of
@@ -52,7 +52,7 @@ class BmpSession:
         peers: the peers that are wanted; None for all.
 
     Attributes:
-        name: what the router calls itself, "" before it said so.
+        name: what the router calls itself, "" before it announced so.
         messages, broken: counts of messages, and of those that contradict themselves.
         skipped: what was left out, by reason.
     """

@@ -1,6 +1,6 @@
 """A live BMP station: routers connect, and each hour their routes become snapshots.
 
-Only routers of the configuration may connect: who tells us routes decides where traffic is said to
+Only routers of the configuration may connect: who tells us routes decides where traffic is stated to
 come from. A session that has just begun is not yet whole, and is left out of a snapshot until it
 has had the time to tell all its routes. A session that ends takes its routes with it (RFC 7854
 section 3.3); the snapshots already written stay in force.
@@ -56,7 +56,7 @@ class BmpStation:
         peers: the peers whose routes are wanted; None for all.
         every_s: a snapshot is due at each multiple of this, and at the end.
         settle_s: a session is left out until it is this old.
-        say: told of sessions, snapshots and faults, one line each.
+        say: given sessions, snapshots and faults, one line each.
 
     Attributes:
         counts: sessions, messages, broken, snapshots, refused, lost, failed.

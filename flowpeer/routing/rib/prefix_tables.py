@@ -1,4 +1,4 @@
-"""Tables of prefix and origin AS, told by their content.
+"""Tables of prefix and origin AS, recognised by their content.
 
     prefix/len ⇥ asn        pyasn
     prefix ⇥ len ⇥ asn      CAIDA pfx2as: `a_b` several origins, `a,b` or `{a,b}` a set

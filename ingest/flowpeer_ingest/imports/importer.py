@@ -127,7 +127,7 @@ def _look(path: Path, mapping: Mapping) -> _File | None:
 
 
 def is_export(path: Path, mapping: Mapping | None = None) -> bool:
-    """Is this a file of another tool, told by its content? Raises IngestError, OSError."""
+    """Is this a file of another tool, recognised by its content? Raises IngestError, OSError."""
     return _look(path, mapping or Mapping()) is not None
 
 
@@ -157,7 +157,7 @@ def ingest_export(
 ) -> ExportSummary:
     """Read another tool's file. Calls `write(hour, "flows", table)` as `ingest_capture` does.
 
-    Which tool wrote it is told by the names of its columns. `mapping` adds to them, and its
+    Which tool wrote it is recognised by the names of its columns. `mapping` adds to them, and its
     constants replace them. There are no rows of `sampling` and `coverage`. Raises IngestError
     for a file of no known tool, without an exporter, or damaged.
     """

@@ -144,7 +144,7 @@ class SamplingLearned:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceLearned:
-    """Options data said how an interface is called; None: not said, "": said to have none.
+    """Options data announced how an interface is called; None: not stated, "": said to have none.
 
     Texts are at most `MAX_TEXT` characters, without any that a terminal would obey.
     """

@@ -46,7 +46,7 @@ MAX_RATES = 16_384
 KEPT_CHANGES = 64
 """Changes of one rate that are remembered for records on their way; all stand in `sampling`."""
 MAX_PENDING_TEMPLATES = 1_024
-"""Template numbers waited for per exporter, and told of; others are counted under number 0."""
+"""Template numbers waited for per exporter, and reported; others are counted under number 0."""
 MAX_PENDING_OCTETS = 4 << 20
 """Held per exporter; a datagram has at most 64 KiB."""
 MAX_PENDING_STRANGERS = 32 << 20
@@ -289,7 +289,7 @@ class DecoderState:
         return self._sessions.get((address, port, version, domain))
 
     def forget(self, address: str) -> ExporterState | None:
-        """Forget an exporter and all that it said; what was known."""
+        """Forget an exporter and all that it announced; what was known."""
         exporter = self.exporters.pop(address, None)
         if exporter is None:
             return None
@@ -508,7 +508,7 @@ def advance(session: ExportSession, sequence: int, units: int) -> int:
     """Follow a 32-bit sequence number that counts `units` per message; returns units lost.
 
     Negative: that many units which had been counted as lost came late. `units` < 0: this message
-    holds an unknown number, so the next gap cannot be told.
+    holds an unknown number, so the next gap cannot be known.
     """
     expected = session.expected
     lost = 0

@@ -23,7 +23,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """One contract. Prices are per Mbit/s and month, in `currency`; None is: not said."""
+    """One contract. Prices are per Mbit/s and month, in `currency`; None is: not stated."""
 
     contract: str
     provider: str = ""
