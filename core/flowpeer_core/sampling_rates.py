@@ -177,8 +177,8 @@ def rate_of(
 
     tables: of the record's own observation domain, then of domain 0 of the same session.
     interface: the metered one (input, output for egress records), None unknown.
-    The record's sampler comes first, then the interface, then what is stated of everything; a record
-    that names no sampler takes the rate of the samplers where they all have the same.
+    The record's sampler comes first, then the interface, then what is stated of everything; a
+    record that names no sampler takes the rate of the samplers where they all have the same.
     """
     if sampler is not None:
         for key in ((sampler, interface), (sampler, None)):

@@ -29,7 +29,7 @@ from flowpeer_reports.fallover import Compiler
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
 from flowpeer_reports.moves import TABLES
-from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, Offers, Places, places
+from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, LinkPlaces, Offers, places
 from flowpeer_reports.relations import Ints
 from flowpeer_reports.tied import TiedTraffic, Ties
 
@@ -431,7 +431,7 @@ def _address(text: str | None) -> str | None:
         return None
 
 
-def _announced(network: Configuration, where: Places, inputs: Inputs) -> Announced:
+def _announced(network: Configuration, where: LinkPlaces, inputs: Inputs) -> Announced:
     """Homes of our prefixes, and the metros that announce each of them or a prefix over it."""
     local = (
         inputs.traffic_routes.select("local_prefix").drop_nulls().unique().collect()

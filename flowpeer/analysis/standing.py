@@ -36,8 +36,8 @@ OBSERVED = "reference/as_cones.parquet"
 class Written:
     """What was written into a folder, and what it was made from.
 
-    files: digest by name. warnings: what was reported of the data. shown: what a screen needs of some
-    of the answers (`answers.shown`).
+    files: digest by name. warnings: what was reported of the data. shown: what a screen needs of
+    some of the answers (`answers.shown`).
     """
 
     made_from: str

@@ -87,7 +87,7 @@ def said(
     state: CommandState, gathered: Gathered, network: Configuration, record: Record,
     metros: Sequence[str] | None,
 ) -> Gathered:  # fmt: skip
-    """With what its figures hang on among its notes; warnings are printed, and end with status 1."""
+    """With what its figures depend on among its notes; warnings are printed: status 1."""
     gathered, wrong = stated(gathered, network, record, metros or None)
     for text in wrong:
         state.warn(text)

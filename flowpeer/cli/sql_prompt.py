@@ -108,7 +108,7 @@ class Prompt:
         lines = Lines(self.names())
         ended = False
         while not ended:
-            with contextlib.suppress(KeyboardInterrupt):  # a second one, while the first is reported
+            with contextlib.suppress(KeyboardInterrupt):  # a second one, during the first
                 ended = self._ends(lines)
 
     def _ends(self, lines: Lines) -> bool:

@@ -1,4 +1,4 @@
-"""What the client of an object store raises: what it means for a request, and how it is reported."""
+"""What the client of an object store raises: what it means, and how it is reported."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Unfinished files: in a folder of their own, whose name no other host, container or process uses.
 
 A temporary file inside a dataset would break readers. The owner of a folder holds a lock beside it
-as long as it lives, so whatever a killed process left is distinguished from what somebody is writing, on any
-host, and removed by whoever comes next.
+as long as it lives, so whatever a killed process left is distinguished from what somebody is
+writing, on any host, and removed by whoever comes next.
 """
 
 from __future__ import annotations

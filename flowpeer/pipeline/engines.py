@@ -2,9 +2,9 @@
 
 The plan is made once, here. Each task of the engine is some hours with the configuration that they
 were planned with; executors write them into the lake, under their locks, as a local process would.
-Engines do a task again when its machine is lost, and what it returned is lost with it: so whether an
-hour is done, and what was in it, is read here, from the lake's record. What comes back from a task
-is for the log, and tells what to try again.
+Engines do a task again when its machine is lost, and what it returned is lost with it: so whether
+an hour is done, and what was in it, is read here, from the lake's record. What comes back from a
+task is for the log, and tells what to try again.
 """
 
 from __future__ import annotations

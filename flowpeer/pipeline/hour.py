@@ -1,4 +1,4 @@
-"""One hour rolled up, and what is wrong with it reported: the same in whichever process it is done."""
+"""One hour rolled up, and what is wrong with it reported: alike in whichever process."""
 
 from __future__ import annotations
 

@@ -178,21 +178,21 @@ def spans(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str,
     its parameters, and how the period was given."""
     from_coverage, _ = _signatures()[name]
     for period, start, end in PERIODS:
-        told, first, last = values.get(period), values.get(start), values.get(end)
-        if told is None and first is None and last is None:
+        span, first, last = values.get(period), values.get(start), values.get(end)
+        if span is None and first is None and last is None:
             continue
-        begins = "coalesce(_moment($first::VARCHAR), _period_start($told))"
-        ends = "coalesce(_moment($last::VARCHAR), _period_end($told))"
+        begins = "coalesce(_moment($first::VARCHAR), _period_start($span))"
+        ends = "coalesce(_moment($last::VARCHAR), _period_end($span))"
         source = f"traffic_between({begins}, {ends})"
         if from_coverage:
             source = (
                 f"coverage WHERE slot >= coalesce(_utc({begins}), '-infinity'::TIMESTAMPTZ)"
                 f" AND slot < coalesce(_utc({ends}), 'infinity'::TIMESTAMPTZ)"
             )
-        words = told or " ".join(
+        words = span or " ".join(
             f"{word} {value}" for word, value in (("from", first), ("until", last)) if value
         )
-        given = {"told": told, "first": first, "last": last}
+        given = {"span": span, "first": first, "last": last}
         yield f"SELECT 1 FROM {source} LIMIT 1", given, str(words)  # noqa: S608 (text of ours)
 
 

@@ -1,7 +1,7 @@
 """The parent's side of a query: a child process that is asked, waited for, and stopped.
 
 Nothing of DuckDB runs here. So Ctrl-C is noticed at once, and a query that does not stop when it is
-told to is killed, with everything it took.
+asked to is killed, with everything it took.
 """
 
 from __future__ import annotations

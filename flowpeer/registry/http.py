@@ -218,7 +218,7 @@ def _retry_after(headers: urllib3.HTTPHeaderDict) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system reported, in one line; what the library reported where the system reported nothing."""
+    """What the system reported, in one line, else what the library did."""
     cause: Any = error
     while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
         cause = cause.__cause__ or cause.__context__

@@ -5,9 +5,9 @@ units. Which units may share some is recognised by the record alone: their spans
 sequence numbers overlap, by exporter and domain. Only of those are records compared. A record is
 the same where its datagram has the same exporter, domain, sequence number and export time, and it
 counts the same of the same flow: the port that it was sent from is not asked, which a replicator
-may change, nor what follows from the moment of receipt. So an exporter that begins again is recognised
-by the time, two senders behind one address by what they send, and one whose numbers are not usable
-by its records alone.
+may change, nor what follows from the moment of receipt. So an exporter that begins again is
+recognised by the time, two senders behind one address by what they send, and one whose numbers are
+not usable by its records alone.
 
 Of equal records each holder has so many; the first in the order of (collector, holder) counts its
 own, and each other only those that it has beyond. What is decided for an hour of receipt follows

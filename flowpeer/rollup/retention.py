@@ -125,7 +125,8 @@ def compact(
 ) -> Hours:
     """Merge the files of each hour; those that were merged here, not by another process.
 
-    An hour with a file that is not the one that was published is left as it is and reported to `warn`.
+    An hour with a file that is not the one that was published is left as it is and reported to
+    `warn`.
     """
     done: Hours = {}
     for (table, hour), count in sorted(hours.items()):

@@ -1,11 +1,11 @@
 """What one capture leaves to the next: an exporter's templates, rates and sequence numbers go on
 where its last capture ended, be that in the same run or in one before.
 
-Captures come in any order, and what an exporter announced later must not explain what it sent before.
-So each exporter's memory has a time, that of its last datagram. A capture in which the exporter
-begins earlier than that is decoded without the memory, which is there again behind it; then each
-learns from the other what it would have learned in order (`join`). After a long pause an exporter
-begins again: it may have numbered its templates differently since.
+Captures come in any order, and what an exporter announced later must not explain what it sent
+before. So each exporter's memory has a time, that of its last datagram. A capture in which the
+exporter begins earlier than that is decoded without the memory, which is there again behind it;
+then each learns from the other what it would have learned in order (`join`). After a long pause an
+exporter begins again: it may have numbered its templates differently since.
 """
 
 from __future__ import annotations

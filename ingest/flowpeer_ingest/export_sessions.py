@@ -1,8 +1,8 @@
 """What the datagrams of one session and domain add up to in a unit: slots, numbers, conflicts.
 
 A slot of `coverage` has the first sequence number in it and the number due next after it, so that
-a silence whose numbers run on can be distinguished from a loss (METHODS M5). `SequenceInterval` is what one
-unit received, so that a datagram held by several units counts once (M13).
+a silence whose numbers run on can be distinguished from a loss (METHODS M5). `SequenceInterval` is
+what one unit received, so that a datagram held by several units counts once (M13).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ _FACT, _SPAN = np.dtype(native.CFact), np.dtype(native.CSpan)
 
 
 @dataclass(slots=True)
-class Gathered:
+class GatheredFacts:
     """Of one table. Exporters are indices into its texts."""
 
     hours: set[tuple[int, int]] = field(default_factory=set)
@@ -78,7 +78,7 @@ class Facts:
     def __init__(self, *, plain: bool = False) -> None:
         """`plain`: record by record in Python, which the compiled core is held against."""
         found = None if plain else library()
-        self._gather: Callable[[Mapping[str, pa.Array], int], Gathered]
+        self._gather: Callable[[Mapping[str, pa.Array], int], GatheredFacts]
         self._gather = _plainly if found is None else _Compiled(found)
         self._hours: set[int] = set()
         self._seen: dict[str, dict[int, int]] = {}
@@ -184,8 +184,8 @@ class _Compiled:
             spans=self._spans.ctypes.data, hours=self._hours.ctypes.data,
         )  # fmt: skip
 
-    def __call__(self, columns: Mapping[str, pa.Array], exporters: int) -> Gathered:
-        out, state, rows = Gathered(), self._state, len(columns["start"])
+    def __call__(self, columns: Mapping[str, pa.Array], exporters: int) -> GatheredFacts:
+        out, state, rows = GatheredFacts(), self._state, len(columns["start"])
         unrated, asking = np.zeros(exporters, np.int64), np.zeros(exporters, np.uint8)
         state.unrated, state.asking = unrated.ctypes.data, asking.ctypes.data
         state.rows, state.next, state.exporters = rows, 0, exporters
@@ -220,9 +220,9 @@ def _input(column: pa.Array, null: int) -> native.CInput:
     )  # fmt: skip
 
 
-def _plainly(columns: Mapping[str, pa.Array], exporters: int) -> Gathered:
+def _plainly(columns: Mapping[str, pa.Array], exporters: int) -> GatheredFacts:
     """The same in Python, one record after the other."""
-    out = Gathered()
+    out = GatheredFacts()
     for row in zip(*(_integers(columns[name]) for name in COLUMNS), strict=True):
         (start, end, received, sent, of, domain, sequence, session, input_if, output_if, direction,
          octets, interval, numerator) = row  # fmt: skip

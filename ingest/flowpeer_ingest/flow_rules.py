@@ -56,7 +56,7 @@ def is_four(raw: Values) -> bool:
 
 
 def address(raw: Values, name: str, *, four: bool) -> bytes | None:
-    """`name`, src or dst, next_hop or bgp_next_hop, in its 16 octets; None where it is not stated."""
+    """`name`, src or dst, next_hop or bgp_next_hop, in its 16 octets; None where not stated."""
     a4, a6 = raw.get(name + "4"), raw.get(name + "6")
     if a4 is not None and (a6 is None or four):
         return (_MAPPED | a4).to_bytes(16, "big")

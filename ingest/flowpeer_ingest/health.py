@@ -46,37 +46,37 @@ class Trouble(NamedTuple):
     next_step: str
 
 
-def running(said: Mapping[str, Any], now_us: int) -> bool:
+def running(status: Mapping[str, Any], now_us: int) -> bool:
     """Whether a collector writes this status."""
-    age_us = now_us - int(said["updated_us"])
-    return str(said["phase"]) != "stopped" and age_us < DOWN_AFTER_S * 1_000_000
+    age_us = now_us - int(status["updated_us"])
+    return str(status["phase"]) != "stopped" and age_us < DOWN_AFTER_S * 1_000_000
 
 
 def troubles(
-    said: Mapping[str, Any], now_us: int, *, names: Mapping[str, str] | None = None
+    status: Mapping[str, Any], now_us: int, *, names: Mapping[str, str] | None = None
 ) -> Iterator[Trouble]:
     """Everything that is wrong, the worst first.
 
     Args:
-        said: the status document.
+        status: the status document.
         names: ids of the configured exporters by address; they are due.
     """
     names = names or {}
-    if not running(said, now_us):
+    if not running(status, now_us):
         yield Trouble(
-            "down", "collector", f"not running since {_time(said['updated_us'])}",
+            "down", "collector", f"not running since {_time(status['updated_us'])}",
             "start it with `flowpeer collect`, or see the log of its service",
         )  # fmt: skip
-        yield from _losses(said, now_us)
+        yield from _losses(status, now_us)
         return
-    for number, receiver in enumerate(said["receivers"]):
+    for number, receiver in enumerate(status["receivers"]):
         if now_us - receiver.get("beat_us", 0) > DOWN_AFTER_S * 1_000_000:
             yield Trouble(
                 "receiver", f"receiver {number}", "does not work: datagrams wait in the kernel",
                 "see the log; a disk that hangs stops its commits",
             )  # fmt: skip
-    spool = said["spool"]
-    if spool["spool_segments"] and spool["lag_seconds"] > said["seal_after_s"] + STUCK_AFTER_S:
+    spool = status["spool"]
+    if spool["spool_segments"] and spool["lag_seconds"] > status["seal_after_s"] + STUCK_AFTER_S:
         yield Trouble(
             "stuck", "spool", f"{spool['spool_segments']:,} segments wait, the first datagram "
             f"since {spool['lag_seconds']:,.0f} s",
@@ -87,15 +87,15 @@ def troubles(
             "set_aside", "spool", f"{spool['failed']:,} segments could not be decoded",
             "report the *.failed files; what is in them is in no table",
         )  # fmt: skip
-    if spool["free_octets"] < said["reserve_octets"]:
+    if spool["free_octets"] < status["reserve_octets"]:
         yield Trouble(
             "disk", "spool", f"{spool['free_octets']:,} octets are left on its disk, less than the "
-            f"reserve of {said['reserve_octets']:,}",
+            f"reserve of {status['reserve_octets']:,}",
             "make room: prune flow records, or give the spool a disk of its own",
         )  # fmt: skip
-    yield from _silent(said, now_us, names)
-    yield from _two_senders(said, now_us, names)
-    yield from _losses(said, now_us)
+    yield from _silent(status, now_us, names)
+    yield from _two_senders(status, now_us, names)
+    yield from _losses(status, now_us)
 
 
 def silent_after_us(usual_gap_us: int) -> int:
@@ -103,10 +103,10 @@ def silent_after_us(usual_gap_us: int) -> int:
     return max(SILENT_AFTER_S * 1_000_000, SILENT_TIMES * usual_gap_us)
 
 
-def _silent(said: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> Iterator[Trouble]:
+def _silent(status: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> Iterator[Trouble]:
     step = "see the router's export, and the way from it: `tcpdump -ni any udp port 2055`"
-    behind_us = int(said["spool"]["lag_seconds"] * 1_000_000)  # what waits may be from it
-    heard = said["exporters"]
+    behind_us = int(status["spool"]["lag_seconds"] * 1_000_000)  # what waits may be from it
+    heard = status["exporters"]
     for address, exporter in heard.items():
         quiet_us = now_us - exporter["last_seen_us"] - behind_us
         if exporter["last_seen_us"] and quiet_us > silent_after_us(exporter["usual_gap_us"]):
@@ -115,8 +115,8 @@ def _silent(said: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> I
                 f"silent since {_time(exporter['last_seen_us'])}; its usual gap is "
                 f"{exporter['usual_gap_us'] / 1e6:,.0f} s", step,
             )  # fmt: skip
-    up_us = now_us - said["started_us"]
-    if up_us > (3 * SILENT_AFTER_S) * 1_000_000 and not said["exporters_not_listed"]:
+    up_us = now_us - status["started_us"]
+    if up_us > (3 * SILENT_AFTER_S) * 1_000_000 and not status["exporters_not_listed"]:
         there = {names[a] for a in heard if a in names}
         for name in sorted(set(names.values()) - there):
             yield Trouble(
@@ -125,9 +125,9 @@ def _silent(said: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> I
 
 
 def _two_senders(
-    said: Mapping[str, Any], now_us: int, names: Mapping[str, str]
+    status: Mapping[str, Any], now_us: int, names: Mapping[str, str]
 ) -> Iterator[Trouble]:
-    for address, exporter in said["exporters"].items():
+    for address, exporter in status["exporters"].items():
         last_us = exporter.get("conflict_us", 0)  # not in the status of an older version
         if last_us and now_us - last_us < LOSS_WINDOW_S * 1_000_000:
             yield Trouble(
@@ -138,8 +138,8 @@ def _two_senders(
             )  # fmt: skip
 
 
-def _losses(said: Mapping[str, Any], now_us: int) -> Iterator[Trouble]:
-    for name, loss in said["losses"].items():
+def _losses(status: Mapping[str, Any], now_us: int) -> Iterator[Trouble]:
+    for name, loss in status["losses"].items():
         rose_us = loss["rose_us"]
         if rose_us is not None and now_us - rose_us < LOSS_WINDOW_S * 1_000_000:
             yield Trouble(
@@ -148,11 +148,11 @@ def _losses(said: Mapping[str, Any], now_us: int) -> Iterator[Trouble]:
             )  # fmt: skip
 
 
-def not_ready(said: Mapping[str, Any], now_us: int) -> str:
+def not_ready(status: Mapping[str, Any], now_us: int) -> str:
     """Why the collector does not take datagrams and publish them now; "" if it does."""
-    if said["phase"] != "running":
-        return str(said["phase"])
-    for trouble in troubles(said, now_us):
+    if status["phase"] != "running":
+        return str(status["phase"])
+    for trouble in troubles(status, now_us):
         if trouble.code in ("down", "receiver", "stuck", "disk"):
             return f"{trouble.subject}: {trouble.text}"
     return ""

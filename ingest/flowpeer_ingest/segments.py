@@ -170,8 +170,8 @@ def ingest_segment(
     """Decode a spool segment: `ingest_capture` for datagrams that were received here.
 
     `configured`: exporters that are always decoded; others where they are `allowed`. A block that
-    is damaged ends the reading; what is behind it is reported in the warnings. Raises IngestError for
-    a file that is no segment, StoppedError where it is `over` between two blocks.
+    is damaged ends the reading; what is behind it is reported in the warnings. Raises IngestError
+    for a file that is no segment, StoppedError where it is `over` between two blocks.
     """
     run = SegmentDecoder(decoder, write, configured, allowed, quarantine)
     reading = Reading()

@@ -147,7 +147,7 @@ class CompiledWalk:
         return self._taken(found, batch, datagrams)
 
     def samples_left_out(self) -> dict[str, int]:
-        """sFlow samples without a flow, by the name of what they are; those reported are forgotten."""
+        """sFlow samples without a flow, by the name of what they are; then they are forgotten."""
         b = self._b
         counts = dict(zip((*map(sflow5.other_sample, (2, 5, 0)),), b.others, strict=False))
         counts[sflow5.NO_PACKET] = b.silent

@@ -19,7 +19,7 @@ import polars as pl
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.capacity import CAPACITY, CAPACITY_LINKS, CAPACITY_WEEKLY
-from flowpeer_reports.growth import Line, theil_sen
+from flowpeer_reports.growth import TrendLine, theil_sen
 from flowpeer_reports.imbalance import providers_of
 from flowpeer_reports.inputs import Inputs, chosen_metros
 from flowpeer_reports.link_rows import whole_weeks
@@ -134,7 +134,7 @@ def _forecast(
     size: int | None,
     port: int | None,
     start: datetime,
-) -> tuple[dict[str, Any], Line | None]:
+) -> tuple[dict[str, Any], TrendLine | None]:
     n = len(values)
     row: dict[str, Any] = {
         "weeks": n,
@@ -188,7 +188,7 @@ def _forecast(
     return row, line
 
 
-def _below(less: tuple[list[int], list[int]] | None, weeks: int) -> Line | None:
+def _below(less: tuple[list[int], list[int]] | None, weeks: int) -> TrendLine | None:
     """The line of what the asks leave; None without asks, or with a week without traffic."""
     if less is None or len(less[1]) != weeks or weeks < FEWEST or 0 in less[1]:
         return None
@@ -211,8 +211,8 @@ def _month(level: float, slope: float, border: float, span: int, last: datetime)
 
 def _of_links(
     found: Loads, mine: pl.DataFrame, head: Mapping[str, Any], way: str, series: Ints,
-    judged: Counted, weeks: Sequence[slice], line: Line | None, places: Sequence[int],
-    start: datetime, below: Line | None,
+    judged: Counted, weeks: Sequence[slice], line: TrendLine | None, places: Sequence[int],
+    start: datetime, below: TrendLine | None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     if not weeks:
         return []

@@ -3,8 +3,8 @@
 Outbound, each route of a provider that carries too much is compared with the best route to the same
 prefix at the metro's providers that carry too little: the first step of BGP's decision that parts
 them is the cause. What tables do not show is reported as not visible. In both directions one large
-network and a link that was down are distinguished from the traffic itself. Inbound routes are chosen by
-others: nothing else is claimed.
+network and a link that was down are distinguished from the traffic itself. Inbound routes are
+chosen by others: nothing else is claimed.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from flowpeer_reports.columns.drill import (
 )
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import GONE, NO_WAY, STAYS, Compiler, Fall
-from flowpeer_reports.kernels import Figures, Small, Spread, figures, spread
+from flowpeer_reports.kernels import SlotFigures, Small, Spread, figures, spread
 from flowpeer_reports.loads import percentiles
 from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.removals import Removal
@@ -307,7 +307,7 @@ def figures_of(
     fullest: list[tuple[float, int, str]] = []  # utilisation without growth, link, direction
     worst: list[float] = []
     totals = {"moved": 0, "gone": 0, "out": 0, "in": 0}
-    states: list[tuple[str, Ints, Figures, Figures | None]] = []
+    states: list[tuple[str, Ints, SlotFigures, SlotFigures | None]] = []
     for way, fall in zip(WAYS, falls, strict=True):
         state = after(compiler, removal, fall, way)
         totals["moved"] += state.moved
@@ -388,7 +388,7 @@ _LINK = ("metro", "exporter", "interface", "provider_asn", "role")
 
 
 def _figures(
-    way: str, base: Basis, links: Ints, size: Ints, made: Figures, alone: Figures | None,
+    way: str, base: Basis, links: Ints, size: Ints, made: SlotFigures, alone: SlotFigures | None,
     first: int,
 ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
     """Columns of a row for each growth and link of one direction; what is not known is −1."""

@@ -36,7 +36,7 @@ GIVEN, ANNOUNCED, FIRST = "given", "announced there", "announce it there first"
 
 
 @dataclass(slots=True)
-class Plan:
+class DrtPlan:
     """The answer; its frames have the columns of `flowpeer_reports.columns.drt`."""
 
     steps: pl.DataFrame
@@ -62,7 +62,7 @@ def drt(
     to: str | None = None,
     growth: Fraction = Fraction(1),
     progress: Callable[[int], None] | None = None,
-) -> Plan:
+) -> DrtPlan:
     """The plans of some metros, each by itself.
 
     Args:
@@ -96,7 +96,7 @@ def drt(
         "a step counts all before it; how fast inbound traffic follows a withdrawal is not known, "
         "nor is how it divides: pro rata, and each link alone as worst case"
     )
-    return Plan(pl.concat(steps), pl.concat(links), notes)
+    return DrtPlan(pl.concat(steps), pl.concat(links), notes)
 
 
 def _of_metro(
@@ -315,4 +315,4 @@ def _left(compiler: Compiler, metro: str, made: Result, base: Basis) -> float:
     return max((float(line[here].max(initial=0.0)) for line in peak.values()), default=0.0)
 
 
-__all__ = ["Plan", "drt"]
+__all__ = ["DrtPlan", "drt"]

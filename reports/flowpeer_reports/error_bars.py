@@ -24,5 +24,5 @@ def interval(
 
 
 def tied(difference: float, variance: float) -> bool:
-    """Whether two figures whose disjoint parts have this summed variance cannot be distinguished."""
+    """Whether two figures are one to sampling: their disjoint parts have this summed variance."""
     return abs(difference) < Z * math.sqrt(variance)

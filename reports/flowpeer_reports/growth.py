@@ -16,7 +16,7 @@ Z80 = 1.2815515655446004
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TrendLine:
     """log(value) ≈ level + slope × (week − last week); slopes a week."""
 
     level: float
@@ -26,7 +26,7 @@ class Line:
     correlation: float
 
 
-def theil_sen(values: Sequence[float], weeks: Sequence[int] | None = None) -> Line:
+def theil_sen(values: Sequence[float], weeks: Sequence[int] | None = None) -> TrendLine:
     """The line through positive values of some weeks (0, 1, 2, … where not given); two or more."""
     y = np.log(np.asarray(values, dtype=np.float64))
     x = np.arange(len(y)) if weeks is None else np.asarray(weeks)
@@ -45,7 +45,7 @@ def theil_sen(values: Sequence[float], weeks: Sequence[int] | None = None) -> Li
     spread = Z80 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18 * (1 + rho) / (1 - rho))
     low = int(np.floor((len(slopes) - spread) / 2))
     high = int(np.ceil((len(slopes) + spread) / 2))
-    return Line(
+    return TrendLine(
         level, slope,
         float(slopes[max(low - 1, 0)]), float(slopes[min(high, len(slopes) - 1)]), rho,
     )  # fmt: skip

@@ -66,7 +66,7 @@ class Measured:
 
     bytes: Ints
     filled: Ints
-    """The same for percentiles and D: gaps bridged, exporters left out that hardly reported (M5)."""
+    """The same for percentiles and D: gaps bridged, nearly silent exporters left out (M5)."""
     average: Reals
     """Of each provider, bytes of the period; what is missing is taken like the rest."""
     d: Reals

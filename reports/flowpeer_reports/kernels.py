@@ -213,7 +213,7 @@ def split_columns(amount: Ints, weights: Ints) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class SlotFigures:
     """Of each row of values: the largest, the ranked one, and how many are above each border."""
 
     largest: Ints
@@ -223,7 +223,7 @@ class Figures:
 
 def figures(
     values: Ints, borders: Ints, top: Ints, kind: Small, counts: Flags, guess: Ints
-) -> Figures:
+) -> SlotFigures:
     """Figures of rows of values, none of them negative.
 
     Args:
@@ -234,7 +234,7 @@ def figures(
     """
     count, width = values.shape
     largest, ranked = np.zeros((2, count), dtype=np.int64)
-    made = Figures(largest, ranked, np.zeros(borders.shape, dtype=np.int64))
+    made = SlotFigures(largest, ranked, np.zeros(borders.shape, dtype=np.int64))
     if not count or not width:
         return made
     core = library()
@@ -252,7 +252,7 @@ def figures(
 
 
 def _figures(
-    values: Ints, borders: Ints, top: Ints, kind: Small, counts: Flags, made: Figures
+    values: Ints, borders: Ints, top: Ints, kind: Small, counts: Flags, made: SlotFigures
 ) -> None:  # fmt: skip
     for row, line in enumerate(values):
         rising = np.sort(line)

@@ -48,7 +48,7 @@ FAR = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class LinkPlaces:
     """Where links and demand are.
 
     Attributes:
@@ -72,7 +72,7 @@ class Places:
         return self.metros.index(metro)
 
 
-def places(links: pl.DataFrame, metros: pl.DataFrame) -> Places:
+def places(links: pl.DataFrame, metros: pl.DataFrame) -> LinkPlaces:
     """From links (metro, role, capacity_bps) and metros (metro, region, continent, latitude,
     longitude); links of a metro that is not configured have one of their own."""
     known = metros["metro"].to_list()
@@ -94,7 +94,7 @@ def places(links: pl.DataFrame, metros: pl.DataFrame) -> Places:
     metres = np.array([[_metres(a, b) for b in where] for a in where], dtype=np.int64)
     metres = metres.reshape(len(names), len(names))
     distance = np.where(one, 0, np.where(region, 1 + metres, FAR + metres))
-    return Places(
+    return LinkPlaces(
         names,
         np.array([names.index(m) for m in links["metro"]], dtype=np.int64),
         np.array([_ROLE_RANK.get(r, 2) for r in links["role"]], dtype=np.int64),
@@ -142,8 +142,8 @@ class Offers:
     def learn(self, offers: pl.DataFrame) -> int:
         """Take in the offers (`OFFERS`) of one epoch; returns its number.
 
-        Prefixes whose offers are those of the table before keep their class: recognised by two 64-bit
-        hashes of them, so that only what changed is sorted.
+        Prefixes whose offers are those of the table before keep their class: recognised by two
+        64-bit hashes of them, so that only what changed is sorted.
         """
         rows = offers.select(
             "prefix",
@@ -243,7 +243,7 @@ def _before_all(rows: Rows, more: Sequence[tuple[int, int]], scope: int) -> Rows
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChosenExits:
     """Exits of queries: those of query i are `link[first[i] : first[i + 1]]`, rising.
 
     Attributes:
@@ -268,7 +268,7 @@ class Answer:
 class Choice:
     """The decision process over classes of offers."""
 
-    places: Places
+    places: LinkPlaces
     first: Ints
     offers: npt.NDArray[np.int64]
     assumed: Ints
@@ -295,7 +295,7 @@ class Choice:
         routed: Flags | None = None,
         gone: npt.NDArray[np.bool_] | None = None,
         gone_row: Ints | None = None,
-    ) -> Answer:
+    ) -> ChosenExits:
         """Where each query leaves.
 
         Args:
@@ -335,7 +335,7 @@ class Choice:
         query, link = np.concatenate([query, more_query]), np.concatenate([link, more_link])
         order = np.argsort(query, kind="stable")
         first = np.searchsorted(query[order], np.arange(count + 1))
-        return Answer(first.astype(np.int64), link[order], known, contenders)
+        return ChosenExits(first.astype(np.int64), link[order], known, contenders)
 
     def _usable(self, link: Ints, scope: Ints, demand: Ints, exit_metro: Ints) -> Flags:
         place = self.places.metro_of_link[link]

@@ -50,8 +50,8 @@ class AsGraph:
         return _among(self._keys, upper, lower)
 
     def upward(self, above: Ints, below: Ints) -> Flags:
-        """For each pair: is `above` a provider or a peer of `below`, so that it is announced no more
-        than any other peer?"""
+        """For each pair: is `above` a provider or a peer of `below`, so that it is announced no
+        more than any other peer?"""
         return _among(self._provides, above, below) | _among(self._peers, above, below)
 
     def tied(self, one: Ints, other: Ints) -> Flags:

@@ -48,7 +48,7 @@ NOTES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class SelectedAsk:
     """A network, or an exchange, in a metro."""
 
     metro: str
@@ -61,7 +61,7 @@ class Pick:
         return f"{self.metro}:{self.asn}" if self.ix is None else f"{self.metro}:ix{self.ix}"
 
 
-def pick_of(text: str) -> Pick:
+def pick_of(text: str) -> SelectedAsk:
     """`METRO:ASN` or `METRO:ixID`.
 
     Raises:
@@ -72,7 +72,7 @@ def pick_of(text: str) -> Pick:
     if not metro or found is None or int(found[2]) >= 2**32:
         raise ReportError(f"{text[:60]!r} is no pick", advice="write METRO:ASN or METRO:ixID")
     number = int(found[2])
-    return Pick(metro, ix=number) if found[1] == "ix" else Pick(metro, asn=number)
+    return SelectedAsk(metro, ix=number) if found[1] == "ix" else SelectedAsk(metro, asn=number)
 
 
 def taken_cells(
@@ -124,7 +124,7 @@ class Board:
         self._loads = loads(inputs, ["transit"])
         self._names = inputs.names()
 
-    def selection(self, picks: Sequence[Pick]) -> WhatIf:
+    def selection(self, picks: Sequence[SelectedAsk]) -> WhatIf:
         """What these bring, in their order.
 
         Raises:
@@ -201,7 +201,7 @@ class Board:
     def _outbound(self, metro: int) -> float:
         return float(self._ranking.cells.rate_out[self._ranking.cells.of(metro)].sum())
 
-    def _members(self, pick: Pick, metro: int) -> list[int]:
+    def _members(self, pick: SelectedAsk, metro: int) -> list[int]:
         """The parties that a pick stands for."""
         if pick.ix is None:
             return [self._ranking.parties.of(pick.asn or 0)]
@@ -212,7 +212,7 @@ class Board:
             )
         return self._easy[metro][pick.ix]
 
-    def _note(self, pick: Pick, members: Sequence[int], seen: int, every: int) -> str | None:
+    def _note(self, pick: SelectedAsk, members: Sequence[int], seen: int, every: int) -> str | None:
         if seen:
             return None
         if pick.ix is not None and not members:
@@ -225,7 +225,7 @@ class Board:
         return "the picks above take all of it"
 
     def _money(
-        self, series: Series, metros: Sequence[str], picks: Sequence[Pick],
+        self, series: Series, metros: Sequence[str], picks: Sequence[SelectedAsk],
         rows: Sequence[dict[str, Any]],
     ) -> None:  # fmt: skip
         """Fill in what each row saves after those above it."""
@@ -242,7 +242,7 @@ class Board:
             row["cumulative_saving_per_month"] = printed(total)
             row["note"] = "; ".join(filter(None, (row["note"], *money.notes))) or None
 
-    def _gone(self, series: Series, picks: Sequence[Pick]) -> dict[tuple[str, Key], Ints]:
+    def _gone(self, series: Series, picks: Sequence[SelectedAsk]) -> dict[tuple[str, Key], Ints]:
         """(metro, link) → bytes outbound that leave it, by slot of the period."""
         gone: dict[tuple[str, Key], Ints] = {}
         for number, pick in enumerate(picks):

@@ -79,7 +79,7 @@ _NOTES = {
     "edge1.fra": "IPFIX over IPv6; 1 of 1 + 999 packets by options data of its selector",
     "edge1.lon": "NetFlow v9; meters external interfaces only: ingress in, egress out",
     "edge1.par": "NetFlow v9; says no rate and none stands here: its bytes stay unscaled, and "
-    "every\n# report says so. To mend it: sampling = 1000",
+    "every\n# report says so. To fix it: sampling = 1000",
 }
 
 _INTERFACES = """

@@ -1,4 +1,4 @@
-"""BMP (RFC 7854; Loc-RIB RFC 9069, Adj-RIB-Out RFC 8671): a router tells what its peers announced to it.
+"""BMP (RFC 7854; Loc-RIB RFC 9069, Adj-RIB-Out RFC 8671): what a router's peers announced to it.
 
 Octets of one session in, routes in `AdjRibs` out. Kept are unicast routes of the global table:
 Adj-RIB-In before and after policy, and the Loc-RIB. Routes of VRFs (a peer distinguisher) and of

@@ -1,7 +1,7 @@
 """A live BMP station: routers connect, and each hour their routes become snapshots.
 
-Only routers of the configuration may connect: who tells us routes decides where traffic is stated to
-come from. A session that has just begun is not yet whole, and is left out of a snapshot until it
+Only routers of the configuration may connect: who tells us routes decides where traffic is stated
+to come from. A session that has just begun is not yet whole, and is left out of a snapshot until it
 has had the time to tell all its routes. A session that ends takes its routes with it (RFC 7854
 section 3.3); the snapshots already written stay in force.
 """

@@ -164,7 +164,7 @@ def octets_of(
         outside = ~holds(link, start, n)
         values[number][:, outside] = 0
         flow_bytes[number][:, outside] = 0
-    # An exporter that is not configured, or twice as a link's counter, is recognised by its first row.
+    # One that is not configured, or twice as a link's counter, is recognised by its first row.
     return Octets(
         start,
         tuple(links),
