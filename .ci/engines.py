@@ -338,6 +338,7 @@ def main() -> int:
     if python is None:
         print("SKIPPED: the engines cannot be installed")
         return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started may be ignoring it
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(ALL_S)
     with tempfile.TemporaryDirectory(prefix="engines-") as temporary:
