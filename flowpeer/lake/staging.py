@@ -13,6 +13,7 @@ import secrets
 import shutil
 import socket
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import filelock
@@ -122,5 +123,6 @@ def _remove(folder: Path, lock: filelock.BaseFileLock, pid: int) -> None:
     """End of a writer; of its own process, not of one that was forked from it."""
     if pid == os.getpid() and lock.is_locked:
         shutil.rmtree(folder, ignore_errors=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that fails: the file is empty, and its lock goes
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

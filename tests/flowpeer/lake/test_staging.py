@@ -1,0 +1,33 @@
+"""The folder of unfinished files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from flowpeer.lake.staging import Staging
+
+
+def test_a_disk_that_fails_at_the_end_of_a_writer_is_no_error_of_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "staging")
+    staging.write(tmp_path / "done", b"octets")
+    unlink = os.unlink
+
+    def fails(path: str | Path, *more: object) -> None:
+        if str(path).endswith(".lock"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        unlink(path, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "unlink", fails)
+    staging.close()
+    monkeypatch.undo()
+    assert (tmp_path / "done").read_bytes() == b"octets"
+    assert list((tmp_path / "staging").iterdir()) == []
+    again = Staging(tmp_path / "staging")
+    again.write(tmp_path / "done", b"more")  # the lock was let go
+    assert again.sweep() == 0
