@@ -46,7 +46,8 @@ class After:
     Attributes:
         links: numbers of the links that are not removed and carry something else than before.
         bytes: those links × slots.
-        worst: the same if each alone receives all that it may; None for outbound.
+        worst: the same if each port alone receives all that its links may, which is added to the
+            first of them that may; None for outbound.
         gone, without_way: by slot.
         between: (from metro, to metro) → bytes by slot, where they differ.
     """
@@ -149,12 +150,12 @@ def drill(
 ) -> Drill:
     """Every removal by itself, at growths of the present traffic.
 
-    A row for each link that takes over something: links that nothing changes for have none.
+    A row for each interface that takes over something: those that nothing changes for have none.
     Moved and other bytes are those of the present traffic.
 
     Args:
         covered: which slots count for percentiles, of single links by number, else by metro.
-        slots: also the bytes of each slot, of every link that changes.
+        slots: also the bytes of each slot, of every interface that changes.
         progress: called with the number of removals done.
     """
     base = basis(compiler, covered, growths)
@@ -181,7 +182,7 @@ def drill(
     fullest, notes = _as_it_is(compiler, base)
     known += [fullest] if fullest is not None else []
     return Drill(
-        table_of(compiler.found.links, records),
+        table_of(compiler, records),
         pl.DataFrame([row for r in records for row in r.summary], schema=schema(DRILL_SUMMARY)),
         pl.DataFrame([row for r in records for row in r.between],
                      schema=schema(DRILL_BETWEEN_METROS)),
@@ -216,7 +217,7 @@ class Result:
 
 def _as_it_is(compiler: Compiler, base: Basis) -> tuple[float | None, list[str]]:
     """The growth that the network survives without any failure, and a note of it."""
-    capacity = compiler.choice.places.capacity
+    capacity = compiler.ports.capacity
     size = np.maximum(capacity, 1)
     used = [(float((base.peak[w] / size * (capacity > 0)).max(initial=0)), w) for w in WAYS]
     most, way = max(used)
@@ -230,15 +231,15 @@ def _as_it_is(compiler: Compiler, base: Basis) -> tuple[float | None, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What the figures of every drill begin with.
+    """What the figures of every drill begin with; of a port they stand at its first link.
 
     Attributes:
         growths: what present traffic is multiplied with.
-        peak, p95: direction → of each link as it is, bytes of a slot.
+        peak, p95: direction → of each port as it is, bytes of a slot.
         counts: kinds × slots: which count for percentiles.
-        kind: of each link, int32; −1: every slot counts.
-        top: of each link: the p95 is the how-maniest of the largest.
-        borders: links × levels, bytes of a slot: 100 %, then 80 % of capacity at each growth,
+        kind: of each port, int32; −1: every slot counts.
+        top: of each port: the p95 is the how-maniest of the largest.
+        borders: ports × levels, bytes of a slot: 100 %, then 80 % of capacity at each growth,
             in rising order; `level` is the place of each of the unordered ones.
     """
 
@@ -259,7 +260,7 @@ def basis(
     compiler: Compiler, covered: Mapping[int | str, Flags], growths: Sequence[Fraction]
 ) -> Basis:
     """From the links as they are. `covered`: as `drill` has it."""
-    found, capacity = compiler.found, compiler.choice.places.capacity
+    found, capacity = compiler.found, compiler.ports.capacity
     slots = found.slots
     kinds: dict[int | str, int] = {}
     kind = np.full(len(capacity), -1, dtype=np.int32)
@@ -281,12 +282,14 @@ def basis(
         ],
         dtype=np.int64,
     ).reshape(len(capacity), len(parts))  # fmt: skip
-    peak, p95 = {}, {}
-    none = np.zeros(len(capacity), dtype=np.int64)
+    peak, p95 = ({way: np.zeros(len(capacity), dtype=np.int64) for way in WAYS} for _ in "mp")
+    every_link = np.arange(len(capacity))
     for way in WAYS:
         dense = np.ascontiguousarray(found.way(way))
-        made = figures(dense, borders[:, :0], tops[kind], kind, counts, none)
-        peak[way], p95[way] = made.largest, made.ranked
+        at, sums = compiler.ports.sums(every_link, dense, dense)
+        none = np.zeros(len(at), dtype=np.int64)
+        made = figures(sums, borders[at, :0], tops[kind[at]], kind[at], counts, none)
+        peak[way][at], p95[way][at] = made.largest, made.ranked
     return Basis(tuple(growths), peak, p95, counts, kind, tops[kind], borders, level)
 
 
@@ -300,7 +303,7 @@ def figures_of(
 ) -> Result:
     """Every figure of one removal."""
     links, growths = compiler.found.links, base.growths
-    capacity = compiler.choice.places.capacity
+    ports, capacity = compiler.ports, compiler.ports.capacity
     between: list[dict[str, Any]] = []
     series: list[pl.DataFrame] = []
     head = {"kind": removal.kind, "removed": removal.name}
@@ -313,18 +316,20 @@ def figures_of(
         totals["moved"] += state.moved
         totals["gone"] += int(state.gone.sum())
         totals[way] += int(state.without_way.sum())
-        at = state.links
+        dense = compiler.found.way(way)
+        at, whole = ports.sums(state.links, state.bytes, dense, removal.links)
         none = np.zeros(len(at), dtype=np.int64)
-        made = figures(state.bytes, base.borders[at], base.top[at], base.kind[at], base.counts,
+        made = figures(whole, base.borders[at], base.top[at], base.kind[at], base.counts,
                        base.p95[way][at])  # fmt: skip
         alone = None
         if state.worst is not None:
-            alone = figures(state.worst, base.borders[at], none, base.kind[at], base.counts, none)
+            _, whole = ports.sums(state.links, state.worst, dense, removal.links)
+            alone = figures(whole, base.borders[at], none, base.kind[at], base.counts, none)
         states.append((way, at, made, alone))
         peak = base.peak[way].copy()
         peak[at] = made.largest
         able = np.zeros(links.height, dtype=np.bool_)  # of those that something changes for
-        able[state.links] = capacity[state.links] > 0
+        able[at] = capacity[at] > 0
         if able.any():
             used = peak * 8 / (SLOT_SECONDS * np.maximum(capacity, 1)) * able
             fullest.append((float(used.max()), int(np.argmax(used)), way))
@@ -437,8 +442,12 @@ _SIZED = ("max_utilisation", "p95_utilisation", "slots_over_80", "slots_over_100
           "worst_slots_over_100", "ports_to_buy", "capacity_bps")  # fmt: skip
 
 
-def table_of(links: pl.DataFrame, records: Sequence[Result]) -> pl.DataFrame:
+def table_of(compiler: Compiler, records: Sequence[Result]) -> pl.DataFrame:
     """The rows of all removals, in their order."""
+    shared = compiler.ports.shared  # of several neighbours none is named
+    links = compiler.found.links
+    alone = pl.Series([link not in shared for link in range(links.height)], dtype=pl.Boolean)
+    links = links.with_columns(provider_asn=pl.when(alone).then("provider_asn"))
     parts = [(number, part) for number, r in enumerate(records) for part in r.rows]
     if not parts:
         return pl.DataFrame(schema=schema(DRILL))
@@ -500,15 +509,21 @@ def _matrix(
 
 
 def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.DataFrame:
-    found = compiler.found
+    found, ports = compiler.found, compiler.ports
     dense = found.way(way)
     times = [found.start + timedelta(seconds=SLOT_SECONDS * i) for i in range(found.slots)]
     zero = np.zeros(found.slots, dtype=np.int64)
-    parts = [(found.links.row(link, named=True), "link", dense[link], zero)
-             for link in removal.links]  # fmt: skip
-    parts += [(found.links.row(link, named=True), "link", dense[link], state.bytes[at])
-              for at, link in enumerate(state.links.tolist())]  # fmt: skip
-    nowhere = dict.fromkeys(("metro", "exporter", "interface"))
+    gone = np.array(sorted(removal.links), dtype=np.int64)
+    whole = np.union1d(ports.first[gone], ports.first[state.links])
+    left = dict(zip(*ports.sums(state.links, state.bytes, dense, removal.links), strict=True))
+    parts: list[tuple[dict[str, Any], str, Ints, Ints]] = []
+    for port in whole.tolist():
+        mine = list(ports.shared.get(port, (port,)))
+        now = left.get(port)
+        if now is None:  # nothing changes for those that are left
+            now = dense[[link for link in mine if link not in removal.links]].sum(axis=0)
+        parts.append((found.links.row(port, named=True), "link", dense[mine].sum(axis=0), now))
+    nowhere: dict[str, Any] = dict.fromkeys(("metro", "exporter", "interface"))
     parts += [(nowhere, "gone", zero, state.gone),
               (nowhere, "without a way", zero, state.without_way)]  # fmt: skip
     frames = [

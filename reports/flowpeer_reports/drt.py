@@ -24,7 +24,7 @@ from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import Compiler, Fall, merged
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.offers import TRANSIT_RANK
-from flowpeer_reports.relations import Flags
+from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.removals import Removal
 
 MOST_STEPS = 30
@@ -136,7 +136,7 @@ def _of_metro(
     bare = sizes.get(None)
     if bare is not None:
         notes.append(f"{metro}: {bare[0] + bare[1]:,} bytes have no own prefix and stay there")
-    taking = table_of(compiler.found.links, results)
+    taking = table_of(compiler, results)
     step_of = pl.col("removed").str.split(" ").list.last().cast(pl.Int64)
     taking = taking.with_columns(emptied=pl.lit(metro), step=step_of)
     return (
@@ -202,23 +202,22 @@ def _few(steps: Sequence[_Step]) -> list[_Step]:
 
 
 def _ordered(compiler: Compiler, steps: Sequence[_Step]) -> list[_Step]:
-    """Next comes the step after which the fullest link that takes over is least full, by the hour;
+    """Next comes the step after which the fullest port that takes over is least full, by the hour;
     of equals the one with fewer bytes."""
-    capacity = compiler.choice.places.capacity
-    hours = compiler.demand.hours
+    ports, hours = compiler.ports, compiler.demand.hours
     added: dict[tuple[int, int], Reals] = {}
     base = [_hourly(compiler, way) for way in WAYS]
-    more = [_received(step) for step in steps]
+    more = [_received(ports.first, step) for step in steps]
     left = list(range(len(steps)))
     found: list[_Step] = []
     while left:
 
         def fullest(number: int) -> float:
             most = 0.0
-            for (way, link), part in more[number].items():
-                if capacity[link]:
-                    before = base[way][link] + added.get((way, link), np.zeros(hours))
-                    most = max(most, float((before + part).max(initial=0.0)) / capacity[link])
+            for (way, port), part in more[number].items():
+                if ports.capacity[port]:
+                    before = base[way][port] + added.get((way, port), np.zeros(hours))
+                    most = max(most, float((before + part).max(initial=0.0)) / ports.capacity[port])
             return most
 
         best = min(left, key=lambda n: (fullest(n), sum(steps[n].bytes), steps[n].prefixes))
@@ -230,24 +229,26 @@ def _ordered(compiler: Compiler, steps: Sequence[_Step]) -> list[_Step]:
 
 
 def _hourly(compiler: Compiler, way: str) -> Reals:
-    """Links × hours: bytes."""
+    """Ports × hours: bytes; a port's at its first link."""
     dense, hour = compiler.found.way(way), compiler.found.hour_of_slot
     made = np.zeros((len(dense), compiler.demand.hours))
     if dense.shape[1]:
         edges = np.flatnonzero(np.diff(hour, prepend=-1))
         made[:, hour[edges]] = np.add.reduceat(dense, edges, axis=1)
-    return made
+    whole = np.zeros_like(made)
+    np.add.at(whole, compiler.ports.first, made)
+    return whole
 
 
-def _received(step: _Step) -> dict[tuple[int, int], Reals]:
-    """(direction, link) → bytes by the hour that a step brings it."""
+def _received(first: Ints, step: _Step) -> dict[tuple[int, int], Reals]:
+    """(direction, port) → bytes by the hour that a step brings it; `first`: of each link."""
     sums: dict[tuple[int, int], Reals] = {}
     for way, fall in enumerate(step.falls):
         for link, targets in fall.targets.items():
             for place, target in enumerate(targets):
                 if target >= 0 and target != link:
                     part = fall.weights[link][place].astype(np.float64)
-                    key = (way, target)
+                    key = (way, int(first[target]))
                     sums[key] = sums[key] + part if key in sums else part
     return sums
 

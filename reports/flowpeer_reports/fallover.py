@@ -15,6 +15,7 @@ import numpy as np
 
 from flowpeer_reports.demand import Announced, Demand
 from flowpeer_reports.kernels import Options, Rows, Small, fill, split_columns
+from flowpeer_reports.link_ports import LinkPorts
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.lookups import Lookups
 from flowpeer_reports.offers import TRANSIT_RANK, Choice
@@ -32,7 +33,8 @@ class Fall:
     Attributes:
         targets: link → places that its bytes go to, links rising, then STAYS, GONE, NO_WAY.
         weights: link → targets × hours, bytes of the hour's routes.
-        may: link → the same for all that each target alone may receive (inbound).
+        may: link → the same for all that each port alone may receive (inbound), at the first of
+            its links that may.
         tie_bytes, assumed_bytes: placed by a tie, by an assumption.
     """
 
@@ -72,6 +74,11 @@ class Compiler:
         """Neighbour of each link; −1 where there is none to name."""
         found: Ints = self.found.links["provider_asn"].fill_null(-1).to_numpy()
         return found
+
+    @cached_property
+    def ports(self) -> LinkPorts:
+        """Which links are one port."""
+        return LinkPorts.of(self.found.links, self.choice.places.capacity)
 
     @cached_property
     def metro_names(self) -> list[str]:
@@ -239,7 +246,8 @@ class Compiler:
                     table[rows] += amount
                     continue
                 table[rows] += split_columns(amount, self._carried(able))
-                may[rows] += amount
+                _, once = np.unique(self.ports.first[list(able)], return_index=True)
+                may[np.array(rows)[once]] += amount
             whole.targets[link], whole.weights[link], whole.may[link] = targets, table, may
         return whole
 

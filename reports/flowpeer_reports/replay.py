@@ -1,8 +1,8 @@
 """Was the drill right? An outage that happened, predicted and measured (METHODS M12).
 
-Links without a byte in the window that had some in the same slots a day (else a week) earlier are
-taken as removed. The demand of then is scaled, by metro and direction, to the window's total, and
-falls as the tables of then say.
+Interfaces without a byte in the window that had some in the same slots a day (else a week) earlier
+are taken as removed. The demand of then is scaled, by metro and direction, to the window's total,
+and falls as the tables of then say.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def replay(compiler: Compiler, window: slice) -> Replay:
     Raises:
         ReportError: no traffic in the window or before it, or no link that fell silent.
     """
-    found = compiler.found
+    found, ports = compiler.found, compiler.ports
+    every = np.arange(found.links.height)
     both = found.out + found.into
     if not both[:, window].any():
         raise ReportError("no traffic in the window to replay", advice="give one that is rolled up")
@@ -66,7 +67,11 @@ def replay(compiler: Compiler, window: slice) -> Replay:
             advice="replay a window that lies later",
         )
     before = slice(window.start - shift, window.stop - shift)
-    silent = np.flatnonzero(~both[:, window].any(axis=1) & both[:, before].any(axis=1))
+    at, port_bytes = ports.sums(every, both, both)
+    quiet = np.flatnonzero(
+        ~np.any(port_bytes[:, window], axis=1) & np.any(port_bytes[:, before], axis=1)
+    )
+    silent = np.flatnonzero(np.isin(ports.first, at[quiet]))
     if not len(silent):
         raise ReportError(
             "no link fell silent in the window: each that had traffic before has some",
@@ -83,16 +88,18 @@ def replay(compiler: Compiler, window: slice) -> Replay:
         dense = found.way(way)
         predicted = dense[:, before].copy()
         predicted[state.links] = state.bytes
-        observed = dense[:, window]
+        _, predicted = ports.sums(every, predicted, predicted)
+        _, observed = ports.sums(every, dense[:, window], dense)
         nowhere = int(state.without_way.sum())
         if nowhere:
             lost.append(f"{way}: {nowhere:,} bytes of the demand have no way in the prediction")
         for metro, name in enumerate(places.metros):
-            mine = np.flatnonzero(places.metro_of_link == metro)
-            factor = Fraction(int(observed[mine].sum()), max(int(dense[mine, before].sum()), 1))
-            for link in (n for n in mine.tolist() if n not in removal.links):
-                guess = _times(predicted[link], factor)
-                seen = observed[link]
+            mine = np.flatnonzero(np.equal(places.metro_of_link, metro))
+            here = np.flatnonzero(np.isin(at, mine))
+            factor = Fraction(int(observed[here].sum()), max(int(dense[mine, before].sum()), 1))
+            for port in np.setdiff1d(here, quiet).tolist():
+                guess = _times(predicted[port], factor)
+                seen = observed[port]
                 if not guess.any() and not seen.any():
                     continue
                 error = int(np.abs(guess - seen).sum())
@@ -100,7 +107,7 @@ def replay(compiler: Compiler, window: slice) -> Replay:
                 for key in (way, f"{name}/{way}"):
                     was = sums.get(key, (0, 0))
                     sums[key] = (was[0] + error, was[1] + total)
-                row = found.links.row(link, named=True)
+                row = found.links.row(int(at[port]), named=True)
                 rows.append(
                     {
                         "exporter": row["exporter"],
@@ -115,7 +122,7 @@ def replay(compiler: Compiler, window: slice) -> Replay:
                 )
     names = [
         f"{e}:{i}"
-        for e, i in found.links[silent.tolist()].select("exporter", "interface").iter_rows()
+        for e, i in found.links[at[quiet].tolist()].select("exporter", "interface").iter_rows()
     ]
     errors = {key: e / t if t else None for key, (e, t) in sums.items()}
     ago = "a day" if shift == DAY else "a week"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -123,6 +123,13 @@ class DrillWorld:
                        by_local=by_local)  # fmt: skip
         hourly = self.loads["in"].reshape(len(self.links), self.hours, 12).sum(axis=2)
         return Compiler(found, choice, asked, announced, hourly)
+
+    def ports(self) -> dict[tuple[str, int], list[int]]:
+        """Links by interface."""
+        made: dict[tuple[str, int], list[int]] = {}
+        for number, link in enumerate(self.links):
+            made.setdefault((link.exporter, link.interface), []).append(number)
+        return made
 
     # -- the drill in plain Python
 
@@ -368,6 +375,8 @@ def random_world(seed: int) -> DrillWorld:
                 rng.choice([0, 10, 10, 40, 100]) * 10**9,
                 rng.choice([26, None]) if role == "ix" else None,
             ))  # fmt: skip
+            if role == "ix":  # more neighbours on the same port
+                links += [replace(links[-1], asn=asn) for asn in rng.sample([64500, 64501, 174], 2)]
     links.sort(key=lambda x: (x.exporter, x.interface))
     prefixes = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "192.0.2.0/24", "2001:db8::/32",
                 "198.51.100.0/24"]  # fmt: skip

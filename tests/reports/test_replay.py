@@ -63,3 +63,15 @@ def test_what_cannot_be_replayed_is_refused() -> None:
     quiet = replace(compiler, found=replace(compiler.found, out=compiler.found.out * 0))
     with pytest.raises(ReportError, match="no traffic in the window"):
         replay(quiet, slice(DAY, DAY + 12))
+
+
+def test_neighbours_of_one_port_are_silent_together_or_not_at_all() -> None:
+    world = _two_days(0)
+    world.links[2] = replace(world.links[0], asn=3356)  # on the port of the first
+    compiler = world.compiler()
+    with pytest.raises(ReportError, match="no link fell silent"):
+        replay(compiler, slice(DAY + 144, DAY + 216))
+    world.loads["out"][2, DAY + 144 : DAY + 216] = 0
+    found = replay(world.compiler(), slice(DAY + 144, DAY + 216))
+    assert found.removed == ["a:0"]
+    assert set(found.rows["interface"]) == {1}
