@@ -49,6 +49,8 @@ class Answer:
     html: Callable[[], str] = field(repr=False)
     """Makes its page."""
     side_tables: Mapping[str, SideTable] = field(default_factory=dict)
+    pages: Mapping[str, Callable[[], str]] = field(default_factory=dict, repr=False)
+    """Further pages beside its own, to be handed to others: stem of the file → what makes it."""
     notes: Sequence[str] = ()
     totals: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -93,7 +95,8 @@ class Answer:
         tables = {self.name: SideTable(self.rows, self.columns), **self.side_tables}
         for format_ in formats:
             if format_ == "html":
-                documents[f"{self.name}.html"] = self.html().encode()
+                pages = {self.name: self.html, **self.pages}
+                documents |= {f"{stem}.html": make().encode() for stem, make in pages.items()}
                 continue
             for name, table in tables.items():
                 made = render_table(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUT
 from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
 from flowpeer_reports.imbalance import Imbalance, imbalance, providers_of
 from flowpeer_reports.inbound import inbound, knobs
+from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import covered_links, of_metro
 from flowpeer_reports.moves import Aim, moves
 from flowpeer_reports.render import html_report
@@ -33,6 +35,11 @@ SCREEN_COLUMNS = (
     "metro", "direction", "provider", "capacity_bps", "avg_bps", "p95_bps", "utilisation_p95",
     "share", "target_share", "excess_share", "d", "slots_over_80",
 )  # fmt: skip
+SHEET_COLUMNS = (
+    "metro", "capacity_bps", "avg_bps", "p50_bps", "p95_bps", "peak_bps", "utilisation_p95",
+    "slots_over_80",
+)  # fmt: skip
+"""Of a provider's own sheet: nothing of its competitors, of targets or of D."""
 MOST_RULES = 20
 MOST_NOTES = 5
 """Causes that are reported in words; the table has all."""
@@ -78,19 +85,54 @@ def imbalance_answer(
         }
         side["inbound"] = SideTable(inbound(inputs, found.loads, called, names), INBOUND)
         side["inbound_knobs"] = SideTable(knobs(), INBOUND_KNOBS)
+    title = title_of(inputs, "transit imbalance")
     more = []
     if gathered.billed is not None and network is not None:
         beside = _bills(gathered.billed, network, metros)
         side["imbalance_bills"] = SideTable(beside, IMBALANCE_BILLS)
         more.append(("Bills by provider and month", beside, IMBALANCE_BILLS))
-    title = title_of(inputs, "transit imbalance")
     return Answer(
         "imbalance", title, found.rows, IMBALANCE, found,
         lambda: html_report(title=title, sections=Sections(imbalance=found, more=more)),
-        side_tables=side,
+        side_tables=side, pages=_sheets(inputs, found, side),
         notes=list(found.notes), totals={"totals": found.totals},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
     )  # fmt: skip
+
+
+def _sheets(
+    inputs: Inputs, found: Imbalance, side: Mapping[str, SideTable]
+) -> dict[str, Callable[[], str]]:
+    """A page for each provider, of its own inbound traffic alone, that can be handed to it."""
+    if "inbound" not in side:
+        return {}
+    rows = side["inbound"].rows.drop_nulls("provider_asn")
+    here = found.rows.filter(pl.col("direction") == "in")
+    columns = {
+        "by metro": [c for c in IMBALANCE if c.name in SHEET_COLUMNS],
+        "by source": [c for c in INBOUND if c.name not in ("provider_asn", "provider")],
+    }
+
+    def sheet(asn: int, name: str) -> str:
+        mine = pl.col("provider_asn") == asn
+        return html_report(
+            title=title_of(inputs, f"inbound traffic by {name} (AS{asn})"),
+            sections=Sections(
+                whole=True,
+                more=[
+                    ("By metro", here.filter(mine), columns["by metro"]),
+                    ("By own prefix and source", rows.filter(mine), columns["by source"]),
+                    ("What can be set, and what else it does", knobs(), INBOUND_KNOBS),
+                ],
+            ),
+        )
+
+    return {
+        f"inbound_AS{asn}": partial(sheet, asn, name)
+        for asn, name in rows.group_by("provider_asn", maintain_order=True)
+        .agg(pl.col("provider").first())
+        .iter_rows()
+    }
 
 
 def _bills(

@@ -230,10 +230,12 @@ def test_a_day_is_no_history_for_a_forecast(demo_folder: Path, run: Run) -> None
 
 
 def test_the_move_list_comes_near_the_bound(demo_folder: Path, tmp_path: Path, run: Run) -> None:
-    done = run("imbalance", "--metro", "ams", "--direction", "out", "--out", tmp_path, "--format",
-               "parquet", cwd=demo_folder)  # fmt: skip
+    done = run("imbalance", "--metro", "ams", "--out", tmp_path, "--format", "parquet,html",
+               cwd=demo_folder)  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
-    rows = pl.read_parquet(tmp_path / "imbalance.parquet")
+    every = pl.read_parquet(tmp_path / "imbalance.parquet")
+    _each_provider_has_its_own_sheet(tmp_path, every.filter(pl.col("direction") == "in"))
+    rows = every.filter(pl.col("direction") == "out")
     moves = pl.read_parquet(tmp_path / "moves.parquet")
     assert rows["target"].unique().to_list() == ["commit"]
     assert 0 < moves.height <= 20
@@ -250,6 +252,24 @@ def test_the_move_list_comes_near_the_bound(demo_folder: Path, tmp_path: Path, r
     assert rows["d_feasible"][0] <= rows["d_hourly"][0]
     assert moves["d_after"][-1] >= rows["d_feasible"][0] - 1e-9
     assert set(moves["path"]) == {"tied"}
+
+
+def _each_provider_has_its_own_sheet(folder: Path, rows: pl.DataFrame) -> None:
+    """With all rows of its inbound traffic, and nothing of another provider."""
+    inbound = pl.read_parquet(folder / "inbound.parquet")
+    providers = dict(rows.select("provider_asn", "provider").iter_rows())
+    assert len(providers) > 1
+    assert {p.name for p in folder.glob("inbound_AS*.html")} == {
+        f"inbound_AS{asn}.html" for asn in providers
+    }
+    for asn, name in providers.items():
+        page = (folder / f"inbound_AS{asn}.html").read_text(encoding="utf-8")
+        mine = inbound.filter(pl.col("provider_asn") == asn)
+        for size in mine["in_bytes"]:
+            assert f"{size:,}" in page
+        assert f"{name} (AS{asn})" in page
+        assert "prepend" in page
+        assert not [other for other in providers.values() if other != name and other in page]
 
 
 def test_answers_are_tables_for_sql_with_the_same_figures(

@@ -31,6 +31,7 @@ class Flow:
     scaled: bool = True
     role: str = "transit"
     interface: int | None = None
+    local: str | None = None
 
     @property
     def route(self) -> str | None:
@@ -165,7 +166,7 @@ class World:
             traffic_routes=pl.DataFrame(
                 [{"hour_start": START + timedelta(hours=f.slot // 12), **f.where(),
                   "scaled": f.scaled, "prefix": f.route, "origin_asn": f.origin,
-                  "local_prefix": None, **f.sums()} for f in self.flows],
+                  "local_prefix": f.local, **f.sums()} for f in self.flows],
                 schema=TRAFFIC_ROUTES,
             ).lazy(),
             paths=pl.DataFrame(list(self.paths), schema=PATHS, orient="row"),

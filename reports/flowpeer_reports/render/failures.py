@@ -40,7 +40,11 @@ print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .b1{background:#1d3a57;color:#e4e9ef}.b2{background:#23567f;color:#fff}
 .b3{background:#2c72a9;color:#fff}.b4{background:#8cc4ee;color:#0b1620}
 .b5{background:#fff;color:#08234a}}
-@media print{.heat{font-size:6.5px}.heat td,.heat th{padding:.05rem .12rem}}
+.weeks{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(36rem,100%),1fr));
+gap:0 1.5rem}
+.weeks>div{min-width:0;break-inside:avoid}
+@media print{.heat{font-size:6px}.heat td,.heat th{padding:.05rem .09rem}
+.weeks{display:block;columns:3}}
 """
 
 
@@ -85,10 +89,10 @@ def hours(rows: pl.DataFrame) -> str:
             if any(c is not None for c in cells):
                 lines.append(f"<tr><th>{name}</th>{''.join(map(_cell, cells))}</tr>")
         table = (
-            f"<h3>{text(str(metro))}, {text(str(way))}</h3>\n"
+            f"<div><h3>{text(str(metro))}, {text(str(way))}</h3>\n"
             f'<p class="soft">Fullest: {text(who)}.</p>\n<div class="scroll">'
             f'<table class="heat"><thead><tr><th>UTC</th>{head}</tr></thead>\n<tbody>'
-            f"{''.join(lines)}</tbody></table></div>\n"
+            f"{''.join(lines)}</tbody></table></div></div>\n"
         )
         parts.append(
             (
@@ -103,7 +107,8 @@ def hours(rows: pl.DataFrame) -> str:
         '<p class="soft">95th percentile of each hour of the week at the provider that is fullest '
         "then. The file hours_of_week has every provider.</p>\n"
     )
-    return said + key() + "".join(markup for *_, markup in sorted(parts))
+    weeks = "".join(markup for *_, markup in sorted(parts))
+    return f'{said}{key()}<div class="weeks">\n{weeks}</div>\n'
 
 
 def matrix(rows: pl.DataFrame) -> str:

@@ -90,8 +90,12 @@ dd{margin:0;overflow-wrap:anywhere}
 @media print{@page{size:A4 landscape;margin:11mm}:root{--ink:#000;--paper:#fff;--band:#fff;
 --head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav,.filter{display:none}
 .scroll{overflow:visible;border:0}table{font-size:8.5px}th,td{padding:.15rem .35rem}
-td.n,td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
-.paper{display:block}h2,h3{break-after:avoid}#definitions dl{display:block;columns:2}
+td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
+th button{display:contents}td details{display:none}
+.paper{display:block}h2,h3,h2+p{break-after:avoid}#definitions dl{display:block;columns:3}
+h1{font-size:17px}h2{font-size:14px;margin:1.2rem 0 .3rem}h3{font-size:11px;margin:.7rem 0 .2rem}
+.figures b{font-size:15px}dl{font-size:8px;line-height:1.25}
+#provenance dl{font-size:6.5px;columns:2;display:block}
 details.rest,.first-ten tbody tr:nth-child(n+11){display:none}#definitions dt{break-after:avoid}}
 """
     + svg.STYLE

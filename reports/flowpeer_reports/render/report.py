@@ -63,6 +63,8 @@ class Sections:
     """Names of the files that hold the full tables."""
     more: Sequence[tuple[str, pl.DataFrame, Sequence[Column]]] = ()
     """Further answers: heading, rows, columns."""
+    whole: bool = False
+    """All rows of these are shown, for a page without files beside it."""
     pictures: Pictures = field(default_factory=Pictures)
     drawn: Mapping[str, str] = field(default_factory=dict)
     """Heading → markup of a chart: above the table of that heading in `more`, else by itself."""
@@ -98,7 +100,7 @@ def html_report(*, title: str, notes: Sequence[str] = (), sections: Sections) ->
     parts += [(_key(heading), heading, markup) for heading, markup in alone]
     for heading, rows, columns in sections.more:
         above = sections.drawn.get(heading, "")
-        parts.append((_key(heading), heading, above + _further(rows, columns)))
+        parts.append((_key(heading), heading, above + _further(rows, columns, sections.whole)))
     if every:
         parts.append(("notes", "What to know before quoting", note_list(tuple(every))))
     parts.append(("definitions", "What the figures mean", _definitions(found, spread)))
@@ -373,9 +375,11 @@ def _imbalance(spread: Imbalance) -> str:
     return head + _table(heads, lines, meanings)
 
 
-def _further(rows: pl.DataFrame, columns: Sequence[Column]) -> str:
-    """Another answer: its columns that hold anything, and its first rows."""
+def _further(rows: pl.DataFrame, columns: Sequence[Column], whole: bool) -> str:
+    """Another answer: its columns that hold anything, and its first rows, or the whole of it."""
     held = [c for c in columns if rows[c.name].count()]
+    if whole:
+        return table(rows.select(c.name for c in held), held)
     shown = rows.head(MOST_ROWS).select(c.name for c in held)
     more = rows.height - shown.height
     left = f'<p class="soft">{more:,} more rows are in the files.</p>\n' if more > 0 else ""

@@ -15,7 +15,9 @@ from flowpeer_reports.render.cells import clean
 
 Values = Sequence[float | None]
 LEFT, TOP, BOTTOM = 4, 14, 16
-"""Room around the plot, in units of the view box: the scale stands inside, at the left."""
+"""Room around the plot, in units of the view box; at the left the scale stands in more of it."""
+LETTER = 6.1
+"""Width of a character of the scale, on average."""
 
 STYLE = """
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem;
@@ -43,6 +45,7 @@ border-radius:4px;font-weight:700;font-size:.85em;text-align:center}
 pre.draft{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem;max-width:38rem;
 padding:.5rem .75rem;background:var(--paper);border:1px solid var(--line);border-radius:6px}
 @media print{.panels{grid-template-columns:repeat(4,1fr);gap:.4rem}.panel{padding:.25rem .4rem}
+.panel h4{font-size:9.5px}.panel p{font-size:8px}.words{font-size:11px}
 .plot text{font-size:10px}}
 """
 ROUND = (1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10)
@@ -95,9 +98,6 @@ def lines(
     count = max((len(line.values) for line in drawn), default=0)
     base = high - BOTTOM
 
-    def x(place: int) -> float:
-        return LEFT + (wide - 2 * LEFT) * (place / (count - 1) if count > 1 else 0.5)
-
     def y(value: float) -> float:
         return TOP + (base - TOP) * (top - value) / (top - bottom)
 
@@ -105,10 +105,16 @@ def lines(
     if bottom < 0 < top:  # halves of the shorter side would stand too close
         near = 0.15 * (top - bottom)
         marks = [m for m in marks if not m or (m in (bottom, top) and abs(m) > near)]
+    named = {mark: label(mark) for mark in marks if mark or bottom < 0}
+    left = round(2 * LEFT + LETTER * max(map(len, named.values()), default=0), 1)
+
+    def x(place: int) -> float:
+        return left + (wide - LEFT - left) * (place / (count - 1) if count > 1 else 0.5)
+
     parts = []
     for mark in marks:
         at = y(mark)
-        parts.append(f'<path class="axis" d="M{LEFT} {at:.1f}H{wide - LEFT}"></path>')
+        parts.append(f'<path class="axis" d="M{left} {at:.1f}H{wide - LEFT}"></path>')
     for low, up in bands:
         points = [
             (x(n), y(a), y(b))
@@ -120,19 +126,18 @@ def lines(
             back = "L".join(f"{at:.1f} {a:.1f}" for at, a, _ in reversed(points))
             parts.append(f'<path class="area" d="M{there}L{back}Z"></path>')
     if limit is not None:
-        parts.append(f'<path class="limit" d="M{LEFT} {y(limit):.1f}H{wide - LEFT}"></path>')
+        parts.append(f'<path class="limit" d="M{left} {y(limit):.1f}H{wide - LEFT}"></path>')
     for line in drawn:
         for run in _runs(line.values):
             way = "L".join(f"{x(n):.1f} {y(v):.1f}" for n, v in run)
             if len(run) == 1:
                 way += "h.1"
             parts.append(f'<path class="{line.kind}" d="M{way}"></path>')
-    for mark in marks:
-        if mark or bottom < 0:
-            said = text(label(mark))
-            parts.append(f'<text x="{LEFT}" y="{y(mark) - 2:.1f}">{said}</text>')
+    for mark, name in named.items():
+        at = y(mark) + 4
+        parts.append(f'<text x="{left - LEFT}" y="{at:.1f}" text-anchor="end">{text(name)}</text>')
     first, last = ends
-    parts.append(f'<text x="{LEFT}" y="{high - 3}">{text(first)}</text>')
+    parts.append(f'<text x="{left}" y="{high - 3}">{text(first)}</text>')
     parts.append(f'<text x="{wide - LEFT}" y="{high - 3}" text-anchor="end">{text(last)}</text>')
     return (
         f'<svg class="plot" viewBox="0 0 {wide} {high}" role="img" aria-label="{text(words)}">'
