@@ -53,7 +53,9 @@ def serve(
         token=os.environ.get("FLOWPEER_SERVE_TOKEN", ""), user_header=user_header,
         hosts=tuple(host or ()),
     )  # fmt: skip
-    state.network()
+    network = state.network()
+    if not network.lake_path.exists():
+        state.say(f"note: no lake at {network.lake_path} yet, every page says so")
     with bound(settings) as opened:
         shown = f"[{address}]" if ":" in address else address
         state.say(f"explorer at http://{shown}:{opened.getsockname()[1]}/ (Ctrl-C stops it)")

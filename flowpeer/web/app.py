@@ -33,7 +33,7 @@ from flowpeer.errors import (
 from flowpeer.web.guard import COOKIE, Guard, token_is
 from flowpeer.web.http_api import Api
 from flowpeer.web.pages import Pages
-from flowpeer.web.reader import SharedReader
+from flowpeer.web.reader import NoLakeError, SharedReader
 from flowpeer.web.render import STATIC, environment
 from flowpeer.web.settings import ServerSettings
 
@@ -85,7 +85,12 @@ def create_app(settings: ServerSettings) -> Guard:
     def reading(endpoint: Endpoint) -> Endpoint:
         async def read(request: Request) -> Response:
             await reader.look()
-            return await _while_read(request, endpoint)
+            try:
+                return await _while_read(request, endpoint)
+            except Exception:
+                # What fails because the lake has gone meanwhile says so.
+                await asyncio.to_thread(reader.require_lake)
+                raise
 
         return read
 
@@ -147,6 +152,10 @@ def _told(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, HTTPException):
         what = {404: "there is no such page", 405: "the explorer only reads"}
         return error.status_code, what.get(error.status_code, error.detail), "go to the overview"
+    if isinstance(error, OSError):
+        _log.error("a file cannot be read", exc_info=error)
+        where = f"{error.filename}: " if error.filename else ""
+        return 503, f"{where}{error.strerror or error}", "check the disk and its permissions"
     known = error if isinstance(error, FlowpeerError) else from_leaf(error)
     if known is None:
         _log.error("internal error", exc_info=error)
@@ -156,6 +165,7 @@ def _told(error: Exception) -> tuple[int, str, str]:
         for kind, number in (
             (ConfigError, 500),
             (UsageError, 400),
+            (NoLakeError, 503),
             (NoDataError, 404),
             (LockedError, 503),
             (FlowpeerError, 500),

@@ -121,5 +121,5 @@ def _responses(kind: str) -> dict[str, Any]:
         **{status: {"description": text, "content": problem}
            for status, text in (("400", "a filter or statement that is off"),
                                 ("404", "no such table, or no data"),
-                                ("503", "the lake is locked: ask again"))},
+                                ("503", "the lake is not there, or locked: ask again"))},
     }  # fmt: skip

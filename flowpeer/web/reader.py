@@ -21,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from flowpeer import api
-from flowpeer.errors import UsageError
+from flowpeer.errors import NoDataError, UsageError
 from flowpeer.web.settings import ServerSettings
 from flowpeer_reports.columns import Column
 
@@ -29,6 +29,10 @@ LOOK_S = 2.0
 """How often the lake is looked at for a change."""
 KEPT_BYTES = 256 << 20
 """Of tables that are kept, as Polars estimates them."""
+
+
+class NoLakeError(NoDataError):
+    """The folder of the lake is not there, or empty: as of a disk that is not mounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,12 @@ class SharedReader:
 
     async def look(self) -> str:
         """The generation of the lake. Where it is new, what was kept of the old one is forgotten,
-        and the configuration read again."""
+        and the configuration read again.
+
+        Raises:
+            NoLakeError: there is none; what is kept stays, should it come back.
+        """
+        await asyncio.to_thread(self.require_lake)
         async with self._looking:
             if time.monotonic() - self._looked >= LOOK_S:
                 generation = await asyncio.to_thread(self.network.generation)
@@ -151,6 +160,27 @@ class SharedReader:
                     self._kept = _Kept(generation)
                 self._looked = time.monotonic()
             return self._kept.generation
+
+    def require_lake(self) -> None:
+        """Whoever reads a lake may keep derived files in it: where there is none, nothing is read
+        (from a thread).
+
+        Raises:
+            NoLakeError: its folder is gone, or was never made.
+        """
+        lake = self.network.lake
+        if lake.remote is not None:
+            return
+        try:
+            there = any(lake.root.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        if not there:
+            raise NoLakeError(
+                f"{lake}: there is no lake",
+                advice="mount or restore the folder, or correct `path` under [lake]; a new lake "
+                "begins with `flowpeer ingest` and `flowpeer rollup`",
+            )
 
     def kept(self, key: Hashable) -> ShownTable | None:
         """A table that needs no work."""

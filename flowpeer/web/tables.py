@@ -188,6 +188,8 @@ def _snapshots(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTabl
 
 
 def _lookup(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
+    if reader.network.routes().is_empty():  # else they would be loaded: the explorer only reads
+        raise NoDataError("no routing table is loaded", advice="load one: `flowpeer rib load FILE`")
     rows = reader.network.lookup(view.own["find"])
     return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
                  command=f"flowpeer lookup {shlex.quote(view.own['find'])}")  # fmt: skip

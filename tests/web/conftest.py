@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import select
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,35 +11,16 @@ import pytest
 pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
-from explorer_client import Explorer
+from explorer_client import Explorer, serving
 
-SERVER = """
-import ctypes, sys
-ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM: it ends with whoever tests it
-from flowpeer.cli import main
-sys.argv = ["flowpeer", "serve", "--listen", "127.0.0.1:0"]
-main()
-"""
+from flowpeer.lake.store import Lake
 
 
 @pytest.fixture(scope="session")
 def served(demo_folder: Path) -> Iterator[str]:
     """The address of a server of the demo on a free port, in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOWPEER_SERVE")}
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER], cwd=demo_folder, stderr=subprocess.PIPE, text=True,
-        env=environment,
-    ) as process:  # fmt: skip
-        try:
-            assert process.stderr is not None
-            assert select.select([process.stderr], [], [], 120)[0], "the server says nothing"
-            told = re.search(r"http://[\d.:]+", said := process.stderr.readline())
-            assert told is not None, said
-            yield told[0]
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) in (0, -signal.SIGTERM)
-        finally:
-            process.kill()
+    with serving(demo_folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +47,7 @@ def explore() -> Iterator[Callable[..., Explorer]]:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A configuration without any data, with names that want to be markup."""
+    """A lake without any data, with names that want to be markup."""
     config = tmp_path / "flowpeer.toml"
     config.write_text(
         """[network]
@@ -86,4 +62,5 @@ name = "\\"><script>alert(1)</script>{{7*7}}"
 """,
         encoding="utf-8",
     )
+    Lake(tmp_path / "lake").mark()
     return config

@@ -1,9 +1,17 @@
-"""An explorer asked in process: one loop for all requests, as a server has."""
+"""An explorer asked in process, one loop for all requests, as a server has; and a real server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +20,39 @@ from flowpeer.web.app import create_app
 from flowpeer.web.settings import ServerSettings
 
 BASE = "http://localhost:8080"
+SERVER = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM: it ends with whoever tests it
+from flowpeer.cli import main
+sys.argv = ["flowpeer", "serve", "--listen", "127.0.0.1:0", *sys.argv[1:]]
+main()
+"""
+
+
+@contextmanager
+def serving(folder: Path, *words: str, token: str = "") -> Iterator[str]:
+    """The address of a server of the network in a folder, on a free port, as a process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOWPEER_SERVE")}
+    if token:
+        environment["FLOWPEER_SERVE_TOKEN"] = token
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, *words], cwd=folder, stderr=subprocess.PIPE, text=True,
+        env=environment,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr is not None
+            said, told = "", None
+            while told is None:
+                assert select.select([process.stderr], [], [], 120)[0], "the server says nothing"
+                line = process.stderr.readline()
+                assert line, said
+                said += line
+                told = re.search(r"http://[\d.:]+", line)
+            yield told[0]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
 
 
 class Explorer:
