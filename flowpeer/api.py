@@ -26,9 +26,10 @@ import polars as pl
 from flowpeer import __version__, catalog, schema
 from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
+from flowpeer.analysis.asking import asked
 from flowpeer.analysis.asks import asks_answer, log_path
 from flowpeer.analysis.bills import bills_answer
-from flowpeer.analysis.candidates import ListOf, candidate_answer
+from flowpeer.analysis.candidates import ListOf, candidate_answer, compared
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
 from flowpeer.analysis.drafts import ask_export_text, draft_answer
@@ -36,10 +37,10 @@ from flowpeer.analysis.drill import drill_answer, drt_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.explain import explain_answer
-from flowpeer.analysis.imbalance import imbalance_answer
+from flowpeer.analysis.imbalance import MOST_RULES, imbalance_answer
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.outcomes import outcomes_answer
-from flowpeer.analysis.periods import parse_as_of, period_of
+from flowpeer.analysis.periods import period_of
 from flowpeer.analysis.reports import write_pack
 from flowpeer.analysis.signed import WithAsks
 from flowpeer.analysis.what_if import WhatIfs as WhatIfs
@@ -224,17 +225,45 @@ class Network:
             _frame(sums, identity=pl.String, left=pl.Int64, right=pl.Int64, holds=pl.Boolean),
         )
 
-    def gather(self, period: Period | None = None) -> inputs.Gathered:
-        """What answers of a period are made from, to make several of them or one of your own."""
+    def gather(
+        self,
+        period: Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        as_of: datetime | None = None,
+    ) -> inputs.Gathered:
+        """What answers of a period are made from, to make several of them or one of your own.
+
+        Args:
+            metro: whose warnings count.
+            as_of: a full hour, in UTC where it has no zone: hours from then on are left out.
+        """
+        return self._gathered(period, metro, as_of)[0]
+
+    def _gathered(
+        self,
+        period: Period | None,
+        metro: str | Sequence[str] | None,
+        as_of: datetime | None = None,
+        compare: Period | None = None,
+    ) -> tuple[inputs.Gathered, inputs.Gathered | None]:
+        """The inputs of a period, and of the one that it is compared with."""
         text = None if period is None else _text(period)
         network, record = self.configuration, self.lake.record()
-        if stale := inputs.stale_hours(network, record, text):
-            self._reporter.warn(f"{stale} hours are not rolled up as they are now: call rollup()")
-        return self._stated(inputs.gather(network, record, text))
+        then, before = None if as_of is None else as_of.isoformat(), None
+        with _errors():
+            asked(network, record, text, _list(metro), then, self._reporter.warn)
+            if compare is None:
+                gathered = inputs.gather(network, record, text)
+            else:
+                gathered, before = inputs.gather_both(network, record, text, _text(compare))
+            return self._stated(gathered, _list(metro)), before
 
-    def _stated(self, gathered: inputs.Gathered) -> inputs.Gathered:
+    def _stated(
+        self, gathered: inputs.Gathered, metros: Sequence[str] | None = None
+    ) -> inputs.Gathered:
         """With what its figures hang on among its notes; warnings are printed."""
-        gathered, wrong = stated(gathered, self.configuration, self.lake.record())
+        gathered, wrong = stated(gathered, self.configuration, self.lake.record(), metros)
         for text in wrong:
             self._reporter.warn(text)
         return gathered
@@ -251,20 +280,15 @@ class Network:
         join: Sequence[int] = (),
         compare: Period | None = None,
         rank_by: RankBy = "bytes",
+        as_of: datetime | None = None,
     ) -> Answer:
         """Whom to ask for peering, where, and what it is worth: of each metro or `of` the
         organisations; with siblings `apart`; as if we were on the exchanges `join`; with what
         changed since the period `compare` (or `before`) in the side table `changes`; in the order
-        of expected bytes, or `rank_by` "saving" or "renewal"."""
-        before = None
-        if compare is None:
-            gathered = self.gather(period)
-        else:
-            gathered, before = inputs.gather_both(
-                self.configuration, self.lake.record(), None if period is None else _text(period),
-                _text(compare),
-            )  # fmt: skip
-            gathered = self._stated(gathered)
+        of expected bytes, or `rank_by` "saving" or "renewal"; without what came `as_of` a full
+        hour or later."""
+        compared(compare, rank_by)
+        gathered, before = self._gathered(period, metro, as_of, compare)
         with _errors():
             return candidate_answer(
                 gathered, direction=direction, metros=_list(metro), asks=asks, of=of,
@@ -279,7 +303,7 @@ class Network:
         metro: str | Sequence[str] | None = None,
     ) -> Answer:
         """Why a network is where it is in the list, or not there: each number with its SQL."""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return explain_answer(gathered, asn, metros=_list(metro))
 
@@ -291,7 +315,7 @@ class Network:
         direction: Direction = "out",
     ) -> Answer:
         """What each exchange of our metros would take, joined or not."""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return exchanges_answer(gathered, direction=direction, metros=_list(metro))
 
@@ -305,7 +329,7 @@ class Network:
         self, period: Period | None = None, *, metro: str | Sequence[str] | None = None
     ) -> Answer:
         """What is peered already and still rides transit, by cause, with routes and money."""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return leaks_answer(gathered, metros=_list(metro))
 
@@ -315,20 +339,25 @@ class Network:
         *,
         metro: str | Sequence[str] | None = None,
         direction: Direction = "both",
+        rules: int = MOST_RULES,
     ) -> Answer:
-        """Is transit balanced against what is paid for?"""
-        gathered = self.gather(period)
+        """Is transit balanced against what is paid for?
+
+        Args:
+            rules: most rules of a metro's move list.
+        """
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return imbalance_answer(
                 gathered, direction=direction, metros=_list(metro), network=self.configuration,
-                record=self.lake.record(),
+                record=self.lake.record(), rules=rules,
             )  # fmt: skip
 
     def exits(
         self, period: Period | None = None, *, metro: str | Sequence[str] | None = None
     ) -> Answer:
         """Does traffic leave where BGP says, and where the shortest path would be?"""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return exits_answer(
                 gathered, self.configuration, self.lake.record(), metros=_list(metro)
@@ -338,6 +367,7 @@ class Network:
         self,
         period: Period | None = None,
         *,
+        metro: str | Sequence[str] | None = None,
         remove: Sequence[str] = (),
         every: bool = False,
         site_lost: str | None = None,
@@ -349,17 +379,19 @@ class Network:
         """What every link carries when others fail.
 
         Args:
+            metro: whose links are shown.
             remove: like `link:edge1.ams:11` or `provider:174`, all at the same time.
             every: each link, provider, exporter, … by itself.
             growth: times the present traffic, `1` to `10`, or `1..10` for each.
             asks: as if the first so many of the list of organisations were peers, or `"signed"`:
                 those that the log of asks says yes of.
         """
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return drill_answer(
                 gathered, self.configuration, self.lake.record(), remove=remove, every=every,
                 site_lost=site_lost, to=to, growth=growth, slots=slots, asks=asks,
+                metros=_list(metro),
             )  # fmt: skip
 
     def drt(
@@ -402,7 +434,7 @@ class Network:
         """When transit is full at its growth, and what to buy; with `asks` also as if the first
         so many of the list of organisations were peers, or `"signed"`: those that the log of asks
         says yes of. Without, those where there are any and the history allows a forecast."""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return capacity_answer(
                 gathered, direction=direction, metros=_list(metro), network=self.configuration,
@@ -434,7 +466,7 @@ class Network:
             return answer
 
     def counterfactual(
-        self, period: Period | None = None, *, asks: int = 10, rules: int = 20
+        self, period: Period | None = None, *, asks: int = 10, rules: int = MOST_RULES
     ) -> Answer:
         """The bills as if the first asks had been peers from day one and the move list applied,
         and the best split of tied routes that was found.
@@ -462,7 +494,7 @@ class Network:
         template: str | Path | None = None,
     ) -> Answer:
         """A draft of an e-mail for each ask of the organisations' list, or for some networks."""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return draft_answer(
                 gathered, asns, metros=_list(metro),
@@ -480,7 +512,7 @@ class Network:
     ) -> str:
         """The asks of the organisations' list as Peering Manager (JSON) or NetBox (CSV) imports
         them; NetBox needs `rir`, the name of its object."""
-        gathered = self.gather(period)
+        gathered = self.gather(period, metro=metro)
         with _errors():
             return ask_export_text(gathered, tool, metros=_list(metro), asks=asks, rir=rir)
 
@@ -494,6 +526,7 @@ class Network:
         folder: str | Path,
         period: Period | None = None,
         *,
+        metro: str | Sequence[str] | None = None,
         formats: Sequence[FileFormat] = ("csv",),
         as_of: datetime | None = None,
     ) -> list[Path]:
@@ -505,12 +538,12 @@ class Network:
         """
         text = None if period is None else _text(period)
         with _errors():
-            record = self.lake.record()
-            if as_of is not None:
-                record.until = parse_as_of(as_of.isoformat())
+            network, record, metros = self.configuration, self.lake.record(), _list(metro)
+            then = None if as_of is None else as_of.isoformat()
+            asked(network, record, text, metros, then, self._reporter.warn)
             done = write_pack(
-                self.configuration, record, text, Path(folder), formats=formats,
-                stating=self._stated,
+                network, record, text, Path(folder), formats=formats, metros=metros,
+                stating=lambda gathered: self._stated(gathered, metros),
             )  # fmt: skip
         return done.files
 

@@ -15,7 +15,8 @@ error of each leaf package into one of these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,13 @@ class StoreError(FlowpeerError):
     def __init__(self, what: str, *, advice: str = "", exit_code: int = 3) -> None:
         self.exit_code = exit_code
         super().__init__(what, advice=advice)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What may have been meant by a word that is not known; else what is known."""
+    choices = list(known)
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(choices) or 'none'}"
 
 
 @contextmanager

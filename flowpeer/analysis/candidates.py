@@ -11,6 +11,7 @@ import polars as pl
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
+from flowpeer.errors import UsageError
 from flowpeer_reports.billing.order import RankBy
 from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.changes import Side, changes, summary, with_changes
@@ -34,6 +35,15 @@ GIVE_WAY = (
     "policy", "own_bps", "observed_bps", "currency", "p95_bps", "cumulative_share", "feasibility",
     "status", "marginal_bps",
 )  # fmt: skip
+
+
+def compared(compare: object | None, rank_by: RankBy) -> None:
+    """Raises UsageError where a list in another order than by bytes would be compared."""
+    if compare is not None and rank_by != "bytes":
+        raise UsageError(
+            f"--compare and --rank-by {rank_by}: what changed is reported of lists by bytes",
+            advice="leave one of them out",
+        )
 
 
 def candidate_answer(

@@ -101,6 +101,8 @@ def drill_answer(
         exits: those of the period, where they are read already.
     """
     factors = growths_of(growth)
+    if to is not None and site_lost is None:
+        raise UsageError("--to without --site-lost", advice="add --site-lost METRO, or --plan")
     exits = exits or exits_of(gathered.inputs, network, record)
     covered = covered_links(exits.inputs, exits.found)
     placed = None

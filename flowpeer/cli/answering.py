@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.answers import FORMATS, Answer, FileFormat
-from flowpeer.analysis.inputs import Gathered, gather, gather_both, stale_hours
-from flowpeer.analysis.periods import parse_as_of, younger
+from flowpeer.analysis.asking import asked
+from flowpeer.analysis.inputs import Gathered, gather, gather_both
 from flowpeer.checks.touching import stated
-from flowpeer.cli.arguments import suggestion
 from flowpeer.cli.state import CommandState, terminal_width
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
@@ -124,19 +123,8 @@ def ready(
     if period is not None:
         parse_period(period)
     network = state.network()
-    known = [m.id for m in network.metros]
-    for metro in metros or ():
-        if metro not in (*known, "unknown"):
-            raise UsageError(f"--metro {metro}: no such metro", advice=suggestion(metro, known))
     record = state.lake().record()
-    if as_of is not None:
-        record.until = parse_as_of(as_of)
-        for text in younger(record, record.until):
-            state.warn(text)
-    stale = stale_hours(network, record, period)
-    if stale:
-        state.warn(f"{stale} hours are not up to date, and the answer is made from what they "
-                   "were: run `flowpeer rollup`")  # fmt: skip
+    asked(network, record, period, metros, as_of, state.warn)
     return network, record
 
 

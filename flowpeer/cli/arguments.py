@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from flowpeer.errors import UsageError
@@ -40,13 +38,6 @@ def parse_age(text: str) -> int:
         return seconds(text)
     except ValueError as error:
         raise UsageError(f"{text!r}: {error}") from None
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """What may have been meant by a word that is not known; else what is known."""
-    choices = list(known)
-    near = difflib.get_close_matches(word, choices, n=1)
-    return f"did you mean {near[0]}?" if near else f"one of {', '.join(choices) or 'none'}"
 
 
 def parse_asn(text: str) -> int:

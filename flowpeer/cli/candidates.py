@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.answers import Direction
-from flowpeer.analysis.candidates import ListOf, candidate_answer
+from flowpeer.analysis.candidates import ListOf, candidate_answer, compared
 from flowpeer.analysis.imbalance import imbalance_answer
 from flowpeer.cli.answering import (
     AsOfOption,
@@ -21,7 +21,6 @@ from flowpeer.cli.answering import (
     gathered_for,
 )
 from flowpeer.cli.state import CommandState
-from flowpeer.errors import UsageError
 from flowpeer_reports.billing.order import RankBy
 
 TERMINAL_ASKS = 10
@@ -66,11 +65,7 @@ def candidates(
     """Whom to ask for peering, where, and what it is worth."""
     state: CommandState = ctx.obj
     formats = formats_of(format_, out)
-    if compare is not None and rank_by != "bytes":
-        raise UsageError(
-            f"--compare and --rank-by {rank_by}: what changed is reported of lists by bytes",
-            advice="leave one of them out",
-        )
+    compared(compare, rank_by)
     gathered, before = compared_for(state, period, metro, compare, as_of)
     if asks is None and not formats and not state.json:
         asks = TERMINAL_ASKS

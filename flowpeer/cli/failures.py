@@ -86,8 +86,6 @@ def drill(
     formats = formats_of(format_, out)
     growths_of(growth)
     asks = None if with_asks is None else with_asks_of(with_asks)
-    if to is not None and site_lost is None and not plan:
-        raise UsageError("--to without --site-lost", advice="add --site-lost METRO, or --plan")
     if plan and (remove or all_ or site_lost is not None or replay is not None or slots):
         raise UsageError(
             "--plan is an answer of its own",

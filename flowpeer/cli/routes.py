@@ -12,10 +12,10 @@ import typer
 
 from flowpeer.analysis.find import COLUMNS as FIND_COLUMNS
 from flowpeer.analysis.find import find_places
-from flowpeer.cli.arguments import parse_time, suggestion
+from flowpeer.cli.arguments import parse_time
 from flowpeer.cli.lookup_text import show
 from flowpeer.cli.state import CommandState, printable, table_or_json
-from flowpeer.errors import NoDataError, UsageError
+from flowpeer.errors import NoDataError, UsageError, suggestion
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
 from flowpeer.routing.bgp.peers import Peers

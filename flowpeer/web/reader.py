@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -114,12 +114,19 @@ class Remembering(api.Network):
     """A network that gathers the inputs of a period once for the answers that follow each other.
     It is made again when the lake changes."""
 
-    _last: tuple[api.Period | None, Any] | None = None
+    _last: tuple[tuple[api.Period | None, datetime | None], Any] | None = None
 
-    def gather(self, period: api.Period | None = None) -> Any:
-        """As `Network.gather` (from the thread of answers)."""
-        if self._last is None or self._last[0] != period:
-            self._last = (period, super().gather(period))
+    def gather(
+        self,
+        period: api.Period | None = None,
+        *,
+        metro: str | Sequence[str] | None = None,
+        as_of: datetime | None = None,
+    ) -> Any:
+        """As `Network.gather` (from the thread of answers), with the warnings of all metros."""
+        key = period, as_of
+        if self._last is None or self._last[0] != key:
+            self._last = (key, super().gather(period, as_of=as_of))
         return self._last[1]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -53,6 +55,36 @@ def test_every_command_has_its_line_on_the_python_page() -> None:
     assert named == {entry.name for entry in COMMANDS}
     for method in re.findall(r"net\.(\w+)\(", page):
         assert hasattr(flowpeer.Network, method), method
+
+
+TWINS = {
+    "bills": "bills", "candidates": "candidates", "capacity": "capacity", "drill": "drill",
+    "exchanges": "exchanges", "exits": "exits", "explain": "explain", "imbalance": "imbalance",
+    "leaks": "leaks", "report": "report",
+}  # fmt: skip
+"""Command → the method that is its twin."""
+OTHER_NAMES = {
+    "list_": "of", "join_ix": "join", "all_": "every", "with_asks": "asks", "format_": "formats",
+    "contract": "contracts", "invoice": "invoices", "force": "forced", "out": "folder",
+}  # fmt: skip
+OWN_METHODS = {
+    ("bills", "with_asks"): "counterfactual", ("bills", "rules"): "counterfactual",
+    ("drill", "plan"): "drt", ("drill", "replay"): "replay",
+}  # fmt: skip
+FILES_ALONE = {"out", "format_"}
+"""Of answers: an `Answer` has `write(folder, formats)` for them."""
+
+
+@pytest.mark.parametrize("command", sorted(TWINS))
+def test_every_option_of_an_answer_has_its_twin(command: str) -> None:
+    module, _, name = next(e.target for e in COMMANDS if e.name == command).partition(":")
+    function = getattr(importlib.import_module(f"flowpeer.cli.{module}"), name)
+    mine = set(inspect.signature(getattr(flowpeer.Network, TWINS[command])).parameters)
+    for option in set(inspect.signature(function).parameters) - {"ctx"}:
+        if (command, option) in OWN_METHODS:
+            assert hasattr(flowpeer.Network, OWN_METHODS[command, option])
+        elif command == "report" or option not in FILES_ALONE:
+            assert OTHER_NAMES.get(option, option) in mine, (command, option, mine)
 
 
 def test_importing_costs_nothing_until_a_name_is_used() -> None:

@@ -205,6 +205,7 @@ def test_the_period_billed_again_begins_with_its_bills(
         (("drill", "--all", "--growth", "11"), "--growth 11"),
         (("drill", "--all", "--growth", "5..2"), "--growth 5..2"),
         (("drill", "--to", "ams"), "--to without --site-lost"),
+        (("candidates", "--compare", "before", "--rank-by", "saving"), "--compare and --rank-by"),
         (("bills", "--with-asks", "3", "--force"), "--with-asks bills every contract again"),
         (("drill", "--plan", "ams", "--all"), "--plan is an answer of its own"),
         (("drill", "--plan", "ams", "--growth", "1..3"), "a plan has one growth"),
