@@ -33,6 +33,8 @@ from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, LinkPla
 from flowpeer_reports.relations import Ints
 from flowpeer_reports.tied import TiedTraffic, Ties
 
+KEPT_ROWS = 500_000
+"""Some 50 MB."""
 _DEFAULTS = ("0.0.0.0/0", "::/0")
 
 
@@ -54,6 +56,10 @@ class Exits:
     """(prefix, link) → ASNs on the path that repeat the one before, where there are any."""
     moved: pl.DataFrame | None = None
     """link, prefix, origin_asn, to: outbound routes that leave by another link than they did."""
+    _kept: dict[datetime, pl.DataFrame] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Days that were read, as many as KEPT_ROWS allow: each metro goes through all of them."""
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """hour, link, direction, prefix, origin_asn, local_prefix, bytes: a frame a day."""
@@ -64,6 +70,10 @@ class Exits:
         )
         day = first.replace(hour=0)
         while day < self.inputs.period_end:
+            if day in self._kept:
+                yield self._kept[day]
+                day += timedelta(days=1)
+                continue
             end = min(day + timedelta(days=1), self.inputs.period_end)
             mine = frame.filter(pl.col("hour_start") >= max(day, first), pl.col("hour_start") < end)
             if "date" in frame.collect_schema():  # of the files' folders: others are not opened
@@ -81,7 +91,10 @@ class Exits:
                 )
                 .collect()
             )  # fmt: skip
-            yield part if self.moved is None else _moved(part, self.moved)
+            part = part if self.moved is None else _moved(part, self.moved)
+            if part.height + sum(p.height for p in self._kept.values()) <= KEPT_ROWS:
+                self._kept[day] = part
+            yield part
             day += timedelta(days=1)
 
     def tied(self) -> TiedTraffic:

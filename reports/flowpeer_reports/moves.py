@@ -185,37 +185,33 @@ def _candidates(
 
     A route can go where it is an alternate in every table of the period in which it carries bytes.
     """
-    able: dict[tuple[str | None, int], tuple[set[int], set[int]]] = {}
+    mine = pl.col("link").is_in(list(provider))
+    columns = ["hour", "link", "prefix", "origin_asn"]
+    parts = [
+        part.filter(pl.col("direction") == "out", mine).group_by(columns).agg(pl.col("bytes").sum())
+        for part in outbound.parts()
+    ]
+    rows = pl.concat(parts).sort(columns)
     size: dict[tuple[str | None, int], int] = {}
     origin_of: dict[tuple[str | None, int], int] = {}
-    hourly: dict[tuple[str | None, int], dict[int, int]] = {}
-    seen: set[tuple[str | None, int, int]] = set()
-    mine = pl.col("link").is_in(list(provider))
-    for part in outbound.parts():
-        rows = (
-            part.filter(pl.col("direction") == "out", mine)
-            .group_by("hour", "link", "prefix", "origin_asn")
-            .agg(pl.col("bytes").sum())
-            .sort("hour", "link", "prefix", "origin_asn")
-        )
-        for hour, link, prefix, origin, bytes_ in rows.iter_rows():
-            key = (prefix, link)
-            size[key] = size.get(key, 0) + bytes_
-            origin_of[key] = origin
-            by_hour = hourly.setdefault(key, {})
-            by_hour[hour] = by_hour.get(hour, 0) + bytes_
-            epoch = int(outbound.epoch_of_hour[hour])
-            if prefix is None or (prefix, link, epoch) in seen:
-                continue
-            seen.add((prefix, link, epoch))
-            found = outbound.alternates(epoch, prefix, link)
-            tied = {provider[t] for t in found.tied} - {provider[link]}
-            longer = {provider[t] for t in found.longer} - {provider[link]}
-            if key in able:
-                old = able[key]
-                able[key] = (old[0] & tied, (old[0] | old[1]) & (tied | longer) - (old[0] & tied))
-            else:
-                able[key] = (tied, longer - tied)
+    of_route = rows.group_by("prefix", "link", maintain_order=True)
+    whole = of_route.agg(pl.col("origin_asn").last(), pl.col("bytes").sum())
+    for prefix, link, origin, bytes_ in whole.iter_rows():
+        size[prefix, link] = bytes_
+        origin_of[prefix, link] = origin
+    able: dict[tuple[str | None, int], tuple[set[int], set[int]]] = {}
+    epochs = pl.Series(outbound.epoch_of_hour[rows["hour"].to_numpy()], dtype=pl.Int64)
+    asked = rows.select("prefix", "link", epoch=epochs).drop_nulls("prefix").unique()
+    for prefix, link, epoch in asked.iter_rows():
+        key = (prefix, link)
+        found = outbound.alternates(epoch, prefix, link)
+        tied = {provider[t] for t in found.tied} - {provider[link]}
+        longer = {provider[t] for t in found.longer} - {provider[link]}
+        if key in able:
+            old = able[key]
+            able[key] = (old[0] & tied, (old[0] | old[1]) & (tied | longer) - (old[0] & tied))
+        else:
+            able[key] = (tied, longer - tied)
     rules: list[tuple[int, _Rule]] = []
     by_origin: dict[tuple[int, int], list[tuple[str | None, int]]] = {}
     for key, origin in origin_of.items():
@@ -240,8 +236,17 @@ def _candidates(
                     rules.append((sum(size[k] for k in of), rule))
     rules.sort(key=lambda r: (-r[0], r[1].by, r[1].prefix or "", r[1].origin, r[1].target))
     kept = [rule for _, rule in rules[:CANDIDATES]]
-    wanted = {key for rule in kept for key in rule.routes}
-    return kept, {key: hourly[key] for key in wanted}
+    wanted = pl.DataFrame(
+        [*{key for rule in kept for key in rule.routes}],
+        schema={k: rows.schema[k] for k in ("prefix", "link")}, orient="row",
+    )  # fmt: skip
+    hourly: dict[tuple[str | None, int], dict[int, int]] = {}
+    each = rows.join(wanted, on=["prefix", "link"], how="semi", nulls_equal=True)
+    for prefix, link, hour, bytes_ in (
+        each.group_by("prefix", "link", "hour").agg(pl.col("bytes").sum()).iter_rows()
+    ):
+        hourly.setdefault((prefix, link), {})[hour] = bytes_
+    return kept, hourly
 
 
 def _shaped(

@@ -122,38 +122,25 @@ def feasible(
         providers, weights: of the metro, in one order.
     """
     provider = outbound.transit_of(metro, providers)
-    epoch_of_hour = outbound.epoch_of_hour
-    hours = len(epoch_of_hour)
-    fixed = np.zeros((len(providers), hours), dtype=np.int64)
+    hours = len(outbound.epoch_of_hour)
     actual = np.zeros((len(providers), hours), dtype=np.int64)
-    sets: dict[tuple[int, ...], int] = {}
-    free: list[Ints] = []
-    mine = pl.col("link").is_in(list(provider))
-    for part in outbound.parts():
-        rows = (
-            part.filter(pl.col("direction") == "out", mine)
-            .group_by("hour", "link", "prefix")
-            .agg(pl.col("bytes").sum())
-        )
-        for hour, link, prefix, size in rows.iter_rows():
-            home = provider[link]
-            actual[home, hour] += size
-            tied = outbound.alternates(epoch_of_hour[hour], prefix, link).tied
-            able = {home, *(provider[t] for t in tied)}
-            if len(able) == 1:
-                fixed[home, hour] += size
-                continue
-            key = tuple(sorted(able))
-            if key not in sets:
-                sets[key] = len(sets)
-                free.append(np.zeros(hours, dtype=np.int64))
-            free[sets[key]][hour] += size
+    by_options, by_link = free_bytes(outbound, provider)
+    for link, line in by_link.items():
+        actual[provider[link]] += line
+    fixed = actual.copy()
+    free: dict[tuple[int, ...], Ints] = {}
+    for (link, options), line in by_options.items():
+        able = tuple(sorted({provider[x] for x in options}))
+        if len(able) > 1:
+            fixed[provider[link]] -= line
+            free[able] = free[able] + line if able in free else line
     whole = actual.sum(axis=0)
     total = int(whole.sum())
     if not total:
         return None
-    table = np.stack(free) if free else np.zeros((0, hours), dtype=np.int64)
-    least, _ = least_d(fixed, list(sets), table, weights)
+    sets = sorted(free)
+    table = np.stack([free[x] for x in sets]) if sets else np.zeros((0, hours), dtype=np.int64)
+    least, _ = least_d(fixed, sets, table, weights)
     hourly = d_of(actual, weights)
     return Feasible(
         float((hourly * whole).sum() / total),
