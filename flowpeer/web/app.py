@@ -112,6 +112,7 @@ def create_app(settings: ServerSettings) -> Guard:
         exception_handlers=dict.fromkeys((FlowpeerError, HTTPException, Exception), failed),
         lifespan=lifespan,
     )
+    app.state.reader = reader
     return Guard(app, settings)
 
 
@@ -145,7 +146,8 @@ def _failure(templates: Any, request: Request, error: Exception) -> Response:
     part = request.headers.get("hx-request") == "true"
     template = templates.get_template("problem_part.html" if part else "problem.html")
     # A part takes the place of a section also where it failed, so that the page says why.
-    return HTMLResponse(template.render(what=what, advice=advice), 200 if part else status)
+    target = "outcome" if part and request.headers.get("hx-target") == "outcome" else ""
+    return HTMLResponse(template.render(what=what, advice=advice, target=target), status)
 
 
 def _told(error: Exception) -> tuple[int, str, str]:

@@ -3,6 +3,7 @@ document, which is made from the same list of tables as the pages."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -11,8 +12,10 @@ from starlette.responses import JSONResponse, Response
 from flowpeer import __version__
 from flowpeer.errors import NoDataError
 from flowpeer.web import statements, tables
+from flowpeer.web.named import FILTERS, ROWS
 from flowpeer.web.reader import SharedReader, ShownTable
-from flowpeer.web.view import DIRECTIONS, FAMILIES, view_of
+from flowpeer.web.render import arranged
+from flowpeer.web.view import DIRECTIONS, FAMILIES, MAX_LIMIT
 from flowpeer_reports.render import render_table
 
 _TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -27,13 +30,19 @@ class Api:
     async def table(self, request: Request) -> Response:
         """A table by name, whole: every row and every column."""
         name, form = _form(request.path_params["file"])
-        metros = (metro.id for metro in self._reader.network.configuration.metros)
-        view = view_of(request.query_params.multi_items(), known_metros=metros)
+        view = await self._reader.view(request.query_params.multi_items())
+        if asked := view.own.get("sort"):
+            own = asked if asked.startswith(f"{name}.") else f"{name}.{asked}"
+            view = replace(view, own={**view.own, "sort": own})
+            tables.check_sort(view, [name])
         if name == "sql":
             found = await statements.run(self._reader, view)
         else:
             found = await tables.fetch(name, self._reader, view)
-        return document(found, name, form)
+        rows = arranged(found, name, view)
+        if limit := view.own.get("limit"):
+            rows = rows.head(int(limit))
+        return document(replace(found, rows=rows), name, form)
 
     async def openapi(self, request: Request) -> Response:
         """The document that says all this."""
@@ -68,7 +77,7 @@ def openapi() -> dict[str, Any]:
                     "operationId": f"{name}_{form}",
                     "summary": named.title,
                     "description": named.about,
-                    "parameters": [_parameter(f, f in named.needs) for f in named.uses],
+                    "parameters": [_parameter(f, f in named.needs) for f in (*named.uses, *ROWS)],
                     "responses": _responses(kind),
                 }
             }
@@ -78,7 +87,8 @@ def openapi() -> dict[str, Any]:
     for form, kind in _TYPES.items():
         paths[f"/api/sql.{form}"] = {
             "get": {"operationId": f"sql_{form}", "summary": "The rows of a statement",
-                    "parameters": [question], "responses": _responses(kind)}
+                    "parameters": [question, *(_parameter(f, False) for f in ROWS)],
+                    "responses": _responses(kind)}
         }  # fmt: skip
     return {
         "openapi": "3.1.0",
@@ -107,8 +117,10 @@ def _parameter(name: str, needed: bool) -> dict[str, Any]:
         schema["enum"] = list(DIRECTIONS)
     elif name == "family":
         schema["enum"] = [f for f in FAMILIES if f]
+    elif name == "limit":
+        schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
     return {"name": name, "in": "query", "required": needed, "schema": schema,
-            "description": tables.FILTERS[name]}  # fmt: skip
+            "description": (FILTERS | ROWS)[name]}  # fmt: skip
 
 
 def _responses(kind: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ reader's browser runs no script).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from flowpeer.web import statements, tables
 from flowpeer.web.charts import Chart, chart_of
 from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.render import LONGEST, table_markup
-from flowpeer.web.view import Filters, asn_of, view_of
+from flowpeer.web.view import Filters, asn_of
 from flowpeer_reports.columns import CANDIDATES_SHORT
 from flowpeer_sql import questions
 
@@ -108,6 +109,8 @@ SECTIONS: Mapping[str, tuple[PageSection, ...]] = {
         PageSection("drill_matrix"),
     ),
 }
+_HOME = re.compile(r"/(?:what-if|sql|search|(?:metro|network|provider)/[\w.~%-]+)?", re.ASCII)
+"""Pages that a section may lead back to."""
 OUTCOME = frozenset({"what_if", "what_if_metros", "what_if_links", "what_if_asks"})
 """Sections that a pick changes."""
 
@@ -119,14 +122,13 @@ class Pages:
         self._reader = reader
         self._templates = templates
 
-    def view(self, request: Request) -> Filters:
-        """The view of a request."""
-        metros = (metro.id for metro in self._reader.network.configuration.metros)
-        return view_of(request.query_params.multi_items(), known_metros=metros)
+    async def view(self, request: Request, *words: tuple[str, str]) -> Filters:
+        """The view of a request, with these words beside its own."""
+        return await self._reader.view([*request.query_params.multi_items(), *words])
 
     async def overview(self, request: Request) -> Response:
         """Transit by metro and provider, what changed, data quality, freshness."""
-        view = self.view(request)
+        view = await self.view(request)
         return self._page("overview", "Overview", "/", view, view)
 
     async def metro(self, request: Request) -> Response:
@@ -135,14 +137,14 @@ class Pages:
         known = {m.id: m.name for m in self._reader.network.configuration.metros}
         if metro not in known:
             raise NoDataError(f"no metro {metro[:40]!r}", advice=f"there are {', '.join(known)}")
-        view = self.view(request)
+        view = await self.view(request)
         inner = replace(view, metros=(metro,))
         return self._page("metro", f"Metro {known[metro]}", request.url.path, view, inner)
 
     async def network(self, request: Request) -> Response:
         """One network."""
         asn = asn_of(request.path_params["asn"])
-        view = self.view(request)
+        view = await self.view(request, ("asn", str(asn)))
         name = await asyncio.to_thread(self._reader.name_of, asn)
         title = f"{name} (AS{asn})" if name else f"AS{asn}"
         return self._page("network", title, request.url.path, view, replace(view, asn=asn))
@@ -150,18 +152,20 @@ class Pages:
     async def provider(self, request: Request) -> Response:
         """One transit provider."""
         asn = asn_of(request.path_params["asn"])
-        if asn not in dict(self._providers()):
+        providers = self._reader.providers()
+        if asn not in providers:
             raise NoDataError(
-                f"AS{asn} is none of our transit providers", advice=f"see /network/{asn}"
+                f"AS{asn} is none of our transit providers",
+                advice=f"see /network/{asn}; there are {', '.join(map(str, providers)) or 'none'}",
             )
-        view = self.view(request)
+        view = await self.view(request)
         inner = replace(view, providers=(asn,))
-        title = f"Provider {dict(self._providers())[asn]} (AS{asn})"
+        title = f"Provider {providers[asn]} (AS{asn})"
         return self._page("provider", title, request.url.path, view, inner)
 
     async def what_if(self, request: Request) -> Response:
         """Asks to tick, and what they bring together."""
-        view = self.view(request)
+        view = await self.view(request)
         page = request.url.path
         sections = self._sections("what-if", page, view)
         return self._html(
@@ -179,10 +183,11 @@ class Pages:
             raise NoDataError(f"no section {name[:40]!r}", advice="go back to the page it is on")
         words = request.query_params.multi_items()
         home = dict(words).get("page", "/")
-        metros = (metro.id for metro in self._reader.network.configuration.metros)
-        inner = view_of([w for w in words if w[0] != "page"], known_metros=metros)
-        if not home.startswith("/") or home.startswith("//") or "\\" in home:
-            raise UsageError("page is no address of the explorer")
+        if not _HOME.fullmatch(home):
+            raise UsageError(f"page {home[:60]!r} is no page of the explorer",
+                             advice="open the section from the page it is on")  # fmt: skip
+        inner = await self._reader.view([w for w in words if w[0] != "page"])
+        tables.check_sort(inner, [s.table for s in SECTIONS[page]])
         table = await tables.fetch(name, self._reader, inner)
         body = self._filled(section, table, inner, home)
         if request.headers.get("hx-request") == "true":
@@ -192,14 +197,15 @@ class Pages:
 
     async def sql(self, request: Request) -> Response:
         """A statement and its rows."""
-        view = self.view(request)
+        view = await self.view(request)
+        tables.check_sort(view, ["result"])
         question = statements.question_of(view.own.get("q", "").strip())
         table, problem, status = None, None, 200
         if view.own.get("q"):
             try:
                 table = await statements.run(self._reader, view)
             except (UsageError, NoDataError) as error:
-                problem, status = error, 400
+                problem, status = error, 404 if isinstance(error, NoDataError) else 400
         body = ""
         if table is not None:
             body = table_markup(table, "result", view, "/sql")
@@ -215,7 +221,8 @@ class Pages:
 
     async def search(self, request: Request) -> Response:
         """Networks by name, number, prefix or address."""
-        view = self.view(request)
+        view = await self.view(request)
+        tables.check_sort(view, ["search", "lookup"])
         found = view.own.get("find", "")
         parts: list[tuple[str, str]] = []
         problem = None
@@ -243,6 +250,7 @@ class Pages:
 
     def _sections(self, name: str, path: str, inner: Filters) -> list[dict[str, Any]]:
         """The sections of a page: with their body where the table is kept."""
+        tables.check_sort(inner, [section.table for section in SECTIONS[name]])
         sections = []
         for section in SECTIONS[name]:
             table = tables.kept(section.table, self._reader, inner)
@@ -262,7 +270,9 @@ class Pages:
         elif page.startswith("/provider/"):
             outer = replace(view, providers=())
         text = self._templates.get_template("filled.html").render(
-            named=named, table=table, chart=section.chart, query=named.query_string(view),
+            named=named, table=table, chart=section.chart,
+            query=named.query_string(view, "filter", "sort", "limit"),
+            drawn=named.query_string(view, "filter"),
             markup=table_markup(
                 table, section.table, outer, page, columns=section.columns, ticks=section.ticks,
                 more=section.more,
@@ -272,21 +282,11 @@ class Pages:
         )  # fmt: skip
         return str(text)
 
-    def _providers(self) -> list[tuple[int, str]]:
-        given = self._reader.network.configuration.tables()
-        contracts = given["contracts"].to_pylist()
-        names = {c["contract"]: c["provider"] for c in contracts}
-        found: dict[int, str] = {}
-        for row in given["interfaces"].to_pylist():
-            if row["role"] == "transit" and row["asn"] is not None:
-                found.setdefault(row["asn"], names.get(row["contract"]) or f"AS{row['asn']}")
-        return sorted(found.items())
-
     def _html(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         configuration = self._reader.network.configuration
         text = self._templates.get_template(template).render(
             network=configuration.network, metros=configuration.metros,
-            providers=self._providers(), **values,
+            providers=list(self._reader.providers().items()), **values,
         )  # fmt: skip
         return HTMLResponse(text, status)
 

@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +23,7 @@ import polars as pl
 from flowpeer import api
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.web.settings import ServerSettings
+from flowpeer.web.view import Filters, view_of
 from flowpeer_reports.columns import Column
 
 LOOK_S = 2.0
@@ -92,6 +93,9 @@ class _Kept:
     generation: str = ""
     tables: OrderedDict[Hashable, ShownTable] = field(default_factory=OrderedDict)
     size: int = 0
+    periods: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    networks: dict[int, bool] = field(default_factory=dict)
+    """Whether a network is in any table."""
 
     def get(self, key: Hashable) -> ShownTable | None:
         table = self.tables.get(key)
@@ -143,6 +147,7 @@ class SharedReader:
         self._answers = ThreadPoolExecutor(1, "answers")
         self._queries = ThreadPoolExecutor(settings.queries, "queries")
         self._what_ifs: tuple[Hashable, api.WhatIfs] | None = None
+        self._providers: tuple[api.Network, dict[int, str]] | None = None
 
     def close(self) -> None:
         """Stop what runs."""
@@ -262,6 +267,65 @@ class SharedReader:
             self._what_ifs = (name, network.what_ifs(period or None))
         return self._what_ifs[1]
 
+    async def view(self, words: Iterable[tuple[str, str]]) -> Filters:
+        """The view that a query string asks for, of what there is.
+
+        Raises:
+            UsageError: a word or a value that there is not.
+            NoDataError: a period without data, a network that is in no table.
+        """
+        view = view_of(
+            words, known_metros=(metro.id for metro in self.network.configuration.metros),
+            known_providers=self.providers(),
+        )  # fmt: skip
+        if view.period:
+            await asyncio.to_thread(self.period, view.period)
+        if view.asn is not None and not await asyncio.to_thread(self._knows, view.asn):
+            raise NoDataError(
+                f"AS{view.asn} is in no table: no name, route or byte is of it",
+                advice="check the number, or look for a part of the name at /search",
+            )
+        return view
+
+    def providers(self) -> dict[int, str]:
+        """Our transit providers: ASN and name, by ASN."""
+        network = self.network
+        if self._providers is None or self._providers[0] is not network:
+            given = network.configuration.tables()
+            contracts = given["contracts"].to_pylist()
+            names = {c["contract"]: c["provider"] for c in contracts}
+            found: dict[int, str] = {}
+            for row in given["interfaces"].to_pylist():
+                if row["role"] == "transit" and row["asn"] is not None:
+                    found.setdefault(row["asn"], names.get(row["contract"]) or f"AS{row['asn']}")
+            self._providers = (network, dict(sorted(found.items())))
+        return self._providers[1]
+
+    def _knows(self, asn: int) -> bool:
+        """Whether any table has a network; true of codes, and where nothing is rolled up yet."""
+        known = self._kept.networks
+        if asn not in known:
+            try:
+                known[asn] = asn < 0 or bool(self.name_of(asn)) or self._is_seen(asn)
+            except NoDataError:
+                return True
+        return known[asn]
+
+    def _is_seen(self, asn: int) -> bool:
+        """Whether traffic or routes have a network, or the configuration."""
+        self.period("")
+        network = self.network
+        if asn == network.configuration.network.asn or asn in self.providers():
+            return True
+        path = pl.col("as_path").str.contains(rf"\b{asn}\b")
+        return any(
+            network.scan(table).filter(is_it).head(1).select(pl.len()).collect().item() > 0
+            for table, is_it in (
+                ("traffic", pl.col("remote_asn") == asn),
+                ("routes", (pl.col("origin_asn") == asn) | path),
+            )
+        )
+
     def name_of(self, asn: int) -> str:
         """What the tables call a network; empty where none does (from a thread)."""
         for table in ("asns", "peeringdb_net"):
@@ -272,7 +336,10 @@ class SharedReader:
 
     def period(self, asked: str) -> tuple[datetime, datetime]:
         """[start, end) of a period; empty is the default (from a thread)."""
-        return self.network.period(asked or None)
+        periods = self._kept.periods
+        if asked not in periods:
+            periods[asked] = self.network.period(asked or None)
+        return periods[asked]
 
 
 def _frame(table: object) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import polars as pl
 from markupsafe import Markup
 
 from flowpeer.web.reader import ShownTable
+from flowpeer.web.tables import check_column
 from flowpeer.web.view import Filters
 from flowpeer_reports.columns import Column
 from flowpeer_reports.render.cells import clean, is_number, texts
@@ -50,7 +51,11 @@ _LINKS: dict[str, Callable[[Filters, Any], str]] = {
 
 def arranged(table: ShownTable, name: str, view: Filters) -> pl.DataFrame:
     """Rows that hold the words looked for, in the order asked for: `sort=TABLE.COLUMN`, or with a
-    minus before the column for the largest first."""
+    minus before the column for the largest first.
+
+    Raises:
+        UsageError: it is this table's, which has no such column, or one that has no order.
+    """
     rows = table.rows
     if words := view.own.get("filter", "").casefold().split():
         said = pl.concat_str(
@@ -61,9 +66,9 @@ def arranged(table: ShownTable, name: str, view: Filters) -> pl.DataFrame:
             rows = rows.filter(text.str.contains(word, literal=True))
             text = text.filter(text.str.contains(word, literal=True))
     where, _, column = view.own.get("sort", "").partition(".")
-    down = column.startswith("-")
-    column = column.removeprefix("-")
-    if where == name and column in rows.columns and not rows.schema[column].is_nested():
+    if where == name:
+        check_column(column, [c for c, t in rows.schema.items() if not t.is_nested()])
+        down, column = column.startswith("-"), column.removeprefix("-")
         rows = rows.sort(column, descending=down, nulls_last=True, maintain_order=True)
     return rows
 
@@ -90,7 +95,7 @@ def table_markup(
     rows = arranged(table, name, view)
     if ticks == "asn":
         rows = rows.filter(pl.col("asn").is_not_null(), pl.col("rank") > 0)
-    few = rows.head(SHOWN)
+    few = rows.head(int(view.own.get("limit", SHOWN)))
     heads = "".join(_head(c, table, name, view, page) for c in shown)
     cells = [_cells(few, c, view) for c in shown]
     below = ""
@@ -151,6 +156,8 @@ def _head(column: Column, table: ShownTable, name: str, view: Filters, page: str
     link = f"{page}?{view.query(sort=up if now == down else down)}#{name}"
     told = f"{column.meaning} [{column.unit}]" if column.unit else column.meaning
     kind = " class=n" if number else ""
+    if table.rows.schema[column.name].is_nested():
+        return f'<th scope="col"{kind} title="{_text(told)}">{_text(column.name)}</th>'
     return (
         f'<th scope="col" aria-sort="{state}"{kind} title="{_text(told)}">'
         f'<a href="{_text(link)}">{_text(column.name)}</a></th>'

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from flowpeer.errors import UsageError
+from flowpeer.web.named import with_values
 from flowpeer.web.reader import Cancel, SharedReader, ShownTable
-from flowpeer.web.tables import with_values
 from flowpeer.web.view import Filters
 from flowpeer_reports.render.cells import inferred
 from flowpeer_sql import Question, questions, signature

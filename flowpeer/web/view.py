@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 from flowpeer.errors import UsageError
+from flowpeer.period import parse_period
 
 DIRECTIONS = ("both", "out", "in")
 FAMILIES = ("", "4", "6")
 MAX_ASN = 2**32 - 1
-OWN = {"q": 15_000, "sort": 100, "find": 200, "filter": 200, "as": 10}
+OWN = {"q": 15_000, "sort": 100, "find": 200, "filter": 200, "limit": 6}
 """Words of pages, with the most characters they may have."""
 MAX_PICKS = 200
+MAX_LIMIT = 10_000
 
 
 def asn_of(text: str) -> int:
@@ -70,7 +72,12 @@ class Filters:
         return f"{path}?{query}" if query else path
 
 
-def view_of(words: Iterable[tuple[str, str]], *, known_metros: Iterable[str]) -> Filters:
+def view_of(
+    words: Iterable[tuple[str, str]],
+    *,
+    known_metros: Iterable[str],
+    known_providers: Collection[int],
+) -> Filters:
     """The view that a query string asks for.
 
     Raises:
@@ -96,32 +103,57 @@ def view_of(words: Iterable[tuple[str, str]], *, known_metros: Iterable[str]) ->
         elif name not in ("period", "direction", "family", "asn"):
             raise UsageError(
                 f"no parameter {name[:40]!r}",
-                advice=f"use period, metro, provider, direction, family, pick, {', '.join(OWN)}",
+                advice="use period, metro, provider, direction, family, asn, pick, "
+                + ", ".join(OWN),
             )
+    if "limit" in own and not (own["limit"].isascii() and own["limit"].isdigit()
+                               and 1 <= int(own["limit"]) <= MAX_LIMIT):  # fmt: skip
+        raise UsageError(f"limit {own['limit']!r} is no number of rows",
+                         advice=f"give 1 to {MAX_LIMIT:,}, without the comma")  # fmt: skip
     wanted = tuple(dict.fromkeys(m for m in given.get("metro", ()) if m))
     for metro in wanted:
         if metro not in metros:
             raise UsageError(f"no metro {metro[:40]!r}", advice=f"there are {', '.join(metros)}")
-    picks = tuple(dict.fromkeys(p for p in given.get("pick", ()) if p))
-    if len(picks) > MAX_PICKS or any(len(p) > 80 for p in picks):
-        raise UsageError("too many picks, or too long ones", advice=f"take {MAX_PICKS} at most")
+    providers = tuple(dict.fromkeys(asn_of(p) for p in given.get("provider", ()) if p))
+    for provider in providers:
+        if provider not in known_providers:
+            raise UsageError(
+                f"AS{provider} is none of our transit providers",
+                advice=f"there are {', '.join(map(str, known_providers)) or 'none'}",
+            )
     asn = given.get("asn", [""])[0]
     return Filters(
         period=_period(given.get("period", [""])[0]),
         metros=wanted,
-        providers=tuple(dict.fromkeys(asn_of(p) for p in given.get("provider", ()) if p)),
+        providers=providers,
         direction=_one("direction", given, DIRECTIONS),
         family=_one("family", given, FAMILIES),
         asn=asn_of(asn) if asn else None,
         own=own,
         parameters=parameters,
-        picks=picks,
+        picks=_picks(given.get("pick", ()), metros),
     )
+
+
+def _picks(given: Iterable[str], metros: Collection[str]) -> tuple[str, ...]:
+    picks = tuple(dict.fromkeys(pick for pick in given if pick))
+    if len(picks) > MAX_PICKS:
+        raise UsageError(f"{len(picks)} picks", advice=f"take {MAX_PICKS} at most")
+    for pick in picks:
+        metro, _, of = pick.rpartition(":")
+        if metro not in metros or not re.fullmatch(r"(?:ix)?[0-9]{1,10}", of, re.ASCII):
+            raise UsageError(
+                f"{pick[:60]!r} is no pick",
+                advice=f"write METRO:ASN or METRO:ixID; metros are {', '.join(metros)}",
+            )
+    return picks
 
 
 def _period(text: str) -> str:
     if len(text) > 80:
         raise UsageError("the period is longer than any", advice="write it like 2026Q3 or 2026-07")
+    if text:
+        parse_period(text)
     return text
 
 

@@ -15,6 +15,7 @@ from explorer_client import Explorer
 import flowpeer
 from flowpeer.web import tables
 from flowpeer.web.http_api import openapi
+from flowpeer.web.named import ROWS
 from flowpeer.web.pages import SECTIONS
 from flowpeer.web.render import SHOWN
 
@@ -47,6 +48,8 @@ def test_json_csv_and_section_of_every_table_agree(served: str, demo_folder: Pat
             lines = list(csv.reader(io.StringIO(text.text)))
             assert len(lines) - 1 == len(rows), name
             assert rows or name in EMPTY, name
+            if known := tables.tables()[name].columns:
+                assert set(lines[0]) <= set(known), name
             for row in rows[:3]:
                 assert list(row) == lines[0]
         for page, sections in SECTIONS.items():
@@ -94,6 +97,20 @@ def test_statements_have_a_twin(explorer: Explorer) -> None:
     assert {r["metro"] for r in explorer.get("/api/sql.json", params=question).json()} == {"nyc"}
 
 
+def test_rows_are_filtered_sorted_and_cut(explorer: Explorer) -> None:
+    url = "/api/provider_load.json"
+    whole = explorer.get(url).json()
+    largest = sorted(whole, key=lambda r: -r["bytes"])
+    assert explorer.get(f"{url}?sort=-bytes&limit=2").json() == largest[:2]
+    assert explorer.get(f"{url}?sort=provider_load.-bytes&limit=2").json() == largest[:2]
+    assert explorer.get(f"{url}?filter=NYC+quartz&sort=-bytes").json() == [
+        r for r in largest if (r["metro"], r["provider_asn"]) == ("nyc", 500101)
+    ]
+    few = {"q": "SELECT unnest([2, 3, 1]) AS n", "sort": "-n", "limit": "2"}
+    assert explorer.get("/api/sql.json", params=few).json() == [{"n": 3}, {"n": 2}]
+    assert explorer.get("/api/sql.json", params=few | {"sort": "m"}).status_code == 400
+
+
 def test_rows_of_a_statement_are_bounded(explorer: Explorer) -> None:
     most = explorer.app._settings.query_rows
     told = explorer.get("/api/sql.json", params={"q": "FROM range(1_000_000_000) -- many"})
@@ -116,6 +133,7 @@ def test_text_that_a_spreadsheet_would_run_is_escaped(explorer: Explorer) -> Non
         ("/api/sql.json", 400, "give one as q="),
         ("/api/candidates.json?metro=zz", 400, "there are"),
         ("/api/what_if.json", 400, "add pick="),
+        ("/api/candidates.csv?sort=nope", 400, "there are rank"),
         ("/api/bills%0d%0aset-cookie:%20a.json", 404, "lists them"),
         ("/api/sql.json?q={{7*7}}", 400, ""),
     ],
@@ -133,7 +151,7 @@ def test_the_document_names_every_table_and_its_filters() -> None:
     assert names == {*tables.tables(), "sql"}
     for name, named in tables.tables().items():
         operation = told["paths"][f"/api/{name}.json"]["get"]
-        assert {p["name"] for p in operation["parameters"]} == set(named.uses)
+        assert {p["name"] for p in operation["parameters"]} == {*named.uses, *ROWS}
         assert {p["name"] for p in operation["parameters"] if p["required"]} == set(named.needs)
     ids = [path["get"]["operationId"] for path in told["paths"].values()]
     assert len(set(ids)) == len(ids)

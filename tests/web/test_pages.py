@@ -59,7 +59,9 @@ def test_a_page_loads_without_inline_script_or_foreign_address(
     assert labelled
 
 
-@pytest.mark.parametrize(("asn", "title"), [(ASN, f"Mossytern Carrier (AS{ASN})"), (7, "AS7")])
+@pytest.mark.parametrize(
+    ("asn", "title"), [(ASN, f"Mossytern Carrier (AS{ASN})"), (-1, "unrouted (AS-1)")]
+)
 def test_the_page_of_a_network_is_called_by_its_name(
     explorer: Explorer, asn: int, title: str
 ) -> None:
@@ -104,7 +106,10 @@ def test_rows_are_narrowed_sorted_and_filtered(explorer: Explorer) -> None:
     assert len(sizes) > 10
     assert sizes == sorted(sizes, reverse=True)
     assert set(column("filter=UMBRALINE+nyc", "provider_asn")) == {"500202"}
-    assert column("sort=provider_load.nope", "metro") == column("", "metro")
+    assert (
+        column("sort=provider_load.-bytes&limit=3", "bytes")
+        == column("sort=provider_load.-bytes", "bytes")[:3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,10 +121,16 @@ def test_rows_are_narrowed_sorted_and_filtered(explorer: Explorer) -> None:
         ("/nope", 404, "there is no such page"),
         ("/?direction=up", 400, "out, in"),
         ("/section/metro/nope", 404, "no section"),
-        ("/section/overview/provider_load?page=//evil.example", 400, "no address"),
+        ("/section/overview/provider_load?page=//evil.example", 400, "no page of the explorer"),
         ("/section/overview/provider_load?period=2020Q1", 404, "no data in 2020Q1"),
         ("/section/overview/provider_load?period=yesterday", 400, "is no period"),
         ("/section/network/network", 400, "needs asn"),
+        ("/section/overview/provider_load?page=/%09/evil.example", 400, "no page of the explorer"),
+        ("/provider/99?period=2026Q3", 404, "there are 500101"),
+        ("/sql?sort=nope.x", 400, "no such table here"),
+        ("/search?sort=search.nope", 400, "there are asn, name"),
+        ("/what-if?pick=zz:1", 400, "METRO:ASN"),
+        ("/?sort=drill.max_bps", 400, "no such table here"),
     ],
 )
 def test_an_error_says_what_to_do(explorer: Explorer, url: str, status: int, said: str) -> None:
@@ -127,7 +138,52 @@ def test_an_error_says_what_to_do(explorer: Explorer, url: str, status: int, sai
     assert response.status_code == status
     assert said in Markup(response.text).text
     part = explorer.get(url, headers={"hx-request": "true"})
+    assert part.status_code == status
     assert "<html" not in part.text
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said", "next_step"),
+    [
+        ("period=yesterday", 400, "'yesterday' is no period", "2026Q3"),
+        ("period=2026-13", 400, "'2026-13' is no period", "2026Q3"),
+        ("period=2020Q1", 404, "no data in 2020Q1", "ask for a period inside that"),
+        ("metro=zz", 400, "no metro 'zz'", "there are nyc"),
+        ("provider=99", 400, "AS99 is none of our transit providers", "there are 500101"),
+        ("provider=x", 400, "'x' is no AS number", "write it like 15169"),
+        ("asn=4294967296", 400, "is no AS number", "write it like 15169"),
+        ("asn=7", 404, "AS7 is in no table", "/search"),
+        ("direction=up", 400, "direction 'up' is none", "both, out, in"),
+        ("family=5", 400, "family '5' is none", "4, 6"),
+        ("sort=provider_load.nope", 400, "no column 'nope'", "there are metro, provider_asn"),
+        ("limit=many", 400, "limit 'many' is no number of rows", "1 to 10,000"),
+        ("nope=1", 400, "no parameter 'nope'", "use period"),
+    ],
+)
+def test_what_is_off_is_said_alike_everywhere(
+    explorer: Explorer, words: str, status: int, said: str, next_step: str
+) -> None:
+    """As a page, a part of one, JSON and CSV, before any table is made."""
+    told = explorer.get(f"/api/provider_load.json?{words}")
+    assert told.status_code == status
+    assert said in told.json()["error"]
+    assert next_step in told.json()["advice"]
+    assert explorer.get(f"/api/provider_load.csv?{words}").json() == told.json()
+    for url in ("/", "/metro/nyc", "/provider/500101", "/section/overview/provider_load"):
+        page = explorer.get(f"{url}?{words}")
+        assert page.status_code == status, url
+        for text in told.json().values():
+            assert text in Markup(page.text).text, url
+
+
+def test_a_network_without_a_name_has_a_page_where_routes_have_it(explorer: Explorer) -> None:
+    """The numbers of paths need not be in any registry."""
+    reader = explorer.app._app.state.reader
+    told = reader.network.scan("routes").select("as_path").collect()["as_path"]
+    asns = {int(word) for path in told.unique() for word in path.split() if word.isdigit()}
+    for asn in sorted(asns)[:3]:
+        assert reader._is_seen(asn)
+    assert not reader._is_seen(7)
 
 
 def test_statements(explorer: Explorer) -> None:

@@ -12,6 +12,7 @@ from flowpeer.errors import UsageError
 from flowpeer.web.view import DIRECTIONS, FAMILIES, Filters, asn_of, view_of
 
 METROS = ["ams", "nyc"]
+PROVIDERS = [174, 2**32 - 1]
 
 
 @given(
@@ -19,7 +20,7 @@ METROS = ["ams", "nyc"]
         Filters,
         period=st.sampled_from(["", "2026Q3", "2026-07-01/2026-07-08"]),
         metros=st.lists(st.sampled_from(METROS), unique=True).map(tuple),
-        providers=st.lists(st.integers(1, 2**32 - 1), unique=True).map(tuple),
+        providers=st.lists(st.sampled_from(PROVIDERS), unique=True).map(tuple),
         direction=st.sampled_from(DIRECTIONS),
         family=st.sampled_from(FAMILIES),
         own=st.dictionaries(
@@ -30,7 +31,8 @@ METROS = ["ams", "nyc"]
     )
 )
 def test_a_view_comes_back_from_its_url(view: Filters) -> None:
-    assert view_of(parse_qsl(view.query(), keep_blank_values=True), known_metros=METROS) == view
+    words = parse_qsl(view.query(), keep_blank_values=True)
+    assert view_of(words, known_metros=METROS, known_providers=PROVIDERS) == view
 
 
 @pytest.mark.parametrize(
@@ -46,11 +48,20 @@ def test_a_view_comes_back_from_its_url(view: Filters) -> None:
         ([("p.Name; DROP", "1")], "no parameter"),
         ([("find", "a" * 201)], "longer than 200"),
         ([("period", "1" * 81)], "longer than any"),
+        ([("period", "2026-13")], "is no period"),
+        ([("period", "2026-07-02/2026-07-01")], "ends before it starts"),
+        ([("provider", "175")], "none of our transit providers"),
+        ([("pick", "lon:174")], "is no pick"),
+        ([("pick", "ams:ix")], "is no pick"),
+        ([("pick", "ams:x")], "is no pick"),
+        ([("limit", "0")], "no number of rows"),
+        ([("limit", "10001")], "no number of rows"),
+        ([("limit", "٣")], "no number of rows"),
     ],
 )
 def test_what_is_off_is_refused_by_name(words: list[tuple[str, str]], what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        view_of(words, known_metros=METROS)
+        view_of(words, known_metros=METROS, known_providers=PROVIDERS)
 
 
 def test_numbers_of_networks() -> None:

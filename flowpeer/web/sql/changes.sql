@@ -2,6 +2,7 @@
 -- The networks whose transit changed most against as long a time just before the period; no rows
 -- where there is no traffic before it.
 -- Uses: period, metro, direction
+-- Columns: metro, place, remote_asn, name, bytes_before, bytes, mean_mbps_before, mean_mbps, change_mbps, growth
 WITH before AS (
     SELECT count(*) AS slots FROM transit_between(
         $period_start::TIMESTAMP - ($period_end::TIMESTAMP - $period_start::TIMESTAMP),

@@ -1,6 +1,7 @@
 -- Where its traffic enters and leaves
 -- Every external role; avg_bps is over the whole period.
 -- Uses: period, metro, provider, direction, family, asn
+-- Columns: metro, role, provider_asn, provider, direction, bytes, avg_bps
 SELECT t.metro, t.role, t.provider_asn, p.provider, t.direction, sum(t.bytes)::BIGINT AS bytes,
     sum(t.bytes) * 8.0 / (epoch($period_end::TIMESTAMP) - epoch($period_start::TIMESTAMP)) AS avg_bps
 FROM traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t

@@ -1,6 +1,7 @@
 -- Its profile, in and out
 -- Average of each hour, or of each day where the period is longer than three weeks.
 -- Uses: period, metro, provider, direction, family, asn
+-- Columns: start, direction, avg_bps
 WITH units AS (
     SELECT CASE WHEN $period_end::TIMESTAMP - $period_start::TIMESTAMP > INTERVAL 21 DAY
         THEN 86400 ELSE 3600 END AS seconds

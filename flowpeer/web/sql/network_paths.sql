@@ -1,6 +1,7 @@
 -- The AS paths to it
 -- As the provider's RIB view has them; inbound bytes need not have taken the path.
 -- Uses: period, metro, provider, direction, asn
+-- Columns: metro, provider_asn, provider, direction, as_path, prefixes, bytes
 SELECT t.metro, t.provider_asn, p.provider, t.direction, t.as_path, count(DISTINCT t.prefix) AS prefixes,
     sum(t.bytes)::BIGINT AS bytes
 FROM transit_paths($period_start::TIMESTAMP, $period_end::TIMESTAMP) t

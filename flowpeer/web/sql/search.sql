@@ -1,6 +1,7 @@
 -- Networks by name or number
 -- A part of the name, the organisation or another name in PeeringDB; the 100 best.
 -- Uses: find
+-- Columns: asn, name, organisation, country
 WITH known AS (
     SELECT a.asn, a.name, a.organisation, a.country FROM asn_names a WHERE a.asn > 0
     UNION ALL

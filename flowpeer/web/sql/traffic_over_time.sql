@@ -3,6 +3,7 @@
 -- three weeks. Slots without traffic count as zero in the average. commit_bps is of the contracts
 -- whose interfaces are all in the chosen metros.
 -- Uses: period, metro, provider, direction, family
+-- Columns: start, provider_asn, provider, direction, avg_bps, max_bps, capacity_bps, commit_bps
 WITH units AS (
     SELECT CASE WHEN $period_end::TIMESTAMP - $period_start::TIMESTAMP > INTERVAL 21 DAY
         THEN 86400 ELSE 3600 END AS seconds

@@ -165,5 +165,9 @@
     document.getElementById("find")?.focus();
   });
   document.addEventListener("htmx:afterSettle", ready);
+  document.addEventListener("htmx:sendError", (event) => {
+    const said = event.detail.target?.querySelector("[role=status]") ?? event.detail.target;
+    if (said) said.textContent = "The explorer does not answer: load the page again when it runs.";
+  });
   ready();
 })();
