@@ -11,6 +11,7 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -50,15 +51,16 @@ class Running:
         request = json.dumps([list(words), str(cwd), dict(environment), apart]).encode()
         assert len(request) <= LONGEST
         self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        self._err = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self.stdout = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as given:
             given.write(stdin)
             given.seek(0)
-            handed = [given.fileno(), self._out.fileno(), self._err.fileno(), theirs.fileno()]
+            handed = [given.fileno(), self.stdout.fileno(), self.stderr.fileno(), theirs.fileno()]
             socket.send_fds(channel, [request], handed)
         self._answer.settimeout(TIME_LIMIT_S)
         self.pid = self._number()
+        self.returncode: int | None = None
 
     def _number(self) -> int:
         octets = self._answer.recv(16)
@@ -72,12 +74,37 @@ class Running:
 
     def finish(self, timeout: float = TIME_LIMIT_S) -> Result:
         """Wait for its end, once. Raises TimeoutError."""
-        with self._answer, self._out, self._err:
+        status = self.wait(timeout)
+        return Result(status, *self.communicate())
+
+    # As `subprocess.Popen` has them
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs."""
+        if self.returncode is None and select.select([self._answer], [], [], 0)[0]:
+            self.wait(TIME_LIMIT_S)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Its exit status. Raises TimeoutError."""
+        if self.returncode is None:
             self._answer.settimeout(timeout)
-            status = self._number()
-            self._out.seek(0)
-            self._err.seek(0)
-            return Result(status, self._out.read(), self._err.read())
+            self.returncode = self._number()
+            self._answer.close()
+            self.stdout.seek(0)
+            self.stderr.seek(0)
+        return self.returncode
+
+    def communicate(self, timeout: float = TIME_LIMIT_S) -> tuple[str, str]:
+        """Wait for its end; what it wrote. Raises TimeoutError."""
+        self.wait(timeout)
+        with self.stdout, self.stderr:
+            return self.stdout.read(), self.stderr.read()
+
+    def send_signal(self, number: int) -> None:
+        """To itself alone."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
 
 class Warm:

@@ -15,13 +15,16 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from warm import Running
 
 _FIELDS = ((8, 4), (12, 4), (1, 4), (2, 4), (10, 4), (14, 4), (7, 2), (11, 2), (4, 1), (61, 1))
 _RECORD = struct.Struct(">IIIIIIHHBBxx")  # padded to a multiple of 4
@@ -74,7 +77,10 @@ class Rig:
 
     folder: Path
     seal_after: str = "1s"
-    process: subprocess.Popen[str] | None = None
+    warm: bool = False
+    """The collector is forked from a process that has imported it (tests/warm.py), where nothing
+    has to be loaded before it and no socket is passed to it."""
+    process: subprocess.Popen[str] | Running | None = None
     port: int = 0
     sent: int = 0
     runs: list[Run] = field(default_factory=list)
@@ -100,8 +106,25 @@ class Rig:
 
     # The collector
 
-    def start(self, *words: str, wait: bool = True, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *words: str, wait: bool = True, **environment: str
+    ) -> subprocess.Popen[str] | Running:
         """Start a collector in a process group of its own; wait until it listens or ends."""
+        if self.warm and self.held is None and "LD_PRELOAD" not in environment:
+            from warm import begin
+
+            told = ("--json", "collect", "--listen", "127.0.0.1:0", *words)
+            self.process = begin(self.folder, *told, **environment)
+        else:
+            self.process = self._popen(words, environment)
+        self.runs.append(Run(self.sent, self.sent))
+        if wait:
+            self.until(lambda: self.status().get("phase") == "running" or self.ended)
+            if not self.ended:
+                self.port = int(self.status()["listen"][0]["name"].rpartition(":")[2])
+        return self.process
+
+    def _popen(self, words: Iterable[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
         command = [sys.executable, "-m", "flowpeer", "--json", "collect"]
         if self.held is None:
@@ -109,18 +132,12 @@ class Rig:
         else:  # as a service manager passes it: descriptor 3, and whom it is for
             give = f'exec 3<&{self.held.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
             command = ["bash", "-c", give, "bash", *command]
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             [*command, *words],
             cwd=self.folder, env={**clean, **environment}, start_new_session=True, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             pass_fds=[self.held.fileno()] if self.held else [],
         )  # fmt: skip
-        self.runs.append(Run(self.sent, self.sent))
-        if wait:
-            self.until(lambda: self.status().get("phase") == "running" or self.ended)
-            if not self.ended:
-                self.port = int(self.status()["listen"][0]["name"].rpartition(":")[2])
-        return self.process
 
     def hold(self, bound: socket.socket) -> None:
         """Collectors get this socket, which outlives them."""
@@ -212,7 +229,7 @@ class Rig:
         if not self.ended:
             assert self.process is not None
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.process.wait(60)
         for stream in (self.process.stdout, self.process.stderr) if self.process else ():
             if stream is not None:
                 stream.close()
@@ -329,10 +346,15 @@ class Rig:
         assert "state-new" not in names
         staging = self.folder / "lake" / "staging"
         assert [p for p in staging.rglob("*") if p.is_file()] == []
-        done = subprocess.run(
-            [sys.executable, "-m", "flowpeer", "verify"],
-            cwd=self.folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        if self.warm:
+            from warm import flowpeer
+
+            done = flowpeer("verify", cwd=self.folder)
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", "flowpeer", "verify"],
+                cwd=self.folder, capture_output=True, text=True, check=False,
+            )  # fmt: skip
         assert done.returncode == 0, done.stderr
         for identity in (
             "datagrams: received = decoded + rejected",

@@ -17,6 +17,6 @@ from collector_rig import Rig
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     """A collector on loopback with its own lake; killed at the end if it still runs."""
-    made = Rig(tmp_path / "rig")
+    made = Rig(tmp_path / "rig", warm=True)
     yield made
     made.close()

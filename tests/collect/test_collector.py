@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from collector_rig import Rig
+from warm import flowpeer
 
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.decompress import open_source
@@ -34,10 +33,7 @@ def payloads(path: Path) -> list[bytes]:
 
 
 def ask(folder: Path, query: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "flowpeer", "--json", "sql", query],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = flowpeer("--json", "sql", query, cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

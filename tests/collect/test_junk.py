@@ -57,6 +57,13 @@ class Spoofer:
         self.socket.sendmsg([payload], [(socket.IPPROTO_IP, 8, info)], 0, self.target)  # IP_PKTINFO
 
 
+@pytest.fixture
+def rig(rig: Rig) -> Rig:
+    """One whose memory is its own: nothing in it was imported for other commands."""
+    rig.warm = False
+    return rig
+
+
 def resident(rig: Rig) -> int:
     """Octets of memory of the collector's processes; mapped files are the page cache's."""
     assert rig.process is not None

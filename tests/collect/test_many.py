@@ -6,8 +6,6 @@ import json
 import random
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from collector_rig import Rig
+from warm import flowpeer
 
 RECORDS = 20
 UPTIME_MS = 10_000_000
@@ -129,10 +128,7 @@ def rolled_up(place: Place) -> dict[str, pl.DataFrame]:
     routes = place.folder / "routes-2026-01-01.txt"
     routes.write_text("".join(f"8.{i}.0.0\t16\t{64_496 + i}\n" for i in range(place.exporters)))
     for words in (["rib", "load", str(routes)], ["rollup"], ["verify"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "flowpeer", "--json", *words],
-            cwd=place.folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = flowpeer("--json", *words, cwd=place.folder)
         assert done.returncode == 0, done.stderr + done.stdout
         assert json.loads(done.stdout) is not None
     return {

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 from collector_rig import Rig, numbered
 from prometheus_client.parser import text_string_to_metric_families
+from warm import Finished, flowpeer
 
 from flowpeer.lake.store import Lake
 from flowpeer_ingest.stats import LOSSES
@@ -30,11 +29,8 @@ addresses = ["{address}"]
 """
 
 
-def status(rig: Rig, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flowpeer", *words, "status"],
-        cwd=rig.folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def status(rig: Rig, *words: str) -> Finished:
+    return flowpeer(*words, "status", cwd=rig.folder)
 
 
 def test_kernel_drops_are_told_exactly_also_when_silence_follows(rig: Rig) -> None:
@@ -126,10 +122,7 @@ def test_status_names_exporters_losses_and_what_to_make_of_them(rig: Rig) -> Non
     for page in ("healthz", "readyz"):
         with urllib.request.urlopen(address.replace("metrics", page), timeout=10) as answer:
             assert answer.read() == b"ok\n"
-    checked = subprocess.run(
-        [sys.executable, "-m", "flowpeer", "check"], cwd=rig.folder, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    checked = flowpeer("check", cwd=rig.folder)
     assert "warning  sequence_lost: 40 since the start" in checked.stdout
     rig.end()
     # The next collector has lost nothing, but the hour is not over.
@@ -241,10 +234,7 @@ def test_every_loss_has_its_line_in_the_documentation() -> None:
 def test_a_second_collector_is_refused_and_changes_nothing(rig: Rig) -> None:
     rig.start()
     rig.send(100)
-    second = subprocess.run(
-        [sys.executable, "-m", "flowpeer", "collect", "--listen", f"127.0.0.1:{rig.port}"],
-        cwd=rig.folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    second = flowpeer("collect", "--listen", f"127.0.0.1:{rig.port}", cwd=rig.folder)
     assert second.returncode == 75
     assert "another `collect-" in second.stderr
     rig.drained()
