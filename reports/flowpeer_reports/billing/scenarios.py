@@ -204,6 +204,7 @@ class Signing:
 
 
 _Bills = tuple[Fraction | None, Fraction | None]
+"""Now and at renewal."""
 
 
 @dataclass(slots=True)
@@ -217,35 +218,30 @@ class _Contract:
     """The terms now and at renewal, where they state a price."""
     returning: dict[str, list[list[Ints]]]
     """Place → by month and link: octets in the counting slots that would return."""
-    _known: dict[tuple[str | None, bool], tuple[list[Fraction], _Bills]] = field(
-        default_factory=dict
-    )
+    _rates: dict[tuple[str | None, bool], list[Fraction]] = field(default_factory=dict)
+    _bills: dict[tuple[str | None, bool, int], Fraction | None] = field(default_factory=dict)
 
     def rates(self, lost: str | None = None, most: bool = False) -> list[Fraction]:
         """The billed rate of each month, a place lost in it; `most`: for the whole month, which
         no outage of some hours exceeds."""
-        return self._of(lost, most)[0]
-
-    def bills(self, lost: str | None = None, most: bool = False) -> _Bills:
-        """A month's bill, now and at renewal; 0 without a price, None without a rate of
-        exchange."""
-        return self._of(lost, most)[1]
-
-    def _of(self, lost: str | None, most: bool) -> tuple[list[Fraction], _Bills]:
         if lost is None or lost not in self.returning:
+            return self.account.rates
+        if (lost, most) not in self._rates:
+            self._rates[lost, most] = self._raised(lost, most)
+        return self._rates[lost, most]
+
+    def bill(self, which: int, lost: str | None = None, most: bool = False) -> Fraction | None:
+        """A month's bill, now (0) or at renewal (1); 0 without a price, None without a rate of
+        exchange."""
+        terms = self.prices[which]
+        if terms is None:
+            return Fraction(0)
+        if lost not in self.returning:
             lost, most = None, False
-        if (lost, most) not in self._known:
-            rates = self.account.rates if lost is None else self._raised(lost, most)
-            now, renewal = (
-                Fraction(0)
-                if terms is None
-                else self.convert(
-                    mean([terms.total(r) or Fraction(0) for r in rates]), terms.currency
-                )
-                for terms in self.prices
-            )
-            self._known[lost, most] = rates, (now, renewal)
-        return self._known[lost, most]
+        if (lost, most, which) not in self._bills:
+            amounts = [terms.total(r) or Fraction(0) for r in self.rates(lost, most)]
+            self._bills[lost, most, which] = self.convert(mean(amounts), terms.currency)
+        return self._bills[lost, most, which]
 
     def _raised(self, lost: str, most: bool) -> list[Fraction]:
         found = []
@@ -336,7 +332,7 @@ def _bills(contracts: Iterable[_Contract], lost: str | None = None, most: bool =
     contracts = list(contracts)
     sums: list[Fraction | None] = []
     for place in (0, 1):
-        amounts = [one.bills(lost, most)[place] for one in contracts if one.prices[place]]
+        amounts = [one.bill(place, lost, most) for one in contracts if one.prices[place]]
         known = [amount for amount in amounts if amount is not None]
         sums.append(sum(known, Fraction(0)) if known and len(known) == len(amounts) else None)
     return sums[0], sums[1]
@@ -358,7 +354,7 @@ def _worst(contracts: Iterable[_Contract], places: Iterable[str], which: int) ->
         """What the bills of those that the place's traffic returns to go up by."""
         up = Fraction(0)
         for one in touched.get(name, ()):
-            up += (one.bills(name, most)[which] or 0) - (one.bills()[which] or 0)
+            up += (one.bill(which, name, most) or 0) - (one.bill(which) or 0)
         return up
 
     return _highest(
