@@ -36,6 +36,10 @@ from flowpeer_reports.tied import TiedTraffic, Ties
 KEPT_ROWS = 500_000
 """Some 50 MB."""
 _DEFAULTS = ("0.0.0.0/0", "::/0")
+Views = dict[str, pl.DataFrame]
+"""View → its routes, as `LinkViews.read` has them."""
+_Chosen = tuple[list[str], list[str]]
+"""Views of a link's neighbours, tables of its own router."""
 
 
 @dataclass(frozen=True)
@@ -197,15 +201,10 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     )  # fmt: skip
     loaded = np.zeros(found.links.height, dtype=np.bool_)
     frames = []
-    cache: dict[str, pl.DataFrame] = {}
+    read: dict[str, Views] = {}
     for epoch in epochs:
-        for name in list(cache):
-            if name not in {i.name for i in epoch}:
-                del cache[name]
-        for info in epoch:
-            if info.name not in cache:
-                cache[info.name] = routes_to(record, info, used)
-        frames.append(link_views.offers([(i, cache[i.name]) for i in epoch], loaded))
+        read = link_views.read(record, epoch, used, read)
+        frames.append(link_views.offers([(i, read[i.name]) for i in epoch], loaded))
     full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
     offers = Offers(np.flatnonzero(full & ~loaded).astype(np.int64), loaded)
     for frame in frames:
@@ -214,20 +213,23 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     scope = SCOPES.index(network.routing.default_scope)
     choice = Choice(where, first_, table, offers.assumed,
                     network.routing.always_compare_med, scope)  # fmt: skip
-    number = {
-        (e, i): n for n, (e, i) in enumerate(found.links.select("exporter", "interface").rows())
-    }
-    risk = {
-        group.id: [
-            n for (e, i), n in number.items()
-            if e in group.exporters or f"{e}:{i}" in group.interfaces
-        ]
-        for group in network.risk_groups
-    }  # fmt: skip
+    risk = risk_groups(network, found.links)
     notes = [] if infos else ["no routes are loaded: every alternate is an assumption"]
     return Exits(inputs, found, offers, choice, epoch_of_hour,
                  _announced(network, where, inputs), risk, _unstable(frames), notes,
                  _prepended(frames))  # fmt: skip
+
+
+def risk_groups(network: Configuration, links: pl.DataFrame) -> dict[str, list[int]]:
+    """Risk group → its links, with every neighbour of a port of an exchange."""
+    ports = links.select("exporter", "interface").rows()
+    return {
+        group.id: [
+            n for n, (e, i) in enumerate(ports)
+            if e in group.exporters or f"{e}:{i}" in group.interfaces
+        ]
+        for group in network.risk_groups
+    }  # fmt: skip
 
 
 def _unstable(tables: Sequence[pl.DataFrame]) -> frozenset[tuple[str, int]]:
@@ -346,37 +348,101 @@ class LinkViews:
                     texts = (_address(a) for a in addresses)
                     self.lan.setdefault(ix, set()).update(t for t in texts if t)
         self.exchanges = dict(inputs.metros.select("metro", "exchanges").iter_rows())
-        scope = {s.community: SCOPES.index(s.scope) for s in network.routing.route_scope}
-        self.scopes = scope
+        self.scopes = {s.community: SCOPES.index(s.scope) for s in network.routing.route_scope}
         self.default = SCOPES.index(network.routing.default_scope)
+        self._rows = list(links.iter_rows(named=True))
+        self._on_port: dict[tuple[str, int | None], set[int]] = {}
+        for link in self._rows:
+            if link["role"] == "ix" and link["provider_asn"] is not None:
+                port = str(link["exporter"]), link["interface"]
+                self._on_port.setdefault(port, set()).add(link["provider_asn"])
+        self._chosen: dict[tuple[str, tuple[str, ...]], list[_Chosen]] = {}
+
+    def read(
+        self, record: Record, epoch: Sequence[SnapshotInfo], used: pl.Series,
+        known: Mapping[str, Views],
+    ) -> dict[str, Views]:  # fmt: skip
+        """Name of a snapshot → its routes to the prefixes `used`, by view. Those that are `known`
+        from the epoch before are not read again."""
+        return {
+            info.name: known[info.name] if info.name in known
+            else self._by_view(routes_to(record, info, used))
+            for info in epoch
+        }  # fmt: skip
+
+    def _by_view(self, routes: pl.DataFrame) -> Views:
+        scope = pl.lit(self.default, pl.Int8)
+        for community, rank in sorted(self.scopes.items(), key=lambda s: -s[1]):
+            has = (pl.lit(" ") + pl.col("communities").fill_null("") + pl.lit(" ")).str.contains(
+                f" {community} ", literal=True
+            )  # the narrowest of several counts: it is asked last
+            scope = pl.when(has).then(pl.lit(rank, pl.Int8)).otherwise(scope)
+        peer = pl.col("vantage").str.extract(r"^AS(\d+)@").cast(pl.Int64, strict=False)
+        parts = routes.with_columns(scope=scope, peer=peer).partition_by(
+            "vantage", as_dict=True, include_key=False
+        )
+        return {str(view): part for (view,), part in sorted(parts.items())}
 
     def offers(
-        self, tables: Sequence[tuple[SnapshotInfo, pl.DataFrame]], loaded: np.ndarray
+        self, tables: Sequence[tuple[SnapshotInfo, Views]], loaded: np.ndarray
     ) -> pl.DataFrame:
         """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch."""
         made = [pl.DataFrame(schema={**OFFERS, "path": pl.UInt64, "prepends": pl.Int32})]
-        views = {info.name: table["vantage"].unique().sort().to_list() for info, table in tables}
-        for number, link in enumerate(self.links.iter_rows(named=True)):
+        levels: dict[str, list[tuple[Views, list[_Chosen]]]] = {}
+        for info, views in tables:
+            levels.setdefault(info.vantage, []).append((views, self._views(info, tuple(views))))
+        for number, link in enumerate(self._rows):
+            peer = f"AS{link['provider_asn']}@"
+            known = link["role"] != "ix" or link["provider_asn"] is None
             for level in (link["exporter"], link["metro"], ""):
-                mine = [(info, table) for info, table in tables if info.vantage == level]
                 frames = []
-                for info, table in mine:
-                    own = [v for v in views[info.name] if self.own(v, link)]
-                    if own:
-                        loaded[number] = True
-                        frames.append(table.filter(pl.col("vantage").is_in(own)).with_columns(
-                            neighbour=pl.col("vantage").str.extract(r"^AS(\d+)@")
-                            .cast(pl.Int64, strict=False)))  # fmt: skip
-                    routers = [v for v in views[info.name] if self._router(v, info, link)]
-                    if routers and link["provider_asn"] is not None:
-                        frames.append(table.filter(
-                            pl.col("vantage").is_in(routers),
-                            pl.col("first_as") == link["provider_asn"],
-                        ).with_columns(neighbour=pl.col("first_as")))  # fmt: skip
+                for views, chosen in levels.get(level, ()):
+                    own, routers = chosen[number]
+                    for view in own:
+                        routes = self._neighbours(views[view], link)
+                        if known or routes.height or view.startswith(peer):
+                            loaded[number] = True
+                            frames.append(routes)
+                    frames += [
+                        views[view]
+                        .filter(pl.col("first_as") == link["provider_asn"])
+                        .with_columns(neighbour=pl.col("first_as"))
+                        for view in routers
+                    ]
                 if frames:
                     made.append(self._as_offers(pl.concat(frames), number, link))
                     break
         return pl.concat(made)
+
+    def _views(self, info: SnapshotInfo, views: tuple[str, ...]) -> list[_Chosen]:
+        """Of each link: the views of its neighbours, and the tables of its own router."""
+        key = info.vantage, views
+        if key not in self._chosen:
+            self._chosen[key] = [
+                (
+                    [view for view in views if self.own(view, link)],
+                    [view for view in views if self._router(view, info, link)]
+                    if link["provider_asn"] is not None
+                    else [],
+                )
+                for link in self._rows
+            ]
+        return self._chosen[key]
+
+    def _neighbours(self, routes: pl.DataFrame, link: Mapping[str, Any]) -> pl.DataFrame:
+        """What a link's neighbour offers in a view; it may be nothing.
+
+        On an exchange the routes of the link's own neighbour, also where a route server tells of
+        them; a link without a known one has those of neighbours without a link of their own.
+        """
+        routes = routes.with_columns(neighbour=pl.col("peer"))
+        if link["role"] != "ix":
+            return routes
+        member = pl.coalesce("first_as", "peer")
+        if link["provider_asn"] is not None:
+            return routes.filter(member == link["provider_asn"])
+        others = self._on_port.get((str(link["exporter"]), link["interface"]))
+        return routes.filter(~member.is_in(sorted(others))) if others else routes
 
     def own(self, view: str, link: Mapping[str, Any]) -> bool:
         """Whether a view is of a neighbour of the link."""
@@ -416,12 +482,6 @@ class LinkViews:
         return ours and address in {str(a) for a in exporter.addresses}
 
     def _as_offers(self, frame: pl.DataFrame, number: int, link: Mapping[str, Any]) -> pl.DataFrame:
-        scope = pl.lit(self.default, pl.Int8)
-        for community, rank in sorted(self.scopes.items(), key=lambda s: -s[1]):
-            has = (pl.lit(" ") + pl.col("communities").fill_null("") + pl.lit(" ")).str.contains(
-                f" {community} ", literal=True
-            )  # the narrowest of several counts: it is asked last
-            scope = pl.when(has).then(pl.lit(rank, pl.Int8)).otherwise(scope)
         med = pl.lit(link["med"], pl.Int64) if link.get("med") is not None else pl.col("med")
         return frame.select(
             pl.col("prefix"),
@@ -431,7 +491,7 @@ class LinkViews:
             pl.col("path_length"),
             pl.col("origin"),
             med.alias("med"),
-            scope.alias("scope"),
+            pl.col("scope"),
             pl.col("path"),
             pl.col("prepends"),
         )

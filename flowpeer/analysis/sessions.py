@@ -8,7 +8,7 @@ from datetime import UTC
 import numpy as np
 import polars as pl
 
-from flowpeer.analysis.routing import LinkViews, epochs_of, routes_to
+from flowpeer.analysis.routing import LinkViews, Views, epochs_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
@@ -98,13 +98,9 @@ def session_routes(
     )  # fmt: skip
     offers, transit = [pl.DataFrame(schema=OFFERS)], [pl.DataFrame(schema=TRANSIT)]
     numbered = links.with_row_index("link").with_columns(pl.col("link").cast(pl.Int32))
-    read: dict[str, pl.DataFrame] = {}
+    read: dict[str, Views] = {}
     for number, epoch in enumerate(epochs):
-        # A table that stays in force is read once.
-        read = {i.name: read.get(i.name, pl.DataFrame()) for i in epoch}
-        for info in epoch:
-            if read[info.name].is_empty():
-                read[info.name] = routes_to(record, info, used)
+        read = link_views.read(record, epoch, used, read)
         found = (
             link_views.offers(
                 [(i, read[i.name]) for i in epoch], np.zeros(links.height, dtype=np.bool_)

@@ -62,7 +62,8 @@ def exits(
     places = choice.places
     metro_of_link = places.metro_of_link
     over = Over({p for classes in offers.of_prefix for p in classes})
-    judges = [_Judge(replace(choice, with_local_pref=way), offers) for way in (True, False)]
+    alike = _alike(links)
+    judges = [_Judge(replace(choice, with_local_pref=w), offers, alike) for w in (True, False)]
     whole = (
         routes.group_by("epoch", "link", "prefix", "origin_asn", "local_prefix")
         .agg(pl.col("bytes").sum())
@@ -158,10 +159,24 @@ def _answer(links: pl.DataFrame, every: pl.DataFrame, offers: Offers) -> ExitAud
     )
 
 
+def _alike(links: pl.DataFrame) -> list[Ints]:
+    """Of each link those that its bytes may have left by: itself, and where the neighbour on a
+    port is not known, all links of that port."""
+    ports: dict[tuple[str, int], list[int]] = {}
+    rows = links.select("exporter", "interface", "provider_asn").rows()
+    for number, (exporter, interface, _) in enumerate(rows):
+        ports.setdefault((exporter, interface), []).append(number)
+    return [
+        np.array(ports[e, i] if asn is None else [n], dtype=np.int64)
+        for n, (e, i, asn) in enumerate(rows)
+    ]
+
+
 class _Judge:
-    def __init__(self, choice: Choice, offers: Offers) -> None:
+    def __init__(self, choice: Choice, offers: Offers, alike: Sequence[Ints]) -> None:
         self.choice = choice
         self.offers = offers
+        self.alike = alike
 
     def all(self, asked: Sequence[tuple[tuple[int, ...] | None, int, int]]) -> list[_Verdict]:
         """One verdict each for (chain of classes, home, link that is used)."""
@@ -187,16 +202,17 @@ class _Judge:
         if chain is None:
             return _Verdict("no prefix", False, ())
         rows = self._rows(chain[0]) if chain else self._rows(0)
-        own = rows[rows[:, 0] == link]
+        mine = self.alike[link]
+        own = rows[np.isin(rows[:, 0], mine)]
         if not len(own):
-            if not self.offers.loaded[link]:
+            if not self.offers.loaded[mine].any():
                 return _Verdict("view of the exit not loaded", False, expected)
             if not len(rows) and not any(len(self._rows(c)) for c in chain[1:]):
                 return _Verdict("no view has the prefix", False, ())
-            if expected and any((self._rows(c)[:, 0] == link).any() for c in chain[1:]):
+            if expected and any(np.isin(self._rows(c)[:, 0], mine).any() for c in chain[1:]):
                 return _Verdict("more specific elsewhere", True, expected)
             return _Verdict("path not visible", False, expected)
-        if link in expected:
+        if np.isin(best, mine).any():
             return _Verdict(EXPECTED if len(expected) == 1 else TIE, True, expected)
         if not expected:  # its scope does not let it be used from anywhere we know of
             return _Verdict("unknown", True, expected)

@@ -54,9 +54,11 @@ def test_expected_and_tied_bytes_equal_plain_python(seed: int) -> None:
             home = world.home.get(local or "", metro)
             best = world.best(epoch, prefix, home, metro, set(),
                               with_local_pref=comparison == COMPARISONS[0])  # fmt: skip
-            if link in best:
+            used = world.links[link]
+            mine = [link] if used.asn else world.ports()[used.exporter, used.interface]
+            if set(mine) & set(best):
                 want[metro, EXPECTED if len(best) == 1 else TIE] += size
-            elif not any(o.link == link for o in world.offers[epoch] if o.prefix == prefix):
+            elif not any(o.link in mine for o in world.offers[epoch] if o.prefix == prefix):
                 want[metro, "not seen"] += size
             else:
                 want[metro, "differs"] += size
