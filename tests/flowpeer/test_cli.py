@@ -224,11 +224,13 @@ def test_init_writes_a_file_that_check_accepts_and_never_touches_one(
 
 
 def test_json_is_one_document_on_stdout_for_every_command(demo_copy: Path, run: Run) -> None:
+    whole = (demo_copy / "captures" / "edge1.ams.pcap").read_bytes()
+    (demo_copy / "cut.pcap").write_bytes(whole[:100_000])
     for words in (
         ["check"], ["verify"], ["rollup"], ["rollup", "--explain"],
         ["candidates", "--metro", "fra"], ["imbalance", "--metro", "fra"],
         ["rib", "list"], ["lookup", "26.0.0.1"], ["sql", "SELECT 1 AS one"], ["ingest", "captures"],
-        ["run"], ["decode", "captures/edge1.dfw.pcap.gz"], ["rib", "load", "ribs"],
+        ["run"], ["decode", "cut.pcap"], ["rib", "load", "ribs"],
         ["peeringdb", "load", "peeringdb.json"],
     ):  # fmt: skip
         done = run(*words, "--json", cwd=demo_copy)
@@ -350,7 +352,7 @@ def test_a_vantage_that_is_no_place_is_refused(
 
 def test_a_full_disk_is_no_internal_error(demo_folder: Path) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m flowpeer candidates --format csv > /dev/full", shell=True,
+        f"{sys.executable} -m flowpeer candidates --metro par --format csv > /dev/full", shell=True,
         cwd=demo_folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 3
@@ -366,8 +368,14 @@ def test_an_answer_from_stale_roll_ups_says_so(demo_copy: Path, run: Run) -> Non
     assert "hours are not up to date" in done.stderr
 
 
-def test_notes_reach_the_reader_of_plain_formats(demo_folder: Path, run: Run) -> None:
-    done = run("candidates", "--json", cwd=demo_folder)
+@pytest.fixture(scope="module")
+def listed(demo_folder: Path, run: Run) -> CompletedProcess[str]:
+    """All candidates of the sample network, as JSON."""
+    return run("candidates", "--json", cwd=demo_folder)
+
+
+def test_notes_reach_the_reader_of_plain_formats(listed: CompletedProcess[str]) -> None:
+    done = listed
     assert "Synthetic sample network" in done.stderr
     assert "on 1 interfaces that the configuration does not name" in done.stderr
 
@@ -406,8 +414,10 @@ def test_a_bad_line_of_standard_input_is_named(demo_folder: Path, run: Run) -> N
     assert [row["address"] for row in json.loads(good.stdout)] == ["192.0.2.1", "192.0.2.2"]
 
 
-def test_nothing_is_cut_where_the_output_is_no_terminal(demo_folder: Path, run: Run) -> None:
+def test_nothing_is_cut_where_the_output_is_no_terminal(
+    demo_folder: Path, run: Run, listed: CompletedProcess[str]
+) -> None:
     shown = run("candidates", cwd=demo_folder).stdout
-    rows = json.loads(run("candidates", "--json", cwd=demo_folder).stdout)
+    rows = json.loads(listed.stdout)
     assert "…" not in shown
     assert all(row["meet"] in shown for row in rows if row["rank"] == 1)

@@ -220,12 +220,16 @@ def test_killed_or_in_shards_it_makes_the_same_files(fresh: Path, tmp_path: Path
     assert files(shards) == made
 
 
-def test_a_folded_network_gets_the_same_answers(demo_copy: Path, run: Run) -> None:
+@pytest.mark.parametrize("metros", [("ams", "iad"), pytest.param((), marks=pytest.mark.soak)])
+def test_a_folded_network_gets_the_same_answers(
+    demo_copy: Path, run: Run, metros: tuple[str, ...]
+) -> None:
     config = demo_copy / "flowpeer.toml"
 
     def answers(folder: str) -> None:
         for name in ("candidates", "imbalance"):
-            made = run(name, "--out", folder, "--format", "csv", cwd=demo_copy)
+            only = [word for metro in metros for word in ("--metro", metro)]
+            made = run(name, "--out", folder, "--format", "csv", *only, cwd=demo_copy)
             assert made.returncode == 0, made.stderr
 
     answers("plain")
