@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flowpeer.analysis.stability import RouteHistory
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
@@ -28,7 +29,6 @@ from flowpeer_reports.demand import Announced, Demand, Over, demand
 from flowpeer_reports.fallover import Compiler
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
-from flowpeer_reports.moves import TABLES
 from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, LinkPlaces, Offers, places
 from flowpeer_reports.relations import Ints
 from flowpeer_reports.tied import TiedTraffic, Ties
@@ -200,24 +200,24 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
         ).select("prefix").drop_nulls().unique().collect()["prefix"]
     )  # fmt: skip
     loaded = np.zeros(found.links.height, dtype=np.bool_)
-    frames = []
+    offers, history = Offers(np.zeros(0, dtype=np.int64), loaded), RouteHistory()
     read: dict[str, Views] = {}
     for epoch in epochs:
         read = link_views.read(record, epoch, used, read)
-        frames.append(link_views.offers([(i, read[i.name]) for i in epoch], loaded))
+        table = link_views.offers([(i, read[i.name]) for i in epoch], loaded)
+        offers.learn(table)
+        history.add(table)
     full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
-    offers = Offers(np.flatnonzero(full & ~loaded).astype(np.int64), loaded)
-    for frame in frames:
-        offers.learn(frame)
-    first_, table = offers.table()
+    offers.assumed = np.flatnonzero(full & ~loaded).astype(np.int64)
+    first_, rows = offers.table()
     scope = SCOPES.index(network.routing.default_scope)
-    choice = Choice(where, first_, table, offers.assumed,
+    choice = Choice(where, first_, rows, offers.assumed,
                     network.routing.always_compare_med, scope)  # fmt: skip
     risk = risk_groups(network, found.links)
     notes = [] if infos else ["no routes are loaded: every alternate is an assumption"]
     return Exits(inputs, found, offers, choice, epoch_of_hour,
-                 _announced(network, where, inputs), risk, _unstable(frames), notes,
-                 _prepended(frames))  # fmt: skip
+                 _announced(network, where, inputs), risk, history.unstable(), notes,
+                 history.prepended())  # fmt: skip
 
 
 def risk_groups(network: Configuration, links: pl.DataFrame) -> dict[str, list[int]]:
@@ -230,37 +230,6 @@ def risk_groups(network: Configuration, links: pl.DataFrame) -> dict[str, list[i
         ]
         for group in network.risk_groups
     }  # fmt: skip
-
-
-def _unstable(tables: Sequence[pl.DataFrame]) -> frozenset[tuple[str, int]]:
-    """Routes that are not moved; none with so few tables that nothing is known of it."""
-    if len(tables) < TABLES:
-        return frozenset()
-    seen = pl.concat(
-        [
-            table.group_by("prefix", "link")
-            .agg(pl.col("path").min())
-            .with_columns(epoch=pl.lit(n, pl.Int64))
-            for n, table in enumerate(tables)
-        ]
-    ).sort("prefix", "link", "epoch")
-    key = ["prefix", "link"]
-    changes = (pl.col("path") != pl.col("path").shift().over(key)).fill_null(False)
-    found = (
-        seen.with_columns(changed=changes)
-        .group_by(key)
-        .agg(tables=pl.len(), changes=pl.col("changed").sum())
-        .filter((pl.col("changes") > 2) | (2 * pl.col("tables") < len(tables)))
-    )
-    return frozenset(found.select(key).iter_rows())
-
-
-def _prepended(tables: Sequence[pl.DataFrame]) -> dict[tuple[str, int], int]:
-    found: dict[tuple[str, int], int] = {}
-    for table in tables:
-        some = table.filter(pl.col("prepends") > 0).select("prefix", "link", "prepends")
-        found |= {(prefix, link): count for prefix, link, count in some.iter_rows()}
-    return found
 
 
 def _facility(network: Configuration, exporter: str) -> int | None:

@@ -110,7 +110,8 @@ def session_routes(
         )
         peers = found.filter(pl.col("role") != "transit").with_columns(asn="neighbour")
         offers.append(peers.select(pl.col(n).cast(k) for n, k in OFFERS.items()))
-        ours = found.filter(pl.col("role") == "transit")
+        # Compared are routes that a neighbour offers too: others would only fill memory.
+        ours = found.filter(pl.col("role") == "transit").join(peers, on="prefix", how="semi")
         transit.append(ours.select(pl.col(n).cast(k) for n, k in TRANSIT.items()))
     return SessionRoutes(
         frozenset(views), pl.concat(offers), pl.concat(transit), epoch_of_hour, frozenset(sessions)

@@ -138,6 +138,8 @@ class Offers:
         )
     )  # fmt: skip
     """Of the table before: hashes, number of offers and class of each prefix."""
+    _names: dict[str, str] = field(default_factory=dict)
+    """Prefixes by themselves: tables share their text."""
 
     def learn(self, offers: pl.DataFrame) -> int:
         """Take in the offers (`OFFERS`) of one epoch; returns its number.
@@ -169,7 +171,16 @@ class Offers:
             )
         )
         self._last = known
-        self.of_prefix.append(dict(zip(known["prefix"], known["class_"], strict=True)))
+        if self.of_prefix and not new.height and known.height == len(self.of_prefix[-1]):
+            self.of_prefix.append(self.of_prefix[-1])  # nothing came and nothing went
+        else:
+            names = self._names
+            self.of_prefix.append(
+                {
+                    names.setdefault(prefix, prefix): class_
+                    for prefix, class_ in known.select("prefix", "class_").iter_rows()
+                }
+            )
         return len(self.of_prefix) - 1
 
     def _learn(self, rows: pl.DataFrame) -> dict[str, int]:
