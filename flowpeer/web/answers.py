@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import polars as pl
 
-from flowpeer.web.named import FILTERS, Named
+from flowpeer.errors import NoDataError, UsageError
+from flowpeer.web.named import FILTERS, Named, asking, literal
 from flowpeer.web.reader import Cancel, SharedReader, ShownTable
 from flowpeer.web.view import Filters
 from flowpeer_reports import columns
@@ -27,16 +29,27 @@ from flowpeer_reports.render.cells import inferred
 def _answer(name: str, reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     """The tables of an answer, of all metros together."""
     found = _MAKERS[name](reader, view)
-    command = f"flowpeer {name.replace('_', ' ')}" if name in COMMANDS else ""
-    if view.asn is not None and name == "explain":
-        command += f" {view.asn}"
-    if view.period and command:
-        command += f" --period {shlex.quote(view.period)}"
-    if name in ("candidates", "exchanges", "imbalance", "capacity") and view.direction != "both":
-        command += f" --direction {view.direction}"
-    notes = tuple(found.notes)
+    notes, command = tuple(found.notes), _written_by(name, view)
     beside = {n: _shown(t, notes, command) for n, t in found.side_tables.items()}
     return replace(_shown(found, notes, command), beside=beside)
+
+
+def _written_by(name: str, view: Filters) -> str:
+    """The command that writes the tables of an answer into the folder `answers`."""
+    if name == "what_if":
+        period = f'"{view.period}"' if view.period else ""
+        return (
+            "python3 - <<'PY'\nimport flowpeer, pathlib\n"
+            f"found = flowpeer.open().what_ifs({period}).answer({json.dumps(view.picks)})\n"
+            "found.write(pathlib.Path('answers'), ['parquet'])\nPY"
+        )
+    words = {"drill": "drill --all", "asks": "asks list", "explain": f"explain {view.asn}"}
+    command = f"flowpeer {words.get(name, name)}"
+    if view.period:
+        command += f" --period {shlex.quote(view.period)}"
+    if name in ("candidates", "exchanges") and view.direction != "both":
+        command += f" --direction {view.direction}"
+    return f"{command} --out answers --format parquet"
 
 
 def _shown(table: Any, notes: tuple[str, ...], command: str) -> ShownTable:
@@ -64,8 +77,26 @@ _MAKERS: Mapping[str, Callable[[SharedReader, Filters], Any]] = {
     "asks": lambda r, v: r.network.asks(),
     "what_if": lambda r, v: r.what_ifs(v.period).answer(v.picks),
 }
-COMMANDS = frozenset(_MAKERS) - {"what_if"}
-"""Answers that a command gives too."""
+
+
+def _findings(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
+    return _called(reader.network.check(), "flowpeer --json check > findings.json")
+
+
+def _snapshots(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
+    return _called(reader.network.routes(), "flowpeer --json rib list > snapshots.json")
+
+
+def _lookup(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
+    if reader.network.routes().is_empty():  # else they would be loaded: the explorer only reads
+        raise NoDataError("no routing table is loaded", advice="load one: `flowpeer rib load FILE`")
+    looked = view.own["find"]
+    return _called(reader.network.lookup(looked),
+                   f"flowpeer --json lookup {shlex.quote(looked)} > lookup.json")  # fmt: skip
+
+
+def _called(rows: pl.DataFrame, command: str) -> ShownTable:
+    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()), command=command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +107,75 @@ class AnswerPart:
     whole: Named
     side: str = ""
     """Which of the tables beside the answer's own."""
-    shape: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    shape: Shape | None = None
     """What the rows are made into in the end."""
+    only: tuple[pl.Expr, str] | None = None
+    """Rows that it is about, as Polars and as SQL."""
+
+    @property
+    def answer(self) -> str:
+        """The name of the answer."""
+        return self.whole.name.removeprefix("answer ")
 
     def keep(self, table: ShownTable, view: Filters, reader: SharedReader) -> ShownTable:
-        """Rows of the metros, the provider and the network of a view."""
+        """Rows of the metros, the provider and the network of a view, and the SQL over the tables
+        of the answer that gives the same."""
         table = table.beside[self.side] if self.side else table
-        rows = table.rows
-        for column, wanted in (
-            ("metro", list(view.metros)),
-            ("provider_asn", list(view.providers)),
-            ("direction", [] if view.direction == "both" else [view.direction]),
+        rows, conditions = table.rows, list(self._conditions(table.rows, view, reader))
+        for is_kept, _ in conditions:
+            rows = rows.filter(is_kept)
+        name = self.side or self.answer
+        sql = f"FROM {name}" if name != "explain" else 'FROM "explain"'
+        if conditions:
+            sql += "\nWHERE " + "\n    AND ".join(text for _, text in conditions)
+        columns = table.columns
+        if self.shape is not None:
+            rows, sql = (
+                self.shape.rows(rows),
+                self.shape.sql.replace("{rows}", " ".join(sql.split("\n"))),
+            )
+            columns = tuple(inferred(n, t) for n, t in rows.schema.items())
+        attach = f"{self.answer}.json" if self.answer in _CALLS else "answers"
+        command = f"{table.command}\n{asking(sql, attach)}"
+        return replace(table, rows=rows, columns=columns, statement=sql, answer=self.answer,
+                       command=command)  # fmt: skip
+
+    def _conditions(
+        self, rows: pl.DataFrame, view: Filters, reader: SharedReader
+    ) -> Iterator[tuple[pl.Expr, str]]:
+        if self.only is not None:
+            yield self.only
+        uses, columns = self.named.uses, rows.columns
+        for column, word, wanted in (
+            ("metro", "metro", list(view.metros)),
+            ("provider_asn", "provider", list(view.providers)),
+            ("direction", "direction", [] if view.direction == "both" else [view.direction]),
         ):
-            used = {"provider_asn": "provider"}.get(column, column)
-            if wanted and used in self.named.uses and column in rows.columns:
-                rows = rows.filter(pl.col(column).is_in(wanted))
-        if "provider" in self.named.uses and view.providers and "contract" in rows.columns:
-            rows = rows.filter(pl.col("contract").is_in(contracts_of(reader, view.providers)))
-        if "asn" in self.named.uses and view.asn is not None and self.named.name != "explain":
-            mine = pl.col("asn") == view.asn
-            if "asns" in rows.columns:
+            if wanted and word in uses and column in columns:
+                yield pl.col(column).is_in(wanted), _in(column, wanted)
+        if "provider" in uses and view.providers and "contract" in columns:
+            contracts = contracts_of(reader, view.providers)
+            yield pl.col("contract").is_in(contracts), _in("contract", contracts)
+        if "asn" in uses and view.asn is not None and self.answer != "explain":
+            mine, text = pl.col("asn") == view.asn, f"asn = {view.asn}"
+            if "asns" in columns:
                 mine |= pl.col("asns").list.contains(view.asn)
-            rows = rows.filter(mine)
-        if self.shape is None:
-            return replace(table, rows=rows)
-        rows = self.shape(rows)
-        return replace(
-            table, rows=rows, columns=tuple(inferred(n, t) for n, t in rows.schema.items())
-        )
+                text = f"({text} OR list_contains(asns, {view.asn}))"
+            yield mine, text
+
+
+def _in(column: str, wanted: Sequence[object]) -> str:
+    if not wanted:
+        return "false"
+    return f"{column} IN ({', '.join(map(literal, wanted))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What rows are made into: by Polars, and the same in SQL over {rows}."""
+
+    rows: Callable[[pl.DataFrame], pl.DataFrame]
+    sql: str
 
 
 def matrix(drills: pl.DataFrame) -> pl.DataFrame:
@@ -124,7 +196,7 @@ def by_hour(hours: pl.DataFrame) -> pl.DataFrame:
     """One row per metro, direction and hour of the week (UTC; day 1 is Monday): d of the metro, and
     the provider with the largest share."""
     return (
-        hours.sort("share", descending=True, nulls_last=True, maintain_order=True)
+        hours.sort("share", "provider", descending=[True, False], nulls_last=True)
         .group_by("metro", "direction", "hour_of_week", maintain_order=True)
         .agg(
             pl.col("slots").max(), pl.col("d").first(), pl.col("provider").first().alias("largest"),
@@ -151,8 +223,21 @@ _COLUMNS: Mapping[str, Sequence[columns.Column]] = {
     "what_if_asks": what_if.WHAT_IF_ASKS,
 }  # fmt: skip
 """What tables of answers may have."""
-_SHAPES: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
-    "drill_matrix": matrix, "imbalance_hours": by_hour,
+_SHAPES: Mapping[str, Shape] = {
+    "drill_matrix": Shape(matrix, """\
+PIVOT (
+    SELECT kind || ' ' || removed AS failure, exporter || ' ' || interface AS link, max_utilisation
+    FROM ({rows})
+) ON link USING max(max_utilisation) GROUP BY failure ORDER BY failure"""),
+    "imbalance_hours": Shape(by_hour, """\
+SELECT metro, direction, 1 + hour_of_week // 24 AS day, hour_of_week % 24 AS hour_utc, hour_of_week,
+    first(d ORDER BY share DESC NULLS LAST, provider) AS d,
+    first(provider ORDER BY share DESC NULLS LAST, provider) AS largest,
+    first(share ORDER BY share DESC NULLS LAST, provider) AS share,
+    max(utilisation_p95) AS utilisation_p95, max(slots) AS slots
+FROM ({rows})
+GROUP BY metro, direction, hour_of_week
+ORDER BY metro, direction DESC, hour_of_week"""),
 }  # fmt: skip
 
 
@@ -196,17 +281,49 @@ def _from_answers() -> list[AnswerPart]:
         if answer in ("candidates", "exchanges"):
             asked += ("direction",)
         more = {"explain": ("asn",), "what_if": ("pick",)}.get(answer, ())
-        whole = Named(f"answer {answer}", title, asked + more, partial(_answer, answer))
+        whole = Named(f"answer {answer}", title, asked + more, partial(_answer, answer), needs=more)
         uses = tuple(f for f in FILTERS if f in {*asked, *narrows, *needs})
         known = tuple(column.name for column in _COLUMNS.get(name, ()))
         if name == "imbalance_hours":
             known = _BY_HOUR
         named = Named(name, title, uses, whole.make, needs=needs, columns=known)
         parts.append(AnswerPart(named, whole, side, _SHAPES.get(name)))
-    return parts
+    return [*parts, *_from_calls()]
+
+
+_CALLS = ("findings", "snapshots", "lookup")
+"""Answers that a command gives as JSON."""
+
+
+def _from_calls() -> Iterator[AnswerPart]:
+    wrong = (pl.col("level") != "ok", "level <> 'ok'")
+    for name, title, uses, make, only, known in (
+        ("findings", "What is wrong with the data", (), _findings, wrong,
+         ("level", "subject", "text", "next_step", "code")),
+        ("snapshots", "Routing tables", (), _snapshots, None,
+         ("name", "taken_at", "vantage", "kind", "prefixes4", "prefixes6", "routes", "source")),
+        ("lookup", "The route of an address", ("find",), _lookup, None,
+         ("address", "prefix", "origin_asn", "origins", "origin_name", "as_path", "snapshot",
+          "vantage")),
+    ):  # fmt: skip
+        named = Named(name, title, uses, make, needs=uses, columns=known)
+        yield AnswerPart(named, replace(named, name=f"answer {name}"), only=only)
 
 
 @cache
 def parts() -> dict[str, AnswerPart]:
     """Tables of answers, by name."""
     return {part.named.name: part for part in _from_answers()}
+
+
+def names() -> set[str]:
+    """Of all answers."""
+    return {part.answer for part in parts().values()}
+
+
+def whole_of(answer: str) -> Named:
+    """Raises UsageError where there is no answer of that name."""
+    for part in parts().values():
+        if part.answer == answer:
+            return part.whole
+    raise UsageError(f"no answer {answer[:40]!r}", advice=f"there are {', '.join(sorted(names()))}")

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from flowpeer import __version__
 from flowpeer.errors import NoDataError
-from flowpeer.web import statements, tables
+from flowpeer.web import answers, statements, tables
 from flowpeer.web.named import FILTERS, ROWS
 from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.render import arranged
@@ -84,10 +84,14 @@ def openapi() -> dict[str, Any]:
     question = {"name": "q", "in": "query", "required": True, "schema": {"type": "string"},
                 "description": "a reading statement, or the name of a question, with its "
                 "parameters as p.NAME=value"}  # fmt: skip
+    answer = {"name": "answer", "in": "query", "required": False,
+              "schema": {"type": "string", "enum": sorted(answers.names())},
+              "description": "an answer whose tables the statement may name; it is asked with "
+              "period, direction, asn and pick where it takes them"}  # fmt: skip
     for form, kind in _TYPES.items():
         paths[f"/api/sql.{form}"] = {
             "get": {"operationId": f"sql_{form}", "summary": "The rows of a statement",
-                    "parameters": [question, *(_parameter(f, False) for f in ROWS)],
+                    "parameters": [question, answer, *(_parameter(f, False) for f in ROWS)],
                     "responses": _responses(kind)}
         }  # fmt: skip
     return {

@@ -127,9 +127,17 @@ def _values(reader: SharedReader, view: Filters, names: set[str]) -> dict[str, o
     return {name: values[name] for name in sorted(names)}
 
 
+def asking(sql: str, attached: str = "") -> str:
+    """The command that asks a statement, with answers attached."""
+    command = f"flowpeer sql --attach {attached}" if attached else "flowpeer sql"
+    if any(line.strip() == "SQL" for line in sql.splitlines()):  # as words looked for may say
+        return f"{command} {shlex.quote(sql)}"
+    return f"{command} --file - <<'SQL'\n{sql}\nSQL"
+
+
 def of_statement(sql: str, reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
     values = _values(reader, view, set(re.findall(r"\$(\w+)", sql)))
     rows = reader.ask(sql, values, cancel)
     text = with_values(sql, values)
     columns = tuple(inferred(n, t) for n, t in rows.schema.items())
-    return ShownTable(rows, columns, statement=text, command=f"flowpeer sql {shlex.quote(text)}")
+    return ShownTable(rows, columns, statement=text, command=asking(text))

@@ -12,13 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.web import statements, tables
+from flowpeer.web.answers import whole_of
 from flowpeer.web.charts import Chart, chart_of
 from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.render import LONGEST, table_markup
@@ -209,14 +210,16 @@ class Pages:
         body = ""
         if table is not None:
             body = table_markup(table, "result", view, "/sql")
-        export = urlencode([("q", view.own.get("q", "")),
+        about = _about(view)
+        export = urlencode([("q", view.own.get("q", "")), *about,
                             *((f"p.{n}", v) for n, v in view.parameters.items())])  # fmt: skip
+        words = [*self._reader.network.words(), *self._words_of_answer(view)]
         return self._html(
             "sql.html", status, title="SQL", view=view, page="/sql", question=question,
             questions=questions(), table=table, body=body, problem=problem, export=export,
             fields=[] if question is None else statements.fields(question),
             chart=None if table is None else chart_of(table.rows),
-            words=" ".join(self._reader.network.words()),
+            words=" ".join(dict.fromkeys(words)), about=about,
         )  # fmt: skip
 
     async def search(self, request: Request) -> Response:
@@ -231,14 +234,15 @@ class Pages:
             if _is_address(looked):
                 at = replace(view, own={"find": looked})
                 table = await tables.fetch("lookup", self._reader, at)
-                parts.append(("The route of the address",
-                              table_markup(table, "lookup", view, "/search")))  # fmt: skip
+                body = self._filled(PageSection("lookup"), table, view, "/search")
+                parts.append(("The route of the address", body))
             else:
                 table = await tables.fetch("search", self._reader, view)
                 if table.rows.height == 1 and found.lower().removeprefix("as").isdigit():
                     asn = table.rows["asn"].item()
                     return RedirectResponse(view.to(f"/network/{asn}"), 303)
-                parts.append(("Networks", table_markup(table, "search", view, "/search")))
+                body = self._filled(PageSection("search"), table, view, "/search")
+                parts.append(("Networks", body))
                 if table.rows.is_empty():
                     problem = f"nothing is called {found}"
         return self._html("search.html", title="Search", view=view, page="/search", parts=parts,
@@ -277,10 +281,19 @@ class Pages:
                 table, section.table, outer, page, columns=section.columns, ticks=section.ticks,
                 more=section.more,
             ),
-            ask=urlencode({"q": table.statement}) if 0 < len(table.statement) <= LONGEST else "",
+            ask=_asked(table, view) if len(table.statement) <= LONGEST else "",
             glossary=[c for c in table.columns if c.meaning],
         )  # fmt: skip
         return str(text)
+
+    def _words_of_answer(self, view: Filters) -> list[str]:
+        """Names of the tables of an answer that is made, and of their columns."""
+        name = view.own.get("answer", "")
+        kept = self._reader.kept(whole_of(name).key(view)) if name else None
+        if kept is None:
+            return []
+        found = {name: kept, **kept.beside}
+        return [*found, *(column.name for table in found.values() for column in table.columns)]
 
     def _html(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         configuration = self._reader.network.configuration
@@ -289,6 +302,22 @@ class Pages:
             providers=list(self._reader.providers().items()), **values,
         )  # fmt: skip
         return HTMLResponse(text, status)
+
+
+def _asked(table: ShownTable, view: Filters) -> str:
+    """The query of the SQL page that asks the statement behind a table."""
+    words = {"q": table.statement}
+    if table.answer:
+        words["answer"] = table.answer
+    return urlencode([*words.items(), *_about(replace(view, own={**view.own, **words}))[1:]])
+
+
+def _about(view: Filters) -> list[tuple[str, str]]:
+    """What says which answer a statement is over: its name, and what it is asked with."""
+    name = view.own.get("answer", "")
+    if not name:
+        return []
+    return [("answer", name), *parse_qsl(whole_of(name).query_string(view))]
 
 
 def _is_address(text: str) -> bool:

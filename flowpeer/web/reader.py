@@ -16,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -44,9 +46,11 @@ class ShownTable:
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
     statement: str = ""
-    """The SQL behind it, to be run as it stands; empty where it is an answer."""
+    """The SQL behind it, to be run as it stands."""
+    answer: str = ""
+    """The answer whose tables the statement is over; empty where it is over the lake alone."""
     command: str = ""
-    """The command that gives the same."""
+    """The commands that give the same."""
     beside: Mapping[str, ShownTable] = field(default_factory=dict)
     """Tables that the same work gave."""
 
@@ -239,8 +243,18 @@ class SharedReader:
         if not flight.future.cancelled() and flight.future.exception() is None:
             kept.put(key, flight.future.result())
 
-    def ask(self, sql: str, values: Mapping[str, object], cancel: Cancel) -> pl.DataFrame:
+    def ask(
+        self,
+        sql: str,
+        values: Mapping[str, object],
+        cancel: Cancel,
+        *,
+        attached: Mapping[str, ShownTable] | None = None,
+    ) -> pl.DataFrame:
         """The rows of one statement (from a thread).
+
+        Args:
+            attached: tables that it may name beside those of the lake.
 
         Raises:
             UsageError: it was stopped, or what `Session.query` says of it.
@@ -251,6 +265,7 @@ class SharedReader:
             try:
                 if cancel.said:
                     raise UsageError("the reader has left")
+                _attach(session, attached or {})
                 found = session.query(
                     sql, values, timeout_seconds=settings.query_seconds, flat=True
                 )
@@ -340,6 +355,17 @@ class SharedReader:
         if asked not in periods:
             periods[asked] = self.network.period(asked or None)
         return periods[asked]
+
+
+def _attach(session: Any, tables: Mapping[str, ShownTable]) -> None:
+    """Tables of answers, as their Parquet files have them."""
+    with TemporaryDirectory(prefix="flowpeer-answer-") as folder:
+        for name, table in tables.items():
+            file = Path(folder, f"{name}.parquet")
+            rows = table.rows.select(column.name for column in table.columns)
+            if rows.width:
+                rows.write_parquet(file)
+                session.attach(name, file)
 
 
 def _frame(table: object) -> pl.DataFrame:

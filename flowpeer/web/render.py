@@ -153,7 +153,9 @@ def _head(column: Column, table: ShownTable, name: str, view: Filters, page: str
     now = view.own.get("sort", "")
     down, up = f"{name}.-{column.name}", f"{name}.{column.name}"
     state = "descending" if now == down else "ascending" if now == up else "none"
-    link = f"{page}?{view.query(sort=up if now == down else down)}#{name}"
+    # The page of a network says it by its address.
+    asn = view.asn if page == "/sql" else None
+    link = f"{page}?{view.query(sort=up if now == down else down, asn=asn)}#{name}"
     told = f"{column.meaning} [{column.unit}]" if column.unit else column.meaning
     kind = " class=n" if number else ""
     if table.rows.schema[column.name].is_nested():

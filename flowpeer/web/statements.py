@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from flowpeer.errors import UsageError
+from flowpeer.web.answers import whole_of
 from flowpeer.web.named import with_values
 from flowpeer.web.reader import Cancel, SharedReader, ShownTable
 from flowpeer.web.view import Filters
@@ -74,17 +76,19 @@ def bounded(text: str, rows: int) -> str:
     return f"FROM (\n{text.rstrip().removesuffix(';')}\n) LIMIT {rows + 1}"
 
 
-def _make(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
+def _make(
+    reader: SharedReader, view: Filters, attached: Mapping[str, ShownTable], cancel: Cancel
+) -> ShownTable:
     text, values = resolved(view)
     most = reader.settings.query_rows
     held = bounded(text, most)
     try:
-        rows = reader.ask(held, values, cancel)
+        rows = reader.ask(held, values, cancel, attached=attached)
     except UsageError:
         if held == text or cancel.said:
             raise
         # As the reader wrote it: it fails with its own lines, or could not stand within another.
-        rows = reader.ask(text, values, cancel)
+        rows = reader.ask(text, values, cancel, attached=attached)
     notes: tuple[str, ...] = ()
     if rows.height > most:
         rows = rows.head(most)
@@ -98,7 +102,18 @@ def _make(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
 
 
 async def run(reader: SharedReader, view: Filters) -> ShownTable:
-    """The rows of the statement of a view."""
+    """The rows of the statement of a view; over the tables of an answer too, where it names one
+    (`answer=NAME`, with the filters that the answer is asked with).
+
+    Raises:
+        UsageError: what is wrong with the statement, or no such answer.
+    """
     text, values = resolved(view)
-    key = ("statement", text, tuple(sorted(values.items())))
-    return await reader.table(key, partial(_make, reader, view), query=True)
+    attached: dict[str, ShownTable] = {}
+    key: tuple[Hashable, ...] = ("statement", text, tuple(sorted(values.items())))
+    if name := view.own.get("answer"):
+        whole = whole_of(name)
+        answer = await whole.fetch(reader, view)
+        attached = {name: answer, **answer.beside}
+        key += (whole.key(view),)
+    return await reader.table(key, partial(_make, reader, view, attached), query=True)

@@ -8,39 +8,15 @@ the columns.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib.resources import files
 
-import polars as pl
-
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.web.answers import parts
 from flowpeer.web.named import Named, check_needs, of_statement
-from flowpeer.web.reader import Cancel, SharedReader, ShownTable
+from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.view import Filters
-from flowpeer_reports.render.cells import inferred
-
-
-def _findings(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
-    rows = reader.network.check().filter(pl.col("level") != "ok")
-    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
-                 command="flowpeer check")  # fmt: skip
-
-
-def _snapshots(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
-    rows = reader.network.routes()
-    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
-                 command="flowpeer rib list")  # fmt: skip
-
-
-def _lookup(reader: SharedReader, view: Filters, cancel: Cancel) -> ShownTable:
-    if reader.network.routes().is_empty():  # else they would be loaded: the explorer only reads
-        raise NoDataError("no routing table is loaded", advice="load one: `flowpeer rib load FILE`")
-    rows = reader.network.lookup(view.own["find"])
-    return ShownTable(rows, tuple(inferred(n, t) for n, t in rows.schema.items()),
-                 command=f"flowpeer lookup {shlex.quote(view.own['find'])}")  # fmt: skip
 
 
 @cache
@@ -62,17 +38,6 @@ def tables() -> dict[str, Named]:
         about = " ".join(line for line in head[1:] if not line.startswith(("Uses:", "Columns:")))
         made = partial(of_statement, text)
         found[name] = Named(name, head[0], names, made, about, True, needs, columns)
-    for named in (
-        Named("findings", "What is wrong with the data", (), _findings,
-              columns=("level", "subject", "text", "next_step", "code")),
-        Named("snapshots", "Routing tables", (), _snapshots,
-              columns=("name", "taken_at", "vantage", "kind", "prefixes4", "prefixes6", "routes",
-                       "source")),
-        Named("lookup", "The route of an address", ("find",), _lookup, needs=("find",),
-              columns=("address", "prefix", "origin_asn", "origins", "origin_name", "as_path",
-                       "snapshot", "vantage")),
-    ):  # fmt: skip
-        found[named.name] = named
     return found
 
 

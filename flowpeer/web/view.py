@@ -14,7 +14,7 @@ from flowpeer.period import parse_period
 DIRECTIONS = ("both", "out", "in")
 FAMILIES = ("", "4", "6")
 MAX_ASN = 2**32 - 1
-OWN = {"q": 15_000, "sort": 100, "find": 200, "filter": 200, "limit": 6}
+OWN = {"q": 15_000, "sort": 100, "find": 200, "filter": 200, "limit": 6, "answer": 40}
 """Words of pages, with the most characters they may have."""
 MAX_PICKS = 200
 MAX_LIMIT = 10_000
