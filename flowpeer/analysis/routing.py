@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flowpeer.analysis.carried import CarriedPrefixes
 from flowpeer.analysis.stability import RouteHistory
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer.routing.rib import snapshot
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.slots import HOUR
-from flowpeer_reports.demand import Announced, Demand, Over, demand
+from flowpeer_reports.demand import Announced, Demand, demand
 from flowpeer_reports.fallover import Compiler
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
@@ -35,7 +36,6 @@ from flowpeer_reports.tied import TiedTraffic, Ties
 
 KEPT_ROWS = 500_000
 """Some 50 MB."""
-_DEFAULTS = ("0.0.0.0/0", "::/0")
 Views = dict[str, pl.DataFrame]
 """View → its routes, as `LinkViews.read` has them."""
 _Chosen = tuple[list[str], list[str]]
@@ -202,8 +202,9 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     loaded = np.zeros(found.links.height, dtype=np.bool_)
     offers, history = Offers(np.zeros(0, dtype=np.int64), loaded), RouteHistory()
     read: dict[str, Views] = {}
+    carried = CarriedPrefixes(used)
     for epoch in epochs:
-        read = link_views.read(record, epoch, used, read)
+        read = link_views.read(record, epoch, carried, read)
         table = link_views.offers([(i, read[i.name]) for i in epoch], loaded)
         offers.learn(table)
         history.add(table)
@@ -268,18 +269,12 @@ def epochs_of(
     return found, np.array(numbers, dtype=np.int64)
 
 
-def routes_to(record: Record, info: SnapshotInfo, used: pl.Series) -> pl.DataFrame:
+def routes_to(record: Record, info: SnapshotInfo, carried: CarriedPrefixes) -> pl.DataFrame:
     """Routes of a snapshot to the prefixes that carry traffic, and to those over them."""
     path = record.lake.path(f"routes/{info.name}.parquet")
     scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     names = scan.collect_schema().names()
-    every = scan.select("prefix").unique().collect()["prefix"]
-    every = every.filter(~every.is_in(_DEFAULTS))
-    over = Over(every.to_list())
-    needed = pl.DataFrame(
-        {"prefix": sorted({p for prefix in used.to_list() for p in over.of(prefix)})},
-        schema={"prefix": pl.String},
-    )
+    needed = carried.over(scan.select("prefix").unique().collect()["prefix"])
     frame = scan.join(needed.lazy(), on="prefix", how="semi").collect()
     if "origin_code" not in names:
         frame = frame.with_columns(origin_code=pl.lit(None, pl.String))
@@ -328,14 +323,14 @@ class LinkViews:
         self._chosen: dict[tuple[str, tuple[str, ...]], list[_Chosen]] = {}
 
     def read(
-        self, record: Record, epoch: Sequence[SnapshotInfo], used: pl.Series,
+        self, record: Record, epoch: Sequence[SnapshotInfo], carried: CarriedPrefixes,
         known: Mapping[str, Views],
     ) -> dict[str, Views]:  # fmt: skip
-        """Name of a snapshot → its routes to the prefixes `used`, by view. Those that are `known`
-        from the epoch before are not read again."""
+        """Name of a snapshot → its routes to the prefixes that carry traffic, by view. Those that
+        are `known` from the epoch before are not read again."""
         return {
             info.name: known[info.name] if info.name in known
-            else self._by_view(routes_to(record, info, used))
+            else self._by_view(routes_to(record, info, carried))
             for info in epoch
         }  # fmt: skip
 

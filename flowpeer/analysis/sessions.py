@@ -8,6 +8,7 @@ from datetime import UTC
 import numpy as np
 import polars as pl
 
+from flowpeer.analysis.carried import CarriedPrefixes
 from flowpeer.analysis.routing import LinkViews, Views, epochs_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
@@ -99,8 +100,9 @@ def session_routes(
     offers, transit = [pl.DataFrame(schema=OFFERS)], [pl.DataFrame(schema=TRANSIT)]
     numbered = links.with_row_index("link").with_columns(pl.col("link").cast(pl.Int32))
     read: dict[str, Views] = {}
+    prefixes = CarriedPrefixes(used)
     for number, epoch in enumerate(epochs):
-        read = link_views.read(record, epoch, used, read)
+        read = link_views.read(record, epoch, prefixes, read)
         found = (
             link_views.offers(
                 [(i, read[i.name]) for i in epoch], np.zeros(links.height, dtype=np.bool_)

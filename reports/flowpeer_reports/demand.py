@@ -314,7 +314,7 @@ class Over:
     def __init__(self, prefixes: Iterable[str]) -> None:
         self._known: dict[tuple[int, int], dict[int, str]] = {}
         for prefix in prefixes:
-            family, length, bits = _parts(prefix)
+            family, length, bits = parts_of(prefix)
             if length:  # a default route is no route to anything
                 self._known.setdefault((family, length), {})[bits >> family - length] = prefix
         self._lengths = {
@@ -327,7 +327,7 @@ class Over:
         """Those over `prefix`."""
         found = self._found.get(prefix)
         if found is None:
-            family, length, bits = _parts(prefix)
+            family, length, bits = parts_of(prefix)
             hits = (
                 self._known[family, n].get(bits >> family - n)
                 for n in self._lengths[family]
@@ -337,7 +337,10 @@ class Over:
         return found
 
 
-def _parts(prefix: str) -> tuple[int, int, int]:
-    """Bits of the family, length, address as a number."""
-    network = ipaddress.ip_network(prefix)
-    return network.max_prefixlen, network.prefixlen, int(network.network_address)
+def parts_of(prefix: str) -> tuple[int, int, int]:
+    """Bits of the family, length, address as a number, of a prefix of our tables."""
+    address, _, length = prefix.partition("/")
+    if ":" in address:
+        return 128, int(length), int(ipaddress.IPv6Address(address))
+    a, b, c, d = address.split(".")
+    return 32, int(length), int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)

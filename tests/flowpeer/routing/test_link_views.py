@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from test_sessions import CONFIG
 
+from flowpeer.analysis.carried import CarriedPrefixes
 from flowpeer.analysis.routing import LinkViews, risk_groups
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
@@ -66,8 +67,9 @@ def _offers(
         ),
     )
     views, infos = LinkViews(network, inputs, LINKS), snapshots(lake)
-    read = views.read(lake.record(), infos, pl.Series(list(ROUTES)), {})
-    again = views.read(lake.record(), infos, pl.Series(list(ROUTES)), read)
+    carried = CarriedPrefixes(pl.Series(list(ROUTES)))
+    read = views.read(lake.record(), infos, carried, {})
+    again = views.read(lake.record(), infos, carried, read)
     assert all(again[i.name] is read[i.name] for i in infos)
     loaded = np.zeros(LINKS.height, dtype=np.bool_)
     found = views.offers([(i, read[i.name]) for i in infos], loaded)
