@@ -112,7 +112,8 @@ def test_answers_are_the_command_lines(
 
 
 def test_a_period_is_text_or_two_times(net: flowpeer.Network) -> None:
-    start, end = net.gather().inputs.period_start, net.gather().inputs.period_end
+    inputs = net.gather().inputs
+    start, end = inputs.period_start, inputs.period_end
     text = f"{start:%Y-%m-%d}/{end:%Y-%m-%d}"
     assert_frame_equal(
         net.imbalance(text, metro="ams").rows, net.imbalance((start, end), metro="ams").rows
@@ -120,7 +121,8 @@ def test_a_period_is_text_or_two_times(net: flowpeer.Network) -> None:
 
 
 def test_a_question_takes_what_the_command_line_does(net: flowpeer.Network, tmp_path: Path) -> None:
-    start, end = net.gather().inputs.period_start, net.gather().inputs.period_end
+    inputs = net.gather().inputs
+    start, end = inputs.period_start, inputs.period_end
     (tmp_path / "mine.csv").write_text("number,owner\n65000,ann\n")
     rows = net.sql("growth", period=(start, end), metro="ams", provider="AS64501", top=3)
     assert rows.height <= 3

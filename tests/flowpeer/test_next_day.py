@@ -49,11 +49,16 @@ def test_the_outage_is_found_replayed_and_its_error_is_the_one_printed(
     assert error / sum(r["observed_bytes"] for r in mine) < 0.2
 
 
+LIST = (
+    "candidates", "--format", "csv,json,parquet,xlsx,html,md", "--compare",
+    "2026-09-16T00:00/2026-09-16T08:00", "--period", "2026-09-16T08:00/2026-09-17",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ("candidates", "--format", "csv,json,parquet,xlsx,html,md", "--compare",
-         "2026-09-16T00:00/2026-09-16T08:00", "--period", "2026-09-16T08:00/2026-09-17"),
+        (*LIST, "--metro", "ams", "--metro", "iad"), pytest.param(LIST, marks=pytest.mark.soak),
         ("report", "--format", "csv,xlsx", "--metro", "fra"),
     ],
 )  # fmt: skip
