@@ -47,13 +47,13 @@ class Running:
     """A command in a process of its own."""
 
     def __init__(self, channel: socket.socket, words: Sequence[str], cwd: Path,
-                 environment: Mapping[str, str], stdin: str, *, apart: bool) -> None:  # fmt: skip
+                 environment: Mapping[str, str], stdin: bytes, *, apart: bool) -> None:  # fmt: skip
         request = json.dumps([list(words), str(cwd), dict(environment), apart]).encode()
         assert len(request) <= LONGEST
         self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stdout = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as given:
+        with theirs, tempfile.TemporaryFile() as given:
             given.write(stdin)
             given.seek(0)
             handed = [given.fileno(), self.stdout.fileno(), self.stderr.fileno(), theirs.fileno()]
@@ -101,6 +101,12 @@ class Running:
         with self.stdout, self.stderr:
             return self.stdout.read(), self.stderr.read()
 
+    def octets(self, timeout: float = TIME_LIMIT_S) -> tuple[bytes, bytes]:
+        """As `communicate`, not decoded."""
+        self.wait(timeout)
+        with self.stdout, self.stderr:
+            return self.stdout.buffer.read(), self.stderr.buffer.read()
+
     def send_signal(self, number: int) -> None:
         """To itself alone."""
         if self.poll() is None:
@@ -119,7 +125,7 @@ class Warm:
             )  # fmt: skip
 
     def begin(
-        self, words: Sequence[str], cwd: Path, environment: Mapping[str, str], stdin: str = "",
+        self, words: Sequence[str], cwd: Path, environment: Mapping[str, str], stdin: bytes = b"",
         *, apart: bool = False,
     ) -> Running:  # fmt: skip
         """`flowpeer WORDS`; `apart`: in a session and process group of its own."""
@@ -140,7 +146,7 @@ def warm() -> Warm:
 def flowpeer(*words: object, cwd: Path | None = None, stdin: str = "") -> Finished:
     """`flowpeer WORDS` as a user runs it, finished."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWPEER_", "COV"))}
-    running = warm().begin([*map(str, words)], cwd or Path.cwd(), environment, stdin)
+    running = warm().begin([*map(str, words)], cwd or Path.cwd(), environment, stdin.encode())
     return Finished(words, *running.finish())
 
 

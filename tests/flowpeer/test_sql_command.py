@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from warm import warm
 
 import flowpeer_sql
 from flowpeer.lake.store import Lake
@@ -47,10 +48,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *words: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "flowpeer", "sql", *words],
-        cwd=folder, input=text, capture_output=True, check=False,
-    )  # fmt: skip
+    running = warm().begin(["sql", *words], folder, os.environ, text)
+    return subprocess.CompletedProcess(words, running.wait(120), *running.octets())
 
 
 def test_formats_say_the_same(folder: Path) -> None:
