@@ -37,6 +37,8 @@ from flowpeer.web.reader import NoLakeError, SharedReader
 from flowpeer.web.render import STATIC, environment
 from flowpeer.web.settings import ServerSettings
 
+FORM_S = 20.0
+"""How long the login waits for its form."""
 LEFT = 499
 """Nobody reads the response any more (as nginx logs it)."""
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -64,15 +66,17 @@ def create_app(settings: ServerSettings) -> Guard:
         problem = ""
         if request.method == "POST":
             try:
-                body = (await request.body()).decode("ascii", errors="replace")
+                body = (await asyncio.wait_for(request.body(), FORM_S)).decode("ascii", "replace")
                 told = dict(parse_qsl(body, max_num_fields=4)).get("token", "")
+            except TimeoutError:
+                return PlainTextResponse("the form did not come\n", 408)
             except (ClientDisconnect, ValueError):
                 return PlainTextResponse("this is no form of ours\n", 413)
             if token_is(told, settings):
                 response = RedirectResponse("/", 303)
                 response.set_cookie(
                     COOKIE, settings.token, httponly=True, samesite="strict",
-                    secure=request.url.scheme == "https",
+                    secure=request.headers.get("origin", "").startswith("https:"),
                 )  # fmt: skip
                 return response
             problem = "that is not the token"
@@ -113,6 +117,7 @@ def create_app(settings: ServerSettings) -> Guard:
         lifespan=lifespan,
     )
     app.state.reader = reader
+    app.router.redirect_slashes = False  # it would send to the host that the request names
     return Guard(app, settings)
 
 

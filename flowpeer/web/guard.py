@@ -9,6 +9,7 @@ response may be framed. Responses run no script but the files of static/.
 from __future__ import annotations
 
 import hmac
+import re
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ COOKIE = "flowpeer_token"
 MAX_TARGET = 16 << 10
 """Octets of a path with its query."""
 MAX_BODY = 64 << 10
+MAX_HEAD, MAX_HEADERS = 32 << 10, 100
+"""Octets of all headers, and how many there may be."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -36,6 +39,7 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::[0-9]{1,5})?", re.ASCII)
 _OPEN = ("/static/", "/login")
 """What a reader without a token may fetch: nothing of the network's."""
 
@@ -46,7 +50,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
-        self._hosts = {"localhost", "127.0.0.1", "::1", settings.host, *settings.hosts}
+        names = ("localhost", "127.0.0.1", "::1", settings.host, *settings.hosts)
+        self._hosts = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on; either way with the headers."""
@@ -79,14 +84,20 @@ class Guard:
         size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         if size > MAX_TARGET:
             return 414, "the address is too long"
+        given = scope["headers"]
+        if len(given) > MAX_HEADERS or sum(len(n) + len(v) for n, v in given) > MAX_HEAD:
+            return 431, "the headers are too large, or too many"
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return 400, "two lengths: a proxy in front may take the other one"
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY:
             return 413, f"the request is larger than {MAX_BODY >> 10} KiB"
         if not self._is_ours(headers.get("host", "")):
             return 421, "this host name is not the explorer's: start it with --host NAME"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            # A link of theirs works, a frame or an image does not.
             following = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
-            if not following:
+            if not following or headers.get("sec-fetch-dest", "document") != "document":
                 return 403, "requests from other sites are refused"
         if scope["method"] not in ("GET", "HEAD"):
             if scope["method"] != "POST":
@@ -99,12 +110,10 @@ class Guard:
         return self._stranger(headers)
 
     def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname
-        except ValueError:
+        match = _HOST.fullmatch(host)
+        if match is None:
             return False
-        if name is None:
-            return False
+        name = (match[1] or match[2]).lower()
         # Behind --public, names are the proxy's affair unless they are given.
         anything = not is_loopback(self._settings.host) and not self._settings.hosts
         return anything or name in self._hosts
@@ -113,7 +122,9 @@ class Guard:
         settings = self._settings
         if settings.token and _same(_told(headers), settings.token):
             return None
-        if settings.user_header and headers.get(settings.user_header, "").strip():
+        # Given twice, one of them is not the proxy's.
+        users = headers.getlist(settings.user_header) if settings.user_header else []
+        if len(users) == 1 and users[0].strip():
             return None
         if not settings.token and not settings.user_header:
             return None

@@ -8,10 +8,8 @@ import uvicorn
 
 from flowpeer.errors import UsageError
 from flowpeer.web.app import create_app
+from flowpeer.web.protocol import MAX_CONNECTIONS, BoundedProtocol
 from flowpeer.web.settings import ServerSettings
-
-MAX_CONNECTIONS = 500
-"""At the same time; further ones get 503."""
 
 
 def bound(settings: ServerSettings) -> socket.socket:
@@ -25,6 +23,7 @@ def bound(settings: ServerSettings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        listening.listen(MAX_CONNECTIONS)  # who asks before the first answer can be given waits
     except OSError as error:
         listening.close()
         raise UsageError(
@@ -38,7 +37,7 @@ def serve(settings: ServerSettings, listening: socket.socket) -> None:
     """Answer requests until a signal says to stop."""
     config = uvicorn.Config(
         create_app(settings), log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=15,
+        proxy_headers=False, http=BoundedProtocol, timeout_keep_alive=15,
         timeout_graceful_shutdown=3, h11_max_incomplete_event_size=64 << 10, ws="none",
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])

@@ -11,9 +11,7 @@ import pytest
 pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
-from explorer_client import Explorer, serving
-
-from flowpeer.lake.store import Lake
+from explorer_client import Explorer, bare_network, serving
 
 
 @pytest.fixture(scope="session")
@@ -48,19 +46,4 @@ def explore() -> Iterator[Callable[..., Explorer]]:
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
     """A lake without any data, with names that want to be markup."""
-    config = tmp_path / "flowpeer.toml"
-    config.write_text(
-        """[network]
-asn = 64500
-name = "<img src=x onerror=alert(1)>"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "\\"><script>alert(1)</script>{{7*7}}"
-""",
-        encoding="utf-8",
-    )
-    Lake(tmp_path / "lake").mark()
-    return config
+    return bare_network(tmp_path)

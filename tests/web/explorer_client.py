@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from flowpeer.lake.store import Lake
 from flowpeer.web.app import create_app
 from flowpeer.web.settings import ServerSettings
 
@@ -27,6 +28,26 @@ from flowpeer.cli import main
 sys.argv = ["flowpeer", "serve", "--listen", "127.0.0.1:0", *sys.argv[1:]]
 main()
 """
+
+
+def bare_network(folder: Path) -> Path:
+    """The configuration of a lake without any data, with names that want to be markup."""
+    config = folder / "flowpeer.toml"
+    config.write_text(
+        """[network]
+asn = 64500
+name = "<img src=x onerror=alert(1)>"
+prefixes = ["198.18.0.0/15"]
+[lake]
+path = "lake"
+[[metros]]
+id = "ams"
+name = "\\"><script>alert(1)</script>{{7*7}}"
+""",
+        encoding="utf-8",
+    )
+    Lake(folder / "lake").mark()
+    return config
 
 
 @contextmanager

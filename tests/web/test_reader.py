@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import polars as pl
@@ -159,9 +160,9 @@ def test_a_statement_ends_with_its_reader(
     ended = threading.Event()
     ask = SharedReader.ask
 
-    def watched(self: SharedReader, sql: str, values: object, cancel: Cancel) -> pl.DataFrame:
+    def watched(self: SharedReader, *words: Any, **named: Any) -> pl.DataFrame:
         try:
-            return ask(self, sql, values, cancel)  # type: ignore[arg-type]
+            return ask(self, *words, **named)
         finally:
             ended.set()
 
