@@ -28,6 +28,8 @@ CANDIDATES = 300
 """Rules tried in each step: those with the most bytes. A smaller one moves less than D shows."""
 LEAST_GAIN = 1e-4
 """Of D: a rule that takes less off is not worth its line."""
+LOT = 1 << 18
+"""Slots that are looked at side by side."""
 TABLES = 8
 """With fewer tables in the period, whether a path is stable is not known."""
 
@@ -98,6 +100,10 @@ def moves(
     routed = _shaped(hourly, found)
     series = [_summed(_by_link(rule, routed), found.slots) for rule in rules]
     series_covered = [line[covered] for line in series]
+    between: tuple[dict[tuple[int, int], list[int]], ...] = ({}, {})
+    """By whether the path is longer, and from and to which provider: rules by number."""
+    for number, rule in enumerate(rules):
+        between[rule.longer].setdefault((rule.source, rule.target), []).append(number)
     shifts: dict[tuple[int, int], Ints] = {}
     aims = aim.weights[:, None] * whole
     d = float(np.abs(load[:, covered] - aims).sum() / 2 / total)
@@ -111,13 +117,15 @@ def moves(
         load_covered = load[:, covered]
         for longer in (False, True):
             options = []
-            for number, rule in enumerate(rules):
-                if rule.longer != longer or rule.routes & taken:
-                    continue
-                line = series_covered[number]
-                gain = _gain(load_covered, aims, line, rule.source, rule.target) / total
-                if gain > LEAST_GAIN:
-                    options.append((gain, -number))
+            for pair, numbers in between[longer].items():
+                free = [n for n in numbers if not rules[n].routes & taken]
+                lines = [series_covered[n] for n in free]
+                gains = _gains(load_covered, aims, lines, *pair)
+                options += [
+                    (gain / total, -number)
+                    for gain, number in zip(gains, free, strict=True)
+                    if gain / total > LEAST_GAIN
+                ]
             for gain, number in sorted(options, reverse=True):
                 rule = rules[-number]
                 after = load.copy()
@@ -288,13 +296,18 @@ def _summed(lines: Mapping[int, Ints], slots: int) -> Ints:
     return found
 
 
-def _gain(load: Ints, aims: Reals, series: Ints, source: int, target: int) -> float:
-    """Bytes that no longer have to move."""
+def _gains(load: Ints, aims: Reals, lines: Sequence[Ints], source: int, target: int) -> list[float]:
+    """Bytes that no longer have to move, by the line that goes from one provider to another."""
     before = np.abs(load[source] - aims[source]) + np.abs(load[target] - aims[target])
-    after = np.abs(load[source] - series - aims[source]) + np.abs(
-        load[target] + series - aims[target]
-    )
-    return float((before - after).sum() / 2)
+    found: list[float] = []
+    size = max(1, LOT // max(1, len(before)))
+    for at in range(0, len(lines), size):
+        lot = np.stack(lines[at : at + size])
+        after = np.abs(load[source] - lot - aims[source]) + np.abs(
+            load[target] + lot - aims[target]
+        )
+        found += ((before - after).sum(axis=1) / 2).tolist()
+    return found
 
 
 def _p95(series: Ints, covered: Flags) -> float:
