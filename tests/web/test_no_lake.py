@@ -65,7 +65,7 @@ def test_a_lake_that_vanishes_is_said_and_not_made_again(demo_folder: Path, tmp_
 def test_work_that_fails_because_the_lake_goes_says_so(
     explore: Callable[..., Explorer], bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(self: SharedReader, *_: object) -> None:
+    def ask(self: SharedReader, *_: object, **__: object) -> None:
         shutil.rmtree(bare.with_name("lake"))
         raise FileNotFoundError(2, "No such file or directory", "flows")
 
@@ -78,7 +78,7 @@ def test_work_that_fails_because_the_lake_goes_says_so(
 def test_a_file_that_cannot_be_read_is_named(
     explore: Callable[..., Explorer], bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(self: SharedReader, *_: object) -> None:
+    def ask(self: SharedReader, *_: object, **__: object) -> None:
         raise OSError(5, "Input/output error", "/lake/flows")
 
     monkeypatch.setattr(SharedReader, "ask", ask)
