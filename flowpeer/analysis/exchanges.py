@@ -31,7 +31,7 @@ def exchanges_answer(
     if listed is None:
         listed = candidates(
             inputs, direction=direction, metros=metros or None, store=FileStore(),
-            billed=gathered.billed,
+            billed=gathered.billed, signing_plans=False,
         )  # fmt: skip
     found = exchanges(inputs, listed, gathered.billed, FileStore())
     title = title_of(inputs, "exchanges")

@@ -56,7 +56,10 @@ def explain_answer(
 ) -> Explanation:
     """Flows → routes → roles → evidence → cover → policy → place → money, in each metro."""
     inputs = gathered.inputs
-    found = candidates(inputs, metros=metros or None, store=FileStore(), billed=gathered.billed)
+    found = candidates(
+        inputs, metros=metros or None, store=FileStore(), billed=gathered.billed,
+        signing_plans=False,
+    )  # fmt: skip
     party = found.ranking.parties.of(asn)
     steps: list[dict[str, Any]] = []
     for number, listing in enumerate(found.ranking.metros):

@@ -67,7 +67,8 @@ class Candidates:
     p95_estimates: dict[str, list[int]] = field(default_factory=dict)
     """By metro: ASNs of the rows whose p95_bps is no exact figure (M5, M6)."""
     signing: Signing | None = None
-    """The scenarios for signing and what smaller commits risk; None without contracts."""
+    """The scenarios for signing and what smaller commits risk; None without contracts, or where
+    they were not asked for."""
 
     def is_estimate(self, metro: str, asn: int | None) -> bool:
         """Whether the p95_bps of a row is an estimate."""
@@ -88,6 +89,7 @@ def candidates(
     named: Parties | None = None,
     rank_by: RankBy = "bytes",
     order_store: Store | None = None,
+    signing_plans: bool = True,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.
 
@@ -103,6 +105,7 @@ def candidates(
         named: parties that go by the ASNs of another list, to compare this one with it.
         rank_by: what puts the rows into order; money needs `billed`.
         order_store: where slots are held while rows are ordered by money; default in memory.
+        signing_plans: whether the scenarios for signing are wanted, where there is `billed`.
 
     Raises:
         ReportError: an unknown metro; an order by money without a price.
@@ -136,6 +139,7 @@ def candidates(
     ways: list[SigningPlan] = []
     if billed is not None:
         want_money(ranking, series)
+    if billed is not None and signing_plans:
         called = dict(inputs.asns.select("asn", "name").drop_nulls().iter_rows())
         ways = plans(ranking, places, policy.weights, called)
         want_plans(series, ways)
@@ -147,6 +151,7 @@ def candidates(
     if billed is not None:
         p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
         paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95)
+    if billed is not None and signing_plans:
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
         )
