@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -121,9 +122,16 @@ def _calls(text: str) -> Iterator[list[str]]:
             yield call.split()
 
 
+@pytest.fixture(scope="module")
+def known(generate: ModuleType) -> dict[str, Any]:
+    """Every command by its words."""
+    return dict(generate.walk(generate.application()))
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
-def test_every_command_that_a_page_names_exists(path: Path, generate: ModuleType) -> None:
-    known = dict(generate.walk(generate.application()))
+def test_every_command_that_a_page_names_exists(
+    path: Path, generate: ModuleType, known: dict[str, Any]
+) -> None:
     root = {opt for p in generate.application().params for opt in p.opts} | {"-h", "--help"}
     groups = {name.split()[0] for name in known if " " in name}
     for words in _calls(path.read_text("utf-8")):
