@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -9,7 +12,17 @@ import polars as pl
 from flowpeer_reports.demand import parts_of
 
 _DEFAULTS = ("0.0.0.0/0", "::/0")
-_Octets = npt.NDArray[np.bytes_]
+_V4 = r"^(\d+)\.(\d+)\.(\d+)\.(\d+)/(\d+)$"
+_Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    """Networks of one family: first and last addresses, in their order, and lengths."""
+
+    first: _Array
+    last: _Array
+    length: npt.NDArray[np.int64]
 
 
 class CarriedPrefixes:
@@ -20,53 +33,65 @@ class CarriedPrefixes:
 
     def __init__(self, used: pl.Series) -> None:
         """`used`: prefixes of traffic."""
-        starts: dict[int, dict[bytes, int]] = {32: {}, 128: {}}
-        for prefix in used:
-            family, length, bits = parts_of(prefix)
-            at = starts[family]
-            key = bits.to_bytes(family // 8)
-            at[key] = max(at.get(key, 0), length)
-        self._starts = {f: _octets(sorted(at), f) for f, at in starts.items()}
-        self._longest = {
-            f: np.array([at[key] for key in sorted(at)], dtype=np.int64)
-            for f, at in starts.items()
-        }  # fmt: skip
+        self._known = [_starts(networks) for networks in _networks(used)]
         self._seen = pl.Series("prefix", dtype=pl.String)
         self._over = pl.Series("prefix", dtype=pl.String)
 
     def over(self, prefixes: pl.Series) -> pl.DataFrame:
         """prefix: of these and those of earlier calls, those that are, or lie over, one that
         carries traffic; a default route does not."""
-        new = prefixes.filter(~prefixes.is_in(self._seen.implode())).unique()
+        new = prefixes.filter(~prefixes.is_in(self._seen.implode())).unique().rename("prefix")
         if new.len():
-            self._seen = pl.concat([self._seen, new.rename("prefix")])
-            known = np.zeros(new.len(), dtype=np.bool_)
-            parts = [parts_of(prefix) for prefix in new]
-            for family in (32, 128):
-                mine = np.array([f == family for f, _, _ in parts], dtype=np.bool_)
-                known[mine] = self._bear([p for p in parts if p[0] == family], family)
-            found = new.filter(pl.Series(known)).rename("prefix")
-            self._over = pl.concat([self._over, found.filter(~found.is_in(_DEFAULTS))])
+            self._seen = pl.concat([self._seen, new])
+            new = new.filter(~new.is_in(_DEFAULTS))
+            six = new.str.contains(":", literal=True)
+            parts = zip((new.filter(~six), new.filter(six)), _networks(new), strict=True)
+            found = [
+                mine.filter(pl.Series(_bear(networks, *known), dtype=pl.Boolean))
+                for (mine, networks), known in zip(parts, self._known, strict=True)
+            ]
+            self._over = pl.concat([self._over, *found])
         return self._over.to_frame()
 
-    def _bear(self, parts: list[tuple[int, int, int]], family: int) -> npt.NDArray[np.bool_]:
-        """A network that begins behind another's start and within it lies in it; one that begins
-        with it does if it is no shorter."""
-        starts, width = self._starts[family], family // 8
-        first = _octets([bits.to_bytes(width) for _, _, bits in parts], family)
-        last = _octets(
-            [(bits | (1 << family - n) - 1).to_bytes(width) for _, n, bits in parts], family
-        )
-        length = np.array([n for _, n, _ in parts], dtype=np.int64)
-        low, high = np.searchsorted(starts, first), np.searchsorted(starts, last, "right")
-        padded = np.append(self._longest[family], -1)
-        there = np.append(starts, b"")[low] == first  # behind the last: no length fits
-        made: npt.NDArray[np.bool_] = (there & (padded[low] >= length)) | (high - there > low)
-        return made
+
+def _networks(prefixes: pl.Series) -> tuple[_Networks, _Networks]:
+    """IPv4 as integers, IPv6 as octets, each in the order of `prefixes`."""
+    six = prefixes.str.contains(":", literal=True)
+    four = (
+        prefixes.filter(~six).str.extract_groups(_V4).struct.unnest().cast(pl.Int64).to_numpy()
+    ).reshape(-1, 5)  # fmt: skip
+    first, length = four[:, :4] @ np.array([1 << 24, 1 << 16, 1 << 8, 1]), four[:, 4]
+    parts = [parts_of(prefix) for prefix in prefixes.filter(six)]
+    ends = [(bits, bits | (1 << family - n) - 1) for family, n, bits in parts]
+    return (
+        _Networks(first, first + (1 << 32 - length) - 1, length),
+        _Networks(
+            np.array([low.to_bytes(16) for low, _ in ends], dtype="S16"),
+            np.array([high.to_bytes(16) for _, high in ends], dtype="S16"),
+            np.array([n for _, n, _ in parts], dtype=np.int64),
+        ),
+    )
 
 
-def _octets(values: list[bytes], family: int) -> _Octets:
-    return np.array(values, dtype=f"S{family // 8}")
+def _starts(networks: _Networks) -> tuple[_Array, npt.NDArray[np.int64]]:
+    """First addresses, rising, and the longest network that begins with each."""
+    starts, place = np.unique(networks.first, return_inverse=True)
+    longest = np.full(len(starts) + 1, -1, dtype=np.int64)  # behind the last: none fits
+    np.maximum.at(longest, place, networks.length)
+    return starts, longest
+
+
+def _bear(
+    networks: _Networks, starts: _Array, longest: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """A network that begins behind another's start and within it lies in it; one that begins with
+    it does if it is no shorter."""
+    low = np.searchsorted(starts, networks.first)
+    behind = np.searchsorted(starts, networks.first, "right")
+    high = np.searchsorted(starts, networks.last, "right")
+    same = (behind > low) & (longest[low] >= networks.length)
+    made: npt.NDArray[np.bool_] = same | (high > behind)
+    return made
 
 
 __all__ = ["CarriedPrefixes"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
@@ -13,6 +12,7 @@ import polars as pl
 from flowpeer import catalog, schema
 from flowpeer.analysis.asks import read_log
 from flowpeer.analysis.bills import billed_period
+from flowpeer.analysis.carried import CarriedPrefixes
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.periods import period_before, period_of
 from flowpeer.analysis.policy import policy_of
@@ -75,29 +75,22 @@ def paths_in_force(
     """
     used = routes.filter(pl.col("role") == "transit").select("prefix").drop_nulls().unique()
     prefixes = used.collect()
-    if over:
-        wider = {str(w) for p in prefixes["prefix"] for w in _over(p)}
-        prefixes = pl.DataFrame({"prefix": sorted(wider)}, schema={"prefix": pl.String})
-    carried = prefixes.lazy()
+    wider = CarriedPrefixes(prefixes["prefix"]) if over else None
     paths = pl.DataFrame(schema={"prefix": pl.String, "as_path": pl.String})
     for info in infos:
+        table = pl.scan_parquet(lake.path(f"routes/{info.name}.parquet"))
+        if wider is not None:
+            prefixes = wider.over(table.select("prefix").unique().collect()["prefix"])
         added = (
-            pl.scan_parquet(lake.path(f"routes/{info.name}.parquet"))
-            .select("prefix", "as_path")
+            table.select("prefix", "as_path")
             .drop_nulls()
-            .join(carried, on="prefix", how="semi")
+            .join(prefixes.lazy(), on="prefix", how="semi")
             .join(paths.lazy(), on=["prefix", "as_path"], how="anti")
             .unique()
             .collect()
         )
         paths = paths.vstack(added)
     return paths.sort("prefix", "as_path")
-
-
-def _over(prefix: str) -> Iterable[str]:
-    """Every prefix over one, itself included; no default route."""
-    net = ipaddress.ip_network(prefix)
-    return (str(net.supernet(new_prefix=n)) for n in range(1, net.prefixlen + 1))
 
 
 def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[str]:
