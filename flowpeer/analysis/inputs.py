@@ -116,6 +116,21 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
     ]
 
 
+def _resized(network: Configuration, start: datetime, end: datetime) -> list[str]:
+    """Interfaces whose capacity changed within the period."""
+    sizes: dict[tuple[str, int], list[tuple[datetime, int]]] = {}
+    for i in sorted(network.interfaces, key=lambda i: i.from_ or start):
+        held = (i.from_ is None or i.from_ < end) and (i.until is None or i.until > start)
+        if held and i.capacity is not None:
+            sizes.setdefault((i.exporter, i.index), []).append((i.from_ or start, i.capacity))
+    return [
+        f"{exporter}:{index}: another capacity since {of[-1][0]:%Y-%m-%d %H:%M}"
+        f"; utilisation is of {of[-1][1] / 1e9:g} Gbps"
+        for (exporter, index), of in sizes.items()
+        if len({size for _, size in of}) > 1
+    ]
+
+
 def gather(
     network: Configuration, record: Record, asked: str | None, *, also: pl.LazyFrame | None = None
 ) -> Gathered:
@@ -150,6 +165,7 @@ def gather(
                 "hours before them"
             )
     notes += _undescribed(traffic, start, end)
+    notes += _resized(network, start, end)
     if (network.source.parent / MARKER).exists():
         notes.insert(0, "Synthetic sample network: traffic and names are invented.")
     peeringdb = {
@@ -195,9 +211,13 @@ def gather(
             schema={"metro": pl.String, "ix_id": pl.Int64, "route_servers": pl.Boolean,
                     "speed_bps": pl.Int64},
         ),
-        interfaces=_frame(configured["interfaces"]).join(
-            _on_exchanges(network), on=["exporter", "interface"], how="left"
-        ),
+        interfaces=_frame(configured["interfaces"])
+        .filter(
+            (pl.col("valid_from") < end).fill_null(True),
+            (pl.col("valid_until") > start).fill_null(True),
+        )
+        .sort("valid_from", maintain_order=True)
+        .join(_on_exchanges(network), on=["exporter", "interface"], how="left"),
         contracts=_frame(configured["contracts"]),
         sessions=_sessions(network, log, end),
         exclusions=pl.DataFrame(

@@ -80,17 +80,17 @@ def _exported(
     """Bytes as exported of the records that count on each transit interface (M1), by what the
     manifests say of those received in these hours, less some hours."""
     rollup = RollupPlanner(record.lake, network, record=record, period=(start, end))
-    transit = {key for key, i in network.interface_by_key.items() if i.role == "transit"}
     found: dict[tuple[str, int], int] = {}
     unknown: set[tuple[str, int]] = set()
     for hour in record.headers("flows", start=start, end=end, damaged=[]):
         if hour in without:
             continue
-        attributor = rollup.metering(f"{hour:%Y-%m-%d}")
+        attributor, known = rollup.metering(f"{hour:%Y-%m-%d}"), network.interfaces_at(hour)
         for ip, interfaces in record.octets("flows", hour).items():
             exporter, _ = attributor.exporter(ip)
             for index, octets in interfaces.items():
-                if (exporter, index) not in transit:
+                interface = known.get((exporter, index))
+                if interface is None or interface.role != "transit":
                     continue
                 if len(octets) < 3 * len(WAYS):
                     unknown.add((exporter, index))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -163,13 +164,29 @@ class Configuration(Section):
         ordered = sorted(self.interfaces, key=lambda i: i.from_ or _EVER)
         return {(i.exporter, i.index): i for i in ordered}
 
+    @cached_property
+    def interface_changes(self) -> list[datetime]:
+        """When the section of an interface begins or ends to hold, ascending."""
+        return sorted({t for i in self.interfaces for t in (i.from_, i.until) if t is not None})
+
+    @cached_property
+    def interfaces_by_era(self) -> dict[int, dict[tuple[str, int], Interface]]:
+        """Number of changes before → what `interfaces_at` gives then; filled as it is asked for."""
+        return {}
+
     def interfaces_at(self, moment: datetime) -> dict[tuple[str, int], Interface]:
-        """Interfaces by (exporter id, ifIndex), as they are at a time: `from` ≤ it < `until`."""
-        return {
-            (i.exporter, i.index): i
-            for i in self.interfaces
-            if (i.from_ is None or i.from_ <= moment) and (i.until is None or moment < i.until)
-        }
+        """Interfaces by (exporter id, ifIndex), as they are at a time: `from` ≤ it < `until`.
+
+        An object for each stretch without a change.
+        """
+        era = bisect_right(self.interface_changes, moment)
+        if era not in self.interfaces_by_era:
+            self.interfaces_by_era[era] = {
+                (i.exporter, i.index): i
+                for i in self.interfaces
+                if (i.from_ is None or i.from_ <= moment) and (i.until is None or moment < i.until)
+            }
+        return self.interfaces_by_era[era]
 
     def active_timeout_s(self, exporter_ip: str) -> int:
         """Active timeout of an exporter in seconds (M3)."""

@@ -87,6 +87,8 @@ class Attributor:
     network: Configuration
     seen: Seen
     octets: Octets = field(default_factory=dict)
+    interfaces: Mapping[tuple[str, int], Interface] = field(default_factory=dict)
+    """As they are at the time of what is counted."""
     _memory: dict[tuple[str, int, int, bool], Attribution] = field(default_factory=dict)
 
     def exporter(self, exporter_ip: str) -> tuple[str, str]:
@@ -157,7 +159,7 @@ class Attributor:
             return CountingPoint(metro, exporter, index or None, role, asn, direction)
 
         def configured(index: int) -> Interface | None:
-            return self.network.interface_by_key.get((exporter, index)) if index else None
+            return self.interfaces.get((exporter, index)) if index else None
 
         came, left = configured(input_if), configured(output_if)
         crossings: list[Crossing] = []

@@ -84,7 +84,7 @@ def members_of(context: HourContext, columns: Mapping[str, pa.Array | int]) -> d
 class HourContext:
     """What an hour is rolled up with, resolved."""
 
-    attributor: Callable[[str], Attributor]  # flow file → M1 of the day it was received
+    attributor: Callable[[str], Attributor]  # flow file → M1 of its day of receipt, and this hour
     rate: Callable[[str, Sampled], Rate | None]
     """The rate of a record of a flow file, see `Inputs.rate`."""
     moments: Callable[[str], Ints]

@@ -23,7 +23,7 @@ from flowpeer.errors import UsageError
 from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_hour
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
-from flowpeer.network import Configuration
+from flowpeer.network import Configuration, Interface
 from flowpeer.rollup import rates
 from flowpeer.rollup.aggregate import Means
 from flowpeer.rollup.attribute import Attributor, both_ways
@@ -49,6 +49,7 @@ TABLES_KEPT = 16
 
 
 Seen = tuple[tuple[str, tuple[int, ...]], ...]
+Interfaces = Mapping[tuple[str, int], Interface]
 """Exporter addresses and the interfaces seen of each, in order."""
 
 
@@ -119,10 +120,11 @@ class RollupInputs:
         self._means = means
         self._tables = {} if tables is None else tables
         self._attributors: dict[str, Attributor] = {}
+        self._attributors_at: dict[tuple[str, int], Attributor] = {}
         self._moments: dict[str, Ints] = {}
         self._exporters: dict[Seen, tuple[tuple[str, str], ...]] = {}
-        self._configurations: dict[Seen, tuple[str, str, bool]] = {}
-        self._meterings: dict[tuple[tuple[str, Seen], ...], str] = {}
+        self._configurations: dict[tuple[int, Seen], tuple[str, str, bool]] = {}
+        self._meterings: dict[tuple[int, tuple[tuple[str, Seen], ...]], str] = {}
 
     def _manifest_files(self) -> list[File]:
         return [f for hour in self._headers for f in self.record.manifest("flows", hour).files]
@@ -261,10 +263,17 @@ class RollupInputs:
             self._announcements.pack()
         self.record.pack()
 
-    def _attributor(self, file: str) -> Attributor:
-        """M1 for the records of one flow file: its choices hang on the day it was received in, so
-        that all parts of a record are counted alike, whichever hours they fall into."""
-        return self.metering(f"{partition_hour(file):%Y-%m-%d}")
+    def _attributor(self, hour: datetime, file: str) -> Attributor:
+        """M1 for what the records of one flow file hold of an hour: its choices hang on the day it
+        was received in, so that all parts of a record are counted alike, whichever hours they fall
+        into; roles and neighbours are those of interfaces when the hour begins."""
+        day, interfaces = f"{partition_hour(file):%Y-%m-%d}", self.network.interfaces_at(hour)
+        key = day, id(interfaces)
+        if key not in self._attributors_at:
+            self._attributors_at[key] = replace(
+                self.metering(day), interfaces=interfaces, _memory={}
+            )
+        return self._attributors_at[key]
 
     def metering(self, day: str) -> Attributor:
         """M1's choices for one UTC day (`YYYY-MM-DD`), from what the record says was seen in it."""
@@ -281,7 +290,9 @@ class RollupInputs:
                 for hour in self._by_day[day]:
                     for ip, ways in self.record.octets("flows", hour).items():
                         self._add_octets(octets, ip, ways)
-            self._attributors[day] = Attributor(self.network, seen, octets)
+            self._attributors[day] = Attributor(
+                self.network, seen, octets, self.network.interface_by_key
+            )
         return self._attributors[day]
 
     def _add_octets(
@@ -377,7 +388,8 @@ class RollupInputs:
             four, six = self._views(hour, exporter, metro)
             views.append([exporter, four and four.digest, six and six.digest])
         days = tuple(sorted({(f"{when:%Y-%m-%d}", _seen(reach)) for when, reach in received}))
-        exporters, interfaces_, uses_exchange = self._configured(seen)
+        known = self.network.interfaces_at(hour)
+        exporters, interfaces_, uses_exchange = self._configured(seen, known)
         identity = self.network.network
         return {
             "method": str(METHOD),
@@ -387,7 +399,7 @@ class RollupInputs:
             "sampling": _digest(self._rates_in_force(received)),
             "exporters": exporters,
             "interfaces": interfaces_,
-            "metering": self._metered(days),
+            "metering": self._metered(days, known),
             "prefixes": _digest([identity.asn, sorted(self.network.own_prefixes)]),
             "exchanges": self._exchanges if uses_exchange else "",
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
@@ -400,10 +412,11 @@ class RollupInputs:
             self._exporters[seen] = tuple(named(ip) for ip, _ in seen)
         return self._exporters[seen]
 
-    def _configured(self, seen: Seen) -> tuple[str, str, bool]:
+    def _configured(self, seen: Seen, known: Interfaces) -> tuple[str, str, bool]:
         """Digests of the exporters and of the interfaces as they are configured, and whether one
         is at an exchange. From hour to hour the same ones are seen, so that it is made once."""
-        if seen not in self._configurations:
+        key = id(known), seen
+        if key not in self._configurations:
             exporters: list[list[object]] = []
             interfaces_: list[list[object]] = []
             uses_exchange = False
@@ -414,17 +427,18 @@ class RollupInputs:
                 if configured is not None and configured.mtu != LARGEST_PACKET:
                     exporters[-1].append(configured.mtu)
                 for index in indexes:
-                    interface = self.network.interface_by_key.get((exporter, index))
+                    interface = known.get((exporter, index))
                     if interface is not None:
                         interfaces_.append([exporter, index, interface.role, interface.asn])
                         uses_exchange |= interface.role == "ix"
-            self._configurations[seen] = _digest(exporters), _digest(interfaces_), uses_exchange
-        return self._configurations[seen]
+            self._configurations[key] = _digest(exporters), _digest(interfaces_), uses_exchange
+        return self._configurations[key]
 
-    def _metered(self, days: tuple[tuple[str, Seen], ...]) -> str:
+    def _metered(self, days: tuple[tuple[str, Seen], ...], known: Interfaces) -> str:
         """Digest of M1's choices for what was seen, by day of receipt; made once likewise."""
-        if days not in self._meterings:
-            self._meterings[days] = _digest(sorted({
+        key = id(known), days
+        if key not in self._meterings:
+            self._meterings[key] = _digest(sorted({
                 (day, exporter, index,
                  attributor.counts(exporter, index, inbound=True),
                  attributor.counts(exporter, index, inbound=False))
@@ -433,9 +447,9 @@ class RollupInputs:
                 for ip, indexes in seen
                 for exporter in [attributor.exporter(ip)[0]]
                 for index in indexes
-                if (exporter, index) in self.network.interface_by_key
+                if (exporter, index) in known
             }))  # fmt: skip
-        return self._meterings[days]
+        return self._meterings[key]
 
     def _rates_in_force(self, received: Sequence[tuple[datetime, Reach]]) -> list[object]:
         """What was announced that may decide the rates of records received in these hours."""

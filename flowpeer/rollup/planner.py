@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -248,7 +248,7 @@ class RollupPlanner(RollupInputs):
         while len(self._tables) > TABLES_KEPT:  # oldest first: hours come in order
             self._tables.pop(next(iter(self._tables)))
         return HourContext(
-            attributor=self._attributor,
+            attributor=partial(self._attributor, hour.start),
             rate=self.rate,
             moments=self.moments,
             exporters=[(e.id, e.metro) for e in self.network.exporters],
