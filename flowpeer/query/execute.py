@@ -46,7 +46,7 @@ class Runner:
             return {}
         return self.run(
             request["sql"], request["parameters"], request["number"],
-            flat=request["flat"], few=request["few"],
+            flat=request["flat"], few=request["few"], most=request.get("most", 0),
         )  # fmt: skip
 
     def attach(self, name: str, file: Path) -> None:
@@ -61,10 +61,18 @@ class Runner:
         return name.lower() in self.attached or self.objects.is_table(name)
 
     def run(
-        self, sql: str, parameters: dict[str, Any], number: int, *, flat: bool, few: int
+        self,
+        sql: str,
+        parameters: dict[str, Any],
+        number: int,
+        *,
+        flat: bool,
+        few: int,
+        most: int = 0,
     ) -> dict[str, Any]:
         """The answer to one or more statements: the last is asked, those before it make
-        temporary tables and views. Up to `few` rows are given as they are, more in a file.
+        temporary tables and views. Up to `few` rows are given as they are, more in a file; of more
+        than `most` octets, as text, none (0: any).
 
         Raises:
             UsageError: what cannot be run, with its line and column where DuckDB says them.
@@ -87,7 +95,8 @@ class Runner:
                 self._run(one, [*self._with_days(tree, names), select], names, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
         with told(sql):
-            return {"made": made, **self._answer(every[-1], number, flat=flat, few=few)}
+            answer = self._answer(every[-1], number, flat=flat, few=few, most=most)
+            return {"made": made, **answer}
 
     def _checked(self, one: Statement) -> tuple[str, NamedObjects | None, set[str], Any]:
         """The SELECT of a statement, every node of it allowed; what it names; its parameters; its
@@ -229,12 +238,22 @@ class Runner:
         if one.kind == "view":
             self.objects.remember(name, select)
 
-    def _answer(self, one: Statement, number: int, *, flat: bool, few: int) -> dict[str, Any]:
+    def _answer(
+        self, one: Statement, number: int, *, flat: bool, few: int, most: int
+    ) -> dict[str, Any]:
         if one.kind in ("table", "view"):
             return {}
         table = f'temp.main."{RESULT}"'
         (rows,) = self.con.execute(f"SELECT count(*) FROM {table}").fetchall()[0]  # noqa: S608
         chosen, columns = selection(self.con, table, flat=flat)
+        if most:  # a file of few octets may be very many in memory
+            text = f"SELECT coalesce(sum(strlen(r::VARCHAR)), 0)::BIGINT FROM ({chosen}) r"  # noqa: S608
+            (octets,) = self.con.execute(text).fetchall()[0]
+            if octets > most:
+                raise UsageError(
+                    f"the result is {octets:,} octets of text, {most:,} are the most",
+                    advice="ask for fewer rows or columns, or shorter texts",
+                )
         answer: dict[str, Any] = {"rows": rows}
         if rows <= few and (text := plain(columns, chosen)):
             answer |= {"columns": columns, "cells": self.con.execute(text).fetchall()}

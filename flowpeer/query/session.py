@@ -148,6 +148,7 @@ class QuerySession:
         *,
         timeout_seconds: float | None = None,
         flat: bool = False,
+        most: int = 0,
     ) -> pa.Table:
         """The rows of one reading statement, with `$name` parameters bound.
 
@@ -155,7 +156,8 @@ class QuerySession:
         one of them, and CREATE TEMP TABLE|VIEW name AS one of them (which gives no rows), also
         before another statement. Types are those that every engine has (`query.portable`): sums
         that DuckDB gives as HUGEINT come back as int64 where they fit, intervals as text; with
-        `flat` structures and maps as JSON text too.
+        `flat` structures and maps as JSON text too. A result of more than `most` octets, as text,
+        is refused (0: none is).
 
         Raises:
             UsageError: anything else, an error in the statement (with its line and column), a
@@ -164,7 +166,7 @@ class QuerySession:
             InputError: a file of the lake that cannot be read.
             KeyboardInterrupt: Ctrl-C; the query is stopped.
         """
-        answer = self.ask(sql, parameters, timeout_seconds=timeout_seconds, flat=flat)
+        answer = self.ask(sql, parameters, timeout_seconds=timeout_seconds, flat=flat, most=most)
         return answer.arrow()
 
     def ask(
@@ -175,10 +177,11 @@ class QuerySession:
         timeout_seconds: float | None = None,
         flat: bool = False,
         few: int = -1,
+        most: int = 0,
     ) -> QueryResult:
         """As `query`; up to `few` rows come as cells, for which no library is imported."""
         values = {name: _plain(name, value) for name, value in (parameters or {}).items()}
-        request = {"sql": sql, "flat": flat, "few": few, "parameters": values}
+        request = {"sql": sql, "flat": flat, "few": few, "most": most, "parameters": values}
         told = self._exchange(request, timeout_seconds)
         self._made = self._made or bool(told["made"])
         if "file" not in told:

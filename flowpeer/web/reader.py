@@ -30,6 +30,8 @@ from flowpeer_reports.columns import Column
 
 LOOK_S = 2.0
 """How often the lake is looked at for a change."""
+RESULT_BYTES = 64 << 20
+"""Of the result of a statement, as text."""
 KEPT_BYTES = 256 << 20
 """Of tables that are kept, as Polars estimates them."""
 
@@ -267,7 +269,11 @@ class SharedReader:
                     raise UsageError("the reader has left")
                 _attach(session, attached or {})
                 found = session.query(
-                    sql, values, timeout_seconds=settings.query_seconds, flat=True
+                    sql,
+                    values,
+                    timeout_seconds=settings.query_seconds,
+                    flat=True,
+                    most=RESULT_BYTES,
                 )
             finally:
                 cancel.on(None)

@@ -207,3 +207,23 @@ def test_a_statement_is_stopped_at_its_limit(explore: Callable[..., Explorer], b
     response = explorer.get("/api/sql.json", params={"q": LONG})
     assert response.status_code == 400
     assert "stopped after 0.5 s" in response.json()["error"]
+
+
+def test_a_result_is_bounded_in_octets_and_a_statement_in_memory(
+    explore: Callable[..., Explorer], bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few rows of long texts are a small file, and would be gigabytes here."""
+    explorer = explore(config=bare, query_memory_bytes=100 << 20)
+    many = "SELECT repeat('x', 1_000_000) AS a, [b] AS c FROM range(90) t(b)"
+    told = explorer.get("/api/sql.json", params={"q": many})
+    assert told.status_code == 400
+    assert "octets of text" in told.json()["error"]
+    monkeypatch.setattr(reading, "RESULT_BYTES", 4000)
+    few = {"q": "SELECT i, {'a': repeat('x', 100)} AS s FROM range(20) t(i)"}
+    assert len(explorer.get("/api/sql.json", params=few).json()) == 20
+    told = explorer.get("/api/sql.json", params={"q": few["q"].replace("20", "50")})
+    assert told.status_code == 400
+    large = "SELECT len(list(i)) AS n FROM range(50_000_000) t(i)"
+    told = explorer.get("/api/sql.json", params={"q": large})
+    assert told.status_code == 400
+    assert "memory" in told.json()["error"]
