@@ -418,10 +418,12 @@ class Network:
                 asks=asks,
             )  # fmt: skip
 
-    def replay(self, window: str) -> Answer:
+    def replay(self, window: str, *, metro: str | Sequence[str] | None = None) -> Answer:
         """An outage in START/END: predicted against measured."""
         with _errors():
-            return replay_answer(self.configuration, self.lake.record(), window)
+            network, record, metros = self.configuration, self.lake.record(), _list(metro)
+            asked(network, record, None, metros, None, self._reporter.warn)
+            return replay_answer(network, record, window, metros=metros)
 
     def capacity(
         self,

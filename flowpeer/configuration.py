@@ -241,7 +241,7 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
             if name in lake:
                 yield ("lake", name), "is of a lake on an object store, whose path is s3://…"
     known: dict[str, list[str]] = {}
-    for section in ("metros", "exporters", "contracts"):
+    for section in ("metros", "exporters", "contracts", "risk_groups"):
         seen: list[str] = []
         for n, item in _sections(raw, section):
             name = str(item.get("id"))
@@ -249,6 +249,22 @@ def _crossed(raw: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
                 yield (section, n, "id"), f"{name!r} stands here a second time"
             seen.append(name)
         known[section] = seen
+    prefixes: set[str] = set()
+    for n, item in _sections(raw, "announcements"):
+        if "prefix" in item and str(item["prefix"]) in prefixes:
+            yield (
+                ("announcements", n, "prefix"),
+                f"{str(item['prefix'])!r} stands here a second time; one section names all metros",
+            )
+        prefixes.add(str(item.get("prefix")))
+    routing = raw.get("routing")
+    scopes = routing.get("route_scope", ()) if isinstance(routing, dict) else ()
+    communities: set[str] = set()
+    for n, item in enumerate(scopes if isinstance(scopes, list) else ()):
+        community = str(item.get("community")) if isinstance(item, dict) else ""
+        if community and community in communities:
+            yield ("routing", "route_scope", n), f"{community!r} has two scopes"
+        communities.add(community)
     addresses: dict[str, str] = {}
     for n, item in _sections(raw, "exporters"):
         for address in item.get("addresses", ()) if isinstance(item.get("addresses"), list) else ():

@@ -38,17 +38,28 @@ SCREEN_COLUMNS = (
 
 
 def counterfactual_answer(
-    gathered: Gathered, network: Configuration, record: Record, *, asks: int = 10, rules: int = 20
+    gathered: Gathered,
+    network: Configuration,
+    record: Record,
+    *,
+    asks: int = 10,
+    rules: int = 20,
+    exits: Exits | None = None,
 ) -> Answer:
     """What the bills would have been.
 
     Args:
         asks: how many of the list of organisations had been peers from day one.
         rules: most rules of a metro's move list, which is made for what is left then.
+        exits: those of the period, where they are read already.
 
     Raises:
-        UsageError: no contract.
+        UsageError: no contract, or numbers that are none.
     """
+    if not isinstance(asks, int) or asks < 1:
+        raise UsageError(f"{asks!r} asks", advice="give a number of asks, 1 or more")
+    if rules < 0:
+        raise UsageError(f"{rules} rules", advice="give 0 or more")
     if gathered.billed is None:
         raise UsageError(
             "the configuration names no contract",
@@ -58,7 +69,8 @@ def counterfactual_answer(
     found = candidates(inputs, asks=asks, store=FileStore(), billed=billed)
     where = Places(inputs, found.universe.parties)
     exits, placed = with_asks(
-        exits_of(inputs, network, record), asks_of(found.ranking, where, inputs.names())
+        exits or exits_of(inputs, network, record),
+        asks_of(found.ranking, where, inputs.names()),
     )
     outbound = exits.tied()
     ruled, shifts = _moves(exits, outbound, network, rules)

@@ -191,8 +191,10 @@ def drt_answer(
     )  # fmt: skip
 
 
-def replay_answer(network: Configuration, record: Record, asked: str) -> Answer:
-    """Predicted against what happened in START/END."""
+def replay_answer(
+    network: Configuration, record: Record, asked: str, *, metros: Sequence[str] | None = None
+) -> Answer:
+    """Predicted against what happened in START/END; `metros` narrows what is shown."""
     start, end = parse_period(asked)
     for back in (timedelta(days=1), timedelta(days=7)):
         gathered = gather(network, record, _text(start - back, end))
@@ -203,10 +205,21 @@ def replay_answer(network: Configuration, record: Record, asked: str) -> Answer:
     window = slice(first, min(first + (end - start) // SLOT, exits.found.slots))
     found = replay(exits.compiler, window)
     title = f"{gathered.inputs.name}: replay of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    notes = [*exits.inputs.notes, *exits.notes, *found.notes]
+    by_metro = [
+        f"{key}: error {error:.1%}"
+        for key, error in found.error.items()
+        if error is not None and "/" in key and (not metros or key.split("/")[0] in metros)
+    ]
+    notes = [*exits.inputs.notes, *exits.notes, *found.notes, *by_metro]
+    rows = found.rows
+    if metros:
+        rows = rows.join(
+            exits.found.links.filter(pl.col("metro").is_in(list(metros))),
+            on=["exporter", "interface"], how="semi", maintain_order="left",
+        )  # fmt: skip
     return Answer(
-        "replay", title, found.rows, REPLAY, found,
-        lambda: tables_page(title, {"replay": (found.rows, REPLAY)}, notes),
+        "replay", title, rows, REPLAY, found,
+        lambda: tables_page(title, {"replay": (rows, REPLAY)}, notes),
         notes=notes, totals={"error": found.error, "removed": found.removed},
         provenance=gathered.provenance,
     )  # fmt: skip

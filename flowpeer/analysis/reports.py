@@ -13,6 +13,7 @@ from flowpeer.analysis.answers import Answer, FileFormat, SideTable, title_of, w
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
+from flowpeer.analysis.counterfactual import counterfactual_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
@@ -91,7 +92,14 @@ def write_pack(
             exits=exits,
             asks=ASKS_OF_CAPACITY if long and not picks_signed(network) else None,
         ),
-        *((lambda: bills_answer(network, record, period),) if network.contracts else ()),
+        *(
+            (
+                lambda: bills_answer(network, record, period),
+                lambda: counterfactual_answer(gathered, network, record, exits=exits),
+            )
+            if network.contracts
+            else ()
+        ),
     ):
         answers.append(make())
         told()
@@ -113,6 +121,9 @@ def write_pack(
     if causes is not None:
         large = causes.rows.filter((pl.col("share") >= SHOWN_CAUSE) | pl.col("share").is_null())
         shown.append((CAUSED, large, [c for c in causes.columns if c.name in CAUSE_COLUMNS]))
+    moves = by_name["imbalance"].side_tables.get("moves")
+    if moves is not None:
+        shown.append((MOVED, moves.rows, [c for c in moves.columns if c.name in MOVE_COLUMNS]))
     for name, heading in PAGES:
         if name == "drill":
             summary = by_name[name].side_tables["drill_summary"]
@@ -139,15 +150,22 @@ def write_pack(
 
 
 PAGES = (
+    ("exits", "Where traffic leaves, and where BGP says"),
     ("leaks", "Already peered, still on transit"),
     ("exchanges", "Exchanges"),
     ("bills", "Bills"),
+    ("counterfactual", "Bills with the first ten asks and the moves"),
     ("drill", "When others fail"),
     ("drt", "Plans of disaster-recovery tests"),
     ("capacity", "Growth and capacity"),
 )
 CAUSED = "Why transit is uneven"
 CAUSE_COLUMNS = ("metro", "direction", "provider", "excess_share", "cause", "share", "detail")
+MOVED = "What to move"
+MOVE_COLUMNS = (
+    "metro", "rule", "match", "from_provider", "to_provider", "knob", "path", "avg_bps", "d_before",
+    "d_after", "to_utilisation_after",
+)  # fmt: skip
 SHOWN_CAUSE = 0.05
 """Of a provider's bytes; smaller causes are in the files."""
 DRILL_COLUMNS = (

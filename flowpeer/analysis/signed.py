@@ -46,9 +46,11 @@ def asks_in_place(inputs: Inputs, network: Configuration, asked: WithAsks) -> As
     """What is taken to be in place.
 
     Raises:
-        UsageError: no ask is signed.
+        UsageError: no ask is signed, or there is no such number of asks.
     """
     if isinstance(asked, int):
+        if asked < 1:
+            raise UsageError(f"{asked} asks", advice=f"give 1 or more, or `{SIGNED}`")
         return first_asks(inputs, asked)
     picks = picks_signed(network)
     if not picks:

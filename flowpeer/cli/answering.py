@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,11 @@ def formats_of(text: str | None, out: Path | None) -> list[FileFormat]:
         )
     if len(chosen) > 1 and out is None:
         raise UsageError("several formats need a folder", advice="add --out DIR")
+    if "xlsx" in chosen and find_spec("xlsxwriter") is None:
+        raise UsageError(
+            "XLSX needs XlsxWriter, which is not installed",
+            advice='pip install "flowpeer[report]"',
+        )
     return sorted(chosen, key=asked.index)
 
 

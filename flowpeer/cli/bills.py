@@ -8,6 +8,7 @@ import typer
 
 from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
+from flowpeer.analysis.imbalance import MOST_RULES
 from flowpeer.checks.touching import stated_on
 from flowpeer.cli.answering import (
     FormatOption,
@@ -45,8 +46,11 @@ def bills(
         ),
     ] = None,
     rules: Annotated[
-        int, typer.Option(min=0, help="With --with-asks: most rules of a metro's move list.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=0, help="With --with-asks: most rules of a metro's move list (default 20)."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Figures also where too much data is missing.")
     ] = False,
@@ -64,6 +68,8 @@ def bills(
     """
     state: CommandState = ctx.obj
     formats = formats_of(format_, out)
+    if rules is not None and with_asks is None:
+        raise UsageError("--rules without --with-asks", advice="add --with-asks K")
     if with_asks is not None:
         if contract or invoice or force:
             raise UsageError(
@@ -72,8 +78,9 @@ def bills(
             )
         gathered = gathered_for(state, period, None)
         answer = counterfactual_answer(
-            gathered, state.network(), state.lake().record(), asks=with_asks, rules=rules
-        )
+            gathered, state.network(), state.lake().record(), asks=with_asks,
+            rules=MOST_RULES if rules is None else rules,
+        )  # fmt: skip
         deliver(state, answer, out=out, formats=formats)
         return
     network, record = state.network(), state.lake().record()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.analysis.answers import Direction
+from flowpeer.analysis.asking import asked
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer, growths_of, replay_answer
 from flowpeer.analysis.exits import exits_answer
@@ -97,7 +98,14 @@ def drill(
                 "--replay finds what was removed by itself",
                 advice="leave --remove, --all, --site-lost and --with-asks away",
             )
-        answer = replay_answer(state.network(), state.lake().record(), replay)
+        if period is not None or slots or growth != "1" or to is not None:
+            raise UsageError(
+                "--replay has a window of its own, without growth",
+                advice="leave --period, --slots, --growth and --to away",
+            )
+        network, record = state.network(), state.lake().record()
+        asked(network, record, None, metro, None, state.warn)
+        answer = replay_answer(network, record, replay, metros=metro)
     elif plan:
         gathered = gathered_for(state, period, metro)
         answer = drt_answer(

@@ -30,7 +30,7 @@ from flowpeer_reports.columns.drill import (
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import GONE, NO_WAY, STAYS, Compiler, Fall
 from flowpeer_reports.kernels import SlotFigures, Small, Spread, figures, spread
-from flowpeer_reports.loads import percentiles
+from flowpeer_reports.loads import Loads, percentiles
 from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.removals import Removal
 
@@ -548,8 +548,21 @@ def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.D
     return pl.concat([pl.DataFrame(schema=schema(DRILL_SLOTS)), *frames])
 
 
+def unknown_loads(found: Loads) -> list[str]:
+    """Metros with bytes that are in no figure, because their sampling rate is not known."""
+    return [
+        f"{metro}: {octets:,} bytes have no sampling rate: how full its links are is not known, "
+        "more than these figures say"
+        for metro, octets in found.unscaled.group_by("metro")
+        .agg(pl.col("bytes").sum())
+        .filter(pl.col("bytes") > 0)
+        .sort("metro")
+        .iter_rows()
+    ]
+
+
 def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
-    notes = []
+    notes = unknown_loads(compiler.found)
     links = compiler.found.links
     unknown = list(
         dict.fromkeys(  # a port of an exchange is a row for each neighbour there
@@ -594,5 +607,5 @@ def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
 
 __all__ = [
     "WAYS", "After", "Basis", "Drill", "Result", "after", "basis", "drill", "figures_of",
-    "table_of",
+    "table_of", "unknown_loads",
 ]  # fmt: skip

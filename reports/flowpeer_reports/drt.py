@@ -19,7 +19,15 @@ import polars as pl
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drt import DRT, DRT_LINKS
-from flowpeer_reports.drill import WAYS, Basis, Result, basis, figures_of, table_of
+from flowpeer_reports.drill import (
+    WAYS,
+    Basis,
+    Result,
+    basis,
+    figures_of,
+    table_of,
+    unknown_loads,
+)
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import Compiler, Fall, merged
 from flowpeer_reports.greedy import Reals
@@ -80,10 +88,12 @@ def drt(
         if name not in names:
             raise ReportError(f"no such metro: {name}", advice=f"one of {', '.join(names)}")
     if to is not None and to in metros:
-        raise ReportError(f"--to {to}: that is the metro that is emptied")
+        raise ReportError(
+            f"--to {to}: that is the metro that is emptied", advice="give another one"
+        )
     steps: list[pl.DataFrame] = [pl.DataFrame(schema=schema(DRT))]
     links: list[pl.DataFrame] = [pl.DataFrame(schema=schema(DRT_LINKS))]
-    notes: list[str] = []
+    notes = unknown_loads(compiler.found)
     base = basis(compiler, covered, [growth])
     for done, metro in enumerate(metros):
         found, taking, said = _of_metro(compiler, metro, to, base)

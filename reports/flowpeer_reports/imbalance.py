@@ -106,6 +106,8 @@ def imbalance(
     series: list[pl.DataFrame] = []
     for metro in names:
         if metro not in seen:
+            if metros:
+                notes.append(f"{metro}: no transit, in the configuration or in the traffic")
             continue
         providers = providers_of(inputs, found, metro, known)
         aims = targets(

@@ -82,10 +82,11 @@ def chosen(every: Sequence[Removal], asked: Sequence[str]) -> list[Removal]:
         if text not in known:
             near = difflib.get_close_matches(text, known, n=1)
             kinds = ", ".join(f"{k}:…" for k in KINDS)
-            raise ReportError(
-                f"--remove {text}: no such thing with traffic or in the configuration",
-                advice=f"did you mean {near[0]}?" if near else f"write it like {kinds}",
-            )
+            kind = text.partition(":")[0]
+            advice = f"did you mean {near[0]}?" if near else f"write it like {kinds}"
+            if kind in ("exchange", "facility"):
+                advice = f"`{kind}` of [[interfaces]] says which are there"
+            raise ReportError(f"--remove {text}: no external interface is that", advice=advice)
         found.append(known[text])
     return found
 
@@ -109,7 +110,7 @@ def site(links: pl.DataFrame, metro: str, to: str | None, metros: Sequence[str])
         if name not in metros:
             raise ReportError(f"no such metro: {name}", advice=f"one of {', '.join(metros)}")
     if metro == to:
-        raise ReportError(f"--to {to}: that is the metro that is lost")
+        raise ReportError(f"--to {to}: that is the metro that is lost", advice="give another one")
     numbers = links.with_row_index("n").filter(pl.col("metro") == metro)["n"].to_list()
     name = metro if to is None else f"{metro} to {to}"
     return Removal("site", name, tuple(numbers), metro, to)

@@ -211,6 +211,9 @@ def test_the_period_billed_again_begins_with_its_bills(
         (("drill", "--plan", "ams", "--growth", "1..3"), "a plan has one growth"),
         (("drill", "--plan", "ams", "--to", "ams"), "the metro that is emptied"),
         (("drill", "--replay", "2026-09-16", "--all"), "--replay finds"),
+        (("drill", "--replay", "2026-09-16", "--slots"), "--replay has a window of its own"),
+        (("drill", "--remove", "facility:101"), "no external interface is that"),
+        (("bills", "--rules", "3"), "--rules without --with-asks"),
         (("drill", "--replay", "2026-09-16", "--with-asks", "3"), "--replay finds"),
     ],
 )

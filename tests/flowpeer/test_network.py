@@ -276,6 +276,15 @@ def test_an_upgraded_link_has_a_section_for_each_time(tmp_path: Path) -> None:
             "'fra' is no id of [[metros]]",
         ),
         ('[[risk_groups]]\nid = "d1"\ninterfaces = ["edge1.ams:12"]', "no configured interface"),
+        (
+            2 * '[[risk_groups]]\nid = "d1"\nexporters = ["edge1.ams"]\n',
+            "stands here a second time",
+        ),
+        (2 * '[[announcements]]\nprefix = "198.18.0.0/16"\n', "stands here a second time"),
+        (
+            "[routing]\n" + 2 * '[[routing.route_scope]]\ncommunity = "64500:1"\nscope = "metro"\n',
+            "has two scopes",
+        ),
         ('[[metros]]\nid = "fra"\nname = "F"\ntargets = { "174" = 0.5 }', "add up to 0.5"),
         ('[[contracts]]\nid = "x"\ntiers = [{ from = "1G", price_per_mbps = 1 }]', 'from = "0"'),
         ('[[contracts]]\nid = "x1"\nprice_per_mbps = -1', "an amount of at least 0"),

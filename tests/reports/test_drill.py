@@ -175,7 +175,7 @@ def test_what_is_asked_for_is_found_by_name_or_refused_with_a_suggestion() -> No
         next(r for r in every if r.kind == "link"),
         next(r for r in every if r.kind == "risk_group"),
     ]
-    with pytest.raises(ReportError, match="no such thing") as refused:
+    with pytest.raises(ReportError, match="no external interface is that") as refused:
         chosen(every, [name + "0"])
     assert name in refused.value.advice
     both = together(chosen(every, [name, f"metro:{link.metro}"]))
