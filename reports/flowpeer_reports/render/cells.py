@@ -135,6 +135,8 @@ def is_number(type_: PolarsType) -> bool:
 
 def is_name(column: Labelled) -> bool:
     """Whether the numbers of this column name something, as ASNs do."""
+    if column.unit.startswith("fraction"):  # as slope_per_year, of fractions a year
+        return False
     return column.unit in ("ASN", "name") or bool(_NAMES_OF_NUMBERS.search(column.name))
 
 
