@@ -24,12 +24,19 @@ from hypothesis import strategies as st
 from reports_world import Flow, World
 
 from flowpeer_reports.candidates import candidates
-from flowpeer_reports.columns import CANDIDATES, CANDIDATES_SHORT, IMBALANCE, pick, schema
+from flowpeer_reports.columns import (
+    CANDIDATES,
+    CANDIDATES_SHORT,
+    IMBALANCE,
+    Column,
+    pick,
+    schema,
+)
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.imbalance import imbalance
 from flowpeer_reports.pictures import pictures
 from flowpeer_reports.render import html_report, render_table, workbook
-from flowpeer_reports.render.cells import clean, display_width, rate
+from flowpeer_reports.render.cells import clean, display_width, human, rate
 from flowpeer_reports.render.report import Sections
 from flowpeer_reports.render.script import SCRIPT
 from flowpeer_reports.render.terminal import narrowed
@@ -349,3 +356,9 @@ def test_wrong_columns_and_formats_are_refused_by_name() -> None:
 )  # fmt: skip
 def test_rates_have_three_digits(bps: float, said: str) -> None:
     assert rate(bps) == said
+
+
+def test_a_growth_per_year_is_a_number_and_a_year_is_a_name() -> None:
+    growth = Column("slope_per_year", pl.Float64, "fraction a year", "growth")
+    assert human(1.8102481887540756, growth) == "1.81"
+    assert human(2026, Column("year", pl.Int64, "", "a year")) == "2026"
