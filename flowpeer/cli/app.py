@@ -98,6 +98,7 @@ def run(words: Sequence[str] | None = None) -> int:
     state = CommandState()
     arguments = hoist(sys.argv[1:] if words is None else words)
     status = _run(state, arguments)
+    _give_up_unwritten()
     if state.textfile is not None:
         from flowpeer.cli.textfile import command_of, write
 
@@ -141,12 +142,24 @@ def _run(state: CommandState, arguments: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
+        _give_up_unwritten()
         return complaint(error).say(as_json=state.json or "--json" in arguments)
     except BaseException as error:  # a library in Rust that panics raises no Exception
         if type(error).__name__ != "PanicException":
             raise
         return complaint(RuntimeError(str(error))).say(as_json=state.json or "--json" in arguments)
     return state.exit_code
+
+
+def _give_up_unwritten() -> None:
+    """What a full disk did not take stays in the buffer, and would be tried again when the
+    interpreter ends, whose exit status would then be Python's and not ours."""
+    try:
+        sys.stdout.flush()
+    except ValueError:  # it is closed
+        return
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_it_all() -> None:
