@@ -105,18 +105,26 @@ def test_an_ipv4_source_on_a_dual_stack_socket_is_ipv4(tmp_path: Path, batch: ty
 
 
 def test_receive_times_are_the_kernels(tmp_path: Path, batch: type[Batch]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        listener = sockets.listen("127.0.0.1", 0, shared=False, both=False)
-        before = time.time_ns() // 1_000
-        sender.sendto(b"x", ("127.0.0.1", listener.port))
-        after = time.time_ns() // 1_000
-        time.sleep(0.5)  # it waits in the socket; the time is when it came
-        made = batch()
-        memory = memoryview(bytearray(4_096))
-        assert made.receive(listener.socket, memory, 128, 8) == 1
-        assert before - 1_000 <= int(made.received_us[0]) <= after + 250_000
-        assert made.receive(listener.socket, memory, 128, 8) == 0
-        listener.socket.close()
+    """Each waits half a second in its socket, and its time is when it came.
+
+    The kernel begins to stamp a moment after the option is set (a task of its own, which a busy
+    machine delays); what came before is stamped as it is read, so the first ones may be.
+    """
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener = sockets.listen("127.0.0.1", 0, shared=False, both=False)
+    made, memory = batch(), memoryview(bytearray(4_096))
+    late_us = []
+    with sender, listener.socket:
+        while len(late_us) < 20 and not (late_us and late_us[-1] < 250_000):
+            before = time.time_ns() // 1_000
+            sender.sendto(b"x", ("127.0.0.1", listener.port))
+            after = time.time_ns() // 1_000
+            time.sleep(0.5)
+            assert made.receive(listener.socket, memory, 128, 8) == 1
+            assert int(made.received_us[0]) >= before - 1_000
+            late_us.append(int(made.received_us[0]) - after)
+            assert made.receive(listener.socket, memory, 128, 8) == 0
+    assert late_us[-1] < 250_000, late_us
 
 
 def test_an_age_seals_and_a_new_segment_goes_on(tmp_path: Path, batch: type[Batch]) -> None:
