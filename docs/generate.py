@@ -11,12 +11,14 @@ is computed from what was measured (measured.toml).
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import sys
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -298,38 +300,26 @@ def settings_page() -> str:
 def report_columns() -> str:
     """Every column that a report puts out."""
     from flowpeer_reports import columns
-    from flowpeer_reports.columns import (
-        asks,
-        bills,
-        capacity,
-        causes,
-        changes,
-        counterfactual,
-        drafts,
-        drill,
-        drt,
-        exits,
-        explain,
-        grades,
-        imbalance,
-        leaks,
-        openings,
-        scenarios,
-        what_if,
-    )
+    from flowpeer_reports.columns.column import Column
 
-    answers = (
-        columns, asks, bills, counterfactual, openings, changes, explain, leaks, imbalance, exits,
-        causes, drill, drt, capacity, scenarios, what_if, drafts, grades,
-    )  # fmt: skip
-    stated = {name: value for module in answers for name, value in vars(module).items()}
+    modules = [
+        columns,
+        *(import_module(f"{columns.__name__}.{module.name}")
+          for module in pkgutil.iter_modules(columns.__path__)),
+    ]  # fmt: skip
+    stated: dict[str, tuple[Column, ...]] = {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, tuple) and value and isinstance(value[0], Column) and name[0] != "_"
+    }
     parts = [
         prose("""The same names in every format. Rates are bit/s (1 Mbps = 1,000,000 bit/s), shares
             and utilisations fractions from 0 to 1. Lists are lists in JSON and Parquet, and `a;b`
             in CSV. Methods (M1, M2, …) are those of
             [what each figure means](../concepts-methods.md)."""),
     ]
-    for name, title, text in (
+    tables = (
         ("CANDIDATES", "candidates", "One row per metro and network to ask."),
         ("ORGANISATIONS", "organisations",
          "Beside candidates, or with `--list organisations`: one row per ask over all metros."),
@@ -371,6 +361,14 @@ def report_columns() -> str:
         ("ROUTERS", "routers", "Beside imbalance: one row per router and provider."),
         ("CAUSES", "imbalance_causes",
          "Beside imbalance: one row per provider that carries too much, direction and cause."),
+        ("MOVES", "moves", "Beside imbalance: one row per rule of a metro's outbound move list."),
+        ("MOVES_EFFECT", "moves_effect",
+         "Beside imbalance: one row per metro with rules and provider, before and after."),
+        ("MOVES_BILLS", "moves_bills",
+         "Beside imbalance, with contracts: one row per contract and month, and of all of them."),
+        ("INBOUND", "inbound",
+         "Beside imbalance: one row per metro, provider, own prefix and source."),
+        ("INBOUND_KNOBS", "inbound_knobs", "Beside imbalance: what can be set for inbound."),
         ("AREAS", "imbalance_areas", "Beside imbalance: regions and the whole network."),
         ("HOURS_OF_WEEK", "hours_of_week", "Beside imbalance: the shape of the week."),
         ("TREND", "trend", "Beside imbalance: change of d and of each share by week."),
@@ -389,7 +387,11 @@ def report_columns() -> str:
         ("CAPACITY", "capacity", "One row per metro, transit provider and direction."),
         ("CAPACITY_LINKS", "capacity_links", "Beside capacity: links by their recent share."),
         ("CAPACITY_WEEKLY", "capacity_weekly", "Beside capacity: one row per whole week."),
-    ):  # fmt: skip
+    )  # fmt: skip
+    forgotten = sorted(set(stated) - {name for name, _, _ in tables})
+    if forgotten:
+        raise SystemExit(f"docs/generate.py: report_columns has no {', '.join(forgotten)}: add it")
+    for name, title, text in tables:
         rows = [(f"`{c.name}`", c.type, c.unit, c.meaning) for c in stated[name]]
         parts += [f"## {title}", text, table(["column", "type", "unit", "meaning"], rows)]
     return page("Report columns", *parts)

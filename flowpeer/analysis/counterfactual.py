@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.move_lists import key_of, move_lists, share_of, shifts_of
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.analysis.scratch import FileStore
 from flowpeer.analysis.signed import with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
-from flowpeer_reports.billing.counterfactual import Free, Shift, counterfactual, taken_by_asks
+from flowpeer_reports.billing.counterfactual import Free, counterfactual, taken_by_asks
 from flowpeer_reports.billing.savings import Key, usable_months
 from flowpeer_reports.candidates import candidates
 from flowpeer_reports.columns import schema
@@ -21,14 +21,9 @@ from flowpeer_reports.columns.counterfactual import COUNTERFACTUAL
 from flowpeer_reports.columns.drill import DRILL_ASKS
 from flowpeer_reports.columns.moves import MOVES
 from flowpeer_reports.columns.scenarios import SCENARIOS
-from flowpeer_reports.imbalance import providers_of
-from flowpeer_reports.loads import of_metro
 from flowpeer_reports.meeting import Places
-from flowpeer_reports.moves import Aim, moves
-from flowpeer_reports.relations import Ints
 from flowpeer_reports.render.tables import tables_page
 from flowpeer_reports.signed import asks_of
-from flowpeer_reports.targets import targets
 from flowpeer_reports.tied import TiedTraffic, free_bytes
 
 SCREEN_COLUMNS = (
@@ -73,10 +68,13 @@ def counterfactual_answer(
         asks_of(found.ranking, where, inputs.names()),
     )
     outbound = exits.tied()
-    ruled, shifts = _moves(exits, outbound, network, rules)
+    transit = exits.found.links.filter(pl.col("role") == "transit")
+    metros = transit["metro"].unique().sort().to_list()
+    lists = move_lists(exits, outbound, network, metros, rules)
+    ruled = pl.concat([pl.DataFrame(schema=schema(MOVES)), *(one.made.rows for one in lists)])
     months, projected = usable_months(billed.months)
     made = counterfactual(
-        billed.octets, months, billed.convert, taken_by_asks(found), shifts,
+        billed.octets, months, billed.convert, taken_by_asks(found), shifts_of(exits, lists),
         _free(exits, outbound, {link.key for link in billed.octets.links}), inputs.currency,
     )  # fmt: skip
     notes = [*inputs.notes, *placed.notes, *made.notes]
@@ -98,67 +96,18 @@ def counterfactual_answer(
     )  # fmt: skip
 
 
-def _moves(
-    exits: Exits, outbound: TiedTraffic, network: Configuration, rules: int
-) -> tuple[pl.DataFrame, list[Shift]]:
-    """The move lists of all metros, and what they move between links."""
-    inputs, found = exits.inputs, exits.found
-    chosen = {m.id: m.targets for m in network.metros}
-    names = inputs.names()
-    frames = [pl.DataFrame(schema=schema(MOVES))]
-    shifts: list[Shift] = []
-    transit = found.links.with_row_index("link").filter(pl.col("role") == "transit")
-    for metro in transit["metro"].unique().sort().to_list():
-        providers = providers_of(inputs, found, metro, names)
-        aims = targets(
-            inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
-            chosen.get(metro),
-        )  # fmt: skip
-        weights = np.array([float(aims.share[p.asn]) for p in providers])
-        made = moves(
-            outbound, Aim(metro, providers, weights, of_metro(inputs, found, metro, "out").flags),
-            names=names, most=rules, always_compare_med=network.routing.always_compare_med,
-        )  # fmt: skip
-        frames.append(made.rows)
-        for (link, place), series in sorted(made.shifts.items()):
-            to = transit.filter(
-                pl.col("metro") == metro,
-                pl.col("provider_asn").eq_missing(pl.lit(providers[place].asn, pl.Int64)),
-            )
-            sizes = [size or 0 for size in to["capacity_bps"].to_list()]
-            sizes = sizes if all(sizes) else [1] * len(sizes)
-            share = _share(series, found.out[link])
-            shifts += [
-                Shift(_key(exits, link), (exporter, interface), found.start,
-                      share * size / sum(sizes))
-                for (exporter, interface), size in zip(
-                    to.select("exporter", "interface").iter_rows(), sizes, strict=True
-                )
-            ]  # fmt: skip
-    return pl.concat(frames), shifts
-
-
 def _free(exits: Exits, outbound: TiedTraffic, billed: set[Key]) -> list[Free]:
     """What could leave by several billed links of its metro."""
     found = exits.found
     able = [
         n
         for n, (role, *_) in enumerate(found.links.select("role").iter_rows())
-        if role == "transit" and _key(exits, n) in billed
+        if role == "transit" and key_of(exits, n) in billed
     ]
     free, whole = free_bytes(outbound, able)
     hour = found.hour_of_slot
     return [
-        Free(_key(exits, link), tuple(_key(exits, n) for n in options), found.start,
-             _share(size, whole[link])[hour])
+        Free(key_of(exits, link), tuple(key_of(exits, n) for n in options), found.start,
+             share_of(size, whole[link])[hour])
         for (link, options), size in sorted(free.items())
     ]  # fmt: skip
-
-
-def _key(exits: Exits, link: int) -> Key:
-    row = exits.found.links.row(link, named=True)
-    return row["exporter"], row["interface"]
-
-
-def _share(part: Ints, whole: Ints) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -6,27 +6,35 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
+from flowpeer.analysis.move_lists import MoveList, move_lists, shifts_of
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_reports.billing.bills import bills
+from flowpeer_reports.billing.counterfactual import moved_bills
 from flowpeer_reports.billing.rows import BilledPeriod
+from flowpeer_reports.billing.savings import usable_months
 from flowpeer_reports.causes import Excess, causes
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.bills import IMBALANCE_BILLS
 from flowpeer_reports.columns.causes import CAUSES
 from flowpeer_reports.columns.imbalance import AREAS, HOURS_OF_WEEK, LINKS, ROUTERS, TREND
-from flowpeer_reports.columns.moves import INBOUND, INBOUND_KNOBS, MOVES
+from flowpeer_reports.columns.moves import (
+    INBOUND,
+    INBOUND_KNOBS,
+    MOVES,
+    MOVES_BILLS,
+    MOVES_EFFECT,
+)
 from flowpeer_reports.imbalance import Imbalance, imbalance, providers_of
 from flowpeer_reports.inbound import inbound, knobs
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.loads import covered_links, of_metro
-from flowpeer_reports.moves import Aim, moves
+from flowpeer_reports.loads import covered_links
+from flowpeer_reports.moves_effect import moves_effect
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
 from flowpeer_reports.tied import feasible
@@ -77,7 +85,7 @@ def imbalance_answer(
     if direction != "in" and network is not None and record is not None:
         exits = exits or exits_of(inputs, network, record)
         side["imbalance_causes"] = SideTable(_causes(found, exits, names), CAUSES)
-        side["moves"] = SideTable(_moves(found, exits, network, names, rules), MOVES)
+        side |= _moves(found, exits, network, rules, gathered.billed)
     if direction != "out" and found.loads is not None:
         called = {
             metro: {p.asn: p.name for p in providers_of(inputs, found.loads, metro, names)}
@@ -212,16 +220,20 @@ def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFra
 
 
 def _moves(
-    found: Imbalance, exits: Exits, network: Configuration, names: dict[int, str], rules: int
-) -> pl.DataFrame:
-    """Rules of every metro; D_feasible is filled into the rows and totals of `found`."""
+    found: Imbalance,
+    exits: Exits,
+    network: Configuration,
+    rules: int,
+    billed: BilledPeriod | None,
+) -> dict[str, SideTable]:
+    """Rules of every metro and what they do; D_feasible is filled into the rows and totals of
+    `found`."""
     outbound = exits.tied()
-    frames = [pl.DataFrame(schema=schema(MOVES))]
+    lists = move_lists(exits, outbound, network, list(found.targets), rules)
     least: dict[str, tuple[float, float]] = {}
-    for metro, aims in found.targets.items():
-        providers = providers_of(exits.inputs, exits.found, metro, names)
-        weights = np.array([float(aims.share[p.asn]) for p in providers])
-        bound = feasible(outbound, metro, [p.asn for p in providers], weights)
+    for one in lists:
+        metro, made = one.aim.metro, one.made
+        bound = feasible(outbound, metro, [p.asn for p in one.aim.providers], one.aim.weights)
         able = [
             n
             for n, (m, role) in enumerate(exits.found.links.select("metro", "role").iter_rows())
@@ -233,12 +245,6 @@ def _moves(
                 "d_feasible": bound.d_feasible, "d_hourly": bound.d_hourly,
                 "tied_share": bound.tied_share,
             }  # fmt: skip
-        covered = of_metro(exits.inputs, exits.found, metro, "out").flags
-        made = moves(
-            outbound, Aim(metro, providers, weights, covered), names=names, most=rules,
-            always_compare_med=network.routing.always_compare_med,
-        )  # fmt: skip
-        frames.append(made.rows)
         found.notes += made.notes
         if made.rows.height:
             found.totals[f"{metro}/out"]["d_after_moves"] = made.d_after
@@ -258,4 +264,25 @@ def _moves(
         .with_columns(d_feasible="f", d_hourly="h")
         .drop("f", "h")
     )
-    return pl.concat(frames)
+    empty = pl.DataFrame(schema=schema(MOVES))
+    side = {
+        "moves": SideTable(pl.concat([empty, *(one.made.rows for one in lists)]), MOVES),
+        "moves_effect": SideTable(
+            pl.concat([pl.DataFrame(schema=schema(MOVES_EFFECT)),
+                       *(moves_effect(exits.found, one.aim, one.made) for one in lists)]),
+            MOVES_EFFECT,
+        ),
+    }  # fmt: skip
+    if billed is not None:
+        side["moves_bills"] = SideTable(_moved_bills(exits, lists, billed), MOVES_BILLS)
+    return side
+
+
+def _moved_bills(exits: Exits, lists: Sequence[MoveList], billed: BilledPeriod) -> pl.DataFrame:
+    """The bills of the contracts of these metros, before and after."""
+    links = exits.found.links
+    here = set(links.filter(pl.col("metro").is_in([one.aim.metro for one in lists]))["contract"])
+    months = [m for m in usable_months(billed.months)[0] if m.terms.contract in here]
+    return moved_bills(
+        billed.octets, months, billed.convert, shifts_of(exits, lists), exits.inputs.currency
+    )

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.moves import MOVES
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import FULL, Provider
-from flowpeer_reports.loads import Loads, percentiles
+from flowpeer_reports.loads import Counted, Loads, percentiles
 from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.tied import TiedTraffic
 
@@ -39,12 +39,10 @@ class Moves:
     """Of one metro. `rows` has the columns of `flowpeer_reports.columns.moves.MOVES`."""
 
     rows: pl.DataFrame
-    d_before: float | None
-    d_after: float | None
-    bytes_after: Ints
-    """Providers × slots with the rules applied."""
+    d_before: float | None = None
+    d_after: float | None = None
     shifts: dict[tuple[int, int], Ints] = field(default_factory=dict)
-    """(link, place of a provider) → bytes by slot that leave the link for that provider."""
+    """(link, link of another provider) → bytes by slot that leave the first for the second."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,15 +63,27 @@ class Aim:
 
     Args:
         weights: the share that each provider should have, in their order.
-        covered: which slots count, for D and percentiles.
+        counted: which outbound slots count, for D and percentiles.
         target: D at which it is enough.
     """
 
     metro: str
     providers: Sequence[Provider]
     weights: Reals
-    covered: Flags
+    counted: Counted
     target: float = 0.05
+
+    def links(self, found: Loads) -> dict[int, int]:
+        """Transit link of the metro → place of its provider; links of exporters that are left out
+        of D are left out."""
+        places = {p.asn: i for i, p in enumerate(self.providers)}
+        silent = self.counted.silent
+        links = found.links.select("metro", "role", "provider_asn").iter_rows()
+        return {
+            n: places[asn]
+            for n, (metro, role, asn) in enumerate(links)
+            if metro == self.metro and role == "transit" and n not in silent
+        }
 
 
 def moves(
@@ -86,16 +96,20 @@ def moves(
 ) -> Moves:
     """The rules of a metro, at most `most`."""
     found, offers = outbound.found, outbound.offers
-    metro, providers, covered = aim.metro, aim.providers, aim.covered
-    provider = outbound.transit_of(metro, [p.asn for p in providers])
+    metro, providers, covered = aim.metro, aim.providers, aim.counted.flags
+    provider = aim.links(found)
     load = np.zeros((len(providers), found.slots), dtype=np.int64)
-    for link, place in provider.items():
-        load[place] += found.out[link]
+    for place, line in zip(
+        provider.values(), aim.counted.lines(found, "out", list(provider)), strict=True
+    ):
+        load[place] += line
     whole = load[:, covered].sum(axis=0)
     total = int(whole.sum())
     empty = pl.DataFrame(schema=schema(MOVES))
+    if aim.counted.refused and total:
+        return Moves(empty, notes=[f"{metro}: no moves, as d outbound is not given (METHODS M5)"])
     if not total or len(providers) < 2:
-        return Moves(empty, None, None, load)
+        return Moves(empty)
     rules, hourly = _candidates(outbound, provider)
     routed = _shaped(hourly, found)
     series = [_summed(_by_link(rule, routed), found.slots) for rule in rules]
@@ -104,7 +118,8 @@ def moves(
     """By whether the path is longer, and from and to which provider: rules by number."""
     for number, rule in enumerate(rules):
         between[rule.longer].setdefault((rule.source, rule.target), []).append(number)
-    shifts: dict[tuple[int, int], Ints] = {}
+    moved: dict[tuple[int, int], Ints] = {}
+    """(link, place of a provider) → bytes by slot."""
     aims = aim.weights[:, None] * whole
     d = float(np.abs(load[:, covered] - aims).sum() / 2 / total)
     before = d
@@ -145,7 +160,7 @@ def moves(
         taken |= rule.routes
         for link, line in _by_link(rule, routed).items():
             key = (link, rule.target)
-            shifts[key] = shifts[key] + line if key in shifts else line
+            moved[key] = moved[key] + line if key in moved else line
         p95 = [
             _p95(x[place], covered) for place in (rule.source, rule.target) for x in (load, after)
         ]
@@ -183,7 +198,29 @@ def moves(
             f"{metro}: {blocked} rules were passed over: the provider they lead to would be above "
             "80 % at p95, or fuller than before when another one fails"
         )
-    return Moves(pl.DataFrame(records, schema=schema(MOVES)), before, d, load, shifts, notes)
+    rows = pl.DataFrame(records, schema=schema(MOVES))
+    return Moves(rows, before, d, _to_links(moved, provider, found), notes)
+
+
+def _to_links(
+    moved: Mapping[tuple[int, int], Ints], provider: Mapping[int, int], found: Loads
+) -> dict[tuple[int, int], Ints]:
+    """`Moves.shifts`: what goes to a provider is divided among its links by capacity, equally where
+    one is unknown."""
+    capacity = found.links["capacity_bps"].to_list()
+    shifts: dict[tuple[int, int], Ints] = {}
+    for (link, goal), line in sorted(moved.items()):
+        targets = [n for n, place in provider.items() if place == goal]
+        sizes = [capacity[n] or 0 for n in targets]
+        sizes = sizes if all(sizes) else [1] * len(sizes)
+        given, before = 0, np.zeros_like(line)
+        for target, size in zip(targets, sizes, strict=True):
+            given += size
+            upto = np.floor(line * (given / sum(sizes))).astype(np.int64)
+            upto = line if given == sum(sizes) else np.minimum(upto, line)
+            shifts[link, target] = upto - before
+            before = upto
+    return shifts
 
 
 def _candidates(
@@ -260,25 +297,34 @@ def _candidates(
 def _shaped(
     hourly: Mapping[tuple[str | None, int], Mapping[int, int]], found: Loads
 ) -> dict[tuple[str | None, int], Ints]:
-    """Bytes of each route by slot: its hours, shaped by its exit's slots."""
-    hour = found.hour_of_slot
-    edges = np.concatenate([np.flatnonzero(np.diff(hour, prepend=-1)), [found.slots]])
-    place_of = {int(hour[a]): place for place, a in enumerate(edges[:-1])}
-    length = np.diff(edges)
-    whole_of: dict[int, list[int]] = {}
+    """Bytes of each route by slot: its hours, shaped by its exit's slots.
+
+    Conserved by the hour: what rounding down leaves over goes to the first slots of the hour in
+    which the exit has bytes left that no other route here was given.
+    """
+    first, hours = found.into_hour, int(found.hour_of_slot[-1]) + 1
     made: dict[tuple[str | None, int], Ints] = {}
-    for key, sizes in hourly.items():
-        load = found.out[key[1]]
-        if key[1] not in whole_of:
-            whole_of[key[1]] = np.add.reduceat(load, edges[:-1]).tolist()
-        whole = whole_of[key[1]]
-        share = np.zeros(len(length))
-        for at, size in sizes.items():
-            place = place_of.get(at)
-            if place is not None and whole[place]:
-                share[place] = size / whole[place]
-        line = np.floor(load * np.repeat(share, length)).astype(np.int64)
-        made[key] = np.minimum(line, load)
+    by_link: dict[int, list[str | None]] = {}
+    for prefix, link in sorted(hourly, key=lambda k: (k[1], k[0] or "")):
+        by_link.setdefault(link, []).append(prefix)
+    for link, prefixes in by_link.items():
+        load = np.zeros((hours, HOUR_SLOTS), dtype=np.int64)
+        load.reshape(-1)[first : first + found.slots] = found.out[link]
+        whole, spare = load.sum(axis=1), load.copy()
+        floors = []
+        for prefix in prefixes:
+            size = np.zeros(hours, dtype=np.int64)
+            for at, bytes_ in hourly[prefix, link].items():
+                size[at] = min(bytes_, whole[at])
+            share = np.divide(size, whole, out=np.zeros(hours), where=whole > 0)
+            line = np.minimum(np.floor(load * share[:, None]).astype(np.int64), spare)
+            spare -= line
+            floors.append((prefix, size, line))
+        for prefix, size, line in floors:
+            lacking = (size - line.sum(axis=1))[:, None]
+            given = np.clip(lacking - (np.cumsum(spare, axis=1) - spare), 0, spare)
+            spare -= given
+            made[prefix, link] = (line + given).reshape(-1)[first : first + found.slots]
     return made
 
 

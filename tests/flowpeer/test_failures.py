@@ -256,6 +256,22 @@ def test_the_move_list_comes_near_the_bound(demo_folder: Path, tmp_path: Path, r
     assert rows["d_feasible"][0] <= rows["d_hourly"][0]
     assert moves["d_after"][-1] >= rows["d_feasible"][0] - 1e-9
     assert set(moves["path"]) == {"tied"}
+    effect = pl.read_parquet(tmp_path / "moves_effect.parquet")
+    assert effect["provider_asn"].to_list() == rows["provider_asn"].to_list()
+    same = {"p95_bps": "p95_before_bps", "utilisation_p95": "utilisation_before",
+            "slots_over_80": "slots_over_80_before"}  # fmt: skip
+    for there, here in same.items():
+        assert effect[here].to_list() == pytest.approx(rows[there].to_list()), here
+    gained = effect["avg_after_bps"].sum() - effect["avg_before_bps"].sum()
+    assert gained == pytest.approx(0, abs=1)
+    changed = pl.read_parquet(tmp_path / "moves_bills.parquet")
+    contracts = changed.filter(pl.col("contract") != "all")
+    assert set(contracts["contract"]) == set(beside["contract"])
+    for contract, month, total in contracts.select("contract", "month", "before_total").iter_rows():
+        assert totals[contract, month] == total
+    assert (contracts["after_total"] != contracts["before_total"]).any()
+    (everything,) = changed.filter(contract="all")["after_total"]
+    assert everything == pytest.approx(contracts["after_total"].sum(), abs=0.02)
 
 
 def _each_provider_has_its_own_sheet(folder: Path, rows: pl.DataFrame) -> None:

@@ -20,6 +20,7 @@ from flowpeer_reports.billing.counterfactual import (
     Free,
     Shift,
     counterfactual,
+    moved_bills,
     taken_by_asks,
 )
 from flowpeer_reports.billing.rows import BilledPeriod
@@ -96,6 +97,20 @@ def test_a_move_takes_its_share_of_every_slot_to_the_other_bill() -> None:
     assert found["c174 with_moves_bps"] == pytest.approx(float(p95(left)))
     assert found["c1299 with_moves_bps"] == pytest.approx(float(p95(more)))
     assert found["c174 with_asks_bps"] == pytest.approx(float(p95(source)))
+
+
+def test_moves_alone_are_billed_as_in_the_counterfactual_without_asks() -> None:
+    made, contracts = _two(2, (10**6, 0), ("1", "2.5"))
+    billed, start = billed_of(made, contracts), made.inputs().period_start
+    shifts = [Shift(A, B, start, np.arange(12) / 12)]
+    found = _answer(billed, shifts)
+    rows = moved_bills(billed.octets, billed.months, billed.convert, shifts, "USD")
+    assert rows["contract"].to_list() == ["c174", "c1299", ALL]
+    for row in rows.iter_rows(named=True):
+        for mine, other in (("before", "as_billed"), ("after", "with_moves")):
+            for figure in ("bps", "total"):
+                assert row[f"{mine}_{figure}"] == found[f"{row['contract']} {other}_{figure}"]
+    assert rows["before_total"].to_list() != rows["after_total"].to_list()
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -10,7 +10,9 @@ import pytest
 from drill_world import DrillWorld, Link, Offer
 
 from flowpeer_reports.imbalance import Provider
+from flowpeer_reports.loads import Counted
 from flowpeer_reports.moves import Aim, moves
+from flowpeer_reports.moves_effect import moves_effect
 from flowpeer_reports.tied import TiedTraffic, Ties
 
 
@@ -53,6 +55,14 @@ def _world(seed: int) -> DrillWorld:
     return DrillWorld(links, offers, [0, 1, 1], routes, {"out": out, "in": np.zeros_like(out)})
 
 
+def _counted(slots: int, seed: int) -> Counted:
+    """All slots, or in every third world all but some."""
+    flags = np.ones(slots, dtype=np.bool_)
+    if seed % 3 == 2:
+        flags[random.Random(seed).sample(range(slots), 5)] = False
+    return Counted(flags, 0, 0, "exact")
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_every_rule_moves_tied_routes_and_takes_off_what_it_says(seed: int) -> None:
     world = _world(seed)
@@ -64,11 +74,11 @@ def test_every_rule_moves_tied_routes_and_takes_off_what_it_says(seed: int) -> N
         mine = {n: place[x.asn] for n, x in enumerate(world.links)
                 if x.metro == metro and x.role == "transit"}  # fmt: skip
         aims = np.full(len(providers), 1 / max(len(providers), 1))
+        counted = _counted(found.slots, seed)
+        aim = Aim(metro, providers, aims, counted, target=0.0)
         made = moves(
-            TiedTraffic(world.parts, found, offers, ties, np.array(world.epoch_of_hour)),
-            Aim(metro, providers, aims, np.ones(found.slots, dtype=np.bool_), target=0.0),
-            names={}, most=5,
-            always_compare_med=world.always_compare_med,
+            TiedTraffic(world.parts, found, offers, ties, np.array(world.epoch_of_hour)), aim,
+            names={}, most=5, always_compare_med=world.always_compare_med,
         )  # fmt: skip
         load = np.zeros((len(providers), found.slots), dtype=np.int64)
         for link, row in mine.items():
@@ -76,16 +86,27 @@ def test_every_rule_moves_tied_routes_and_takes_off_what_it_says(seed: int) -> N
         if made.d_before is None:
             assert len(providers) < 2 or not load.any()
             continue
-        assert made.d_before == pytest.approx(_d(load, aims))
-        assert made.bytes_after.sum(axis=0).tolist() == load.sum(axis=0).tolist()
-        after = load.copy()
+        counting = counted.flags
+        assert made.d_before == pytest.approx(_d(load[:, counting], aims))
+        by_link = found.out.copy()
         for (link, target), line in made.shifts.items():
-            assert (line <= found.out[link]).all()
-            after[mine[link]] -= line
-            after[target] += line
-        assert after.tolist() == made.bytes_after.tolist()
-        assert (after >= 0).all()
-        assert made.d_after == pytest.approx(_d(after, aims))
+            assert (line >= 0).all()
+            assert mine[link] != mine[target]
+            by_link[link] -= line
+            by_link[target] += line
+        assert (by_link >= 0).all()
+        after = np.zeros_like(load)
+        for link, row in mine.items():
+            after[row] += by_link[link]
+        assert after.sum(axis=0).tolist() == load.sum(axis=0).tolist()
+        assert made.d_after == pytest.approx(_d(after[:, counting], aims))
+        sizes = [x.capacity for x in world.links]
+        for (link, target), line in made.shifts.items():
+            beside = [n for n in mine if mine[n] == mine[target]]
+            share = sizes[target] / sum(sizes[n] for n in beside)
+            moved = sum(made.shifts[link, n] for n in beside)
+            assert np.abs(line - moved * share).max() <= 1
+        _effect_is_so(moves_effect(found, aim, made), world, metro, found.out, by_link, counting)
         before = made.d_before
         for row in made.rows.iter_rows(named=True):
             assert row["d_before"] == pytest.approx(before)
@@ -93,7 +114,7 @@ def test_every_rule_moves_tied_routes_and_takes_off_what_it_says(seed: int) -> N
             source, target = place[row["from_provider_asn"]], place[row["to_provider_asn"]]
             routes = [r for r in world.routes if r[2] == "out" and mine.get(r[1]) == source
                       and r[3] and row["prefix"] in (None, r[3])]  # fmt: skip
-            assert 0 < row["out_bytes"] <= sum(r[5] for r in routes)
+            assert row["out_bytes"] == sum(r[5] for r in routes)
             for hour, link, _, prefix, _, _ in routes:
                 class_ = offers.of_prefix[world.epoch_of_hour[hour]].get(prefix or "", 0)
                 other = ties.of(class_, link)
@@ -101,3 +122,62 @@ def test_every_rule_moves_tied_routes_and_takes_off_what_it_says(seed: int) -> N
                 assert target in {mine[n] for n in able}, (metro, row, prefix)
         assert 0 < made.rows.height <= 5
         assert before == pytest.approx(made.d_after)
+
+
+def _p95(octets: list[Any]) -> float:
+    """bit/s at rank ceil(0.95 n)."""
+    return float(sorted(octets)[-(-19 * len(octets) // 20) - 1] * 8 / 300)
+
+
+def _effect_is_so(
+    rows: Any, world: DrillWorld, metro: str, before: Any, after: Any, counting: Any
+) -> None:
+    """Each cell of `moves_effect`, in plain Python from the links' slots."""
+    providers = _providers(world, metro)
+    slots = [int(t) for t in np.flatnonzero(counting)]
+    assert rows["provider_asn"].to_list() == [p.asn for p in providers]
+    for row, provider in zip(rows.iter_rows(named=True), providers, strict=True):
+        for when, lines in (("before", before), ("after", after)):
+            of = {
+                p.asn: [sum(int(lines[n][t]) for n, x in enumerate(world.links) if x.asn == p.asn)
+                        for t in slots]
+                for p in providers
+            }  # fmt: skip
+            own, size = of[provider.asn], provider.capacity_bps
+            assert size
+            assert row[f"p95_{when}_bps"] == pytest.approx(_p95(own))
+            assert row[f"avg_{when}_bps"] == pytest.approx(sum(own) / len(own) * 8 / 300)
+            assert row[f"utilisation_{when}"] == pytest.approx(_p95(own) / size)
+            assert row[f"slots_over_80_{when}"] == sum(x * 8 / 300 > 0.8 * size for x in own)
+            links = {
+                f"{x.exporter}:{x.interface}":
+                    _p95([int(lines[n][t]) for t in slots]) / x.capacity
+                for n, x in enumerate(world.links) if x.asn == provider.asn
+            }  # fmt: skip
+            worst = max(links.values())
+            assert row[f"worst_link_utilisation_{when}"] == pytest.approx(worst)
+            assert links[row[f"worst_link_{when}"]] == pytest.approx(worst)
+            lost, over = {}, []
+            for other in providers:
+                if other.asn != provider.asn:
+                    rest = sum(p.capacity_bps or 0 for p in providers if p.asn != other.asn)
+                    line = [x + y * size / rest
+                            for x, y in zip(own, of[other.asn], strict=True)]  # fmt: skip
+                    lost[other.name] = _p95(line) / size
+                    over.append(sum(x * 8 / 300 > size for x in line))
+            assert row[f"n1_utilisation_{when}"] == pytest.approx(max(lost.values()))
+            assert lost[row[f"n1_lost_{when}"]] == pytest.approx(max(lost.values()))
+            assert row[f"n1_slots_over_100_{when}"] == max(over)
+
+
+def test_without_d_there_is_no_move() -> None:
+    world = _world(0)
+    found, offers, choice = world.offered()
+    refused = Counted(np.zeros(found.slots, dtype=np.bool_), 0, found.slots, "refused")
+    providers = _providers(world, "ams")
+    aims = np.full(len(providers), 1 / len(providers))
+    made = moves(
+        TiedTraffic(world.parts, found, offers, Ties(choice, offers), np.array([0, 1, 1])),
+        Aim("ams", providers, aims, refused), names={}, always_compare_med=False,
+    )  # fmt: skip
+    assert (made.rows.height, made.d_before, made.shifts) == (0, None, {})

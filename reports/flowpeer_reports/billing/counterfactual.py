@@ -26,6 +26,7 @@ from flowpeer_reports.billing.terms import Converter, Terms, printed
 from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.counterfactual import COUNTERFACTUAL
+from flowpeer_reports.columns.moves import MOVES_BILLS
 from flowpeer_reports.greedy import Reals
 
 STAGES = ("as_billed", "with_asks", "with_moves", "best_split")
@@ -137,9 +138,38 @@ def counterfactual(
     with_moves = _shifted(octets, with_asks, shifts)
     best = _best(bills, with_asks, _pools(octets, with_asks, free), with_moves)
     stages = dict(zip(STAGES, (as_billed, with_asks, with_moves, best), strict=True))
+    rows = _rows(bills, stages, currency)
+    return Counterfactual(pl.DataFrame(rows, schema=schema(COUNTERFACTUAL)), _notes(months, free))
+
+
+def moved_bills(
+    octets: Octets,
+    months: Sequence[MonthSeries],
+    convert: Converter,
+    shifts: Sequence[Shift],
+    currency: str,
+) -> pl.DataFrame:
+    """The bills as they are and with a move list alone.
+
+    Args:
+        months: as of `counterfactual`.
+
+    Returns:
+        a row a contract and month, and one of all of them, in the columns of `MOVES_BILLS`.
+    """
+    bills = CounterfactualBills(octets, months, convert)
+    before = octets.values[:, 1]
+    stages = {"before": before, "after": _shifted(octets, before, shifts)}
+    return pl.DataFrame(_rows(bills, stages, currency), schema=schema(MOVES_BILLS))
+
+
+def _rows(
+    bills: CounterfactualBills, stages: Mapping[str, Ints], currency: str
+) -> list[dict[str, Any]]:
+    """Rate and bill of each stage: a row a contract and month, then one of all in each month."""
     rows = []
     sums: dict[str, dict[str, list[Fraction | None]]] = {}
-    for month in months:
+    for month in bills.months:
         row: dict[str, Any] = {
             "contract": month.terms.contract, "provider": month.terms.provider,
             "month": month.month.name, "currency": month.terms.currency,
@@ -161,7 +191,7 @@ def counterfactual(
                 printed(sum(known, Fraction(0))) if known and len(known) == len(amounts) else None
             )
         rows.append(row)
-    return Counterfactual(pl.DataFrame(rows, schema=schema(COUNTERFACTUAL)), _notes(months, free))
+    return rows
 
 
 def taken_by_asks(found: Candidates) -> Iterator[tuple[datetime, Mapping[Key, RouteTraffic]]]:

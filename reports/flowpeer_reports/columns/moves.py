@@ -32,6 +32,45 @@ MOVES = (
     Column("to_p95_after_bps", _REAL, "bit/s", "and after"),
     Column("to_utilisation_after", _REAL, "fraction", "to_p95_after_bps / capacity"),
 )
+MOVES_EFFECT = (
+    Column("metro", _TEXT, "", "metro"),
+    Column("provider_asn", _INT, "ASN", "transit provider"),
+    Column("provider", _TEXT, "", "its name"),
+    Column("capacity_bps", _INT, "bit/s", "of its links here; empty: one is unknown"),
+    Column(
+        "avg_before_bps", _REAL, "bit/s", "outbound over the slots that count, before the rules"
+    ),
+    Column("avg_after_bps", _REAL, "bit/s", "and with all of them"),
+    Column("p95_before_bps", _REAL, "bit/s", "p95, before"),
+    Column("p95_after_bps", _REAL, "bit/s", "and after"),
+    Column("utilisation_before", _REAL, "fraction", "p95 / capacity, before"),
+    Column("utilisation_after", _REAL, "fraction", "and after"),
+    Column("slots_over_80_before", _INT, "slots", "slots above 80 % of capacity, before"),
+    Column("slots_over_80_after", _INT, "slots", "and after"),
+    Column("worst_link_before", _TEXT, "", "its link with the highest p95 / capacity, before"),
+    Column("worst_link_utilisation_before", _REAL, "fraction", "that p95 / capacity"),
+    Column("worst_link_after", _TEXT, "", "its link with the highest p95 / capacity, after"),
+    Column("worst_link_utilisation_after", _REAL, "fraction", "that p95 / capacity"),
+    Column("n1_lost_before", _TEXT, "", "provider here whose loss fills this one most, before"),
+    Column("n1_utilisation_before", _REAL, "fraction", "p95 / capacity with that one lost"),
+    Column("n1_lost_after", _TEXT, "", "provider here whose loss fills this one most, after"),
+    Column("n1_utilisation_after", _REAL, "fraction", "p95 / capacity with that one lost"),
+    Column(
+        "n1_slots_over_100_before", _INT, "slots", "most slots above capacity in an N−1, before"
+    ),
+    Column("n1_slots_over_100_after", _INT, "slots", "and after"),
+)
+MOVES_BILLS = (
+    Column("contract", _TEXT, "", "its id; all: every contract of the month"),
+    Column("provider", _TEXT, "", "provider"),
+    Column("month", _TEXT, "month", "in the contract's time zone"),
+    Column("before_total", _REAL, "currency a month", "the bill as it was"),
+    Column("after_total", _REAL, "currency a month", "if the rules had held all month"),
+    Column("before_bps", _REAL, "bit/s", "billed rate as it was"),
+    Column("after_bps", _REAL, "bit/s", "with the rules"),
+    Column("commit_bps", _INT, "bit/s", "commit"),
+    Column("currency", _TEXT, "", "currency of the amounts"),
+)
 INBOUND = (
     Column("metro", _TEXT, "", "metro"),
     Column("provider_asn", _INT, "ASN", "transit provider that the sheet is for"),
