@@ -220,8 +220,8 @@ def replay_answer(
     return Answer(
         "replay", title, rows, REPLAY, found,
         lambda: tables_page(title, {"replay": (rows, REPLAY)}, notes),
-        notes=notes, totals={"error": found.error, "removed": found.removed},
-        provenance=gathered.provenance,
+        notes=notes, provenance=gathered.provenance,
+        totals={"error": found.error, "window_error": found.window_error, "removed": found.removed},
     )  # fmt: skip
 
 

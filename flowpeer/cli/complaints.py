@@ -14,6 +14,10 @@ from flowpeer.cli.state import printable
 _DISK_ADVICE = {
     errno.ENOSPC: "make room there, then run it again: nothing is lost",
     errno.EDQUOT: "make room there, or raise the quota, then run it again: nothing is lost",
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS),
+        "name another place, or see who owns this one and what stands there (`ls -ld`)",
+    ),
     errno.EIO: "see what the kernel says of the disk (`dmesg`), then run it again",
 }
 

@@ -111,6 +111,26 @@ class Facility(PeeringCosts):
     id: PeeringDBId
 
 
+def _targets(value: object) -> object:
+    """`targets`: a word, or shares by ASN."""
+    if isinstance(value, dict):
+        asns = all(k.isdecimal() and 1 <= int(k) < 2**32 for k in value)
+        shares = all(
+            isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= 1
+            for v in value.values()
+        )
+        if asns and shares:
+            if abs(sum(value.values()) - 1) > 1e-9:
+                raise ValueError(f"the shares add up to {sum(value.values())}, not to 1")
+            return value
+    elif value in ("commit", "capacity", None):
+        return value
+    raise ValueError(
+        'it must be "commit", "capacity" or shares from 0 to 1 by ASN, like { "1299" = 0.6, '
+        '"174" = 0.4 }'
+    )
+
+
 class Metro(PeeringCosts):
     """`[[metros]]`: a city, with the places where we are."""
 
@@ -122,18 +142,9 @@ class Metro(PeeringCosts):
     exchanges: tuple[Annotated[Exchange, BeforeValidator(by_id)], ...] = ()
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
-    targets: Literal["commit", "capacity"] | dict[str, Share] | None = None
-
-    @model_validator(mode="after")
-    def _whole_targets(self) -> Self:
-        if isinstance(self.targets, dict):
-            if not all(k.isdecimal() and 1 <= int(k) < 2**32 for k in self.targets):
-                raise ValueError('the keys of `targets` are ASNs, like { "1299" = 0.6 }')
-            if abs(sum(self.targets.values()) - 1) > 1e-9:
-                raise ValueError(
-                    f"the shares of `targets` add up to {sum(self.targets.values())}, not to 1"
-                )
-        return self
+    targets: Annotated[
+        Literal["commit", "capacity"] | dict[str, Share] | None, BeforeValidator(_targets)
+    ] = None
 
 
 class Exporter(Period):

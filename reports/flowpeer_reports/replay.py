@@ -32,7 +32,9 @@ class Replay:
 
     rows: pl.DataFrame
     error: dict[str, float | None]
-    """direction, and `metro/direction`: Σ |predicted − observed| / Σ observed."""
+    """direction, and `metro/direction`: Σ |predicted − observed| / Σ observed, by slot."""
+    window_error: dict[str, float | None]
+    """The same keys: by link over the whole window."""
     removed: list[str]
     shift: int
     """Slots that the demand is taken from before the window."""
@@ -81,7 +83,8 @@ def replay(compiler: Compiler, window: slice) -> Replay:
     falls = compiler.compile(removal)
     places = compiler.choice.places
     rows: list[dict[str, Any]] = []
-    sums: dict[str, tuple[int, int]] = {}
+    sums: dict[str, list[int]] = {}
+    """By key of the errors: of slots, of the window, observed bytes."""
     lost: list[str] = []
     for way, fall in zip(WAYS, falls, strict=True):
         state = after(compiler, removal, fall, way, before)
@@ -104,9 +107,10 @@ def replay(compiler: Compiler, window: slice) -> Replay:
                     continue
                 error = int(np.abs(guess - seen).sum())
                 total = int(seen.sum())
+                of_window = abs(int(guess.sum()) - total)
                 for key in (way, f"{name}/{way}"):
-                    was = sums.get(key, (0, 0))
-                    sums[key] = (was[0] + error, was[1] + total)
+                    was = sums.get(key, [0, 0, 0])
+                    sums[key] = [a + b for a, b in zip(was, (error, of_window, total), strict=True)]
                 row = found.links.row(int(at[port]), named=True)
                 rows.append(
                     {
@@ -118,26 +122,29 @@ def replay(compiler: Compiler, window: slice) -> Replay:
                         "predicted_max_bps": int(guess.max()) * 8 / SLOT_SECONDS,
                         "observed_max_bps": int(seen.max()) * 8 / SLOT_SECONDS,
                         "error_share": error / total if total else None,
+                        "window_error_share": of_window / total if total else None,
                     }
                 )
     names = [
         f"{e}:{i}"
         for e, i in found.links[at[quiet].tolist()].select("exporter", "interface").iter_rows()
     ]
-    errors = {key: e / t if t else None for key, (e, t) in sums.items()}
+    errors, whole = (
+        {key: of[n] / of[2] if of[2] else None for key, of in sums.items()} for n in (0, 1)
+    )
     ago = "a day" if shift == DAY else "a week"
     head = f"silent in the window: {', '.join(names)}; demand is that of {ago} earlier, scaled by "
     notes = [
         head + "metro and direction to the window's total",
         *(
             f"error {way}: {errors[way]:.1%} of the bytes (Σ |predicted − observed| by link and "
-            "slot)"
+            f"slot), {whole[way]:.1%} by link over the window"
             for way in WAYS
             if errors.get(way) is not None
         ),
         *lost,
     ]
-    return Replay(pl.DataFrame(rows, schema=schema(REPLAY)), errors, names, shift, notes)
+    return Replay(pl.DataFrame(rows, schema=schema(REPLAY)), errors, whole, names, shift, notes)
 
 
 def _times(values: Ints, factor: Fraction) -> Ints:

@@ -112,6 +112,16 @@ def test_a_missing_configuration_says_where_it_was_looked_for(tmp_path: Path, ru
     assert "other.toml: no such file" in complaint(done)
 
 
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_a_folder_that_cannot_be_made_has_a_next_step(tmp_path: Path, run: Run, below: str) -> None:
+    (tmp_path / "file").write_text("x")
+    done = run("init", f"{tmp_path / 'file'}{below}")
+    assert done.returncode in (2, 3)
+    assert complaint(done).startswith(f"error: {tmp_path / 'file'}")
+    assert "try: " in done.stderr
+    assert (tmp_path / "file").read_text() == "x"
+
+
 def test_a_syntax_error_has_line_and_column(project: Path, run: Run) -> None:
     (project / "flowpeer.toml").write_text("[network]\nasn = \n")
     done = run("check", cwd=project)

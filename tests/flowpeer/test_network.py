@@ -286,6 +286,13 @@ def test_an_upgraded_link_has_a_section_for_each_time(tmp_path: Path) -> None:
             "has two scopes",
         ),
         ('[[metros]]\nid = "fra"\nname = "F"\ntargets = { "174" = 0.5 }', "add up to 0.5"),
+        *(
+            (
+                f'[[metros]]\nid = "fra"\nname = "F"\ntargets = {value}',
+                'it must be "commit", "capacity" or shares from 0 to 1 by ASN',
+            )
+            for value in ('"commits"', "{ AS174 = 1 }", '{ "174" = "1" }', '{ "174" = 2 }', "[1]")
+        ),
         ('[[contracts]]\nid = "x"\ntiers = [{ from = "1G", price_per_mbps = 1 }]', 'from = "0"'),
         ('[[contracts]]\nid = "x1"\nprice_per_mbps = -1', "an amount of at least 0"),
         ('[[sessions]]\nasn = 1\nmetro = "ams"\nkind = "ix"\nfrom = "soon"', "a date or time"),

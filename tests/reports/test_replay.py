@@ -13,11 +13,12 @@ from flowpeer_reports.errors import ReportError
 from flowpeer_reports.replay import DAY, replay
 
 
-def _two_days(noise: int) -> DrillWorld:
+def _two_days(noise: int, ripple: int = 0) -> DrillWorld:
     """Three transits of a metro; the first falls silent from 12:00 to 18:00 on the second day.
 
     Its prefix is offered by the second, so all of it goes there; demand doubles from day to day,
-    and `noise` bytes a slot move from the second to the third in the outage.
+    and `noise` bytes a slot move from the second to the third in the outage, and `ripple` from one
+    slot to the next.
     """
     links = [Link("a", n, "ams", "transit", asn, 10**10) for n, asn in enumerate((174, 1299, 3356))]
     offers = [
@@ -30,6 +31,7 @@ def _two_days(noise: int) -> DrillWorld:
     window = slice(DAY + 144, DAY + 216)
     out[1, window] += out[0, window] - noise
     out[2, window] += noise
+    out[1, window] += np.tile([ripple, -ripple], 36)
     out[0, window] = 0
     routes = [
         (hour, link, "out", "10.1.0.0/16" if link < 2 else "10.2.0.0/16", None,
@@ -52,6 +54,19 @@ def test_a_planted_outage_is_predicted_and_the_error_is_right(noise: int) -> Non
     assert rows[2]["predicted_bytes"] == rows[2]["observed_bytes"] - noise * 72
     assert rows[1]["predicted_bytes"] == rows[1]["observed_bytes"] + noise * 72
     assert found.rows.filter(pl.col("direction") == "out").height == 2
+
+
+def test_what_evens_out_over_the_window_is_no_error_of_the_window() -> None:
+    compiler = _two_days(40, 90).compiler()
+    found = replay(compiler, slice(DAY + 144, DAY + 216))
+    observed = int(compiler.found.out[:, DAY + 144 : DAY + 216].sum())
+    by_slot = 36 * (50 + 130) + 40 * 72  # link 1 errs by 40 − 90 and 40 + 90, link 2 by 40
+    assert found.error["out"] == pytest.approx(by_slot / observed)
+    assert found.window_error["ams/out"] == found.window_error["out"]
+    assert found.window_error["out"] == pytest.approx(2 * 40 * 72 / observed)
+    rows = {row["interface"]: row for row in found.rows.iter_rows(named=True)}
+    for row in rows.values():
+        assert row["window_error_share"] == pytest.approx(40 * 72 / row["observed_bytes"])
 
 
 def test_what_cannot_be_replayed_is_refused() -> None:

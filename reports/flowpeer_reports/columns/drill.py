@@ -100,4 +100,7 @@ REPLAY = (
     Column("predicted_max_bps", _REAL, "bit/s", "largest slot of the prediction"),
     Column("observed_max_bps", _REAL, "bit/s", "largest slot measured"),
     Column("error_share", _REAL, "fraction", "Σ over slots |predicted − observed| / Σ observed"),
+    Column(
+        "window_error_share", _REAL, "fraction", "|predicted_bytes − observed_bytes| / observed"
+    ),
 )
