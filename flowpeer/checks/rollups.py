@@ -20,7 +20,7 @@ from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.asns import UNROUTED
 from flowpeer_core.roles import EXTERNAL_ROLES
-from flowpeer_reports.candidates import candidates
+from flowpeer_reports.candidates import placed_bytes
 from flowpeer_reports.inputs import Inputs
 
 
@@ -95,8 +95,7 @@ def reported(network: Configuration, record: Record) -> Iterator[Finding]:
         yield Finding("note", "sums", str(error))
         return
     yield from _unconfigured(inputs)
-    answer = candidates(inputs, direction="out")
-    rows = int(answer.rows["out_bytes"].sum()) + int(answer.not_listed["out_bytes"].sum())
+    rows = placed_bytes(inputs, "out")
     traffic = (
         inputs.traffic.filter(
             (pl.col("role") == "transit") & (pl.col("direction") == "out") & pl.col("scaled")

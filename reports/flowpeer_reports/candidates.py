@@ -191,6 +191,18 @@ def candidates(
     )
 
 
+def placed_bytes(inputs: Inputs, direction: Literal["out", "in"]) -> int:
+    """The transit bytes of one direction that the lists of metros hold: those of their rows, and
+    those not listed. What `candidates` says of the rows besides is not made."""
+    world = universe(inputs, None)
+    feasibility = Feasibility(inputs, Places(inputs, world.parties))
+    ranking = rank(inputs, world, (direction,), feasibility)
+    left = unlisted(inputs, ranking, world.routes, world.early, limited=False)
+    octets = ranking.cells.out if direction == "out" else ranking.cells.in_
+    rows = sum(int(octets[row.cells + m.base].sum()) for m in ranking.metros for row in m.rows)
+    return rows + int(left[f"{direction}_bytes"].sum())
+
+
 def universe(
     inputs: Inputs, metros: Sequence[str] | None, named: Parties | None = None
 ) -> Universe:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
+
+import polars as pl
 
 from flowpeer.lake.store import Lake
 
@@ -48,7 +51,6 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     demo_copy: Path, run: Run
 ) -> None:
     """An exporter that meters ingress, and one record that says egress for its transit port."""
-    import polars as pl
     import pyarrow as pa
 
     from flowpeer.lake.manifest import partition_hour
@@ -121,6 +123,20 @@ def test_one_stray_egress_record_does_not_take_a_link_away_in_silence(
     assert "was accepted until 2026-01-01" in found["text"]
     done = run("imbalance", "--metro", metro, cwd=demo_copy)
     assert (done.returncode, "was accepted until 2026-01-01" in done.stderr) == (1, True)
+
+
+def test_a_list_that_lacks_one_byte_of_the_traffic_is_a_warning(demo_copy: Path, run: Run) -> None:
+    lake = Lake(demo_copy / "lake")
+    path = lake.path(next(iter(lake.entries("traffic"))))
+    rows = pl.read_parquet(path, hive_partitioning=False)
+    mine = (pl.col("role") == "transit") & (pl.col("direction") == "out") & pl.col("scaled")
+    number = rows.with_row_index().filter(mine)["index"][0]
+    more = pl.int_range(pl.len(), dtype=pl.Int64) == number
+    rows.with_columns(pl.col("bytes") + more.cast(pl.Int64)).write_parquet(path)
+    (found,) = [f for f in warnings(run, demo_copy) if "candidates" in f["text"]]
+    placed, whole = re.findall(r"[\d,]{4,}", found["text"])
+    assert int(whole.replace(",", "")) - int(placed.replace(",", "")) == 1
+    assert found["code"] == "sums"
 
 
 def test_a_table_tied_to_a_metro_is_not_loaded_for_all(demo_copy: Path, run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
 
-from flowpeer_reports.candidates import candidates
+from flowpeer_reports.candidates import candidates, placed_bytes
 from flowpeer_reports.policy import Weights
 
 TRANSITS = (1299, 174)
@@ -369,8 +369,10 @@ def test_every_transit_byte_is_in_one_row_or_has_a_reason(
     world: World, direction: Any, asks: int | None
 ) -> None:
     found = candidates(world.inputs(), direction=direction, asks=asks)
-    for way in ("out", "in"):
+    ways: tuple[Literal["out", "in"], ...] = ("out", "in")
+    for way in ways:
         whole = sum(f.bytes for f in world.flows if f.scaled and f.direction == way)
+        assert placed_bytes(world.inputs(), way) == whole
         column = f"{way}_bytes"
         assert found.rows[column].sum() + found.not_listed[column].sum() == whole
         assert found.totals["all"][column] == whole
