@@ -564,17 +564,17 @@ class Network:
         Of the lake it looks at the names, sizes and times of manifests, and reads none.
         """
         network = self.configuration
-        told = hashlib.sha256(__version__.encode())
+        digest = hashlib.sha256(__version__.encode())
         for path in (network.source, log_path(network)):
-            told.update(path.read_bytes() if path.is_file() else b"-")
+            digest.update(path.read_bytes() if path.is_file() else b"-")
         if self.lake.remote is not None:
             for one in self.lake.storage.list("manifests"):
-                told.update(f"{one.key}:{one.mark};".encode())
-            return told.hexdigest()[:32]
+                digest.update(f"{one.key}:{one.mark};".encode())
+            return digest.hexdigest()[:32]
         for path in sorted((self.lake.root / "manifests").rglob("*.json")):
             stat = path.stat()
-            told.update(f"{path}:{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size};".encode())
-        return told.hexdigest()[:32]
+            digest.update(f"{path}:{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size};".encode())
+        return digest.hexdigest()[:32]
 
     def session(
         self, parameters: Mapping[str, object] | None = None, *, memory_bytes: int | None = None

@@ -141,12 +141,12 @@ def _define(
     configured: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     """Every table, view and macro."""
-    from flowpeer.engine import begin, told
+    from flowpeer.engine import begin, named_errors
 
     begin(con)
     record = Lake(root).record()
     for name in TABLES:
-        with told("", where=root / name):
+        with named_errors("", where=root / name):
             if name in configured:
                 con.execute(
                     f'CREATE TABLE "{name}" AS'  # noqa: S608 (a name of ours)
@@ -159,7 +159,7 @@ def _define(
                 f"coalesce(getvariable('lake'), {literal(str(root))}) || '/",
             )
             con.execute(f'CREATE VIEW "{name}" AS {text}')
-    with told("", where=root):
+    with named_errors("", where=root):
         con.execute(f"CREATE VIEW crossings AS {crossings([])}")  # for flowpeer to fill
         for script in (*flowpeer_sql.views(), *flowpeer_sql.macros()):
             con.execute(script.sql)

@@ -94,11 +94,11 @@ def _add_inventory(
     classified = Classified()
     if isinstance(rules, list):
         ids = exporter_addresses(raw)
-        said = ExportedNames()
+        texts = ExportedNames()
         if exported is not None and isinstance(lake, dict) and isinstance(lake.get("path"), str):
             place = _lake_folder(lake, folder)
-            said = said if place is None else exported(place, ids)
-        rows, classified = classify(rows, rules, said, ids, sections)
+            texts = texts if place is None else exported(place, ids)
+        rows, classified = classify(rows, rules, texts, ids, sections)
     lines.update({("interfaces", len(listed) + n): row.origin for n, row in enumerate(rows)})
     if rows:
         raw["interfaces"] = [*listed, *(row.item for row in rows)]

@@ -24,7 +24,7 @@ else:
     except ImportError:  # a release that calls it otherwise
         import duckdb
 
-__all__ = ["MEMORY_SHARE", "begin", "duckdb", "lock", "told"]
+__all__ = ["MEMORY_SHARE", "begin", "duckdb", "lock", "named_errors"]
 
 MEMORY_SHARE = "'60%'"
 """Of the machine's memory for one connection: a query shares it with what runs beside it."""
@@ -59,7 +59,7 @@ def lock(
 
 
 @contextlib.contextmanager
-def told(sql: str, *, offset: int = 0, where: Path | None = None) -> Iterator[None]:
+def named_errors(sql: str, *, offset: int = 0, where: Path | None = None) -> Iterator[None]:
     """DuckDB's errors as ours: one line, with the place in the text `sql`, of which the statement
     starts at `offset`."""
     try:

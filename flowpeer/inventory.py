@@ -70,22 +70,24 @@ def classify(
     made = Classified(damaged=exported.damaged)
     filled: list[tuple[InventoryRow, InventoryRow | None]] = []
     for row in rows:
-        said = texts.get((row.key[0], row.item.get("index", 0)), {})
-        more = {name: text for name, text in said.items() if name not in row.item}
+        stated = texts.get((row.key[0], row.item.get("index", 0)), {})
+        more = {name: text for name, text in stated.items() if name not in row.item}
         filled.append((row, InventoryRow(row.origin, {**more, **row.item}) if more else None))
     known = {*sections, *(row.key for row in rows)}
-    told = [
-        InventoryRow(f"options data of {exporter}", {"exporter": exporter, "index": index, **said})
-        for (exporter, index), said in sorted(texts.items())
+    exported_rows = [
+        InventoryRow(
+            f"options data of {exporter}", {"exporter": exporter, "index": index, **stated}
+        )
+        for (exporter, index), stated in sorted(texts.items())
     ]
-    told = [row for row in told if row.key not in known]
-    asked = [*rows, *(full for _, full in filled if full is not None), *told]
+    exported_rows = [row for row in exported_rows if row.key not in known]
+    asked = [*rows, *(full for _, full in filled if full is not None), *exported_rows]
     usable = Rules(rules, (row.item for row in asked if "role" not in row.item))
     kept: list[InventoryRow] = []
     for row, full in filled:
         if full is None or _take(full, usable, made, kept, foreign=True):
             _take(row, usable, made, kept)
-    for row in told:
+    for row in exported_rows:
         why = _take(row, usable, made, kept, foreign=True)
         if why:
             made.refused.append((row.item, why))
@@ -95,14 +97,14 @@ def classify(
 def _texts(exported: ExportedNames, ids: Mapping[str, str]) -> dict[Key, dict[str, str]]:
     """Name and description by exporter id and index, where there are any."""
     latest: dict[Key, Texts] = {}
-    for address, interfaces in exported.said.items():
-        for index, said in interfaces.items():
-            join(latest.setdefault((ids[address], index), {}), said)
+    for address, interfaces in exported.texts.items():
+        for index, texts in interfaces.items():
+            join(latest.setdefault((ids[address], index), {}), texts)
     plain = {
-        key: {name: text for name, (_, text) in sorted(said.items()) if text}
-        for key, said in latest.items()
+        key: {name: text for name, (_, text) in sorted(texts.items()) if text}
+        for key, texts in latest.items()
     }
-    return {key: said for key, said in plain.items() if said}
+    return {key: texts for key, texts in plain.items() if texts}
 
 
 def _take(

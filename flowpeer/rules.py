@@ -23,7 +23,7 @@ GIVEN = ("role", "asn", "capacity", "contract")
 class ExportedNames:
     """What exporters call their interfaces."""
 
-    said: dict[str, dict[int, dict[str, tuple[int, str]]]] = field(default_factory=dict)
+    texts: dict[str, dict[int, dict[str, tuple[int, str]]]] = field(default_factory=dict)
     """Exporter address → ifIndex → `name` and `description`, each with the time it was received."""
     damaged: list[str] = field(default_factory=list)
     """Documents of the lake that cannot be read."""
@@ -109,10 +109,10 @@ def fault(pattern: str) -> str:
     try:
         pl.Series([""]).str.contains(_AS_MATCHED.format(pattern))
     except pl.exceptions.PolarsError as error:
-        said = [line for line in str(error).splitlines() if line.startswith("error: ")]
-        return (said or [str(error).removeprefix("regex error: ").splitlines()[0]])[0].removeprefix(
-            "error: "
-        )
+        errors = [line for line in str(error).splitlines() if line.startswith("error: ")]
+        return (errors or [str(error).removeprefix("regex error: ").splitlines()[0]])[
+            0
+        ].removeprefix("error: ")
     return ""
 
 

@@ -33,8 +33,8 @@ def find_places(lake: Lake, text: str) -> list[dict[str, Any]]:
         count = dict(here.select(key, "networks").iter_rows())
         mine = []
         for row in rows.select("id", "name", "city", "country").to_dicts():
-            said = f"{row['name'] or ''} {row['city'] or ''}".casefold()
-            if all(word in said for word in words):
+            place = f"{row['name'] or ''} {row['city'] or ''}".casefold()
+            if all(word in place for word in words):
                 mine.append({"kind": kind, **row, "networks": count.get(row["id"], 0)})
         found += sorted(mine, key=lambda r: (-r["networks"], r["id"]))
     return found

@@ -61,18 +61,18 @@ def write_pack(
     *,
     formats: Sequence[FileFormat] = ("csv",),
     metros: Sequence[str] | None = None,
-    told: Callable[[], None] = lambda: None,
+    advanced: Callable[[], None] = lambda: None,
     stating: Callable[[Gathered], Gathered] = lambda gathered: gathered,
 ) -> Pack:
     """Every answer of a period as files, and one page; in XLSX one workbook.
 
-    The candidates are compared with the period before where the lake has all of it. `told` is
+    The candidates are compared with the period before where the lake has all of it. `advanced` is
     called after each answer; `stating` adds to the notes what the figures hang on.
     """
     gathered, before = _with_before(network, record, period)
     gathered = stating(gathered)
     asks = candidate_answer(gathered, metros=metros, before=before)
-    told()
+    advanced()
     answers = [exchanges_answer(gathered, metros=metros, listed=asks.found), asks]
     exits = exits_of(gathered.inputs, network, record)
     long = len(whole_weeks(gathered.inputs)) >= FEWEST
@@ -102,7 +102,7 @@ def write_pack(
         ),
     ):
         answers.append(make())
-        told()
+        advanced()
     by_name = {answer.name: answer for answer in answers}
     drawn = pictures(gathered.inputs, asks.found, by_name["imbalance"].found)
     asks = answers[1] = replace(asks, side_tables={**asks.side_tables, **_tables(drawn)})

@@ -34,7 +34,7 @@ def sampling_rates(
         routes: `traffic_routes`.
     """
     first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    twice = _told_twice(record, first, end)
+    twice = _twice(record, first, end)
     whole = routes.filter(
         pl.col("role") == "transit",
         pl.col("hour_start") >= first,
@@ -59,11 +59,11 @@ def sampling_rates(
         sampled = exported.get((exporter, interface), 0) - bare
         if sampled > 0 and scaled and exporter in mtu:
             rows.append((exporter, interface, max(scaled / sampled, 1.0), mtu[exporter]))
-    rows += [(e, None, rate, mtu[e]) for e, rate in _said(network, record.lake).items()]
+    rows += [(e, None, rate, mtu[e]) for e, rate in _rates(network, record.lake).items()]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _told_twice(record: Record, start: datetime, end: datetime) -> set[datetime]:
+def _twice(record: Record, start: datetime, end: datetime) -> set[datetime]:
     """Hours with records that several units hold, and those beside them: manifests count these
     records as often as they came, the roll-up once."""
     return {
@@ -103,9 +103,9 @@ def _exported(
     return {key: octets for key, octets in found.items() if key not in unknown}
 
 
-def _said(network: Configuration, lake: Lake) -> dict[str, float]:
+def _rates(network: Configuration, lake: Lake) -> dict[str, float]:
     """Exporter → the rate that it announced in options data, else the configured one."""
-    said = dict(
+    announced = dict(
         catalog.scan(lake.root, "sampling")
         .group_by("exporter_ip")
         .agg(pl.col("interval").max())
@@ -115,8 +115,8 @@ def _said(network: Configuration, lake: Lake) -> dict[str, float]:
     )
     rates = {}
     for exporter in network.exporters:
-        told = [said[str(a)] for a in exporter.addresses if said.get(str(a))]
-        rate = exporter.sampling_override or max(told, default=0) or exporter.sampling
+        intervals = [announced[str(a)] for a in exporter.addresses if announced.get(str(a))]
+        rate = exporter.sampling_override or max(intervals, default=0) or exporter.sampling
         if rate:
             rates[exporter.id] = float(rate)
     return rates

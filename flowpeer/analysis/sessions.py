@@ -32,7 +32,7 @@ def sessions_seen(inputs: Inputs) -> pl.DataFrame:
     which was the next hop.
     """
     start, end = inputs.period_start.astimezone(UTC), inputs.period_end.astimezone(UTC)
-    heard = (
+    from_traffic = (
         inputs.traffic.filter(
             pl.col("role") == "ix", pl.col("provider_asn").is_not_null(),
             pl.col("slot") >= start, pl.col("slot") < end,
@@ -48,7 +48,7 @@ def sessions_seen(inputs: Inputs) -> pl.DataFrame:
     ports = inputs.interfaces.filter(pl.col("role") == "peer", pl.col("asn").is_not_null())
     known |= set(ports.select("metro", "asn").iter_rows())
     rows = []
-    for kind, pairs in zip(SEEN, (heard.iter_rows(), views), strict=True):
+    for kind, pairs in zip(SEEN, (from_traffic.iter_rows(), views), strict=True):
         for metro, asn in sorted(pairs):
             if (metro, asn) not in known and is_public(asn):
                 known.add((metro, asn))

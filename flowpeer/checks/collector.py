@@ -13,12 +13,12 @@ from flowpeer_ingest.stats import read_status
 
 def collector(network: Configuration, now: datetime | None = None) -> Iterator[Finding]:
     """What `status` finds wrong, as findings."""
-    said = read_status(network.spool_path)
-    if said is None:
+    snapshot = read_status(network.spool_path)
+    if snapshot is None:
         return
     now_us = int((now or datetime.now(UTC)).timestamp() * 1e6)
     names = {a: e.id for a, e in network.exporter_by_address.items()}
-    found = list(troubles(said, now_us, names=names))
+    found = list(troubles(snapshot, now_us, names=names))
     for trouble in found:
         yield Finding("warning", trouble.subject, trouble.text, trouble.next_step,
                       "collector")  # fmt: skip

@@ -48,9 +48,9 @@ def transits(
     if known is None:
         return
     for asn in sorted(by_asn.keys() - known):
-        said = [int(n) for text in texts[asn] for n in _NAMED.findall(text) if int(n) != asn]
-        seen = _in_views(lake, infos, said) or set()
-        named = next((n for n in said if n in seen), next(iter(said), None))
+        named_asns = [int(n) for text in texts[asn] for n in _NAMED.findall(text) if int(n) != asn]
+        seen = _in_views(lake, infos, named_asns) or set()
+        named = next((n for n in named_asns if n in seen), next(iter(named_asns), None))
         cause = f"; the description says AS{named}" if named is not None else ""
         yield Finding(
             "warning", f"interface {by_asn[asn][0]}",

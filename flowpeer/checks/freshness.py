@@ -174,5 +174,5 @@ def _until(folder: Path, days: dict[date, int]) -> float | None:
 
 def _registry_time(lake: Lake) -> float | None:
     entry = lake.entry("reference/peeringdb_net.parquet")
-    said = None if entry is None else entry.get("source_time")
-    return datetime.fromisoformat(said).timestamp() if said else None
+    source_time = None if entry is None else entry.get("source_time")
+    return datetime.fromisoformat(source_time).timestamp() if source_time else None

@@ -87,14 +87,14 @@ def counters(network: Configuration, record: Record) -> Iterator[Finding]:
 def duplicates(record: Record) -> Iterator[Finding]:
     """Records of datagrams that several units hold (METHODS M13)."""
     rollups = (header.rollup for header in record.headers("traffic").values())
-    told = [r.figures for r in rollups if r is not None and r.figures.get("duplicate_records")]
-    if told:
-        scaled = sum(t["duplicate_bytes"] for t in told)
-        bare = sum(t["duplicate_bytes_unscaled"] for t in told)
+    hours = [r.figures for r in rollups if r is not None and r.figures.get("duplicate_records")]
+    if hours:
+        scaled = sum(t["duplicate_bytes"] for t in hours)
+        bare = sum(t["duplicate_bytes_unscaled"] for t in hours)
         more = f" and {bare:,} without a rate" if bare else ""
         yield Finding(
             "note", "flows",
-            f"{sum(t['duplicate_records'] for t in told):,} records in {len(told)} hours came by "
+            f"{sum(t['duplicate_records'] for t in hours):,} records in {len(hours)} hours came by "
             f"more than one path and count once: {scaled:,} bytes{more} are duplicate",
             "nothing, if two collectors, a replicator or captures of the same are meant",
         )  # fmt: skip
@@ -103,9 +103,9 @@ def duplicates(record: Record) -> Iterator[Finding]:
 def late(record: Record) -> Iterator[Finding]:
     """Flows that came after the flow records of their hour were pruned."""
     rollups = (header.rollup for header in record.headers("traffic").values())
-    told = [figures for r in rollups if r is not None for figures in r.late.values()]
-    if told:
-        octets = sum(t["flow_bytes"] + t["flow_bytes_unscaled"] for t in told)
-        records = sum(t["records"] for t in told)
+    hours = [figures for r in rollups if r is not None for figures in r.late.values()]
+    if hours:
+        octets = sum(t["flow_bytes"] + t["flow_bytes_unscaled"] for t in hours)
+        records = sum(t["records"] for t in hours)
         yield Finding("note", "flows", f"{records:,} records with {octets:,} bytes came after "
                       "their hours were pruned, and are in no roll-up")  # fmt: skip

@@ -94,9 +94,9 @@ def metering_conflicts(
                     found.setdefault((exporter, index, direction), []).append(
                         (day, c.natural, c.other, c.chosen)
                     )
-    for (exporter, index, direction), told in sorted(found.items()):
-        day, natural, other, chosen = told[0]
-        more = f" and {len(told) - 1} more days" if len(told) > 1 else ""
+    for (exporter, index, direction), of_link in sorted(found.items()):
+        day, natural, other, chosen = of_link[0]
+        more = f" and {len(of_link) - 1} more days" if len(of_link) > 1 else ""
         ways = ("ingress", "egress") if direction == "in" else ("egress", "ingress")
         yield Finding(
             "warning", f"interface {index} of {exporter}",

@@ -151,9 +151,9 @@ def _exporters(
     yield from implausible(network, captures)
     yield from doubts(network, captures)
     known = {str(a) for e in network.exporters for a in e.addresses}
-    heard = {network.exporter_by_address[ip].id for ip in sums if ip in known}
+    present = {network.exporter_by_address[ip].id for ip in sums if ip in known}
     for exporter in network.exporters if sums else ():
-        if exporter.id not in heard:
+        if exporter.id not in present:
             yield Finding("warning", f"exporter {exporter.id}", "nothing was received from it",
                           "check its export destination and addresses", "silent")  # fmt: skip
     for ip in sorted({ip for facts in flows for ip in facts.unrated}):

@@ -43,21 +43,21 @@ def stated(
     of them, those that nobody has accepted."""
     inputs = gathered.inputs
     start, end = inputs.period_start, inputs.period_end
-    told = _told(network, record, start, end, metros)
-    notes = (*inputs.notes, *map(_noted, told))
-    return replace(gathered, inputs=replace(inputs, notes=notes)), _warnings(told)
+    relevant = _relevant(network, record, start, end, metros)
+    notes = (*inputs.notes, *map(_noted, relevant))
+    return replace(gathered, inputs=replace(inputs, notes=notes)), _warnings(relevant)
 
 
 def stated_on(answer: Answer, network: Configuration, record: Record) -> list[str]:
     """The same for an answer that is made already: its notes grow."""
     period = answer.provenance["period"]
     start, end = (datetime.fromisoformat(period[name]) for name in ("start", "end"))
-    told = _told(network, record, start, end, None)
-    answer.found.notes.extend(map(_noted, told))
-    return _warnings(told)
+    relevant = _relevant(network, record, start, end, None)
+    answer.found.notes.extend(map(_noted, relevant))
+    return _warnings(relevant)
 
 
-def _told(
+def _relevant(
     network: Configuration, record: Record, start: datetime, end: datetime,
     metros: Collection[str] | None,
 ) -> list[Finding]:  # fmt: skip
@@ -66,8 +66,8 @@ def _told(
     return [f for f in found if f.level in ("warning", "note")]
 
 
-def _warnings(told: Collection[Finding]) -> list[str]:
-    return [_in_words(f) for f in told if f.level == "warning"]
+def _warnings(relevant: Collection[Finding]) -> list[str]:
+    return [_in_words(f) for f in relevant if f.level == "warning"]
 
 
 def _noted(finding: Finding) -> str:

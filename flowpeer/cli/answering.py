@@ -85,10 +85,10 @@ def gathered_for(state: CommandState, period: str | None, metros: Sequence[str] 
         NoDataError: nothing rolled up, or not in the period.
     """
     network, record = ready(state, period, metros)
-    return said(state, gather(network, record, period), network, record, metros)
+    return with_warnings(state, gather(network, record, period), network, record, metros)
 
 
-def said(
+def with_warnings(
     state: CommandState, gathered: Gathered, network: Configuration, record: Record,
     metros: Sequence[str] | None,
 ) -> Gathered:  # fmt: skip
@@ -111,9 +111,9 @@ def compared_for(
         parse_period(compare)
     network, record = ready(state, period, metros, as_of)
     if compare is None:
-        return said(state, gather(network, record, period), network, record, metros), None
+        return with_warnings(state, gather(network, record, period), network, record, metros), None
     gathered, before = gather_both(network, record, period, compare)
-    return said(state, gathered, network, record, metros), before
+    return with_warnings(state, gathered, network, record, metros), before
 
 
 def ready(

@@ -130,36 +130,38 @@ def status(ctx: typer.Context) -> None:
     state: CommandState = ctx.obj
     network = state.network()
     folder = network.spool_path
-    said = read_status(folder)
-    if said is None:
+    snapshot = read_status(folder)
+    if snapshot is None:
         raise NoDataError(
             f"{folder}: no collector has run here",
             advice="start one with `flowpeer collect`, or name its configuration with --config",
         )
     now_us = int(datetime.now(UTC).timestamp() * 1e6)
-    said["running"] = running(said, now_us)
+    snapshot["running"] = running(snapshot, now_us)
     names = {a: e.id for a, e in network.exporter_by_address.items()}
-    found = list(troubles(said, now_us, names=names))
-    said["troubles"] = [trouble._asdict() for trouble in found]
-    said["lost_recently"] = [trouble.subject for trouble in found if trouble.code == "loss"]
-    for address, exporter in said["exporters"].items():
+    found = list(troubles(snapshot, now_us, names=names))
+    snapshot["troubles"] = [trouble._asdict() for trouble in found]
+    snapshot["lost_recently"] = [trouble.subject for trouble in found if trouble.code == "loss"]
+    for address, exporter in snapshot["exporters"].items():
         exporter["id"] = names.get(address)
     if state.json:
-        state.emit(said)
+        state.emit(snapshot)
     elif state.verbosity >= 0:
-        _show(state, said)
+        _show(state, snapshot)
     for trouble in found:
         state.warn(f"{trouble.subject}: {trouble.text}")
 
 
-def _show(state: CommandState, said: dict[str, Any]) -> None:
+def _show(state: CommandState, snapshot: dict[str, Any]) -> None:
     """For people: one line a thing, then the exporters."""
-    totals, spool = said["totals"], said["spool"]
+    totals, spool = snapshot["totals"], snapshot["spool"]
     word, since = (
-        ("running", said["started_us"]) if said["running"] else ("down", said["updated_us"])
+        ("running", snapshot["started_us"])
+        if snapshot["running"]
+        else ("down", snapshot["updated_us"])
     )
-    received = sum(r.get("received", 0) for r in said["receivers"])
-    committed = sum(r.get("committed", 0) for r in said["receivers"])
+    received = sum(r.get("received", 0) for r in snapshot["receivers"])
+    committed = sum(r.get("committed", 0) for r in snapshot["receivers"])
     published = (
         f"{totals.get('rows', 0):,} of {totals.get('records', 0):,} records in "
         f"{totals.get('datagrams', 0):,} datagrams"
@@ -177,20 +179,20 @@ def _show(state: CommandState, said: dict[str, Any]) -> None:
     lines += [
         f"socket      {s['name']}: buffer {s['buffer_octets']:,} octets, "
         f"{s['queue_octets']:,} waiting, {s['kernel_drops']:,} datagrams dropped"
-        for s in said["listen"]
+        for s in snapshot["listen"]
     ]
     for label, key in (
         ("rejected", "rejected"), ("implausible", "implausible"), ("malformed", "malformed"),
         ("unsupported", "unsupported"),
     ):  # fmt: skip
-        lines += [f"{label:<11} {count:,} {reason}" for reason, count in said[key].items()]
-    if said["pending"]:
-        sets = sum(said["pending"].values())
-        lines.append(f"pending     {sets:,} data sets of {len(said['pending'])} templates")
-    if said["refused_sources"]:
-        lines.append(f"unknown     {len(said['refused_sources']):,} sources refused")
+        lines += [f"{label:<11} {count:,} {reason}" for reason, count in snapshot[key].items()]
+    if snapshot["pending"]:
+        sets = sum(snapshot["pending"].values())
+        lines.append(f"pending     {sets:,} data sets of {len(snapshot['pending'])} templates")
+    if snapshot["refused_sources"]:
+        lines.append(f"unknown     {len(snapshot['refused_sources']):,} sources refused")
     sys.stdout.write(printable("\n".join(lines)) + "\n")
-    for warning in said["warnings"]:
+    for warning in snapshot["warnings"]:
         state.say(f"warning: {warning}")
     rows = [
         {
@@ -200,7 +202,7 @@ def _show(state: CommandState, said: dict[str, Any]) -> None:
             "unknown_sampling": e["unknown_sampling"], "clock_error_s": e["clock_error_s"],
             "last_seen": _time(e["last_seen_us"]),
         }
-        for address, e in said["exporters"].items()
+        for address, e in snapshot["exporters"].items()
     ]  # fmt: skip
     table_or_json(state, rows, columns=list(rows[0]) if rows else [])
 

@@ -47,7 +47,7 @@ def migrate(
             done = migration.migrate(lake, advance)
     else:
         done = migration.look(lake)
-    said = "written" if yes else "to be written (with --yes)"
+    written = "written" if yes else "to be written (with --yes)"
     for path in done.missing:
         state.warn(f"{path}: the file is missing; see `flowpeer verify` afterwards")
     if state.json:
@@ -56,7 +56,7 @@ def migrate(
                     "broken_off_merge": done.journal})  # fmt: skip
         return
     print(f"{done.manifests:,} manifests of {done.files:,} files, {done.units:,} units of work: "
-          f"{said}")  # fmt: skip
+          f"{written}")  # fmt: skip
     if done.journal:
         print("a merge that was broken off " + ("is completed" if yes else "will be completed"))
     if yes:

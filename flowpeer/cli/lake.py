@@ -30,18 +30,18 @@ def merge(
     """
     state: CommandState = ctx.obj
     into = state.lake()
-    told = []
+    results = []
     for folder in folders:
         other = Lake(folder)
         join.check(into, other)
         with state.progress(f"joining {folder}", join.files_of(other)) as advance:
             done = join.join(into, other, advance)
-        told.append({"lake": str(folder), **asdict(done)})
+        results.append({"lake": str(folder), **asdict(done)})
         if not state.json:
             print(f"{folder}: {done.units:,} units, {done.rows:,} rows in {done.files:,} files, "
                   f"{done.snapshots:,} snapshots of routes taken; {done.known:,} units were here "
                   "already")  # fmt: skip
     if state.json:
-        state.emit({"lakes": told})
+        state.emit({"lakes": results})
     else:
         state.say("now run `flowpeer rollup`, then `flowpeer verify`")

@@ -16,7 +16,7 @@ from flowpeer.cli.answering import (
     PeriodOption,
     formats_of,
     ready,
-    said,
+    with_warnings,
 )
 from flowpeer.cli.state import CommandState
 
@@ -60,8 +60,8 @@ def report(
             out,
             formats=formats,
             metros=metro,
-            told=lambda: advance(1),
-            stating=lambda gathered: said(state, gathered, network, record, metro),
+            advanced=lambda: advance(1),
+            stating=lambda gathered: with_warnings(state, gathered, network, record, metro),
         )
     after = made_from(state.config_path, **asked)
     keep(out, before, after, files=done.files, page=done.page, warnings=state.warned)

@@ -194,18 +194,18 @@ def _facts(table: str, path: Path, digest: str) -> dict[str, Any]:
 def _snapshot(path: Path, digest: str) -> dict[str, Any]:
     """What a snapshot's rows tell of it."""
     frame = pl.scan_parquet(path, glob=False)
-    said = frame.select(
+    row = frame.select(
         pl.col("taken_at").first(), pl.col("as_path").is_not_null().any().alias("paths"),
         *(pl.col("prefix").filter(pl.col("family") == f).n_unique().alias(str(f)) for f in (4, 6)),
     ).collect()  # fmt: skip
     views = sorted(frame.select("vantage").unique().collect()["vantage"].to_list())
     tied = len(views) == 1 and "@" not in views[0]
     return {
-        "taken_at": said["taken_at"][0].isoformat(), "asked_taken_at": None,
+        "taken_at": row["taken_at"][0].isoformat(), "asked_taken_at": None,
         "vantage": views[0] if tied else "", "asked_vantage": None,
-        "views": [] if tied else views, "prefixes4": said["4"][0], "prefixes6": said["6"][0],
+        "views": [] if tied else views, "prefixes4": row["4"][0], "prefixes6": row["6"][0],
         "source": path.name, "source_digest": digest, "skipped": {}, "peers": [],
-        "kind": "mrt" if said["paths"][0] else "table",
+        "kind": "mrt" if row["paths"][0] else "table",
     }  # fmt: skip
 
 

@@ -74,8 +74,8 @@ def _take(lake: Lake, key: str, interfaces: dict[int, Texts]) -> None:
             after = {index: after[index] for index in latest[:MAX_INTERFACES]}
         if after == before:
             return None
-        said = KnownInterfaceNames({index: after[index] for index in sorted(after)})
-        return codec.encode_lines(said), None
+        known = KnownInterfaceNames({index: after[index] for index in sorted(after)})
+        return codec.encode_lines(known), None
 
     replace(lake.storage, key, once)
 
@@ -102,12 +102,12 @@ def exported(root: Path, addresses: Collection[str]) -> ExportedNames:
         for writer in writers:
             key = document_key(writer, address, place.parent.name)
             try:
-                said = _read(lake, key)
+                known = _read(lake, key)
             except (InputError, OSError):
                 found.damaged.append(key)
                 continue
-            of = found.said.setdefault(address, {})
-            for index, texts in said.items():
+            of = found.texts.setdefault(address, {})
+            for index, texts in known.items():
                 join(of.setdefault(index, {}), texts)
     return found
 
@@ -120,12 +120,12 @@ def _exported(lake: Lake, addresses: frozenset[str]) -> ExportedNames:
     lake.storage.ahead(keys)
     for key in keys:
         try:
-            said = _read(lake, key)
+            known = _read(lake, key)
         except InputError:
             found.damaged.append(key)
             continue
-        of = found.said.setdefault(Path(key).stem, {})
-        for index, texts in said.items():
+        of = found.texts.setdefault(Path(key).stem, {})
+        for index, texts in known.items():
             join(of.setdefault(index, {}), texts)
     return found
 

@@ -225,15 +225,19 @@ def _names(lake: Lake) -> None:
     place = lake.root / "ledger" / interface_names.TABLE
     for path in sorted(place.rglob("*.json")) if place.is_dir() else ():
         try:
-            said = read_document(path)["interfaces"]
+            interfaces = read_document(path)["interfaces"]
         except InputError:
             continue
-        told = interface_names.KnownInterfaceNames(
-            {int(i): {k: (us, t) for k, (us, t) in texts.items()} for i, texts in said.items()}
+        known_names = interface_names.KnownInterfaceNames(
+            {
+                int(i): {k: (us, t) for k, (us, t) in texts.items()}
+                for i, texts in interfaces.items()
+            }
         )
         writer, address = path.parent.name, path.stem
         lake.staging.write(
-            lake.path(interface_names.document_key(writer, address)), codec.encode_lines(told)
+            lake.path(interface_names.document_key(writer, address)),
+            codec.encode_lines(known_names),
         )
 
 

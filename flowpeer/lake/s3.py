@@ -25,7 +25,14 @@ from typing import Any
 
 from flowpeer import mirror
 from flowpeer.errors import StoreError
-from flowpeer.lake.s3_errors import broke_off, code_of, is_conflict, is_missing, is_unknown, told
+from flowpeer.lake.s3_errors import (
+    broke_off,
+    code_of,
+    is_conflict,
+    is_missing,
+    is_unknown,
+    lake_error,
+)
 from flowpeer.lake.staging import Staging
 from flowpeer.lake.storage import ConflictError, Listed, LocalStorage, Stored
 from flowpeer.schema import PARTITIONED
@@ -88,7 +95,7 @@ class S3Storage:
                 if is_missing(error):
                     return None
                 if attempt == ATTEMPTS - 1 or not broke_off(error):
-                    raise self._told(error, f"read {key}") from error
+                    raise self._lake_error(error, f"read {key}") from error
         raise AssertionError
 
     def ahead(self, keys: Iterable[str]) -> None:
@@ -117,17 +124,17 @@ class S3Storage:
                 return
             if is_conflict(error):
                 raise ConflictError(key) from None
-            raise self._told(error, f"write {key}") from error
+            raise self._lake_error(error, f"write {key}") from error
 
     def _carries(self, key: str, token: str) -> bool:
         """Whether a document is the one that was written with this token."""
         try:
-            said = self._s3().head_object(Bucket=self._bucket, Key=self._base + key)
+            head = self._s3().head_object(Bucket=self._bucket, Key=self._base + key)
         except Exception as error:
             if is_missing(error):
                 return False
-            raise self._told(error, f"read {key} back") from error
-        return bool(said.get("Metadata", {}).get(_TOKEN) == token)
+            raise self._lake_error(error, f"read {key} back") from error
+        return bool(head.get("Metadata", {}).get(_TOKEN) == token)
 
     def _prove(self) -> None:
         """Two writers would lose data on a store that passes over conditions: try them."""
@@ -145,7 +152,7 @@ class S3Storage:
                 if is_conflict(error):
                     continue
                 if code_of(error) != "NotImplemented":
-                    raise self._told(error, f"write {FORMAT_KEY}") from error
+                    raise self._lake_error(error, f"write {FORMAT_KEY}") from error
             raise StoreError(
                 f"{self.address}: the store does not keep to conditions of a PUT, so that two "
                 "writers would lose data",
@@ -176,7 +183,7 @@ class S3Storage:
                         return
                     yield key, item["ETag"]
         except Exception as error:
-            raise self._told(error, f"list {prefix}") from error
+            raise self._lake_error(error, f"list {prefix}") from error
 
     def cache(self, key: str, octets: bytes) -> None:
         """Keep a derived document on this machine."""
@@ -211,7 +218,7 @@ class S3Storage:
         except FileNotFoundError:
             raise
         except Exception as error:
-            raise self._told(error, f"write {key}") from error
+            raise self._lake_error(error, f"write {key}") from error
         self._there.get(key.partition("/")[0], set()).add(key)
         self._keep(staged, key, size)
 
@@ -220,7 +227,7 @@ class S3Storage:
         try:
             self._s3().delete_object(Bucket=self._bucket, Key=self._base + key)
         except Exception as error:
-            raise self._told(error, f"delete {key}") from error
+            raise self._lake_error(error, f"delete {key}") from error
         self._there.get(key.partition("/")[0], set()).discard(key)
         (self.root / key).unlink(missing_ok=True)
 
@@ -237,7 +244,7 @@ class S3Storage:
         except Exception as error:
             if is_missing(error):
                 return False
-            raise self._told(error, f"read {key}") from error
+            raise self._lake_error(error, f"read {key}") from error
         self._there[table].add(key)
         return True
 
@@ -288,7 +295,7 @@ class S3Storage:
                         (self.root / key).unlink(missing_ok=True)
                         return
                     if attempt == ATTEMPTS - 1 or not broke_off(error):
-                        raise self._told(error, f"read {key}") from error
+                        raise self._lake_error(error, f"read {key}") from error
             raise StoreError(f"{self.address}: the transfer of {key} breaks off")
         finally:
             temporary.unlink(missing_ok=True)
@@ -331,8 +338,10 @@ class S3Storage:
 
     def _s3(self) -> Any:
         """The client, one for all lakes of a process."""
-        said = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-        key = os.getpid(), said
+        credentials = tuple(
+            sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+        )
+        key = os.getpid(), credentials
         with _MAKING:
             if key not in _CLIENTS:
                 _CLIENTS[key] = self._connected()
@@ -355,8 +364,8 @@ class S3Storage:
         try:
             return boto3.client("s3", config=config)
         except Exception as error:
-            raise self._told(error, "connect") from error
+            raise self._lake_error(error, "connect") from error
 
-    def _told(self, error: Exception, what: str) -> Exception:
+    def _lake_error(self, error: Exception, what: str) -> Exception:
         """An error of the client as one of ours; others as they are."""
-        return told(error, self.address, what)
+        return lake_error(error, self.address, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowpeer.errors import StoreError
 
 
-def told(error: Exception, address: str, what: str) -> Exception:
+def lake_error(error: Exception, address: str, what: str) -> Exception:
     """What went wrong with a store, in one line."""
     from boto3.exceptions import Boto3Error
     from botocore import exceptions as known

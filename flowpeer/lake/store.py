@@ -118,18 +118,18 @@ class Lake:
         """
         try:
             document = json.loads(self._stated())
-            said, by = document["format"], document.get("written_by", "a newer flowpeer")
+            number, by = document["format"], document.get("written_by", "a newer flowpeer")
         except (FileNotFoundError, NotADirectoryError):
             if self.remote is not None or not (self.root / "ledger").is_dir():
                 return FORMAT
-            said, by = 1, ""  # the first format had no such file
+            number, by = 1, ""  # the first format had no such file
         except (ValueError, TypeError, KeyError, AttributeError):
-            said, by = "unknown", ""
-        if said in READABLE:
-            return int(said)
-        newer = isinstance(said, int) and said > FORMAT
+            number, by = "unknown", ""
+        if number in READABLE:
+            return int(number)
+        newer = isinstance(number, int) and number > FORMAT
         raise UsageError(
-            f"{self}: a lake of format {said}, and this flowpeer reads formats "
+            f"{self}: a lake of format {number}, and this flowpeer reads formats "
             f"{' and '.join(map(str, READABLE))}",
             advice=f"it was written by {by}: use that version, or a later one"
             if newer
@@ -348,12 +348,12 @@ class Lake:
         """Replace the facts of a file; as `entry` gives them."""
         from flowpeer.lake.commit import Change
 
-        told = {k: v for k, v in facts.items() if k not in OWN}
+        added = {k: v for k, v in facts.items() if k not in OWN}
         self.check_writable()
         self._edit(
             relative,
             lambda m: Change(
-                tuple(replace(f, facts=told) if f.path == relative else f for f in m.files)
+                tuple(replace(f, facts=added) if f.path == relative else f for f in m.files)
             ),
         )
 

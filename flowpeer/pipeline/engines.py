@@ -21,7 +21,7 @@ from typing import Protocol
 
 from flowpeer import __version__
 from flowpeer.errors import FlowpeerError, InputError, UsageError
-from flowpeer.pipeline.executor import Done, Order, Told, Work, shipped
+from flowpeer.pipeline.executor import Done, Messages, Order, Work, shipped
 from flowpeer.pipeline.hour import Tried, already
 from flowpeer.pipeline.jobs import HOURS, ROWS
 from flowpeer.reporter import Collected, Reporter
@@ -191,9 +191,9 @@ def _read(
         raise answer
     if isinstance(answer, Exception):
         return engine.address, {}, f"{engine.address}: {answer}"
-    told: Told = pickle.loads(answer)  # noqa: S301  # of an executor, which may do anything anyhow
+    messages: Messages = pickle.loads(answer)  # noqa: S301  # of an executor, which may do anything anyhow
     host, how, why = engine.address, dict[str, str](), ""
-    for kind, what in told:
+    for kind, what in messages:
         match kind:
             case "host":
                 host = what

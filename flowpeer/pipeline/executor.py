@@ -25,7 +25,7 @@ from flowpeer_core.machine import cores
 
 Order = tuple[str, bytes]
 """The version of flowpeer that gives it, and the pickled `Work`."""
-Told = list[tuple[str, Any]]
+Messages = list[tuple[str, Any]]
 """What came back, in order: (`host`, its name), (`unfit`, why nothing is done there), (`say`, text
 and level), (`warn`, text), (`tried`, an hour and `done`, `left` or `held`), (`lost`, how the
 process ended), (`failed`, what ended it)."""
@@ -77,14 +77,14 @@ def shipped() -> Callable[[Order], bytes]:
 
 
 def do(order: bytes) -> bytes:
-    """Carry out a pickled `Work`; the pickled `Told`."""
+    """Carry out a pickled `Work`; the pickled `Messages`."""
     work: Work = pickle.loads(order)  # noqa: S301  # of the driver that asked for it
-    told: Told = [("host", socket.gethostname())]
+    messages: Messages = [("host", socket.gethostname())]
     if why := _unfit(work):
-        told.append(("unfit", f"{socket.gethostname()}: {why}"))
+        messages.append(("unfit", f"{socket.gethostname()}: {why}"))
     else:
-        _roll_up(work, told)
-    return pickle.dumps(told)
+        _roll_up(work, messages)
+    return pickle.dumps(messages)
 
 
 def _unfit(work: Work) -> str:
@@ -95,8 +95,8 @@ def _unfit(work: Work) -> str:
     return "" if lake.writable else f"may not write into {work.root}"
 
 
-def _roll_up(work: Work, told: Told) -> None:
-    host = told[0][1]
+def _roll_up(work: Work, messages: Messages) -> None:
+    host = messages[0][1]
     means = Means.shared(work.threads, max(1, cores() // work.threads))
     worker = started(work.network, work.root, means)
     try:
@@ -105,7 +105,7 @@ def _roll_up(work: Work, told: Told) -> None:
             try:
                 kind, what = worker.channel.recv()
             except (EOFError, OSError):
-                told.append(("lost", f"{host}: a process that rolls up {worker.end()}"))
+                messages.append(("lost", f"{host}: a process that rolls up {worker.end()}"))
                 return
             if kind in {"say", "warn"}:
                 text = what[0] if kind == "say" else what
@@ -115,7 +115,7 @@ def _roll_up(work: Work, told: Told) -> None:
                 how = "held" if what.held else "left" if what.done is None else "done"
                 what = hour.name, how
             if kind != "rows":
-                told.append((kind, what))
+                messages.append((kind, what))
             if kind == "failed":
                 return
     finally:

@@ -62,17 +62,17 @@ def try_hour(
             "with `flowpeer sql` in `flows`, and fix its sampling rate or refuse it"
         )
         return Tried(hour)
-    return _told(hour, figures, reporter)
+    return _tried(hour, figures, reporter)
 
 
 def already(rollup: RollupPlanner, hour: Hour, reporter: Reporter) -> Tried | None:
     """What the record has of an hour that was to be done, if somebody has done it since: a process
     that was lost before it could tell."""
     figures = rollup.outcome(hour)
-    return None if figures is None else _told(hour, figures, reporter)
+    return None if figures is None else _tried(hour, figures, reporter)
 
 
-def _told(hour: Hour, figures: HourFigures, reporter: Reporter) -> Tried:
+def _tried(hour: Hour, figures: HourFigures, reporter: Reporter) -> Tried:
     reporter.say(
         f"{hour.start:%Y-%m-%d %H}:00 {figures.records:,} records, "
         f"{figures.flow_bytes:,} bytes ({', '.join(hour.changed)})",

@@ -91,18 +91,18 @@ def try_hours(
             ready = wait([worker.channel for worker in busy])
             for worker in (worker for worker in busy if worker.channel in ready):
                 try:
-                    told, what = worker.channel.recv()
+                    kind, what = worker.channel.recv()
                 except (EOFError, OSError):
                     workers.remove(worker)
                     yield from _ended(worker, workers, waiting, lost, reporter)
                     continue
-                if told == "rows":
+                if kind == "rows":
                     advance(what)
-                elif told == "say":
+                elif kind == "say":
                     reporter.say(what[0], level=what[1])
-                elif told == "warn":
+                elif kind == "warn":
                     reporter.warn(what)
-                elif told == "failed":
+                elif kind == "failed":
                     raise what
                 else:
                     worker.hours.popleft()

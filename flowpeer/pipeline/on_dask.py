@@ -47,11 +47,11 @@ class Dask:
         """What goes to the workers is code of this Python."""
         here = sys.version_info[:2]
         try:
-            told = self._client.get_versions()["workers"]
+            versions = self._client.get_versions()["workers"]
         except Exception:
             self.close()
             raise
-        for worker, what in told.items():
+        for worker, what in versions.items():
             found = tuple(what["host"]["python"].split("."))[:2]
             if found != tuple(map(str, here)):
                 self.close()

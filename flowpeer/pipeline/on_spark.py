@@ -128,17 +128,17 @@ def _probe(address: str) -> None:
     kind, _, places = address.partition("://")
     if kind != "spark":
         return
-    said: Any = "no address"
+    why: Any = "no address"
     for place in places.split(","):
         host, _, port = place.rpartition(":") if ":" in place else (place, "", str(PORT))
         try:
             socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
         except (OSError, ValueError) as error:
-            said = error
+            why = error
         else:
             return
     raise InputError(
-        address, f"cannot be reached: {said}", advice="check the address, and that it runs"
+        address, f"cannot be reached: {why}", advice="check the address, and that it runs"
     )
 
 

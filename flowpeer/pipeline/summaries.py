@@ -36,8 +36,8 @@ def report(reporter: Reporter, path: str, summary: CaptureSummary | DecodeSummar
     ):
         if counts:
             reporter.warn(f"{path}: {label}: {_counts(counts)}")
-    told = doubts(summary) if isinstance(summary, CaptureSummary) else ()
-    for text in (*summary.warnings, *told):
+    doubted = doubts(summary) if isinstance(summary, CaptureSummary) else ()
+    for text in (*summary.warnings, *doubted):
         reporter.warn(f"{path}: {text}")
     if not summary.datagrams:
         reporter.warn(f"{path}: no UDP datagram in it")

@@ -26,7 +26,7 @@ from flowpeer.rollup.fingerprint import HOUR
 from flowpeer.rollup.planner import Hour, RollupPlanner
 
 
-class _Told:
+class _ChannelReporter:
     """A `Reporter` whose user is at the other end."""
 
     def __init__(self, channel: Connection) -> None:
@@ -52,15 +52,17 @@ def work(channel: Connection) -> None:
     root: Path
     means: Means
     network, root, means = channel.recv()
-    lake, told = Lake(root), _Told(channel)
+    lake, reporter = Lake(root), _ChannelReporter(channel)
     tables: dict[Any, Any] = {}
     try:
-        with told.progress("") as advance:
+        with reporter.progress("") as advance:
             while hours := _given(channel):
                 period = hours[0].start, hours[-1].start + HOUR
                 rollup = RollupPlanner(lake, network, period=period, means=means, tables=tables)
                 for hour in hours:
-                    tried = already(rollup, hour, told) or try_hour(rollup, hour, told, advance)
+                    tried = already(rollup, hour, reporter) or try_hour(
+                        rollup, hour, reporter, advance
+                    )
                     channel.send(("tried", tried))
     except Exception as error:
         error.add_note(traceback.format_exc())  # which does not come along by itself

@@ -36,7 +36,7 @@ class Stops:
 
     def __init__(self, lines: TextIO) -> None:
         self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self.told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.con: duckdb.DuckDBPyConnection | None = None
         self.running = 0
         self.stopped = 0
@@ -47,10 +47,10 @@ class Stops:
             message = json.loads(line)
             if "stop" in message:
                 self.stopped = message["stop"]
-                self.told.put(message)
+                self.messages.put(message)
                 threading.Thread(target=self._stop, args=(self.stopped,), daemon=True).start()
             elif "tables" in message:
-                self.told.put(message)
+                self.messages.put(message)
             else:
                 self.requests.put(message)
         os._exit(0)
@@ -58,7 +58,7 @@ class Stops:
     def hear(self, number: int) -> list[dict[str, Any]]:
         """The tables that query `number` has asked for."""
         while True:
-            message = self.told.get()
+            message = self.messages.get()
             if message.get("stop") == number:
                 raise KeyboardInterrupt
             if message.get("number") == number:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flowpeer.engine import duckdb, told
+from flowpeer.engine import duckdb, named_errors
 from flowpeer.errors import LockedError, UsageError
 from flowpeer.query import asked
 from flowpeer.query.check import check, tree_of
@@ -51,7 +51,7 @@ class Runner:
 
     def attach(self, name: str, file: Path) -> None:
         """A Parquet file in the private folder as a table that nothing replaces."""
-        with told("", where=file):
+        with named_errors("", where=file):
             self.con.execute(
                 f'CREATE TEMP VIEW "{name}" AS FROM read_parquet({literal(str(file))})'
             )
@@ -83,18 +83,18 @@ class Runner:
             raise UsageError(f"{len(every)} statements where one is wanted", advice=ADVICE)
         ready = []
         for one in every:
-            with told(sql, offset=one.offset):
+            with named_errors(sql, offset=one.offset):
                 ready.append((one, *self._checked(one)))
         if unknown := sorted(set(parameters).difference(*(wanted for *_, wanted, _ in ready))):
             raise UsageError(f"the statement has no parameter ${', $'.join(unknown)}")
         for one, select, names, wanted, tree in ready:
             given = {name: parameters[name] for name in wanted if name in parameters}
-            with told(""):
+            with named_errors(""):
                 self._check_values(tree, given)
-            with told(sql, offset=one.offset):
+            with named_errors(sql, offset=one.offset):
                 self._run(one, [*self._with_days(tree, names), select], names, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
-        with told(sql):
+        with named_errors(sql):
             answer = self._answer(every[-1], number, flat=flat, few=few, most=most)
             return {"made": made, **answer}
 

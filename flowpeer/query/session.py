@@ -182,18 +182,18 @@ class QuerySession:
         """As `query`; up to `few` rows come as cells, for which no library is imported."""
         values = {name: _plain(name, value) for name, value in (parameters or {}).items()}
         request = {"sql": sql, "flat": flat, "few": few, "most": most, "parameters": values}
-        told = self._exchange(request, timeout_seconds)
-        self._made = self._made or bool(told["made"])
-        if "file" not in told:
-            columns = [(name, kind) for name, kind in told.get("columns", [])]
-            return QueryResult(told.get("rows", 0), None, columns, told.get("cells", []))
+        outcome = self._exchange(request, timeout_seconds)
+        self._made = self._made or bool(outcome["made"])
+        if "file" not in outcome:
+            columns = [(name, kind) for name, kind in outcome.get("columns", [])]
+            return QueryResult(outcome.get("rows", 0), None, columns, outcome.get("cells", []))
         import pyarrow.parquet as pq
 
-        path = self._private() / Path(told["file"]).name
+        path = self._private() / Path(outcome["file"]).name
         with path.open("rb") as file:
             table = pq.ParquetFile(file).read().replace_schema_metadata(None)
         path.unlink()
-        return QueryResult(told["rows"], table)
+        return QueryResult(outcome["rows"], table)
 
     def attach(self, name: str, path: Path) -> None:
         """A file of the operator's own as the table `name`, to be read only; as it is now.
@@ -346,13 +346,13 @@ class QuerySession:
         assert self._process is not None
         status = self._process.wait()
         lost = self._end()
-        said = (self._private() / "messages").read_text(errors="replace").strip()
-        if "bad_alloc" in said or "MemoryError" in said or status == -9:
+        errors = (self._private() / "messages").read_text(errors="replace").strip()
+        if "bad_alloc" in errors or "MemoryError" in errors or status == -9:
             raise UsageError(
                 f"the query needs more memory than it is allowed{lost}",
                 advice="narrow it to fewer days or columns",
             )
-        why = said.splitlines()[-1] if said else f"status {status}"
+        why = errors.splitlines()[-1] if errors else f"status {status}"
         raise UsageError(
             f"the query ended its process: {why[:200]}{lost}", advice="write it in another way"
         )
@@ -386,15 +386,15 @@ class QuerySession:
         return ", and its temporary tables are gone" if made else ""
 
 
-def _error(told: dict[str, str]) -> FlowpeerError:
+def _error(outcome: dict[str, str]) -> FlowpeerError:
     """An error of the child as one of ours."""
-    kind = getattr(errors, told["kind"], None)
+    kind = getattr(errors, outcome["kind"], None)
     if not (isinstance(kind, type) and issubclass(kind, FlowpeerError)):
-        return FlowpeerError(f"{told['kind']}: {told['what']}", advice=told["advice"])
+        return FlowpeerError(f"{outcome['kind']}: {outcome['what']}", advice=outcome["advice"])
     error = kind.__new__(kind)
-    FlowpeerError.__init__(error, told["what"], advice=told["advice"])
+    FlowpeerError.__init__(error, outcome["what"], advice=outcome["advice"])
     if isinstance(error, errors.InputError):
-        error.path, error.offset, error.line = told["path"], None, None
+        error.path, error.offset, error.line = outcome["path"], None, None
     return error
 
 

@@ -64,7 +64,7 @@ def load_ixf(lake: Lake, path: Path, *, exchange: int | None = None) -> tuple[di
     if (held := lake.path(TABLE)).is_file():
         rows += [r for r in pq.read_table(held).to_pylist() if r["ix_id"] not in exchanges]
     rows.sort(key=lambda r: (r["ix_id"], r["asn"], r["ipaddr4"] or "", r["ipaddr6"] or ""))
-    loaded = {ix: told for ix, told in loaded.items() if int(ix) not in exchanges}
+    loaded = {ix: members for ix, members in loaded.items() if int(ix) not in exchanges}
     loaded |= {str(ix): facts for ix in sorted(exchanges)}
     table = pa.Table.from_pylist(rows, schema=arrow_schema(IXF_PORTS))
     lake.publish(TABLE, IXF_PORTS, table, {**facts, "exports": loaded})
@@ -150,9 +150,9 @@ def _connection(
     vlans = list(_dicts(connection.get("vlan_list"))) or [{}]
     for vlan in vlans:
         families = [vlan.get("ipv4"), vlan.get("ipv6")]
-        told = [f for f in families if isinstance(f, dict)]
-        macs = sorted({mac for f in told for mac in _macs(f.get("mac_addresses"))})
-        flags = [f["routeserver"] for f in told if isinstance(f.get("routeserver"), bool)]
+        addresses = [f for f in families if isinstance(f, dict)]
+        macs = sorted({mac for f in addresses for mac in _macs(f.get("mac_addresses"))})
+        flags = [f["routeserver"] for f in addresses if isinstance(f.get("routeserver"), bool)]
         yield {
             **common,
             "ipaddr4": _address(families[0], 4),

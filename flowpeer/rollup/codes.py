@@ -191,7 +191,7 @@ class Codes:
     def _kind(self, file: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         context = self.context
         (
-            ip, domain, came, went, direction, sampler, said, session, top, bottom, moment, port,
+            ip, domain, came, went, direction, sampler, stated, session, top, bottom, moment, port,
             *by_mac,
         ) = values  # fmt: skip
         found = context.attributor(file).attribute(ip, came, went, egress=direction == 1)
@@ -209,8 +209,8 @@ class Codes:
             views[k] = self.view(side)
             sources[k] = int(crossing.remote == "src")
         own = (top, bottom) if top > 0 < bottom else None
-        if own is None and said > 0 and session == NO_SESSION:
-            own = (said, 1)  # imported, or of a lake that did not tell
+        if own is None and stated > 0 and session == NO_SESSION:
+            own = (stated, 1)  # imported, or of a lake that did not tell
         rate = context.rate(
             file,
             Sampled(

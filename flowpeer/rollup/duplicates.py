@@ -83,13 +83,13 @@ class Duplicates:
 
     def fingerprint(self, hours: Sequence[datetime]) -> str:
         """Digest of what decides over the rows of some hours of receipt; empty: all count."""
-        told = [
+        parts = [
             [f"{hour:%Y-%m-%dT%H}", f"{at:%Y-%m-%dT%H}", name, self._collector(holder),
              holder.digest]
             for hour in hours
             for (at, name), holder in sorted(self._of(hour).holders.items(), key=lambda h: h[0])
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32] if told else ""
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32] if parts else ""
 
     def rows(self, path: str) -> Ints:
         """Numbers of the rows of a flow file that count elsewhere, ascending.
@@ -331,10 +331,12 @@ def _pieces(
 
 def _times(group: Any, column: int) -> tuple[int, int]:
     """First and last time of a row group's column; all of time where its statistics say nothing."""
-    said = group.column(column).statistics
-    if said is None or not said.has_min_max:
+    statistics = group.column(column).statistics
+    if statistics is None or not statistics.has_min_max:
         return 0, 1 << 62
-    first, last = ((t - EPOCH) // timedelta(microseconds=1) for t in (said.min, said.max))
+    first, last = (
+        (t - EPOCH) // timedelta(microseconds=1) for t in (statistics.min, statistics.max)
+    )
     return first, last
 
 

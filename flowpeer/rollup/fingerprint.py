@@ -453,15 +453,15 @@ class RollupInputs:
 
     def _rates_in_force(self, received: Sequence[tuple[datetime, Reach]]) -> list[object]:
         """What was announced that may decide the rates of records received in these hours."""
-        told: list[object] = []
+        in_force: list[object] = []
         for when, reach in received:
             begin_us = rates.microseconds(when)
-            told += [
+            in_force += [
                 [begin_us, ip, self._announced.in_force(ip, begin_us, begin_us + HOUR_US)]
                 for ip in reach.unrated
                 if ip in self._announced and not self._override(ip)
             ]
-        return told
+        return in_force
 
     def _vantages_exist(self) -> None:
         """Every snapshot tied to a place is tied to a configured one, or it would match nothing."""

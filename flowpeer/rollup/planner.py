@@ -168,27 +168,27 @@ class RollupPlanner(RollupInputs):
         if not hour.late:
             return True
         header = self.record.header("traffic", hour.start)
-        told = header.rollup.late if header and header.rollup else {}
-        return all(path in told for path in hour.late)
+        late_figures = header.rollup.late if header and header.rollup else {}
+        return all(path in late_figures for path in hour.late)
 
     def count_late(self, hour: Hour) -> HourFigures:
         """What came too late for a frozen hour: in no table, but in the record."""
         header = self.record.header("traffic", hour.start)
         rollup = (header.rollup if header else None) or RollupFacts()
-        told = dict(rollup.late)
+        late_figures = dict(rollup.late)
         for file, unit in self._entries(hour):
-            if unit.path in hour.late and unit.path not in told:
+            if unit.path in hour.late and unit.path not in late_figures:
                 counted = self._aggregate(
                     hour, [(unit.path, self.lake.path(file.path), file.rows)], None, {}
                 )
                 counted.close()
-                told[unit.path] = asdict(counted.figures)
+                late_figures[unit.path] = asdict(counted.figures)
         total = HourFigures()
         for path in hour.late:
-            total.add(HourFigures(**told[path]))
+            total.add(HourFigures(**late_figures[path]))
 
         def edit(manifest: Manifest) -> Change:
-            return Change(manifest.files, rollup=replace(rollup, late=told))
+            return Change(manifest.files, rollup=replace(rollup, late=late_figures))
 
         commit(self.lake, "traffic", hour.start, edit)
         self.record.forget("traffic", hour.start)

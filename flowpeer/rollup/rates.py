@@ -140,15 +140,15 @@ class Announcements:
         moments = self._moments.get(exporter_ip, ())
         place = exporter_ip, bisect_right(moments, begin_us), bisect_left(moments, end_us)
         if place not in self._in_force:  # else nothing has changed since an hour before
-            told: list[object] = []
+            in_force: list[object] = []
             for key, table in sorted(self._tables.get(exporter_ip, {}).items()):
                 names = sorted({row[:2] for row in table.rows()}, key=str)
                 inside = [begin_us, *(m for m in sorted(table.moments()) if begin_us < m < end_us)]
-                told.append(
+                in_force.append(
                     [key, table.only(), [[*n, [table.at(*n, at) for at in inside]] for n in names],
                      inside[1:]]
                 )  # fmt: skip
-            self._in_force[place] = told
+            self._in_force[place] = in_force
         return self._in_force[place]
 
 

@@ -151,25 +151,25 @@ def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | No
     for name, column in columns.items():
         if name not in wanted or not column.is_stats_set:
             continue
-        said = column.statistics
-        if said.has_null_count and said.null_count == group.num_rows:
+        statistics = column.statistics
+        if statistics.has_null_count and statistics.null_count == group.num_rows:
             fixed[name] = NULLS.get(name, 0)
-        elif not said.has_min_max:
+        elif not statistics.has_min_max:
             continue
         elif name == "start_time":
-            if _microseconds(said.min) >= begin + HOUR_US:
+            if _microseconds(statistics.min) >= begin + HOUR_US:
                 return None
         elif name == "end_time":
-            if _microseconds(said.max) < begin:
+            if _microseconds(statistics.max) < begin:
                 return None
         elif (
             name not in ADDRESSES
             and name not in ("exporter_ip", "received_at")
-            and said.has_null_count
-            and not said.null_count
-            and said.min == said.max
+            and statistics.has_null_count
+            and not statistics.null_count
+            and statistics.min == statistics.max
         ):
-            fixed[name] = int(said.min)
+            fixed[name] = int(statistics.min)
     return fixed
 
 

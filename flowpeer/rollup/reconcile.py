@@ -77,10 +77,8 @@ def conservation(rollup: RollupPlanner, *, again: bool) -> Iterator[Equality]:
             continue
         if header.rollup.figures:
             hours.add(HourFigures(**header.rollup.figures))
-        for told in header.rollup.late.values():
-            late = late.plus(
-                FlowSums(told["flow_bytes"], told["flow_bytes_unscaled"], told["records"])
-            )
+        for of in header.rollup.late.values():
+            late = late.plus(FlowSums(of["flow_bytes"], of["flow_bytes_unscaled"], of["records"]))
     flows = FlowSums()
     if again:
         for sums in flow_sums(rollup, list(rollup.files)).values():
@@ -136,8 +134,8 @@ def hours_conserved(
             figures.add(rollup.recount(hour))
         else:
             header = rollup.record.header("traffic", hour.start)
-            told = header.rollup.figures if header and header.rollup else {}
-            figures.add(HourFigures(**told))
+            sums = header.rollup.figures if header and header.rollup else {}
+            figures.add(HourFigures(**sums))
     for table in ("traffic", "traffic_routes"):
         sums_of = _table_sums(rollup, table, [hour.start for hour in hours])
         for kind, scaled in (("", True), ("_unscaled", False)):
@@ -179,14 +177,14 @@ def flow_sums(rollup: RollupPlanner, names: Sequence[str]) -> dict[str, FlowSums
         if not files:
             continue
         asked = {"files": list(files), "changing": changing, "rational": rollup.rational_rates}
-        for filename, *key, said, top, bottom, at_us, large, octets, total, count in _query(
+        for filename, *key, stated, top, bottom, at_us, large, octets, total, count in _query(
             _FLOW_SUMS, asked
         ):
             name = files[filename]
             ip, session, domain, sampler, interface = key
             own = (top, bottom) if top and bottom else None
-            if own is None and said and session == NO_SESSION:
-                own = (said, 1)
+            if own is None and stated and session == NO_SESSION:
+                own = (stated, 1)
             rate = rollup.rate(name, Sampled(ip, session, domain, sampler, interface, own, at_us))
             if rate is None or (large or 0) * rate[0] >= MAX_SCALED_BYTES * rate[1]:
                 more = FlowSums(0, int(total), count)

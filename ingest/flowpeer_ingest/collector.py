@@ -96,7 +96,9 @@ class Collector:
         self.started_us = self.updated_us = now_us()
         self.recovered = spool.Recovered()
         self.metrics_port = 0
-        self.told: dict[str, tuple[int, float]] = {}  # losses: how many were reported, and when
+        self.losses_reported: dict[
+            str, tuple[int, float]
+        ] = {}  # losses: how many were reported, and when
 
     def stop(self) -> None:
         """Seal, decode, publish, return from `run`."""
@@ -267,10 +269,10 @@ class Collector:
         """Log each loss when it begins, then how it goes on, once a minute."""
         now = time.monotonic()
         for name, total in self.stats.losses.items():
-            before, at = self.told.get(name, (0, now - every_s))
+            before, at = self.losses_reported.get(name, (0, now - every_s))
             if total <= before or now - at < every_s:
                 continue
-            self.told[name] = total, now
+            self.losses_reported[name] = total, now
             remedy = ""
             if name == "dropped_disk_full":
                 remedy = (

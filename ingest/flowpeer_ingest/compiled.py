@@ -215,12 +215,12 @@ class CompiledColumns:
                     reason=plausible.REASONS[kept.reason],
                     received_us=kept.received_us,
                     domain=kept.domain,
-                    input_if=_said(kept.input_if),
-                    output_if=_said(kept.output_if),
-                    bytes=_said(kept.octets),
-                    packets=_said(kept.packets),
-                    start_us=_said(kept.start_us),
-                    end_us=_said(kept.end_us),
+                    input_if=_stated(kept.input_if),
+                    output_if=_stated(kept.output_if),
+                    bytes=_stated(kept.octets),
+                    packets=_stated(kept.packets),
+                    start_us=_stated(kept.start_us),
+                    end_us=_stated(kept.end_us),
                     src_addr=plausible.address_text(bytes(kept.src)),
                     dst_addr=plausible.address_text(bytes(kept.dst)),
                 )
@@ -330,7 +330,7 @@ class CompiledColumns:
 _ZEROS = pa.array(np.zeros(ROOM, np.int32))
 
 
-def _said(value: int) -> int | None:
+def _stated(value: int) -> int | None:
     return None if value < 0 else value
 
 

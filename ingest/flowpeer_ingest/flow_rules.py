@@ -233,28 +233,28 @@ def forward(raw: Values, context: RecordContext) -> Row:
     numbers that do not fit into them."""
     message = context.message
     four = is_four(raw)
-    said: dict[str, int | bytes | None] = {key: raw.get(key) for key in _PLAIN}
+    row: dict[str, int | bytes | None] = {key: raw.get(key) for key in _PLAIN}
     for name in ("src", "dst"):
-        said[name + "_addr"] = address(raw, name, four=four)
+        row[name + "_addr"] = address(raw, name, four=four)
         mask4, mask6 = raw.get(name + "_mask4"), raw.get(name + "_mask6")
-        said[name + "_mask"] = mask4 if mask6 is None or (four and mask4 is not None) else mask6
+        row[name + "_mask"] = mask4 if mask6 is None or (four and mask4 is not None) else mask6
     for name in ("next_hop", "bgp_next_hop"):
-        said[name] = hop(raw, name, four=four)
-    said["dst_port"] = destination_port(raw)
-    said["bytes"], said["packets"] = counter(raw, "bytes"), counter(raw, "packets")
-    said["direction"] = raw.get("direction") if raw.get("direction", 2) <= 1 else None
+        row[name] = hop(raw, name, four=four)
+    row["dst_port"] = destination_port(raw)
+    row["bytes"], row["packets"] = counter(raw, "bytes"), counter(raw, "packets")
+    row["direction"] = raw.get("direction") if raw.get("direction", 2) <= 1 else None
     rate = sampling(raw, context)
-    said["sampling_interval"] = rate.interval
-    said["sampling_numerator"], said["sampling_denominator"] = rate.own or (None, None)
-    said["start_time"], said["end_time"], said["time_corrected"] = placed(
+    row["sampling_interval"] = rate.interval
+    row["sampling_numerator"], row["sampling_denominator"] = rate.own or (None, None)
+    row["start_time"], row["end_time"], row["time_corrected"] = placed(
         *times(raw, message), context
     )
-    said["received_at"] = message.received_us
-    said["observation_domain"] = message.domain
-    said["session"] = message.session
-    said["export_time"] = message.export_ms * 1_000 if message.export_ms >= 0 else None
-    said["datagram_sequence"] = message.sequence if message.sequence >= 0 else None
-    return {name: value for name, value in said.items() if value is not None}
+    row["received_at"] = message.received_us
+    row["observation_domain"] = message.domain
+    row["session"] = message.session
+    row["export_time"] = message.export_ms * 1_000 if message.export_ms >= 0 else None
+    row["datagram_sequence"] = message.sequence if message.sequence >= 0 else None
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def reverse(raw: Values, row: Row, context: RecordContext) -> Row | None:

@@ -106,8 +106,8 @@ def silent_after_us(usual_gap_us: int) -> int:
 def _silent(status: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> Iterator[Trouble]:
     step = "see the router's export, and the way from it: `tcpdump -ni any udp port 2055`"
     behind_us = int(status["spool"]["lag_seconds"] * 1_000_000)  # what waits may be from it
-    heard = status["exporters"]
-    for address, exporter in heard.items():
+    seen_exporters = status["exporters"]
+    for address, exporter in seen_exporters.items():
         quiet_us = now_us - exporter["last_seen_us"] - behind_us
         if exporter["last_seen_us"] and quiet_us > silent_after_us(exporter["usual_gap_us"]):
             yield Trouble(
@@ -117,7 +117,7 @@ def _silent(status: Mapping[str, Any], now_us: int, names: Mapping[str, str]) ->
             )  # fmt: skip
     up_us = now_us - status["started_us"]
     if up_us > (3 * SILENT_AFTER_S) * 1_000_000 and not status["exporters_not_listed"]:
-        there = {names[a] for a in heard if a in names}
+        there = {names[a] for a in seen_exporters if a in names}
         for name in sorted(set(names.values()) - there):
             yield Trouble(
                 "silent", f"exporter {name}", "not seen since the collector started", step

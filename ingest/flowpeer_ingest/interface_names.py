@@ -18,7 +18,7 @@ Those that are configured are not bounded by forged ones."""
 
 Texts = dict[str, tuple[int, str]]
 """`name` and `description`, as far as stated: (received, in µs since the epoch; the text)."""
-Said = dict[str, dict[int, Texts]]
+InterfaceTexts = dict[str, dict[int, Texts]]
 """Texts by exporter address and ifIndex."""
 
 
@@ -26,20 +26,20 @@ class InterfaceNames:
     """What the exporters of one capture or segment call their interfaces."""
 
     def __init__(self, configured: frozenset[str] = frozenset()) -> None:
-        self.said: Said = {}
+        self.texts: InterfaceTexts = {}
         self._configured = configured
         self._others = 0
 
     def learn(self, event: InterfaceLearned) -> bool:
         """Take in one options record; False if there is no room for another interface."""
         exporter, interface = event.message.exporter, event.interface
-        known = self.said.get(exporter, {})
+        known = self.texts.get(exporter, {})
         if interface not in known:
             other = exporter not in self._configured
             if len(known) >= MAX_INTERFACES or (other and self._others >= MAX_NAMES):
                 return False
             self._others += other
-            known = self.said.setdefault(exporter, known)
+            known = self.texts.setdefault(exporter, known)
         texts: Texts = {}
         for key, text in (("name", event.name), ("description", event.description)):
             if text is not None:
@@ -50,5 +50,5 @@ class InterfaceNames:
 
 def join(known: Texts, more: Mapping[str, tuple[int, str]]) -> None:
     """Take `more` into `known`: the later text stands, of two at one moment the greater."""
-    for key, said in more.items():
-        known[key] = max(known.get(key, said), said)
+    for key, text in more.items():
+        known[key] = max(known.get(key, text), text)

@@ -47,10 +47,12 @@ def parse(text: str, host: str = "0.0.0.0") -> tuple[str, int]:  # noqa: S104 (w
 
     Raises ValueError with what is expected.
     """
-    said, _, port = text.rpartition(":")
+    address_text, _, port = text.rpartition(":")
     try:
         number = int(port)
-        address = str(ipaddress.ip_address(said.removeprefix("[").removesuffix("]") or host))
+        address = str(
+            ipaddress.ip_address(address_text.removeprefix("[").removesuffix("]") or host)
+        )
     except ValueError:
         number, address = -1, ""
     if not 0 <= number <= 65_535:

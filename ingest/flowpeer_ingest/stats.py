@@ -88,8 +88,8 @@ class Stats:
         readable has none."""
         self.before = read_status(self.folder) or {}
         known = self.before.get("exporters")
-        for address, said in known.items() if isinstance(known, dict) else ():
-            of = said if isinstance(said, dict) else {}
+        for address, entry in known.items() if isinstance(known, dict) else ():
+            of = entry if isinstance(entry, dict) else {}
             seen_us, gap_us = of.get("last_seen_us"), of.get("usual_gap_us")
             if not isinstance(seen_us, int) or not isinstance(gap_us, int):
                 continue
@@ -127,25 +127,25 @@ class Stats:
                     totals[name] += counted
             self.refused_sources.update(summary.refused_sources)
             self.pending = summary.pending
-            for address, said in summary.exporters.items():
+            for address, exporter in summary.exporters.items():
                 state = self.exporters.setdefault(address, ExporterStats())
-                state.datagrams += said.datagrams
-                state.records += said.records
-                state.lost += said.lost
-                state.template_misses += said.template_misses
-                state.time_corrected += said.time_corrected
+                state.datagrams += exporter.datagrams
+                state.records += exporter.records
+                state.lost += exporter.lost
+                state.template_misses += exporter.template_misses
+                state.time_corrected += exporter.time_corrected
                 state.octets += summary.octets.get(address, 0)
                 state.unknown_sampling += unrated.get(address, 0)
-                if said.clock_error_s is not None:
-                    state.clock_error_s = said.clock_error_s
+                if exporter.clock_error_s is not None:
+                    state.clock_error_s = exporter.clock_error_s
                 seen_us = summary.last_seen_us.get(address, 0)
                 if self.since_us < state.last_seen_us < seen_us:  # a restart is no silence
                     gap_us = seen_us - state.last_seen_us
                     state.usual_gap_us = max(gap_us, state.usual_gap_us * 9 // 10)
                 state.last_seen_us = max(state.last_seen_us, seen_us)
-                state.formats = sorted({*state.formats, *said.formats})
+                state.formats = sorted({*state.formats, *exporter.formats})
                 totals["octets"] += summary.octets.get(address, 0)
-                self.lost += said.lost
+                self.lost += exporter.lost
             for c in summary.conflicts:
                 state = self.exporters.setdefault(c.exporter_ip, ExporterStats())
                 state.conflicts += c.count

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowpeer_ingest.export_sessions import SenderConflict, SequenceInterval
-from flowpeer_ingest.interface_names import Said
+from flowpeer_ingest.interface_names import InterfaceTexts
 from flowpeer_ingest.plausible import Amounts, Implausible
 
 CLOCK_SAMPLES = 4_096
@@ -70,7 +70,7 @@ class CaptureSummary:
     first_received: datetime | None = None
     last_received: datetime | None = None
     exporters: dict[str, ExporterSummary] = field(default_factory=dict)
-    interfaces: Said = field(default_factory=dict, repr=False)
+    interfaces: InterfaceTexts = field(default_factory=dict, repr=False)
     sequences: list[SequenceInterval] = field(default_factory=list)
     conflicts: list[SenderConflict] = field(default_factory=list)
     forgotten_sessions: dict[str, int] = field(default_factory=dict)

@@ -73,7 +73,7 @@ class Supervisor:
         self.counter = 1
         self.all: list[ReceiverProcess] = []
         self.drops: dict[int, int] = {}  # by inode, extended beyond 2^32
-        self.told: dict[int, int] = {}  # those that a run before this one reported
+        self.reported: dict[int, int] = {}  # those that a run before this one reported
 
     def bind(self, addresses: tuple[tuple[str, int], ...], receivers: int) -> list[str]:
         """Open the sockets, or take those that a service manager holds; what to warn of.
@@ -98,8 +98,10 @@ class Supervisor:
         for receiver in self.all:
             for listener in receiver.listeners:
                 # A socket that outlived its collector goes on counting where it stood.
-                told = before.get(listener.inode, {}) if listener.inherited else {}
-                self.told[listener.inode] = self.drops[listener.inode] = told.get("drops_ever", 0)
+                earlier = before.get(listener.inode, {}) if listener.inherited else {}
+                self.reported[listener.inode] = self.drops[listener.inode] = earlier.get(
+                    "drops_ever", 0
+                )
                 if receiver.number == 0:
                     advice.append(buffer_advice(listener))
         return [text for text in advice if text]
@@ -211,17 +213,17 @@ class Supervisor:
         receivers: list[dict[str, Any]] = []
         listeners: list[dict[str, Any]] = []
         for receiver in self.all:
-            said = Counter(self.counters(receiver))
+            counts = Counter(self.counters(receiver))
             for key, value in receiver.ended.items():
-                said[key] += value
-            by_queue = told = 0
+                counts[key] += value
+            by_queue = reported = 0
             for listener in receiver.listeners:
                 inode = listener.inode
                 queue = kernel.get(inode)
                 if queue is not None:
                     self.drops[inode] += (queue.drops - self.drops[inode]) & 0xFFFFFFFF
-                drops = self.drops[inode] - self.told[inode]
-                told += self.told[inode]
+                drops = self.drops[inode] - self.reported[inode]
+                reported += self.reported[inode]
                 by_queue += drops
                 listeners.append(
                     {
@@ -235,8 +237,8 @@ class Supervisor:
                         "inherited": listener.inherited,
                     }
                 )
-            said["kernel_drops"] = max(said["kernel_drops"] - told, by_queue)
-            receivers.append(dict(said))
+            counts["kernel_drops"] = max(counts["kernel_drops"] - reported, by_queue)
+            receivers.append(dict(counts))
         for name in ("kernel_drops", "dropped_disk_full", "truncated"):
             self.stats.lose(name, sum(r.get(name, 0) for r in receivers), at_us)
         return {"listen": listeners, "receivers": receivers}

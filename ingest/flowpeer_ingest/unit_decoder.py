@@ -336,7 +336,7 @@ class UnitDecoder:
             )
         }
         summary.options_records = self.options_records
-        summary.interfaces = self.names.said
+        summary.interfaces = self.names.texts
         summary.sequences = list(intervals(self.sessions))
         summary.conflicts = [*self.conflicts.values(), *conflicts(self.sessions)][:MAX_CONFLICTS]
         summary.forgotten_sessions = dict(self.decoder.wire.state.forgotten)

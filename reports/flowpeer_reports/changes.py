@@ -209,9 +209,9 @@ class _Evidence:
 
     def holds(self, asn: int, metro: str, providers: set[int]) -> Ints:
         """The units that a session of the party in the metro should carry."""
-        said = self.cover.announced.filter(pl.col("asn") == asn, pl.col("metro") == metro)
-        lacking = self.units(said.filter("withheld")["atom"].to_numpy())
-        more = self.units(said.filter(~pl.col("withheld"))["atom"].to_numpy())
+        offered = self.cover.announced.filter(pl.col("asn") == asn, pl.col("metro") == metro)
+        lacking = self.units(offered.filter("withheld")["atom"].to_numpy())
+        more = self.units(offered.filter(~pl.col("withheld"))["atom"].to_numpy())
         part = np.union1d(np.setdiff1d(self.takes(asn, observed=True), lacking), more)
         return part[self.origin_party[part] == asn] if asn in providers else part
 

@@ -182,14 +182,14 @@ class Coverage:
         outside = sum((means[e] for e in left_out), Fraction(0))
         kept = [line for line in lines if line[0] not in left_out]
         expected = np.zeros(self.slots, object)
-        told = np.zeros(self.slots, object)
+        present = np.zeros(self.slots, object)
         hole = np.zeros(self.slots, bool)
         weights = _weights([means[line[0]] for line in kept])
         for weight, (_, _, due, covered) in zip(weights, kept, strict=True):
             expected[due] += weight
-            told[due & covered] += weight
+            present[due & covered] += weight
             hole |= due & ~covered
-        counts = np.array(100 * told >= 99 * expected, dtype=bool)
+        counts = np.array(100 * present >= 99 * expected, dtype=bool)
         places = np.flatnonzero(counts).astype(np.int64)
         filled, missing = int((hole & counts).sum()), self.slots - len(places)
         quality: Quality = "exact"
@@ -200,8 +200,10 @@ class Coverage:
         return Judged(self, places, filled, missing, quality, left_out)
 
 
-def _mean(values: Ints, told: Flags) -> Fraction:
-    return Fraction(int(values[told].sum()), int(told.sum())) if told.any() else Fraction(0)
+def _mean(values: Ints, present: Flags) -> Fraction:
+    return (
+        Fraction(int(values[present].sum()), int(present.sum())) if present.any() else Fraction(0)
+    )
 
 
 def _weights(means: Sequence[Fraction]) -> list[int]:
@@ -209,11 +211,11 @@ def _weights(means: Sequence[Fraction]) -> list[int]:
     return [int(mean * common) for mean in means]
 
 
-def bridged(values: Ints, told: Flags, hole: Flags) -> Ints:
+def bridged(values: Ints, present: Flags, hole: Flags) -> Ints:
     """The values, those in `hole` replaced by the mean of the nearest known ones around them."""
     out = values.copy()
-    sure = np.flatnonzero(told)
-    mean = _mean(values, told)
+    sure = np.flatnonzero(present)
+    mean = _mean(values, present)
     for place in np.flatnonzero(hole):
         after = int(np.searchsorted(sure, place))
         near = [

@@ -96,10 +96,10 @@ def drt(
     notes = unknown_loads(compiler.found)
     base = basis(compiler, covered, [growth])
     for done, metro in enumerate(metros):
-        found, taking, said = _of_metro(compiler, metro, to, base)
+        found, taking, remarks = _of_metro(compiler, metro, to, base)
         steps.append(found)
         links.append(taking)
-        notes += said
+        notes += remarks
         if progress is not None:
             progress(done + 1)
     notes.append(

@@ -209,8 +209,8 @@ class Feasibility:
         if not terms.ratio_required or out_bps + in_bps <= 0:
             return None
         most = self._policy.of(asn).max_ratio or MAX_RATIO
-        said = f", it calls itself {terms.ratio}" if terms.ratio else ""
-        words = f"ratio required (PeeringDB){said}"
+        own_words = f", it calls itself {terms.ratio}" if terms.ratio else ""
+        words = f"ratio required (PeeringDB){own_words}"
         low, high = sorted((out_bps, in_bps))
         if not low and not both_ways:
             return 1.0, f"{words}; ours is unknown: one direction is not metered here"

@@ -129,14 +129,14 @@ class Inputs:
 
         Volumes hold the bytes of every slot, so slots that are not covered and hold some count.
         """
-        heard = (
+        from_traffic = (
             transit(self.traffic, self, "slot")
             .join(self.uncovered.lazy(), on=["metro", "slot"], how="semi")
             .group_by("metro")
             .agg(pl.col("slot").n_unique())
             .collect()
         )
-        extra = dict(heard.iter_rows())
+        extra = dict(from_traffic.iter_rows())
         metros = {*self.slots, *extra}
         return {m: (self.slots_of(m) if m in self.slots else 0) + extra.get(m, 0) for m in metros}
 
@@ -164,14 +164,14 @@ class Inputs:
         carries = {e: np.zeros(coverage.slots, dtype=np.bool_) for e in silent}
         if silent:
             start = int(self.period_start.astimezone(UTC).timestamp())
-            heard = (
+            from_traffic = (
                 transit(self.traffic, self, "slot")
                 .filter(pl.col("exporter").is_in(silent))
                 .select("exporter", place=(pl.col("slot").dt.epoch("s") - start) // SLOT_SECONDS)
                 .unique()
                 .collect()
             )
-            for exporter, place in heard.iter_rows():
+            for exporter, place in from_traffic.iter_rows():
                 carries[exporter][place] = True
         return carries
 

@@ -112,11 +112,15 @@ def cover(
         return np.repeat(ancestor, size), which[entry]
 
     inferred = below(graph.above(distinct) if cones is None else _held(cones, distinct))
-    said = below(_held(declared, distinct)) if declared is not None else (which[:0], which[:0])
-    asn = np.concatenate([sighted["asn"].to_numpy(), origins[which], inferred[0], said[0]])
-    atom = np.concatenate([sighted["atom"].to_numpy(), which, inferred[1], said[1]])
+    declared_pairs = (
+        below(_held(declared, distinct)) if declared is not None else (which[:0], which[:0])
+    )
+    asn = np.concatenate(
+        [sighted["asn"].to_numpy(), origins[which], inferred[0], declared_pairs[0]]
+    )
+    atom = np.concatenate([sighted["atom"].to_numpy(), which, inferred[1], declared_pairs[1]])
     atom = atom.astype(np.int64)
-    sizes = [sighted.height + len(which), len(inferred[0]), len(said[0])]
+    sizes = [sighted.height + len(which), len(inferred[0]), len(declared_pairs[0])]
     kind = np.repeat(np.array([OBSERVED, INFERRED, DECLARED], dtype=np.int8), sizes)
 
     asn = parties.named(asn)

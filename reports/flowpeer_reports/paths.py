@@ -50,20 +50,20 @@ def behind(
     ours = np.array(sorted(ourselves), dtype=np.int64)
     distinct = pl.DataFrame({"as_path": as_paths}).drop_nulls().unique().sort("as_path")
     path, asn, run, stop = _runs(distinct.with_row_index("path"), graph, ours)
-    told = np.isin(asn, np.array(sorted(peers), dtype=np.int64))  # as if we stood before it
+    announced = np.isin(asn, np.array(sorted(peers), dtype=np.int64))  # as if we stood before it
     neutral = np.zeros(len(asn), dtype=np.bool_)
     inner = np.flatnonzero(path[1:] == path[:-1]) + 1
     inner = inner[~np.isin(asn[inner - 1], ours)]
-    told[inner] = graph.upward(asn[inner - 1], asn[inner])
-    neutral[inner] = graph.tied(asn[inner - 1], asn[inner]) & ~told[inner]
+    announced[inner] = graph.upward(asn[inner - 1], asn[inner])
+    neutral[inner] = graph.tied(asn[inner - 1], asn[inner]) & ~announced[inner]
     if len(asn):
-        told = told[np.maximum.accumulate(np.where(neutral, 0, np.arange(len(asn))))]
+        announced = announced[np.maximum.accumulate(np.where(neutral, 0, np.arange(len(asn))))]
     pairs = [pl.DataFrame(schema={"asn": pl.Int64, "member_asn": pl.Int64})]
     for step in range(1, len(asn)):
         together = (run[step:] == run[:-step]) & ~stop[step:] & ~stop[:-step]
         if not together.any():
             break
-        together &= told[:-step]
+        together &= announced[:-step]
         above, below = asn[:-step][together], asn[step:][together]
         pairs.append(pl.DataFrame({"asn": above, "member_asn": below}).unique())
     found = pl.concat(pairs).filter(pl.col("asn") != pl.col("member_asn"))

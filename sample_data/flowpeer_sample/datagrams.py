@@ -153,10 +153,10 @@ def capture(metro: str, until: int = 86_400, day: int = 0) -> bytes:
     n_control = len(control)
     second = np.concatenate([np.array([c.second for c in control], np.int64), data.second])
     inner = np.concatenate([np.array([len(c.sets) for c in control], np.int64), body + padding])
-    told = np.concatenate([np.array([c.records for c in control], np.int64), data.count])
+    counts = np.concatenate([np.array([c.records for c in control], np.int64), data.count])
     is_data = np.arange(len(second)) >= n_control
     order = np.lexsort((np.arange(len(second)), second))  # templates first within a second
-    second, inner, told, is_data = second[order], inner[order], told[order], is_data[order]
+    second, inner, counts, is_data = second[order], inner[order], counts[order], is_data[order]
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
 
@@ -170,7 +170,7 @@ def capture(metro: str, until: int = 86_400, day: int = 0) -> bytes:
     at = begin + lead
     sent = _sent(metro) if day else (0, 0)
     second = second + day * 86_400
-    _scatter(buffer, at, _message_headers(exporter, second, told, payload, is_data, sent))
+    _scatter(buffer, at, _message_headers(exporter, second, counts, payload, is_data, sent))
     at += version.header
     for k, c in enumerate(control):
         spot = int(at[rank[k]])
@@ -207,19 +207,19 @@ def _sent(metro: str) -> tuple[int, int]:
 
 
 def _message_headers(
-    exporter: w.Exporter, second: Ints, told: Ints, payload: Ints, is_data: NDArray[np.bool_],
+    exporter: w.Exporter, second: Ints, counts: Ints, payload: Ints, is_data: NDArray[np.bool_],
     sent: tuple[int, int],
 ) -> NDArray[np.uint8]:  # fmt: skip
     n = len(second)
     unix = second + w.DAY
     uptime = (second * 1000 + BOOT_MS[exporter.metro]) % (1 << 32)
-    before = np.concatenate([[0], np.cumsum(told)])[:-1] + sent[1]
+    before = np.concatenate([[0], np.cumsum(counts)])[:-1] + sent[1]
     if exporter.format == "netflow5":
         head = np.zeros(n, np.dtype([
             ("version", ">u2"), ("count", ">u2"), ("uptime", ">u4"), ("unix", ">u4"),
             ("nanos", ">u4"), ("sequence", ">u4"), ("engine", ">u2"), ("sampling", ">u2"),
         ]))  # fmt: skip
-        head["version"], head["count"], head["uptime"], head["unix"] = 5, told, uptime, unix
+        head["version"], head["count"], head["uptime"], head["unix"] = 5, counts, uptime, unix
         head["sequence"], head["engine"] = before, exporter.domain
         head["sampling"] = 1 << 14 | w.SAMPLING if exporter.rate == "header" else 0
     elif exporter.format == "netflow9":
@@ -230,7 +230,7 @@ def _message_headers(
         # count is of records of all kinds: templates and options templates too (RFC 3954 s. 5.1)
         plan = layouts(exporter.metro)
         head["version"], head["unix"], head["uptime"] = 9, unix, uptime
-        head["count"] = np.where(is_data, told, np.where(told == 0, len(plan), 2))
+        head["count"] = np.where(is_data, counts, np.where(counts == 0, len(plan), 2))
         head["sequence"], head["source"] = np.arange(n) + sent[0], exporter.domain
     else:
         head = np.zeros(n, np.dtype([

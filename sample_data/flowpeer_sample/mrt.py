@@ -106,7 +106,7 @@ def session_view() -> tuple[str, dict[Network, tuple[int, ...]]]:
     return address, dict.fromkeys(nets, (w.PEERED,))
 
 
-def _told(net: Network, path: tuple[int, ...], address: str) -> bytes:
+def _offered(net: Network, path: tuple[int, ...], address: str) -> bytes:
     """Attributes of a route of the session."""
     made = _attribute(0x40, 1, b"\x00")
     made += _attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
@@ -119,7 +119,7 @@ def _told(net: Network, path: tuple[int, ...], address: str) -> bytes:
 
 
 def _records() -> Iterator[bytes]:
-    address, told = session_view()
+    address, offered = session_view()
     peers = {**PEER_ADDRESS, w.PEERED: address}
     views = sorted(peers)
     name = b"sample"
@@ -129,7 +129,7 @@ def _records() -> Iterator[bytes]:
         packed = ipaddress.IPv4Address(peers[asn]).packed
         index += struct.pack("!B4s4sI", _AS4_PEER, packed, packed, asn)
     yield _record(_PEER_INDEX, index)
-    of: dict[Network, Prefix | None] = dict.fromkeys(told)
+    of: dict[Network, Prefix | None] = dict.fromkeys(offered)
     of |= {p.net: p for p in table()}
     nets = sorted(of, key=lambda n: (n.version, int(n.network_address), n.prefixlen))
     for number, net in enumerate(nets):
@@ -139,8 +139,8 @@ def _records() -> Iterator[bytes]:
         if prefix is not None:
             routes = {a: _attributes(prefix, a) for a in PEER_ADDRESS
                       if net.prefixlen or a == w.PELAGO.asn}  # fmt: skip
-        if net in told:
-            routes[w.PEERED] = _told(net, told[net], address)
+        if net in offered:
+            routes[w.PEERED] = _offered(net, offered[net], address)
         body += struct.pack("!H", len(routes))
         for asn in sorted(routes):
             originated = w.RIB_TIME - 60 * one(f"age/{net}/{asn}", 20_000)

@@ -51,7 +51,7 @@ def _links() -> frozenset[tuple[int, int]]:
 
 
 @cache
-def _told() -> frozenset[tuple[int, int]]:
+def _announcing() -> frozenset[tuple[int, int]]:
     """(a provider or peer, the network that tells it its customers' routes)."""
     peers = internet().peerings
     return _links() | frozenset(peers) | frozenset((b, a) for a, b in peers)
@@ -73,7 +73,7 @@ def _cones() -> dict[int, set[int]]:
             sequence, _ = as_path(prefix, provider.asn)
             path = [a for k, a in enumerate(sequence) if k == 0 or sequence[k - 1] != a]
             for k in range(1, len(path)):
-                if (path[k - 1], path[k]) not in _told():
+                if (path[k - 1], path[k]) not in _announcing():
                     continue
                 for j in range(k + 1, len(path)):
                     if (path[j - 1], path[j]) not in _links():

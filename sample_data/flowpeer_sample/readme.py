@@ -150,10 +150,10 @@ def _imbalance() -> str:
     for m in w.METROS:
         if m.id == a.UNSCALED_METRO:
             continue
-        told = balance(m.id, "out")
-        for link in told.links:
+        balanced = balance(m.id, "out")
+        for link in balanced.links:
             lines.append(
-                f"| {m.id} | {told.d:.4f} | AS{link.provider_asn} | {link.share:.4f} "
+                f"| {m.id} | {balanced.d:.4f} | AS{link.provider_asn} | {link.share:.4f} "
                 f"| {link.target_share:.4f} | {link.avg_bps:.0f} | {link.p95_bps:.0f} "
                 f"| {link.p95_bps / link.capacity_bps:.3f} |"
             )

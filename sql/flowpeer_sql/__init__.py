@@ -76,8 +76,8 @@ def _read(folder: str) -> Iterator[tuple[str, list[str], str]]:
 
 
 def _prose(header: list[str]) -> str:
-    told = (line for line in header[1:] if not line.startswith(("Needs:", "Parameter ")))
-    return "\n".join(told).strip()
+    about = (line for line in header[1:] if not line.startswith(("Needs:", "Parameter ")))
+    return "\n".join(about).strip()
 
 
 @cache

@@ -29,6 +29,6 @@ def test_names_come_from_segments_too_and_outlive_the_collector(rig: Rig) -> Non
         rig.drained_and(len(said))
         rig.end()
         lake = Lake(rig.folder / "lake")
-        (said_of,) = exported(lake.root, ["127.0.0.1"]).said.values()
+        (said_of,) = exported(lake.root, ["127.0.0.1"]).texts.values()
         found.append({i: texts["name"][1] for i, texts in said_of.items()})
     assert found == [{11: "et-0/0/1", 12: "lo0"}, {11: "xe-1/1/1", 12: "lo0"}]

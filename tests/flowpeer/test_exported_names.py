@@ -312,8 +312,8 @@ def test_the_lake_keeps_names_of_some_strangers_and_the_latest_of_each(
     assert say("192.0.2.1", 1, 2) == 0, "it is configured"
     assert say("192.0.2.1", 7, at_us=5) == 0
     found = interface_names.exported(lake.root, ["192.0.2.1", "203.0.113.4"])
-    assert list(found.said["192.0.2.1"]) == [1, 7]
-    assert found.said["203.0.113.4"] == {}
+    assert list(found.texts["192.0.2.1"]) == [1, 7]
+    assert found.texts["203.0.113.4"] == {}
 
 
 def test_a_configuration_is_read_where_there_is_no_lake_or_a_file_in_its_place(

@@ -151,7 +151,7 @@ def test_interfaces_of_an_exporter_are_bounded_and_the_rest_counted(build: Any) 
             for i in range(first, first + 4_000)
         )
         run.datagram(build.v9(build.set_(400, rows)), ROUTER, 1, 2)
-    assert list(run.names.said[ROUTER]) == list(range(1, interface_names.MAX_INTERFACES + 1))
+    assert list(run.names.texts[ROUTER]) == list(range(1, interface_names.MAX_INTERFACES + 1))
     beyond = 12_000 - interface_names.MAX_INTERFACES
     assert run.malformed == {"too many interface names": beyond}
 
@@ -163,10 +163,10 @@ def test_forged_exporters_do_not_take_the_room_of_configured_ones(
     kept = InterfaceNames(frozenset({ROUTER}))
     forged = [kept.learn(event(1, 1, "x", f"203.0.113.{i}")) for i in range(50)]
     assert forged == [True] * 10 + [False] * 40
-    assert len(kept.said) == 10, "who is refused costs nothing"
+    assert len(kept.texts) == 10, "who is refused costs nothing"
     assert all(kept.learn(event(i, 1, "mine")) for i in range(1, 30))
     assert kept.learn(event(1, 2, "again", "203.0.113.1")), "no new one"
-    assert kept.said["203.0.113.1"] == {1: {"name": (2, "again")}}
+    assert kept.texts["203.0.113.1"] == {1: {"name": (2, "again")}}
 
 
 def test_the_decode_view_shows_the_texts(build: Any, tmp_path: Path) -> None:

@@ -233,12 +233,12 @@ class _Column:
         if dictionary_at is not None:
             fields.append((11, thrift.I64, thrift.integer(dictionary_at)))
         fields.append((12, thrift.STRUCT, self._statistics()))
-        said = thrift.struct(
+        metadata = thrift.struct(
             [(2, thrift.I64, thrift.integer(at)), (3, thrift.STRUCT, thrift.struct(fields))]
         )
         raw = chunk.raw
         self._fresh()
-        return said, raw, pages
+        return metadata, raw, pages
 
     def _statistics(self) -> bytes:
         chunk = self.chunk
@@ -334,9 +334,9 @@ class Writer:
         columns = []
         assert self._memory is not None
         for column in self._columns:
-            said, raw, pages = column.finish(self._library, self._memory, self._at)
+            metadata, raw, pages = column.finish(self._library, self._memory, self._at)
             total += raw
-            columns.append(said)
+            columns.append(metadata)
             self._put(pages)
         self._groups.append(
             thrift.struct(

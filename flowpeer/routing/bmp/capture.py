@@ -170,9 +170,9 @@ def load_capture(
         chosen = [view for session in sessions for view in session.chosen() if view.routes]
         if chosen:
             routers = sorted({session.name or session.router for session in sessions})
-            told = {**facts, "vantage": group, "routers": routers}
+            of_group = {**facts, "vantage": group, "routers": routers}
             reader = Standing(capture.ribs, chosen, capture.tally)
-            infos.append(publish(lake, reader, when.astimezone(UTC), told))
+            infos.append(publish(lake, reader, when.astimezone(UTC), of_group))
     if not infos:
         seen = ", ".join(f"{n} × {what}" for what, n in capture.tally.skipped.most_common(3))
         raise InputError(

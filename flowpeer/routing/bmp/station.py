@@ -77,7 +77,7 @@ class BmpStation:
     published: list[SnapshotInfo] = field(default_factory=list)
     _stop: Event = field(default_factory=Event)
     _connections: dict[socket.socket, _Connection] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _named: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         address, port = self.listen
@@ -142,8 +142,8 @@ class BmpStation:
         exporter = self.exporters.get(router)
         if exporter is None or len(self._connections) >= MAX_SESSIONS:
             self.counts["refused"] += 1
-            if router not in self._told and len(self._told) < MAX_SESSIONS:
-                self._told.add(router)
+            if router not in self._named and len(self._named) < MAX_SESSIONS:
+                self._named.add(router)
                 why = "too many sessions" if exporter else "no address of an exporter"
                 self.say(f"BMP: {router} refused: {why}")
             connection.close()

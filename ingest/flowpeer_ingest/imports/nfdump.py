@@ -35,12 +35,12 @@ def records(path: Path) -> Iterator[BufferedReader]:
             advice="install nfdump (Debian: apt install nfdump), "
             "or give the output of `nfdump -r FILE -o json`",
         )
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(  # noqa: S603  # the path is absolute: never an option
             [program, "-r", str(path.absolute()), "-o", "json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=told,
+            stderr=messages,
             env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
         )
         assert isinstance(process.stdout, BufferedReader)
@@ -52,12 +52,12 @@ def records(path: Path) -> Iterator[BufferedReader]:
             process.wait()
             raise
         status = process.wait()
-        told.seek(0)
-        said = told.read(4_096).decode(errors="replace").strip()
+        messages.seek(0)
+        message = messages.read(4_096).decode(errors="replace").strip()
         # It ends with status 0 where it cannot open a file.
-        if status or _REFUSED.search(said):
+        if status or _REFUSED.search(message):
             raise IngestError(
-                f"nfdump refuses it: {said.splitlines()[0][:_SHOWN] if said else status}",
+                f"nfdump refuses it: {message.splitlines()[0][:_SHOWN] if message else status}",
                 path=str(path),
                 advice="see `nfdump -r FILE`",
             )

@@ -158,7 +158,7 @@ class Importer:
         found = (octets > most) | (packets > most) | ((octets >= 0) & (octets < few))
         found |= (lasted < -plausible.BACKWARDS_US) | (lasted > plausible.LONGEST_US)
         for i in np.flatnonzero(found & keep).tolist():
-            said = {name: read[name][i] for name in _SHOWN if name in read}
+            shown = {name: read[name][i] for name in _SHOWN if name in read}
             b, p, s, e = (
                 None if v < 0 else int(v) for v in (octets[i], packets[i], start[i], end[i])
             )
@@ -168,9 +168,9 @@ class Importer:
             self.tally.by_exporter[exporter[i]] += 1
             set_aside.keep(
                 plausible.Implausible(
-                    exporter[i], reason, int(received[i]), 0, said.get("input_if"),
-                    said.get("output_if"), b, p, s, e,
-                    *(plausible.address_text(said.get(k)) for k in ("src_addr", "dst_addr")),
+                    exporter[i], reason, int(received[i]), 0, shown.get("input_if"),
+                    shown.get("output_if"), b, p, s, e,
+                    *(plausible.address_text(shown.get(k)) for k in ("src_addr", "dst_addr")),
                 )
             )  # fmt: skip
         keep &= ~found
@@ -276,10 +276,10 @@ class Importer:
 
 def _either(first: pl.Series, second: pl.Series, column: str) -> pl.Series:
     """Row by row the first that says something; an all-zero address says nothing."""
-    said = first.is_not_null()
+    present = first.is_not_null()
     if column.endswith(("addr", "hop")) or column == "exporter_ip":
-        said &= ~first.is_in(values.UNSET) | second.is_null()
-    return pl.select(pl.when(said).then(first).otherwise(second)).to_series()
+        present &= ~first.is_in(values.UNSET) | second.is_null()
+    return pl.select(pl.when(present).then(first).otherwise(second)).to_series()
 
 
 def _array(column: pl.Series | None, f: pa.Field, n: int) -> Any:

@@ -57,13 +57,13 @@ def text(column: pl.Series) -> pl.Series:
 def integer(column: pl.Series) -> Read:
     """int64; what is below zero or beyond int64 is unreadable."""
     if column.dtype.is_integer():
-        said = column.is_not_null()
+        present = column.is_not_null()
         out = column.cast(pl.Int64, strict=False)
     else:
         cells = text(column)
-        said = cells.is_not_null()
+        present = cells.is_not_null()
         out = cells.cast(pl.Int64, strict=False)
-    bad = said & (out.is_null() | (out < 0)).fill_null(value=True)
+    bad = present & (out.is_null() | (out < 0)).fill_null(value=True)
     return out.set(bad, None), bad
 
 

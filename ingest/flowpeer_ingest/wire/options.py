@@ -32,8 +32,8 @@ TOO_MANY_CHANGES = "too many changes of templates and rates in a minute"
 
 def text(octets: bytes) -> str:
     """Foreign octets as text: up to the first NUL, with U+FFFD for what is no printable UTF-8."""
-    said = octets.partition(b"\0")[0][: 4 * MAX_TEXT].decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "\ufffd" for c in said.strip()[:MAX_TEXT])
+    name = octets.partition(b"\0")[0][: 4 * MAX_TEXT].decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "\ufffd" for c in name.strip()[:MAX_TEXT])
 
 
 def learn_from_options(

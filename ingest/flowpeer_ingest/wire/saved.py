@@ -104,11 +104,11 @@ def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> 
         fields = tuple(Field(*flat[i : i + 3]) for i in range(0, len(flat), 3))
         return Template(number, state.pool(address).layout(fields), scopes, bool(options))
 
-    for said in saved["exporters"]:
-        exporter = ExporterState(str(said["address"]))
-        exporter.work_from_us, exporter.work = map(int, said["work"])
+    for entry in saved["exporters"]:
+        exporter = ExporterState(str(entry["address"]))
+        exporter.work_from_us, exporter.work = map(int, entry["work"])
         address = exporter.address
-        for numbers in said["sessions"]:
+        for numbers in entry["sessions"]:
             *plain, places, replaced, rates, pending = numbers
             port, version, number, first_us, last_us, inherited, *counters = map(int, plain)
             session = ExportSession(
@@ -124,7 +124,7 @@ def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> 
                     session.rates.announce(sampler, interface, (int(rate[0]), int(rate[1])), at_us)
             session.pending = {int(n): _sets(held) for n, held in pending}
             exporter.sessions[session.key] = session
-        _dropped(exporter, said)
+        _dropped(exporter, entry)
         state.take_back(exporter)
     state.order(tuple(key) for key in saved["order"])
     state.dropped = int(saved["dropped"])
@@ -134,11 +134,11 @@ def restore(saved: dict[str, Any], configured: frozenset[str] = frozenset()) -> 
 def _format_1(saved: dict[str, Any], state: DecoderState) -> DecoderState:
     """What versions before this one wrote: templates of domains are not taken over, which belonged
     to no session."""
-    for said in saved["exporters"]:
-        exporter = ExporterState(str(said["address"]))
+    for entry in saved["exporters"]:
+        exporter = ExporterState(str(entry["address"]))
         pool = state.pool(exporter.address)
-        boots = [int(domain[2]) for domain in said["domains"]]
-        for port, version, number, at, expected, missing, places, *v9 in said["sessions"]:
+        boots = [int(domain[2]) for domain in entry["domains"]]
+        for port, version, number, at, expected, missing, places, *v9 in entry["sessions"]:
             session = ExportSession(exporter, int(port), int(version), int(number))
             for place in places:
                 template, layout, scopes, options = saved["templates"][place]
@@ -150,13 +150,13 @@ def _format_1(saved: dict[str, Any], state: DecoderState) -> DecoderState:
             session.boot_ms, session.expected, session.missing = boots[at], expected, missing
             session.counts, session.previous, session.suspect = (*map(int, v9), 0, -1, 0)[:3]
             exporter.sessions[session.key] = session
-        for version, number, template, held in said["pending"]:
+        for version, number, template, held in entry["pending"]:
             for message, octets in _sets(held):
                 key = exporter.address, message.port, int(version), int(number)
                 if key in exporter.sessions:
                     waiting = exporter.sessions[key].pending.setdefault(int(template), deque())
                     waiting.append((message, octets))
-        _dropped(exporter, said)
+        _dropped(exporter, entry)
         state.dropped += sum(exporter.dropped.values())
         state.take_back(exporter)
     return state
@@ -169,6 +169,6 @@ def _sets(held: list[Any]) -> deque[tuple[Message, bytes]]:
     )
 
 
-def _dropped(exporter: ExporterState, said: dict[str, Any]) -> None:
-    for version, number, template, count in said["dropped"]:
+def _dropped(exporter: ExporterState, entry: dict[str, Any]) -> None:
+    for version, number, template, count in entry["dropped"]:
         exporter.dropped[version, number, template] = int(count)

@@ -103,12 +103,12 @@ def hours(rows: pl.DataFrame) -> str:
         )  # fmt: skip
     if not parts:
         return ""
-    said = (
+    summary = (
         '<p class="soft">95th percentile of each hour of the week at the provider that is fullest '
         "then. The file hours_of_week has every provider.</p>\n"
     )
     weeks = "".join(markup for *_, markup in sorted(parts))
-    return f'{said}{key()}<div class="weeks">\n{weeks}</div>\n'
+    return f'{summary}{key()}<div class="weeks">\n{weeks}</div>\n'
 
 
 def matrix(rows: pl.DataFrame) -> str:
@@ -209,7 +209,7 @@ def _panel(row: dict[str, Any], weeks: pl.DataFrame, drawn: Sequence[svg.Line]) 
     size = row["capacity_bps"]
     name = f"{row['metro']}, {row['provider'] or row['provider_asn']}, {row['direction']}"
     months = [("80 %", row["month_80"]), ("with the asks", row["month_80_after_asks"])]
-    said = "; ".join(f"{what} in {month}" for what, month in months if month)
+    summary = "; ".join(f"{what} in {month}" for what, month in months if month)
     ends = (f"{weeks['week'][0]}", f"{weeks['week'][-1]}")
     chart = svg.lines(
         drawn, words=f"{name}: 95th percentile by week", ends=ends, label=lambda v: rate(v),
@@ -217,7 +217,7 @@ def _panel(row: dict[str, Any], weeks: pl.DataFrame, drawn: Sequence[svg.Line]) 
     )  # fmt: skip
     return (
         f'<div class="panel"><h4>{text(name)}</h4>\n{chart}'
-        f"<p>{text(said or row['status'] or '')}</p></div>\n"
+        f"<p>{text(summary or row['status'] or '')}</p></div>\n"
     )
 
 

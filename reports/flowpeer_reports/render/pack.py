@@ -41,9 +41,9 @@ def grades_of(pictures: Pictures) -> dict[str, str]:
 
 def words(found: Candidates | None, spread: Imbalance | None, pictures: Pictures) -> str:
     """The summary in sentences."""
-    said: list[str] = []
+    parts: list[str] = []
     if found is not None:
-        said += _offload(found, pictures)
+        parts += _offload(found, pictures)
     if spread is not None:
         full = spread.rows.filter(pl.col("utilisation_p95") > FULL).sort(
             "utilisation_p95", descending=True
@@ -55,32 +55,32 @@ def words(found: Candidates | None, spread: Imbalance | None, pictures: Pictures
                 for r in full.head(3).iter_rows(named=True)
             ]
             more = f" and {full.height - 3} more" if full.height > 3 else ""
-            said.append(
+            parts.append(
                 f"Above {FULL:.0%} of capacity at the 95th percentile: {_list(names)}{more}."
             )
         elif spread.rows["utilisation_p95"].count():
-            said.append(f"No provider is above {FULL:.0%} of capacity at the 95th percentile.")
-    said += _sure(pictures)
-    return f'<p class="words">{text(" ".join(said))}</p>\n' if said else ""
+            parts.append(f"No provider is above {FULL:.0%} of capacity at the 95th percentile.")
+    parts += _sure(pictures)
+    return f'<p class="words">{text(" ".join(parts))}</p>\n' if parts else ""
 
 
 def _offload(found: Candidates, pictures: Pictures) -> list[str]:
     whole = found.totals["all"]["transit_bps"]
     way = {"out": "outbound ", "in": "inbound "}.get(found.direction, "")
-    said = [f"Transit carries {rate(whole)} {way}on average{_by_month(found, pictures)}."]
+    parts = [f"Transit carries {rate(whole)} {way}on average{_by_month(found, pictures)}."]
     curve = pictures.curve
     if curve is None or not curve.height:
-        return said
+        return parts
     last = curve.row(min(12, curve.height) - 1, named=True)
     asks = "The first ask is" if last["rank"] == 1 else f"The first {last['rank']} asks are"
-    said.append(
+    parts.append(
         f"{asks} expected to take {last['expected_share']:.0%} of it, in four of five outcomes "
         f"{last['low_share']:.0%} to {last['high_share']:.0%}{_money(last)}."
     )
     if curve.height > 12:
         after = curve.row(12, named=True)["expected_share"] - last["expected_share"]
-        said.append(f"The 13th would add {after:.1%}.")
-    return said
+        parts.append(f"The 13th would add {after:.1%}.")
+    return parts
 
 
 def _money(row: Mapping[str, Any]) -> str:

@@ -349,7 +349,7 @@ def test_names_of_interfaces_are_there_for_every_machine(bucket: Bucket) -> None
         summary = CaptureSummary(path="x")
         summary.interfaces = {"192.0.2.1": {len(text) + ord(text[-1]): {"name": (1, text)}}}
         interface_names.merge(lake, word, summary, ["192.0.2.1"])
-    said = exported(here.root, ["192.0.2.1", "192.0.2.2"]).said
+    said = exported(here.root, ["192.0.2.1", "192.0.2.2"]).texts
     assert sorted(t["name"][1] for t in said["192.0.2.1"].values()) == ["et-0", "et-1", "et-2"]
     assert list(said) == ["192.0.2.1"]
     key = document_key("a", "192.0.2.1")

@@ -132,6 +132,6 @@ def test_routes_and_names_come_too(tmp_path: Path) -> None:
     done = join.join(empty, parts[0].lake)
     assert done.snapshots == len(parts[0].lake.record().single("routes")) > 0
     assert empty.record().single("routes") == parts[0].lake.record().single("routes")
-    assert exported(empty.root, ["192.0.2.1"]).said == {
+    assert exported(empty.root, ["192.0.2.1"]).texts == {
         "192.0.2.1": {10: {"name": (1, "et-0/0/1")}}
     }
