@@ -18,7 +18,7 @@ from flowpeer_reports.billing.bills import bills
 from flowpeer_reports.billing.counterfactual import moved_bills
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.billing.savings import usable_months
-from flowpeer_reports.causes import Excess, causes
+from flowpeer_reports.causes import Evidence, Excess, causes
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.bills import IMBALANCE_BILLS
 from flowpeer_reports.columns.causes import CAUSES
@@ -201,10 +201,11 @@ def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFra
         )
         for (metro, way), mine in rows.group_by("metro", "direction", maintain_order=True)
     ]
-    made = causes(
-        exits.found, exits.offers, exits.choice, exits.outbound(), exits.prepended, excess, sizes,
-        covered_links(exits.inputs, exits.found), names,
+    evidence = Evidence(
+        exits.found, exits.offers, exits.choice, exits.outbound(), exits.prepended, sizes,
+        covered_links(exits.inputs, exits.found),
     )  # fmt: skip
+    made = causes(evidence, excess, names)
     found.notes += [
         f"{metro} {way}: {provider} carries {part:.1%} of the traffic too much; of its bytes "
         f"{share:.0%}: {cause}"

@@ -23,7 +23,7 @@ from flowpeer_reports.growth import TrendLine, theil_sen
 from flowpeer_reports.imbalance import providers_of
 from flowpeer_reports.inputs import Inputs, chosen_metros
 from flowpeer_reports.link_rows import whole_weeks
-from flowpeer_reports.loads import Counted, Loads, counted, percentiles
+from flowpeer_reports.loads import Loads, counted, percentiles
 from flowpeer_reports.relations import Flags, Ints
 
 FEWEST, FORECAST, SEASONS = 8, 26, 60
@@ -62,6 +62,7 @@ def capacity(
     seen = set(found.links.filter(pl.col("role") == "transit")["metro"])
     weeks = whole_weeks(inputs)
     start = found.start + timedelta(seconds=SLOT_SECONDS * (weeks[0].start if weeks else 0))
+    history = _History(weeks, start)
     rows: list[dict[str, Any]] = []
     links: list[dict[str, Any]] = []
     weekly: list[dict[str, Any]] = []
@@ -78,7 +79,8 @@ def capacity(
             for way in ways:
                 judged = counted(inputs, found, numbers.tolist(), way)
                 covered = judged.flags
-                series = judged.lines(found, way, numbers.tolist()).sum(axis=0)
+                lines = judged.lines(found, way, numbers.tolist())
+                series = lines.sum(axis=0)
                 places, p95s = weekly_p95(series, covered, weeks)
                 head = {"metro": metro, "provider_asn": provider.asn,
                         "provider": provider.name, "direction": way}  # fmt: skip
@@ -98,8 +100,10 @@ def capacity(
                 port = max(sizes, default=None)
                 made, line = _forecast(places, p95s, less, provider.capacity_bps, port, start)
                 rows.append({**head, "capacity_bps": provider.capacity_bps, **made})
-                links += _of_links(found, mine, head, way, series, judged, weeks, line, places,
-                                   start, _below(less, len(p95s)))  # fmt: skip
+                if weeks:
+                    measured = _Measured(head, mine, lines, covered)
+                    ahead = _Ahead(places, line, _below(less, len(p95s)))
+                    links += _of_links(measured, history, ahead)
     notes = [COVERAGE]
     if relief is None:
         notes.append("without asks in place: month_80_after_asks is empty")
@@ -209,32 +213,54 @@ def _month(level: float, slope: float, border: float, span: int, last: datetime)
     return f"{last + timedelta(weeks=ahead):%Y-%m}" if ahead <= span else None
 
 
-def _of_links(
-    found: Loads, mine: pl.DataFrame, head: Mapping[str, Any], way: str, series: Ints,
-    judged: Counted, weeks: Sequence[slice], line: TrendLine | None, places: Sequence[int],
-    start: datetime, below: TrendLine | None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    if not weeks:
-        return []
+@dataclass(frozen=True, slots=True)
+class _History:
+    """Whole weeks of the period as slices of its slots, and when the first begins."""
+
+    weeks: Sequence[slice]
+    start: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A provider of a metro in one direction: its links, their bytes (links × slots), and which
+    slots count."""
+
+    head: Mapping[str, Any]
+    links: pl.DataFrame
+    lines: Ints
+    flags: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """The weeks that a trend was found from, the trend, and that of what the asks leave."""
+
+    places: Sequence[int]
+    line: TrendLine | None
+    below: TrendLine | None
+
+
+def _of_links(measured: _Measured, history: _History, ahead: _Ahead) -> list[dict[str, Any]]:
+    weeks, places = history.weeks, ahead.places
     recent = slice(weeks[max(0, len(weeks) - RECENT)].start, weeks[-1].stop)
-    whole = int(series[recent].sum())
+    whole = int(measured.lines[:, recent].sum())
     made = []
-    for row in mine.iter_rows(named=True):
-        own = judged.lines(found, way, [row["link"]])[0]
+    for own, row in zip(measured.lines, measured.links.iter_rows(named=True), strict=True):
         share = int(own[recent].sum()) / whole if whole else None
-        _, p95s = weekly_p95(own, judged.flags, weeks[-1:])
+        _, p95s = weekly_p95(own, measured.flags, weeks[-1:])
         size = row["capacity_bps"]
         months: list[str | None] = [None, None]
         if size and share and len(places) >= FORECAST:
             border = math.log(0.8 * size * SLOT_SECONDS / 8)
-            span, last = places[-1] - places[0] + 1, start + timedelta(weeks=places[-1] + 1)
+            span, last = places[-1] - places[0] + 1, history.start + timedelta(weeks=places[-1] + 1)
             months = [
                 _month(of.level + math.log(share), of.slope, border, span, last) if of else None
-                for of in (line, below)
+                for of in (ahead.line, ahead.below)
             ]
         made.append(
             {
-                **{k: head[k] for k in ("metro", "provider_asn", "direction")},
+                **{k: measured.head[k] for k in ("metro", "provider_asn", "direction")},
                 "exporter": row["exporter"], "interface": row["interface"],
                 "capacity_bps": size, "recent_share": share,
                 "p95_bps": p95s[0] * 8 / SLOT_SECONDS if p95s else None,

@@ -60,27 +60,33 @@ class Excess:
     of: Mapping[int | None, tuple[str, float, int]]
 
 
-def causes(
-    found: Loads,
-    offers: Offers,
-    choice: Choice,
-    routes: pl.DataFrame,
-    prepended: Mapping[tuple[str, int], int],
-    excess: Iterable[Excess],
-    networks: pl.DataFrame,
-    covered: Mapping[int | str, Flags],
-    names: Mapping[int, str],
-) -> pl.DataFrame:
-    """A row for each provider and cause, largest first, in the columns of `CAUSES`.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What causes are read from.
 
-    Args:
+    Attributes:
         routes: epoch, link, prefix, bytes: outbound, scaled.
         prepended: (prefix, link) → ASNs on the path that repeat the one before.
         networks: metro, provider_asn, direction, remote_asn, bytes of transit.
         covered: slots in which a link's router was seen, by link, else by metro.
+    """
+
+    found: Loads
+    offers: Offers
+    choice: Choice
+    routes: pl.DataFrame
+    prepended: Mapping[tuple[str, int], int]
+    networks: pl.DataFrame
+    covered: Mapping[int | str, Flags]
+
+
+def causes(evidence: Evidence, excess: Iterable[Excess], names: Mapping[int, str]) -> pl.DataFrame:
+    """A row for each provider and cause, largest first, in the columns of `CAUSES`.
+
+    Args:
         names: ASN → name.
     """
-    judge = _Judge(offers, choice, prepended)
+    judge = _Judge(evidence)
     records: list[dict[str, object]] = []
     for one in excess:
         over = {a for a, (_, e, _) in one.of.items() if e >= LEAST_EXCESS}
@@ -89,11 +95,11 @@ def causes(
             continue
         whole = sum(size for _, _, size in one.of.values())
         if one.direction == "out":
-            records += _routed(one, over, under, found, routes, judge)
+            records += _routed(one, over, under, judge)
         for asn in sorted(over, key=lambda a: (a is None, a or 0)):
-            records += _elephant(one, asn, whole, networks, names)
+            records += _elephant(one, asn, whole, evidence.networks, names)
         for asn in sorted(under, key=lambda a: (a is None, a or 0)):
-            records += _down(one, asn, found, covered)
+            records += _down(one, asn, evidence)
     return pl.DataFrame(records, schema=schema(CAUSES))
 
 
@@ -104,9 +110,9 @@ def _head(one: Excess, asn: int | None) -> dict[str, object]:
 
 
 def _routed(
-    one: Excess, over: set[int | None], under: set[int | None], found: Loads,
-    routes: pl.DataFrame, judge: _Judge,
-) -> list[dict[str, object]]:  # fmt: skip
+    one: Excess, over: set[int | None], under: set[int | None], judge: _Judge
+) -> list[dict[str, object]]:
+    found, routes = judge.evidence.found, judge.evidence.routes
     links: dict[int, int | None] = {}
     room = set()
     for n, (metro, role, asn) in enumerate(
@@ -165,9 +171,8 @@ def _elephant(
     ]  # fmt: skip
 
 
-def _down(
-    one: Excess, asn: int | None, found: Loads, covered: Mapping[int | str, Flags]
-) -> list[dict[str, object]]:
+def _down(one: Excess, asn: int | None, evidence: Evidence) -> list[dict[str, object]]:
+    found, covered = evidence.found, evidence.covered
     here = [
         (n, f"{row['exporter']}:{row['interface']}")
         for n, row in enumerate(found.links.iter_rows(named=True))
@@ -202,10 +207,9 @@ def _longest(flags: Flags) -> int:
 
 
 class _Judge:
-    def __init__(
-        self, offers: Offers, choice: Choice, prepended: Mapping[tuple[str, int], int]
-    ) -> None:
-        self._offers, self._choice, self._prepended = offers, choice, prepended
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self._offers, self._choice = evidence.offers, evidence.choice
         self._known: dict[tuple[int, str | None, int, frozenset[int]], str] = {}
 
     def cause(self, epoch: int, prefix: str | None, link: int, room: frozenset[int]) -> str:
@@ -249,7 +253,7 @@ class _Judge:
         if ours[1] != theirs[1]:
             if ours[1] > theirs[1]:
                 return AGAINST
-            bare = theirs[1] - self._prepended.get((prefix, int(best[0])), 0)
+            bare = theirs[1] - self.evidence.prepended.get((prefix, int(best[0])), 0)
             return PREPENDS if bare <= ours[1] else SHORTER
         if ours[2] != theirs[2]:
             return ORIGIN if ours[2] < theirs[2] else AGAINST
@@ -263,4 +267,4 @@ class _Judge:
         return MISSING_MED if mine[5] < 0 else OTHER_MED
 
 
-__all__ = ["Excess", "causes"]
+__all__ = ["Evidence", "Excess", "causes"]

@@ -54,10 +54,11 @@ def _found(
     rows = [("ams", 174, "out", 64501, networks)] if networks else []
     schema = {"metro": pl.String, "provider_asn": pl.Int64, "direction": pl.String,
               "remote_asn": pl.Int64, "bytes": pl.Int64}  # fmt: skip
-    return c.causes(
-        found or plain, offers, choice, routes, {(prefix[c.PREPENDS], ROOM): 2}, [excess],
-        pl.DataFrame(rows, schema=schema, orient="row"), {}, {64501: "Big"},
+    evidence = c.Evidence(
+        found or plain, offers, choice, routes, {(prefix[c.PREPENDS], ROOM): 2},
+        pl.DataFrame(rows, schema=schema, orient="row"), {},
     )  # fmt: skip
+    return c.causes(evidence, [excess], {64501: "Big"})
 
 
 @pytest.mark.parametrize("compared", [True, False])
