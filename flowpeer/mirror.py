@@ -54,7 +54,9 @@ def split(address: str) -> tuple[str, str]:
         _WORD.fullmatch(word) and word not in (".", "..") for word in words
     )
     if not is_address(address) or not good:
-        raise ValueError("a folder is expected, or s3://BUCKET/FOLDER")
+        raise ValueError(
+            "a folder is expected, or s3://BUCKET/FOLDER (of a bucket 3 to 63 of a-z, 0-9, . -)"
+        )
     return bucket, "/".join(words)
 
 

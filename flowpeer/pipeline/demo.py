@@ -8,6 +8,7 @@ from pathlib import Path
 import flowpeer_sample
 from flowpeer.analysis.standing import standing
 from flowpeer.errors import UsageError
+from flowpeer.mirror import is_address, split
 from flowpeer.pipeline.demo_folder import CONFIGURATION, REPORT, Demo, Writing, inputs_of
 from flowpeer.reporter import Reporter
 from flowpeer_core.sample import MARKER
@@ -22,8 +23,13 @@ def run_demo(directory: Path, reporter: Reporter, *, lake: str = "") -> Demo:
         lake: where the lake is to be, as `path` under [lake] says it; empty: in the folder.
 
     Raises:
-        UsageError: the folder is a file, or holds something else.
+        UsageError: the folder is a file, or holds something else; no lake can be at `lake`.
     """
+    if is_address(lake):
+        try:
+            split(lake)
+        except ValueError as error:
+            raise UsageError(f"--lake {lake}: {error}") from None
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory}: is a file", advice="name a folder that does not exist yet")
     there = directory.is_dir() and any(directory.iterdir())

@@ -122,6 +122,13 @@ def test_a_folder_that_cannot_be_made_has_a_next_step(tmp_path: Path, run: Run, 
     assert (tmp_path / "file").read_text() == "x"
 
 
+def test_a_demo_that_can_have_no_lake_writes_nothing(tmp_path: Path, run: Run) -> None:
+    done = run("demo", "here", "--lake", "s3://b/demo", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--lake s3://b/demo: a folder is expected, or s3://BUCKET/FOLDER" in complaint(done)
+    assert not (tmp_path / "here").exists()
+
+
 def test_a_syntax_error_has_line_and_column(project: Path, run: Run) -> None:
     (project / "flowpeer.toml").write_text("[network]\nasn = \n")
     done = run("check", cwd=project)
