@@ -225,20 +225,22 @@ def inputs_of(data: Path, folder: Path, *, recursive: bool) -> Inputs:
     )  # fmt: skip
 
 
-def reason(found: Candidates, metro: str, asn: int, asks: int) -> str:
-    """Why a network is not among the first asks of a metro."""
+def reason(found: Candidates, metro: str, asn: int, asks: int) -> tuple[str, bool]:
+    """Why a network is not among the first asks of a metro, and whether that is because the rows
+    above it take at least nine tenths of its own traffic on the way."""
     party = found.ranking.parties.of(asn)
     rows = found.rows.filter(pl.col("metro") == metro, pl.col("asn").is_not_null())
     mine = rows.filter(pl.col("asn").map_elements(found.ranking.parties.of, pl.Int64) == party)
     if mine.is_empty():
-        return "taken by the rows above, or below the end of the list"
+        return "taken by the rows above, or below the end of the list", False
     row = mine.row(0, named=True)
     words = (f"rank {row['rank']}: own {row['own_bps'] / 1e6:,.0f} Mbps, "
              f"marginal {row['marginal_bps'] / 1e6:,.0f}, expected "
              f"{row['expected_bps'] / 1e6:,.0f}; policy {row['policy'] or 'unknown'}")  # fmt: skip
     last = rows.filter(pl.col("rank") == asks)["expected_bps"]
     more = f"; the last of {asks} is expected to bring {last[0] / 1e6:,.0f}" if len(last) else ""
-    return "; ".join([words, *row["feasibility_reasons"][:3]]) + more
+    taken = 10 * row["marginal_bps"] <= row["own_bps"]
+    return "; ".join([words, *row["feasibility_reasons"][:3]]) + more, taken
 
 
 def main() -> None:
@@ -256,7 +258,7 @@ def main() -> None:
         found = candidates(inputs)
         names = inputs.names()
         true = inputs.traffic.group_by("metro", "remote_asn").agg(pl.col("bytes").sum()).collect()
-        there = 0
+        there = on_the_way = 0
         for metro in METROS:
             asked = found.rows.filter(
                 pl.col("metro") == metro, pl.col("rank").is_between(1, options.asks)
@@ -274,14 +276,16 @@ def main() -> None:
             print(f"{metro}: {mine.height - len(missing)} of {mine.height}; first asks: "
                   + ", ".join(names.get(a, str(a)) for a in asked["asn"].head(5)))  # fmt: skip
             for asn, octets in missing:
-                why = reason(found, metro, asn, options.asks)
+                why, taken = reason(found, metro, asn, options.asks)
+                on_the_way += taken
                 print(f"  missing AS{asn} {names.get(asn, '?')}, "
                       f"{octets * 8 / 300 / 1e6:,.0f} Mbps: {why}")  # fmt: skip
         observed = found.rows.filter(pl.col("rank").is_between(1, options.asks))
         share = float(observed["observed_bps"].sum()) / float(observed["marginal_bps"].sum())
         print(
             f"{there} of {LARGEST * len(METROS)} of the largest are among the first "
-            f"{options.asks} asks; {share:.0%} of what these asks would take is observed"
+            f"{options.asks} asks, of {on_the_way} more the asks above them take at least nine "
+            f"tenths; {share:.0%} of what these asks would take is observed"
         )
 
 
