@@ -14,7 +14,7 @@ Without one, answers are of the last whole quarter with data, else of everything
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -52,8 +52,8 @@ from flowpeer.errors import from_leaf
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.period import parse_period
+from flowpeer.pipeline import day_sums, retention
 from flowpeer.pipeline import ingest as ingesting
-from flowpeer.pipeline import retention
 from flowpeer.pipeline import rollup as rolling
 from flowpeer.pipeline.crossings import span_of, write_crossings
 from flowpeer.query import QuerySession
@@ -558,6 +558,15 @@ class Network:
         text = None if period is None else _text(period)
         return period_of(self.configuration, self.lake.record(), text)
 
+    def sum_days(self, *, stop: Callable[[], bool] = lambda: False) -> int:
+        """Make the sums of days (`traffic_slots`, `asn_days`) that are not there, as `rollup` does
+        at its end; how many files. None where the lake cannot be written.
+
+        Args:
+            stop: asked before each file; the rest is left where it says so.
+        """
+        return day_sums.renew(self.lake.record(), stop=stop)
+
     def generation(self) -> str:
         """A word that changes when answers may: with the configuration, the lake or the asks.
 
@@ -626,8 +635,9 @@ class Network:
 
     def words(self) -> list[str]:
         """What a statement may name: tables, their columns, views, macros and questions."""
-        columns = {column.name for table in schema.TABLES.values() for column in table}
-        return sorted({*schema.TABLES, *view_names(), *columns, *(q.name for q in questions())})
+        tables = schema.SQL_TABLES
+        columns = {column.name for table in tables.values() for column in table}
+        return sorted({*tables, *view_names(), *columns, *(q.name for q in questions())})
 
     def scan(
         self, table: str, start: datetime | None = None, end: datetime | None = None

@@ -22,9 +22,9 @@ from flowpeer import __version__
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake import older_layouts
 from flowpeer.lake.listing import files_by_layout
-from flowpeer.lake.relation import crossings, kinds, relation
+from flowpeer.lake.relation import crossings, kinds, relation, to_sum
 from flowpeer.lake.store import Lake
-from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
+from flowpeer.schema import CONFIGURED, PARTITIONED, SUMS, TABLES
 from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.quoted import escape, literal
 
@@ -145,7 +145,7 @@ def _define(
 
     begin(con)
     record = Lake(root).record()
-    for name in TABLES:
+    for name in (*TABLES, *SUMS):
         with named_errors("", where=root / name):
             if name in configured:
                 con.execute(
@@ -154,7 +154,9 @@ def _define(
                     [json.dumps(configured[name], default=str), json.dumps([kinds(name)])],
                 )
                 continue
-            text = relation(record, name).replace(
+            # Sums of days may be made again at any time, and their files go.
+            text = to_sum(record, name) if name in SUMS else relation(record, name)
+            text = text.replace(
                 literal(escape(str(root)) + "/")[:-1],
                 f"coalesce(getvariable('lake'), {literal(str(root))}) || '/",
             )

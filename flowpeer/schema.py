@@ -340,6 +340,20 @@ CROSSINGS: tuple[TableColumn, ...] = (  # flowpeer.rollup.crossings, made when a
     _c("records", INT, "records", "1 in the hour of its start, else 0"),
 )
 
+TRAFFIC_SLOTS: tuple[TableColumn, ...] = tuple(
+    c for c in TRAFFIC if c.name not in ("remote_asn", "variance_low", "variance_high")
+)
+ASN_DAYS: tuple[TableColumn, ...] = (
+    _c("day", DAY, "UTC", "the day, in UTC", required=True),
+    *(c for c in TRAFFIC_SLOTS if c.name in ("metro", "role", "provider_asn", "direction")),
+    *(c for c in TRAFFIC if c.name in ("family", "remote_asn", "scaled")),
+    *(c for c in TRAFFIC_SLOTS if c.name in ("bytes", "packets", "records")),
+)
+SUMS: dict[str, tuple[TableColumn, ...]] = {  # flowpeer.lake.day_sums
+    "traffic_slots": TRAFFIC_SLOTS,
+    "asn_days": ASN_DAYS,
+}
+
 CONFIGURED: dict[str, tuple[TableColumn, ...]] = {  # made from flowpeer.toml by flowpeer.network
     "metros": METROS,
     "exporters": EXPORTERS,
@@ -364,6 +378,9 @@ TABLES: dict[str, tuple[TableColumn, ...]] = {
     **CONFIGURED,
     **REFERENCE,
 }
+
+SQL_TABLES: dict[str, tuple[TableColumn, ...]] = {**TABLES, **SUMS, "crossings": CROSSINGS}
+"""What a statement reads: those that have no files of their own, too."""
 
 
 def table_columns(relative: str) -> tuple[TableColumn, ...]:

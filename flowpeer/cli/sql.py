@@ -232,26 +232,24 @@ def _write_catalog(state: CommandState, path: Path) -> None:
 def _catalogue() -> pl.DataFrame:
     import polars as pl
 
-    from flowpeer.schema import CROSSINGS, TABLES
+    from flowpeer.schema import SQL_TABLES
     from flowpeer_sql import questions
 
     rows = [("question", q.name, q.title) for q in questions()]
     rows += [(kind, name, title) for name, (kind, title) in sorted(made_names().items())]
-    tables = {**TABLES, "crossings": CROSSINGS}
-    rows += [("table", name, f"{len(columns)} columns") for name, columns in tables.items()]
+    rows += [("table", name, f"{len(columns)} columns") for name, columns in SQL_TABLES.items()]
     return pl.DataFrame(rows, schema=["kind", "name", "title"], orient="row")
 
 
 def _show(name: str, chosen: str) -> None:
     from flowpeer.errors import UsageError
-    from flowpeer.schema import CROSSINGS, TABLES
+    from flowpeer.schema import SQL_TABLES
     from flowpeer_sql import views
 
-    tables = {**TABLES, "crossings": CROSSINGS}
-    if name in tables:
+    if name in SQL_TABLES:
         import polars as pl
 
-        rows = [(c.name, str(c.type), c.unit, c.meaning, c.source) for c in tables[name]]
+        rows = [(c.name, str(c.type), c.unit, c.meaning, c.source) for c in SQL_TABLES[name]]
         head = ["column", "type", "unit", "meaning", "source"]
         write(pl.DataFrame(rows, schema=head, orient="row"), chosen)
         return

@@ -69,10 +69,10 @@ def prompt(
 
 
 def _tables() -> list[str]:
-    from flowpeer.schema import TABLES
+    from flowpeer.schema import SQL_TABLES
 
     views = (name for name, (kind, _) in made_names().items() if kind == "view")
-    return [*TABLES, "crossings", *sorted(views)]
+    return [*SQL_TABLES, *sorted(views)]
 
 
 def _words(text: str) -> list[str]:
@@ -259,12 +259,11 @@ class Prompt:
     def _columns_of(self, name: str) -> list[str]:
         """Of a table, view or question; those of tables are known without asking."""
         from flowpeer.errors import FlowpeerError
-        from flowpeer.schema import CROSSINGS, PARTITIONED, TABLES
+        from flowpeer.schema import PARTITIONED, SQL_TABLES
 
-        stated = {**TABLES, "crossings": CROSSINGS}
-        if name in stated:
+        if name in SQL_TABLES:
             more = ["date", "hour"] if name in PARTITIONED else []
-            return [column.name for column in stated[name]] + more
+            return [column.name for column in SQL_TABLES[name]] + more
         question = question_named(name)
         if question is not None and "crossings" in question.sql:
             return []  # to ask it is to have them made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Collection
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from flowpeer.lake.record import Record
@@ -22,20 +23,27 @@ def table_files(
 
 
 def files_by_layout(
-    record: Record, table: str, *, start: datetime | None = None, end: datetime | None = None
+    record: Record,
+    table: str,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    without: Collection[date] = (),
 ) -> Groups:
     """The files of a table.
 
     Args:
         start, end: of a partitioned table only the hours that overlap [start, end). Times without
             a zone are UTC.
+        without: of a partitioned table, days that are left out.
     """
     lake = record.lake
     older: dict[int, list[str]] = {}
     present: list[str] = []
     if table in PARTITIONED:
         first, last = start and _utc(start), end and _utc(end)
-        headers = record.headers(table, start=first, end=last).values()
+        found = record.headers(table, start=first, end=last)
+        headers = [header for hour, header in found.items() if hour.date() not in without]
         lake.check_room(table, sum(header.file_bytes for header in headers))
         for header in headers:
             old = header.older

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 
 from flowpeer.lake import older_layouts
 from flowpeer.lake.listing import Groups, files_by_layout
 from flowpeer.lake.record import Record
-from flowpeer.schema import CROSSINGS, FORMAT, PARTITIONED, TABLES
+from flowpeer.schema import CROSSINGS, FORMAT, PARTITIONED, SUMS, TABLES
+from flowpeer_core.asns import FOLDED
 from flowpeer_core.columns import (
     ADDRESS,
     DAY,
@@ -40,6 +42,55 @@ def relation(record: Record, name: str) -> str:
         InputError: a manifest that cannot be read.
     """
     return _listed(name, files_by_layout(record, name))
+
+
+def sums(record: Record, name: str, kept: Mapping[date, Path]) -> str:
+    """The SELECT of a table of sums (`schema.SUMS`): the files of some days, which are `kept`, and
+    the hours of all others.
+
+    Raises:
+        InputError: a manifest that cannot be read.
+    """
+    hours = to_sum(record, name, without=kept)
+    if not kept:
+        return hours
+    paths = ", ".join(literal(escape(str(path))) for path in kept.values())
+    options = "hive_partitioning = true, hive_types = {'date': DATE}"
+    cells = ", ".join(_cells_of_sums(name).values())
+    return f"{hours} UNION ALL SELECT {cells} FROM read_parquet([{paths}], {options}) AS r"  # noqa: S608
+
+
+def to_sum(
+    record: Record,
+    name: str,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    without: Collection[date] = (),
+) -> str:
+    """As `sums` over the hours alone; arguments as of `files_by_layout`."""
+
+    def of(table: str) -> str:
+        return _listed(table, files_by_layout(record, table, start=start, end=end, without=without))
+
+    cells = _cells_of_sums(name)
+    traffic = f"SELECT {', '.join(cells.values())} FROM ({of('traffic')}) AS r"  # noqa: S608
+    if name == "traffic_slots":
+        return traffic
+    cells |= {
+        "family": "CASE WHEN contains(r.prefix, ':') THEN 6 ELSE 4 END::INTEGER AS family",
+        "remote_asn": "r.origin_asn AS remote_asn",
+    }
+    routes = f"SELECT {', '.join(cells.values())} FROM ({of('traffic_routes')}) AS r"  # noqa: S608
+    return f"{traffic} WHERE r.remote_asn <> {FOLDED} UNION ALL {routes} WHERE r.folded"
+
+
+def _cells_of_sums(name: str) -> dict[str, str]:
+    """The columns of a table of sums, with the day of their folder."""
+    cells = {c.name: f"r.{c.name}" for c in SUMS[name]}
+    if name == "asn_days":
+        return {**cells, "day": "r.date AS day"}
+    return {**cells, "date": "r.date"}
 
 
 def crossings(files: Sequence[Path]) -> str:

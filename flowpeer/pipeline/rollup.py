@@ -15,6 +15,7 @@ from flowpeer.lake.interface_names import remedy
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
+from flowpeer.pipeline import day_sums
 from flowpeer.pipeline.engines import check_address, connect, try_hours_on
 from flowpeer.pipeline.hour import HourDone, Tried, try_hour
 from flowpeer.pipeline.jobs import processes, try_hours
@@ -115,6 +116,7 @@ def roll_up(
             )
     sweep_retired(lake, rollup.record)
     _pack(rollup, done)
+    day_sums.renew(rollup.record)
     renew_catalog(network, lake, reporter.warn)
     if held:
         raise LockedError(

@@ -44,9 +44,9 @@ def resolve(text: str, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return text, dict(values)
     question = question_named(word)
     if question is None:
-        from flowpeer.schema import TABLES
+        from flowpeer.schema import SQL_TABLES
 
-        if word in TABLES or word in view_names():
+        if word in SQL_TABLES or word in view_names():
             raise UsageError(
                 f"{word} is a table, not a question", advice=f'"FROM {word} LIMIT 20" shows rows'
             )
@@ -183,7 +183,7 @@ def spans(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str,
             continue
         begins = "coalesce(_moment($first::VARCHAR), _period_start($span))"
         ends = "coalesce(_moment($last::VARCHAR), _period_end($span))"
-        source = f"traffic_between({begins}, {ends})"
+        source = f"traffic_slots_between({begins}, {ends})"
         if from_coverage:
             source = (
                 f"coverage WHERE slot >= coalesce(_utc({begins}), '-infinity'::TIMESTAMPTZ)"

@@ -18,8 +18,9 @@ from typing import Any
 
 TIMES = {
     "traffic": "slot", "transit": "slot", "unscaled": "slot", "asn_traffic": "slot",
-    "provider_slots": "slot", "interface_slots": "slot", "traffic_routes": "hour_start",
-    "flows": "received_at", "flows_readable": "received_at", "coverage": "slot",
+    "traffic_slots": "slot", "provider_slots": "slot", "interface_slots": "slot",
+    "traffic_routes": "hour_start", "flows": "received_at", "flows_readable": "received_at",
+    "coverage": "slot",
 }  # fmt: skip
 """Tables and views with the time that their files are parted by, in UTC."""
 

@@ -46,9 +46,10 @@ class Relations:
             InputError: a manifest that cannot be read.
             UsageError: a lake of another version, a configured table that lacks a column.
         """
-        from flowpeer.lake.relation import crossings, kinds
+        from flowpeer.lake import day_sums
+        from flowpeer.lake.relation import crossings, kinds, sums
         from flowpeer.lake.store import Lake
-        from flowpeer.schema import CONFIGURED, TABLES
+        from flowpeer.schema import CONFIGURED, SUMS, TABLES
 
         found = []
         if words is None or "crossings" in words:
@@ -56,7 +57,8 @@ class Relations:
                 self._crossing_files = self._crossings(folder)
             found.append({"name": "crossings", "sql": crossings(self._crossing_files or [])})
         names = [name for name in TABLES if words is None or name in words]
-        if not names:
+        summed = [name for name in SUMS if words is None or name in words]
+        if not names and not summed:
             return found
         if self._rows is None and not CONFIGURED.keys().isdisjoint(names):
             from flowpeer.catalog import configured_rows
@@ -66,6 +68,9 @@ class Relations:
         lake = Lake(self._root)
         lake.check_format()
         rows, record = self._rows or {}, lake.record()
+        for name in summed:
+            kept = day_sums.kept(record, name)
+            found.append({"name": name, "sql": sums(record, name, kept)})
         return found + [
             {"name": name, "rows": rows[name], "kinds": kinds(name)}
             if name in rows

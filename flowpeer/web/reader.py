@@ -8,6 +8,7 @@ finished and kept, one at a time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -23,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from flowpeer import api
-from flowpeer.errors import NoDataError, UsageError
+from flowpeer.errors import FlowpeerError, NoDataError, UsageError
 from flowpeer.web.settings import ServerSettings
 from flowpeer.web.view import Filters, view_of
 from flowpeer_reports.columns import Column
@@ -34,6 +35,8 @@ RESULT_BYTES = 64 << 20
 """Of the result of a statement, as text."""
 KEPT_BYTES = 256 << 20
 """Of tables that are kept, as Polars estimates them."""
+
+_log = logging.getLogger("flowpeer.web")
 
 
 class NoLakeError(NoDataError):
@@ -152,15 +155,20 @@ class SharedReader:
         self._flights: dict[Hashable, _Flight] = {}
         self._answers = ThreadPoolExecutor(1, "answers")
         self._queries = ThreadPoolExecutor(settings.queries, "queries")
+        self._closing = threading.Event()
+        self._sums = ThreadPoolExecutor(1, "sums")
+        self._sums.submit(self._sum_days)
         self._what_ifs: tuple[Hashable, api.WhatIfs] | None = None
         self._providers: tuple[api.Network, dict[int, str]] | None = None
 
     def close(self) -> None:
         """Stop what runs."""
+        self._closing.set()
         for flight in self._flights.values():
             flight.cancel.say()
         self._answers.shutdown(wait=False, cancel_futures=True)
         self._queries.shutdown(wait=False, cancel_futures=True)
+        self._sums.shutdown(wait=False, cancel_futures=True)
 
     async def look(self) -> str:
         """The generation of the lake. Where it is new, what was kept of the old one is forgotten,
@@ -176,8 +184,17 @@ class SharedReader:
                 if generation != self._kept.generation:
                     self.network = await asyncio.to_thread(Remembering, self.settings.config)
                     self._kept = _Kept(generation)
+                    self._sums.submit(self._sum_days)
                 self._looked = time.monotonic()
             return self._kept.generation
+
+    def _sum_days(self) -> None:
+        """What statements over many days are quick by, where `rollup` has not left it (from a
+        thread); without it they are right too."""
+        try:
+            self.network.sum_days(stop=self._closing.is_set)
+        except FlowpeerError as error:
+            _log.warning("days are not summed: %s", error.what)
 
     def require_lake(self) -> None:
         """Whoever reads a lake may keep derived files in it: where there is none, nothing is read

@@ -2,19 +2,25 @@
 -- Average of each hour, or of each day where the period is longer than three weeks.
 -- Uses: period, metro, provider, direction, family, asn
 -- Columns: start, direction, avg_bps
-WITH units AS (
-    SELECT CASE WHEN $period_end::TIMESTAMP - $period_start::TIMESTAMP > INTERVAL 21 DAY
-        THEN 86400 ELSE 3600 END AS seconds
+WITH parts AS (
+    SELECT epoch(slot)::BIGINT // 3600 * 3600 AS begins, 3600 AS seconds, metro, role,
+        provider_asn, direction, family, remote_asn, scaled, bytes
+    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    WHERE $period_end::TIMESTAMP - $period_start::TIMESTAMP <= INTERVAL 21 DAY
+    UNION ALL
+    SELECT epoch(day)::BIGINT, 86400, metro, role, provider_asn, direction, family, remote_asn,
+        scaled, bytes
+    FROM asn_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    WHERE $period_end::TIMESTAMP - $period_start::TIMESTAMP > INTERVAL 21 DAY
 ), sums AS (
-    SELECT epoch(t.slot)::BIGINT // u.seconds * u.seconds AS begins, t.direction,
-        any_value(u.seconds) AS seconds, sum(t.bytes)::BIGINT AS bytes
-    FROM traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t CROSS JOIN units u
-    WHERE t.remote_asn = $asn::BIGINT AND t.scaled
-        AND t.role IN ('transit', 'peer', 'ix', 'customer')
-        AND ($metros IS NULL OR list_contains($metros, t.metro))
-        AND ($providers IS NULL OR list_contains($providers, t.provider_asn))
-        AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
-        AND ($family::INTEGER IS NULL OR t.family = $family::INTEGER)
+    SELECT p.begins, p.direction, any_value(p.seconds) AS seconds, sum(p.bytes)::BIGINT AS bytes
+    FROM parts p
+    WHERE p.remote_asn = $asn::BIGINT AND p.scaled
+        AND p.role IN ('transit', 'peer', 'ix', 'customer')
+        AND ($metros IS NULL OR list_contains($metros, p.metro))
+        AND ($providers IS NULL OR list_contains($providers, p.provider_asn))
+        AND ($direction::VARCHAR IS NULL OR p.direction = $direction::VARCHAR)
+        AND ($family::INTEGER IS NULL OR p.family = $family::INTEGER)
     GROUP BY ALL
 )
 SELECT to_timestamp(s.begins) AS start, s.direction,

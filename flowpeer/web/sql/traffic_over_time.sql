@@ -9,7 +9,7 @@ WITH units AS (
         THEN 86400 ELSE 3600 END AS seconds
 ), slots AS (
     SELECT t.slot, t.provider_asn, t.direction, sum(t.bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+    FROM transit_slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
     WHERE ($metros IS NULL OR list_contains($metros, t.metro))
         AND ($providers IS NULL OR list_contains($providers, t.provider_asn))
         AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)

@@ -16,7 +16,7 @@
 
 WITH later AS (
     SELECT metro, remote_asn, sum(bytes)::BIGINT AS bytes
-    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM asn_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
@@ -24,7 +24,7 @@ WITH later AS (
     GROUP BY metro, remote_asn
 ), earlier AS (
     SELECT metro, remote_asn, sum(bytes)::BIGINT AS bytes
-    FROM asn_traffic_between($before_start::TIMESTAMP, $before_end::TIMESTAMP)
+    FROM asn_sums_between($before_start::TIMESTAMP, $before_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)

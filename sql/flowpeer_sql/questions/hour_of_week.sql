@@ -19,7 +19,7 @@ WITH slots AS (
     FROM slots GROUP BY ALL
 ), sums AS (
     SELECT metro, provider_asn, direction, slot, sum(bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM transit_slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)

@@ -15,7 +15,7 @@ WITH totals AS (
     SELECT metro, remote_asn,
         coalesce(sum(bytes) FILTER (WHERE direction = 'out'), 0)::BIGINT AS out_bytes,
         coalesce(sum(bytes) FILTER (WHERE direction = 'in'), 0)::BIGINT AS in_bytes
-    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM asn_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE scaled AND role IN ('transit', 'peer', 'ix', 'customer')
         AND ($role::VARCHAR IS NULL OR role = $role::VARCHAR)
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)

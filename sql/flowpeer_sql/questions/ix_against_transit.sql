@@ -17,7 +17,7 @@ WITH totals AS (
         coalesce(sum(bytes) FILTER (WHERE role = 'peer'), 0)::BIGINT AS peer_bytes,
         coalesce(sum(bytes) FILTER (WHERE role = 'transit'), 0)::BIGINT AS transit_bytes,
         sum(bytes)::BIGINT AS bytes
-    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM asn_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE scaled AND role IN ('transit', 'peer', 'ix', 'customer')
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)

@@ -15,7 +15,7 @@
 
 WITH sums AS MATERIALIZED (
     SELECT t.metro, t.exporter, t.provider_asn, t.direction, t.slot, sum(t.bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+    FROM transit_slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
     WHERE ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)

@@ -16,7 +16,7 @@ WITH totals AS (
         coalesce(sum(bytes) FILTER (WHERE direction = 'out'), 0)::BIGINT AS out_bytes,
         coalesce(sum(bytes) FILTER (WHERE direction = 'in'), 0)::BIGINT AS in_bytes,
         sum(bytes)::BIGINT AS bytes
-    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM asn_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)

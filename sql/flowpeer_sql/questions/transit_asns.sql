@@ -15,7 +15,7 @@ WITH totals AS (
         coalesce(sum(bytes) FILTER (WHERE direction = 'in'), 0)::BIGINT AS in_bytes,
         sum(bytes)::BIGINT AS bytes,
         list(DISTINCT metro ORDER BY metro) AS metros
-    FROM asn_traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM asn_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE role = 'transit' AND scaled
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
     GROUP BY provider_asn, remote_asn

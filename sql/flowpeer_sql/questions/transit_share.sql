@@ -16,7 +16,7 @@ SELECT time_bucket($bucket::INTERVAL, slot, TIMESTAMPTZ '2000-01-01 00:00:00+00'
     coalesce(sum(bytes) FILTER (WHERE role = 'ix'), 0)::BIGINT AS ix_bytes,
     coalesce(sum(bytes) FILTER (WHERE role = 'customer'), 0)::BIGINT AS customer_bytes,
     transit_bytes / nullif(sum(bytes)::BIGINT, 0) AS transit_share
-FROM traffic_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+FROM traffic_slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
 WHERE scaled AND role IN ('transit', 'peer', 'ix', 'customer')
     AND ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
     AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)

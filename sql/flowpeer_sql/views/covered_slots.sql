@@ -65,7 +65,7 @@ WITH sure AS MATERIALIZED (
     SELECT DISTINCT f.metro FROM sure f WHERE f.due AND NOT f.covered
 ), carried AS MATERIALIZED (
     SELECT t.metro, t.exporter, t.slot, sum(t.bytes)::DOUBLE AS bytes
-    FROM transit_between(period_start, period_end) t SEMI JOIN silent s ON s.metro = t.metro
+    FROM transit_slots_between(period_start, period_end) t SEMI JOIN silent s ON s.metro = t.metro
     GROUP BY t.metro, t.exporter, t.slot
 ), every AS (
     SELECT f.metro, f.exporter, f.slot, f.due, f.covered FROM sure f SEMI JOIN silent USING (metro)
@@ -117,7 +117,7 @@ WITH sums AS (
     FROM _metro_slots(period_start, period_end) m
     GROUP BY m.metro
 ), metros_seen AS (
-    SELECT DISTINCT metro FROM traffic_between(period_start, period_end)
+    SELECT DISTINCT metro FROM traffic_slots_between(period_start, period_end)
 )
 SELECT v.metro, coalesce(s.n_slots, b.n_slots) AS n_slots,
     coalesce(s.filled_slots, 0) AS filled_slots, coalesce(s.missing_slots, 0) AS missing_slots,
@@ -135,7 +135,7 @@ WITH flags AS MATERIALIZED (
 ), holes AS MATERIALIZED (
     SELECT f.exporter, f.slot FROM flags f WHERE f.due AND NOT f.covered
 ), carries AS (
-    SELECT DISTINCT t.exporter, t.slot FROM traffic_between(period_start, period_end) t
+    SELECT DISTINCT t.exporter, t.slot FROM traffic_slots_between(period_start, period_end) t
     SEMI JOIN holes h ON h.exporter = t.exporter AND h.slot = t.slot
     WHERE t.role = 'transit'
 ), dues AS (

@@ -1,9 +1,11 @@
--- Periods of traffic: traffic_between, transit_between, routes_between, slots_between
+-- Periods of traffic: traffic_between, transit_between, traffic_slots_between, routes_between, slots_between
 --
 -- A period starts at period_start (inclusive) and ends at period_end (exclusive), both TIMESTAMP in
 -- UTC; NULL is an open end. Only the days of the period are read.
 --   traffic_between(period_start, period_end)   rows of `traffic`
 --   transit_between(period_start, period_end)   rows of `transit`
+--   traffic_slots_between(period_start, period_end), transit_slots_between(period_start, period_end)
+--       the same without the remote network, from `traffic_slots`: rows to be summed, far fewer
 --   routes_between(period_start, period_end)    rows of `traffic_routes`; its slots are whole hours
 --   slots_between(period_start, period_end)     one row: first_slot, last_slot, n_slots. A period
 --       that has not ended yet, or has no end, ends with the last slot that was rolled up; one
@@ -93,6 +95,17 @@ WHERE slot >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00
     AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
     AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;
 
+CREATE OR REPLACE MACRO traffic_slots_between(period_start, period_end) AS TABLE
+SELECT * FROM traffic_slots
+WHERE slot >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
+    AND slot < coalesce(_utc(period_end::TIMESTAMP), TIMESTAMPTZ '9999-12-31 00:00:00+00')
+    AND date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
+    AND date <= coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31')::DATE;
+
+CREATE OR REPLACE MACRO transit_slots_between(period_start, period_end) AS TABLE
+SELECT t.* EXCLUDE (role, scaled) FROM traffic_slots_between(period_start, period_end) t
+WHERE t.role = 'transit' AND t.scaled;
+
 CREATE OR REPLACE MACRO routes_between(period_start, period_end) AS TABLE
 SELECT * FROM traffic_routes
 WHERE hour_start >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01-01 00:00:00+00')
@@ -102,7 +115,7 @@ WHERE hour_start >= coalesce(_utc(period_start::TIMESTAMP), TIMESTAMPTZ '0001-01
 
 CREATE OR REPLACE MACRO slots_between(period_start, period_end) AS TABLE
 WITH seen AS (
-    SELECT min(slot) AS earliest, max(slot) AS latest FROM traffic
+    SELECT min(slot) AS earliest, max(slot) AS latest FROM traffic_slots
     WHERE date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-01')::DATE
 ), ends AS (
     SELECT coalesce(_utc(period_start::TIMESTAMP), earliest) AS first_slot,

@@ -27,7 +27,7 @@ WITH flags AS MATERIALIZED (
 ), sparse AS MATERIALIZED (
     SELECT t.metro, t.exporter, t.interface, t.provider_asn, t.direction, t.slot,
         sum(t.bytes)::BIGINT AS bytes
-    FROM transit_between(period_start, period_end) t
+    FROM transit_slots_between(period_start, period_end) t
     SEMI JOIN touched o ON o.metro = t.metro AND o.direction = t.direction
         AND o.provider_asn IS NOT DISTINCT FROM t.provider_asn
     GROUP BY ALL
@@ -97,7 +97,7 @@ SELECT j.metro, j.provider_asn, j.direction, j.slot, j.bytes FROM judged j
 WHERE j.counts AND j.bytes > 0
 UNION ALL
 SELECT t.metro, t.provider_asn, t.direction, t.slot, sum(t.bytes)::BIGINT
-FROM transit_between(period_start, period_end) t
+FROM transit_slots_between(period_start, period_end) t
 ANTI JOIN judged j ON j.metro = t.metro AND j.direction = t.direction
     AND j.provider_asn IS NOT DISTINCT FROM t.provider_asn
 GROUP BY t.metro, t.provider_asn, t.direction, t.slot
@@ -126,7 +126,7 @@ FROM judged
 UNION ALL
 SELECT t.metro, t.provider_asn, t.direction, b.n_slots, 0, 0, 'exact'
 FROM (
-    SELECT DISTINCT metro, provider_asn, direction FROM transit_between(period_start, period_end)
+    SELECT DISTINCT metro, provider_asn, direction FROM transit_slots_between(period_start, period_end)
 ) t
 CROSS JOIN slots_between(period_start, period_end) b
 ANTI JOIN judged j ON j.metro = t.metro AND j.direction = t.direction

@@ -8,14 +8,9 @@
 -- Needs: periods, provider_paths
 
 CREATE OR REPLACE MACRO transit_paths(period_start, period_end) AS TABLE
-WITH sums AS (
-    SELECT t.hour_start, t.metro, t.exporter, t.provider_asn, t.direction, t.prefix, t.origin_asn,
-        sum(t.bytes)::BIGINT AS bytes
-    FROM routes_between(period_start, period_end) t
-    WHERE t.role = 'transit' AND t.scaled
-    GROUP BY ALL
-), hours AS (
-    SELECT DISTINCT s.hour_start, s.metro, s.exporter, s.provider_asn FROM sums s
+WITH hours AS (
+    SELECT DISTINCT date_trunc('hour', t.slot) AS hour_start, t.metro, t.exporter, t.provider_asn
+    FROM transit_slots_between(period_start, period_end) t
 ), neighbours AS (
     SELECT i.exporter, i.metro, i.asn, unnest(string_split(i.neighbours, ' ')) AS address
     FROM interfaces i WHERE i.neighbours <> ''
@@ -42,9 +37,10 @@ WITH sums AS (
 ), by_view AS (
     SELECT s.metro, s.exporter, s.provider_asn, s.direction, s.prefix, s.origin_asn, c.taken_at,
         c.vantage, sum(s.bytes)::BIGINT AS bytes
-    FROM sums s LEFT JOIN chosen c
+    FROM routes_between(period_start, period_end) s LEFT JOIN chosen c
         ON c.hour_start = s.hour_start AND c.exporter = s.exporter
-        AND c.provider_asn IS NOT DISTINCT FROM s.provider_asn
+        AND c.provider_asn = s.provider_asn
+    WHERE s.role = 'transit' AND s.scaled
     GROUP BY ALL
 )
 SELECT b.metro, b.exporter, b.provider_asn, b.direction, b.prefix, b.origin_asn, b.bytes,

@@ -1,0 +1,79 @@
+"""Keeping the sums of days that questions over a quarter read (flowpeer.lake.day_sums)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+from flowpeer.lake import day_sums
+from flowpeer.lake.record import Record
+from flowpeer.lake.relation import to_sum
+from flowpeer.lake.staging import make_folder
+from flowpeer.schema import SUMS
+from flowpeer_core.quoted import literal
+
+_ORDER = {"traffic_slots": "slot", "asn_days": "remote_asn"}
+"""Whoever asks for one network opens a part of a file."""
+ROW_GROUP = 20_480
+MEMORY = "1GB"
+
+
+def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
+    """Sum the days whose hours have changed since, or that were never summed; how many files.
+
+    Nothing happens where the lake cannot be changed, has no room, or is on an object store, of
+    which every file would be brought here. Days that others change meanwhile are left for later.
+
+    Args:
+        stop: asked before each file; the rest is left where it says so.
+    """
+    lake = record.lake
+    made = 0
+    with suppress(OSError):
+        for name in SUMS if lake.remote is None else ():
+            wanted = day_sums.files(record, name)
+            for day, path in wanted.items():
+                if stop() or not lake.writable:
+                    return made
+                if not path.is_file():
+                    made += _make(record, name, day, path)
+            keep = set(wanted.values())
+            for path in (lake.root / "cache" / name).glob("date=*/*.parquet"):
+                if path not in keep:
+                    path.unlink(missing_ok=True)
+    return made
+
+
+def _make(record: Record, name: str, day: date, path: Path) -> bool:
+    """Sum one day; whether its hours were there."""
+    import duckdb
+
+    from flowpeer.engine import begin
+
+    start = datetime.combine(day, time(), UTC)
+    columns = [c.name for c in SUMS[name] if c.name != "day"]
+    summed = [c for c in columns if c in ("bytes", "packets", "records")]
+    keys = [c for c in columns if c not in summed]
+    cells = [*keys, *(f"sum({c})::BIGINT AS {c}" for c in summed)]
+    order = [_ORDER[name], *(k for k in keys if k != _ORDER[name])]
+    staged = record.lake.staging.path(path.name)
+    with duckdb.connect() as con:
+        begin(con)
+        con.execute("SET enable_progress_bar = false")
+        con.execute(f"SET memory_limit = '{MEMORY}'")
+        con.execute(f"SET temp_directory = {literal(str(staged.parent))}")
+        with suppress(duckdb.IOException):
+            con.execute(
+                f"COPY (SELECT {', '.join(cells)} FROM"  # noqa: S608 (text of ours)
+                f" ({to_sum(record, name, start=start, end=start + timedelta(days=1))})"
+                f" GROUP BY {', '.join(keys)} ORDER BY {', '.join(order)})"
+                f" TO {literal(str(staged))}"
+                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+            )
+            make_folder(path.parent)
+            staged.replace(path)
+            return True
+    staged.unlink(missing_ok=True)
+    return False
