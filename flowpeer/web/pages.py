@@ -214,11 +214,13 @@ class Pages:
         export = urlencode([("q", view.own.get("q", "")), *about,
                             *((f"p.{n}", v) for n, v in view.parameters.items())])  # fmt: skip
         words = [*self._reader.network.words(), *self._words_of_answer(view)]
+        chart = None if table is None else chart_of(table.rows)
         return self._html(
             "sql.html", status, title="SQL", view=view, page="/sql", question=question,
             questions=questions(), table=table, body=body, problem=problem, export=export,
             fields=[] if question is None else statements.fields(question),
-            chart=None if table is None else chart_of(table.rows),
+            chart=chart if isinstance(chart, Chart) else None,
+            no_chart=chart if isinstance(chart, str) else "",
             words=" ".join(dict.fromkeys(words)), about=about,
         )  # fmt: skip
 

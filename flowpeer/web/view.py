@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from flowpeer.errors import UsageError
 from flowpeer.period import parse_period
@@ -64,6 +64,11 @@ class Filters:
             if item not in ("", None)
         ]
         return urlencode(pairs)
+
+    def filters(self, *but: str) -> list[tuple[str, str]]:
+        """The filters that are set, without those named, as a form carries them on."""
+        dropped = dict.fromkeys(("pick", *self.own, *(f"p.{n}" for n in self.parameters), *but), "")
+        return parse_qsl(self.query(**dropped))
 
     def to(self, path: str, **changes: Any) -> str:
         """A link to `path` that keeps the filters and drops the page's own words."""

@@ -277,3 +277,29 @@ def test_every_section_names_a_table_and_its_columns_are_known(explorer: Explore
     for sections in SECTIONS.values():
         assert len({s.table for s in sections}) == len(sections)
         assert {s.table for s in sections} <= set(tables())
+
+
+@pytest.mark.parametrize("url", ["/search", "/sql", "/what-if", "/", "/provider/500101"])
+def test_filters_go_along_to_every_other_page(explorer: Explorer, url: str) -> None:
+    """By its links, and by the forms that are sent from it."""
+    given = {"period": "2026-09-16", "metro": "nyc", "direction": "in", "family": "4"}
+    query = "&".join(f"{name}={value}" for name, value in given.items())
+    page = explorer.get(f"{url}?{query}").text
+    for path in ("/", "/search", "/sql", "/what-if"):
+        assert f'href="{path}?{query.replace("&", "&amp;")}"' in page
+    for form in re.findall(r"<form.*?</form>", page, re.S):
+        set_ = {a.get("name"): a.get("value") for t, a in Markup(form).elements if t == "input"}
+        option = r'<option(?: value="([^"]*)")? selected>([^<]*)'
+        chosen = re.findall(rf'name="(\w+)">(?:(?!</select>).)*?{option}', form, re.S)
+        set_ |= {name: value or text for name, value, text in chosen}
+        assert given.items() <= set_.items(), form
+
+
+def test_a_result_has_a_chart_or_the_reason_why_not(explorer: Explorer) -> None:
+    drawn = explorer.get("/sql?q=FROM+bills&answer=bills").text
+    figure = next(a for t, a in Markup(drawn).elements if t == "figure")
+    assert (figure["data-kind"], figure["data-x"]) == ("bar", "contract")
+    assert "No chart" not in drawn
+    plain = explorer.get("/sql?q=SELECT+metro+FROM+traffic+LIMIT+2").text
+    assert "No chart: there is no figure to draw." in plain
+    assert "<figure" not in plain

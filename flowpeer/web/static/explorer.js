@@ -5,11 +5,13 @@
 (() => {
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  const rate = (value) => {
-    const units = ["bps", "kbps", "Mbps", "Gbps", "Tbps"];
+  const SCALED = { "bit/s": "bps", bytes: "B" };
+
+  const scaled = (unit) => (value) => {
+    const prefixes = ["", "k", "M", "G", "T", "P"];
     let power = 0;
-    while (Math.abs(value) >= 1000 && power < units.length - 1) { value /= 1000; power += 1; }
-    return `${Number(value.toPrecision(3))} ${units[power]}`;
+    while (Math.abs(value) >= 1000 && power < prefixes.length - 1) { value /= 1000; power += 1; }
+    return `${Number(value.toPrecision(3))} ${prefixes[power]}${unit}`;
   };
 
   const option = (figure, rows) => {
@@ -33,7 +35,7 @@
     }
     const ink = token("--ink");
     const soft = token("--soft");
-    const written = unit === "bit/s" ? rate : (value) => Number(value).toLocaleString("en");
+    const written = SCALED[unit] ? scaled(SCALED[unit]) : (value) => Number(value).toLocaleString("en");
     const axis = { axisLabel: { color: soft }, axisLine: { lineStyle: { color: soft } } };
     const several = new Set(rows.map((row) => row[by[0]])).size > 1;
     const selected = Object.fromEntries([...dashed.keys()].map((name) => [name, !several]));
@@ -45,13 +47,15 @@
     }
     return {
       animation: false,
+      color: list(token("--lines")),
       useUTC: true,
       textStyle: { color: ink },
       tooltip: { trigger: "axis", renderMode: "richText", confine: true, valueFormatter: written },
       legend: { type: "scroll", top: 0, bottom: "auto", textStyle: { color: ink }, selected, inactiveColor: soft },
-      grid: { left: 10, right: 20, top: 50, bottom: 10, containLabel: true },
-      xAxis: kind === "bar" ? { ...axis, type: "category" } : { ...axis, type: "time" },
-      yAxis: { type: "value", name: unit, nameTextStyle: { color: soft, align: "left" }, min: 0,
+      grid: { left: 10, right: 20, top: 50, bottom: 30, containLabel: true },
+      xAxis: { ...axis, type: kind === "bar" ? "category" : "time", name: kind === "bar" ? x : "UTC",
+        nameLocation: "middle", nameGap: 28, nameTextStyle: { color: soft } },
+      yAxis: { type: "value", name: unit || y, nameTextStyle: { color: soft, align: "left" }, min: 0,
         axisLabel: { color: soft, formatter: written }, splitLine: { lineStyle: { color: token("--line") } } },
       series: drawn,
     };
