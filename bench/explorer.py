@@ -1,12 +1,18 @@
 """Fifty readers of the explorer at once, for a minute, on loopback: no error, memory flat.
 
     python bench/explorer.py [--readers 50] [--seconds 60] [--folder DEMO]
+    python bench/explorer.py --pages DEMO | --quarter DIR [SECTION…]
 
 A server of its own over a finished demo (made first where no folder is given). Every table is asked
 for once, so that what is measured is reading. Then each reader goes through pages, sections, tables
 for programs and statements that nobody has asked before, without pause. Printed: requests a second,
 median and 99th percentile by kind, and the server's resident memory after a third of the time and
 at the end. It fails where a request failed, or where memory grew by more than the limit.
+
+With `--pages` or `--quarter` one reader asks instead, of a finished demo, or of a quarter of nine
+metros that is made first where the folder has none (`explorer_quarter`; 10 GB): how long each page
+takes until its first paint, at first and again, and then each of its sections, at first. All
+sections of a page are asked for side by side by a browser, and here one after the other.
 """
 
 from __future__ import annotations
@@ -121,12 +127,53 @@ async def run(address: str, pid: int, readers: int, seconds: float) -> bool:
     return not failed and late - early <= GROWTH_MIB
 
 
+def pages(folder: Path, metro: str, asn: int, provider: int, names: list[str]) -> None:
+    """Print how long pages and sections take."""
+    from flowpeer.web.pages import SECTIONS
+
+    places = {
+        "overview": ("/", ""), "metro": (f"/metro/{metro}", f"&metro={metro}"),
+        "network": (f"/network/{asn}", f"&asn={asn}"),
+        "provider": (f"/provider/{provider}", f"&provider={provider}"),
+        "what-if": ("/what-if", f"&metro={metro}&pick={metro}:{asn}"),
+    }  # fmt: skip
+
+    def timed(client: httpx.Client, url: str) -> str:
+        began = time.perf_counter()
+        response = client.get(url)
+        spent = time.perf_counter() - began
+        return f"{spent:8.2f} s" + ("" if response.is_success else f" ({response.status_code})")
+
+    with server(folder) as (address, _), httpx.Client(base_url=address, timeout=3600) as client:
+        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        for url in [*(path for path, _ in places.values()), "/sql", "/search", "/search?find=101"]:
+            print(f"{url:40} {timed(client, url)} {timed(client, url)}", flush=True)
+        for page, sections in SECTIONS.items():
+            path, more = places[page]
+            for name in (s.table for s in sections if not names or s.table in names):
+                url = f"/section/{page}/{name}?page={path}{more}"
+                print(f"{page:10} {name:29} {timed(client, url)}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--readers", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--folder", type=Path, help="a finished demo")
+    parser.add_argument("--pages", type=Path, help="a finished demo: how long pages take")
+    parser.add_argument("--quarter", type=Path, help="the same of a quarter, in this folder")
+    parser.add_argument("sections", nargs="*", help="of pages, default all")
     given = parser.parse_args()
+    if given.quarter:
+        from explorer_quarter import PROVIDERS, make, networks
+
+        if not (given.quarter / "rows").exists():
+            make(given.quarter)
+        pages(given.quarter, "m0x", networks()[5], PROVIDERS[0], given.sections)
+        return 0
+    if given.pages:
+        pages(given.pages, "nyc", 502068, 500101, given.sections)
+        return 0
     with tempfile.TemporaryDirectory() as made:
         folder = given.folder
         if folder is None:

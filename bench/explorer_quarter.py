@@ -183,5 +183,11 @@ def make(folder: Path, days: int = DAYS) -> None:
     fresh = multiprocessing.get_context("spawn")  # Polars does not survive a fork
     with ProcessPoolExecutor(2, fresh) as pool:
         more = sum(pool.map(routes, [folder, folder], [every[0::2], every[1::2]]))
-    opened(folder / "flowpeer.toml").lookup("16.0.0.1")  # loads all sources
+    network = opened(folder / "flowpeer.toml")
+    network.lookup("16.0.0.1")  # loads all sources
+    record = network.lake.record()
+    for table in ("traffic", "traffic_routes"):  # as `rollup` leaves a lake
+        record.headers(table)
+    record.pack()
+    network.sum_days()
     (folder / "rows").write_text(f"{rows} {more}")

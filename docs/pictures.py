@@ -1,4 +1,5 @@
-"""Make docs/pictures/*.png again: what the sample network's report shows, in chromium.
+"""Make docs/pictures/*.png and docs/explorer/*.png again, in chromium: the report of the sample
+network, and the pages of the explorer (`screenshots`).
 
 python docs/pictures.py [DEMO]     a finished demo, else one is made
 """
@@ -19,6 +20,7 @@ WIDTH, HEIGHT = 1_280, 1_000
 
 def main(words: list[str]) -> int:
     """Raises where there is no browser, or the page does not open."""
+    import screenshots
     from playwright.sync_api import sync_playwright
 
     browser = shutil.which("chromium")
@@ -37,6 +39,7 @@ def main(words: list[str]) -> int:
             tab.goto((demo / "report" / "report.html").as_uri())
             tab.screenshot(path=HERE / "pictures" / "report.png")
             chromium.close()
+        screenshots.main(demo, [])
     return 0
 
 
