@@ -368,7 +368,7 @@ class Network:
         period: Period | None = None,
         *,
         metro: str | Sequence[str] | None = None,
-        remove: Sequence[str] = (),
+        remove: str | Sequence[str] = (),
         every: bool = False,
         site_lost: str | None = None,
         to: str | None = None,
@@ -389,7 +389,8 @@ class Network:
         gathered = self.gather(period, metro=metro)
         with _errors():
             return drill_answer(
-                gathered, self.configuration, self.lake.record(), remove=remove, every=every,
+                gathered, self.configuration, self.lake.record(), remove=_list(remove) or (),
+                every=every,
                 site_lost=site_lost, to=to, growth=growth, slots=slots, asks=asks,
                 metros=_list(metro),
             )  # fmt: skip

@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 
 from flowpeer import __version__
-from flowpeer.errors import naming
+from flowpeer.errors import UsageError, naming
 from flowpeer_reports.columns import Column
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.render import render_table
@@ -25,6 +25,12 @@ from flowpeer_reports.render.terminal import narrowed
 FileFormat = Literal["csv", "parquet", "json", "xlsx", "html", "md"]
 FORMATS: tuple[FileFormat, ...] = ("csv", "parquet", "json", "xlsx", "html", "md")
 Direction = Literal["out", "in", "both"]
+
+
+def checked(direction: str) -> None:
+    """Raises UsageError for what is no `Direction`."""
+    if direction not in get_args(Direction):
+        raise UsageError(f"direction {direction!r}", advice="one of out, in, both")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
+from flowpeer.analysis.answers import Answer, Direction, SideTable, checked, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer.errors import UsageError
@@ -69,6 +69,7 @@ def candidate_answer(
         before: the period that the list is compared with.
         rank_by: what puts the rows into order.
     """
+    checked(direction)
     inputs = _apart(gathered.inputs) if apart else gathered.inputs
     if join:
         inputs = as_if_joined(inputs, join)

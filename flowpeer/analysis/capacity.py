@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
+from flowpeer.analysis.answers import Answer, Direction, SideTable, checked, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.analysis.signed import (
@@ -42,6 +42,7 @@ def capacity_answer(
             any and the history is long enough for a forecast.
         exits: those of the period, where they are read already.
     """
+    checked(direction)
     inputs = gathered.inputs
     relief = None
     called = ""
@@ -58,7 +59,8 @@ def capacity_answer(
     if called:
         found.notes.append(f"month_80_after_asks: less what {called} are seen on")
     title = title_of(inputs, "growth and capacity")
-    page = {"capacity": (found.rows, CAPACITY), "capacity_links": (found.links, CAPACITY_LINKS)}
+    page = {"capacity": (found.rows, CAPACITY), "capacity_links": (found.links, CAPACITY_LINKS),
+            "capacity_weekly": (found.weekly, CAPACITY_WEEKLY)}  # fmt: skip
     return Answer(
         "capacity", title, found.rows, CAPACITY, found,
         lambda: tables_page(title, page, found.notes),

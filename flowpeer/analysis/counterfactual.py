@@ -6,7 +6,7 @@ import polars as pl
 
 from flowpeer.analysis.answers import Answer, SideTable, title_of
 from flowpeer.analysis.inputs import Gathered
-from flowpeer.analysis.move_lists import key_of, move_lists, share_of, shifts_of
+from flowpeer.analysis.move_lists import key_of, move_lists, share_of, shifts_of, span_of
 from flowpeer.analysis.routing import Exits, exits_of
 from flowpeer.analysis.scratch import FileStore
 from flowpeer.analysis.signed import with_asks
@@ -55,9 +55,11 @@ def counterfactual_answer(
         raise UsageError(f"{asks!r} asks", advice="give a number of asks, 1 or more")
     if rules < 0:
         raise UsageError(f"{rules} rules", advice="give 0 or more")
-    if gathered.billed is None:
+    if gathered.billed is None or not gathered.billed.octets.links:
         raise UsageError(
-            "the configuration names no contract",
+            "the configuration names no contract"
+            if gathered.billed is None
+            else "no interface names a contract",
             advice="add [[contracts]] and name them as `contract` of [[interfaces]]",
         )
     inputs, billed = gathered.inputs, gathered.billed
@@ -75,7 +77,8 @@ def counterfactual_answer(
     months, projected = usable_months(billed.months)
     made = counterfactual(
         billed.octets, months, billed.convert, taken_by_asks(found), shifts_of(exits, lists),
-        _free(exits, outbound, {link.key for link in billed.octets.links}), inputs.currency,
+        _free(exits, outbound, {link.key for link in billed.octets.links}), span_of(exits),
+        inputs.currency,
     )  # fmt: skip
     notes = [*inputs.notes, *placed.notes, *made.notes]
     if projected:

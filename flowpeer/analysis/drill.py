@@ -113,7 +113,11 @@ def drill_answer(
     found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
     rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
     survives = found.largest_growth
-    notes = [*exits.inputs.notes, *exits.notes, *found.notes]
+    notes = []
+    if found.rows.height and not rows.height:
+        here = ", ".join(metros or ())
+        notes.append(f"no link of {here} takes anything over: leave --metro away to see who does")
+    notes += [*exits.inputs.notes, *exits.notes, *found.notes]
     if survives is not None:
         notes.insert(
             0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
+from flowpeer.analysis.answers import Answer, Direction, SideTable, checked, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_reports.candidates import Candidates, candidates
@@ -27,6 +27,7 @@ def exchanges_answer(
     Args:
         listed: the candidates of just this, where they are made already.
     """
+    checked(direction)
     inputs = gathered.inputs
     if listed is None:
         listed = candidates(

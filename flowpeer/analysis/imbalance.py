@@ -8,14 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from flowpeer.analysis.answers import Answer, Direction, SideTable, title_of
+from flowpeer.analysis.answers import Answer, Direction, SideTable, checked, title_of
 from flowpeer.analysis.inputs import Gathered
-from flowpeer.analysis.move_lists import MoveList, move_lists, shifts_of
+from flowpeer.analysis.move_lists import MoveList, move_lists, shifts_of, span_of
 from flowpeer.analysis.routing import Exits, exits_of
+from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_reports.billing.bills import bills
-from flowpeer_reports.billing.counterfactual import moved_bills
+from flowpeer_reports.billing.counterfactual import beyond_note, moved_bills
 from flowpeer_reports.billing.rows import BilledPeriod
 from flowpeer_reports.billing.savings import usable_months
 from flowpeer_reports.causes import Evidence, Excess, causes
@@ -35,7 +36,7 @@ from flowpeer_reports.inbound import inbound, knobs
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import covered_links
 from flowpeer_reports.moves_effect import moves_effect
-from flowpeer_reports.render import html_report
+from flowpeer_reports.render import failures, html_report
 from flowpeer_reports.render.report import Sections
 from flowpeer_reports.tied import feasible
 
@@ -48,6 +49,18 @@ SHEET_COLUMNS = (
     "slots_over_80",
 )  # fmt: skip
 """Of a provider's own sheet: nothing of its competitors, of targets or of D."""
+HEADINGS = {
+    "imbalance_areas": "Regions and the whole network",
+    "imbalance_causes": "Why transit is uneven",
+    "moves": "What to move",
+    "moves_effect": "What the moves do to each provider",
+    "moves_bills": "Bills before and after the moves",
+    "imbalance_bills": "Bills by provider and month",
+    "links": "Links, the fullest first",
+    "routers": "Routers",
+    "trend": "Change from week to week",
+}
+"""Side tables on the page; inbound traffic has a page for each provider."""
 MOST_RULES = 20
 MOST_NOTES = 5
 """Causes that are reported in words; the table has all."""
@@ -70,7 +83,13 @@ def imbalance_answer(
         record: with the network, the routes are read, and what could move is in `moves`.
         rules: most of them in a metro.
         exits: those of the period, where they are read already.
+
+    Raises:
+        UsageError: no direction, or fewer than no rules.
     """
+    checked(direction)
+    if rules < 0:
+        raise UsageError(f"{rules} rules", advice="give 0 or more")
     inputs = gathered.inputs
     chosen = {m.id: m.targets for m in network.metros} if network is not None else {}
     found = imbalance(inputs, direction=direction, metros=metros or None, chosen=chosen)
@@ -94,14 +113,17 @@ def imbalance_answer(
         side["inbound"] = SideTable(inbound(inputs, found.loads, called, names), INBOUND)
         side["inbound_knobs"] = SideTable(knobs(), INBOUND_KNOBS)
     title = title_of(inputs, "transit imbalance")
-    more = []
     if gathered.billed is not None and network is not None:
         beside = _bills(gathered.billed, network, metros)
         side["imbalance_bills"] = SideTable(beside, IMBALANCE_BILLS)
-        more.append(("Bills by provider and month", beside, IMBALANCE_BILLS))
+    more = [(heading, side[name].rows, side[name].columns)
+            for name, heading in HEADINGS.items() if name in side]  # fmt: skip
+    drawn = {"Transit by hour of the week": failures.hours(found.hours_of_week)}
     return Answer(
         "imbalance", title, found.rows, IMBALANCE, found,
-        lambda: html_report(title=title, sections=Sections(imbalance=found, more=more)),
+        lambda: html_report(
+            title=title, sections=Sections(imbalance=found, more=more, drawn=drawn)
+        ),
         side_tables=side, pages=_sheets(inputs, found, side),
         notes=list(found.notes), totals={"totals": found.totals},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
@@ -275,15 +297,24 @@ def _moves(
         ),
     }  # fmt: skip
     if billed is not None:
-        side["moves_bills"] = SideTable(_moved_bills(exits, lists, billed), MOVES_BILLS)
+        side["moves_bills"] = SideTable(_moved_bills(found, exits, lists, billed), MOVES_BILLS)
     return side
 
 
-def _moved_bills(exits: Exits, lists: Sequence[MoveList], billed: BilledPeriod) -> pl.DataFrame:
-    """The bills of the contracts of these metros, before and after."""
-    links = exits.found.links
-    here = set(links.filter(pl.col("metro").is_in([one.aim.metro for one in lists]))["contract"])
-    months = [m for m in usable_months(billed.months)[0] if m.terms.contract in here]
-    return moved_bills(
-        billed.octets, months, billed.convert, shifts_of(exits, lists), exits.inputs.currency
-    )
+def _moved_bills(
+    found: Imbalance, exits: Exits, lists: Sequence[MoveList], billed: BilledPeriod
+) -> pl.DataFrame:
+    """The bills of the contracts of these metros, before and after; notes go to `found`."""
+    metros = [one.aim.metro for one in lists]
+    here = set(
+        exits.found.links.filter(pl.col("metro").is_in(metros))
+        .select("exporter", "interface").iter_rows()
+    )  # fmt: skip
+    contracts = {link.contract for link in billed.octets.links if link.key in here}
+    months, projected = usable_months(billed.months)
+    months = [m for m in months if m.terms.contract in contracts]
+    span, shifts = span_of(exits), shifts_of(exits, lists)
+    found.notes += beyond_note(months, span)
+    if projected and months:
+        found.notes.append("bills with the moves are projected: no whole month is in the data")
+    return moved_bills(billed.octets, months, billed.convert, shifts, span, exits.inputs.currency)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowpeer.analysis.routing import Exits
 from flowpeer.network import Configuration
-from flowpeer_reports.billing.counterfactual import Shift
+from flowpeer_reports.billing.counterfactual import Shift, Span
 from flowpeer_reports.billing.savings import Key
 from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import providers_of
@@ -64,6 +64,11 @@ def shifts_of(exits: Exits, lists: Sequence[MoveList]) -> list[Shift]:
         for one in lists
         for (source, target), series in one.made.shifts.items()
     ]  # fmt: skip
+
+
+def span_of(exits: Exits) -> Span:
+    """The slots in which moves are known."""
+    return Span(exits.found.start, exits.found.slots)
 
 
 def key_of(exits: Exits, link: int) -> Key:

@@ -17,7 +17,7 @@ from flowpeer.analysis.counterfactual import counterfactual_answer
 from flowpeer.analysis.drill import drill_answer, drt_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
-from flowpeer.analysis.imbalance import imbalance_answer
+from flowpeer.analysis.imbalance import HEADINGS, imbalance_answer
 from flowpeer.analysis.inputs import Gathered, gather, gather_both
 from flowpeer.analysis.leaks import leaks_answer
 from flowpeer.analysis.periods import EARLY, data_span, period_before, period_of
@@ -117,13 +117,14 @@ def write_pack(
     shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
     if changed is not None:
         shown.append((CHANGED, changed.rows, changed.columns))
-    causes = by_name["imbalance"].side_tables.get("imbalance_causes")
-    if causes is not None:
-        large = causes.rows.filter((pl.col("share") >= SHOWN_CAUSE) | pl.col("share").is_null())
-        shown.append((CAUSED, large, [c for c in causes.columns if c.name in CAUSE_COLUMNS]))
-    moves = by_name["imbalance"].side_tables.get("moves")
-    if moves is not None:
-        shown.append((MOVED, moves.rows, [c for c in moves.columns if c.name in MOVE_COLUMNS]))
+    for name, wanted in OF_IMBALANCE.items():
+        table = by_name["imbalance"].side_tables.get(name)
+        if table is not None:
+            rows = table.rows
+            if name == "imbalance_causes":
+                rows = rows.filter((pl.col("share") >= SHOWN_CAUSE) | pl.col("share").is_null())
+            columns = [c for c in table.columns if c.name in (wanted or rows.columns)]
+            shown.append((HEADINGS[name], rows, columns))
     for name, heading in PAGES:
         if name == "drill":
             summary = by_name[name].side_tables["drill_summary"]
@@ -159,13 +160,23 @@ PAGES = (
     ("drt", "Plans of disaster-recovery tests"),
     ("capacity", "Growth and capacity"),
 )
-CAUSED = "Why transit is uneven"
-CAUSE_COLUMNS = ("metro", "direction", "provider", "excess_share", "cause", "share", "detail")
-MOVED = "What to move"
-MOVE_COLUMNS = (
-    "metro", "rule", "match", "from_provider", "to_provider", "knob", "path", "avg_bps", "d_before",
-    "d_after", "to_utilisation_after",
-)  # fmt: skip
+OF_IMBALANCE: dict[str, tuple[str, ...]] = {
+    "imbalance_areas": (),
+    "imbalance_causes": (
+        "metro", "direction", "provider", "excess_share", "cause", "share", "detail",
+    ),
+    "moves": (
+        "metro", "rule", "prefix", "origin_asn", "origin", "from_provider", "to_provider", "knob",
+        "path", "avg_bps", "d_before", "d_after", "to_utilisation_after",
+    ),
+    "moves_effect": (
+        "metro", "provider", "capacity_bps", "p95_before_bps", "p95_after_bps",
+        "utilisation_before", "utilisation_after", "n1_utilisation_before", "n1_utilisation_after",
+    ),
+    "moves_bills": (),
+    "links": (),
+}  # fmt: skip
+"""Its side tables on the page, with the columns shown; none: all of them."""
 SHOWN_CAUSE = 0.05
 """Of a provider's bytes; smaller causes are in the files."""
 DRILL_COLUMNS = (

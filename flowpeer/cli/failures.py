@@ -92,6 +92,10 @@ def drill(
             "--plan is an answer of its own",
             advice="leave --remove, --all, --site-lost, --slots and --replay away",
         )
+    if plan and metro:
+        raise UsageError(
+            "--plan names its metros itself", advice=f"leave --metro away: --plan {metro[0]}"
+        )
     if replay is not None:
         if remove or all_ or site_lost is not None or with_asks is not None:
             raise UsageError(

@@ -548,16 +548,18 @@ def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.D
     return pl.concat([pl.DataFrame(schema=schema(DRILL_SLOTS)), *frames])
 
 
-def unknown_loads(found: Loads) -> list[str]:
+def unscaled_metros(found: Loads) -> dict[str, int]:
     """Metros with bytes that are in no figure, because their sampling rate is not known."""
+    by_metro = found.unscaled.group_by("metro").agg(pl.col("bytes").sum())
+    return dict(by_metro.filter(pl.col("bytes") > 0).sort("metro").iter_rows())
+
+
+def unknown_loads(found: Loads) -> list[str]:
+    """`unscaled_metros` in words."""
     return [
         f"{metro}: {octets:,} bytes have no sampling rate: how full its links are is not known, "
         "more than these figures say"
-        for metro, octets in found.unscaled.group_by("metro")
-        .agg(pl.col("bytes").sum())
-        .filter(pl.col("bytes") > 0)
-        .sort("metro")
-        .iter_rows()
+        for metro, octets in unscaled_metros(found).items()
     ]
 
 
@@ -607,5 +609,5 @@ def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
 
 __all__ = [
     "WAYS", "After", "Basis", "Drill", "Result", "after", "basis", "drill", "figures_of",
-    "table_of", "unknown_loads",
+    "table_of", "unknown_loads", "unscaled_metros",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ those of all steps up to it (METHODS M12).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -27,6 +27,7 @@ from flowpeer_reports.drill import (
     figures_of,
     table_of,
     unknown_loads,
+    unscaled_metros,
 )
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import Compiler, Fall, merged
@@ -139,7 +140,7 @@ def _of_metro(
                 "at": _routers(compiler, metro), "to_metro": step.to, "why": step.why,
                 "out_bytes": step.bytes[0], "in_bytes": step.bytes[1],
                 "moved_share": moved / demand if demand else None,
-                **_state(compiler, metro, made, base, moved),
+                **_state(compiler, metro, {s.to for s in ordered[:number]}, made, base, moved),
                 "growth": float(base.growths[0]),
             }
         )  # fmt: skip
@@ -270,8 +271,14 @@ def _routers(compiler: Compiler, metro: str) -> list[str]:
     return links["exporter"].unique().sort().to_list()
 
 
-def _state(compiler: Compiler, metro: str, made: Result, base: Basis, moved: int) -> dict[str, Any]:
-    """What the links look like after a step; `moved`: bytes of all steps up to it."""
+def _state(
+    compiler: Compiler, metro: str, goals: Collection[str], made: Result, base: Basis, moved: int
+) -> dict[str, Any]:
+    """What the links look like after a step.
+
+    Args:
+        goals: metros that all steps up to it lead to; `moved`: their bytes.
+    """
     links, metro_of = compiler.found.links, compiler.metro_names
     fullest: tuple[float, str] | None = None
     over = [0, 0]
@@ -300,10 +307,13 @@ def _state(compiler: Compiler, metro: str, made: Result, base: Basis, moved: int
         verdict = "stop: a link is above 100 %"
     elif over[0]:
         verdict = "a link is above 80 %"
-    elif fullest is None:
-        verdict = "no capacity is known" if unknown else "fits"
+    elif fullest is None and unknown:
+        verdict = "no capacity is known"
     else:
         verdict = "fits"
+        unscaled = unscaled_metros(compiler.found)
+        if blind := sorted(m for m in goals if m in unscaled):
+            verdict = f"fits, as far as the load of {', '.join(blind)} is known"
     return {
         "fullest_link": None if fullest is None else fullest[1],
         "fullest_utilisation": None if fullest is None else fullest[0],

@@ -130,6 +130,7 @@ def moves(
     while len(records) < most and d > aim.target:
         best = None
         load_covered = load[:, covered]
+        over = over_in_n1(providers, load_covered)
         for longer in (False, True):
             options = []
             for pair, numbers in between[longer].items():
@@ -146,7 +147,7 @@ def moves(
                 after = load.copy()
                 after[rule.source] -= series[-number]
                 after[rule.target] += series[-number]
-                if _fits(load, after, rule.target, providers, covered):
+                if _fits(over, load, after, rule.target, aim):
                     best = (gain, -number, after)
                     break
                 blocked += 1
@@ -196,7 +197,7 @@ def moves(
     if blocked:
         notes.append(
             f"{metro}: {blocked} rules were passed over: the provider they lead to would be above "
-            "80 % at p95, or fuller than before when another one fails"
+            "80 % at p95, or one would be above its capacity in more slots when another one fails"
         )
     rows = pl.DataFrame(records, schema=schema(MOVES))
     return Moves(rows, before, d, _to_links(moved, provider, found), notes)
@@ -361,27 +362,39 @@ def _p95(series: Ints, covered: Flags) -> float:
     return int(percentiles(part[None, :], len(part))[0]) * 8 / SLOT_SECONDS
 
 
-def _fits(
-    before: Ints, after: Ints, target: int, providers: Sequence[Provider], covered: Flags
-) -> bool:
-    """Whether the receiving provider stays below 80 % at p95, and no worse in any N−1.
+def _fits(over: Sequence[int], before: Ints, after: Ints, target: int, aim: Aim) -> bool:
+    """Whether the receiving provider stays below 80 % at p95, and no N−1 of the metro gets slots
+    above capacity.
 
-    In the N−1 of another provider its bytes fall to those that are left by capacity.
+    Args:
+        over: `over_in_n1` of `before`, in the slots that count.
     """
-    size = providers[target].capacity_bps
-    if not size:
-        return True
-    was, now = _p95(before[target], covered), _p95(after[target], covered)
-    if now > FULL * size and now > was:
-        return False
-    sizes = [p.capacity_bps or 0 for p in providers]
-    border = size * SLOT_SECONDS // 8
-    for lost in range(len(providers)):
-        rest = sum(sizes) - sizes[lost]
-        if lost == target or not rest:
-            continue
-        share = size / rest
-        over = [int((x[target] + x[lost] * share > border).sum()) for x in (before, after)]
-        if over[1] > over[0]:
+    size, covered = aim.providers[target].capacity_bps, aim.counted.flags
+    if size:
+        was, now = _p95(before[target], covered), _p95(after[target], covered)
+        if now > FULL * size and now > was:
             return False
-    return True
+    made = over_in_n1(aim.providers, after[:, covered])
+    return all(now <= was for was, now in zip(over, made, strict=True))
+
+
+def in_n1(providers: Sequence[Provider], load: Ints, lost: int) -> Reals:
+    """Providers × slots where one is lost: its bytes fall to those that are left by capacity,
+    equally where one is unknown. What BGP would do with them is the drill's."""
+    sizes = np.array([p.capacity_bps or 0 for p in providers], dtype=np.float64)
+    sizes = sizes if sizes.all() else np.ones_like(sizes)
+    sizes[lost] = 0
+    found: Reals = load + load[lost] * (sizes / max(sizes.sum(), 1))[:, None]
+    found[lost] = 0
+    return found
+
+
+def over_in_n1(providers: Sequence[Provider], load: Ints) -> list[int]:
+    """For each provider lost and each other of known capacity: its slots above that."""
+    borders = [(n, p.capacity_bps * SLOT_SECONDS / 8) for n, p in enumerate(providers)
+               if p.capacity_bps]  # fmt: skip
+    found = []
+    for lost in range(len(providers)):
+        made = in_n1(providers, load, lost)
+        found += [int((made[n] > border).sum()) for n, border in borders if n != lost]
+    return found

@@ -13,7 +13,7 @@ from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.moves import MOVES_EFFECT
 from flowpeer_reports.imbalance import FULL
 from flowpeer_reports.loads import Loads, percentiles
-from flowpeer_reports.moves import Aim, Moves
+from flowpeer_reports.moves import Aim, Moves, in_n1
 from flowpeer_reports.relations import Ints
 
 TO_BPS = 8 / SLOT_SECONDS
@@ -22,8 +22,7 @@ TO_BPS = 8 / SLOT_SECONDS
 def moves_effect(found: Loads, aim: Aim, made: Moves) -> pl.DataFrame:
     """One row a provider, before and after, over the outbound slots that count for D.
 
-    In the N−1 of another provider its bytes fall to those that are left, by capacity, as where the
-    rules are chosen; what BGP would do with them is the drill's.
+    The N−1 of another provider is that of `in_n1`, as where the rules are chosen.
 
     Returns:
         columns `MOVES_EFFECT`; no row where there are no rules.
@@ -77,11 +76,10 @@ def _facts(
         "utilisation_{}": facts["p95_{}_bps"] / size,
         "slots_over_80_{}": int((own * TO_BPS > FULL * size).sum()),
     }
-    whole = sum(p.capacity_bps or 0 for p in aim.providers)
     lost = []
     for other, provider in enumerate(aim.providers):
         if other != place:
-            line = own + load[other] * (size / (whole - (provider.capacity_bps or 0)))
+            line = in_n1(aim.providers, load, other)[place]
             lost.append((_p95(line) / size, provider.name, int((line * TO_BPS > size).sum())))
     if lost:
         utilisation, name, _ = min(lost, key=lambda x: (-x[0], x[1]))

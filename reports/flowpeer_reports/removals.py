@@ -12,6 +12,8 @@ import polars as pl
 from flowpeer_reports.errors import ReportError
 
 KINDS = ("link", "provider", "exporter", "exchange", "facility", "risk_group", "metro")
+SHOWN = 8
+"""Names of a kind in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,30 @@ def chosen(every: Sequence[Removal], asked: Sequence[str]) -> list[Removal]:
     found = []
     for text in asked:
         if text not in known:
-            near = difflib.get_close_matches(text, known, n=1)
-            kinds = ", ".join(f"{k}:…" for k in KINDS)
-            kind = text.partition(":")[0]
-            advice = f"did you mean {near[0]}?" if near else f"write it like {kinds}"
-            if kind in ("exchange", "facility"):
-                advice = f"`{kind}` of [[interfaces]] says which are there"
-            raise ReportError(f"--remove {text}: no external interface is that", advice=advice)
+            raise _unknown(text, known)
         found.append(known[text])
     return found
+
+
+def _unknown(text: str, known: Mapping[str, Removal]) -> ReportError:
+    """What there is in place of what was asked for."""
+    kind, colon, _ = text.partition(":")
+    near = difflib.get_close_matches(text, known, n=1)
+    if not colon or kind not in KINDS:
+        kinds = ", ".join(f"{k}:…" for k in KINDS)
+        advice = f"did you mean {near[0]}?" if near else f"write it like {kinds}"
+        return ReportError(f"--remove {text}: {kind!r} is no kind of failure", advice=advice)
+    names = [name for name, removal in known.items() if removal.kind == kind]
+    if near:
+        advice = f"did you mean {near[0]}?"
+    elif names:
+        advice = f"there are {', '.join(names[:SHOWN])}" + (", …" if names[SHOWN:] else "")
+    elif kind == "risk_group":
+        advice = "add [[risk_groups]]"
+    else:
+        more = ", or of their [[exporters]]," if kind == "facility" else ""
+        advice = f"state `{kind}` of [[interfaces]]{more} to have some"
+    return ReportError(f"--remove {text}: no external interface is that", advice=advice)
 
 
 def together(removals: Sequence[Removal]) -> Removal:

@@ -19,6 +19,8 @@ from flowpeer_reports.billing.counterfactual import (
     ALL,
     Free,
     Shift,
+    Span,
+    beyond_note,
     counterfactual,
     moved_bills,
     taken_by_asks,
@@ -41,8 +43,9 @@ def test_the_bill_with_asks_is_that_of_the_traffic_without_what_they_are_seen_on
     first = [r for r in asked(found) if r["rank"] <= ASKS]
     assert first
     answer = counterfactual(
-        billed.octets, billed.months, billed.convert, taken_by_asks(found), [], [], "USD"
-    )
+        billed.octets, billed.months, billed.convert, taken_by_asks(found), [], [],
+        Span(billed.octets.start, billed.octets.slots), "USD",
+    )  # fmt: skip
     whole = answer.rows.filter(contract=ALL).row(0, named=True)
     assert close(whole["as_billed_total"], bill_of(made, contracts, {}))
     assert close(whole["with_asks_total"], bill_of(made, contracts, list(carriers(first, seen))))
@@ -75,8 +78,13 @@ def _slots(made: World, provider: int) -> list[int]:
     ]
 
 
-def _answer(billed: BilledPeriod, shifts: Any = (), free: Any = ()) -> dict[str, Any]:
-    found = counterfactual(billed.octets, billed.months, billed.convert, [], shifts, free, "USD")
+def _answer(
+    billed: BilledPeriod, shifts: Any = (), free: Any = (), span: Span | None = None
+) -> dict[str, Any]:
+    span = span or Span(billed.octets.start, billed.octets.slots)
+    found = counterfactual(
+        billed.octets, billed.months, billed.convert, [], shifts, free, span, "USD"
+    )
     return {
         f"{row['contract']} {name}": row[name]
         for row in found.rows.to_dicts()
@@ -104,13 +112,31 @@ def test_moves_alone_are_billed_as_in_the_counterfactual_without_asks() -> None:
     billed, start = billed_of(made, contracts), made.inputs().period_start
     shifts = [Shift(A, B, start, np.arange(12) / 12)]
     found = _answer(billed, shifts)
-    rows = moved_bills(billed.octets, billed.months, billed.convert, shifts, "USD")
+    span = Span(billed.octets.start, billed.octets.slots)
+    rows = moved_bills(billed.octets, billed.months, billed.convert, shifts, span, "USD")
     assert rows["contract"].to_list() == ["c174", "c1299", ALL]
     for row in rows.iter_rows(named=True):
         for mine, other in (("before", "as_billed"), ("after", "with_moves")):
             for figure in ("bps", "total"):
                 assert row[f"{mine}_{figure}"] == found[f"{row['contract']} {other}_{figure}"]
     assert rows["before_total"].to_list() != rows["after_total"].to_list()
+
+
+def test_a_month_that_reaches_beyond_the_period_has_no_bill_with_moves() -> None:
+    """What moves is known for half of its slots: the bill would be one with half of the rules."""
+    made, contracts = _two(2, (10**6, 0), ("1", "2.5"))
+    billed, start = billed_of(made, contracts), made.inputs().period_start
+    shifts = [Shift(A, B, start, np.arange(6) / 12)]
+    span = Span(start, 6)
+    found = _answer(billed, shifts, (), span)
+    for of in ("c174", "c1299", ALL):
+        assert found[f"{of} with_moves_total"] is found[f"{of} best_split_total"] is None
+        assert found[f"{of} with_asks_total"] == found[f"{of} as_billed_total"] is not None
+    rows = moved_bills(billed.octets, billed.months, billed.convert, shifts, span, "USD")
+    assert rows["after_total"].to_list() == [None] * 3
+    assert None not in rows["before_total"].to_list()
+    assert beyond_note(billed.months, span)
+    assert not beyond_note(billed.months, Span(start, 12))
 
 
 @pytest.mark.parametrize("seed", range(6))

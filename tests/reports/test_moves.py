@@ -11,7 +11,7 @@ from drill_world import DrillWorld, Link, Offer
 
 from flowpeer_reports.imbalance import Provider
 from flowpeer_reports.loads import Counted
-from flowpeer_reports.moves import Aim, moves
+from flowpeer_reports.moves import Aim, in_n1, moves, over_in_n1
 from flowpeer_reports.moves_effect import moves_effect
 from flowpeer_reports.tied import TiedTraffic, Ties
 
@@ -168,6 +168,18 @@ def _effect_is_so(
             assert row[f"n1_utilisation_{when}"] == pytest.approx(max(lost.values()))
             assert lost[row[f"n1_lost_{when}"]] == pytest.approx(max(lost.values()))
             assert row[f"n1_slots_over_100_{when}"] == max(over)
+        assert row["n1_slots_over_100_after"] <= row["n1_slots_over_100_before"]
+
+
+def test_where_a_capacity_is_unknown_the_lost_bytes_fall_equally() -> None:
+    load = np.array([[90, 30], [10, 10], [5, 5]])
+    sized = [Provider(1, "a", 300), Provider(2, "b", 100), Provider(3, "c", 100)]
+    assert in_n1(sized, load, 0).tolist() == [[0, 0], [55, 25], [50, 20]]
+    assert in_n1(sized, load, 2).tolist() == [[93.75, 33.75], [11.25, 11.25], [0, 0]]
+    unknown = [Provider(1, "a", None), *sized[1:]]
+    assert in_n1(unknown, load, 2).tolist() == [[92.5, 32.5], [12.5, 12.5], [0, 0]]
+    # 1, 2 lost of those of known capacity, 100 bit/s or 3,750 bytes a slot
+    assert over_in_n1(unknown, load * 100) == [1, 1, 0, 0]
 
 
 def test_without_d_there_is_no_move() -> None:

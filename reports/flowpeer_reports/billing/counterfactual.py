@@ -30,6 +30,8 @@ from flowpeer_reports.columns.moves import MOVES_BILLS
 from flowpeer_reports.greedy import Reals
 
 STAGES = ("as_billed", "with_asks", "with_moves", "best_split")
+BEYOND_SHARE = 100
+"""A month counts for moves where all but one of so many parts of its octets are in the period."""
 ROUNDS = 2
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0)
 """Caps that are tried for a contract: times the largest of its commit and its present p95."""
@@ -62,6 +64,35 @@ class Free:
     start: datetime
     share: Reals
     """Of what `source` carries, in each slot from `start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The slots in which it is known what could have moved: those of the period."""
+
+    start: datetime
+    slots: int
+
+    def has(self, month: MonthSeries) -> bool:
+        """Whether nearly all outbound octets of a month are in these slots."""
+        octets = month.octets
+        whole = int(octets.values[:, 1].sum())
+        first = min(max((self.start - octets.start) // SLOT, 0), octets.slots)
+        last = min(max((self.start - octets.start) // SLOT + self.slots, 0), octets.slots)
+        beyond = whole - int(octets.values[:, 1, first:last].sum())
+        return BEYOND_SHARE * beyond <= whole
+
+
+def beyond_note(months: Sequence[MonthSeries], span: Span) -> list[str]:
+    """What is left out of the moves' money because its month has data outside the period."""
+    names = sorted({m.month.name for m in months if not span.has(m)})
+    if not names:
+        return []
+    words = (
+        "the period is a part of what the lake has of it, and what could move was looked for in "
+        "that part alone: no bill with moves is given; ask for the whole month"
+    )
+    return [f"{', '.join(names)}: {words}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +146,7 @@ def counterfactual(
     asks: Iterable[tuple[datetime, Mapping[Key, RouteTraffic]]],
     shifts: Sequence[Shift],
     free: Sequence[Free],
+    span: Span,
     currency: str,
 ) -> Counterfactual:
     """The bills of the months as they are and as they would have been.
@@ -124,6 +156,7 @@ def counterfactual(
         asks: what the asks take outbound, each from the first slot of its parts.
         shifts: of what is left after that.
         free: likewise.
+        span: where shifts and free routes are known: other months have no bills with them.
     """
     bills = CounterfactualBills(octets, months, convert)
     as_billed = octets.values[:, 1].copy()
@@ -138,8 +171,9 @@ def counterfactual(
     with_moves = _shifted(octets, with_asks, shifts)
     best = _best(bills, with_asks, _pools(octets, with_asks, free), with_moves)
     stages = dict(zip(STAGES, (as_billed, with_asks, with_moves, best), strict=True))
-    rows = _rows(bills, stages, currency)
-    return Counterfactual(pl.DataFrame(rows, schema=schema(COUNTERFACTUAL)), _notes(months, free))
+    rows = _rows(bills, stages, currency, {"with_moves": span, "best_split": span})
+    notes = [*_notes(months, free), *beyond_note(months, span)]
+    return Counterfactual(pl.DataFrame(rows, schema=schema(COUNTERFACTUAL)), notes)
 
 
 def moved_bills(
@@ -147,12 +181,13 @@ def moved_bills(
     months: Sequence[MonthSeries],
     convert: Converter,
     shifts: Sequence[Shift],
+    span: Span,
     currency: str,
 ) -> pl.DataFrame:
     """The bills as they are and with a move list alone.
 
     Args:
-        months: as of `counterfactual`.
+        months, span: as of `counterfactual`.
 
     Returns:
         a row a contract and month, and one of all of them, in the columns of `MOVES_BILLS`.
@@ -160,12 +195,14 @@ def moved_bills(
     bills = CounterfactualBills(octets, months, convert)
     before = octets.values[:, 1]
     stages = {"before": before, "after": _shifted(octets, before, shifts)}
-    return pl.DataFrame(_rows(bills, stages, currency), schema=schema(MOVES_BILLS))
+    rows = _rows(bills, stages, currency, {"after": span})
+    return pl.DataFrame(rows, schema=schema(MOVES_BILLS))
 
 
 def _rows(
-    bills: CounterfactualBills, stages: Mapping[str, Ints], currency: str
-) -> list[dict[str, Any]]:
+    bills: CounterfactualBills, stages: Mapping[str, Ints], currency: str,
+    spans: Mapping[str, Span],
+) -> list[dict[str, Any]]:  # fmt: skip
     """Rate and bill of each stage: a row a contract and month, then one of all in each month."""
     rows = []
     sums: dict[str, dict[str, list[Fraction | None]]] = {}
@@ -176,19 +213,21 @@ def _rows(
             "commit_bps": month.terms.commit_bps,
         }  # fmt: skip
         for name, out in stages.items():
+            amounts = sums.setdefault(month.month.name, {}).setdefault(name, [])
+            if name in spans and not spans[name].has(month):
+                amounts.append(None)
+                continue
             rate = bills.rate(month, out)
             row[f"{name}_bps"] = round(float(rate), 3)
             row[f"{name}_total"] = printed(month.terms.total(rate))
-            sums.setdefault(month.month.name, {}).setdefault(name, []).append(
-                bills.amount(month, rate)
-            )
+            amounts.append(bills.amount(month, rate))
         rows.append(row)
     for name in sorted(sums):
         row = {"contract": ALL, "month": name, "currency": currency}
-        for stage, amounts in sums[name].items():
-            known = [a for a in amounts if a is not None]
+        for stage, every in sums[name].items():
+            known = [a for a in every if a is not None]
             row[f"{stage}_total"] = (
-                printed(sum(known, Fraction(0))) if known and len(known) == len(amounts) else None
+                printed(sum(known, Fraction(0))) if known and len(known) == len(every) else None
             )
         rows.append(row)
     return rows
