@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,7 @@ from flowpeer.errors import FlowpeerError, NoDataError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import RECURSIVE_CONES, Configuration
+from flowpeer.network.settings import Interface
 from flowpeer.period import parse_period
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.cones import TABLE as CONES
@@ -116,19 +118,22 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
     ]
 
 
-def _resized(network: Configuration, start: datetime, end: datetime) -> list[str]:
-    """Interfaces whose capacity changed within the period."""
-    sizes: dict[tuple[str, int], list[tuple[datetime, int]]] = {}
+def _changed(network: Configuration, start: datetime, end: datetime) -> list[str]:
+    """Interfaces whose capacity, role or neighbour changed within the period."""
+    sections: dict[tuple[str, int], list[Interface]] = {}
     for i in sorted(network.interfaces, key=lambda i: i.from_ or start):
-        held = (i.from_ is None or i.from_ < end) and (i.until is None or i.until > start)
-        if held and i.capacity is not None:
-            sizes.setdefault((i.exporter, i.index), []).append((i.from_ or start, i.capacity))
-    return [
-        f"{exporter}:{index}: another capacity since {of[-1][0]:%Y-%m-%d %H:%M}"
-        f"; utilisation is of {of[-1][1] / 1e9:g} Gbps"
-        for (exporter, index), of in sizes.items()
-        if len({size for _, size in of}) > 1
-    ]
+        if (i.from_ is None or i.from_ < end) and (i.until is None or i.until > start):
+            sections.setdefault((i.exporter, i.index), []).append(i)
+    notes = []
+    for (exporter, index), of in sections.items():
+        for old, new in pairwise(of):
+            since = f"{exporter}:{index}: another {{}} since {new.from_ or start:%Y-%m-%d %H:%M}"
+            if (old.role, old.asn) != (new.role, new.asn):
+                notes.append(since.format("role or neighbour") + ": a link of its own")
+            elif old.capacity != new.capacity and new.capacity is not None:
+                words = f"; utilisation is of {new.capacity / 1e9:g} Gbps"
+                notes.append(since.format("capacity") + words)
+    return notes
 
 
 def gather(
@@ -165,7 +170,7 @@ def gather(
                 "hours before them"
             )
     notes += _undescribed(traffic, start, end)
-    notes += _resized(network, start, end)
+    notes += _changed(network, start, end)
     if (network.source.parent / MARKER).exists():
         notes.insert(0, "Synthetic sample network: traffic and names are invented.")
     peeringdb = {

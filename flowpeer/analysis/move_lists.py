@@ -43,7 +43,7 @@ def move_lists(
         providers = providers_of(inputs, found, metro, names)
         aims = targets(
             inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
-            chosen.get(metro),
+            chosen.get(metro), (inputs.period_start, inputs.period_end),
         )  # fmt: skip
         weights = np.array([float(aims.share[p.asn]) for p in providers])
         aim = Aim(metro, providers, weights, of_metro(inputs, found, metro, "out"))

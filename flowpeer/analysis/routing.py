@@ -10,7 +10,7 @@ exporter's address) shows routes by their neighbour too, but only the best ones.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -31,7 +31,7 @@ from flowpeer_reports.fallover import Compiler
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
 from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, LinkPlaces, Offers, places
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Flags, Ints
 from flowpeer_reports.tied import TiedTraffic, Ties
 
 KEPT_ROWS = 500_000
@@ -192,7 +192,9 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     first = _hour(inputs.period_start)
     hours = [first + HOUR * i for i in range(-(-(inputs.period_end - first) // HOUR))]
     infos = snapshot.snapshots(record)
-    epochs, epoch_of_hour = epochs_of(network, infos, hours)
+    tables, table_of_hour = epochs_of(network, infos, hours)
+    absent = found.absent
+    epochs, epoch_of_hour = _with_links(tables, table_of_hour, absent)
     link_views = LinkViews(network, inputs, found.links)
     used = (
         inputs.traffic_routes.filter(
@@ -202,20 +204,29 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     loaded = np.zeros(found.links.height, dtype=np.bool_)
     offers, history = Offers(np.zeros(0, dtype=np.int64), loaded), RouteHistory()
     read: dict[str, Views] = {}
-    carried = CarriedPrefixes(used)
-    for epoch in epochs:
+    carried, seen = CarriedPrefixes(used), set[tuple[str, ...]]()
+    for epoch, away in epochs:
         read = link_views.read(record, epoch, carried, read)
-        table = link_views.offers([(i, read[i.name]) for i in epoch], loaded)
+        table = link_views.offers([(i, read[i.name]) for i in epoch], loaded, away)
         offers.learn(table)
-        history.add(table)
+        names = tuple(info.name for info in epoch)
+        if names not in seen:
+            seen.add(names)
+            history.add(table)
     full = found.links["full_table"].fill_null(False).to_numpy() if found.links.height else loaded
-    offers.assumed = np.flatnonzero(full & ~loaded).astype(np.int64)
+    part = absent.any(axis=1)
+    offers.assumed = np.flatnonzero(full & ~loaded & ~part).astype(np.int64)
     first_, rows = offers.table()
     scope = SCOPES.index(network.routing.default_scope)
     choice = Choice(where, first_, rows, offers.assumed,
                     network.routing.always_compare_med, scope)  # fmt: skip
     risk = risk_groups(network, found.links)
     notes = [] if infos else ["no routes are loaded: every alternate is an assumption"]
+    notes += [
+        f"{row['exporter']}:{row['interface']}: not there all of the period, and no view of it is "
+        "loaded: nothing is assumed to leave by it"
+        for row in found.links.filter(pl.Series(full & ~loaded & part)).iter_rows(named=True)
+    ]
     return Exits(inputs, found, offers, choice, epoch_of_hour,
                  _announced(network, where, inputs), risk, history.unstable(), notes,
                  history.prepended())  # fmt: skip
@@ -267,6 +278,19 @@ def epochs_of(
             known[taken] = epochs[key]
         numbers.append(known[taken])
     return found, np.array(numbers, dtype=np.int64)
+
+
+def _with_links(
+    tables: Sequence[list[SnapshotInfo]], table_of_hour: Ints, absent: Flags
+) -> tuple[list[tuple[list[SnapshotInfo], frozenset[int]]], Ints]:
+    """Epochs in which the same links are there, too: with those that are not, and the epoch of
+    each hour. `absent`: links × hours."""
+    epochs: dict[tuple[int, frozenset[int]], int] = {}
+    numbers = [
+        epochs.setdefault((int(table), frozenset(np.flatnonzero(away).tolist())), len(epochs))
+        for table, away in zip(table_of_hour, absent.T, strict=True)
+    ]
+    return [(tables[n], away) for n, away in epochs], np.array(numbers, dtype=np.int64)
 
 
 def routes_to(record: Record, info: SnapshotInfo, carried: CarriedPrefixes) -> pl.DataFrame:
@@ -348,14 +372,18 @@ class LinkViews:
         return {str(view): part for (view,), part in sorted(parts.items())}
 
     def offers(
-        self, tables: Sequence[tuple[SnapshotInfo, Views]], loaded: np.ndarray
-    ) -> pl.DataFrame:
-        """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch."""
+        self, tables: Sequence[tuple[SnapshotInfo, Views]], loaded: np.ndarray,
+        away: Collection[int] = (),
+    ) -> pl.DataFrame:  # fmt: skip
+        """Offers (`flowpeer_reports.offers.OFFERS`) of the snapshots of one epoch, by the links
+        that are not `away`."""
         made = [pl.DataFrame(schema={**OFFERS, "path": pl.UInt64, "prepends": pl.Int32})]
         levels: dict[str, list[tuple[Views, list[_Chosen]]]] = {}
         for info, views in tables:
             levels.setdefault(info.vantage, []).append((views, self._views(info, tuple(views))))
         for number, link in enumerate(self._rows):
+            if number in away:
+                continue
             peer = f"AS{link['provider_asn']}@"
             known = link["role"] != "ix" or link["provider_asn"] is None
             for level in (link["exporter"], link["metro"], ""):

@@ -13,22 +13,25 @@ from flowpeer.cli.answering import (
     AsOfOption,
     FormatOption,
     MetroOption,
+    OutOption,
     PeriodOption,
     formats_of,
     ready,
     with_warnings,
 )
 from flowpeer.cli.state import CommandState
+from flowpeer.errors import UsageError
 
 
 def report(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into.")] = Path(
-        "report"
-    ),
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder to write into. [default: report]")
+    ] = None,
     period: PeriodOption = None,
     metro: MetroOption = None,
     as_of: AsOfOption = None,
+    out: OutOption = None,
     format_: FormatOption = None,
 ) -> None:
     """Every answer of a period in one folder, with one page.
@@ -38,6 +41,9 @@ def report(
     just this from before, nothing is done.
     """
     state: CommandState = ctx.obj
+    if directory is not None and out is not None and directory != out:
+        raise UsageError(f"{directory} and --out {out}", advice="name one folder to write into")
+    out = directory or out or Path("report")
     formats = formats_of(format_, out)
     asked = {"answers": "report", "period": period, "metros": metro, "formats": formats}
     # An answer of an earlier time is the same to the byte whatever came since: nothing beside it.

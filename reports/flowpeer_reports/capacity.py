@@ -63,6 +63,7 @@ def capacity(
     weeks = whole_weeks(inputs)
     start = found.start + timedelta(seconds=SLOT_SECONDS * (weeks[0].start if weeks else 0))
     history = _History(weeks, start)
+    ended = found.ended
     rows: list[dict[str, Any]] = []
     links: list[dict[str, Any]] = []
     weekly: list[dict[str, Any]] = []
@@ -70,7 +71,7 @@ def capacity(
         if metro not in seen:
             continue
         here = found.links.with_row_index("link").filter(
-            pl.col("metro") == metro, pl.col("role") == "transit"
+            pl.col("metro") == metro, pl.col("role") == "transit", ~pl.Series(ended)
         )
         for provider in providers_of(inputs, found, metro, names):
             mine = here.filter(pl.col("provider_asn").eq_missing(pl.lit(provider.asn, pl.Int64)))

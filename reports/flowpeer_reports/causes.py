@@ -179,13 +179,14 @@ def _down(one: Excess, asn: int | None, evidence: Evidence) -> list[dict[str, ob
         if row["metro"] == one.metro and row["role"] == "transit"
     ]
     both = found.out + found.into
+    absent = found.absent[:, found.hour_of_slot]
     busy = both[[n for n, _ in here]].sum(axis=0) > 0
     silent: dict[str, int] = {}
     for n, name in here:
         if found.links["provider_asn"][n] != asn or not both[n].any():
             continue
         seen = covered.get(n, covered.get(one.metro))
-        quiet = (both[n] == 0) & busy
+        quiet = (both[n] == 0) & busy & ~absent[n]
         quiet = quiet if seen is None else quiet & seen
         if _longest(quiet) >= DOWN_SLOTS:
             silent[name] = int(quiet.sum())

@@ -207,6 +207,16 @@ class Compiler:
             pool[number] = ties.setdefault(key, number)
         return Options(answer, first, pool, option, weight)
 
+    @cached_property
+    def absences(self) -> list[tuple[Flags, Flags]]:
+        """Links that are not there, and the hours of which that is so."""
+        absent = self.found.absent
+        if not absent.any():
+            return [(np.zeros(len(absent), np.bool_), np.ones(self.demand.hours, np.bool_))]
+        kinds, of_hour = np.unique(absent, axis=1, return_inverse=True)
+        of_hour = of_hour.reshape(-1)
+        return [(kinds[:, n], of_hour == n) for n in range(kinds.shape[1])]
+
     def receivers(self, link: int, local: str | None, to: str | None, gone: Flags) -> Ints:
         """Links that inbound bytes of a link may come in by when it goes.
 
@@ -265,17 +275,21 @@ class Compiler:
             home = int(places.metro_of_link[link]) if home < 0 else home
             mine = removal.prefixes is None or prefix in removal.prefixes
             lost = site is not None and home == site and mine
-            able: tuple[int, ...]
-            if not lost and not gone[link]:
-                able = (STAYS,)
-            elif lost and removal.to is None:
-                able = (GONE,)
-            else:
-                to = removal.to if lost else None
-                able = tuple(self.receivers(link, prefix, to, gone).tolist()) or (NO_WAY,)
-            if able not in made:
-                made[able] = np.zeros(self.demand.hours, dtype=np.int64)
-            made[able][rows.hour[start:stop]] += rows.bytes[start:stop]
+            to = removal.to if lost else None
+            hour, bytes_ = rows.hour[start:stop], rows.bytes[start:stop]
+            for absent, hours in self.absences:
+                able: tuple[int, ...]
+                if not lost and not gone[link]:
+                    able = (STAYS,)
+                elif lost and removal.to is None:
+                    able = (GONE,)
+                else:
+                    able = tuple(self.receivers(link, prefix, to, gone | absent).tolist())
+                    able = able or (NO_WAY,)
+                if able not in made:
+                    made[able] = np.zeros(self.demand.hours, dtype=np.int64)
+                mine_now = hours[hour]
+                made[able][hour[mine_now]] += bytes_[mine_now]
         return made
 
     def _carried(self, able: Sequence[int]) -> Ints:

@@ -112,7 +112,7 @@ def imbalance(
         providers = providers_of(inputs, found, metro, known)
         aims = targets(
             inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
-            (chosen or {}).get(metro),
+            (chosen or {}).get(metro), (inputs.period_start, inputs.period_end),
         )  # fmt: skip
         out.targets[metro] = aims
         if aims.note:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,33 @@ class Loads:
         return (self.start.minute * 60 + self.start.second) // SLOT_SECONDS
 
     @property
+    def absent(self) -> Flags:
+        """Links × hours: it was not there as it is described, by `valid_from` and `valid_until` of
+        its sections. A section holds where it does as an hour begins."""
+        hours = int(self.hour_of_slot[-1]) + 1 if self.slots else 0
+        found = np.zeros((self.links.height, hours), dtype=np.bool_)
+        if {"valid_from", "valid_until"} <= set(self.links.columns):
+            first = self.start - timedelta(seconds=self.into_hour * SLOT_SECONDS)
+            begins = [first + timedelta(hours=n) for n in range(hours)]
+            for link, since, until in (
+                self.links.with_row_index("n").select("n", "valid_from", "valid_until")
+                .filter(pl.any_horizontal(pl.col("valid_from", "valid_until").is_not_null()))
+                .iter_rows()
+            ):  # fmt: skip
+                found[link] = [
+                    (since is not None and at < since) or (until is not None and at >= until)
+                    for at in begins
+                ]
+        return found
+
+    @property
+    def ended(self) -> Flags:
+        """Of each link: it was not there any more as the last hour began."""
+        absent = self.absent
+        found: Flags = absent[:, -1] if absent.shape[1] else np.zeros(len(absent), dtype=np.bool_)
+        return found
+
+    @property
     def hour_of_slot(self) -> npt.NDArray[np.int64]:
         """Number of each slot's hour, counted from the hour that the period begins in."""
         return (np.arange(self.slots) + self.into_hour) // HOUR_SLOTS
@@ -94,13 +121,8 @@ def loads(inputs: Inputs, roles: Sequence[str] = EXTERNAL) -> Loads:
         ])
         .unique()
         .sort(*KEY, nulls_last=True)
-        .join(
-            configured.unique(["exporter", "interface", "role"], keep="last", maintain_order=True)
-            .select("exporter", "interface", "role", *terms),
-            on=["exporter", "interface", "role"], how="left", nulls_equal=True,
-            maintain_order="left",
-        )
     )  # fmt: skip
+    links = _described(links, configured.rename({"asn": "provider_asn"}), terms)
     number = links.select(KEY).with_row_index("link")
     placed = seen.join(number, on=KEY, nulls_equal=True).with_columns(
         place=(pl.col("slot") - start).dt.total_seconds() // SLOT_SECONDS
@@ -117,6 +139,34 @@ def loads(inputs: Inputs, roles: Sequence[str] = EXTERNAL) -> Loads:
     exporters = links["exporter"].to_list()
     filled = {way: _filled(inputs.coverage, exporters, dense) for way, dense in found.items()}
     return Loads(links, start, found["out"], found["in"], unscaled, filled["out"], filled["in"])
+
+
+def _described(links: pl.DataFrame, sections: pl.DataFrame, terms: list[str]) -> pl.DataFrame:
+    """Links with what is configured of them: the last section with their neighbour, else (members
+    of an exchange have no section of their own) the last of the interface in that role; and the
+    time from its first such section to its last."""
+    own, port = ["exporter", "interface", "role", "provider_asn"], ["exporter", "interface", "role"]
+    times = [t for t in ("valid_from", "valid_until") if t in sections.columns]
+    exact, loose = (
+        sections.group_by(key, maintain_order=True).agg(
+            pl.col(terms).last(),
+            *(pl.when(pl.col(t).is_null().any()).then(None)
+              .otherwise(pl.col(t).min() if t == "valid_from" else pl.col(t).max()).alias(t)
+              for t in times),
+        )
+        for key in (own, port)
+    )  # fmt: skip
+    exact = exact.with_columns(known=pl.lit(True))
+    joined = links.join(exact, on=own, how="left", nulls_equal=True, maintain_order="left").join(
+        loose, on=port, how="left", nulls_equal=True, maintain_order="left", suffix="_of_port"
+    )
+    return joined.select(
+        *links.columns,
+        *(
+            pl.when("known").then(pl.col(name)).otherwise(pl.col(f"{name}_of_port")).alias(name)
+            for name in (*terms, *times)
+        ),
+    )
 
 
 def _filled(coverage: Coverage | None, exporters: Sequence[str], dense: Ints) -> Ints:

@@ -110,7 +110,9 @@ def moves(
         return Moves(empty, notes=[f"{metro}: no moves, as d outbound is not given (METHODS M5)"])
     if not total or len(providers) < 2:
         return Moves(empty)
-    rules, hourly = _candidates(outbound, provider)
+    ended = found.ended
+    here = {link: place for link, place in provider.items() if not ended[link]}
+    rules, hourly = _candidates(outbound, here)
     routed = _shaped(hourly, found)
     series = [_summed(_by_link(rule, routed), found.slots) for rule in rules]
     series_covered = [line[covered] for line in series]
@@ -200,7 +202,7 @@ def moves(
             "80 % at p95, or one would be above its capacity in more slots when another one fails"
         )
     rows = pl.DataFrame(records, schema=schema(MOVES))
-    return Moves(rows, before, d, _to_links(moved, provider, found), notes)
+    return Moves(rows, before, d, _to_links(moved, here, found), notes)
 
 
 def _to_links(
@@ -230,6 +232,9 @@ def _candidates(
     """Rules worth trying, largest first, and bytes by hour of the routes in them.
 
     A route can go where it is an alternate in every table of the period in which it carries bytes.
+
+    Args:
+        provider: link that is there at the end of the period → place of its provider.
     """
     mine = pl.col("link").is_in(list(provider))
     columns = ["hour", "link", "prefix", "origin_asn"]
@@ -251,8 +256,8 @@ def _candidates(
     for prefix, link, epoch in asked.iter_rows():
         key = (prefix, link)
         found = outbound.alternates(epoch, prefix, link)
-        tied = {provider[t] for t in found.tied} - {provider[link]}
-        longer = {provider[t] for t in found.longer} - {provider[link]}
+        tied = {provider[t] for t in found.tied if t in provider} - {provider[link]}
+        longer = {provider[t] for t in found.longer if t in provider} - {provider[link]}
         if key in able:
             old = able[key]
             able[key] = (old[0] & tied, (old[0] | old[1]) & (tied | longer) - (old[0] & tied))

@@ -2,14 +2,17 @@
 
 By what is committed where every transit interface of the metro names a contract with a commit,
 else by capacity, else equally; or as the operator says. A contract's commit is split over all its
-interfaces, in whatever metro, by their capacity, equally where one is unknown.
+interfaces, in whatever metro, by their capacity, equally where one is unknown. Where an interface's
+capacity, contract or neighbour changes within the period, the mean over its time counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 
 import polars as pl
 
@@ -37,40 +40,86 @@ def targets(
     metro: str,
     providers: Sequence[int | None],
     chosen: Chosen | None = None,
+    between: tuple[datetime, datetime] | None = None,
 ) -> Targets:
     """The targets of a metro's `providers`.
 
     Args:
-        interfaces: exporter, interface, metro, role, asn, capacity_bps, contract.
+        interfaces: exporter, interface, metro, role, asn, capacity_bps, contract, and valid_from
+            and valid_until where sections change.
+        between: the period; None: all sections hold throughout.
         contracts: contract, commit_bps.
         chosen: the configuration's word, None for the default.
 
     Raises:
         ReportError: given shares that name no provider of the metro.
     """
-    links = interfaces.filter(pl.col("role") == "transit")
-    here = links.filter(pl.col("metro") == metro)
+    spans = _spans(interfaces.filter(pl.col("role") == "transit"), metro, between)
     if isinstance(chosen, Mapping):
         return _given(chosen, metro, providers)
     note = ""
     if chosen in (None, "commit"):
-        parts, lacking = _commits(links, contracts, metro)
+        parts, lacking = _mean_commits(spans, contracts, metro)
         if parts is not None and set(providers) <= set(parts) and any(parts.values()):
             return _by("commit", parts, providers)
         if chosen == "commit":
             note = f"targets by commit are asked for, but {lacking} has none: by capacity"
-    sizes: dict[int | None, int | None] = dict.fromkeys(providers)
-    for asn, group in here.group_by("asn"):
-        known = group["capacity_bps"].to_list()
-        full = None not in known and 0 not in known
-        sizes[asn[0]] = sum(known) if full else None
+    sizes = _mean_capacities(spans, metro)
     unknown = [f"AS{p}" if p is not None else "unknown" for p in providers if not sizes.get(p)]
     if unknown or not providers:
         even = {p: Fraction(1, len(providers)) for p in providers}
         words = f"targets are equal shares: no capacity known of {', '.join(unknown)}"
         return Targets("equal", even, None, "; ".join(filter(None, (note, words))))
-    whole = {p: int(sizes[p] or 0) for p in providers}
+    whole = {p: sizes[p] or Fraction(0) for p in providers}
     return _by("capacity", whole, providers, note)
+
+
+_Spans = list[tuple[Fraction, pl.DataFrame]]
+
+
+def _spans(links: pl.DataFrame, metro: str, between: tuple[datetime, datetime] | None) -> _Spans:
+    """Parts of the period in which the same sections hold, by their share of the time in which the
+    metro has any, each with its sections."""
+    if between is None or not {"valid_from", "valid_until"} <= set(links.columns):
+        return [(Fraction(1), links)]
+    start, end = between
+    changes = {t for name in ("valid_from", "valid_until") for t in links[name].drop_nulls()}
+    edges = sorted({start, end, *(t for t in changes if start < t < end)})
+    found = []
+    for since, until in pairwise(edges):
+        held = links.filter(
+            (pl.col("valid_from") <= since).fill_null(True),
+            (pl.col("valid_until") > since).fill_null(True),
+        )
+        if (held["metro"] == metro).any():
+            found.append(((until - since) // timedelta(microseconds=1), held))
+    whole = sum(size for size, _ in found)
+    return [(Fraction(size, whole), held) for size, held in found]
+
+
+def _mean_capacities(spans: _Spans, metro: str) -> dict[int | None, Fraction | None]:
+    """bit/s by provider of the metro; None where one of its links' is unknown."""
+    sizes: dict[int | None, Fraction | None] = {}
+    for share, links in spans:
+        for (asn,), group in links.filter(pl.col("metro") == metro).group_by("asn"):
+            known, had = group["capacity_bps"].to_list(), sizes.get(asn, Fraction(0))
+            full = None not in known and 0 not in known and had is not None
+            sizes[asn] = had + share * sum(known) if full and had is not None else None
+    return sizes
+
+
+def _mean_commits(
+    spans: _Spans, contracts: pl.DataFrame, metro: str
+) -> tuple[dict[int | None, Fraction] | None, str]:
+    """As `_commits`, over the whole period."""
+    parts: dict[int | None, Fraction] = {}
+    for share, links in spans:
+        found, lacking = _commits(links, contracts, metro)
+        if found is None:
+            return None, lacking
+        for asn, size in found.items():
+            parts[asn] = parts.get(asn, Fraction(0)) + share * size
+    return (parts or None), "no transit interface there"
 
 
 def _by(

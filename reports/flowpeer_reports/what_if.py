@@ -295,7 +295,7 @@ class Board:
         providers = providers_of(inputs, found, metro, self._names)
         aims = targets(
             inputs.interfaces, inputs.contracts, metro, [p.asn for p in providers],
-            self._chosen.get(metro),
+            self._chosen.get(metro), (inputs.period_start, inputs.period_end),
         )  # fmt: skip
         factors = factors_of(inputs, found)
         measured = measure(inputs, found, metro, "out", providers, aims, factors)

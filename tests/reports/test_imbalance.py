@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from reports_world import Flow, World
 from flowpeer_reports.coverage import Coverage, Due
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.imbalance import imbalance
+from flowpeer_reports.targets import targets
 
 PROVIDERS = (174, 1299, 3356)
 
@@ -37,6 +39,40 @@ def worlds(draw: st.DrawFn) -> World:
     sizes = [draw(st.integers(1, 40)) * 10**9 for _ in PROVIDERS]
     links = [("ams", p, "transit", p, s) for p, s in zip(PROVIDERS, sizes, strict=True)]
     return World(flows, interfaces=links, hours=2)
+
+
+def test_targets_are_means_over_the_time_of_each_section() -> None:
+    """One link grows after a third of the day, another goes to a third provider after the half."""
+    start = datetime(2026, 7, 1, tzinfo=UTC)
+    hour = [start + timedelta(hours=n) for n in range(25)]
+    sections = [
+        ("a", 1, "ams", "transit", 174, 10, "c", None, hour[8]),
+        ("a", 1, "ams", "transit", 174, 40, "c", hour[8], None),
+        ("a", 2, "ams", "transit", 1299, 20, "d", None, hour[12]),
+        ("a", 2, "ams", "transit", 3356, 20, "e", hour[12], None),
+        ("b", 1, "fra", "transit", 174, 30, "c", None, None),
+        ("a", 3, "ams", "transit", 1299, 99, "d", None, start),
+    ]  # fmt: skip
+    interfaces = pl.DataFrame(
+        sections,
+        schema={"exporter": pl.String, "interface": pl.Int64, "metro": pl.String,
+                "role": pl.String, "asn": pl.Int64, "capacity_bps": pl.Int64,
+                "contract": pl.String, "valid_from": pl.Datetime("us", "UTC"),
+                "valid_until": pl.Datetime("us", "UTC")},
+        orient="row",
+    )  # fmt: skip
+    asked = ["ams", [174, 1299, 3356]]
+    none = pl.DataFrame(schema={"contract": pl.String, "commit_bps": pl.Int64})
+    sizes = {174: Fraction(10 * 8 + 40 * 16, 24), 1299: Fraction(10), 3356: Fraction(10)}
+    found = targets(interfaces, none, *asked, "capacity", (start, hour[24]))
+    assert found.share == {p: s / sum(sizes.values()) for p, s in sizes.items()}
+    commits = pl.DataFrame({"contract": ["c", "d", "e"], "commit_bps": [70, 6, 4]})
+    parts = {174: 70 * (Fraction(10, 40) / 3 + Fraction(40, 70) * Fraction(2, 3)),
+             1299: Fraction(3), 3356: Fraction(2)}  # fmt: skip
+    found = targets(interfaces, commits, *asked, "commit", (start, hour[24]))
+    assert found.share == {p: s / sum(parts.values()) for p, s in parts.items()}
+    found = targets(interfaces, none, "ams", [174, 3356], "capacity", (hour[12], hour[24]))
+    assert found.share == {174: Fraction(2, 3), 3356: Fraction(1, 3)}
 
 
 @settings(max_examples=examples(80))

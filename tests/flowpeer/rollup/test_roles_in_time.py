@@ -74,10 +74,49 @@ def test_a_change_of_role_holds_from_its_time_on(demo_copy: Path, run: Run) -> N
     transit = sum(r[4] for r in before.iter_rows() if r[3] == "out" and r[0] < CHANGED)
     (row,) = [r for r in json.loads(balance.stdout) if r["provider_asn"] == 500101]
     assert row["avg_bps"] == pytest.approx(transit * 8 / 86_400)
-    run("drill", "--remove", "link:edge1.chi:12", "--out", demo_copy / "out", cwd=demo_copy)
+    # Of its contract's commit and of the other one's, half of the time a part, the rest none.
+    assert 0 < row["target_share"] < 0.3
+    run("drill", "--remove", "link:edge1.chi:12", "--slots", "--out", demo_copy / "out",
+        "--format", "parquet", cwd=demo_copy)  # fmt: skip
     notes = json.loads((demo_copy / "out" / "drill.meta.json").read_text())["notes"]
-    words = "edge1.chi:11: another capacity since 2026-09-16 12:00; utilisation is of 40 Gbps"
+    words = "edge1.chi:11: another role or neighbour since 2026-09-16 12:00: a link of its own"
     assert words in notes
+    slots = pl.read_parquet(demo_copy / "out" / "drill_slots.parquet").filter(
+        pl.col("exporter") == "edge1.chi", pl.col("interface") == 11
+    )
+    late = slots.filter(pl.col("slot") >= CHANGED)
+    assert late["bytes"].to_list() == late["before_bytes"].to_list(), "it takes nothing over"
+    early = slots.filter(pl.col("slot") < CHANGED)
+    assert early["bytes"].sum() > early["before_bytes"].sum()
+
+
+def test_another_capacity_is_no_other_link(demo_copy: Path, run: Run) -> None:
+    """Half of the day 10G, half 20G: one link, of which the commit goes by its mean."""
+    path = demo_copy / "flowpeer.toml"
+    text, wider = path.read_text(), AS_TRANSIT.replace('"10G"', '"20G"')
+    before = json.loads(
+        run("imbalance", "--metro", "chi", "--direction", "out", "--json", cwd=demo_copy).stdout
+    )
+    half = f"until = 2026-09-16T12:00:00Z\n\n[[interfaces]]\n{wider}"
+    path.write_text(text.replace(AS_TRANSIT, AS_TRANSIT + half + "from = 2026-09-16T12:00:00Z\n"))
+    done = run("imbalance", "--metro", "chi", "--direction", "out", "--out", demo_copy / "out",
+               "--format", "json", cwd=demo_copy)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    rows = json.loads((demo_copy / "out" / "imbalance.json").read_text())
+    links = json.loads((demo_copy / "out" / "links.json").read_text())
+    assert [r["provider_asn"] for r in rows] == [r["provider_asn"] for r in before]
+    assert len([r for r in links if r["interface"] == 11]) == 1
+    was = {r["provider_asn"]: r for r in before}
+    for row in rows:
+        assert row["p95_bps"] == was[row["provider_asn"]]["p95_bps"]
+    sizes = {"nyc": 100, "iad": 10, "chi": 10, "dfw": 10, "lax": 10}  # of quartzheron-na
+    other = (
+        was[500202]["target_share"] / was[500101]["target_share"] * 12 * 10 / sum(sizes.values())
+    )
+    mine = 12 * (10 / 140 + 20 / 150) / 2
+    (row,) = [r for r in rows if r["provider_asn"] == 500101]
+    assert row["target_share"] == pytest.approx(mine / (mine + other))
+    assert row["capacity_bps"] == 20_000_000_000
 
 
 def test_hours_that_a_change_does_not_touch_stay_as_they_are(demo_copy: Path, run: Run) -> None:
