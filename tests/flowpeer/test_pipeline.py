@@ -120,11 +120,12 @@ def test_bytes_by_origin_are_the_answers(traffic: pl.DataFrame, routes: pl.DataF
 
 def test_every_slot_of_every_transit_port_is_the_answer(traffic: pl.DataFrame) -> None:
     ports = traffic.filter((pl.col("role") == "transit") & pl.col("scaled"))
+    (first,) = traffic.select(pl.col("slot").min()).row(0)
     compared = 0
     for (metro, interface, direction), rows in ports.group_by("metro", "interface", "direction"):
         want = answers.slot_bytes(str(metro), int(str(interface)), str(direction))
         got = dict(rows.group_by("slot").agg(pl.col("bytes").sum()).iter_rows())
-        start = min(traffic["slot"]).replace(hour=0, minute=0)  # type: ignore[type-var]
+        start = first.replace(hour=0, minute=0)
         slots = {
             round((time - start).total_seconds() / 300): octets for time, octets in got.items()
         }

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import ModuleType
@@ -262,8 +263,14 @@ def test_a_packed_bomb_is_refused_in_seconds(mrt: Any, tmp_path: Path, rows_of: 
 # against other programs
 
 
+@lru_cache(1 << 16)
 def _address(text: str) -> str:
     return str(ip_address(text)) if text else ""
+
+
+@lru_cache(1 << 16)
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
 
 
 def _bgpdump(path: Path) -> Counter[tuple[Any, ...]]:
@@ -278,8 +285,7 @@ def _bgpdump(path: Path) -> Counter[tuple[Any, ...]]:
         hop = "" if f[8] == "255.255.255.255" else _address(f[8])  # its word for none
         communities = " ".join(_WELL_KNOWN.get(word, word) for word in f[11].split())
         peer = f"AS{f[4]}@{_address(f[3])}"
-        prefix = str(ip_network(f[5], strict=False))
-        found[peer, prefix, f[6], hop, int(f[9]), int(f[10]), communities] += 1
+        found[peer, _network(f[5]), f[6], hop, int(f[9]), int(f[10]), communities] += 1
     return found
 
 
@@ -287,11 +293,10 @@ def _ours(path: Path) -> Counter[tuple[Any, ...]]:
     found: Counter[tuple[Any, ...]] = Counter()
     for table in MrtReader(path):
         for row in table.to_pylist():
-            asn, _, address = row["vantage"].partition("@")
             words = (row["communities"] or "").split()
             found[
-                f"{asn}@{_address(address)}",
-                str(ip_network(row["prefix"])),
+                row["vantage"],
+                row["prefix"],
                 row["as_path"],
                 _address(row["next_hop"] or ""),
                 row["local_pref"] or 0,

@@ -7,6 +7,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -71,18 +72,26 @@ def _reach(mrt: Any, prefixes: list[str], hop: str, *, add_path: bool = False) -
     return bytes(mrt.attribute(14, value, 0x80))
 
 
+@lru_cache(1 << 16)
+def _address(text: str) -> str:
+    return str(ip_address(text))
+
+
+@lru_cache(1 << 16)
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
+
+
 def _routes(lake: Lake, info: SnapshotInfo) -> dict[Key, Fields]:
     rows = pq.read_table(lake.path(f"routes/{info.name}.parquet")).to_pylist()
     found = {}
     for row in rows:
         words = (row["communities"] or "").split()
-        asn, _, address = row["vantage"].partition("@")
-        view = f"{asn}@{ip_address(address)}"
-        key = (view, str(ip_network(row["prefix"])), row["path_id"])
+        key = (row["vantage"], row["prefix"], row["path_id"])
         assert key not in found
         found[key] = (
             row["as_path"],
-            str(ip_address(row["next_hop"])) if row["next_hop"] else "",
+            row["next_hop"] or "",
             row["med"] or 0,
             row["local_pref"] or 0,
             " ".join(word for word in words if word.count(":") == 1),
@@ -293,9 +302,9 @@ def _dump(path: Path) -> list[list[str]]:
 
 def _fields(f: list[str]) -> tuple[Key, Fields]:
     path_id = int(f.pop(6)) if f[0].endswith("_AP") else None
-    key = f"AS{f[4]}@{ip_address(f[3])}", str(ip_network(f[5], strict=False)), path_id
+    key = f"AS{f[4]}@{_address(f[3])}", _network(f[5]), path_id
     communities = " ".join(_WELL_KNOWN.get(word, word) for word in f[11].split())
-    return key, (f[6], str(ip_address(f[8])), int(f[10]), int(f[9]), communities)
+    return key, (f[6], _address(f[8]), int(f[10]), int(f[9]), communities)
 
 
 def _plainly(routes: dict[Key, Fields], lines: list[list[str]]) -> None:
@@ -305,10 +314,10 @@ def _plainly(routes: dict[Key, Fields], lines: list[list[str]]) -> None:
             routes[key] = fields
         elif f[2] == "W":
             path_id = int(f.pop(6)) if f[0].endswith("_AP") else None
-            view = f"AS{f[4]}@{ip_address(f[3])}"
-            routes.pop((view, str(ip_network(f[5], strict=False)), path_id), None)
+            view = f"AS{f[4]}@{_address(f[3])}"
+            routes.pop((view, _network(f[5]), path_id), None)
         elif f[6] != "6":
-            view = f"AS{f[4]}@{ip_address(f[3])}"
+            view = f"AS{f[4]}@{_address(f[3])}"
             for key in [key for key in routes if key[0] == view]:
                 del routes[key]
 
@@ -346,11 +355,11 @@ def test_real_updates_on_a_table_equal_bgpdumps_text_applied_plainly(
     rng = random.Random(name)
     told = [f for f in lines if f[2] in "AW"]
     chosen = rng.sample(told, len(told) // 3) or told
-    peers = sorted({(int(f[4]), str(ip_address(f[3]))) for f in told})
+    peers = sorted({(int(f[4]), _address(f[3])) for f in told})
     prefixes: dict[str, set[int]] = {}
     for f in chosen:
-        network = str(ip_network(f[5], strict=False))
-        prefixes.setdefault(network, set()).add(peers.index((int(f[4]), str(ip_address(f[3])))))
+        network = _network(f[5])
+        prefixes.setdefault(network, set()).add(peers.index((int(f[4]), _address(f[3]))))
     octets = mrt.peers(peers)
     for number in range(40):
         prefixes.setdefault(f"100.{64 + number}.0.0/16", set()).add(number % len(peers))
