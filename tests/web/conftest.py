@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
-from explorer_client import Explorer, bare_network, serving
+from explorer_client import Explorer, address_in, bare_network, serve
 
 
 @pytest.fixture(scope="session")
-def served(demo_folder: Path) -> Iterator[str]:
-    """The address of a server of the demo on a free port, in a process of its own."""
-    with serving(demo_folder) as address:
-        yield address
+def served(demo_folder: Path) -> str:
+    """The address of a server of the demo, a process of its own: one for all workers, so that an
+    answer is made once. It ends with the run."""
+    said = demo_folder.parent / "served"
+    with filelock.FileLock(demo_folder.parent / "served.lock"):
+        if not said.exists():
+            whole = os.getppid() if os.environ.get("PYTEST_XDIST_WORKER") else os.getpid()
+            process, _ = serve(demo_folder, said, until=whole)
+            process.returncode = 0  # others use it when this worker has ended: it is not waited for
+    address = address_in(said)
+    assert address
+    return address
 
 
 @pytest.fixture(scope="session")

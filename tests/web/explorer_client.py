@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,14 @@ from flowpeer.web.settings import ServerSettings
 
 BASE = "http://localhost:8080"
 SERVER = """
-import ctypes, sys
-ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM: it ends with whoever tests it
+import os, select, signal, sys, threading
+def end_with(process):  # it ends with whoever tests it
+    select.select([process], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
+watched = os.pidfd_open(int(sys.argv[1]))
+threading.Thread(target=end_with, args=[watched], daemon=True).start()
 from flowpeer.cli import main
-sys.argv = ["flowpeer", "serve", "--listen", "127.0.0.1:0", *sys.argv[1:]]
+sys.argv = ["flowpeer", "serve", "--listen", "127.0.0.1:0", *sys.argv[2:]]
 main()
 """
 
@@ -50,30 +55,49 @@ name = "\\"><script>alert(1)</script>{{7*7}}"
     return config
 
 
-@contextmanager
-def serving(folder: Path, *words: str, token: str = "") -> Iterator[str]:
-    """The address of a server of the network in a folder, on a free port, as a process."""
+def serve(
+    folder: Path, said: Path, *words: str, token: str = "", until: int = 0
+) -> tuple[subprocess.Popen[bytes], str]:
+    """A server of the network in a folder, on a free port, and its address.
+
+    Args:
+        said: the file that it writes what it says to.
+        until: it ends with the process of this number; 0 is this one.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOWPEER_SERVE")}
     if token:
         environment["FLOWPEER_SERVE_TOKEN"] = token
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER, *words], cwd=folder, stderr=subprocess.PIPE, text=True,
-        env=environment,
-    ) as process:  # fmt: skip
-        try:
-            assert process.stderr is not None
-            said, told = "", None
-            while told is None:
-                assert select.select([process.stderr], [], [], 120)[0], "the server says nothing"
-                line = process.stderr.readline()
-                assert line, said
-                said += line
-                told = re.search(r"http://[\d.:]+", line)
-            yield told[0]
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) in (0, -signal.SIGTERM)
-        finally:
-            process.kill()
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(until or os.getpid()), *words], cwd=folder,
+            stderr=stderr, env=environment,
+        )  # fmt: skip
+    begun = time.monotonic()
+    while not (address := address_in(said)):
+        assert process.poll() is None, said.read_text("utf-8")
+        assert time.monotonic() < begun + 120, "the server says nothing"
+        time.sleep(0.02)
+    return process, address
+
+
+def address_in(said: Path) -> str | None:
+    """Where a server listens, once it has told the whole of it."""
+    told = re.search(r"http://[\d.:]+(?=/)", said.read_text("utf-8"))
+    return told and told[0]
+
+
+@contextmanager
+def serving(folder: Path, *words: str, token: str = "") -> Iterator[str]:
+    """The address of such a server, which ends at the end."""
+    with tempfile.TemporaryDirectory() as made:
+        process, address = serve(folder, Path(made) / "said", *words, token=token)
+        with process:
+            try:
+                yield address
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) in (0, -signal.SIGTERM)
+            finally:
+                process.kill()
 
 
 class Explorer:
