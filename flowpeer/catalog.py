@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import flowpeer_sql
 from flowpeer import __version__
 from flowpeer.errors import InputError, UsageError
-from flowpeer.lake import older_layouts
+from flowpeer.lake import day_sums, older_layouts
 from flowpeer.lake.listing import files_by_layout
 from flowpeer.lake.relation import crossings, kinds, relation, to_sum
 from flowpeer.lake.store import Lake
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import duckdb
     import polars as pl
     import pyarrow as pa
+
+    from flowpeer.lake.record import Record
 
 _NONE: Mapping[str, pa.Table] = MappingProxyType({})
 
@@ -125,6 +127,40 @@ def scan(
         options |= {"hive_schema": {**above, **hive}, "also": tuple(hive)}
     frames = [older_layouts.scan(files, table, number, **options) for number, files in found]
     return frames[0] if len(frames) == 1 else pl.concat(frames)
+
+
+def scan_slots(
+    record: Record, start: datetime | None = None, end: datetime | None = None
+) -> pl.LazyFrame:
+    """A Polars scan of `traffic_slots`, of the hours of [start, end): rows to be summed, from the
+    sums of whole days where they are kept.
+
+    Raises:
+        InputError: a manifest that cannot be read.
+    """
+    import polars as pl
+
+    names = [column.name for column in SUMS["traffic_slots"]]
+    day = timedelta(days=1)
+    whole = {
+        date: path
+        for date, path in day_sums.kept(record, "traffic_slots").items()
+        if (start is None or start <= datetime.combine(date, time(), UTC))
+        and (end is None or datetime.combine(date, time(), UTC) + day <= end)
+    }
+    found = files_by_layout(record, "traffic", start=start, end=end, without=whole)
+    frames = [
+        older_layouts.scan(files, "traffic", number, hive_partitioning=False).select(names)
+        for number, files in found
+    ]
+    if whole or not frames:
+        schema = _polars_schema(SUMS["traffic_slots"])
+        files = [*whole.values()]
+        frames.append(
+            pl.scan_parquet(files, schema=schema, glob=False, hive_partitioning=False)
+            if files else pl.LazyFrame(schema=schema)
+        )  # fmt: skip
+    return pl.concat(frames)
 
 
 def _polars_schema(columns: tuple[TableColumn, ...]) -> dict[str, pl.DataType]:

@@ -126,12 +126,7 @@ def billing(
     known, read = exporter_coverage(network, record, begin, finish), _counters(network)
     octets = record.read(
         "traffic",
-        lambda: octets_of(
-            links,
-            catalog.scan(record.lake.root, "traffic", start=begin, end=finish),
-            known,
-            read,
-        ),
+        lambda: octets_of(links, catalog.scan_slots(record, begin, finish), known, read),
     )
     months = tuple(
         month_series(t, month, octets)

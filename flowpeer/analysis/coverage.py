@@ -62,7 +62,7 @@ def covered_slots(network: Configuration, coverage: Coverage, traffic: pl.LazyFr
     """Which slots of the period count for the transit of each metro, both directions together.
 
     Args:
-        traffic: rows of `traffic` of at least the period.
+        traffic: rows of `traffic` or `traffic_slots`, of at least the period.
     """
     start, n = coverage.start, coverage.slots
     place = (pl.col("slot").dt.epoch("s") - int(start.timestamp())) // SLOT_SECONDS

@@ -153,7 +153,13 @@ def gather(
     routes = catalog.scan(lake.root, "traffic_routes", start=start, end=end)
     traffic = catalog.scan(lake.root, "traffic", start=start, end=end)
     coverage = exporter_coverage(network, record, start, end)
-    covered = record.read("traffic", lambda: covered_slots(network, coverage, traffic))
+    covered, undescribed = record.read(
+        "traffic",
+        lambda: (
+            covered_slots(network, coverage, slots := catalog.scan_slots(record, start, end)),
+            _undescribed(slots, start, end),
+        ),
+    )
     notes = covered.notes
     first_used: dict[str, datetime] = {}
     for hour, header in record.headers("traffic", start=start, end=end).items():
@@ -169,7 +175,7 @@ def gather(
                 f"the routes of {info.name} were taken after the period began, and are used for "
                 "hours before them"
             )
-    notes += _undescribed(traffic, start, end)
+    notes += undescribed
     notes += _changed(network, start, end)
     if (network.source.parent / MARKER).exists():
         notes.insert(0, "Synthetic sample network: traffic and names are invented.")

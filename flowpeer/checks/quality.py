@@ -179,11 +179,12 @@ def _invented(network: Configuration, flows: list[FlowFacts]) -> Iterator[Findin
 
 
 def _interfaces(network: Configuration, lake: Lake, rollup: RollupPlanner) -> Iterator[Finding]:
-    sums = by_interface(catalog.scan(lake.root, "traffic"))
+    record = rollup.record
+    sums = record.read("traffic", lambda: by_interface(catalog.scan_slots(record)))
     yield from unknown_interfaces(sums)
     yield from one_way(network, sums)
     yield from unscaled(sums)
-    yield from overloaded(network, catalog.scan(lake.root, "traffic"))
+    yield from record.read("traffic", lambda: list(overloaded(network, catalog.scan_slots(record))))
     seen = {(e, i, d) for e, i, _, d, _, octets in sums.iter_rows() if octets}
     attributor = rollup.metering(f"{max(rollup.record.hours('flows')):%Y-%m-%d}")
     for interface in network.interfaces:

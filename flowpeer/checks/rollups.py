@@ -50,8 +50,10 @@ def covered(
     """Slots of each metro that do not count, and what is missing of each exporter (M5)."""
     start, end = span
     coverage = exporter_coverage(network, record, start, end)
-    traffic = catalog.scan(record.lake.root, "traffic", start=start, end=end)
-    found = covered_slots(network, coverage, traffic)
+    found = record.read(
+        "traffic",
+        lambda: covered_slots(network, coverage, catalog.scan_slots(record, start, end)),
+    )
     slots, missing = found.slots, found.missing
     # Records tell of the minutes before the first datagram: their slot is no gap.
     begun = set(found.uncovered.filter(pl.col("slot") == start)["metro"])

@@ -90,10 +90,10 @@ def touching(
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     others = {e.id for e in network.exporters if metros is not None and e.metro not in metros}
     rollup = RollupPlanner(record.lake, network, record=record, period=(start, end))
-    traffic = catalog.scan(record.lake.root, "traffic", start=start, end=end).filter(
-        pl.col("slot") >= start, pl.col("slot") < end
+    inside = (pl.col("slot") >= start) & (pl.col("slot") < end)
+    sums = record.read(
+        "traffic", lambda: by_interface(catalog.scan_slots(record, start, end).filter(inside))
     )
-    sums = record.read("traffic", lambda: by_interface(traffic))
     found = [
         *losses(network, record, start, end),
         *unknown_interfaces(sums),

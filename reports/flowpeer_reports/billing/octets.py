@@ -111,7 +111,8 @@ def octets_of(
     """Octets of links over the span of `coverage`.
 
     Args:
-        traffic: rows of the table `traffic`; those without a sampling rate are left out.
+        traffic: rows of the table `traffic`, or of `traffic_slots`; those without a sampling rate
+            are left out.
         counters: exporter, interface, direction, slot, octets (integers) of the slots that
             readings cover whole.
     """
