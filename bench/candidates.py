@@ -156,7 +156,7 @@ def hour(net: Internet, folder: Path, number: int, metros: int) -> tuple[int, in
     return counts[0], counts[1]
 
 
-def ours(folder: Path, days: int, metros: int) -> None:
+def ours(folder: Path, days: float, metros: int) -> None:
     """The default list, in this process; prints where the time goes."""
     from flowpeer_reports import candidates as module
     from flowpeer_reports.inputs import Inputs
@@ -197,7 +197,7 @@ def ours(folder: Path, days: int, metros: int) -> None:
     inputs = Inputs(
         asn=64500, name="Bench", currency="USD", siblings=frozenset(),
         period_start=START, period_end=START + timedelta(days=days),
-        slots=dict.fromkeys(names, 288 * days), missing_slots=dict.fromkeys(names, 0),
+        slots=dict.fromkeys(names, round(288 * days)), missing_slots=dict.fromkeys(names, 0),
         metros=pl.DataFrame({"metro": names}).with_columns(
             name="metro", region=pl.lit(None, pl.String), continent=pl.lit("EU"),
             latitude=pl.lit(None, pl.Float64), longitude=pl.lit(None, pl.Float64),
@@ -247,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--days", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--days", type=float, nargs="+", default=[1, 4, 16])
     parser.add_argument("--metros", type=int, default=9)
     parser.add_argument("--folder", type=Path, help="keep what was generated, and use it again")
     parser.add_argument("--list", type=Path, help=argparse.SUPPRESS)
@@ -258,14 +258,14 @@ def main() -> None:
     net = Internet()
     with tempfile.TemporaryDirectory() as temporary:
         for days in arguments.days:
-            folder = (arguments.folder or Path(temporary)) / f"{days}-{arguments.metros}"
+            folder = (arguments.folder or Path(temporary)) / f"{days:g}-{arguments.metros}"
             if not (folder / "relationships.parquet").exists():
                 rows = np.zeros(2, np.int64)
-                for number in range(24 * days):
+                for number in range(round(24 * days)):
                     rows += hour(net, folder, number, arguments.metros)
                 for name, frame in net.tables().items():
                     frame.write_parquet(folder / f"{name}.parquet")
-                print(f"\n{days} days: {rows[0]:,} rows of traffic, {rows[1]:,} of routes")
+                print(f"\n{days:g} days: {rows[0]:,} rows of traffic, {rows[1]:,} of routes")
             scan = cost("DuckDB groups", [sys.executable, "-c", SCAN, str(folder)])
             listed = cost(
                 "the list",

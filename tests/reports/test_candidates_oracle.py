@@ -8,7 +8,7 @@ from typing import Any, Literal
 import polars as pl
 import pytest
 from effort import examples
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
 
@@ -397,3 +397,18 @@ def test_a_shorter_list_is_the_head_of_the_longer_one(world: World, asks: int) -
         if coming:
             assert coming["asn"] == after[0]["asn"]
             assert coming["marginal_bps"] == after[0]["marginal_bps"]
+
+
+@settings(max_examples=examples(5), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(worlds())
+def test_hours_summed_one_by_one_are_the_same_list(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    whole = candidates(world.inputs())
+    with monkeypatch.context() as patch:
+        patch.setattr("flowpeer_reports.candidates.ROWS_AT_ONCE", 1)
+        parts = candidates(world.inputs())
+    assert parts.rows.equals(whole.rows)
+    assert parts.organisations.equals(whole.organisations)
+    assert parts.not_listed.equals(whole.not_listed)
+    assert parts.totals == whole.totals
