@@ -161,20 +161,26 @@ PAGES = (
     ("capacity", "Growth and capacity"),
 )
 OF_IMBALANCE: dict[str, tuple[str, ...]] = {
-    "imbalance_areas": (),
+    "imbalance_areas": (
+        "area", "metro", "direction", "provider", "capacity_bps", "avg_bps", "p95_bps",
+        "utilisation_p95", "share", "target_share", "d", "slots_over_80",
+    ),
     "imbalance_causes": (
         "metro", "direction", "provider", "excess_share", "cause", "share", "detail",
     ),
     "moves": (
         "metro", "rule", "prefix", "origin_asn", "origin", "from_provider", "to_provider", "knob",
-        "path", "avg_bps", "d_before", "d_after", "to_utilisation_after",
+        "path", "avg_bps", "d_after", "to_utilisation_after",
     ),
     "moves_effect": (
         "metro", "provider", "capacity_bps", "p95_before_bps", "p95_after_bps",
         "utilisation_before", "utilisation_after", "n1_utilisation_before", "n1_utilisation_after",
     ),
     "moves_bills": (),
-    "links": (),
+    "links": (
+        "metro", "direction", "provider", "exporter", "interface", "capacity_bps", "p95_bps",
+        "peak_bps", "utilisation_p95", "slots_over_80", "share_of_provider",
+    ),
 }  # fmt: skip
 """Its side tables on the page, with the columns shown; none: all of them."""
 SHOWN_CAUSE = 0.05

@@ -26,7 +26,7 @@ FULL_ENOUGH = 0.5
 MOST_LINES = 24
 STYLE = """
 .heat{width:auto;font-size:.72rem}
-.heat td,.heat th{padding:.12rem .3rem;border:1px solid var(--line)}
+.heat td,.heat th{padding:.12rem .19rem;border:1px solid var(--line)}
 .heat td.v{text-align:right;font-variant-numeric:tabular-nums;print-color-adjust:exact;
 -webkit-print-color-adjust:exact}
 .heat th.d{white-space:normal;min-width:9rem;max-width:20rem}

@@ -90,7 +90,7 @@ dd{margin:0;overflow-wrap:anywhere}
 @media print{@page{size:A4 landscape;margin:11mm}:root{--ink:#000;--paper:#fff;--band:#fff;
 --head:#eee;--line:#bbb;--soft:#444;--note:#fff}body{padding:0;font-size:9.5px}nav,.filter{display:none}
 .scroll{overflow:visible;border:0}table{font-size:8.5px}th,td{padding:.15rem .35rem}
-td.l,thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
+thead th{white-space:normal}td.m,td.w,td.t{min-width:0}tr{break-inside:avoid}
 th button{display:contents}td details{display:none}
 .paper{display:block}h2,h3,h2+p{break-after:avoid}#definitions dl{display:block;columns:3}
 h1{font-size:17px}h2{font-size:14px;margin:1.2rem 0 .3rem}h3{font-size:11px;margin:.7rem 0 .2rem}
@@ -103,7 +103,7 @@ details.rest,.first-ten tbody tr:nth-child(n+11){display:none}#definitions dt{br
 )
 FOLDED_AT = 10
 """Rows of a long table that are seen at once, and that stand on paper."""
-_WIDE = 60
+_SHORT, _WIDE = 14, 60
 """A column with a cell longer than this gets room."""
 
 
@@ -152,7 +152,7 @@ def table(frame: pl.DataFrame, columns: Sequence[Column], *, fold: bool = False)
     number = [is_number(frame.schema[c.name]) for c in columns]
     cells = [texts(frame, c) for c in columns]
     kinds = [
-        "n" if n else "w" if any(len(v) > _WIDE for v in column) else "t"
+        "n" if n else _kind(max(map(len, column), default=0))
         for n, column in zip(number, cells, strict=True)
     ]
     head = "".join(
@@ -165,6 +165,11 @@ def table(frame: pl.DataFrame, columns: Sequence[Column], *, fold: bool = False)
     ]
     empty = f'<td colspan="{len(columns)}">no rows</td>'
     return table_of(head, rows or [empty], fold=fold)
+
+
+def _kind(longest: int) -> str:
+    """How a column of texts is set: short ones on one line, long ones in a wide column."""
+    return "l" if longest <= _SHORT else "w" if longest > _WIDE else "t"
 
 
 def table_of(head: str, rows: Sequence[str], *, kind: str = "", fold: bool = False) -> str:
