@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from warm import Finished, flowpeer, warm
+from warm import Finished, flowpeer, no_power_cut, warm
 
 if TYPE_CHECKING:
     from object_store import Bucket
@@ -35,6 +35,8 @@ settings.register_profile(
 )  # fmt: skip
 settings.register_profile("soak", settings.get_profile("untimed"), max_examples=5_000)
 settings.load_profile("untimed")
+
+no_power_cut()
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
