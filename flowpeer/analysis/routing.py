@@ -172,19 +172,21 @@ def exits_of(inputs: Inputs, network: Configuration, record: Record) -> Exits:
     more = pl.DataFrame(
         [
             {
-                "exporter": i.exporter, "interface": i.index, "exchange": i.exchange,
+                "exporter": i.exporter, "interface": i.index, "role": i.role, "asn": i.asn,
+                "exchange": i.exchange,
                 "facility": i.facility or _facility(network, i.exporter),
                 "full_table": i.role == "transit" if i.full_table is None else i.full_table,
                 "med": i.med,
             }
             for i in network.interfaces
         ],
-        schema={"exporter": pl.String, "interface": pl.Int64, "exchange": pl.Int64,
-                "facility": pl.Int64, "full_table": pl.Boolean, "med": pl.Int64},
-    ).unique(["exporter", "interface"], keep="last")  # fmt: skip
-    described = [c for c in more.columns[2:] if c in inputs.interfaces.columns]
+        schema={"exporter": pl.String, "interface": pl.Int64, "role": pl.String, "asn": pl.Int64,
+                "exchange": pl.Int64, "facility": pl.Int64, "full_table": pl.Boolean,
+                "med": pl.Int64},
+    ).unique(link := ["exporter", "interface", "role", "asn"], keep="last")  # fmt: skip
+    described = [c for c in more.columns if c in inputs.interfaces.columns and c not in link]
     interfaces = inputs.interfaces.drop(described).join(
-        more, on=["exporter", "interface"], how="left"
+        more, on=link, how="left", nulls_equal=True, maintain_order="left"
     )
     inputs = replace(inputs, interfaces=interfaces)
     found = loads(inputs)
@@ -328,6 +330,7 @@ class LinkViews:
         self.links = links
         self.exporters = {e.id: e for e in network.exporters}
         self.interfaces = network.interface_by_key
+        self.sections = {(i.exporter, i.index, i.asn): i for i in network.interfaces}
         ports = inputs.peeringdb.get("netixlan", pl.DataFrame())
         self.lan: dict[int, set[str]] = {}
         if {"ix_id", "ipaddr4", "ipaddr6"} <= set(ports.columns):
@@ -452,7 +455,8 @@ class LinkViews:
 
     def named(self, link: Mapping[str, Any]) -> set[str]:
         """Addresses of the link's BGP neighbours, as configured."""
-        interface = self.interfaces.get((str(link["exporter"]), link["interface"] or -1))
+        key = str(link["exporter"]), link["interface"] or -1
+        interface = self.sections.get((*key, link["provider_asn"])) or self.interfaces.get(key)
         return {str(a) for a in interface.neighbours} if interface is not None else set()
 
     def routers(self, info: SnapshotInfo, link: Mapping[str, Any]) -> bool:
