@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -47,8 +48,13 @@ class Gathered:
 
     inputs: Inputs
     provenance: dict[str, Any]
-    billed: BilledPeriod | None = None
-    """What money is counted on; None without a contract."""
+    bill: Callable[[], BilledPeriod | None] = lambda: None
+    """Reads `billed`: answers without money need not."""
+
+    @cached_property
+    def billed(self) -> BilledPeriod | None:
+        """What money is counted on; None without a contract."""
+        return self.bill()
 
 
 def _reference(lake: Lake, name: str) -> pl.DataFrame:
@@ -277,7 +283,8 @@ def gather(
         },
         "notes": notes,
     }
-    return Gathered(inputs, provenance, billed_period(network, record, start, end))
+    bill = partial(billed_period, network, record, start, end)
+    return Gathered(inputs, provenance, cache(bill))
 
 
 def _source(entry: Mapping[str, Any]) -> dict[str, Any]:
