@@ -132,35 +132,49 @@ def scan(
 def scan_slots(
     record: Record, start: datetime | None = None, end: datetime | None = None
 ) -> pl.LazyFrame:
-    """A Polars scan of `traffic_slots`, of the hours of [start, end): rows to be summed, from the
-    sums of whole days where they are kept.
+    """A Polars scan of `traffic_slots`; as `scan_sums`."""
+    names = [column.name for column in SUMS["traffic_slots"]]
+    return scan_sums(record, "traffic_slots", names, start, end)
+
+
+def scan_sums(
+    record: Record,
+    name: str,
+    columns: Sequence[str],
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pl.LazyFrame:
+    """A Polars scan of a table of sums, of the hours of [start, end): rows to be summed, of whole
+    days where those are kept.
+
+    Args:
+        columns: of those that the table shares with the one that it sums.
 
     Raises:
         InputError: a manifest that cannot be read.
     """
     import polars as pl
 
-    names = [column.name for column in SUMS["traffic_slots"]]
     day = timedelta(days=1)
     whole = {
         date: path
-        for date, path in day_sums.kept(record, "traffic_slots").items()
+        for date, path in day_sums.kept(record, name).items()
         if (start is None or start <= datetime.combine(date, time(), UTC))
         and (end is None or datetime.combine(date, time(), UTC) + day <= end)
     }
-    found = files_by_layout(record, "traffic", start=start, end=end, without=whole)
+    table = day_sums.MADE_OF[name][0]
+    found = files_by_layout(record, table, start=start, end=end, without=whole)
     frames = [
-        older_layouts.scan(files, "traffic", number, hive_partitioning=False).select(names)
+        older_layouts.scan(files, table, number, hive_partitioning=False).select(columns)
         for number, files in found
     ]
-    if whole or not frames:
-        schema = _polars_schema(SUMS["traffic_slots"])
-        files = [*whole.values()]
-        frames.append(
-            pl.scan_parquet(files, schema=schema, glob=False, hive_partitioning=False)
-            if files else pl.LazyFrame(schema=schema)
-        )  # fmt: skip
-    return pl.concat(frames)
+    schema = _polars_schema(tuple(c for c in SUMS[name] if c.name != "day"))
+    if whole:
+        days = pl.scan_parquet(
+            [*whole.values()], schema=schema, glob=False, hive_partitioning=False
+        )
+        frames.append(days.select(columns))
+    return pl.concat(frames or [pl.LazyFrame(schema=schema).select(columns)])
 
 
 def _polars_schema(columns: tuple[TableColumn, ...]) -> dict[str, pl.DataType]:

@@ -349,9 +349,24 @@ ASN_DAYS: tuple[TableColumn, ...] = (
     *(c for c in TRAFFIC if c.name in ("family", "remote_asn", "scaled")),
     *(c for c in TRAFFIC_SLOTS if c.name in ("bytes", "packets", "records")),
 )
+ROUTE_DAYS: tuple[TableColumn, ...] = (
+    _c("day", DAY, "UTC", "the day, in UTC", required=True),
+    _c(
+        "since",
+        TIME,
+        "UTC",
+        "first hour of a part of the day in which no routing table was taken",
+        required=True,
+    ),
+    *(c for c in TRAFFIC_ROUTES if c.name in ("metro", "exporter", "role", "provider_asn")),
+    *(c for c in TRAFFIC_ROUTES if c.name in ("direction", "scaled", "prefix", "origin_asn")),
+    _c("hours", INT, "", "which hours of the day: bit 0 is the first", required=True),
+    *(c for c in TRAFFIC_ROUTES if c.name in ("bytes", "packets", "records")),
+)
 SUMS: dict[str, tuple[TableColumn, ...]] = {  # flowpeer.lake.day_sums
     "traffic_slots": TRAFFIC_SLOTS,
     "asn_days": ASN_DAYS,
+    "route_days": ROUTE_DAYS,
 }
 
 CONFIGURED: dict[str, tuple[TableColumn, ...]] = {  # made from flowpeer.toml by flowpeer.network

@@ -172,9 +172,9 @@ def gather(
         for name in header.rollup.snapshots if header.rollup else ():
             first_used.setdefault(name, hour)
     infos = [info for info in snapshot.snapshots(record) if info.name in first_used]
-    carried = routes
+    carried = catalog.scan_sums(record, "route_days", ("role", "prefix"), start, end)
     if also is not None:
-        carried = pl.concat([f.select("role", "prefix") for f in (routes, also)])
+        carried = pl.concat([f.select("role", "prefix") for f in (carried, also)])
     for info in infos:
         if info.taken_at > first_used[info.name]:
             notes.append(
@@ -257,7 +257,9 @@ def gather(
         notes=tuple(notes),
         policy=policy_of(network),
         outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
-        sampling=sampling_rates(network, record, routes, start, end),
+        sampling=sampling_rates(
+            network, record, catalog.scan_slots(record, start, end), start, end
+        ),
         coverage=coverage,
         tables=pl.DataFrame(
             [(i.vantage, i.taken_at.astimezone(UTC), list(i.views)) for i in infos],

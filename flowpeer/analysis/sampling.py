@@ -22,7 +22,7 @@ _WAY = {
 
 
 def sampling_rates(
-    network: Configuration, record: Record, routes: pl.LazyFrame, start: datetime, end: datetime
+    network: Configuration, record: Record, traffic: pl.LazyFrame, start: datetime, end: datetime
 ) -> pl.DataFrame:
     """exporter, interface, rate, mtu: N of each transit interface, and (interface null) of each
     exporter for those that nothing is known of.
@@ -31,17 +31,15 @@ def sampling_rates(
     the rate that was used, whoever stated it.
 
     Args:
-        routes: `traffic_routes`.
+        traffic: rows of `traffic`, or of `traffic_slots`, of the hours of the period.
     """
     first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     twice = _twice(record, first, end)
-    whole = routes.filter(
+    whole = traffic.filter(
         pl.col("role") == "transit",
-        pl.col("hour_start") >= first,
-        pl.col("hour_start") < end.astimezone(UTC),
-        ~pl.col("hour_start").is_in(
-            pl.Series(sorted(twice), dtype=pl.Datetime("us", "UTC")).implode()
-        ),
+        ~pl.col("slot")
+        .dt.truncate("1h")
+        .is_in(pl.Series(sorted(twice), dtype=pl.Datetime("us", "UTC")).implode()),
     )
     sums = (
         whole.group_by("exporter", "interface")

@@ -74,6 +74,9 @@ def to_sum(
         return _listed(table, files_by_layout(record, table, start=start, end=end, without=without))
 
     cells = _cells_of_sums(name)
+    if name == "route_days":
+        cells |= {"since": "r.hour_start AS since", "hours": "1::BIGINT << r.hour AS hours"}
+        return f"SELECT {', '.join(cells.values())} FROM ({of('traffic_routes')}) AS r"  # noqa: S608
     traffic = f"SELECT {', '.join(cells.values())} FROM ({of('traffic')}) AS r"  # noqa: S608
     if name == "traffic_slots":
         return traffic
@@ -88,7 +91,7 @@ def to_sum(
 def _cells_of_sums(name: str) -> dict[str, str]:
     """The columns of a table of sums, with the day of their folder."""
     cells = {c.name: f"r.{c.name}" for c in SUMS[name]}
-    if name == "asn_days":
+    if name != "traffic_slots":
         return {**cells, "day": "r.date AS day"}
     return {**cells, "date": "r.date"}
 

@@ -14,7 +14,7 @@ from flowpeer.lake.staging import make_folder
 from flowpeer.schema import SUMS
 from flowpeer_core.quoted import literal
 
-_ORDER = {"traffic_slots": "slot", "asn_days": "remote_asn"}
+_ORDER = {"traffic_slots": "slot", "asn_days": "remote_asn", "route_days": "origin_asn"}
 """Whoever asks for one network opens a part of a file."""
 ROW_GROUP = 20_480
 MEMORY = "1GB"
@@ -53,11 +53,18 @@ def _make(record: Record, name: str, day: date, path: Path) -> bool:
     from flowpeer.engine import begin
 
     start = datetime.combine(day, time(), UTC)
+    end = start + timedelta(days=1)
     columns = [c.name for c in SUMS[name] if c.name != "day"]
-    summed = [c for c in columns if c in ("bytes", "packets", "records")]
-    keys = [c for c in columns if c not in summed]
-    cells = [*keys, *(f"sum({c})::BIGINT AS {c}" for c in summed)]
+    sums = {c: f"sum({c})::BIGINT AS {c}" for c in ("bytes", "packets", "records")}
+    sums["hours"] = "bit_or(hours) AS hours"
+    keys = [c for c in columns if c not in sums]
+    cells = [sums.get(c, c) for c in columns]
     order = [_ORDER[name], *(k for k in keys if k != _ORDER[name])]
+    source = to_sum(record, name, start=start, end=end)
+    if name == "route_days":
+        parts = [start, *(at for at in day_sums.borders(record) if start < at < end)]
+        cases = " ".join(f"WHEN since >= {_moment(at)} THEN {_moment(at)}" for at in parts[::-1])
+        source = f"SELECT * REPLACE (CASE {cases} END AS since) FROM ({source})"  # noqa: S608
     staged = record.lake.staging.path(path.name)
     with duckdb.connect() as con:
         begin(con)
@@ -67,8 +74,7 @@ def _make(record: Record, name: str, day: date, path: Path) -> bool:
         with suppress(duckdb.IOException):
             con.execute(
                 f"COPY (SELECT {', '.join(cells)} FROM"  # noqa: S608 (text of ours)
-                f" ({to_sum(record, name, start=start, end=start + timedelta(days=1))})"
-                f" GROUP BY {', '.join(keys)} ORDER BY {', '.join(order)})"
+                f" ({source}) GROUP BY {', '.join(keys)} ORDER BY {', '.join(order)})"
                 f" TO {literal(str(staged))}"
                 f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
             )
@@ -77,3 +83,7 @@ def _make(record: Record, name: str, day: date, path: Path) -> bool:
             return True
     staged.unlink(missing_ok=True)
     return False
+
+
+def _moment(at: datetime) -> str:
+    return f"TIMESTAMPTZ '{at:%Y-%m-%d %H:%M:%S}+00'"

@@ -12,12 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import flowpeer_sql
 from flowpeer.lake.store import Lake
 from flowpeer.pipeline.day_sums import renew
 from flowpeer.query import QuerySession
+from flowpeer.schema import SUMS, TABLES
+from flowpeer_core.columns import arrow_schema
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None
@@ -44,6 +47,20 @@ def lake_of_hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("hours") / "lake",
         *world.fold(world.traffic_rows(), lambda time, metro: {64500}),
     )
+    # A later table, within an hour of the second day, in which every path is another one.
+    later = world.START + timedelta(hours=2, minutes=30)
+    rows = [
+        {**r, "snapshot": "later", "taken_at": later,
+         "as_path": r["as_path"].replace(" ", " 6453 ", 1)}
+        for r in world.routes()
+    ]  # fmt: skip
+    schema = arrow_schema(TABLES["routes"])
+    table = pa.Table.from_pylist(
+        [{**dict.fromkeys(schema.names), **r} for r in rows], schema=schema
+    )
+    Lake(root).publish(
+        "routes/later.parquet", TABLES["routes"], table, {"taken_at": later.isoformat()}
+    )
     return root
 
 
@@ -51,7 +68,7 @@ def lake_of_hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(lake_of_hours: Path) -> Iterator[tuple[QuerySession, QuerySession]]:
     """The same lake, from its hours and from sums of its days."""
     summed = Path(shutil.copytree(lake_of_hours, lake_of_hours.with_name("summed")))
-    assert renew(Lake(summed).record()) == 4  # two tables, two days
+    assert renew(Lake(summed).record()) == 6  # three tables, two days
     with (
         QuerySession(lake_of_hours, configured=world.configured()) as first,
         QuerySession(summed, configured=world.configured()) as second,
@@ -67,6 +84,7 @@ def test_there_are_fewer_rows_and_they_add_up(both: tuple[QuerySession, QuerySes
     for table, of, day in (
         ("traffic_slots", "traffic", "date"),
         ("asn_days", "asn_traffic", "day"),
+        ("route_days", "traffic_routes", "day"),
     ):
         hours, summed = (rows(con, f"SELECT count(*) AS n FROM {table}")[0]["n"] for con in both)
         assert 0 < summed < hours
@@ -113,26 +131,46 @@ def test_an_hour_that_changed_is_never_told_by_old_sums(lake_of_hours: Path) -> 
     hour = world.START + timedelta(hours=3)
     extra = [{**r, "bytes": 10 * r["bytes"]} for r in world.traffic_rows() if r["slot"] >= hour]
     world.publish(changed, "traffic", extra, time="slot", name="late")
+    by_route = world.route_traffic(extra)
+    world.publish(changed, "traffic_routes", by_route, time="hour_start", name="late")
     sums = "SELECT sum(bytes) AS b, count(DISTINCT direction) AS n FROM "
-    for made in (0, 2):
+    for made in (0, 3):
         with QuerySession(changed, configured=world.configured()) as con:
             assert rows(con, sums + "traffic_slots") == rows(con, sums + "traffic")
             assert rows(con, sums + "asn_days") == rows(con, sums + "asn_traffic")
+            assert rows(con, sums + "route_days") == rows(con, sums + "traffic_routes")
         if not made:
-            assert renew(Lake(changed).record()) == 2
+            assert renew(Lake(changed).record()) == 3
             assert renew(Lake(changed).record()) == 0
     after = {p.name for p in changed.glob("cache/*/date=*/*.parquet")}
-    assert len(before & after) == 2
-    assert len(after) == 4
+    assert len(before & after) == 3
+    assert len(after) == 6
 
 
 def test_without_a_place_for_sums_statements_read_the_hours(lake_of_hours: Path) -> None:
     full = Path(shutil.copytree(lake_of_hours, lake_of_hours.with_name("full")))
     (full / "cache").mkdir(exist_ok=True)
-    for name in ("traffic_slots", "asn_days"):
+    for name in SUMS:
         (full / "cache" / name).write_text("a file where a folder would be")
     assert renew(Lake(full).record()) == 0
     with QuerySession(full, configured=world.configured()) as con:
         assert rows(con, "SELECT sum(bytes) AS b FROM traffic_slots") == rows(
             con, "SELECT sum(bytes) AS b FROM traffic"
         )
+
+
+def test_a_routing_table_that_comes_later_parts_its_day_again(lake_of_hours: Path) -> None:
+    later = Path(shutil.copytree(lake_of_hours, lake_of_hours.with_name("later")))
+    renew(Lake(later).record())
+    taken = world.START + timedelta(minutes=30)
+    schema = arrow_schema(TABLES["routes"])
+    Lake(later).publish(
+        "routes/third.parquet", TABLES["routes"], schema.empty_table(),
+        {"taken_at": taken.isoformat()},
+    )  # fmt: skip
+    assert renew(Lake(later).record()) == 1
+    with QuerySession(later, configured=world.configured()) as con:
+        parts = rows(con, "SELECT DISTINCT since FROM route_days ORDER BY since")
+    assert [part["since"][5:16] for part in parts] == [
+        "06-30 00:00", "06-30 23:00", "07-01 00:00", "07-01 01:00",
+    ]  # fmt: skip

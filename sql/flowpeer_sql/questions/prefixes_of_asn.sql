@@ -11,16 +11,22 @@
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter top BIGINT = 100: rows
 
-SELECT t.origin_asn, n.name, t.prefix, t.metro, t.role, t.provider_asn, t.direction,
-    sum(t.bytes)::BIGINT AS bytes, sum(t.records)::BIGINT AS records,
-    count(DISTINCT t.hour_start) AS hours
-FROM routes_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
-LEFT JOIN asn_names n ON n.asn = t.origin_asn
-WHERE t.scaled AND t.role IN ('transit', 'peer', 'ix', 'customer')
-    AND ($asn::BIGINT IS NULL OR t.origin_asn = $asn::BIGINT)
-    AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
-    AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
-    AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
+WITH days AS (
+    SELECT t.day, t.origin_asn, t.prefix, t.metro, t.role, t.provider_asn, t.direction,
+        sum(t.bytes) AS bytes, sum(t.records) AS records, bit_or(t.hours) AS hours
+    FROM route_sums_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) t
+    WHERE t.scaled AND t.role IN ('transit', 'peer', 'ix', 'customer')
+        AND ($asn::BIGINT IS NULL OR t.origin_asn = $asn::BIGINT)
+        AND ($metro::VARCHAR IS NULL OR t.metro = $metro::VARCHAR)
+        AND ($provider::BIGINT IS NULL OR t.provider_asn = $provider::BIGINT)
+        AND ($direction::VARCHAR IS NULL OR t.direction = $direction::VARCHAR)
+    GROUP BY ALL
+)
+SELECT d.origin_asn, n.name, d.prefix, d.metro, d.role, d.provider_asn, d.direction,
+    sum(d.bytes)::BIGINT AS bytes, sum(d.records)::BIGINT AS records,
+    sum(bit_count(d.hours))::BIGINT AS hours
+FROM days d
+LEFT JOIN asn_names n ON n.asn = d.origin_asn
 GROUP BY ALL
-ORDER BY bytes DESC, t.origin_asn, t.prefix, t.metro, t.role, t.provider_asn, t.direction
+ORDER BY bytes DESC, d.origin_asn, d.prefix, d.metro, d.role, d.provider_asn, d.direction
 LIMIT $top::BIGINT;

@@ -5,12 +5,16 @@
 --       takes its own view of the provider (named after it, or from a neighbour of its interface), else
 --       one of its metro, else any; of that the latest before the hour, else the earliest (METHODS
 --       M4). as_path is null where there is no view of the provider or it has no such route.
--- Needs: periods, provider_paths
+-- Needs: route_sums, provider_paths
 
 CREATE OR REPLACE MACRO transit_paths(period_start, period_end) AS TABLE
-WITH hours AS (
-    SELECT DISTINCT date_trunc('hour', t.slot) AS hour_start, t.metro, t.exporter, t.provider_asn
+WITH links AS (
+    SELECT DISTINCT t.metro, t.exporter, t.provider_asn
     FROM transit_slots_between(period_start, period_end) t
+), hours AS (
+    SELECT l.*, unnest(generate_series(
+        date_trunc('day', s.first_slot), s.last_slot, INTERVAL 1 HOUR)) AS hour_start
+    FROM links l CROSS JOIN slots_between(period_start, period_end) s
 ), neighbours AS (
     SELECT i.exporter, i.metro, i.asn, unnest(string_split(i.neighbours, ' ')) AS address
     FROM interfaces i WHERE i.neighbours <> ''
@@ -37,8 +41,8 @@ WITH hours AS (
 ), by_view AS (
     SELECT s.metro, s.exporter, s.provider_asn, s.direction, s.prefix, s.origin_asn, c.taken_at,
         c.vantage, sum(s.bytes)::BIGINT AS bytes
-    FROM routes_between(period_start, period_end) s LEFT JOIN chosen c
-        ON c.hour_start = s.hour_start AND c.exporter = s.exporter
+    FROM route_sums_between(period_start, period_end) s LEFT JOIN chosen c
+        ON c.hour_start = s.since AND c.exporter = s.exporter
         AND c.provider_asn = s.provider_asn
     WHERE s.role = 'transit' AND s.scaled
     GROUP BY ALL
