@@ -71,10 +71,11 @@ def tables() -> str:
             and `hour` after their columns: {names(schema.PARTITIONED)}. `routes` is a folder of
             snapshots. The tables {names(schema.CONFIGURED)} come from flowpeer.toml whenever a
             query is asked, and have no file. All others are single files in `reference/`.
-            `crossings` is made of `flows` when a query names it ([SQL](../sql.md)). `traffic_slots`,
-            `asn_days` and `route_days` are sums of `traffic` and its routes, a file a day in `cache/` of the lake, made again
-            when an hour of the day was rolled up again; where there is none yet, they are read from
-            the hours, and what is one row otherwise may be several: always sum their rows."""),
+            `crossings` is made of `flows` when a query names it ([SQL](../sql.md)).
+            `traffic_slots`, `asn_days` and `route_days` are sums of `traffic` and its routes, a
+            file a day in `cache/` of the lake, made again when an hour of the day was rolled up
+            again; where there is none yet, they are read from the hours, and what is one row
+            otherwise may be several: always sum their rows."""),
         "A remote network that is no public one has a negative number: "
         + ", ".join(f"{code} {name}" for code, name in SPECIAL_ASNS.items())
         + ".",

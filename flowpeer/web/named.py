@@ -61,6 +61,12 @@ class Named:
             picks=view.picks if "pick" in self.uses else (),
         )
 
+    def passes_over(self, view: Filters) -> list[str]:
+        """The filters of a page that are set, and that this table does not obey."""
+        given = {"metro": view.metros, "provider": view.providers, "family": view.family,
+                 "direction": view.direction != "both", "period": view.period}  # fmt: skip
+        return [name for name, is_set in given.items() if is_set and name not in self.uses]
+
     def query_string(self, view: Filters, *words: str) -> str:
         """As `narrowed`, for a URL; with these own words of the page too."""
         narrow = self.narrowed(view)

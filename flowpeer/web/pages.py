@@ -276,7 +276,7 @@ class Pages:
         elif page.startswith("/provider/"):
             outer = replace(view, providers=())
         text = self._templates.get_template("filled.html").render(
-            named=named, table=table, chart=section.chart,
+            named=named, table=table, chart=section.chart, over=named.passes_over(view),
             query=named.query_string(view, "filter", "sort", "limit"),
             drawn=named.query_string(view, "filter"),
             markup=table_markup(

@@ -21,6 +21,15 @@ from flowpeer_reports.render.cells import clean, is_number, texts
 STATIC = Path(__file__).with_name("static")
 LONGEST = 12_000
 """Characters of a statement that a link carries."""
+EMPTY = {
+    "asks": "nobody was asked yet: `flowpeer asks add` writes to the log of asks",
+    "findings": "nothing is wrong",
+    "network_ports": "it is on no exchange that PeeringDB knows",
+    "network_rows": "it is in no list: the explanation below says why",
+    "snapshots": "no routing table is loaded: `flowpeer rib load FILE` loads one",
+    "places": "no place to meet is known: see the explanation below",
+}
+"""What to say of tables without rows."""
 SHOWN = 200
 """Rows of a table on a page; the files have all."""
 
@@ -119,7 +128,8 @@ def table_markup(
         ])  # fmt: skip
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*cells, strict=True))
     if not body:
-        body = f'<tr><td colspan="{max(1, len(cells))}">no rows</td></tr>\n'
+        told = EMPTY.get(name, "no rows") if table.rows.is_empty() else "no row has these words"
+        body = f'<tr><td colspan="{max(1, len(cells))}">{_text(told)}</td></tr>\n'
     rest = rows.height - few.height
     note = f"<p>{rest:,} more rows are in the files.</p>\n" if rest > 0 else ""
     return Markup(  # noqa: S704 - each part is escaped above

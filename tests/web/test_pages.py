@@ -230,6 +230,17 @@ def test_over_nothing_every_page_says_what_to_do(
     assert "flowpeer rollup" in section.text
 
 
+def test_a_table_says_what_it_is_not_narrowed_by_and_why_it_is_empty(explorer: Explorer) -> None:
+    loads = "/section/metro/provider_load?page=/metro/nyc&metro=nyc&direction=in"
+    assert "Not narrowed by" not in explorer.get(loads).text
+    assert "Not narrowed by family." in explorer.get(f"{loads}&family=6").text
+    ports = explorer.get("/section/overview/freshness?provider=500101&direction=out").text
+    assert "Not narrowed by provider, direction." in ports
+    asks = explorer.get(f"/section/network/asks?asn={ASN}").text
+    assert "nobody was asked yet: `flowpeer asks add`" in asks
+    assert "no row has these words" in explorer.get(f"{loads}&filter=zzzz").text
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
