@@ -45,6 +45,7 @@ class PageSection:
 _OVER_TIME = Chart(
     "start", "avg_bps", ("provider", "direction"), bounds=("capacity_bps", "commit_bps")
 )
+_BY_METRO = Chart("start", "avg_bps", ("metro", "direction"), bounds=("capacity_bps",))
 _IMBALANCE = ("metro", "direction", "provider_asn", "provider", "capacity_bps", "avg_bps",
               "p95_bps", "utilisation_p95", "share", "target_share", "excess_share", "d",
               "target")  # fmt: skip
@@ -63,6 +64,7 @@ _D_BY_HOUR = Chart("hour_of_week", "d", ("direction",), "fraction", kind="bar")
 SECTIONS: Mapping[str, tuple[PageSection, ...]] = {
     "overview": (
         PageSection("traffic_over_time", chart=_OVER_TIME),
+        PageSection("metro_over_time", chart=_BY_METRO),
         PageSection("provider_load"),
         PageSection("bills", _BILLS),
         PageSection("changes"),

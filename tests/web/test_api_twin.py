@@ -155,3 +155,16 @@ def test_the_document_names_every_table_and_its_filters() -> None:
         assert {p["name"] for p in operation["parameters"] if p["required"]} == set(named.needs)
     ids = [path["get"]["operationId"] for path in told["paths"].values()]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("query", ["", "?family=6", "?direction=in&provider=500101&metro=nyc"])
+def test_transit_by_metro_adds_up_to_transit_by_provider(explorer: Explorer, query: str) -> None:
+    sums = []
+    for name in ("metro_over_time", "traffic_over_time"):
+        found: dict[tuple[str, str], float] = {}
+        for row in explorer.get(f"/api/{name}.json{query}").json():
+            key = row["start"], row["direction"]
+            found[key] = found.get(key, 0) + row["avg_bps"]
+        sums.append(found)
+    assert sums[0]
+    assert sums[0] == pytest.approx(sums[1])
