@@ -11,7 +11,7 @@ from faulty import Fault, Faults, build, every
 pytestmark = pytest.mark.slow
 
 
-STRIDE = 16
+STRIDE = 32
 """Every so many-th fault is tried here, each error beginning at another one; all of them by
 `python bench/faults.py`."""
 
