@@ -246,6 +246,7 @@ def gather(
             schema={"asn": pl.Int64, "reason": pl.String, "until": pl.Date},
         ),
         traffic=traffic,
+        traffic_slots=catalog.scan_slots(record, start, end),
         traffic_routes=routes,
         paths=paths_in_force(lake, infos, carried, over=also is not None),
         relationships=relationships,

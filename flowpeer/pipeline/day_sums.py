@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from time import time as clock
 
 from flowpeer.lake import day_sums
 from flowpeer.lake.record import Record
@@ -18,6 +19,8 @@ _ORDER = {"traffic_slots": "slot", "asn_days": "remote_asn", "route_days": "orig
 """Whoever asks for one network opens a part of a file."""
 ROW_GROUP = 20_480
 MEMORY = "1GB"
+GRACE_S = 3600
+"""What was replaced stays so long: an answer that has begun still reads it."""
 
 
 def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
@@ -41,7 +44,7 @@ def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
                     made += _make(record, name, day, path)
             keep = set(wanted.values())
             for path in (lake.root / "cache" / name).glob("date=*/*.parquet"):
-                if path not in keep:
+                if path not in keep and path.stat().st_mtime < clock() - GRACE_S:
                     path.unlink(missing_ok=True)
     return made
 

@@ -284,7 +284,8 @@ def series_of(
         return Series(inputs, found, cells, flows, store, since=since)
     start, end = billed.span
     return Series(
-        replace(inputs, traffic=billed.traffic, traffic_routes=billed.traffic_routes),
+        replace(inputs, traffic=billed.traffic, traffic_slots=None,
+                traffic_routes=billed.traffic_routes),
         found, cells, flows, store, since=since, packets=True,
         span=(min(start, inputs.period_start), max(end, inputs.period_end)),
     )  # fmt: skip

@@ -79,6 +79,8 @@ class Inputs:
     """What the operator decided about the ranking."""
     declared: pl.DataFrame | None = None
     """asn, member_asn: whose routes networks say they announce (IRR AS-SETs)."""
+    traffic_slots: pl.LazyFrame | None = None
+    """`traffic` without the remote network, whose rows are to be summed; None: `traffic` itself."""
     accepted: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Metro → networks that agreed to peer there; their sessions may not be live yet (M16)."""
     outcomes: Mapping[str, tuple[int, int]] = field(default_factory=dict)

@@ -103,8 +103,9 @@ class Loads:
 def loads(inputs: Inputs, roles: Sequence[str] = EXTERNAL) -> Loads:
     """The links of `roles`: those configured, silent ones too, and others seen in traffic."""
     start, end = (t.astimezone(UTC) for t in (inputs.period_start, inputs.period_end))
+    traffic = inputs.traffic if inputs.traffic_slots is None else inputs.traffic_slots
     seen = (
-        inputs.traffic.filter(
+        traffic.filter(
             pl.col("role").is_in(list(roles)), pl.col("direction").is_in(["in", "out"]),
             pl.col("slot") >= start, pl.col("slot") < end,
         )
