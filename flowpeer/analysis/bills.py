@@ -35,6 +35,7 @@ SCREEN_COLUMNS = (
     "contract", "month", "status", "quality", "p95_in_bps", "p95_out_bps", "billed_bps",
     "commit_bps", "total", "currency", "heading_for_total", "notice_by",
 )  # fmt: skip
+_NOT_WITH_INVOICES = ("quality", "heading_for_total", "notice_by")
 
 
 def _exact(amount: Decimal | None) -> Fraction | None:
@@ -178,14 +179,37 @@ def billed_period(
 
 
 def _in_force(terms: Terms, start: datetime, end: datetime) -> list[Month]:
-    """The months of a period in which a contract holds."""
+    """The months of a period in which a contract holds; one that renews itself goes on."""
     return [
         month
         for month in months_of(start, end, terms.timezone)
         if (terms.starts is None or terms.starts <= month.last_day)
-        and (terms.ends is None or (terms.ends.year, terms.ends.month)
-             >= (month.year, month.number))
+        and (terms.ends is None or terms.auto_renew
+             or (terms.ends.year, terms.ends.month) >= (month.year, month.number))
     ]  # fmt: skip
+
+
+def unbilled(
+    network: Configuration, start: datetime, end: datetime, only: Sequence[str] | None = None
+) -> list[str]:
+    """Contracts of links in a period in which they do not hold, in words."""
+    found = []
+    for contract in network.contracts:
+        terms = terms_of(network, contract)
+        links = {
+            (i.exporter, i.index) for i in network.interfaces
+            if i.contract == contract.id and (i.from_ is None or i.from_ < end)
+            and (i.until is None or i.until > start)
+        }  # fmt: skip
+        asked = only is None or contract.id in only
+        if asked and links and not _in_force(terms, start, end):
+            ended = terms.ends is not None and terms.ends < start.date()
+            when = f"ended {terms.ends}" if ended else f"starts {terms.starts}"
+            found.append(
+                f"contract {contract.id} {when}: what its {len(links)} links carry in this period "
+                "is on no bill"
+            )
+    return found
 
 
 def _counters(network: Configuration) -> pl.DataFrame | None:
@@ -232,6 +256,11 @@ def bills_answer(
         invoices=dict(_invoice(text, rows) for text in invoices),
         forced=forced,
     )
+    found.notes.extend(unbilled(network, start, end, contracts))
+    screen: tuple[str, ...] = SCREEN_COLUMNS
+    if invoices:
+        screen = (*(c for c in screen if c not in _NOT_WITH_INVOICES), "invoice",
+                  "invoice_difference")  # fmt: skip
     names = sorted({name for _, name in rows})
     title = f"{network.network.name} (AS{network.network.asn}): transit bills, " + (
         names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}" if names else "none"
@@ -239,7 +268,7 @@ def bills_answer(
     return Answer(
         "bills", title, found.rows, BILLS, found,
         lambda: table_page(found.rows, BILLS, title=title, notes=found.notes),
-        notes=found.notes, screen_columns=SCREEN_COLUMNS,
+        notes=found.notes, screen_columns=screen,
         provenance={
             "network": {"asn": network.network.asn, "name": network.network.name},
             "period": {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"},

@@ -13,7 +13,7 @@ import polars as pl
 
 from flowpeer import catalog, schema
 from flowpeer.analysis.asks import read_log
-from flowpeer.analysis.bills import billed_period
+from flowpeer.analysis.bills import billed_period, unbilled
 from flowpeer.analysis.carried import CarriedPrefixes
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.periods import period_before, period_of
@@ -183,6 +183,7 @@ def gather(
             )
     notes += undescribed
     notes += _changed(network, start, end)
+    notes += unbilled(network, start, end)
     if (network.source.parent / MARKER).exists():
         notes.insert(0, "Synthetic sample network: traffic and names are invented.")
     peeringdb = {

@@ -228,7 +228,7 @@ def candidate_rows(
     for listing in ranking.metros:
         shared.base = listing.base
         carried = _carried(ranking, listing)
-        ports = _Headroom(places, listing.name, port_p95)
+        ports = Headroom(places, listing.name, port_p95)
         both_ways = _both_ways(ranking, listing)
         shaped = 0
         for number, (row, figures_) in enumerate(
@@ -414,7 +414,7 @@ def _both_ways(ranking: Ranking, listing: Listing) -> bool:
     return bool(ranking.cells.out[part].any() and ranking.cells.in_[part].any())
 
 
-class _Headroom:
+class Headroom:
     """What the rows so far leave of our own ports on the exchanges of a metro (M9)."""
 
     def __init__(self, places: Places, metro: str, p95: Mapping[tuple[str, int], float]) -> None:
@@ -443,7 +443,7 @@ def _meeting(
     places: Places,
     alone_p95: float,
     found: Percentile,
-    ports: _Headroom,
+    ports: Headroom,
     both_ways: bool,
 ) -> dict[str, Any]:
     asn, metro = row.asn, listing.name

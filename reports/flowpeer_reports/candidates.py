@@ -150,11 +150,12 @@ def candidates(
     series.load()
     notes, _ = coverage_notes(inputs, world.metros)
     shown = figures(inputs, ranking, series, folded_rows(inputs, ranking))
-    made = candidate_rows(inputs, ranking, shown, places, feasibility, port_p95(inputs))
+    busy = port_p95(inputs)
+    made = candidate_rows(inputs, ranking, shown, places, feasibility, busy)
     paid = signed = None
     if billed is not None:
         p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
-        paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95)
+        paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95, busy)
     if billed is not None and signing_plans:
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency

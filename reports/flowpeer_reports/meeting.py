@@ -35,6 +35,10 @@ class Place:
     """Who is on the exchange's route servers: us, them, both or neither."""
     carriers: tuple[str, ...] = ()
     note: str = ""
+    there: str = ""
+    """The metro that it is in, where that is another one (rung 7)."""
+    there_rank: int = 0
+    """Its rung there."""
 
 
 @dataclass(slots=True)
@@ -267,7 +271,10 @@ class Places:
             places = self._local(asn, other)
             if places:
                 far = f", {km:.0f} km" if math.isfinite(km) else ""
-                return replace(places[0], rank=ELSEWHERE, text=f"in {other}{far}: {places[0].text}")
+                return replace(
+                    places[0], rank=ELSEWHERE, text=f"in {other}{far}: {places[0].text}",
+                    there=other, there_rank=places[0].rank,
+                )  # fmt: skip
         if not self.registry.loaded:
             return Place(ELSEWHERE, "no place known: no PeeringDB")
         if self.listed(asn):

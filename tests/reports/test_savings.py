@@ -14,11 +14,21 @@ from test_billing import covered, terms_of, traffic_of
 
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import MonthSeries, month_series
-from flowpeer_reports.billing.costs import Amounts, Costs, more_ports, opening, port_for, private
+from flowpeer_reports.billing.costs import (
+    Amounts,
+    Costs,
+    Prices,
+    more_ports,
+    opening,
+    port_for,
+    private,
+)
 from flowpeer_reports.billing.months import months_of
 from flowpeer_reports.billing.octets import BilledLink, octets_of
+from flowpeer_reports.billing.rows import cost_at
 from flowpeer_reports.billing.savings import Moved, RouteTraffic, Savings, capped
 from flowpeer_reports.billing.terms import Terms, converter
+from flowpeer_reports.meeting import Place
 
 START, END = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 SPAN = START - timedelta(days=1)
@@ -198,3 +208,14 @@ def test_costs_come_from_the_nearest_section_and_ports_are_bought_whole() -> Non
     assert more_ports(general, 0).per_month == 0
     assert more_ports(general, 1e9).recurring == 500
     assert opening(Costs(membership_per_month=Fraction(100)).over(general), 1e9).recurring == 600
+
+
+def test_a_place_in_another_metro_costs_what_it_costs_there() -> None:
+    prices = Prices(
+        general=Costs(cross_connect_per_month=Fraction(1), currency="USD"),
+        facilities={("fra", 20): Costs(cross_connect_per_month=Fraction(5))},
+    )
+    place = Place(7, "in fra, 360 km: PNI", our_facility=20, there="fra", there_rank=3)
+    assert cost_at(prices, "ams", place, 0.0, None).recurring == 5
+    nowhere = Place(7, "no common place in PeeringDB")
+    assert cost_at(prices, "ams", nowhere, 0.0, None) == Amounts()

@@ -188,6 +188,23 @@ def test_a_network_that_refuses_takes_nothing_from_the_savings_below_it() -> Non
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_an_ask_costs_and_saves_the_same_however_long_the_list_is(seed: int) -> None:
+    made, contracts, _ = world(seed)
+    general = Costs(port_per_month={10**6: Fraction(1, 2)}, cross_connect_per_month=Fraction(3, 10),
+                    setup=Fraction(24), currency="USD", amortise_months=24)  # fmt: skip
+    billed = billed_of(made, contracts, Prices(general=general))
+    whole = candidates(made.inputs(), billed=billed).organisations.filter(pl.col("rank") > 0)
+    money = ["rank", "asn", *(c for c in whole.columns if c.endswith("_per_month")),
+             "break_even_bps", "payback_months", "meet"]  # fmt: skip
+    assert (whole["peering_cost_per_month"] > 0).any()
+    for asks in (1, 2, 3):
+        short = candidates(made.inputs(), asks=asks, billed=billed).organisations
+        mine = short.filter(pl.col("rank") > 0)
+        assert mine.height
+        assert mine.select(money).equals(whole.head(mine.height).select(money))
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_the_money_of_exchanges_in_their_order(seed: int) -> None:
     made, contracts, seen = world(seed)
     general = Costs(port_per_month={10**12: Fraction(1, 2)},

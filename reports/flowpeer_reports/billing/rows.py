@@ -17,6 +17,7 @@ from flowpeer_reports.billing.octets import Octets
 from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.savings import Key, Money, Moved, RouteTraffic, Savings, capped
 from flowpeer_reports.billing.terms import Converter, printed
+from flowpeer_reports.candidate_rows import Headroom
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.meeting import Place, Places
 from flowpeer_reports.offload import INFERRED
@@ -24,6 +25,7 @@ from flowpeer_reports.ranking import Listing, Ranking, Row
 from flowpeer_reports.series import Series
 
 EXCHANGE_RUNGS, PRIVATE_RUNGS, CLOSED_RUNG = (1, 2), (3, 4, 5), 6
+TRANSPORT = "met in another metro: transport between them is not counted"
 SETS = (("seen", "out"), ("own", "in"), ("inferred", "out"))
 
 
@@ -83,15 +85,16 @@ def row_money(
     alone_p95: Mapping[tuple[str, int], float],
     rooms: Mapping[tuple[str, int], float],
     p95: Mapping[tuple[str, int], float | None],
+    busy: Mapping[tuple[str, int], float],
 ) -> Paid:
     """What every row saves and costs.
 
     Args:
         alone_p95, rooms, p95: by list and number of the row: the percentile standing alone, what
             the exchange in between can carry, the percentile of its part.
+        busy: what our ports carry now, by metro and exchange (`ports.port_p95`).
     """
     contract_of = {link.key: link.contract for link in period.octets.links}
-    cost_of: dict[tuple[str, int], Amounts] = {}
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     anywhere: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     openings: list[dict[str, Any]] = []
@@ -107,14 +110,13 @@ def row_money(
                 )
             key = (listing.name, number)
             cost = cost_at(period.prices, listing.name, place, p95.get(key), rooms.get(key))
-            if row.asn is not None:
-                cost_of[listing.name, row.asn] = cost
             money = savings.row(
                 _moved(series, listing, number, [metro], [rooms.get(key)], contract_of),
                 cost,
                 stays=row.refuses,
             )
-            _add(columns, money, row)
+            far = () if place is None or not place.there else (TRANSPORT,)
+            _add(columns, money, far)
             if place is not None and place.rank == CLOSED_RUNG and place.ix is not None:
                 closed.setdefault(place.ix, []).append((number, money))
         notes += [f"{listing.name}: {note}" for note in savings.notes()]
@@ -124,15 +126,20 @@ def row_money(
             openings.append(_opening(period, series, listing, metro, ix, rows, places))
     listing = ranking.organisations
     savings = Savings(period.months, period.convert)
+    left = {name: Headroom(places, name, busy) for name in ranking.cells.metros}
     for number, row in enumerate(listing.rows):
-        names = [ranking.cells.metros[m] for m in row.metros]
-        cost = together(cost_of.get((name, row.asn or 0), Amounts()) for name in names)
+        used = _used(ranking, series, listing, number, row, places)
+        cost = together(
+            cost_at(period.prices, one.metro, one.place, one.p95_bps,
+                    left[one.metro].room(one.place, one.p95_bps))
+            for one in used
+        )  # fmt: skip
         money = savings.row(
             _moved(series, listing, number, row.metros, [None] * len(row.metros), contract_of),
             cost,
             stays=row.refuses,
         )
-        _add(anywhere, money, row)
+        _add(anywhere, money, (TRANSPORT,) if any(one.place.there for one in used) else ())
     notes += savings.notes()
     return Paid(
         pl.DataFrame(columns, schema=SCHEMA),
@@ -150,7 +157,7 @@ COLUMNS = (
 SCHEMA = {name: pl.String if name == "saving_note" else pl.Float64 for name in COLUMNS}
 
 
-def _add(columns: dict[str, list[Any]], money: Money, row: Row) -> None:
+def _add(columns: dict[str, list[Any]], money: Money, more: tuple[str, ...]) -> None:
     values: dict[str, Any] = {
         "bill_saving_per_month": printed(money.bill_saving),
         "saving_per_month": printed(money.saving),
@@ -161,7 +168,7 @@ def _add(columns: dict[str, list[Any]], money: Money, row: Row) -> None:
         "billed_bps_avoided": _rate(money.billed_bps_avoided),
         "break_even_bps": _rate(money.break_even_bps),
         "payback_months": printed(money.payback_months),
-        "saving_note": "; ".join(money.notes) or None,
+        "saving_note": "; ".join((*money.notes, *more)) or None,
     }
     for name in COLUMNS:
         columns[name].append(values[name])
@@ -171,6 +178,38 @@ def _rate(value: Fraction | None) -> float | None:
     return None if value is None else round(float(value), 3)
 
 
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """A place where an organisation is met, the first of the metros that use it, and p95 there."""
+
+    place: Place
+    metro: str
+    p95_bps: float
+
+
+def _used(
+    ranking: Ranking, series: Series, listing: Listing, number: int, row: Row, places: Places
+) -> list[_Used]:
+    """The places of an ask over all its metros, each once: metros may share one."""
+    if row.asn is None or not row.rank:
+        return []
+    found: dict[tuple[str, int | None, int | None], tuple[Place, str, Ints]] = {}
+    for metro in row.metros:
+        name = ranking.cells.metros[metro]
+        place = places.meet(row.asn, name)
+        octets = np.zeros(series.slots, np.int64)
+        if series.wanted((listing.name, "seen", number)):
+            octets = series.get((listing.name, "seen", number), "out", metro).total()
+        key = (place.there or name, place.ix, place.our_facility)
+        if key in found:
+            octets = octets + found[key][2]
+        found[key] = (*found.get(key, (place, name))[:2], octets)
+    return [
+        _Used(place, name, float(as_bps(p95_octets(octets[series.inside]))))
+        for place, name, octets in found.values()
+    ]
+
+
 def cost_at(
     prices: Prices, metro: str, place: Place | None, p95: float | None, room: float | None
 ) -> Amounts:
@@ -178,10 +217,11 @@ def cost_at(
     several rows is in `openings`."""
     if place is None:
         return Amounts()
-    if place.rank in EXCHANGE_RUNGS:
+    rank, metro = (place.there_rank, place.there) if place.there else (place.rank, metro)
+    if rank in EXCHANGE_RUNGS:
         short = 0.0 if room is None or p95 is None else max(0.0, p95 - room)
         return more_ports(prices.at(metro, ix=place.ix), short)
-    if place.rank in PRIVATE_RUNGS:
+    if rank in PRIVATE_RUNGS:
         return private(prices.at(metro, facility=place.our_facility), p95 or 0.0)
     return Amounts()
 
