@@ -258,6 +258,7 @@ def gather(
         peeringdb=peeringdb,
         notes=tuple(notes),
         policy=policy_of(network),
+        asks=log,
         outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
         sampling=sampling_rates(
             network, record, catalog.scan_slots(record, start, end), start, end

@@ -286,3 +286,13 @@ def statuses(log: Iterable[Ask]) -> dict[int, list[Ask]]:
     for ask in log:
         found.setdefault(ask.asn, []).append(ask)
     return found
+
+
+def standing(asks: Iterable[Ask], metros: Sequence[str]) -> str | None:
+    """Where the last of a party's asks in some metros stands: `asked 2026-09-15, ana`."""
+    mine = [ask for ask in asks if ask.status != "withdrawn" and ask.concerns(metros)]
+    if not mine:
+        return None
+    last = max(mine, key=lambda ask: ask.since)
+    owner = f", {last.owner}" if last.owner else ""
+    return f"{last.status.replace('_', ' ')} {last.since}{owner}"

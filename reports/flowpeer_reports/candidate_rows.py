@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from flowpeer_reports.ask_log import Ask, standing
 from flowpeer_reports.columns import CANDIDATES, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.error_bars import MTU_BYTES, interval
 from flowpeer_reports.feasibility import Feasibility
@@ -173,6 +174,9 @@ class _Shared:
         self.names = inputs.names()
         self.organisations = organisation_names(inputs)
         self.extend = _peered_elsewhere(inputs, ranking)
+        self.asks: dict[int, list[Ask]] = {}
+        for ask in inputs.asks:
+            self.asks.setdefault(ask.asn, []).append(ask)
         self.sampling: dict[tuple[str, int | None], tuple[float, int]] = {
             (exporter, interface): (rate, mtu)
             for exporter, interface, rate, mtu in inputs.sampling.select(
@@ -311,6 +315,7 @@ def _figures(
         cells = row.cells + listing.base
         asn = row.asn
         members = list(ranking.parties.members(asn)) if asn is not None else []
+        metros = [ranking.cells.metros[m] for m in row.metros] or [listing.name]
         chosen = ranking.cells.chosen[cells]
         yield {
             "rank": row.rank,
@@ -319,7 +324,12 @@ def _figures(
             "metros": [ranking.cells.metros[m] for m in row.metros],
             "name": _name(shared, row),
             "organisation": None if asn is None else shared.organisations.get(asn),
-            "status": _status(row),
+            "status": _status(
+                row,
+                standing([a for m in members for a in shared.asks.get(m, ())], metros)
+                if row.rank
+                else None,
+            ),
             "transits": by.transits,
             "own_bps": bps(row.own_rate, listing.slots),
             "cone_bps": bps(row.cone_rate, listing.slots),
@@ -352,15 +362,15 @@ def _name(shared: _Shared, row: Row) -> str | None:
     return f"{row.parties:,} {what}"
 
 
-def _status(row: Row) -> str | None:
-    if not row.behind:
-        return None
+def _status(row: Row, asked: str | None) -> str | None:
+    """Where an ask stands, and that the rows above take all its routes."""
     shown = [f"#{rank}" for rank in row.behind[:3] if rank]
-    more = " and others" if len(row.behind) > len(shown) else ""
     if not shown:
-        return None
+        return asked
+    more = " and others" if len(row.behind) > len(shown) else ""
     verb = "say" if more or len(shown) > 1 else "says"
-    return f"if {' and '.join(shown)}{more} {verb} no"
+    behind = f"if {' and '.join(shown)}{more} {verb} no"
+    return behind if asked is None else f"{asked}; {behind}"
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_reports.ask_log import Ask
 from flowpeer_reports.coverage import Coverage
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.policy import Policy
@@ -83,6 +84,8 @@ class Inputs:
     """`traffic` without the remote network, whose rows are to be summed; None: `traffic` itself."""
     accepted: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Metro → networks that agreed to peer there; their sessions may not be live yet (M16)."""
+    asks: Sequence[Ask] = ()
+    """Our own asks as they stand at the end of the period (M16)."""
     outcomes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Policy class → (accepted, answered) of our own asks (M10)."""
     coverage: Coverage | None = None

@@ -20,6 +20,7 @@ from flowpeer_reports.ask_log import (
     outcomes,
     parse,
     sessions,
+    standing,
 )  # fmt: skip
 from flowpeer_reports.errors import ReportError
 
@@ -154,3 +155,13 @@ def test_a_refusal_excludes_until_its_day_and_a_live_ask_is_a_session() -> None:
     assert exclusions(log, date(2027, 5, 2)) == []
     since = DAY + timedelta(days=2)
     assert sessions(log, ["ams", "fra"]) == [(3, "ams", since), (3, "fra", since)]
+
+
+def test_where_the_last_ask_stands_in_a_metro() -> None:
+    log = asks(parse(HEAD + at(0, "asked", metros="ams;fra", owner="ana")
+                     + at(5, "asked", metros="nyc") + at(9, "answered_yes", metros="ams;fra")
+                     + at(12, "withdrawn", metros="nyc")))  # fmt: skip
+    assert standing(log, ["ams"]) == "answered yes 2026-05-13, ana"
+    assert standing(log, ["nyc"]) is None
+    assert standing(log, ["nyc", "fra"]) == "answered yes 2026-05-13, ana"
+    assert standing([], ["ams"]) is None
