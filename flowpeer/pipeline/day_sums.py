@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from time import time as clock
 
+from flowpeer.errors import InputError
 from flowpeer.lake import day_sums
 from flowpeer.lake.record import Record
 from flowpeer.lake.relation import to_sum
@@ -26,15 +27,16 @@ GRACE_S = 3600
 def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
     """Sum the days whose hours have changed since, or that were never summed; how many files.
 
-    Nothing happens where the lake cannot be changed, has no room, or is on an object store, of
-    which every file would be brought here. Days that others change meanwhile are left for later.
+    Nothing happens where the lake cannot be changed, has no room or a damaged document, or is on an
+    object store, of which every file would be brought here. Days that others change meanwhile, or
+    of which a file cannot be read, are left for later.
 
     Args:
         stop: asked before each file; the rest is left where it says so.
     """
     lake = record.lake
     made = 0
-    with suppress(OSError):
+    with suppress(OSError, InputError):
         for name in SUMS if lake.remote is None else ():
             wanted = day_sums.files(record, name)
             for day, path in wanted.items():
@@ -74,7 +76,7 @@ def _make(record: Record, name: str, day: date, path: Path) -> bool:
         con.execute("SET enable_progress_bar = false")
         con.execute(f"SET memory_limit = '{MEMORY}'")
         con.execute(f"SET temp_directory = {literal(str(staged.parent))}")
-        with suppress(duckdb.IOException):
+        try:
             con.execute(
                 f"COPY (SELECT {', '.join(cells)} FROM"  # noqa: S608 (text of ours)
                 f" ({source}) GROUP BY {', '.join(keys)} ORDER BY {', '.join(order)})"
@@ -84,7 +86,12 @@ def _make(record: Record, name: str, day: date, path: Path) -> bool:
             make_folder(path.parent)
             staged.replace(path)
             return True
-    staged.unlink(missing_ok=True)
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except duckdb.Error:
+            pass
+        finally:
+            staged.unlink(missing_ok=True)
     return False
 
 

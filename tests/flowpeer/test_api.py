@@ -66,6 +66,7 @@ TWINS = {
 OTHER_NAMES = {
     "list_": "of", "join_ix": "join", "all_": "every", "with_asks": "asks", "format_": "formats",
     "contract": "contracts", "invoice": "invoices", "force": "forced", "out": "folder",
+    "directory": "folder",
 }  # fmt: skip
 OWN_METHODS = {
     ("bills", "with_asks"): "counterfactual", ("bills", "rules"): "counterfactual",

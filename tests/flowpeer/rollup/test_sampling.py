@@ -35,8 +35,8 @@ def test_rates_are_those_that_bytes_were_scaled_with(tmp_path: Path, seed: int) 
     for hour in rollup.plan():
         rollup.roll_up(hour)
     record = rollup.lake.record()
-    routes = catalog.scan(rollup.lake.root, "traffic_routes")
-    found = sampling_rates(rollup.network, record, routes, START, END)
+    traffic = catalog.scan(rollup.lake.root, "traffic")
+    found = sampling_rates(rollup.network, record, traffic, START, END)
     rates = {(e, i): rate for e, i, rate, _ in found.iter_rows() if i is not None}
     want = {("edge1", 10): 4096, ("edge1", 11): 512, ("edge2", 10): 7, ("edge2", 11): 7}
     assert rates == pytest.approx({key: want[key] for key in rates})
@@ -56,9 +56,9 @@ def test_what_came_twice_halves_no_rate(tmp_path: Path) -> None:
     any_order.rolled_up(tmp_path / "lake", files)
     net = flowpeer.open(tmp_path / "lake" / "flowpeer.toml")
     record = net.lake.record()
-    routes = catalog.scan(net.lake.root, "traffic_routes")
+    traffic = catalog.scan(net.lake.root, "traffic")
     first = datetime(2025, 6, 30, tzinfo=UTC)
-    found = sampling_rates(net.configuration, record, routes, first, first + timedelta(days=3))
+    found = sampling_rates(net.configuration, record, traffic, first, first + timedelta(days=3))
     headers = record.headers("traffic").values()
     assert sum(h.rollup.figures["duplicate_records"] for h in headers if h.rollup) > 0
     assert set(found.filter(exporter="e2")["rate"]) == {300.0}
