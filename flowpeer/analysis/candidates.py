@@ -26,7 +26,7 @@ from flowpeer_reports.render.report import Sections
 
 ListOf = Literal["metros", "organisations"]
 SCREEN_COLUMNS = (
-    "rank", "metro", "asn", "name", "status", "own_bps", "marginal_bps", "observed_bps",
+    "rank", "metro", "asn", "name", "change", "status", "own_bps", "marginal_bps", "observed_bps",
     "expected_bps", "p95_bps", "cumulative_share", "saving_per_month", "currency", "meet", "policy",
     "feasibility",
 )  # fmt: skip
@@ -120,7 +120,8 @@ def candidate_answer(
         screen_columns=tuple(
             "metros" if c == "metro" and of == "organisations" else c
             for c in SCREEN_COLUMNS
-            if c not in MONEY_COLUMNS or found.signing is not None
+            if (c not in MONEY_COLUMNS or found.signing is not None)
+            and (c != "change" or "changes" in more)
         ),
         give_way=GIVE_WAY,
     )  # fmt: skip

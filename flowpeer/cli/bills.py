@@ -61,7 +61,7 @@ def bills(
 
     From interface counters where they are loaded, else from flows with the framing of their
     packets. A month belongs to the period by its name and is read whole in the contract's time
-    zone. Exit 1 where a bill is an estimate or is refused for missing data.
+    zone. Exit 1 where a bill is refused for missing data, or what `check` warns of touches it.
 
     With --with-asks K the period is billed again as if the first K asks had been peers from day
     one and the move list applied, beside the best split of tied routes that was found.

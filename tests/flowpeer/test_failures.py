@@ -352,7 +352,7 @@ def test_capacity_takes_the_signed_asks_once_there_are_eight_weeks(
         sample.inputs, coverage=None,
         period_start=monday, period_end=monday + timedelta(weeks=weeks),
         slots={"chi": 2016 * weeks}, missing_slots={"chi": 0},
-        traffic=each_day(sample.inputs.traffic, "slot"),
+        traffic=each_day(sample.inputs.traffic, "slot"), traffic_slots=None,
         traffic_routes=each_day(sample.inputs.traffic_routes, "hour_start"),
     )  # fmt: skip
 

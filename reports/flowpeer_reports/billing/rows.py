@@ -141,6 +141,12 @@ def row_money(
         )
         _add(anywhere, money, (TRANSPORT,) if any(one.place.there for one in used) else ())
     notes += savings.notes()
+    foreign = {m.terms.currency for m in period.months if m.terms.priced}
+    notes += [
+        f"no [[fx]] rate of {currency}: money that hangs on contracts in {currency} is not given"
+        for currency in sorted(foreign)
+        if period.convert(Fraction(1), currency) is None
+    ]
     return Paid(
         pl.DataFrame(columns, schema=SCHEMA),
         pl.DataFrame(anywhere, schema=SCHEMA),
