@@ -25,10 +25,14 @@ CHECKED = {
     "provider": "_asn_of($provider)",
     "asn": "_asn_of($asn)",
     "direction": "_direction_of($direction)",
+    "top": "_top_of($top)",
+    "bucket": "_bucket_of($bucket)",
+    "prefix": "ip_in(ip('::'), $prefix)",
 }
 """Parameters with a macro that refuses what is unknown."""
 
 PERIODS = (("period", "period_start", "period_end"), ("before", "before_start", "before_end"))
+BEFORE = frozenset(PERIODS[1])
 
 _NOT_CONSTANT = frozenset({"COLUMN_REF", "SUBQUERY", "LAMBDA", "STAR", "WINDOW"})
 
@@ -98,8 +102,8 @@ def _signatures() -> dict[str, tuple[bool, list[str]]]:
 
 
 def calls(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The questions that a serialized statement calls, each with the expressions that it is given,
-    those left out that are not the same for all rows."""
+    """The questions that a serialized statement calls, each with the expressions that it is given;
+    None for those that are not the same for all rows."""
     pending = [tree]
     while pending:
         node = pending.pop()
@@ -121,8 +125,9 @@ def _given(names: list[str], arguments: list[dict[str, Any]]) -> dict[str, Any]:
     for position, argument in enumerate(arguments):
         at = names[position] if position < len(names) else ""
         name = str(argument.get("name") or at).lower()
-        if name in names and not set(_classes(argument)) & _NOT_CONSTANT:
-            found[name] = argument["expression"]
+        if name in names:
+            same = not set(_classes(argument)) & _NOT_CONSTANT
+            found[name] = argument["expression"] if same else None
     return found
 
 
@@ -174,29 +179,37 @@ def checks(values: Mapping[str, Any]) -> str:
 
 
 def spans(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """For each period that question `name` is given: a SELECT of one row if there is data of it,
-    its parameters, and how the period was given."""
-    from_coverage, _ = _signatures()[name]
-    for period, start, end in PERIODS:
-        span, first, last = values.get(period), values.get(start), values.get(end)
+    """For each period that question `name` is given, or takes as the one before: a SELECT of one
+    row if there is data of it, its parameters, and how the period was given."""
+    from_coverage, names = _signatures()[name]
+    begins = "coalesce(_moment($first::VARCHAR), _period_start($span))"
+    ends = "coalesce(_moment($last::VARCHAR), _period_end($span))"
+    for period, *borders in PERIODS:
+        span, first, last = (values.get(word) for word in (period, *borders))
+        given = {"span": span, "first": first, "last": last}
         if span is None and first is None and last is None:
             continue
-        begins = "coalesce(_moment($first::VARCHAR), _period_start($span))"
-        ends = "coalesce(_moment($last::VARCHAR), _period_end($span))"
-        source = f"traffic_slots_between({begins}, {ends})"
-        if from_coverage:
-            source = (
-                f"coverage WHERE slot >= coalesce(_utc({begins}), '-infinity'::TIMESTAMPTZ)"
-                f" AND slot < coalesce(_utc({ends}), 'infinity'::TIMESTAMPTZ)"
-            )
         words = span or " ".join(
             f"{word} {value}" for word, value in (("from", first), ("until", last)) if value
         )
-        given = {"span": span, "first": first, "last": last}
-        yield f"SELECT 1 FROM {source} LIMIT 1", given, str(words)  # noqa: S608 (text of ours)
+        yield _any_row(begins, ends, from_coverage=from_coverage), given, str(words)
+        if period == "period" and "before" in names and not BEFORE & values.keys():
+            before = _any_row(f"_start_before({begins}, {ends})", begins, from_coverage=False)
+            yield before, given, f"in the period before {words}"
+
+
+def _any_row(begins: str, ends: str, *, from_coverage: bool) -> str:
+    """A SELECT of one row if there is data between two moments."""
+    source = f"traffic_slots_between({begins}, {ends})"
+    if from_coverage:
+        source = (
+            f"coverage WHERE slot >= coalesce(_utc({begins}), '-infinity'::TIMESTAMPTZ)"
+            f" AND slot < coalesce(_utc({ends}), 'infinity'::TIMESTAMPTZ)"
+        )
+    return f"SELECT 1 FROM {source} LIMIT 1"  # noqa: S608 (text of ours)
 
 
 def no_data(words: str) -> NoDataError:
     """What a period without data ends with."""
-    place = words if words.startswith(("from ", "until ")) else f"in {words}"
+    place = words if words.startswith(("from ", "until ", "in ")) else f"in {words}"
     return NoDataError(f"no traffic {place}", advice="see what is there: `flowpeer status`")

@@ -118,7 +118,8 @@ class Runner:
             UsageError: a metro that is not configured, or what is no period, network or direction.
             NoDataError: a period without data.
         """
-        for name, given in asked.calls(tree):
+        for name, called in asked.calls(tree):
+            given = {key: expression for key, expression in called.items() if expression}
             used = asked.parameters_of(given)
             if not given or not used <= parameters.keys():
                 continue  # DuckDB says what is missing
@@ -129,7 +130,7 @@ class Runner:
             # As text: Python's value of a time with a zone takes a library that is not there.
             text = f"SELECT COLUMNS(*)::VARCHAR FROM ({text})"  # noqa: S608 (DuckDB wrote it)
             row = self._rows(text, {key: parameters[key] for key in used})[0]
-            values = dict(zip(given, row, strict=True))
+            values = {**dict.fromkeys(called), **dict(zip(given, row, strict=True))}
             if text := asked.checks(values):
                 self._rows(text, {k: v for k, v in values.items() if f"${k})" in text})
             for text, span, words in asked.spans(name, values):

@@ -108,14 +108,23 @@ def questions() -> tuple[Question, ...]:
     return tuple(found)
 
 
+_START = "coalesce(_moment(period_start::VARCHAR), _period_start(period))"
+_END = "coalesce(_moment(period_end::VARCHAR), _period_end(period))"
+_BEFORE = (
+    "coalesce(_moment(before_start::VARCHAR), _period_start(before)),"
+    " coalesce(_moment(before_end::VARCHAR), _period_end(before))"
+)
+
 _SAID_AS = {
     "asn": "_asn_of(asn)",
     "provider": "_asn_of(provider)",
     "direction": "_direction_of(direction)",
-    "period_start": "coalesce(_moment(period_start::VARCHAR), _period_start(period))",
-    "period_end": "coalesce(_moment(period_end::VARCHAR), _period_end(period))",
-    "before_start": "coalesce(_moment(before_start::VARCHAR), _period_start(before))",
-    "before_end": "coalesce(_moment(before_end::VARCHAR), _period_end(before))",
+    "period_start": _START,
+    "period_end": _END,
+    "before_start": f"_before_start({_START}, {_END}, {_BEFORE})",
+    "before_end": f"_before_end({_START}, {_BEFORE})",
+    "top": "_top_of(top)",
+    "bucket": "_bucket_of(bucket)",
 }
 """How a parameter is read that may be written in more than one way."""
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 import flowpeer_sql
+from flowpeer.analysis.periods import period_before
 from flowpeer.catalog import scan
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.period import parse_period
@@ -94,7 +95,8 @@ def test_sums_are_bigint_and_nothing_is_huge(con: QuerySession, name: str) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_question_is_a_table_macro_too(con: QuerySession, name: str) -> None:
-    assert con.query(f"FROM {name}()").equals(ask(con, name))
+    if name != "change_between":  # which takes a period
+        assert con.query(f"FROM {name}()").equals(ask(con, name))
     values = {
         "metro": "ams", "provider": "AS1299", "direction": "out", "asn": "as2906",
         "period": "2026-07", "before": "2026Q2", "exporter": "edge1.ams",
@@ -125,6 +127,24 @@ def test_question_is_a_table_macro_too(con: QuerySession, name: str) -> None:
         ("exporter_saw(exporter := 'edge1.nowhere')", "no exporter edge1.nowhere is configured"),
         ("in_out_ratio(role := 'friend')", "friend is none of the roles"),
         ("top_talkers(prefix := 'x')", "SQL: not an IP address: x"),
+        (
+            "top_talkers(period := '2026-07', prefix := '192.0.2.0/40')",
+            "not a prefix: 192.0.2.0/40",
+        ),
+        ("growth(provider := 4294967296)", "4294967296 is no AS number"),
+        ("exporter_saw(exporter := '5')", "no exporter 5 is configured"),
+        ("change_between()", "SQL: there is no period to compare with: give period, or"),
+        ("change_between(period_start := '2026-07-01')", "there is no period to compare with"),
+        *(
+            (f"transit_share(bucket := '{given}')", f"{given} is no length of time")
+            for given in ("soon", "-1 hour", "0 days", "5", "1 fortnight")
+        ),
+        *(
+            (f"{name}(top := {given})", f"top = {said} is no number of rows")
+            for name in NAMES
+            if "top" in QUESTIONS[name].defaults()
+            for given, said in (("1.5", "1.5"), ("-1", "-1"), ("0", "0"), ("'ten'", "ten"))
+        ),
         ("growth(mtro := 'ams')", "does not support"),
     ],
 )
@@ -133,6 +153,48 @@ def test_value_that_the_program_does_not_take_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         con.query(f"FROM {call}")
+
+
+def test_change_is_against_the_period_before(con: QuerySession) -> None:
+    """As `period_before` has it for reports; one without data is told, like one that was given."""
+
+    def called(*given: str) -> pa.Table:
+        return con.query(f"FROM change_between({', '.join(given)}, top := NULL)")
+
+    later, earlier = "2026-07-01T01:00/2026-07-01T02:00", "2026-07-01T00:00/2026-07-01T01:00"
+    assert called(f"period := '{later}'").equals(
+        called(f"period := '{later}'", f"before := '{earlier}'")
+    )
+    for period, before in (
+        ("2026Q3", "2026Q2"), ("2026-03", "2026-02"), ("2026-W30", "2026-W29"),
+        ("2026-07-01/2026-10-01", "2026Q2"), ("2026-07-10/2026-07-12", "2026-07-08/2026-07-10"),
+        (later, earlier),
+    ):  # fmt: skip
+        found = con.query(
+            "SELECT _utc(_start_before(_period_start($p), _period_end($p))) AS start,"
+            " _utc(_before_end(_period_start($p), NULL, NULL)) AS end", {"p": period},
+        ).to_pylist()[0]  # fmt: skip
+        assert (found["start"], found["end"]) == parse_period(before)
+        assert period_before(*parse_period(period)) == parse_period(before)
+    with pytest.raises(NoDataError, match="no traffic in the period before 2026Q2"):
+        con.query("FROM change_between(period := '2026Q2')")
+    rows = con.query(
+        "SELECT count(*) AS n FROM (SELECT $later AS p, $earlier AS b) x,"
+        " change_between(period := x.p, before := x.b)", {"later": later, "earlier": earlier},
+    ).to_pylist()  # fmt: skip
+    assert rows[0]["n"] > 0
+
+
+def test_top_null_is_all_rows(con: QuerySession) -> None:
+    more = 0
+    for name in NAMES:
+        if "top" in QUESTIONS[name].defaults():
+            given = "period_start := '2026-07-01T01:00', before_end := '2026-07-01T01:00', "
+            given = given if name == "change_between" else ""
+            every = con.query(f"FROM {name}({given}top := NULL)")
+            assert every.equals(con.query(f"FROM {name}({given}top := 1000000)"))
+            more += every.num_rows > con.query(f"FROM {name}({given}top := 1)").num_rows
+    assert more > 8
 
 
 def test_times_have_one_type_everywhere(con: QuerySession) -> None:

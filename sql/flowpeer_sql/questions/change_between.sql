@@ -1,7 +1,8 @@
 -- Which remote networks changed most between two periods?
 --
 -- Mean rates of transit traffic in both periods, over the slots that each of them has; a network
--- that is absent in one has 0 there. change_mbps is the difference, growth the same as a fraction of
+-- that is absent in one has 0 there. Without `before` it is the quarter or month before a whole one,
+-- else as long a time before. change_mbps is the difference, growth the same as a fraction of
 -- the rate before (null where that is 0).
 -- One row per metro and remote ASN; the largest `top` changes of each metro, up or down.
 --
@@ -12,7 +13,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 20: rows per metro
+-- Parameter top BIGINT = 20: rows per metro; NULL is all
 
 WITH later AS (
     SELECT metro, remote_asn, sum(bytes)::BIGINT AS bytes

@@ -10,7 +10,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 20: rows per month
+-- Parameter top BIGINT = 20: rows per month; NULL is all
 
 WITH months AS (
     SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)::DATE) AS month, count(*) AS n_slots

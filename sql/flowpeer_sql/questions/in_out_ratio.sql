@@ -9,7 +9,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter role VARCHAR = NULL: transit, peer, ix or customer; NULL is all four
--- Parameter top BIGINT = 20: rows per metro
+-- Parameter top BIGINT = 20: rows per metro; NULL is all
 
 WITH totals AS (
     SELECT metro, remote_asn,

@@ -9,7 +9,7 @@
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 20: rows per metro
+-- Parameter top BIGINT = 20: rows per metro; NULL is all
 
 WITH totals AS (
     SELECT metro, remote_asn,

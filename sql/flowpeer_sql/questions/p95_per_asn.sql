@@ -17,7 +17,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 20: rows per metro, provider and direction
+-- Parameter top BIGINT = 20: rows per metro, provider and direction; NULL is all
 
 WITH known AS (
     -- Direction and network are one number: a narrow key is grouped by in two thirds of the time.

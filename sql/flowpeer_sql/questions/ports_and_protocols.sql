@@ -10,7 +10,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 20: rows per metro and direction
+-- Parameter top BIGINT = 20: rows per metro and direction; NULL is all
 
 WITH totals AS (
     SELECT c.metro, c.direction, c.protocol, least(c.remote_port, c.local_port) AS port,

@@ -9,7 +9,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 100: rows
+-- Parameter top BIGINT = 100: rows; NULL is all
 
 WITH days AS (
     SELECT t.day, t.origin_asn, t.prefix, t.metro, t.role, t.provider_asn, t.direction,

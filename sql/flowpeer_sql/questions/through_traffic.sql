@@ -12,7 +12,7 @@
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter asn BIGINT = NULL: one network; NULL is all of them
--- Parameter top BIGINT = 20: rows per metro and direction
+-- Parameter top BIGINT = 20: rows per metro and direction; NULL is all
 
 WITH paths AS (
     SELECT metro, direction, origin_asn, bytes,

@@ -9,7 +9,7 @@
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
--- Parameter top BIGINT = 20: rows per metro and provider
+-- Parameter top BIGINT = 20: rows per metro and provider; NULL is all
 
 WITH totals AS (
     SELECT metro, provider_asn, remote_asn,

@@ -10,7 +10,7 @@
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 -- Parameter prefix VARCHAR = NULL: where the hosts are; NULL is everywhere
--- Parameter top BIGINT = 20: rows per metro
+-- Parameter top BIGINT = 20: rows per metro; NULL is all
 
 WITH totals AS (
     SELECT c.metro, c.provider_asn, c.remote_addr, any_value(c.prefix) AS route,

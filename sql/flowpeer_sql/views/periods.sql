@@ -50,13 +50,46 @@ CREATE OR REPLACE MACRO _period_end(period) AS
     WHEN contains(period, '/') THEN _moment(split_part(period, '/', 2))
     ELSE _period_start(period) + INTERVAL 1 DAY END;
 
+-- The period to compare with, where none is given: the quarter or month before a whole one, else as
+-- long a time before.
+CREATE OR REPLACE MACRO _start_before(starts, ends) AS
+    CASE WHEN starts IS NULL OR ends IS NULL
+    THEN CAST('there is no period to compare with: give period, or period and before' AS BIGINT)
+        ::VARCHAR::TIMESTAMP
+    WHEN starts = date_trunc('quarter', starts) AND ends = starts + INTERVAL 3 MONTH
+    THEN starts - INTERVAL 3 MONTH
+    WHEN starts = date_trunc('month', starts) AND ends = starts + INTERVAL 1 MONTH
+    THEN starts - INTERVAL 1 MONTH
+    ELSE starts - (ends - starts) END;
+
+CREATE OR REPLACE MACRO _before_start(starts, ends, before_starts, before_ends) AS
+    CASE WHEN before_starts IS NULL AND before_ends IS NULL THEN _start_before(starts, ends)
+    ELSE before_starts END;
+
+CREATE OR REPLACE MACRO _before_end(starts, before_starts, before_ends) AS
+    CASE WHEN before_starts IS NULL AND before_ends IS NULL THEN starts ELSE before_ends END;
+
 -- AS15169 and 15169 are one network; a metro that is not configured is a mistake, not no rows.
 -- Directions are those of `traffic`, and both as elsewhere in the program.
 CREATE OR REPLACE MACRO _asn_of(given) AS
     CASE WHEN given IS NULL THEN NULL
     WHEN regexp_full_match(given::VARCHAR, '(?i)(as)?[0-9]{1,10}|-[1-6]')
+        AND regexp_extract(given::VARCHAR, '[-0-9]+')::BIGINT < 4294967296
     THEN regexp_extract(given::VARCHAR, '[-0-9]+')::BIGINT
     ELSE error(given::VARCHAR || ' is no AS number: write it like 15169 or AS15169')::BIGINT END;
+
+-- How many rows; NULL is all of them.
+CREATE OR REPLACE MACRO _top_of(given) AS
+    CASE WHEN given IS NULL THEN 9223372036854775807
+    WHEN regexp_full_match(given::VARCHAR, '[1-9][0-9]{0,17}')
+    THEN TRY_CAST(given::VARCHAR AS BIGINT)
+    ELSE CAST('top = ' || given::VARCHAR || ' is no number of rows: write it like 20' AS BIGINT) END;
+
+CREATE OR REPLACE MACRO _bucket_of(given) AS
+    CASE WHEN TRY_CAST(given::VARCHAR AS INTERVAL) >= INTERVAL 5 MINUTE
+    THEN TRY_CAST(given::VARCHAR AS INTERVAL)
+    ELSE CAST(given::VARCHAR || ' is no length of time: write it like 5 minutes, 1 hour, 1 day'
+        || ' or 1 month' AS BIGINT)::VARCHAR::INTERVAL END;
 
 CREATE OR REPLACE MACRO _metro_known(given) AS (
     SELECT CASE WHEN given IS NULL OR given IN (SELECT m.metro FROM metros m)
@@ -66,7 +99,7 @@ CREATE OR REPLACE MACRO _metro_known(given) AS (
 
 CREATE OR REPLACE MACRO _exporter_known(given) AS (
     SELECT CASE WHEN given IS NULL OR given IN (SELECT e.exporter FROM exporters e)
-        OR NOT EXISTS (FROM exporters) OR regexp_full_match(given, '[0-9.]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*')
+        OR NOT EXISTS (FROM exporters) OR regexp_full_match(given, '([0-9]+\.){3}[0-9]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*')
     THEN true
     ELSE error('no exporter ' || given || ' is configured: there are '
         || (SELECT string_agg(DISTINCT e.exporter, ', ' ORDER BY e.exporter) FROM exporters e)
