@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any
@@ -34,6 +34,7 @@ from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
 from flowpeer_reports import ask_log
 from flowpeer_reports.billing.rows import BilledPeriod
+from flowpeer_reports.exclusions import Known
 from flowpeer_reports.inputs import NO_TABLES, Inputs
 
 SESSIONS = pl.Schema([
@@ -229,31 +230,19 @@ def gather(
             schema={"metro": pl.String, "ix_id": pl.Int64, "route_servers": pl.Boolean,
                     "speed_bps": pl.Int64},
         ),
-        interfaces=_frame(configured["interfaces"])
-        .filter(
-            (pl.col("valid_from") < end).fill_null(True),
-            (pl.col("valid_until") > start).fill_null(True),
-        )
-        .sort("valid_from", maintain_order=True)
-        .join(_on_exchanges(network), on=["exporter", "interface"], how="left"),
+        interfaces=_interfaces(network, start, end).join(
+            _on_exchanges(network), on=["exporter", "interface"], how="left"
+        ),
         contracts=_frame(configured["contracts"]),
         sessions=_sessions(network, log, end),
-        exclusions=pl.DataFrame(
-            [
-                *(e.model_dump() for e in network.exclusions),
-                *({"asn": asn, "reason": reason, "until": until}
-                  for asn, reason, until in ask_log.exclusions(log, end.date())),
-            ],
-            schema={"asn": pl.Int64, "reason": pl.String, "until": pl.Date},
-        ),
+        exclusions=_exclusions(network, log, end.date()),
         traffic=traffic,
         traffic_slots=catalog.scan_slots(record, start, end),
         traffic_routes=routes,
         paths=paths_in_force(lake, infos, carried, over=also is not None),
         relationships=relationships,
         **_cones(network, record, infos),
-        clique=frozenset(_reference(lake, "as_clique")["asn"].to_list())
-        or frozenset(network.policy.clique),
+        clique=_clique(network, lake),
         asns=_reference(lake, "asns"),
         peeringdb=peeringdb,
         notes=tuple(notes),
@@ -290,6 +279,55 @@ def gather(
     }
     bill = partial(billed_period, network, record, start, end)
     return Gathered(inputs, provenance, cache(bill))
+
+
+def known(network: Configuration, lake: Lake, log: Sequence[ask_log.Ask], day: date) -> Known:
+    """What decides on a day who is never asked: it needs no traffic."""
+    peeringdb = {
+        name.removeprefix("peeringdb_"): _reference(lake, name) for name in schema.PEERINGDB
+    }
+    relationships = _reference(lake, "as_relationships")
+    start = datetime.combine(day, time(), UTC)
+    return Known(
+        asn=network.network.asn,
+        siblings=_siblings(network, peeringdb["net"], relationships),
+        interfaces=_interfaces(network, start, start + timedelta(days=1)),
+        relationships=relationships,
+        clique=_clique(network, lake),
+        asns=_reference(lake, "asns"),
+        peeringdb=peeringdb,
+        exclusions=_exclusions(network, log, day),
+    )
+
+
+def _interfaces(network: Configuration, start: datetime, end: datetime) -> pl.DataFrame:
+    """Those of the time, as they were configured; the earlier first."""
+    return (
+        _frame(network.tables()["interfaces"])
+        .filter(
+            (pl.col("valid_from") < end).fill_null(True),
+            (pl.col("valid_until") > start).fill_null(True),
+        )
+        .sort("valid_from", maintain_order=True)
+    )
+
+
+def _exclusions(network: Configuration, log: Sequence[ask_log.Ask], day: date) -> pl.DataFrame:
+    """asn, reason, until: what is configured, and those who declined until a day."""
+    return pl.DataFrame(
+        [
+            *(e.model_dump() for e in network.exclusions),
+            *({"asn": asn, "reason": reason, "until": until}
+              for asn, reason, until in ask_log.exclusions(log, day)),
+        ],
+        schema={"asn": pl.Int64, "reason": pl.String, "until": pl.Date},
+    )  # fmt: skip
+
+
+def _clique(network: Configuration, lake: Lake) -> frozenset[int]:
+    return frozenset(_reference(lake, "as_clique")["asn"].to_list()) or frozenset(
+        network.policy.clique
+    )
 
 
 def _source(entry: Mapping[str, Any]) -> dict[str, Any]:

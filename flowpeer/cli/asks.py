@@ -14,11 +14,10 @@ from flowpeer.analysis.asks import (
     append,
     asks_answer,
     known_metros,
-    log_path,
     organisation_of,
-    read_log,
 )
 from flowpeer.analysis.drafts import ask_export_text, draft_answer
+from flowpeer.analysis.opening import continued, openable, with_prediction
 from flowpeer.analysis.outcomes import outcomes_answer
 from flowpeer.cli.answering import (
     FormatOption,
@@ -34,7 +33,6 @@ from flowpeer.cli.state import CommandState
 from flowpeer.errors import UsageError
 from flowpeer_reports.ask_exports import TOOLS, Tool
 from flowpeer_reports.ask_log import EVENTS, OPENING, AskEvent, Event
-from flowpeer_reports.ask_log import asks as states
 
 asks = typer.Typer(
     help="The log of asks: list, add, update, draft, export, outcomes.", no_args_is_help=True
@@ -80,6 +78,11 @@ def _saving(text: str | None) -> Decimal | None:
 
 def _write(state: CommandState, event: AskEvent) -> None:
     network = state.network()
+    given = (event.predicted_bps, event.predicted_ci95_bps, event.predicted_saving)
+    if event.event in OPENING and given == (None, None, None):
+        event, why = with_prediction(network, state.lake(), event)
+        if why:
+            state.say(f"note: no prediction: {why}")
     path = append(network, event)
     if state.json:
         state.emit({"log": str(path), "line": event.line().rstrip("\n")})
@@ -128,28 +131,31 @@ def add(
         str | None, typer.Option("--organisation", help="Default: what the registries say.")
     ] = None,
     predicted_bps: Annotated[
-        float | None, typer.Option(min=0, help="marginal_bps of the list that the ask is from.")
+        float | None, typer.Option(min=0, help="Instead of the list's marginal_bps.")
     ] = None,
     predicted_ci95_bps: Annotated[
-        float | None, typer.Option(min=0, help="ci95_bps of the same row.")
+        float | None, typer.Option(min=0, help="Instead of the list's ci95_bps.")
     ] = None,
     predicted_saving: Annotated[
-        str | None, typer.Option(help="saving_per_month of the same row.")
+        str | None, typer.Option(help="Instead of the list's saving_per_month.")
     ] = None,
 ) -> None:
-    """Open an ask: one line is added to the log, with the prediction of the day."""
+    """Open an ask: one line is added to the log, with the prediction of the day.
+
+    One ask of a network is open at a time in a metro. The prediction is that of the list of the
+    default period; of a day in the past, that of the list as it was then.
+    """
     state: CommandState = ctx.obj
     network, number = state.network(), parse_asn(asn)
     if organisation is None:
         organisation = organisation_of(state.lake(), number)
-    _write(
-        state,
-        AskEvent(
-            _day(day, "--date") or datetime.now(UTC).date(), organisation, number,
-            known_metros(network, metro or ()), _event(event, OPENING), _day(until, "--until"),
-            owner, note, predicted_bps, predicted_ci95_bps, _saving(predicted_saving),
-        ),
+    opening = AskEvent(
+        _day(day, "--date") or datetime.now(UTC).date(), organisation, number,
+        known_metros(network, metro or ()), _event(event, OPENING), _day(until, "--until"),
+        owner, note, predicted_bps, predicted_ci95_bps, _saving(predicted_saving),
     )  # fmt: skip
+    openable(network, state.lake(), opening)
+    _write(state, opening)
 
 
 @asks.command("update")
@@ -170,29 +176,20 @@ def update(
 ) -> None:
     """Say what came of an ask: one line is added to the log.
 
-    The event goes to the open asks of the network that share a metro with it.
+    The event goes to the open ask of the network; where several are open, `--metro` names whose.
     """
     state: CommandState = ctx.obj
     network, number = state.network(), parse_asn(asn)
     metros = known_metros(network, metro or ())
     chosen = _event(event, tuple(e for e in EVENTS if e != "planned"))
-    there = [
-        ask for ask in states(read_log(network))
-        if ask.asn == number and ask.open and ask.concerns(metros)
-    ]  # fmt: skip
-    if not there:
-        raise UsageError(
-            f"{log_path(network)}: no open ask of AS{number}"
-            + (f" in {', '.join(metros)}" if metros else ""),
-            advice=f"open one with `flowpeer asks add {number}`, or see `flowpeer asks list`",
-        )
+    on = _day(day, "--date") or datetime.now(UTC).date()
+    ask, places = continued(network, number, metros, chosen, on)
     _write(
         state,
         AskEvent(
-            _day(day, "--date") or datetime.now(UTC).date(), there[-1].opened.organisation,
-            number, metros, chosen, _day(until, "--until"), owner, note,
+            on, ask.opened.organisation, number, places, chosen, _day(until, "--until"), owner, note
         ),
-    )  # fmt: skip
+    )
 
 
 @asks.command("draft")

@@ -5,8 +5,9 @@ A CSV with one event a line, append-only, kept in version control beside the con
     date,organisation,asn,metros,event,until,owner,note,predicted_bps,predicted_ci95_bps,predicted_saving
 
 `metros` are names separated by `;`, empty for all. `planned` and `asked` open an ask; the other
-events go to the open asks of that ASN whose metros they share. The predictions of the day stand in
-the line that opened it.
+events go to the open asks of that ASN whose metros they share, and for all of such an ask; `live`
+alone is of those metros only that it names. The predictions of the day stand in the line that
+opened it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,21 @@ class Ask:
     until: date | None
     owner: str
     note: str
-    live_since: date | None = None
+    live: tuple[tuple[str, date], ...] = ()
+    """Metros in which a session came up ("": all of the ask's), and when."""
+
+    @property
+    def live_since(self) -> date | None:
+        """Day of the first session."""
+        return min((day for _, day in self.live), default=None)
+
+    def live_in(self, metros: Sequence[str]) -> dict[str, date]:
+        """Metro → since when there is a session; `metros` are all there are."""
+        found: dict[str, date] = {}
+        for place, day in self.live:
+            for metro in (place,) if place else self.metros or metros:
+                found[metro] = min(day, found.get(metro, day))
+        return found
 
     @property
     def asn(self) -> int:
@@ -211,10 +226,12 @@ def asks(events: Iterable[AskEvent], *, as_of: date | None = None) -> list[Ask]:
             fits = [n for n in fits if found[n].status == "planned" and event.event == "asked"
                     and set(found[n].metros) == set(event.metros)]  # fmt: skip
         if not fits:
-            live = event.date if event.event == "live" else None
             found.append(
-                Ask(event, event.event, event.date, event.until, event.owner, event.note, live)
-            )
+                Ask(
+                    event, event.event, event.date, event.until, event.owner, event.note,
+                    (("", event.date),) if event.event == "live" else (),
+                )
+            )  # fmt: skip
             continue
         for n in fits:
             found[n] = _after(found[n], event)
@@ -233,9 +250,10 @@ def _after(ask: Ask, event: AskEvent) -> Ask:
             if event.predicted_saving is not None
             else opened.predicted_saving,
         )
-    live = ask.live_since
+    live = ask.live
     if event.event == "live":
-        live = live or event.date
+        there = [m for m in event.metros if not ask.metros or m in ask.metros]
+        live += tuple((metro, event.date) for metro in there or ("",))
     return Ask(
         opened, event.event, event.date, event.until, event.owner or ask.owner,
         event.note or ask.note, live,
@@ -273,10 +291,10 @@ def exclusions(log: Iterable[Ask], today: date) -> list[tuple[int, str, date]]:
 def sessions(log: Iterable[Ask], metros: Sequence[str]) -> list[tuple[int, str, date]]:
     """(asn, metro, live since) of every session that an ask brought."""
     return [
-        (ask.asn, metro, ask.live_since)
+        (ask.asn, metro, since)
         for ask in log
-        if ask.live_since is not None and ask.status not in CLOSED
-        for metro in (ask.metros or metros)
+        if ask.status not in CLOSED
+        for metro, since in ask.live_in(metros).items()
     ]
 
 

@@ -237,7 +237,7 @@ def universe(
         else announced_routes(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
     )
     flows = flows_of(routes, found.units)
-    never = never_candidates(inputs, graph, siblings)
+    never = never_candidates(inputs, graph, siblings, inputs.period_end.date())
     since = routes_since(inputs, found, flows, names, siblings, never)
     early = routes.clear().with_columns(asn=pl.lit(None, pl.Int64), since=pl.lit(None, TIME))
     if since.height:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
 from flowpeer_core.asns import PRIVATE, SPECIAL_ASNS, is_public
 from flowpeer_reports.inputs import Inputs, pdb
-from flowpeer_reports.parties import NOBODY_TOGETHER, Parties
+from flowpeer_reports.parties import Parties
 from flowpeer_reports.relations import AsGraph
 
 OWN = "own network"
@@ -28,16 +29,31 @@ share, is a placeholder and no organisation."""
 _PLACEHOLDERS = frozenset({"n/a", "none", "null", "unknown", "private", "not disclosed"})
 
 
-def transits(inputs: Inputs) -> set[int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What decides who is never asked, whatever the traffic; the fields are those of `Inputs`."""
+
+    asn: int
+    siblings: frozenset[int]
+    interfaces: pl.DataFrame
+    relationships: pl.DataFrame
+    clique: frozenset[int]
+    asns: pl.DataFrame
+    peeringdb: Mapping[str, pl.DataFrame]
+    exclusions: pl.DataFrame
+
+
+def transits(inputs: Inputs | Known) -> set[int]:
     """The networks on the other side of transit interfaces."""
     rows = inputs.interfaces.filter(pl.col("role") == "transit")["asn"].drop_nulls()
     return {int(a) for a in rows}
 
 
 def never_candidates(
-    inputs: Inputs, graph: AsGraph, parties: Parties = NOBODY_TOGETHER
+    inputs: Inputs | Known, graph: AsGraph, parties: Parties, day: date
 ) -> dict[int, str]:
-    """ASN → why it is never a candidate in any metro. Where several hold, the first above.
+    """ASN → why it is never a candidate in any metro on that day. Where several hold, the first
+    above.
 
     If one member of a party is none, no other is.
     """
@@ -67,7 +83,7 @@ def never_candidates(
         (CUSTOMER, graph.cone(int(c) for c in customers) - ours if customers else ()),
         (EXCHANGE, exchanges),
     ]
-    groups += [(reason, [asn]) for asn, reason in _exclusions(inputs, inputs.period_end.date())]
+    groups += [(reason, [asn]) for asn, reason in _exclusions(inputs, day)]
     for reason, asns in groups:
         for asn in asns:
             reasons.setdefault(int(asn), reason)
@@ -85,7 +101,7 @@ def origin_reason(origin: int, never: Mapping[int, str]) -> str | None:
     return never.get(origin)
 
 
-def _exclusions(inputs: Inputs, today: date) -> Iterable[tuple[int, str]]:
+def _exclusions(inputs: Inputs | Known, today: date) -> Iterable[tuple[int, str]]:
     """Exclusions in force on that day."""
     for asn, reason, until in inputs.exclusions.select("asn", "reason", "until").iter_rows():
         if until is None or until >= today:
@@ -93,7 +109,7 @@ def _exclusions(inputs: Inputs, today: date) -> Iterable[tuple[int, str]]:
             yield asn, f"{words} (until {until})" if until else words
 
 
-def _organisations(inputs: Inputs) -> dict[int, set[str]]:
+def _organisations(inputs: Inputs | Known) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     net = pdb(inputs.peeringdb, "net", {"asn": pl.Int64, "org_id": pl.Int64}).drop_nulls()
     for asn, org in net.iter_rows():

@@ -52,7 +52,7 @@ def outcomes(inputs: Inputs, asks: Sequence[Ask]) -> pl.DataFrame:
         if at < len(found.asns) and found.asns[at] == party:
             span = found.entries(at)
             atoms = found.atom[span][found.kind[span] == OBSERVED]
-        metros = ask.metros or tuple(inputs.metros["metro"])
+        metros = ask.live_in(inputs.metros["metro"].to_list())
         here = daily.filter(pl.col("metro").is_in(list(metros)))
         ours = pl.col("atom").is_in(atoms.tolist())
         members = list(world.parties.members(party))

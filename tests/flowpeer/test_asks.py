@@ -79,6 +79,150 @@ def test_mistakes_are_invalid_usage_and_write_nothing(
     assert not (folder / "asks.csv").exists()
 
 
+REFUSALS = """
+[[exporters]]
+id = "edge1"
+metro = "ams"
+addresses = ["192.0.2.1"]
+[[interfaces]]
+exporter = "edge1"
+index = 1
+role = "transit"
+asn = 64501
+[[interfaces]]
+exporter = "edge1"
+index = 2
+role = "customer"
+asn = 64502
+[[exclusions]]
+asn = 64503
+reason = "a competitor"
+until = 2026-09-30
+[policy]
+siblings = [[64504, 64505]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["64500"], "AS64500 is never asked: own network"),
+        (["64501"], "AS64501 is never asked: our transit"),
+        (["64502"], "AS64502 is never asked: customer cone"),
+        (["64503"], "AS64503 is never asked: excluded: a competitor (until 2026-09-30)"),
+        (["64506"], "AS64506 is never asked: excluded: declined 2026-06-01 (until 2026-12-31)"),
+        (["64504"], "AS64504 has an ask in ams that is open: asked on 2026-05-04"),
+        (["64504", "--metro", "ams", "--metro", "fra"], "AS64504 has an ask in ams that is open"),
+        (["64505", "--metro", "ams"], "AS64505: its sibling AS64504 has an ask in ams"),
+        (["64504", "--metro", "ams", "--date", "2026-05-01"], "AS64504 has an ask in ams"),
+        (["64507", "--event", "planned"], "AS64507 has an ask in ams that is open: planned on"),
+        (["64507"], "AS64507 has an ask in ams that is open: planned on 2026-05-04"),
+    ],
+)
+def test_what_is_no_ask_is_refused_with_the_reason(
+    folder: Path, run: Run, words: list[str], what: str
+) -> None:
+    (folder / "flowpeer.toml").write_text(CONFIG + REFUSALS)
+    log = folder / "asks.csv"
+    log.write_text(
+        "date,organisation,asn,metros,event,until,owner,note,"
+        "predicted_bps,predicted_ci95_bps,predicted_saving\n"
+        "2026-05-04,,64504,ams,asked,,,,,,\n2026-05-04,,64506,ams,asked,,,,,,\n"
+        "2026-06-01,,64506,ams,declined,2026-12-31,,,,,\n2026-05-04,,64507,ams,planned,,,,,,\n"
+    )
+    before = log.read_text()
+    day = [] if "--date" in words else ["--date", "2026-07-01"]
+    done = run("asks", "add", *words, *day, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert what in done.stderr.splitlines()[0]
+    assert log.read_text() == before
+    # After the day of an exclusion or a refusal, in another metro, or after it was closed.
+    for second in (["64503", "--date", "2026-10-01"], ["64506", "--date", "2027-01-01"],
+                   ["64504", "--metro", "fra"], ["64507", "--metro", "ams"]):  # fmt: skip
+        assert run("asks", "add", *second, cwd=folder).returncode == 0
+    assert run("asks", "update", "64504", "no_answer", "--metro", "ams",
+               cwd=folder).returncode == 0  # fmt: skip
+    assert run("asks", "add", "64505", "--metro", "ams", cwd=folder).returncode == 0
+
+
+def test_an_event_says_which_ask_it_goes_to(folder: Path, run: Run) -> None:
+    def refused(*words: str) -> str:
+        done = run("asks", "update", "64510", *words, cwd=folder)
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr.splitlines()[0].removeprefix("error: asks.csv: ")
+
+    def did(*words: str) -> list[tuple[str, list[str]]]:
+        done = run("asks", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        listed = json.loads(run("asks", "list", "--json", cwd=folder).stdout)
+        return [(ask["status"], ask["metros"]) for ask in listed]
+
+    add, update, first = ("add", "64510"), ("update", "64510"), ("--date", "2026-05-04")
+    did(*add, "--event", "planned", "--metro", "ams", *first)
+    assert refused("asked", "--date", "2026-05-03") == (
+        "the last event of the ask of AS64510 is of 2026-05-04, after 2026-05-03"
+    )
+    assert refused("asked", "--metro", "fra") == "no open ask of AS64510 in fra"
+    assert refused("asked", "--metro", "ams", "--metro", "fra") == (
+        "the ask of AS64510 is for ams, and asked goes for all of it"
+    )
+    assert did(*update, "asked", "--date", "2026-05-05") == [("asked", ["ams"])]
+    assert refused("asked") == "the ask of AS64510 is for ams, and asked already"
+    did(*add, "--metro", "fra", *first)
+    assert refused("declined") == (
+        "AS64510 has 2 open asks: ams (asked 2026-05-05); fra (asked 2026-05-04)"
+    )
+    assert did(*update, "declined", "--metro", "fra", "--date", "2026-05-06") == [
+        ("asked", ["ams"]), ("declined", ["fra"]),
+    ]  # fmt: skip
+    did(*add, "--metro", "fra", "--date", "2026-12-24")
+    both = ("--metro", "ams", "--metro", "fra", "--date", "2026-12-25")
+    assert did(*update, "withdrawn", *both) == [
+        ("withdrawn", ["ams"]), ("declined", ["fra"]), ("withdrawn", ["fra"]),
+    ]  # fmt: skip
+    # One answer goes for all of an ask; a session may be in some of its metros.
+    did(*add, "--date", "2027-01-01")
+    ams = ("--metro", "ams", "--date", "2027-01-02")
+    assert refused("answered_yes", *ams) == (
+        "the ask of AS64510 is for all metros, and answered_yes goes for all of it"
+    )
+    assert did(*update, "live", *ams)[-1] == ("live", [])
+
+
+@pytest.mark.parametrize(
+    ("metros", "list_"), [(["fra"], "metros"), (["fra", "ams"], "organisations"),
+                          ([], "organisations")],
+)  # fmt: skip
+def test_an_ask_keeps_what_the_list_of_the_day_predicts(
+    demo_copy: Path, run: Run, metros: list[str], list_: str
+) -> None:
+    where = [word for metro in metros for word in ("--metro", metro)]
+    rows = json.loads(
+        run("candidates", "--list", list_, *where, "--json", cwd=demo_copy).stdout
+    )  # fmt: skip
+    row = next(row for row in rows if row["asn"] == 500611 and row["rank"] > 0)
+    assert run("asks", "add", "500611", *where, cwd=demo_copy).returncode == 0
+    ask = json.loads(run("asks", "list", "--asn", "500611", "--json", cwd=demo_copy).stdout)[-1]
+    assert ask["predicted_bps"] == pytest.approx(row["marginal_bps"], abs=0.5)
+    assert ask["predicted_ci95_bps"] == pytest.approx(row["ci95_bps"], abs=0.5)
+    assert ask["predicted_saving"] == pytest.approx(row["saving_per_month"], abs=0.005)
+
+
+def test_without_a_prediction_the_ask_says_why(demo_copy: Path, run: Run) -> None:
+    def note(*words: str) -> str:
+        done = run("asks", "add", *words, cwd=demo_copy)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    # The captures are of 2026-09-16; an ask is from the list as it was on its day.
+    assert note("500611", "--metro", "fra", "--date", "2026-09-16") == (
+        "note: no prediction: no data of before 2026-09-16\n"
+    )
+    assert note("500611", "--metro", "ams", "--date", "2026-09-17") == ""
+    assert "AS500613 is no row of the list in ams" in note("500613", "--metro", "ams")
+    assert note("500613", "--metro", "fra", "--predicted-bps", "1000") == ""
+
+
 def test_a_wrong_line_is_named_and_nothing_is_added_to_it(folder: Path, run: Run) -> None:
     log = folder / "asks.csv"
     run("asks", "add", "64510", cwd=folder)

@@ -157,6 +157,18 @@ def test_a_refusal_excludes_until_its_day_and_a_live_ask_is_a_session() -> None:
     assert sessions(log, ["ams", "fra"]) == [(3, "ams", since), (3, "fra", since)]
 
 
+def test_a_session_is_where_and_since_when_it_was_said_to_be_live() -> None:
+    everywhere = at(0, "asked", asn=3)
+    text = everywhere + at(9, "live", asn=3, metros="fra") + at(12, "live", asn=3, metros="fra;ams")
+    (ask,) = log = asks(parse(HEAD + text))
+    first, second = DAY + timedelta(days=9), DAY + timedelta(days=12)
+    assert sessions(log, ["ams", "fra", "iad"]) == [(3, "fra", first), (3, "ams", second)]
+    assert ask.live_since == first
+    # Said of more than was asked for, it holds where it was asked for.
+    text = at(0, "asked", metros="ams") + at(9, "live", metros="ams;iad")
+    assert sessions(asks(parse(HEAD + text)), ["ams", "fra", "iad"]) == [(64510, "ams", first)]
+
+
 def test_where_the_last_ask_stands_in_a_metro() -> None:
     log = asks(parse(HEAD + at(0, "asked", metros="ams;fra", owner="ana")
                      + at(5, "asked", metros="nyc") + at(9, "answered_yes", metros="ams;fra")

@@ -25,7 +25,7 @@ LINKS = [(2001, 2002, -1), (1299, 2001, -1), (1299, 2003, -1)]
 def ask(metros: tuple[str, ...], predicted: float | None = 1000.0) -> Ask:
     day = START.date() + timedelta(days=LIVE_DAY)
     opened = AskEvent(date(2026, 8, 1), "N2001", 2001, metros, "asked", predicted_bps=predicted)
-    return Ask(opened, "live", day, None, "", "", day)
+    return Ask(opened, "live", day, None, "", "", (("", day),))
 
 
 @settings(max_examples=examples(25))
@@ -95,6 +95,6 @@ def test_outcomes_are_sums_over_days(
 
 def test_asks_that_are_not_live_have_no_outcome() -> None:
     world = World([Flow(0, 2001, 10)], hours=24)
-    waiting = replace(ask(()), status="asked", live_since=None)
+    waiting = replace(ask(()), status="asked", live=())
     assert outcomes(world.inputs(), [waiting]).is_empty()
     assert pl.DataFrame(outcomes(world.inputs(), [])).is_empty()
