@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -215,6 +216,38 @@ def test_a_link_that_moved_to_another_contract_counts_in_its_time() -> None:
     ]
     octets = octets_of(sections, traffic_of(flows, 18), coverage)
     assert octets.values[:, 0].sum(axis=1).tolist() == [14 * 288 * 3000, 14 * 288 * 3000]
+
+
+def test_a_part_of_a_month_is_billed_as_a_whole_one_and_says_so() -> None:
+    month = month_named("2026-02", "Europe/Amsterdam")
+    half = datetime(2026, 2, 15, tzinfo=UTC)
+    sections = [
+        BilledLink("e0", 1, "c", "ams", until=half),
+        BilledLink("e0", 1, "d", "ams", since=half),
+        BilledLink("e0", 2, "e", "ams", until=datetime(2026, 3, 1, tzinfo=UTC)),
+        BilledLink("e0", 3, "f", "ams", until=datetime(2026, 1, 15, tzinfo=UTC)),
+    ]
+    slots = month_slots("2026-02", "Europe/Amsterdam")
+    flows = {("e0", n): dict.fromkeys(slots, (375 * 10**6, 0)) for n in (1, 2, 3)}
+    octets = octets_of(sections, traffic_of(flows, 18), covered(month.start, month.end, ["e0"]))
+    words = {"billing": "in", "price_per_mbps": "1", "commit": 10**9, "fixed_per_month": "5"}
+    terms = terms_of(words)
+    all_terms = [
+        *(replace(terms, contract=name) for name in "cdef"),
+        replace(terms, contract="e", starts=date(2026, 2, 10), ends=date(2026, 2, 20)),
+        replace(terms, contract="e", ends=date(2026, 2, 20), auto_renew=True),
+    ]
+    series = [month_series(one, month, octets) for one in all_terms]
+    found = bills(series, octets, now=month.end)
+    assert found.rows["total"].to_list() == [1005.0] * 6
+    whole = "commit and fixed charges billed for the whole month, not by the day; "
+    zero = "slots without a link of the contract count as zero"
+    assert [note for note in found.notes if whole in note] == [
+        f"c 2026-02: in force 2026-02-01 to 2026-02-15 only: {whole}{zero}",
+        f"d 2026-02: in force 2026-02-15 to 2026-02-28 only: {whole}{zero}",
+        f"f 2026-02: in force on no link of the month: {whole}{zero}",
+        f"e 2026-02: in force 2026-02-10 to 2026-02-20 only: {whole}{zero}",
+    ]
 
 
 def test_an_invoice_is_compared_with_the_bill_and_a_stray_one_is_named() -> None:

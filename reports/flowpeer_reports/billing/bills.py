@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,27 @@ class MonthSeries:
     def complete(self) -> bool:
         """The data reach over the whole month."""
         return self.octets.slots == self.month.slots
+
+    @property
+    def part(self) -> str | None:
+        """The part of the month that the contract has, where that is not all of it: by its own
+        days, and by those of the interfaces that name it."""
+        zone = ZoneInfo(self.month.timezone)
+        start, end = self.month.start, self.month.end
+        here = [
+            (link.since or start, link.until or end) for link in self.octets.links
+            if (link.since or start) < end and (link.until or end) > start
+        ]  # fmt: skip
+        if self.octets.links and not here:
+            return "on no link of the month"
+        first, last = self.month.start.astimezone(zone).date(), self.month.last_day
+        opens = max(self.terms.starts or first, first)
+        closes = last if self.terms.auto_renew else min(self.terms.ends or last, last)
+        if here:
+            moment = timedelta(microseconds=1)
+            opens = max(opens, min(since for since, _ in here).astimezone(zone).date())
+            closes = min(closes, (max(to for _, to in here) - moment).astimezone(zone).date())
+        return None if (opens, closes) == (first, last) else f"{opens} to {closes} only"
 
     @property
     def both(self) -> tuple[Ints, Ints]:
@@ -119,7 +141,7 @@ def bills(
                    forced)  # fmt: skip
         rows.append(row)
         for text in _notes(one, row, forced):
-            notes.setdefault(text, []).append(_name(one))
+            notes.setdefault(text, []).append(f"{one.terms.contract} {one.month.name}")
     for contract, month in invoices:
         notes.setdefault("an invoice, and no such bill in this period", []).append(
             f"{contract} {month}"
@@ -130,9 +152,19 @@ def bills(
     )
 
 
-def _name(one: MonthSeries) -> str:
-    """A bill as notes name it."""
-    return f"{one.terms.contract} {one.month.name}"
+def part_note(one: MonthSeries) -> str | None:
+    """What is billed where a contract has a part of its month only."""
+    if one.part is None or not one.octets.links:
+        return None
+    whole = [
+        name
+        for name, amount in (
+            ("commit", one.terms.commit_bps), ("fixed charges", one.terms.fixed_per_month)
+        )
+        if amount
+    ]  # fmt: skip
+    billed = f"{' and '.join(whole)} billed for the whole month, not by the day; " if whole else ""
+    return f"in force {one.part}: {billed}slots without a link of the contract count as zero"
 
 
 def _row(
@@ -252,6 +284,8 @@ def _notes(one: MonthSeries, row: Mapping[str, Any], forced: bool) -> list[str]:
         notes.append("states no price, so there is no amount")
     if not one.octets.links:
         notes.append("no interface names this contract")
+    if (text := part_note(one)) is not None:
+        notes.append(text)
     if row["quality"] == "refused":
         notes.append(
             f"{one.missing:,} of {one.octets.slots:,} slots are missing or filled from too little"

@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.billing.bills import MonthSeries
+from flowpeer_reports.billing.bills import MonthSeries, part_note
 from flowpeer_reports.billing.costs import Amounts, Prices, more_ports, opening, private, together
 from flowpeer_reports.billing.octets import Octets
 from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
-from flowpeer_reports.billing.savings import Key, Money, Moved, RouteTraffic, Savings, capped
+from flowpeer_reports.billing.savings import (
+    Key,
+    Money,
+    Moved,
+    RouteTraffic,
+    Savings,
+    capped,
+    usable_months,
+)
 from flowpeer_reports.billing.terms import Converter, printed
 from flowpeer_reports.candidate_rows import Headroom
 from flowpeer_reports.columns.openings import OPENINGS
@@ -141,6 +149,11 @@ def row_money(
         )
         _add(anywhere, money, (TRANSPORT,) if any(one.place.there for one in used) else ())
     notes += savings.notes()
+    notes += [
+        f"{month.terms.contract} {month.month.name}: {text}"
+        for month in usable_months(period.months)[0]
+        if (text := part_note(month)) is not None
+    ]
     foreign = {m.terms.currency for m in period.months if m.terms.priced}
     notes += [
         f"no [[fx]] rate of {currency}: money that hangs on contracts in {currency} is not given"
