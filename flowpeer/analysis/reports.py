@@ -216,20 +216,26 @@ def _tables(of: Pictures) -> dict[str, SideTable]:
 def _sheets(
     asks: Answer, answers: Sequence[Answer]
 ) -> list[tuple[str, pl.DataFrame, Sequence[Column]]]:
-    """The organisations first, then a sheet a metro, then the other answers."""
+    """The organisations first, then a sheet a metro, what belongs to them, and the other answers,
+    each with its side tables."""
     whole = asks.side_tables["organisations"]
     made: list[tuple[str, pl.DataFrame, Sequence[Column]]] = [
         ("organisations", whole.rows, whole.columns)
     ]
     for (metro,), rows in asks.rows.group_by(["metro"], maintain_order=True):
         made.append((str(metro), rows, asks.columns))
-    made += [(a.name, a.rows, a.columns) for a in answers if a is not asks]
-    made += [
-        (name, asks.side_tables[name].rows, asks.side_tables[name].columns)
-        for name in ("changes", "grades", "curve", "transit_by_month", "not_listed", "openings")
-        if name in asks.side_tables
-    ]
-    return made
+    beside = {name: asks.side_tables[name] for name in FIRST_SHEETS if name in asks.side_tables}
+    tables = beside | dict(asks.side_tables)
+    for answer in answers:
+        if answer is not asks:
+            tables |= {answer.name: SideTable(answer.rows, answer.columns)}
+            tables |= {n: t for n, t in answer.side_tables.items() if n not in asks.side_tables}
+    del tables["organisations"]
+    return made + [(name, table.rows, table.columns) for name, table in tables.items()]
+
+
+FIRST_SHEETS = ("scenarios", "commits", "changes", "grades", "curve", "transit_by_month")
+"""Side tables of the candidates that come before the others."""
 
 
 def _on_page(answer: Answer) -> list[Column]:

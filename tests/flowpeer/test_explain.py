@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,12 @@ def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: R
         "bills.csv", "report.html", "report.xlsx", "drt.csv", "drt_links.csv",
         "imbalance_causes.csv", "capacity_weekly.csv", "hours_of_week.csv",
     }  # fmt: skip
+    # The workbook has what the files have: the candidates a sheet a metro, the rest one a file.
+    with zipfile.ZipFile(tmp_path / "pack" / "report.xlsx") as book:
+        sheets = re.findall(r'<sheet name="([^"]+)"', book.read("xl/workbook.xml").decode())
+    stems = {name.removesuffix(".csv") for name in names if name.endswith(".csv")}
+    assert set(sheets) == stems - {"candidates"} | {"ams", "fra", "notes"}
+    assert len(sheets) == len(set(sheets))
     page = Path(made["report"]).read_text("utf-8")
     for heading in ("Already peered, still on transit", "Transit by hour of the week",
                     "When others fail", "Plans of disaster-recovery tests",
