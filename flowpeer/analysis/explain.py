@@ -20,6 +20,7 @@ from flowpeer_reports.candidates import Candidates, candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
 from flowpeer_reports.feasibility import PRIOR_ASKS, Feasibility
+from flowpeer_reports.inputs import pdb
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.policy import CLASSES
@@ -43,7 +44,7 @@ class Explanation(Answer):
         for row in self.rows.iter_rows(named=True):
             if row["metro"] != metro:
                 metro = row["metro"]
-                lines += [f"{metro}", ""]
+                lines += [*([""] if lines[-1] else []), f"{metro}", ""]
             lines.append(clean(f"  {row['step']:<9} {row['text']}"))
             if row["sql"]:
                 lines.append(f"            {clean(row['sql'])}")
@@ -61,16 +62,22 @@ def explain_answer(
         signing_plans=False,
     )  # fmt: skip
     party = found.ranking.parties.of(asn)
-    steps: list[dict[str, Any]] = []
-    for number, listing in enumerate(found.ranking.metros):
-        made = list(_Metro(gathered, found, number, listing, party).steps())
-        steps += [{"metro": listing.name, **step} for step in made]
+    places = [
+        _Metro(gathered, found, number, listing, party)
+        for number, listing in enumerate(found.ranking.metros)
+    ]
+    title = "why {} is where it is"
+    if any(place.touched for place in places):
+        steps = [{"metro": place.metro, **step} for place in places for step in place.steps()]
+    else:
+        title = "why {} is in no figure"
+        steps = [{"metro": None, **step} for step in _untouched(places)]
     rows = pl.DataFrame(steps, schema=schema(EXPLAIN), orient="row")
     name = inputs.names().get(party)
     who = f"AS{party}" + (f" {name}" if name else "")
     if party != asn:
         who += f", asked for AS{asn} too"
-    title = title_of(inputs, f"why {who} is where it is")
+    title = title_of(inputs, title.format(who))
     return Explanation(
         "explain", title, rows, EXPLAIN, found, lambda: table_page(rows, EXPLAIN, title=title),
         notes=["outbound; bytes are scaled and of the whole period", *inputs.notes],
@@ -87,10 +94,22 @@ class _Metro:
         self.number, self.listing, self.metro = number, listing, listing.name
         self.ranking = found.ranking
         self.members = list(self.ranking.parties.members(asn))
-        self._named = f"IN ({', '.join(map(str, self.members))})"
+        self.named = f"IN ({', '.join(map(str, self.members))})"
         self.row = next((r for r in listing.rows if r.asn == asn and r.rank != 0), None)
         self.shown = found.rows.filter(
             pl.col("metro") == self.metro, pl.col("asn") == asn, pl.col("rank") > 0
+        )
+
+    @property
+    def touched(self) -> bool:
+        """Whether it is in any figure of the metro."""
+        cells = self._cells_of([OBSERVED, INFERRED, DECLARED])
+        mine = self.ranking.cells.of(self.number)
+        steps = (*self._routes(), self._roles())
+        return (
+            self.row is not None
+            or bool(self.ranking.cells.out[mine][cells].any())
+            or any(step["value"] for step in steps)
         )
 
     def steps(self) -> Iterable[dict[str, Any]]:
@@ -108,15 +127,17 @@ class _Metro:
         total = self.found.totals[self.metro]["out_bytes"]
         return _step(
             "flows", f"transit of the metro: {_bytes(total, self)}", total, "bytes",
-            _select(BYTES, "traffic", self._of("slot")),
+            _select(BYTES, "traffic", self.of("slot")),
         )  # fmt: skip
 
-    def _of(self, time: str, role: str = "role = 'transit'") -> str:
+    def of(self, time: str, role: str = "role = 'transit'", metro: str = "") -> str:
+        """What rows of a table are of the period, the metro and the role."""
         start, end = (t.astimezone(UTC) for t in (self.inputs.period_start, self.inputs.period_end))
         if time == "hour_start":
             start = start.replace(minute=0, second=0, microsecond=0)
+        metro = metro or f"metro = {_quoted(self.metro)}"
         return (
-            f"metro = {_quoted(self.metro)} AND {role} AND direction = 'out' AND scaled "
+            f"{metro} AND {role} AND direction = 'out' AND scaled "
             f"AND {time} >= {_moment(start)} AND {time} < {_moment(end)}"
         )
 
@@ -126,7 +147,7 @@ class _Metro:
             pl.col("origin_asn").is_in(self.members),
         )  # fmt: skip
         octets, prefixes = int(routes["bytes"].sum()), routes["prefix"].drop_nulls().n_unique()
-        where = f"{self._of('hour_start')} AND origin_asn {self._named}"
+        where = f"{self.of('hour_start')} AND origin_asn {self.named}"
         sql = _select("count(DISTINCT prefix) AS routes", "traffic_routes", where)
         yield _step("routes", f"of its own: {prefixes:,} routes", prefixes, "routes", sql)
         yield _step("routes", f"they carry {_bytes(octets, self)} by transit", octets, "bytes",
@@ -145,7 +166,7 @@ class _Metro:
         )  # fmt: skip
         return _step(
             "roles", f"of its own by peering already: {_bytes(octets, self)}", octets, "bytes",
-            _select(BYTES, "traffic", f"{self._of('slot', role)} AND remote_asn {self._named}"),
+            _select(BYTES, "traffic", f"{self.of('slot', role)} AND remote_asn {self.named}"),
         )  # fmt: skip
 
     def _cells_of(self, kinds: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -180,7 +201,7 @@ class _Metro:
             f"traffic_routes JOIN (VALUES {', '.join(pairs) or empty}) AS route ({names}) "
             "USING (prefix, origin_asn)"
         )
-        where = self._of("hour_start") + (" AND hour_start >= since" if dated else "")
+        where = self.of("hour_start") + (" AND hour_start >= since" if dated else "")
         return octets, _select(BYTES, joined, where)
 
     def _evidence(self) -> Any:
@@ -196,7 +217,7 @@ class _Metro:
 
     def _cover(self, every: np.ndarray[Any, np.dtype[np.int64]]) -> Iterable[dict[str, Any]]:
         if self.row is None:
-            yield _step("cover", f"not listed: {self._why_not()}")
+            yield _step("cover", f"not listed: {self.why_not()}")
             return
         octets, sql = self._set(self.row.cells)
         yield _step("cover", f"rank {self.row.rank}: {_bytes(octets, self)} are left by the rows "
@@ -223,7 +244,16 @@ class _Metro:
                 yield _step("cover", f"{name}, rank {above.rank}, takes {_bytes(octets, self)} of "
                             "its routes", octets, "bytes", sql)  # fmt: skip
 
-    def _why_not(self) -> str:
+    def registered(self) -> Iterable[dict[str, Any]]:
+        """What PeeringDB and the AS relationships know of it."""
+        yield self._stated()
+        either = pl.col("asn").is_in(self.members) | pl.col("other_asn").is_in(self.members)
+        count = self.inputs.relationships.filter(either).height
+        where = f"asn {self.named} OR other_asn {self.named}"
+        yield _step("evidence", f"AS relationships name it in {count:,} entries", count, "entries",
+                    _select("count(*) AS entries", "as_relationships", where))  # fmt: skip
+
+    def why_not(self) -> str:
         ranking = self.ranking
         for member in self.members:
             if member in ranking.never:
@@ -233,18 +263,22 @@ class _Metro:
         if self.asn in ranking.eligible[self.number].asns:
             least = self.inputs.policy.min_expected_bps
             return f"expected to bring less than {least / 1e6:,.2f} Mbps after the rows above"
-        return "no transit traffic of the metro is known to go by it"
+        return "no transit traffic is known to go by it"
+
+    def _stated(self) -> dict[str, Any]:
+        """The policy that PeeringDB has of it."""
+        net = pdb(self.inputs.peeringdb, "net", {"asn": pl.Int64, "policy_general": pl.String})
+        policies = net.filter(pl.col("asn") == self.asn)["policy_general"].to_list()
+        words = policies[0] or "unknown" if policies else "unknown: PeeringDB has no entry of it"
+        what = "count(*) AS entries, max(policy_general) AS policy"
+        sql = _select(what, "peeringdb_net", f"asn = {self.asn}")
+        return _step("policy", f"policy {words}", len(policies), "entries", sql)
 
     def _policy(self) -> Iterable[dict[str, Any]]:
         if not self.shown.height:
             return
         row = self.shown.row(0, named=True)
-        listed = self.inputs.peeringdb.get("net")
-        count = 0
-        if listed is not None and "asn" in listed.columns:
-            count = listed.filter(pl.col("asn") == self.asn).height
-        sql = _select("count(*) AS entries", "peeringdb_net", f"asn = {self.asn}")
-        yield _step("policy", f"policy {row['policy'] or 'unknown'}", count, "entries", sql)
+        yield self._stated()
         for reason in row["feasibility_reasons"]:
             yield _step("policy", reason)
         millionths, sql = self._chance()
@@ -323,7 +357,7 @@ class _Metro:
             "USING (prefix, origin_asn)"
         )
         what = f"coalesce(sum(bytes::HUGEINT * millionths) // {MILLION}, 0)::BIGINT AS bytes"
-        return octets // MILLION, _select(what, joined, self._of("hour_start"))
+        return octets // MILLION, _select(what, joined, self.of("hour_start"))
 
     def _place(self) -> Iterable[dict[str, Any]]:
         for row in self.shown.iter_rows(named=True):
@@ -333,7 +367,7 @@ class _Metro:
                 count = ports.filter(
                     pl.col("asn").is_in(self.members), pl.col("source").is_null()
                 ).height
-            sql = _select("count(*) AS ports", "peeringdb_netixlan", f"asn {self._named}")
+            sql = _select("count(*) AS ports", "peeringdb_netixlan", f"asn {self.named}")
             words = f"{row['meet']} ({count:,} ports on all exchanges)"
             yield _step("place", words, count, "ports", sql)
 
@@ -356,7 +390,7 @@ class _Metro:
         """What each contract's bill falls by, and what peering itself costs: the saving."""
         assert self.row is not None
         assert self.billed is not None
-        where = self._of("{time}")
+        where = self.of("{time}")
         made = list(falls(self.billed, self.found, self.number, self.listing, self.row, where))
         # A port in between that cannot carry all is in none of these statements.
         whole = round(sum(fall.cents for fall in made) / 100, 2)
@@ -371,6 +405,22 @@ class _Metro:
         cost = shown["peering_cost_per_month"]
         yield _step("money", f"peering itself costs {cost:,.2f} {shown['currency']} a month "
                     "([peering_costs]): the bills' fall less that is what it saves")  # fmt: skip
+
+
+def _untouched(places: Sequence[_Metro]) -> Iterable[dict[str, Any]]:
+    """Of a network that is in no figure: that, and what the registries know."""
+    one = places[0]
+    metros = ", ".join(place.metro for place in places)
+    where = f"metro IN ({', '.join(_quoted(place.metro) for place in places)})"
+    times = one.of("hour_start", role="role IN ('transit', 'ix', 'peer')", metro=where)
+    yield _step(
+        "flows", "no traffic by transit or peering ends at it, or goes by it on a path or cone "
+        f"that is known ({metros})",
+        0, "bytes", _select(BYTES, "traffic_routes", f"{times} AND origin_asn {one.named}"),
+    )  # fmt: skip
+    yield from one.registered()
+    reasons = dict.fromkeys(place.why_not() for place in places)
+    yield _step("cover", f"not listed: {'; '.join(reasons)}")
 
 
 def _step(

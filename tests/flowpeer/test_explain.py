@@ -35,7 +35,10 @@ def test_every_number_is_what_its_sql_gives(demo_folder: Path, asn: int, metro: 
             if sql is not None:
                 asked += 1
                 assert f"{sql}\n" in screen
-                assert pl.DataFrame(pl.from_arrow(session.query(sql))).item() == value
+                told = pl.DataFrame(pl.from_arrow(session.query(sql))).row(0)
+                assert told[0] == value
+                if told[1:]:
+                    assert f"policy {told[1] or 'unknown'}" in answer.rows["text"].to_list()
     assert asked >= 5
     expected = answer.rows.filter(pl.col("text").str.contains("^expected .* Mbps"))
     listed = answer.found.rows.filter(pl.col("metro") == metro, pl.col("asn") == asn)
@@ -57,6 +60,24 @@ def test_a_network_with_a_session_says_so(demo_folder: Path, run: Run) -> None:
     assert "a session exists" in done.stdout
     wrong = run("explain", "driftlark", cwd=demo_folder)
     assert (wrong.returncode, wrong.stdout) == (2, "")
+
+
+def test_a_network_in_no_figure_is_a_few_lines(demo_folder: Path, run: Run) -> None:
+    net = flowpeer.open(demo_folder / "flowpeer.toml")
+    answer = net.explain(999999)
+    assert answer.rows["metro"].to_list() == [None] * 4
+    assert answer.rows["value"].to_list() == [0, 0, 0, None]
+    with net.session() as session:
+        for sql in answer.rows["sql"].drop_nulls():
+            assert pl.DataFrame(pl.from_arrow(session.query(sql))).row(0)[0] == 0
+    screen = run("explain", "999999", cwd=demo_folder).stdout
+    assert "AS999999 is in no figure" in screen
+    assert "policy unknown: PeeringDB has no entry of it" in screen
+    assert "not listed: no transit traffic is known to go by it" in screen
+    own = net.explain(64500, metro="ams").rows
+    assert own["text"][-1] == "not listed: own network"
+    # One with traffic is explained metro by metro, listed or not.
+    assert net.explain(500303).rows["metro"].n_unique() > 1
 
 
 def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: Run) -> None:
