@@ -205,7 +205,8 @@ def _define(
                 )
                 continue
             # Sums of days may be made again at any time, and their files go.
-            text = to_sum(record, name) if name in SUMS else relation(record, name)
+            made = to_sum if name in SUMS else relation
+            text = made(record, name, by_week=True)
             text = text.replace(
                 literal(escape(str(root)) + "/")[:-1],
                 f"coalesce(getvariable('lake'), {literal(str(root))}) || '/",

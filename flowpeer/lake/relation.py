@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from flowpeer.lake import older_layouts
@@ -25,14 +26,22 @@ from flowpeer_core.columns import (
 )
 from flowpeer_core.quoted import escape, literal
 
+FILED_BY = {
+    "flows": "received_at", "coverage": "slot", "traffic": "slot", "traffic_routes": "hour_start",
+}  # fmt: skip
+"""Tables with the time whose day (UTC) is that of their file's folder."""
+
 
 def kinds(name: str) -> dict[str, str]:
     """The columns of a table with their types in SQL."""
     return {c.name: _sql_type(c) for c in TABLES[name]}
 
 
-def relation(record: Record, name: str) -> str:
+def relation(record: Record, name: str, *, by_week: bool = False) -> str:
     """The SELECT of a table over the files that are there now.
+
+    With `by_week` it is a union of weeks, each with the bounds of its times: so a filter of times
+    (`FILED_BY`), of which DuckDB derives no `date`, opens the files of its weeks alone.
 
     A pattern will not do: files that were merged or rolled up again lie beside the new ones until
     the grace is over, and would be counted twice; and DuckDB passes over what goes between listing
@@ -41,7 +50,8 @@ def relation(record: Record, name: str) -> str:
     Raises:
         InputError: a manifest that cannot be read.
     """
-    return _listed(name, files_by_layout(record, name))
+    groups = files_by_layout(record, name)
+    return _listed_by_week(name, groups) if by_week and name in FILED_BY else _listed(name, groups)
 
 
 def sums(record: Record, name: str, kept: Mapping[date, Path]) -> str:
@@ -67,11 +77,13 @@ def to_sum(
     start: datetime | None = None,
     end: datetime | None = None,
     without: Collection[date] = (),
+    by_week: bool = False,
 ) -> str:
-    """As `sums` over the hours alone; arguments as of `files_by_layout`."""
+    """As `sums` over the hours alone; arguments as of `files_by_layout` and `relation`."""
+    listed = _listed_by_week if by_week else _listed
 
     def of(table: str) -> str:
-        return _listed(table, files_by_layout(record, table, start=start, end=end, without=without))
+        return listed(table, files_by_layout(record, table, start=start, end=end, without=without))
 
     cells = _cells_of_sums(name)
     if name == "route_days":
@@ -117,6 +129,24 @@ def _listed(name: str, groups: Groups) -> str:
     return empty(name)
 
 
+def _listed_by_week(name: str, groups: Groups) -> str:
+    """As `_listed`, with the bounds of each week."""
+    parts = []
+    for number, files in groups:
+        time = _names_in_files(name, number)[FILED_BY[name]]
+        weeks: dict[date, list[Path]] = defaultdict(list)
+        for file in files:
+            day = date.fromisoformat(file.parts[-3].removeprefix("date="))
+            weeks[day - timedelta(days=day.weekday())].append(file)
+        parts += [
+            f"{_listed(name, [(number, weeks[week])])} WHERE r.{time} >= TIMESTAMPTZ"
+            f" '{week} 00:00:00+00' AND r.{time} < TIMESTAMPTZ"
+            f" '{week + timedelta(days=7)} 00:00:00+00'"
+            for week in sorted(weeks)
+        ]  # fmt: skip
+    return " UNION ALL ".join(parts) if parts else empty(name)
+
+
 def empty(name: str) -> str:
     """The SELECT of a table that has no rows."""
     cells = [f"NULL::{_sql_type(c)} AS {c.name}" for c in TABLES[name]]
@@ -126,8 +156,7 @@ def empty(name: str) -> str:
 
 
 def _reading(name: str, number: int, files: str) -> str:
-    old = older_layouts.RENAMED.get(name, {}) if number < FORMAT else {}
-    stands = {c.name: old.get(c.name, c.name) for c in TABLES[name]}
+    stands = _names_in_files(name, number)
     # Qualified: a macro that reads the table may have a parameter of a column's name.
     cells = [f"r.{stands[c.name]} AS {c.name}" for c in TABLES[name]]
     options = "hive_partitioning = false"
@@ -142,6 +171,12 @@ def _reading(name: str, number: int, files: str) -> str:
             f"SELECT * FROM read_parquet({files}, {options}, union_by_name = true))"
         )
     return f"SELECT {', '.join(cells)} FROM {source} AS r"  # noqa: S608
+
+
+def _names_in_files(name: str, number: int) -> dict[str, str]:
+    """The columns of a table with their names in files of that layout."""
+    old = older_layouts.RENAMED.get(name, {}) if number < FORMAT else {}
+    return {c.name: old.get(c.name, c.name) for c in TABLES[name]}
 
 
 def _sql_type(column: TableColumn) -> str:

@@ -19,6 +19,7 @@ import pytest
 
 from flowpeer.catalog import scan, write_catalog
 from flowpeer.errors import InputError, UsageError
+from flowpeer.lake.relation import FILED_BY
 from flowpeer.lake.store import Lake
 from flowpeer.query import QuerySession
 from flowpeer.schema import CONFIGURED, PARTITIONED, TABLES
@@ -224,6 +225,33 @@ def test_catalog_works_after_the_lake_was_moved(lake: Path, tmp_path: Path) -> N
         assert con.execute("SELECT count(*) FROM unknown_traffic()").fetchall()
         about = con.execute("SELECT needs_duckdb, lake FROM about_catalog").fetchall()
         assert about == [("1.5.0", str(lake))]
+
+
+@pytest.mark.parametrize("name", FILED_BY)
+def test_filter_of_times_in_a_catalog_opens_the_files_of_its_weeks_alone(
+    tmp_path: Path, name: str
+) -> None:
+    root, path = tmp_path / "lake", tmp_path / "peering.duckdb"
+    schema = arrow_schema(TABLES[name])
+    row = {f.name: FILLERS[f.type] for f in schema}
+    for day in (1, 5, 6, 7):  # 2026-07-05 is a Sunday
+        at = AT.replace(day=day)
+        one = pa.Table.from_pylist([row | {FILED_BY[name]: at}], schema=schema)
+        Lake(root).publish(f"{name}/date={at:%Y-%m-%d}/hour=08/p.parquet", TABLES[name], one, {})
+    write_catalog(path, root)
+    time = FILED_BY[name]
+    with duckdb.connect(str(path), read_only=True) as con:
+        con.execute("SET TimeZone = 'UTC'")
+
+        def days(condition: str) -> list[tuple[date]]:
+            return con.execute(f"SELECT date FROM {name} WHERE {condition} ORDER BY ALL").fetchall()
+
+        assert [d.day for (d,) in days("true")] == [1, 5, 6, 7]
+        (root / name / "date=2026-07-07/hour=08/p.parquet").write_bytes(b"PAR1 this is none PAR1")
+        assert [d.day for (d,) in days(f"{time} < '2026-07-06'")] == [1, 5]
+        assert [d.day for (d,) in days(f"{time} BETWEEN '2026-07-01' AND '2026-07-02'")] == [1]
+        with pytest.raises(duckdb.Error):
+            days(f"{time} < '2026-07-06 00:00:01'")
 
 
 def test_configured_table_of_another_shape_is_refused(tmp_path: Path) -> None:

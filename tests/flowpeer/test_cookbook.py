@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 import flowpeer
 from flowpeer.catalog import write_catalog
 from flowpeer.cli.sql_names import frame_of, render
+from flowpeer.lake.relation import FILED_BY
 from flowpeer.pipeline.crossings import write_crossings
 from flowpeer.query import QuerySession
 from flowpeer.query.days import TIMES
@@ -206,7 +207,8 @@ def _same(wanted: pl.DataFrame, asked: pa.Table) -> None:
 
 
 def test_times_lie_in_the_days_of_their_files(con: QuerySession) -> None:
-    """What the days that follow from a filter of times rest on."""
+    """What the days that follow from a filter of times rest on, and the weeks of a catalog."""
+    assert FILED_BY.items() <= TIMES.items()
     for table, time in TIMES.items():
         rows = con.query(
             f"SELECT count(*) AS n, count(*) FILTER (WHERE timezone('UTC', {time})::DATE <> date)"
