@@ -19,7 +19,7 @@ from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLAC
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
-from flowpeer_reports.exchanges import as_if_joined
+from flowpeer_reports.exchanges import as_if_joined, joined_in_vain
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
@@ -96,8 +96,10 @@ def candidate_answer(
                      else "peering candidates, both directions")  # fmt: skip
     if rank_by != "bytes":
         title += f", by {rank_by}"
-    if join:
-        title += f", as if on exchange {', '.join(map(str, join))}"
+    vain = joined_in_vain(gathered.inputs, found, join)
+    notes = [*(f"--join-ix {ix} has no effect: {why}" for ix, why in vain.items()), *notes]
+    if joined := [str(ix) for ix in join if ix not in vain]:
+        title += f", as if on exchange {', '.join(joined)}"
     lists = {
         "candidates": SideTable(_with_estimates(found), _valued(CANDIDATES, rank_by)),
         "organisations": SideTable(found.organisations, _valued(ORGANISATIONS, rank_by)),

@@ -317,3 +317,30 @@ def as_if_joined(inputs: Inputs, exchange_ids: Iterable[int]) -> Inputs:
         added += [(metro, ix, False, None) for metro in metros]
     ports = pl.DataFrame(added, schema=inputs.exchange_ports.schema, orient="row")
     return replace(inputs, exchange_ports=pl.concat([inputs.exchange_ports, ports]))
+
+
+def joined_in_vain(
+    inputs: Inputs, there: Candidates, exchange_ids: Iterable[int]
+) -> dict[int, str]:
+    """Exchange → why the list as if we had joined it (`as_if_joined`) is the list without.
+
+    Args:
+        inputs: as they are.
+        there: the list as if we had joined.
+    """
+    ranking = there.ranking
+    places = Places(inputs, ranking.parties)
+    found = {}
+    for ix in exchange_ids:
+        on = [m for m, here in places.here.items() if ix in here.exchanges]
+        near = [m for m, here in places.here.items() if ix in here.local_exchanges]
+        listed = {n: m.name for n, m in enumerate(ranking.metros) if m.name in near}
+        could = [(a, m) for n, m in listed.items() for a in ranking.eligible[n].asns.tolist()]
+        name = places.registry.exchange(ix)
+        if not near:
+            found[ix] = f"{name}: we are on it already in {', '.join(on)}"
+        elif not listed:
+            found[ix] = f"{name} is in {', '.join(near)}, of which there is no list here"
+        elif not any(ix in places.ports_in(asn, metro) for asn, metro in could):
+            found[ix] = f"{name}: no network that could be asked has a port on it"
+    return found

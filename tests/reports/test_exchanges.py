@@ -12,7 +12,7 @@ from reports_world import Flow, World
 
 from flowpeer_reports.candidates import candidates
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.exchanges import as_if_joined, exchanges
+from flowpeer_reports.exchanges import as_if_joined, exchanges, joined_in_vain
 
 ASNS = tuple(range(2001, 2013))
 POLICIES = ("Open", "Selective", "Restrictive", "No", "")
@@ -136,6 +136,25 @@ def test_the_list_as_if_we_had_joined() -> None:
     assert there.rows["expected_bps"].sum() > plain.rows["expected_bps"].sum()
     with pytest.raises(ReportError, match="exchange 99 is in none of our metros"):
         as_if_joined(inputs, [99])
+
+
+def test_an_exchange_that_changes_nothing_says_why() -> None:
+    made, _, members = world(2)
+    inputs = made.inputs()
+    there = candidates(as_if_joined(inputs, [28, 27, 26]))
+    vain = joined_in_vain(inputs, there, [28, 27, 26])
+    assert list(vain) == [26]
+    assert vain[26].endswith(": we are on it already in ams")
+    # The same list, where everybody on it is excluded.
+    nobody = pl.DataFrame(
+        [(asn, None, None) for asn in members[28]], schema=inputs.exclusions.schema, orient="row"
+    )
+    inputs = replace(inputs, exclusions=nobody)
+    there, plain = candidates(as_if_joined(inputs, [28])), candidates(inputs)
+    assert there.rows.equals(plain.rows)
+    assert joined_in_vain(inputs, there, [28])[28].endswith(
+        "no network that could be asked has a port on it"
+    )
 
 
 def test_rows_that_would_meet_at_a_closed_exchange_are_told() -> None:
