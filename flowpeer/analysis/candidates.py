@@ -33,7 +33,7 @@ SCREEN_COLUMNS = (
 MONEY_COLUMNS = ("saving_per_month", "currency")
 GIVE_WAY = (
     "policy", "own_bps", "observed_bps", "currency", "p95_bps", "cumulative_share", "feasibility",
-    "status", "marginal_bps",
+    "status", "metros", "marginal_bps",
 )  # fmt: skip
 
 
@@ -78,7 +78,9 @@ def candidate_answer(
         billed=gathered.billed, rank_by=rank_by, order_store=FileStore(),
     )  # fmt: skip
     more: dict[str, SideTable] = {}
-    notes = list(found.notes)
+    others = found.sentences.values()
+    notes = [t for name, t in found.sentences.items() if (not name) == (of == "organisations")]
+    notes += [text for text in found.notes if text not in others]
     if before is not None:
         then = _apart(before.inputs) if apart else before.inputs
         old = candidates(
@@ -107,7 +109,7 @@ def candidate_answer(
     own = lists.pop("candidates" if of == "metros" else "organisations")
     return Answer(
         "candidates" if of == "metros" else "organisations", title, own.rows, own.columns, found,
-        lambda: html_report(title=title, sections=Sections(candidates=found)),
+        lambda: html_report(title=title, notes=notes, sections=Sections(candidates=found)),
         side_tables={
             **lists,
             "not_listed": SideTable(found.not_listed, NOT_LISTED),

@@ -35,15 +35,14 @@ def _marginal(ranking: Ranking, listing: Listing, cells: Any) -> float:
     return float(ranking.cells.rate[cells + listing.base].sum())
 
 
-def sentences(ranking: Ranking, inputs: Inputs) -> list[str]:
-    """For the organisations and each metro: what the first asks take, and the one after them.
+def sentences(ranking: Ranking, inputs: Inputs) -> dict[str, str]:
+    """By list ("" the organisations): what the first asks take, and the one after them.
 
     The observed share is what the paths show, the expected one what acceptance leaves of it.
     """
     names = inputs.names()
-    found = []
-    lists = [ranking.organisations, *ranking.metros]
-    for listing in lists if len(ranking.metros) > 1 else ranking.metros:
+    found = {}
+    for listing in (ranking.organisations, *ranking.metros):
         asked = [r for r in listing.rows if r.rank]
         cut = len(asked) if listing.next_row is not None else HEADLINE
         first, rest = asked[:cut], asked[cut:]
@@ -52,7 +51,7 @@ def sentences(ranking: Ranking, inputs: Inputs) -> list[str]:
         counted = [r for r in first if not r.refuses]
         seen = sum(r.observed for r in counted) / listing.total
         expected = sum(r.expected for r in counted) / listing.total
-        what = f"{listing.name}: " if listing.name else "all metros: "
+        what = f"{listing.name}: " if listing.name else "organisations: "
         ask = "these " + f"{len(first)} asks take" if len(first) > 1 else "this ask takes"
         text = (
             f"{what}{ask} {seen:.1%} of the transit traffic by the paths we see, "
@@ -65,5 +64,5 @@ def sentences(ranking: Ranking, inputs: Inputs) -> list[str]:
                 f"; one more ask, {who} (AS{after.asn}), would add "
                 f"{after.expected / listing.total:.1%}"
             )
-        found.append(text)
+        found[listing.name] = text
     return found

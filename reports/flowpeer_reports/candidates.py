@@ -57,6 +57,8 @@ class Candidates:
     totals: dict[str, dict[str, Any]]
     """By metro, and `all`: transit bytes by direction and where they went."""
     notes: list[str]
+    sentences: dict[str, str]
+    """What the first asks take, by metro ("" the organisations); those that `notes` begin with."""
     next_ask: dict[str, dict[str, Any] | None]
     """By metro ("" the organisations): what one more ask would add; None where nothing is left or
     no limit was set."""
@@ -160,6 +162,7 @@ def candidates(
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
         )
+    said = sentences(ranking, inputs)
     not_listed = unlisted(inputs, ranking, world.routes, world.early, asks is not None)
     totals = account(
         inputs, ranking, world.whole, world.early, made.rows, made.organisations, not_listed
@@ -174,7 +177,7 @@ def candidates(
         totals=totals,
         openings=pl.DataFrame(schema=schema(OPENINGS)) if paid is None else paid.openings,
         notes=[
-            *sentences(ranking, inputs),
+            *(text for name, text in said.items() if name or len(ranking.metros) > 1),
             *inputs.notes,
             *notes,
             *made.notes,
@@ -185,6 +188,7 @@ def candidates(
             *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],
+        sentences=said,
         next_ask=next_asks(ranking, inputs),
         ranking=ranking,
         universe=world,

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from flowpeer_reports.columns import Column
 
 GAP = 2
-MIN_TEXT = 12
-"""Text cells shrink no further than this; then the table continues below."""
+MIN_TEXT, MIN_LONG_TEXT = 12, 32
+"""Text cells shrink no further than to half of the longest, between these; then the table continues
+below."""
 MAX_KEYS = 3
 """Leading columns that a continued table repeats, where they name its rows."""
 
@@ -80,9 +81,8 @@ def narrowed(
     def least(column: Column) -> int:
         head = display_width(clean(column.name))
         wide = max([head, *map(display_width, texts(frame, column))])
-        if isinstance(frame.schema[column.name], (pl.String, pl.List)):
-            return min(wide, max(MIN_TEXT, head))
-        return wide
+        flexible = isinstance(frame.schema[column.name], (pl.String, pl.List))
+        return _least(wide, head) if flexible else wide
 
     sizes = {c.name: least(c) for c in columns}
     kept = list(columns)
@@ -136,7 +136,7 @@ def _blocks(
         for head, column in zip(heads, cells, strict=True)
     ]
     least = [
-        n if is_rigid else min(n, max(MIN_TEXT, display_width(head)))
+        n if is_rigid else _least(n, display_width(head))
         for n, is_rigid, head in zip(natural, rigid, heads, strict=True)
     ]
     keys = [0]
@@ -153,6 +153,11 @@ def _blocks(
         else:
             blocks.append([*(k for k in keys if k < i), i])
     return [_fit(block, natural, least, width) for block in blocks]
+
+
+def _least(natural: int, head: int) -> int:
+    """Columns that a text of a natural width is given at least, with its head."""
+    return min(natural, max(MIN_TEXT, min(natural // 2, MIN_LONG_TEXT), head))
 
 
 def _fit(
