@@ -33,9 +33,11 @@ WEEKS_BEFORE = timedelta(weeks=4)
 """A running month's heading is taken from the weeks before the slots to come."""
 SCREEN_COLUMNS = (
     "contract", "month", "status", "quality", "p95_in_bps", "p95_out_bps", "billed_bps",
-    "commit_bps", "total", "currency", "heading_for_total", "notice_by",
+    "commit_bps", "total", "currency", "burst_slots_allowed", "burst_slots_used_in",
+    "burst_slots_used_out", "heading_for_bps", "heading_for_total", "notice_by",
 )  # fmt: skip
-_NOT_WITH_INVOICES = ("quality", "heading_for_total", "notice_by")
+_OF_RUNNING = tuple(c for c in SCREEN_COLUMNS if c.startswith(("burst", "heading")))
+_NOT_WITH_INVOICES = ("quality", "notice_by", *_OF_RUNNING)
 
 
 def _exact(amount: Decimal | None) -> Fraction | None:
@@ -257,7 +259,9 @@ def bills_answer(
         forced=forced,
     )
     found.notes.extend(unbilled(network, start, end, contracts))
-    screen: tuple[str, ...] = SCREEN_COLUMNS
+    running = any(made.until < m.month.end for m in made.months)
+    told = [c for c in _OF_RUNNING if running and found.rows[c].count()]
+    screen = tuple(c for c in SCREEN_COLUMNS if c in told or c not in _OF_RUNNING)
     if invoices:
         screen = (*(c for c in screen if c not in _NOT_WITH_INVOICES), "invoice",
                   "invoice_difference")  # fmt: skip

@@ -14,7 +14,7 @@ from flowpeer.analysis.scratch import FileStore
 from flowpeer.errors import UsageError
 from flowpeer_reports.billing.order import RankBy
 from flowpeer_reports.candidates import Candidates, candidates
-from flowpeer_reports.changes import Side, changes, summary, with_changes
+from flowpeer_reports.changes import Side, changes, summary, with_changes, within
 from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.openings import OPENINGS
@@ -84,13 +84,17 @@ def candidate_answer(
     if before is not None:
         then = _apart(before.inputs) if apart else before.inputs
         old = candidates(
-            then, direction=direction, metros=_common(metros, then), asks=asks, store=FileStore(),
+            then, direction=direction, metros=_common(metros, then), store=FileStore(),
             named=found.ranking.parties,
         )  # fmt: skip
-        changed = changes(Side(then, old), Side(inputs, found))
+        # Of whole lists: a row that only left the first ones is not gone.
+        whole = found if asks is None else candidates(
+            inputs, direction=direction, metros=metros or None, store=FileStore()
+        )  # fmt: skip
+        changed = within(changes(Side(then, old), Side(inputs, whole)), asks)
         found.rows = with_changes(found.rows, changed, then.period_start)
         more["changes"] = SideTable(changed, CHANGES)
-        notes += summary(changed)
+        notes += summary(changed, inputs.names())
     if found.signing is not None:
         more["scenarios"] = SideTable(found.signing.scenarios, SCENARIOS)
         more["commits"] = SideTable(found.signing.commits, COMMITS)

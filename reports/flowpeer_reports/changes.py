@@ -8,7 +8,7 @@ the rows above, eligibility. So the differences add up to the change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -33,6 +33,8 @@ from flowpeer_reports.relations import AsGraph, Flags, Ints
 CAUSES = ("inputs", "demand", "routing", "overlap", "eligibility")
 STEP, RANKS = 0.2, 3
 """From which a marginal volume, or a rank, has moved."""
+GONE_TOLD = 5
+"""Networks that are gone, by metro, that the notes name."""
 _UNIT = ["prefix", "origin_asn"]
 
 
@@ -299,9 +301,31 @@ def _words(row: dict[str, Any]) -> list[str]:
     return [f"{cause} {value / 1e6:+,.2f} Mbps" for cause, value in parts]
 
 
-def summary(changed: pl.DataFrame) -> Iterable[str]:
-    """How many rows have which status, in words, by metro."""
+def within(changed: pl.DataFrame, asks: int | None) -> pl.DataFrame:
+    """What changed among the first rows of either list; None: among all."""
+    if asks is None:
+        return changed
+    return changed.filter((pl.col("rank") <= asks) | (pl.col("rank_before") <= asks))
+
+
+def summary(changed: pl.DataFrame, names: Mapping[int, str]) -> Iterable[str]:
+    """How many rows have which status, in words, by metro; and which are gone: the list has them
+    no longer."""
     for (metro,), part in changed.group_by(["metro"], maintain_order=True):
         counts = dict(part.group_by("status").len().iter_rows())
         words = [f"{counts[s]} {s}" for s in ("new", "gone", "up", "down", "same") if s in counts]
         yield f"{metro}: {', '.join(words)} against the compared period"
+        gone = part.filter(pl.col("status") == "gone").sort(
+            "marginal_bps_before", descending=True, maintain_order=True
+        )
+        if gone.height:
+            told = [_gone(row, names) for row in gone.head(GONE_TOLD).iter_rows(named=True)]
+            more = gone.height - len(told)
+            yield f"{metro}: gone: {'; '.join(told)}" + (f"; and {more} more" if more else "")
+
+
+def _gone(row: dict[str, Any], names: Mapping[int, str]) -> str:
+    name = names.get(row["asn"])
+    who = f"{name} (AS{row['asn']})" if name else f"AS{row['asn']}"
+    was = f"{who}, rank {row['rank_before']}, {row['marginal_bps_before'] / 1e6:,.2f} Mbps"
+    return ", ".join([was, *_words(row)])

@@ -68,6 +68,21 @@ def test_the_samples_bills_are_its_generators(demo_folder: Path, run: Run) -> No
     assert below == ["pelagolink-na"]
 
 
+def test_a_running_month_shows_its_burst_budget_on_the_screen(demo_folder: Path, run: Run) -> None:
+    screen = run("bills", "--contract", "umbraline-na", cwd=demo_folder).stdout
+    heads, _, cells = screen.splitlines()[2:5]
+    shown = dict(zip(heads.split(), cells.replace(" Gbps", "").split(), strict=True))
+    (row,) = json.loads(
+        run("bills", "--contract", "umbraline-na", "--json", cwd=demo_folder).stdout
+    )
+    for name in ("burst_slots_allowed", "burst_slots_used_in", "burst_slots_used_out"):
+        assert int(shown[name]) == row[name]
+    # A day of data does not say where a month is heading.
+    assert "heading_for_bps" not in shown
+    assert row["heading_for_bps"] is None
+    assert "umbraline-na 2026-09: where the month is heading is not told" in screen
+
+
 def test_an_invoice_is_compared(demo_folder: Path, run: Run) -> None:
     plain = run("bills", "--format", "csv", "--contract", "pelagolink-eu", cwd=demo_folder)
     total = float(next(csv.DictReader(io.StringIO(plain.stdout)))["total"])

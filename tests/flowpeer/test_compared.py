@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+import flowpeer
+
 Run = Callable[..., Any]
 HALF = "2026-09-16T12:00/2026-09-17T00:00"
 DRIFTLARK, BY_EXCHANGE = 500655, 10_619_434_125_000
@@ -33,6 +35,42 @@ def test_half_a_day_against_the_half_before(demo_folder: Path, tmp_path: Path, r
     assert now["marginal_bps"].to_list() == pytest.approx(listed["marginal_bps"].to_list())
     assert now["status"].to_list() == listed["change"].to_list()
     assert set(listed["change"]) <= {"new", "up", "down", "same"}
+
+
+def test_who_left_the_first_rows_is_not_gone_and_who_is_gone_is_named(demo_folder: Path) -> None:
+    net = flowpeer.open(demo_folder / "flowpeer.toml")
+    whole = net.candidates(HALF, metro="nyc", compare="before")
+    first = net.candidates(HALF, metro="nyc", compare="before", asks=5)
+    changed, some = (answer.side_tables["changes"].rows for answer in (whole, first))
+    top = (pl.col("rank") <= 5) | (pl.col("rank_before") <= 5)
+    assert some.equals(changed.filter(top))
+    assert some.filter((pl.col("rank") > 5) & (pl.col("rank_before") <= 5)).height
+    assert "gone" not in some["status"].to_list()
+    gone = changed.filter(pl.col("status") == "gone").sort("marginal_bps_before", descending=True)
+    assert gone.height > 5
+    (note,) = (note for note in whole.notes if note.startswith("nyc: gone: "))
+    for asn, rank in gone.head(5).select("asn", "rank_before").iter_rows():
+        assert f"(AS{asn}), rank {rank}, " in note
+    assert note.endswith(f"; and {gone.height - 5} more")
+    assert note in " ".join(whole.on_screen(120).split())
+    assert note in whole.html()
+
+
+def test_what_the_first_asks_take_is_said_of_the_list_that_is_shown(demo_folder: Path) -> None:
+    net = flowpeer.open(demo_folder / "flowpeer.toml")
+    for metro in (["ams", "fra"], ["ams"]):
+        lists = {
+            of: net.candidates(metro=metro, of=of, asks=3) for of in ("metros", "organisations")
+        }
+        for of, answer in lists.items():
+            said = [note for note in answer.notes if "asks take" in note]
+            names = metro if of == "metros" else ["organisations"]
+            assert [note.split(":")[0] for note in said] == names
+            listed = answer.rows.filter(pl.col("rank") > 0)
+            for note, name in zip(said, names, strict=True):
+                mine = listed.filter(pl.col("metro") == name) if of == "metros" else listed
+                share = 100 * mine["cumulative_observed_share"][-1]
+                assert f"these 3 asks take {share:.1f}% of" in note
 
 
 def test_a_period_without_data_is_told(demo_folder: Path, run: Run) -> None:

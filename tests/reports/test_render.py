@@ -121,6 +121,16 @@ def test_columns_give_way_until_the_table_fits_and_only_if_it_then_does() -> Non
     assert narrowed(found.rows, columns, 40, order) == list(columns)
 
 
+def test_a_long_text_keeps_room_and_what_gives_way_goes_for_it() -> None:
+    frame = pl.DataFrame({"rank": [1], "status": ["s" * 16], "meet": ["m" * 200]})
+    columns = [Column(name, kind, "", "") for name, kind in frame.schema.items()]
+    assert narrowed(frame, columns, 4 + 2 + 12 + 2 + 32, ["status"]) == columns
+    kept = narrowed(frame, columns, 50, ["status"])
+    assert [c.name for c in kept] == ["rank", "meet"]
+    page = str(render_table(frame, kept, format="terminal", width=50))
+    assert f"1  {'m' * 43}…" in page
+
+
 def test_imbalance_document(golden: Callable[[str, str], None]) -> None:
     found = imbalance(small_world().inputs())
     golden(

@@ -140,7 +140,7 @@ def bills(
         row = _row(one, octets, now, invoices.pop((one.terms.contract, one.month.name), None),
                    forced)  # fmt: skip
         rows.append(row)
-        for text in _notes(one, row, forced):
+        for text in _notes(one, row, now, forced):
             notes.setdefault(text, []).append(f"{one.terms.contract} {one.month.name}")
     for contract, month in invoices:
         notes.setdefault("an invoice, and no such bill in this period", []).append(
@@ -278,7 +278,7 @@ def _heading(one: MonthSeries, octets: Octets, now: datetime) -> list[Fraction]:
     return found
 
 
-def _notes(one: MonthSeries, row: Mapping[str, Any], forced: bool) -> list[str]:
+def _notes(one: MonthSeries, row: Mapping[str, Any], now: datetime, forced: bool) -> list[str]:
     notes = []
     if not one.terms.priced:
         notes.append("states no price, so there is no amount")
@@ -293,6 +293,8 @@ def _notes(one: MonthSeries, row: Mapping[str, Any], forced: bool) -> list[str]:
         )
     if row["status"] == "projected":
         notes.append(f"projected from {one.octets.slots:,} of {one.month.slots:,} slots")
+    if row["total"] is not None and row["heading_for_bps"] is None and now < one.month.end:
+        notes.append("where the month is heading is not told: it takes the week before, whole")
     if row["source"] != "counters" and one.octets.links:
         overheads = sorted({link.l2_overhead for link in one.octets.links})
         notes.append(
