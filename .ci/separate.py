@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def environment(folder: Path, wanted: Sequence[str]) -> Path | None:
-    """The interpreter of an environment that has what this one has, and `wanted`, which is
-    installed once; None where it cannot be."""
+def environment(folder: Path, wanted: Sequence[str], *, alone: bool = False) -> Path | None:
+    """The interpreter of an environment that has what this one has, or nothing (`alone`), and
+    `wanted`, which is installed once; None where it cannot be."""
     folder = folder.absolute()
     python = folder / "bin" / "python"
     ready = folder / "ready.json"
@@ -24,18 +24,27 @@ def environment(folder: Path, wanted: Sequence[str]) -> Path | None:
     print(f"installing {' and '.join(wanted)} into {folder}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=False)
-    ours = sysconfig.get_path("purelib")
-    theirs = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    (theirs / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+    if not alone:
+        _see_ours(folder)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    uv = [sys.executable, "-m", "uv", "pip"]  # which finds versions that fit in seconds
+    to = ["--python", str(python)] if alone else []
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet",
-         "install", *wanted], check=False, capture_output=True, text=True,
+        [*(uv if alone else pip), "install", "--quiet", *to, *wanted], check=False,
+        capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode != 0:
         print("\n".join(done.stderr.splitlines()[-5:]), file=sys.stderr)
         return None
     ready.write_text(json.dumps(asked))
     return python
+
+
+def _see_ours(folder: Path) -> None:
+    """Let an environment import what this one has."""
+    ours = sysconfig.get_path("purelib")
+    theirs = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    (theirs / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
 
 
 def extra(*names: str) -> list[str]:

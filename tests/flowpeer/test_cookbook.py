@@ -219,8 +219,9 @@ def test_times_lie_in_the_days_of_their_files(con: QuerySession) -> None:
 
 
 def test_recipes_for_other_programs_run(demo_copy: Path) -> None:
-    page = (PAGE.parent / "sql.md").read_text("utf-8")
-    recipes = re.findall(r"(?ms)^```python\n(.*?)^```", page)
+    page = (PAGE.parent / "howto-sql-tools.md").read_text("utf-8")
+    section = page.partition("\n## Python\n")[2].partition("\n## ")[0]  # others: .ci/sql_tools.py
+    recipes = re.findall(r"(?ms)^```python\n(.*?)^```", section)
     assert len(recipes) >= 5
     assert all("assert " in recipe for recipe in recipes)
     network = flowpeer.open(demo_copy / "flowpeer.toml")
