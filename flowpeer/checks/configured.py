@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import polars as pl
 
 from flowpeer import catalog
+from flowpeer.analysis.bills import exchange_rates, peering_prices
 from flowpeer.checks.findings import Finding
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
@@ -32,6 +34,29 @@ def configured(
     yield from transits(network, lake, infos)
     yield from _sessions(network, lake, net, infos)
     yield from places(network, lake)
+    yield from currencies(network)
+
+
+def currencies(network: Configuration) -> Iterator[Finding]:
+    """Prices that no rate brings into the network's currency (M8)."""
+    convert, ours, prices = (
+        exchange_rates(network),
+        network.network.currency,
+        peering_prices(network),
+    )
+    stated = [(f"contract {c.id}", c.currency) for c in network.contracts]
+    stated += [("peering costs", prices.general.currency)]
+    for kind, costs in (("exchange", prices.exchanges), ("facility", prices.facilities)):
+        stated += [(f"{kind} {n} of {m}", cost.currency) for (m, n), cost in costs.items()]
+    stated += [(f"metro {metro}", cost.currency) for metro, cost in prices.metros.items()]
+    for subject, currency in stated:
+        if currency is not None and convert(Fraction(1), currency) is None:
+            yield Finding(
+                "warning", subject,
+                f"its prices are in {currency}, and no rate says what that is in {ours}: money "
+                "that hangs on them is not given",
+                f'add [[fx]] with from = "{currency}", to = "{ours}" and rate', "no-rate",
+            )  # fmt: skip
 
 
 def transits(

@@ -21,6 +21,7 @@ RIB_AGE_DAYS = 7
 UNKNOWN_PARTS = 1000
 """An unknown interface with more than one part in so many of all bytes is worth a warning."""
 SHOWN = 10
+_TIME = pl.Datetime("us", "UTC")
 
 
 def by_interface(traffic: pl.LazyFrame) -> pl.DataFrame:
@@ -158,6 +159,36 @@ def unscaled(sums: pl.DataFrame) -> Iterator[Finding]:
                       f"no sampling rate known: {octets:,} bytes on external interfaces stay as "
                       "exported, and are in no total",
                       "set `sampling` under [[exporters]]", "unscaled")  # fmt: skip
+
+
+def undue(network: Configuration, traffic: pl.LazyFrame) -> Iterator[Finding]:
+    """Bytes of routers from before their `from` or after their `until` (M5)."""
+    times = {e.id: (e.from_, e.until) for e in network.exporters if e.from_ or e.until}
+    dated = pl.LazyFrame(
+        [(exporter, *ends) for exporter, ends in times.items()],
+        schema={"exporter": pl.String, "since": _TIME, "until": _TIME}, orient="row",
+    )  # fmt: skip
+    sums = (
+        traffic.filter(pl.col("role").is_in(EXTERNAL_ROLES))
+        .join(dated, on="exporter")
+        .group_by("exporter")
+        .agg(
+            pl.col("bytes").filter(pl.col("slot") < pl.col("since")).sum().alias("before"),
+            pl.col("bytes").filter(pl.col("slot") >= pl.col("until")).sum().alias("after"),
+        )
+        .sort("exporter")
+    )
+    for exporter, *octets in sums.collect().iter_rows() if times else ():
+        for count, key, time in zip(
+            octets, ("before its `from`", "after its `until`"), times[exporter], strict=True
+        ):
+            if count:
+                yield Finding(
+                    "warning", f"exporter {exporter}",
+                    f"{count:,} bytes on external interfaces are from {key}, "
+                    f"{time:%Y-%m-%d %H:%M}, and count all the same",
+                    "correct it under [[exporters]], or find out who sends in its name", "not-due",
+                )  # fmt: skip
 
 
 def rib_age(infos: list[snapshot.SnapshotInfo], end: datetime) -> Iterator[Finding]:

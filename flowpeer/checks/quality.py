@@ -21,6 +21,7 @@ from flowpeer.checks.metered import (
     one_way,
     overloaded,
     rib_age,
+    undue,
     unknown_interfaces,
     unscaled,
 )
@@ -184,6 +185,7 @@ def _interfaces(network: Configuration, lake: Lake, rollup: RollupPlanner) -> It
     yield from unknown_interfaces(sums)
     yield from one_way(network, sums)
     yield from unscaled(sums)
+    yield from record.read("traffic", lambda: list(undue(network, catalog.scan_slots(record))))
     yield from record.read("traffic", lambda: list(overloaded(network, catalog.scan_slots(record))))
     seen = {(e, i, d) for e, i, _, d, _, octets in sums.iter_rows() if octets}
     attributor = rollup.metering(f"{max(rollup.record.hours('flows')):%Y-%m-%d}")

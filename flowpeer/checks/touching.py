@@ -22,6 +22,7 @@ from flowpeer.checks.metered import (
     metering_conflicts,
     one_way,
     rib_age,
+    undue,
     unknown_interfaces,
     unscaled,
 )
@@ -91,15 +92,19 @@ def touching(
     others = {e.id for e in network.exporters if metros is not None and e.metro not in metros}
     rollup = RollupPlanner(record.lake, network, record=record, period=(start, end))
     inside = (pl.col("slot") >= start) & (pl.col("slot") < end)
-    sums = record.read(
-        "traffic", lambda: by_interface(catalog.scan_slots(record, start, end).filter(inside))
-    )
+
+    def read() -> tuple[pl.DataFrame, list[Finding]]:
+        slots = catalog.scan_slots(record, start, end).filter(inside)
+        return by_interface(slots), list(undue(network, slots))
+
+    sums, not_due = record.read("traffic", read)
     found = [
         *losses(network, record, start, end),
         *unknown_interfaces(sums),
         *one_way(network, sums),
         *metering_conflicts(network, rollup, start, end),
         *unscaled(sums),
+        *not_due,
         *rib_age(rollup.snapshots, end),
     ]
     subjects = tuple(text for e in others for text in (f"exporter {e}", f" of {e}"))

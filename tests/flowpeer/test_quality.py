@@ -36,6 +36,59 @@ def test_an_ingest_that_was_cut_off_is_named(
     assert json.loads(run("rollup", "--json", cwd=demo_copy).stdout)["rolled_up"] == 0
 
 
+def test_a_router_that_sends_when_it_is_not_due_is_named_with_its_bytes(
+    demo_copy: Path, run: Run
+) -> None:
+    config = demo_copy / "flowpeer.toml"
+    text = config.read_text()
+    for name, day in (
+        ("ams", "until = 2026-09-16T12:00:00Z"), ("fra", "from = 2026-09-16T06:00:00Z"),
+        ("lon", "from = 2026-01-01"),
+    ):  # fmt: skip
+        text = text.replace(f'id = "edge1.{name}"\n', f'id = "edge1.{name}"\n{day}\n', 1)
+    config.write_text(text)
+    files = (demo_copy / "lake" / "traffic").rglob("*.parquet")
+    traffic = pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])
+    traffic = traffic.filter(pl.col("role").is_in(["transit", "peer", "ix", "customer"]))
+    hour = pl.col("slot").dt.hour()
+    late = traffic.filter(pl.col("exporter") == "edge1.ams", hour >= 12)["bytes"].sum()
+    early = traffic.filter(pl.col("exporter") == "edge1.fra", hour < 6)["bytes"].sum()
+    assert late
+    assert early
+    words = {
+        "exporter edge1.ams": f"{late:,} bytes on external interfaces are from after its `until`, "
+        "2026-09-16 12:00, and count all the same",
+        "exporter edge1.fra": f"{early:,} bytes on external interfaces are from before its `from`, "
+        "2026-09-16 06:00, and count all the same",
+    }
+    found = [f for f in warnings(run, demo_copy) if "all the same" in f["text"]]
+    assert {f["subject"]: f["text"] for f in found} == words
+    done = run("candidates", "--metro", "ams", "--metro", "fra", cwd=demo_copy)
+    assert done.returncode == 1
+    for subject, text in words.items():
+        assert f"{subject}: {text}" in done.stdout
+    # Outside the period of an answer it is none of its figures.
+    done = run("bills", "--period", "2026-09-16/2026-09-16T06:00", cwd=demo_copy)
+    assert words["exporter edge1.ams"] not in done.stdout
+
+
+def test_a_currency_without_a_rate_is_named(demo_copy: Path, run: Run) -> None:
+    config = demo_copy / "flowpeer.toml"
+    text = config.read_text()
+    text = text.replace('id = "umbraline-eu"\n', 'id = "umbraline-eu"\ncurrency = "EUR"\n')
+    text = text.replace("exchanges = [{ id = 206,", 'exchanges = [{ id = 206, currency = "CHF",')
+    config.write_text(text)
+    found = [f for f in warnings(run, demo_copy) if "its prices are in" in f["text"]]
+    assert [(f["subject"], f["text"].split(",")[0]) for f in found] == [
+        ("contract umbraline-eu", "its prices are in EUR"),
+        ("exchange 206 of ams", "its prices are in CHF"),
+    ]
+    for one, other, rate in (("USD", "EUR", "0.9"), ("CHF", "USD", "1.2")):
+        text += f'\n[[fx]]\nfrom = "{one}"\nto = "{other}"\nrate = {rate}\n'
+    config.write_text(text)
+    assert not [f for f in warnings(run, demo_copy) if "its prices are in" in f["text"]]
+
+
 def test_two_tables_of_one_moment_are_named(demo_copy: Path, run: Run) -> None:
     (demo_copy / "second-20260915.txt").write_text("26.0.0.0/8\t13335\n2a00::/12\t13335\n")
     done = run(
