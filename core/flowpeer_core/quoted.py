@@ -1,8 +1,12 @@
-"""Words as SQL writes them."""
+"""Words as SQL and spreadsheets take them."""
 
 from __future__ import annotations
 
 import re
+
+FORMULA = r"\s*[=+\-@＝＋－＠﹦﹢﹣﹫]"
+"""What a cell begins with that a spreadsheet takes for a formula: ASCII, full-width and small
+forms, also after blanks."""
 
 
 def literal(text: str) -> str:

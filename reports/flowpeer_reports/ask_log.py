@@ -7,19 +7,22 @@ A CSV with one event a line, append-only, kept in version control beside the con
 `metros` are names separated by `;`, empty for all. `planned` and `asked` open an ask; the other
 events go to the open asks of that ASN whose metros they share, and for all of such an ask; `live`
 alone is of those metros only that it names. The predictions of the day stand in the line that
-opened it.
+opened it. People open the file in spreadsheets: a text that one would take for a formula is written
+with a ' before it, which is no part of what is read.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Literal, get_args
 
+from flowpeer_core.quoted import FORMULA
 from flowpeer_reports.errors import ReportError
 
 Event = Literal["planned", "asked", "answered_yes", "declined", "no_answer", "live", "withdrawn"]
@@ -30,6 +33,8 @@ HEADER = (
     "date", "organisation", "asn", "metros", "event", "until", "owner", "note",
     "predicted_bps", "predicted_ci95_bps", "predicted_saving",
 )  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""One event is one line."""
 PATIENCE = timedelta(days=60)
 """An ask that is open for longer counts as no (METHODS M10)."""
 
@@ -59,13 +64,24 @@ class AskEvent:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerow(
             [
-                self.date.isoformat(), self.organisation, self.asn, ";".join(self.metros),
-                self.event, self.until.isoformat() if self.until else "", self.owner, self.note,
+                self.date.isoformat(), _guarded(self.organisation), self.asn,
+                ";".join(self.metros), self.event, self.until.isoformat() if self.until else "",
+                _guarded(self.owner), _guarded(self.note),
                 *("" if v is None else format(v, "f") if isinstance(v, Decimal) else f"{v:.0f}"
                   for v in (self.predicted_bps, self.predicted_ci95_bps, self.predicted_saving)),
             ]
         )  # fmt: skip
         return out.getvalue()
+
+
+def _guarded(text: str) -> str:
+    """A text as it is written; `_plain` gives it back."""
+    text = _CONTROL.sub(" ", text)
+    return f"'{text}" if re.match(f"'*{FORMULA}", text) else text
+
+
+def _plain(cell: str) -> str:
+    return cell[1:].strip() if re.match(f"'+{FORMULA}", cell) else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +215,8 @@ def _event(cells: Sequence[str], line: int, known: set[str] | None) -> AskEvent:
         if not saving.is_finite():
             raise wrong("predicted_saving", "an amount per month, or nothing,")
     return AskEvent(
-        day("date"), row["organisation"], int(number), places, event,
-        day("until") if row["until"] else None, row["owner"], row["note"],
+        day("date"), _plain(row["organisation"]), int(number), places, event,
+        day("until") if row["until"] else None, _plain(row["owner"]), _plain(row["note"]),
         rate("predicted_bps"), rate("predicted_ci95_bps"), saving,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -49,8 +50,8 @@ def suppress_named() -> Iterator[None]:
     assert refused is None or refused.startswith("line ")
 
 
-TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n\x00"),
-               max_size=12).map(str.strip)  # fmt: skip
+PLAIN = st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp"))
+TEXT = st.text(st.sampled_from("'=+-@＝ x") | PLAIN, max_size=12).map(str.strip)
 
 
 @given(
@@ -70,7 +71,25 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=
     )
 )
 def test_what_is_written_is_read_back(event: AskEvent) -> None:
-    assert parse(HEAD + event.line()) == [event]
+    line = event.line()
+    assert line.count("\n") == 1
+    assert parse(HEAD + line) == [event]
+    for cell in next(csv.reader([line])):
+        assert not cell.startswith(tuple("=+-@＝＋－＠﹦﹢﹣﹫")) or cell.lstrip("-").isdecimal()
+
+
+def test_what_a_spreadsheet_would_run_is_written_as_text_and_read_as_it_was() -> None:
+    note = "=cmd|'/c calc'!A0\n+1, \"x\""
+    line = AskEvent(DAY, "@SUM(1)", 64510, (), "asked", owner="'-1", note=note).line()
+    assert line == (
+        "2026-05-04,'@SUM(1),64510,,asked,,''-1,\"'=cmd|'/c calc'!A0 +1, \"\"x\"\"\",,,\n"
+    )
+    (event,) = parse(HEAD + line)
+    assert (event.organisation, event.owner) == ("@SUM(1)", "'-1")
+    assert event.note == note.replace("\n", " ")
+    # What people wrote stays as it is.
+    (event,) = parse(HEAD + at(0, "asked", note="=1+1", owner="o'hara"))
+    assert (event.note, event.owner) == ("=1+1", "o'hara")
 
 
 @given(st.text(max_size=200))

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from flowpeer_core.quoted import FORMULA
 from flowpeer_reports.render.cells import CONTROL_PATTERN, plain
-
-# What makes a spreadsheet take a cell for a formula: ASCII, full-width and small forms, also after
-# blanks.
-_FORMULA = r"^\s*[=+\-@＝＋－＠﹦﹢﹣﹫]"
 
 
 def csv(frame: pl.DataFrame) -> str:
@@ -42,7 +39,7 @@ def csv(frame: pl.DataFrame) -> str:
 
 def _escaped(text: pl.Expr) -> pl.Expr:
     text = text.str.replace_all(CONTROL_PATTERN, " ")
-    return pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text)
+    return pl.when(text.str.contains(f"^{FORMULA}")).then("'" + text).otherwise(text)
 
 
 def _unique(names: list[str]) -> list[str]:
