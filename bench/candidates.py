@@ -158,6 +158,7 @@ def hour(net: Internet, folder: Path, number: int, metros: int) -> tuple[int, in
 
 def ours(folder: Path, days: float, metros: int) -> None:
     """The default list, in this process; prints where the time goes."""
+    from flowpeer.analysis.scratch import FileStore
     from flowpeer_reports import candidates as module
     from flowpeer_reports.inputs import Inputs
 
@@ -175,7 +176,7 @@ def ours(folder: Path, days: float, metros: int) -> None:
         setattr(module, name, call)
 
     for name in (
-        "_universe",
+        "universe",
         "cover",
         "rank",
         "figures",
@@ -223,7 +224,7 @@ def ours(folder: Path, days: float, metros: int) -> None:
                            "country": pl.String}),
         peeringdb={},
     )  # fmt: skip
-    found = module.candidates(inputs)
+    found = module.candidates(inputs, stores=FileStore)
     print(f"{found.rows.height} rows, {found.organisations.height} organisations;",
           *(f"{k.strip('_')} {v:.1f} s" for k, v in spent.items()))  # fmt: skip
 

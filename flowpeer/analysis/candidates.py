@@ -74,8 +74,8 @@ def candidate_answer(
     if join:
         inputs = as_if_joined(inputs, join)
     found = candidates(
-        inputs, direction=direction, metros=metros or None, asks=asks, store=FileStore(),
-        billed=gathered.billed, rank_by=rank_by, order_store=FileStore(),
+        inputs, direction=direction, metros=metros or None, asks=asks, stores=FileStore,
+        billed=gathered.billed, rank_by=rank_by,
     )  # fmt: skip
     more: dict[str, SideTable] = {}
     others = found.sentences.values()
@@ -84,12 +84,12 @@ def candidate_answer(
     if before is not None:
         then = _apart(before.inputs) if apart else before.inputs
         old = candidates(
-            then, direction=direction, metros=_common(metros, then), store=FileStore(),
+            then, direction=direction, metros=_common(metros, then), stores=FileStore,
             named=found.ranking.parties,
         )  # fmt: skip
         # Of whole lists: a row that only left the first ones is not gone.
         whole = found if asks is None else candidates(
-            inputs, direction=direction, metros=metros or None, store=FileStore()
+            inputs, direction=direction, metros=metros or None, stores=FileStore
         )  # fmt: skip
         changed = within(changes(Side(then, old), Side(inputs, whole)), asks)
         found.rows = with_changes(found.rows, changed, then.period_start)

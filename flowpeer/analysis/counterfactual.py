@@ -63,7 +63,7 @@ def counterfactual_answer(
             advice="add [[contracts]] and name them as `contract` of [[interfaces]]",
         )
     inputs, billed = gathered.inputs, gathered.billed
-    found = candidates(inputs, asks=asks, store=FileStore(), billed=billed)
+    found = candidates(inputs, asks=asks, stores=FileStore, billed=billed)
     where = Places(inputs, found.universe.parties)
     exits, placed = with_asks(
         exits or exits_of(inputs, network, record),

@@ -58,7 +58,7 @@ def draft_answer(
     """
     inputs = gathered.inputs
     words = TEMPLATE if template is None else _template(template)
-    found = candidates(inputs, metros=metros or None, store=FileStore())
+    found = candidates(inputs, metros=metros or None, stores=FileStore)
     rows = drafts(inputs, found, asns=asns, template=words)
     notes = []
     nobody = [f"AS{asn}" for asn, to in rows.select("asn", "to").iter_rows() if not to]
@@ -86,7 +86,7 @@ def ask_export_text(
     Raises:
         ReportError: an unknown tool, or NetBox without the name of a RIR.
     """
-    found = candidates(gathered.inputs, metros=metros or None, asks=asks, store=FileStore())
+    found = candidates(gathered.inputs, metros=metros or None, asks=asks, stores=FileStore)
     return ask_export(gathered.inputs, found, tool, rir=rir)
 
 

@@ -31,10 +31,10 @@ def exchanges_answer(
     inputs = gathered.inputs
     if listed is None:
         listed = candidates(
-            inputs, direction=direction, metros=metros or None, store=FileStore(),
+            inputs, direction=direction, metros=metros or None, stores=FileStore,
             billed=gathered.billed, signing_plans=False,
         )  # fmt: skip
-    found = exchanges(inputs, listed, gathered.billed, FileStore())
+    found = exchanges(inputs, listed, gathered.billed, FileStore)
     title = title_of(inputs, "exchanges")
     return Answer(
         "exchanges", title, found.rows, EXCHANGES, found,

@@ -25,6 +25,7 @@ from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.policy import CLASSES
 from flowpeer_reports.ranking import Listing, Row, bps, peers_in
+from flowpeer_reports.relations import Positions
 from flowpeer_reports.render import table_page
 from flowpeer_reports.render.cells import clean
 
@@ -58,7 +59,7 @@ def explain_answer(
     """Flows → routes → roles → evidence → cover → policy → place → money, in each metro."""
     inputs = gathered.inputs
     found = candidates(
-        inputs, metros=metros or None, store=FileStore(), billed=gathered.billed,
+        inputs, metros=metros or None, stores=FileStore, billed=gathered.billed,
         signing_plans=False,
     )  # fmt: skip
     party = found.ranking.parties.of(asn)
@@ -142,8 +143,8 @@ class _Metro:
         )
 
     def _routes(self) -> Iterable[dict[str, Any]]:
-        routes = self.found.universe.whole.filter(
-            "scaled", pl.col("metro") == self.metro, pl.col("direction") == "out",
+        routes = self.found.universe.whole(self.metro).filter(
+            "scaled", pl.col("direction") == "out",
             pl.col("origin_asn").is_in(self.members),
         )  # fmt: skip
         octets, prefixes = int(routes["bytes"].sum()), routes["prefix"].drop_nulls().n_unique()
@@ -180,7 +181,7 @@ class _Metro:
         mine = self.ranking.cells.of(self.number)
         return np.flatnonzero(np.isin(self.ranking.cells.atom[mine], atoms)).astype(np.int64)
 
-    def _set(self, cells: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, str]:
+    def _set(self, cells: Positions) -> tuple[int, str]:
         """Bytes of some cells of the metro, and the SQL that sums their routes."""
         base = self.ranking.cells.of(self.number).start
         octets = int(self.ranking.cells.out[cells + base].sum())

@@ -128,7 +128,7 @@ def _plain(months: Sequence[MonthSeries], found: Candidates) -> bool:
         and not any(link.since or link.until for link in month.octets.links)
         and not (month.judged.missing or month.judged.filled or month.judged.left_out)
         and month.judged.counted == month.octets.slots
-        and not found.universe.routes["folded"].sum()
+        and not found.universe.flows.folded
         and not found.universe.since.height
     )
 

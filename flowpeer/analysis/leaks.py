@@ -20,7 +20,7 @@ SCREEN_COLUMNS = (
 def leaks_answer(gathered: Gathered, *, metros: Sequence[str] | None = None) -> Answer:
     """What networks with a session of ours should carry, by cause, with the routes."""
     found = leaks(
-        gathered.inputs, metros=list(metros) if metros else None, store=FileStore(),
+        gathered.inputs, metros=list(metros) if metros else None, stores=FileStore,
         billed=gathered.billed,
     )  # fmt: skip
     title = title_of(gathered.inputs, "already peered, still on transit")

@@ -1,4 +1,4 @@
-"""Slots of the candidates' routes, held in a temporary file a metro while they are needed."""
+"""Sums of routes and slots, held in a temporary file a metro while they are needed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flowpeer.errors import naming
 
 
 class FileStore:
-    """A store of `flowpeer_reports.series`; its files go with it."""
+    """A store of `flowpeer_reports.store`; its files go with it."""
 
     def __init__(self) -> None:
-        self._folder = Path(mkdtemp(prefix="flowpeer-slots-"))
+        self._folder = Path(mkdtemp(prefix="flowpeer-sums-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._dtype: np.dtype[Any] | None = None
 
@@ -29,12 +29,11 @@ class FileStore:
         with naming(path), path.open("ab") as file:
             file.write(entries.tobytes())
 
-    def get(self, metro: int) -> npt.NDArray[Any]:
+    def get(self, metro: int) -> npt.NDArray[Any] | None:
         """All entries of a metro, in the order in which they were put."""
         path = self._path(metro)
         if self._dtype is None or not path.exists():
-            return np.empty(0, [("node", np.int32), ("at", np.int32), ("bytes", np.int64),
-                                ("packets", np.int64), ("variance", np.float32)])  # fmt: skip
+            return None
         return np.fromfile(path, self._dtype)
 
     def _path(self, metro: int) -> Path:

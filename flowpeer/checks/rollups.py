@@ -10,6 +10,7 @@ import polars as pl
 from flowpeer import catalog
 from flowpeer.analysis.coverage import covered_slots, exporter_coverage
 from flowpeer.analysis.inputs import gather
+from flowpeer.analysis.scratch import FileStore
 from flowpeer.analysis.sessions import SLOTS
 from flowpeer.checks.findings import Finding
 from flowpeer.errors import NoDataError
@@ -97,7 +98,7 @@ def reported(network: Configuration, record: Record) -> Iterator[Finding]:
         yield Finding("note", "sums", str(error))
         return
     yield from _unconfigured(inputs)
-    rows = placed_bytes(inputs, "out")
+    rows = placed_bytes(inputs, "out", FileStore)
     traffic = (
         inputs.traffic.filter(
             (pl.col("role") == "transit") & (pl.col("direction") == "out") & pl.col("scaled")

@@ -144,20 +144,15 @@ def figures(
 
 def folded_rows(inputs: Inputs, ranking: Ranking) -> dict[str, set[int]]:
     """List → numbers of the rows that hold bytes kept by the hour only."""
-    if "folded" not in ranking.flows.columns:
-        return {}
-    small = ranking.flows.filter(pl.col("folded") > 0).select("metro", "atom").unique()
-    if small.is_empty():
+    if not ranking.flows.folded:
         return {}
     cells = ranking.cells
-    names = pl.Series(cells.metros, dtype=pl.String).gather(cells.metro_of())
-    place = (
-        pl.DataFrame({"metro": names, "atom": cells.atom.astype(np.int32)})
-        .with_row_index("cell")
-        .join(small, on=["metro", "atom"], how="semi")["cell"]
-        .to_numpy()
-        .astype(np.int64)
-    )
+    parts = []
+    for number, metro in enumerate(cells.metros):
+        atoms = ranking.flows.of(metro).filter(pl.col("folded") > 0)["atom"].to_numpy()
+        here = cells.of(number)
+        parts.append(here.start + np.flatnonzero(np.isin(cells.atom[here], atoms)))
+    place = np.concatenate(parts)
     found: dict[str, set[int]] = {}
     for listing in (*ranking.metros, ranking.organisations):
         mine = place[(place >= listing.base) & (place < listing.base + len(listing.owner))]
@@ -386,19 +381,24 @@ _NOTHING = _Carried()
 
 def _carried(ranking: Ranking, listing: Listing) -> dict[int, _Carried]:
     """By row: providers that carry it, largest first (`AS1299 0.62`), and bytes by interface."""
-    held = np.flatnonzero(listing.owner >= 0)
-    cell = held + listing.base
-    names = pl.Series(ranking.cells.metros, dtype=pl.String)
-    owners = pl.DataFrame(
-        {"metro": names.gather(ranking.cells.metro_of()[cell]),
-         "atom": ranking.cells.atom[cell].astype(np.int32), "row": listing.owner[held]}
-    )  # fmt: skip
-    parts = (
-        ranking.flows.filter(pl.col("direction").is_in(ranking.directions), pl.col("bytes") > 0)
-        .join(owners, on=["metro", "atom"])
-        .group_by("row", "provider_asn", "exporter", "interface")
-        .agg(pl.col("bytes").sum())
-    )
+    ranked = pl.col("direction").is_in(ranking.directions)
+    links = ranking.flows.links.filter(ranked).drop("direction")
+    sums = []
+    for number, metro in enumerate(ranking.cells.metros):
+        span = ranking.cells.of(number)
+        if not listing.base <= span.start < listing.base + len(listing.owner):
+            continue
+        flows = ranking.flows.of(metro).filter(pl.col("bytes") > 0)
+        place = np.searchsorted(ranking.cells.atom[span], flows["atom"].to_numpy())
+        row = pl.Series(listing.owner[span.start - listing.base + place])
+        sums.append(
+            flows.with_columns(row=row).filter(pl.col("row") >= 0)
+            .group_by("row", "link").agg(pl.col("bytes").sum())
+            .join(links, on="link")
+        )  # fmt: skip
+    if not sums:
+        return {}
+    parts = pl.concat(sums)
     found: dict[int, _Carried] = {}
     for row, exporter, interface, octets in (
         parts.group_by("row", "exporter", "interface")

@@ -7,14 +7,12 @@ checks that before it answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC
 from typing import Any, Literal
 
 import polars as pl
 
-from flowpeer_core.slots import HOUR
 from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.asks import next_asks, sentences
 from flowpeer_reports.billing.order import NOTE as ORDER_NOTE
@@ -28,7 +26,7 @@ from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
-from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes, transit
+from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes
 from flowpeer_reports.live_since import before_since, routes_since
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import Cover, cover
@@ -38,12 +36,19 @@ from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import Cells, Ranking, rank
 from flowpeer_reports.reconcile import account, bare_notes, disagreements, unlisted
 from flowpeer_reports.relations import AsGraph
-from flowpeer_reports.series import MemoryStore, Series, Store
-from flowpeer_reports.universe import Universe, flows_of
+from flowpeer_reports.series import Series
+from flowpeer_reports.store import MemoryStore, Store, Stores
+from flowpeer_reports.universe import (
+    Flows,
+    Routes,
+    Universe,
+    flows_of,
+    gathered,
+    hourly,
+    summed,
+)
 
 Direction = Literal["out", "in", "both"]
-ROWS_AT_ONCE = 10_000_000
-"""Of `traffic_routes`, that are summed together: some 700 MB."""
 
 
 @dataclass(slots=True)
@@ -90,11 +95,10 @@ def candidates(
     weights: Weights | None = None,
     acceptance: Callable[[int, str], float] | None = None,
     min_expected_bps: float | None = None,
-    store: Store | None = None,
+    stores: Stores = MemoryStore,
     billed: BilledPeriod | None = None,
     named: Parties | None = None,
     rank_by: RankBy = "bytes",
-    order_store: Store | None = None,
     signing_plans: bool = True,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.
@@ -106,11 +110,10 @@ def candidates(
         weights, min_expected_bps: instead of those of the policy.
         acceptance: probability of (ASN, metro) instead of the score of M10; 1 for all gives the
             ranking if everybody says yes.
-        store: where the slots of the rows are held meanwhile; default in memory.
+        stores: make where routes, and the slots of the rows, are held meanwhile.
         billed: what money is counted on; without it the columns of money are empty.
         named: parties that go by the ASNs of another list, to compare this one with it.
         rank_by: what puts the rows into order; money needs `billed`.
-        order_store: where slots are held while rows are ordered by money; default in memory.
         signing_plans: whether the scenarios for signing are wanted, where there is `billed`.
 
     Raises:
@@ -126,7 +129,7 @@ def candidates(
     )
     inputs = replace(inputs, policy=policy)
     directions = ("out", "in") if direction == "both" else (direction,)
-    world = universe(inputs, metros, named)
+    world = universe(inputs, metros, named, stores)
     places = Places(inputs, world.parties)
     feasibility = Feasibility(inputs, places, acceptance)
     order: Order | None = None
@@ -134,12 +137,12 @@ def candidates(
         order = _by_money(
             inputs, billed, world,
             rank(inputs, world, directions, feasibility, POOL),
-            places, rank_by, order_store or MemoryStore(),
+            places, rank_by, stores(),
         )  # fmt: skip
     ranking = rank(inputs, world, directions, feasibility, asks, order)
     _count_early(ranking, world.early)
     series = series_of(
-        inputs, billed, world.cover, ranking.cells, world.flows, store or MemoryStore(), world.since
+        inputs, billed, world.cover, ranking.cells, world.flows, stores(), world.since
     )
     wants(ranking, series, inputs, places)
     ways: list[SigningPlan] = []
@@ -165,7 +168,7 @@ def candidates(
     said = sentences(ranking, inputs)
     not_listed = unlisted(inputs, ranking, world.routes, world.early, asks is not None)
     totals = account(
-        inputs, ranking, world.whole, world.early, made.rows, made.organisations, not_listed
+        inputs, ranking, world.octets, world.early, made.rows, made.organisations, not_listed
     )
     return Candidates(
         rows=made.rows if paid is None else _with(made.rows, paid.rows),
@@ -184,7 +187,7 @@ def candidates(
             *(paid.notes if paid is not None else ()),
             *(signed.notes if signed is not None else ()),
             *bare_notes(totals),
-            *disagreements(inputs, world.whole, world.metros),
+            *disagreements(inputs, world.octets),
             *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],
@@ -200,10 +203,12 @@ def candidates(
     )
 
 
-def placed_bytes(inputs: Inputs, direction: Literal["out", "in"]) -> int:
+def placed_bytes(
+    inputs: Inputs, direction: Literal["out", "in"], stores: Stores = MemoryStore
+) -> int:
     """The transit bytes of one direction that the lists of metros hold: those of their rows, and
     those not listed. What `candidates` says of the rows besides is not made."""
-    world = universe(inputs, None)
+    world = universe(inputs, None, None, stores)
     feasibility = Feasibility(inputs, Places(inputs, world.parties))
     ranking = rank(inputs, world, (direction,), feasibility)
     left = unlisted(inputs, ranking, world.routes, world.early, limited=False)
@@ -213,19 +218,21 @@ def placed_bytes(inputs: Inputs, direction: Literal["out", "in"]) -> int:
 
 
 def universe(
-    inputs: Inputs, metros: Sequence[str] | None, named: Parties | None = None
+    inputs: Inputs,
+    metros: Sequence[str] | None,
+    named: Parties | None = None,
+    stores: Stores = MemoryStore,
 ) -> Universe:
     """The universe that lists are made over.
 
     Raises:
         ReportError: an unknown metro.
     """
-    everything = _universe(inputs)
-    names = chosen_metros(inputs, everything["metro"].unique().to_list(), metros)
-    siblings = named or _parties(inputs, everything)
-    routes = everything.filter(pl.col("metro").is_in(names))
+    routes = gathered(inputs, stores)
+    names = chosen_metros(inputs, routes.metros, metros)
+    siblings = named or _parties(inputs, routes)
     graph = AsGraph(inputs.relationships)
-    units = routes.filter("scaled").select("prefix", "origin_asn").unique()
+    units = routes.scaled_units(names)
     sessions = inputs.session_routes
     found = cover(
         units,
@@ -240,15 +247,20 @@ def universe(
         if sessions is None
         else announced_routes(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
     )
-    flows = flows_of(routes, found.units)
+    octets = (
+        routes.links.with_columns(bytes=pl.Series(routes.octets("link")))
+        .filter(pl.col("metro").is_in(names))
+        .group_by("metro", "direction", "scaled")
+        .agg(pl.col("bytes").sum())
+    )
+    flows = flows_of(routes, names, found.units, stores)
     never = never_candidates(inputs, graph, siblings, inputs.period_end.date())
     since = routes_since(inputs, found, flows, names, siblings, never)
-    early = routes.clear().with_columns(asn=pl.lit(None, pl.Int64), since=pl.lit(None, TIME))
+    early = _early(inputs, since)
     if since.height:
-        early = _early(inputs, since).select(early.columns)
-        routes = _less(routes, early)
-        flows = flows_of(routes, found.units)
-    return Universe(names, routes, early, since, siblings, graph, never, found, flows)
+        routes = routes.less(early, stores)
+        flows = flows_of(routes, names, found.units, stores)
+    return Universe(names, routes, early, since, siblings, graph, never, found, flows, octets)
 
 
 def _count_early(ranking: Ranking, early: pl.DataFrame) -> None:
@@ -261,19 +273,10 @@ def _count_early(ranking: Ranking, early: pl.DataFrame) -> None:
 
 
 def _early(inputs: Inputs, since: pl.DataFrame) -> pl.DataFrame:
-    hourly = _hourly(inputs).filter("scaled")
-    return _summed(before_since(hourly, since), "asn", "since").collect()
-
-
-def _less(routes: pl.DataFrame, early: pl.DataFrame) -> pl.DataFrame:
-    """Routes without what is early; what is all early is gone."""
-    gone = early.group_by(LINK_ROUTE).agg(pl.col(SUMS).sum().name.suffix("_gone"))
-    left = routes.join(gone, on=LINK_ROUTE, how="left", nulls_equal=True, maintain_order="left")
-    return (
-        left.with_columns(pl.col(c) - pl.col(f"{c}_gone").fill_null(0) for c in SUMS)
-        .filter(pl.col("bytes_gone").is_null() | (pl.col("bytes") > 0))
-        .select(routes.columns)
-    )
+    rows = hourly(inputs).filter("scaled")
+    if since.is_empty():
+        rows = rows.clear()
+    return summed(before_since(rows, since), "asn", "since").collect()
 
 
 def _with(frame: pl.DataFrame, money: pl.DataFrame) -> pl.DataFrame:
@@ -282,16 +285,16 @@ def _with(frame: pl.DataFrame, money: pl.DataFrame) -> pl.DataFrame:
 
 def series_of(
     inputs: Inputs, billed: BilledPeriod | None, found: Cover, cells: Cells,
-    flows: pl.DataFrame, store: Store, since: pl.DataFrame,
+    flows: Flows, store: Store, since: pl.DataFrame,
 ) -> Series:  # fmt: skip
     """The reader of slots: of the period, and of the contracts' months where money is counted."""
     if billed is None:
-        return Series(inputs, found, cells, flows, store, since=since)
+        return Series(inputs, found, cells, flows.links, store, since=since)
     start, end = billed.span
     return Series(
         replace(inputs, traffic=billed.traffic, traffic_slots=None,
                 traffic_routes=billed.traffic_routes),
-        found, cells, flows, store, since=since, packets=True,
+        found, cells, flows.links, store, since=since, packets=True,
         span=(min(start, inputs.period_start), max(end, inputs.period_end)),
     )  # fmt: skip
 
@@ -310,8 +313,9 @@ def _by_money(
     return money_order(billed, ranking, series, places, inputs.policy.weights, by)
 
 
-def _parties(inputs: Inputs, everything: pl.DataFrame) -> Parties:
-    own = everything.filter("scaled").group_by("origin_asn").agg(pl.col("bytes").sum())
+def _parties(inputs: Inputs, routes: Routes) -> Parties:
+    own = routes.units.with_columns(bytes=pl.Series(routes.octets("unit")))
+    own = own.filter(pl.col("bytes") > 0).group_by("origin_asn").agg(pl.col("bytes").sum())
     return parties(
         inputs.relationships,
         inputs.peeringdb,
@@ -319,62 +323,6 @@ def _parties(inputs: Inputs, everything: pl.DataFrame) -> Parties:
         inputs.policy.sibling_groups,
         apart=inputs.policy.siblings == "apart",
     )
-
-
-LINK_ROUTE = [
-    "metro", "exporter", "interface", "provider_asn", "prefix", "origin_asn", "direction", "scaled",
-]  # fmt: skip
-SUMS = ["bytes", "variance_high", "folded"]
-TIME = pl.Datetime("us", "UTC")
-
-
-def _hourly(inputs: Inputs) -> pl.LazyFrame:
-    routes = transit(inputs.traffic_routes, inputs, "hour_start")
-    if "folded" not in routes.collect_schema():
-        routes = routes.with_columns(folded=pl.lit(False))
-    return routes
-
-
-def _summed(hourly: pl.LazyFrame, *more: str) -> pl.LazyFrame:
-    return hourly.group_by(*LINK_ROUTE, *more).agg(
-        pl.col("bytes").sum(),
-        pl.col("variance_high").sum(),
-        folded=pl.col("bytes").filter(pl.col("folded")).sum(),
-    )
-
-
-def _universe(inputs: Inputs) -> pl.DataFrame:
-    """Sums by route, some hours at a time: a group by of all of them would hold nearly all rows.
-    Texts are categories meanwhile, which take less room and time to group by."""
-    hourly = _hourly(inputs)
-    texts = [name for name, kind in hourly.collect_schema().items()
-             if kind == pl.String and name in LINK_ROUTE]  # fmt: skip
-    found = None
-    for part in _lots(inputs, hourly):
-        made = _summed(part.with_columns(pl.col(texts).cast(pl.Categorical))).collect()
-        if found is not None:
-            made = pl.concat([found, made]).group_by(LINK_ROUTE).agg(pl.col(SUMS).sum())
-        found = made
-    assert found is not None  # a period has hours
-    return found.with_columns(pl.col(texts).cast(pl.String))
-
-
-def _lots(inputs: Inputs, hourly: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
-    """The rows in as many whole hours at a time as ROWS_AT_ONCE allow on average."""
-    start = inputs.period_start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    hours = -(-(inputs.period_end - start) // HOUR)
-    rows = int(inputs.traffic_routes.select(pl.len()).collect().item())
-    size = max(1, hours * ROWS_AT_ONCE // max(rows, 1))
-    if size >= hours:
-        yield hourly
-        return
-    dated = "date" in hourly.collect_schema()
-    for at in range(0, hours, size):
-        since, until = start + at * HOUR, start + (at + size) * HOUR
-        part = hourly.filter(pl.col("hour_start") >= since, pl.col("hour_start") < until)
-        if dated:  # of the files' folders: others are not opened
-            part = part.filter(pl.col("date").is_between(since.date(), until.date()))
-        yield part
 
 
 def _cone_words(inputs: Inputs) -> str:

@@ -54,7 +54,7 @@ def changes(before: Side, after: Side) -> pl.DataFrame:
     """
     parties = after.found.ranking.parties
     units = (
-        pl.concat([s.found.universe.routes.filter("scaled").select(_UNIT) for s in (before, after)])
+        pl.concat([_units(side) for side in (before, after)])
         .unique()
         .sort(_UNIT, nulls_last=True)
         .with_row_index("unit")
@@ -136,9 +136,15 @@ def _peers(side: Side, metro: str, parties: Parties) -> set[int]:
     return {parties.of(a) for a in peers_in(side.inputs, metro) - ours}
 
 
+def _units(side: Side) -> pl.DataFrame:
+    """The routes with scaled transit traffic."""
+    universe = side.found.universe
+    return universe.routes.scaled_units(universe.metros)
+
+
 def _exporters(side: Side, metro: str) -> set[str]:
     """Those that the period has scaled transit traffic of."""
-    routes = side.found.universe.routes.filter("scaled", pl.col("metro") == metro)
+    routes = side.found.universe.routes.of(metro).filter("scaled")
     return set(routes["exporter"].to_list())
 
 
@@ -147,10 +153,9 @@ def _rates(
     but: set[str] | None = None,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:  # fmt: skip
     """bit/s of each unit in the directions that rank, of some exporters of a metro."""
-    routes = side.found.universe.routes.filter(
-        "scaled", pl.col("metro") == metro,
-        pl.col("direction").is_in(side.found.ranking.directions),
-    )  # fmt: skip
+    routes = side.found.universe.routes.of(metro).filter(
+        "scaled", pl.col("direction").is_in(side.found.ranking.directions)
+    )
     if only is not None:
         routes = routes.filter(pl.col("exporter").is_in(sorted(only)))
     if but is not None:
@@ -255,7 +260,7 @@ def _known_paths(side: Side, others: pl.DataFrame, units: pl.DataFrame) -> pl.Da
     """Paths of one period's tables to all units: of a prefix that they lack, those of the longest
     route over it, else those of its origin's other routes, else what the other period shows."""
     paths = side.inputs.paths
-    own = side.found.universe.routes.filter("scaled").select(_UNIT).unique()
+    own = _units(side)
     lacking = units.drop_nulls("prefix").join(paths, on="prefix", how="anti")
     lacking = lacking.join(own, on="prefix", how="anti")
     if lacking.is_empty():

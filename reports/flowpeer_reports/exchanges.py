@@ -22,7 +22,7 @@ from flowpeer_reports.offload import OBSERVED
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import ALREADY, Ranking, bps
 from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.series import MemoryStore, Store
+from flowpeer_reports.store import MemoryStore, Stores
 
 TIERS = ("rs", "open", "selective", "all")
 """How members are won, each with those before it."""
@@ -68,7 +68,7 @@ def exchanges(
     inputs: Inputs,
     found: Candidates,
     billed: BilledPeriod | None = None,
-    store: Store | None = None,
+    stores: Stores = MemoryStore,
 ) -> Exchanges:
     """The exchanges of each metro of `found`, ours and others, in the order of what they add.
 
@@ -77,7 +77,7 @@ def exchanges(
 
     Args:
         billed: what money is counted on; without it the columns of money are empty.
-        store: where the slots of what exchanges take are held meanwhile; default in memory.
+        stores: make where the slots of what exchanges take are held meanwhile.
     """
     ranking = found.ranking
     places = Places(inputs, ranking.parties)
@@ -156,7 +156,7 @@ def exchanges(
             world.cover,
             ranking.cells,
             ranking.flows,
-            store or MemoryStore(),
+            stores(),
             world.since,
         )
         for one in money:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
+from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.meeting import ELSEWHERE, JOIN_IX, Places
 from flowpeer_reports.policy import CLASSES, MAX_RATIO
+from flowpeer_reports.relations import Flags, Ints
 
 PRIOR_ASKS = 10
 """Asks that a base rate is worth against our own outcomes."""
@@ -73,6 +76,12 @@ class Feasibility:
                 known if known in CLASSES else None, locations, required, ratio
             )
 
+        listed = map(places.party, places.registry.listed_networks())
+        self._known = np.array(
+            sorted({*self._terms, *self._policy.networks, *listed}), dtype=np.int64
+        )
+        """Networks of which there is more than nothing to say: most are not among them."""
+
     def _calibrated(self, policy: str) -> float:
         prior = self._policy.base_rates[policy]
         accepted, answered = self._outcomes.get(policy, (0, 0))
@@ -95,6 +104,24 @@ class Feasibility:
             return False
         return self._override is None and self._policy.of(asn).acceptance is None
 
+    def scores(self, asns: Ints, metro: str, rates: Reals, both_ways: bool = True) -> Reals:
+        """`score` of many networks in a metro; `rates`: bit/s out and in of each."""
+        found = np.full(len(asns), self.rates[""])
+        if self._places.registry.loaded:  # where nobody is at any place, nobody is met
+            found *= PLACE_ELSEWHERE
+        known = np.isin(asns, self._known) | (self._override is not None)
+        for i in np.flatnonzero(known).tolist():
+            out, into = rates[i].tolist()
+            found[i] = self.score(int(asns[i]), metro, out, into, both_ways)
+        return found
+
+    def refusing(self, asns: Ints) -> Flags:
+        """`refuses` of many networks."""
+        found = np.isin(asns, self._known)
+        for i in np.flatnonzero(found).tolist():
+            found[i] = self.refuses(int(asns[i]))
+        return found
+
     def score(
         self, asn: int, metro: str, out_bps: float, in_bps: float, both_ways: bool = True
     ) -> float:
@@ -103,9 +130,6 @@ class Feasibility:
         `out_bps` and `in_bps`: averages of its own and observed routes there, standing alone;
         `both_ways`: whether both directions are metered in the metro.
         """
-        if self._override is None and asn not in self._terms and asn not in self._policy.networks:
-            place = self._place(asn, metro)  # of most networks nothing else is known
-            return self.rates[""] * (1.0 if place is None else place[0])
         score = 1.0
         for factor, _ in self._factors(asn, metro, out_bps, in_bps, both_ways):
             score *= factor

@@ -13,15 +13,18 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from flowpeer_reports.error_bars import tied
 from flowpeer_reports.offload import Kinds
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Flags, Ints, Positions
 
 Reals = npt.NDArray[np.float64]
+Number = TypeVar("Number", np.int64, np.float64)
+ENTRIES_AT_ONCE = 1 << 20
 _sum = np.add.reduce  # a matrix product would be spread over threads, and its order with it
 
 
@@ -31,7 +34,7 @@ class Entries:
 
     asns: Ints
     first: Ints
-    atom: npt.NDArray[np.int32] | Ints
+    atom: Positions
     kind: Kinds
 
     def of(self, party: int) -> slice:
@@ -42,11 +45,25 @@ class Entries:
         """A value of each party at each of its entries."""
         return np.repeat(values, np.diff(self.first))
 
-    def totals(self, value: Ints) -> Ints:
-        """Σ of `value` (by atom) over each party's atoms, in integers."""
-        if not len(self.asns):
-            return np.zeros(0, dtype=np.int64)
-        sums: Ints = np.add.reduceat(value[self.atom], self.first[:-1])
+    def lots(self) -> Iterator[tuple[slice, slice]]:
+        """Parties and their entries, some ENTRIES_AT_ONCE of these at a time."""
+        at = 0
+        while at < len(self.asns):
+            end = int(np.searchsorted(self.first, self.first[at] + ENTRIES_AT_ONCE, "right")) - 1
+            end = max(at + 1, end)
+            yield slice(at, end), slice(int(self.first[at]), int(self.first[end]))
+            at = end
+
+    def totals(
+        self, value: npt.NDArray[Number], share: npt.NDArray[Number] | None = None
+    ) -> npt.NDArray[Number]:
+        """Σ of `value` (by atom) over each party's atoms, times `share` (by entry)."""
+        sums = np.zeros(len(self.asns), dtype=value.dtype)
+        for parties, entries in self.lots():
+            each = value[self.atom[entries]]
+            if share is not None:
+                each *= share[entries]
+            sums[parties] = np.add.reduceat(each, self.first[parties] - entries.start)
         return sums
 
     def sums(self, value: Reals) -> Reals:
@@ -95,7 +112,6 @@ class Selection:
         self.open: Reals = np.ones(len(value))
         """By atom: Π (1 − p·w) of the rows picked so far."""
         self._takes, self._variance = takes, variance
-        self._weighed = share * value[entries.atom]
 
     def expected(self, party: int, value: Reals) -> float:
         """Σ of another `value` (by atom) that the party would bring next."""
@@ -112,12 +128,12 @@ class Selection:
         for party in ahead:
             span = self.entries.of(party)
             atoms = self.entries.atom[span]
-            gain = float(_sum(self._weighed[span] * self.open.take(atoms)))
+            gain = self.expected(party, self.value)
             yield Pick(party, gain, False)
             if self._takes[party]:
                 self.open[atoms] *= 1 - self.share[span]
         done = set(ahead)
-        bound = self.entries.sums(self._weighed)
+        bound = self.entries.totals(self.value, self.share)
         # Slightly up: summed in another order than below, it must stay an upper bound.
         heap = [
             (-float(b) * (1 + 1e-9), i, -1) for i, b in enumerate(bound) if b > 0 and i not in done
@@ -132,7 +148,7 @@ class Selection:
             span = slice(first[party], first[party + 1])
             atoms = entry_atoms[span]
             if when != count:
-                gain = float(_sum(self._weighed[span] * self.open.take(atoms)))
+                gain = self.expected(party, self.value)
                 if gain > 0:
                     heapq.heappush(heap, (-gain, party, count))
                 continue
@@ -152,8 +168,8 @@ class Selection:
     def _tied(
         self,
         first: Reals,
-        first_atoms: npt.NDArray[np.int32] | Ints,
-        second_atoms: npt.NDArray[np.int32] | Ints,
+        first_atoms: Positions,
+        second_atoms: Positions,
         second_share: Reals,
     ) -> bool:
         """Tie of two neighbours as they stood when the first was chosen; common parts cancel."""

@@ -24,8 +24,8 @@ from flowpeer_reports.inputs import Inputs, transit
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.percentiles import counted, percentile
 from flowpeer_reports.ranking import Cells, bps, cells_of, of_sessions
-from flowpeer_reports.series import MemoryStore, Store
 from flowpeer_reports.session_routes import SessionRoutes
+from flowpeer_reports.store import MemoryStore, Stores
 from flowpeer_reports.universe import Universe, flows_of
 
 MORE_SPECIFIC = "more specific by transit only"
@@ -53,15 +53,15 @@ def leaks(
     inputs: Inputs,
     *,
     metros: list[str] | None = None,
-    store: Store | None = None,
+    stores: Stores = MemoryStore,
     billed: BilledPeriod | None = None,
 ) -> Leaks:
     """What networks with a session of ours should carry outbound, and transit carries.
 
     Savings are counted along the rows of each metro, the largest first.
     """
-    world = universe(inputs, metros)
-    cells = cells_of(inputs, world.cover, world.flows, world.metros, ("out",))
+    world = universe(inputs, metros, None, stores)
+    cells = cells_of(inputs, world.flows, world.metros, ("out",))
     sessions = inputs.session_routes or SessionRoutes()
     units = world.cover.units
     prefixes = units["prefix"].drop_nulls().unique().to_list()
@@ -79,7 +79,7 @@ def leaks(
         .sort("place", "out_bytes", "asn", "cause", descending=[False, True, False, False])
         .drop("place")
     )
-    shown = _figures(inputs, world, judged, listed, store or MemoryStore(), billed)
+    shown = _figures(inputs, world, judged, listed, stores, billed)
     names = inputs.names()
     rows = listed.with_columns(
         *shown,
@@ -231,7 +231,7 @@ def _busy(inputs: Inputs, offers: pl.DataFrame) -> pl.DataFrame:
 
 
 def _figures(
-    inputs: Inputs, world: Universe, judged: pl.DataFrame, listed: pl.DataFrame, store: Store,
+    inputs: Inputs, world: Universe, judged: pl.DataFrame, listed: pl.DataFrame, stores: Stores,
     billed: BilledPeriod | None,
 ) -> list[pl.Series]:  # fmt: skip
     """avg_bps, p95_bps, saving_per_month and transits of each row."""
@@ -254,9 +254,9 @@ def _figures(
         kinds["origin_asn"].fill_null(-1).to_numpy(),
         nobody, np.zeros(1, dtype=np.int64), nobody.astype(np.int32), nobody.astype(np.int8),
     )  # fmt: skip
-    flows = flows_of(world.routes, found.units)
-    cells = cells_of(inputs, found, flows, world.metros, ("out",))
-    series = series_of(inputs, billed, found, cells, flows, store, world.since)
+    flows = flows_of(world.routes, world.metros, found.units, stores)
+    cells = cells_of(inputs, flows, world.metros, ("out",))
+    series = series_of(inputs, billed, found, cells, flows, stores(), world.since)
     rows_of = dict(kinds.drop_nulls("tag").select("atom", "tag").iter_rows())
     metros = cells.metro_of()
     sets: list[list[int]] = [[] for _ in range(listed.height)]
@@ -286,7 +286,8 @@ def _figures(
             moved = Moved(series.start, parts(series, row, "out", metro))
             saved.append(printed(savings.row(moved).bill_saving))
     carried = (
-        flows.filter(pl.col("direction") == "out")
+        pl.concat(map(flows.of, world.metros))
+        .join(flows.links.filter(pl.col("direction") == "out"), on="link")
         .join(kinds.drop_nulls("tag").select("atom", row="tag").explode("row"), on="atom")
         .join(number.select("row", "metro"), on=["row", "metro"])
         .group_by("row", "provider_asn").agg(pl.col("bytes").sum())

@@ -15,6 +15,7 @@ from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.ranking import cells_of, sessions_parts
+from flowpeer_reports.universe import Flows
 
 ROUTE = ["metro", "prefix", "origin_asn"]
 SINCE = pl.Schema([
@@ -38,7 +39,7 @@ def came_up(inputs: Inputs, parties: Parties, metro: str) -> dict[int, datetime]
 
 
 def routes_since(
-    inputs: Inputs, found: Cover, flows: pl.DataFrame, metros: Sequence[str], parties: Parties,
+    inputs: Inputs, found: Cover, flows: Flows, metros: Sequence[str], parties: Parties,
     never: Mapping[int, str],
 ) -> pl.DataFrame:  # fmt: skip
     """The routes that no session carried when the period began, and one does now (`SINCE`)."""
@@ -46,7 +47,7 @@ def routes_since(
     pieces = [pl.DataFrame(schema=SINCE)]
     if not any(young.values()):
         return pieces[0]
-    cells = cells_of(inputs, found, flows, metros, ("out", "in"))
+    cells = cells_of(inputs, flows, metros, ("out", "in"))
     origin_party = parties.named(np.where(found.origins > 0, found.origins, 0))
     start = inputs.period_start.astimezone(UTC)
     for number, metro in enumerate(metros):

@@ -68,6 +68,12 @@ class Places:
         self.here = _our_places(inputs, self.registry)
         self._rungs: dict[tuple[int, str], list[Place]] = {}
         self._shared: dict[tuple[int, str], list[Place]] = {}
+        self._metros: dict[int, frozenset[str]] = {}
+        """Network → metros in which it could be met; of those that could not in one of ours."""
+
+    def party(self, asn: int) -> int:
+        """The ASN that questions about a network go by."""
+        return self._parties.of(asn)
 
     def listed(self, asn: int) -> bool:
         """Whether PeeringDB knows a port or a facility of the party."""
@@ -149,7 +155,9 @@ class Places:
         """Rungs 1 to 5 that hold, best first."""
         found = self._shared.get((asn, metro))
         if found is None:
-            found = self._shared[asn, metro] = self._places(asn, metro)
+            found = self._places(asn, metro)
+            if found or self.listed(asn):
+                self._shared[asn, metro] = found
         return found
 
     def _places(self, asn: int, metro: str) -> list[Place]:
@@ -267,9 +275,12 @@ class Places:
 
     def _elsewhere(self, asn: int, metro: str) -> Place:
         here = self.here.get(metro)
-        for km, other in here.others if here is not None else ():
-            places = self._local(asn, other)
-            if places:
+        there = self._metros.get(asn)
+        if there is None:
+            there = self._metros[asn] = frozenset(self.shared_metros(asn))
+        for km, other in here.others if here is not None and there else ():
+            if other in there:
+                places = self._local(asn, other)
                 far = f", {km:.0f} km" if math.isfinite(km) else ""
                 return replace(
                     places[0], rank=ELSEWHERE, text=f"in {other}{far}: {places[0].text}",

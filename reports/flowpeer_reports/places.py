@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,10 @@ class Registry:
     def listed(self, asn: int) -> bool:
         """Whether a port or a facility of this network is known."""
         return asn in self.ports or asn in self.facilities
+
+    def listed_networks(self) -> Iterable[int]:
+        """Networks of which a port or a facility is known."""
+        return {*self.ports, *self.facilities}
 
     def facility(self, facility: int) -> str:
         """Its name, else its number."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import is_public
@@ -20,11 +21,11 @@ from flowpeer_reports.exclusions import OWN, SIBLING, transits
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.greedy import Entries, Reals, Selection
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.offload import DECLARED, OBSERVED, Cover, Kinds
+from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED, Cover, Kinds
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.policy import Weights
-from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.universe import Universe
+from flowpeer_reports.relations import Flags, Ints, Positions
+from flowpeer_reports.universe import Flows, Universe
 
 ALREADY = 0
 """Rank of what a session exists for."""
@@ -38,7 +39,7 @@ class Cells:
     metros: tuple[str, ...]
     first: Ints
     """Cells of metro i are `first[i]:first[i + 1]`, in rising order of atoms."""
-    atom: Ints
+    atom: npt.NDArray[np.int32]
     out: Ints
     in_: Ints
     chosen: Ints
@@ -68,11 +69,11 @@ class Row:
     """0: a session exists; None: the tail, all remaining candidates together."""
     asn: int | None
     """The network to ask, None where the row stands for `parties` of them."""
-    cells: Ints
+    cells: Positions
     """Its part of the marginal account."""
     kinds: Kinds
     """Evidence of each of `cells`."""
-    seen: Ints
+    seen: Positions
     """Its part of the observed account."""
     own: int = 0
     cone: int = 0
@@ -111,9 +112,9 @@ class Listing:
     slots: int
     total: int
     """Bytes in the directions that rank, of all cells."""
-    owner: Ints
+    owner: Positions
     """By cell: number of the row in the marginal account, −1 none."""
-    seen_by: Ints
+    seen_by: Positions
     """By cell: number of the row in the observed account, −1 none."""
     rows: list[Row] = field(default_factory=list)
     next_row: Row | None = None
@@ -128,9 +129,8 @@ class Ranking:
     cover: Cover
     parties: Parties
     cells: Cells
-    flows: pl.DataFrame
-    """metro, exporter, interface, provider_asn, atom, direction, bytes, variance_high: the scaled
-    transit traffic of the period."""
+    flows: Flows
+    """The scaled transit traffic of the period."""
     metros: list[Listing]
     organisations: Listing
     never: Mapping[int, str]
@@ -140,7 +140,7 @@ class Ranking:
     session should carry."""
     acceptance: list[Reals]
     """By metro: how likely each of its `eligible` says yes (M10)."""
-    alone: list[list[tuple[float, float]]]
+    alone: list[Reals]
     """By metro: average bytes out and in of own and observed routes of each of its `eligible`."""
     sessions: list[Sessions]
     """By metro: what sessions should carry, and what they do not announce to us."""
@@ -180,60 +180,66 @@ def bps(count: float, slots: int) -> float:
     return round(count * 8 / (slots * SLOT_SECONDS), 3)
 
 
-def cells_of(
-    inputs: Inputs,
-    found: Cover,
-    flows: pl.DataFrame,
-    metros: Sequence[str],
-    directions: Sequence[str],
-) -> Cells:
-    """The cells of `flows` (see `Ranking.flows`), by metro in the order of `metros`."""
-    number = {m: i for i, m in enumerate(metros)}
-    size = max(len(found.origins), 1)
-    metro = flows["metro"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
-    key = metro * size + flows["atom"].to_numpy().astype(np.int64)
-    distinct, at = np.unique(key, return_inverse=True)
-    weight = (
-        flows.select("metro", "exporter")
-        .join(inputs.silence(), on=["metro", "exporter"], how="left", maintain_order="left")[
-            "weight"
-        ]
-        .fill_null(1.0)
-        .to_numpy()
-    )
-    octets, variance = flows["bytes"].to_numpy(), flows["variance_high"].to_numpy()
-    ways = {d: (flows["direction"] == d).to_numpy() for d in ("out", "in")}
+def bps_of(counts: Reals, slots: int) -> Reals:
+    """`bps` of many."""
+    found: Reals = np.round(counts * 8 / (slots * SLOT_SECONDS), 3)
+    return found
 
-    def octets_of(mask: Flags) -> Ints:
-        sums = np.zeros(len(distinct), dtype=np.int64)
-        np.add.at(sums, at[mask], octets[mask])
-        return sums
+
+def cells_of(
+    inputs: Inputs, flows: Flows, metros: Sequence[str], directions: Sequence[str]
+) -> Cells:
+    """The cells of `flows`, by metro in the order of `metros`."""
+    links = flows.links.join(
+        inputs.silence(), on=["metro", "exporter"], how="left", maintain_order="left"
+    )
+    weight = links["weight"].fill_null(1.0).to_numpy()
+    way = links["direction"].to_numpy()
+    parts = [_cells_of_metro(flows.of(metro), weight, way) for metro in metros]
+    atom = np.concatenate([_NONE.astype(np.int32), *(part[0] for part in parts)])
+    out, in_ = (np.concatenate([p[i] for p in parts] or [_NONE]) for i in (1, 2))
+    spread_out, spread_in, rate_out, rate_in = (
+        np.concatenate([part[i] for part in parts] or [np.zeros(0)]) for i in range(3, 7)
+    )
+    if len(directions) > 1:
+        chosen, variance, rate = out + in_, spread_out + spread_in, rate_out + rate_in
+    elif directions[0] == "out":
+        chosen, variance, rate = out, spread_out, rate_out
+    else:
+        chosen, variance, rate = in_, spread_in, rate_in
+    first = np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])]).astype(np.int64)
+    return Cells(tuple(metros), first, atom, out, in_, chosen, variance, rate_out, rate_in, rate)
+
+
+def _cells_of_metro(
+    rows: pl.DataFrame, weight: Reals, way: npt.NDArray[np.object_]
+) -> tuple[npt.NDArray[np.int32], Ints, Ints, Reals, Reals, Reals, Reals]:
+    """Atoms, bytes out and in, their variance, and bytes as averages count them; `weight` and
+    `way` are those of links."""
+    atom, at = np.unique(rows["atom"].to_numpy(), return_inverse=True)
+    link, octets = rows["link"].to_numpy(), rows["bytes"].to_numpy()
+    variance = rows["variance_high"].to_numpy()
+    masks = [way[link] == direction for direction in ("out", "in")]
 
     def summed(values: Reals, mask: Flags) -> Reals:
-        return np.bincount(at[mask], values[mask], len(distinct)).astype(np.float64)
+        return np.bincount(at[mask], values[mask], len(atom)).astype(np.float64)
 
-    counted = np.isin(flows["direction"].to_numpy(), list(directions))
-    return Cells(
-        metros=tuple(metros),
-        first=np.searchsorted(distinct, np.arange(len(metros) + 1) * size),
-        atom=distinct % size,
-        out=octets_of(ways["out"]),
-        in_=octets_of(ways["in"]),
-        chosen=octets_of(counted),
-        variance=summed(variance.astype(np.float64), counted),
-        rate_out=summed(octets * weight, ways["out"]),
-        rate_in=summed(octets * weight, ways["in"]),
-        rate=summed(octets * weight, counted),
-    )
+    whole = np.zeros((2, len(atom)), dtype=np.int64)
+    for sums, mask in zip(whole, masks, strict=True):
+        np.add.at(sums, at[mask], octets[mask])
+    return (
+        atom, *whole, *(summed(variance, m) for m in masks),
+        *(summed(octets * weight[link], m) for m in masks),
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Sessions:
     """What sessions have to do with the cells of a metro (counted from its first)."""
 
-    held: list[tuple[int, Ints, str]]
+    held: list[tuple[int, Positions, str]]
     """Party, cells that it should carry already (row 0), a note; largest first, no cell twice."""
-    withheld: list[tuple[int, Ints]]
+    withheld: list[tuple[int, Positions]]
     """Party, cells that it is seen on and does not announce to us, which nobody holds."""
 
 
@@ -245,10 +251,9 @@ class _Ready:
     entries: Entries
     """Candidates against cells (counted from the first one there)."""
     acceptance: Reals
-    per_entry: Reals
-    """The acceptance of each entry: of its own metro."""
     refuses: Flags
-    alone: list[tuple[float, float]]
+    alone: Reals
+    """Out and in, by candidate."""
     sessions: Sessions
 
 
@@ -267,23 +272,23 @@ def rank(
     the ASNs that stand first, whatever they bring, and what each is valued at.
     """
     found, parties, metros = world.cover, world.parties, world.metros
-    cells = cells_of(inputs, found, world.flows, metros, directions)
+    cells = cells_of(inputs, world.flows, metros, directions)
     origin_party = parties.named(np.where(found.origins > 0, found.origins, 0))
     ready = [
         _prepare(inputs, world, cells, i, feasibility, origin_party) for i in range(len(metros))
     ]
     policy, order = inputs.policy, order or {}
 
-    def listing(name: str, span: slice, over: _Ready) -> Listing:
+    def listing(name: str, span: slice, over: _Ready, share: Reals | None = None) -> Listing:
         build = _Build(
             cells, span, origin_party, policy.weights, inputs.period_slots, policy.min_expected_bps
         )
-        return build.listing(name, over, asks, order.get(name, ()))
+        return build.listing(name, over, asks, order.get(name, ()), share)
 
     return Ranking(
         found, parties, cells, world.flows,
         [listing(name, cells.of(i), ready[i]) for i, name in enumerate(metros)],
-        listing("", slice(0, len(cells.atom)), _together(cells, ready)),
+        listing("", slice(0, len(cells.atom)), *_together(cells, ready)),
         world.never, tuple(directions),
         [metro.entries for metro in ready], [metro.acceptance for metro in ready],
         [metro.alone for metro in ready], [metro.sessions for metro in ready],
@@ -310,21 +315,15 @@ def _prepare(
     allowed &= entries.totals(np.where(taken, 0, cells.chosen[span])) > 0
     entries = entries.keep(entries.spread(allowed).astype(np.bool_) & ~taken[entries.atom])
     seen = entries.kind == OBSERVED
-    alone = list(
-        zip(*(entries.sums(np.where(seen, rate[span][entries.atom], 0.0)).tolist()
-              for rate in (cells.rate_out, cells.rate_in)), strict=True)
+    alone = np.stack(
+        [entries.sums(np.where(seen, rate[span][entries.atom], 0.0))
+         for rate in (cells.rate_out, cells.rate_in)], axis=1,
     )  # fmt: skip
     both_ways = bool(cells.out[span].any() and cells.in_[span].any())
-    asns = entries.asns.tolist()
-    slots = inputs.period_slots
-    rates = [(bps(out, slots), bps(in_, slots)) for out, in_ in alone]
-    acceptance = np.array(
-        [feasibility.score(a, metro, *r, both_ways) for a, r in zip(asns, rates, strict=True)],
-        dtype=np.float64,
-    )
+    rates = bps_of(alone, inputs.period_slots)
     return _Ready(
-        span.start, entries, acceptance, entries.spread(acceptance).astype(np.float64),
-        np.array([feasibility.refuses(a) for a in asns], dtype=np.bool_), alone, sessions,
+        span.start, entries, feasibility.scores(entries.asns, metro, rates, both_ways),
+        feasibility.refusing(entries.asns), alone, sessions,
     )  # fmt: skip
 
 
@@ -348,8 +347,8 @@ class SessionPart:
     metro's first."""
 
     asn: int
-    cells: Ints
-    lacking: Ints
+    cells: Positions
+    lacking: Positions
     """Seen on its paths, and not announced to us."""
     provider: bool
     """It is our transit too: only its own routes are counted."""
@@ -367,7 +366,7 @@ def sessions_parts(
     than what it sells.
     """
     metro, span = cells.metros[number], cells.of(number)
-    here = np.full(len(found.origins), -1, dtype=np.int64)
+    here = np.full(len(found.origins), -1, dtype=np.int32)
     here[cells.atom[span]] = np.arange(span.stop - span.start)
     entries = Entries(found.asns, found.first, found.atom, found.kind)
     entries = entries.keep(here[entries.atom] >= 0)
@@ -388,11 +387,11 @@ def sessions_parts(
     at = {int(a): i for i, a in enumerate(entries.asns)}
     made = []
     for asn in sorted(peers):
-        seen = _NONE
+        seen = _NONE.astype(np.int32)
         if (i := at.get(asn)) is not None:
             mine = entries.of(i)
-            seen = entries.atom[mine][entries.kind[mine] == OBSERVED].astype(np.int64)
-        more, lacking = (np.array(c, dtype=np.int64) for c in announced.get(asn, ([], [])))
+            seen = entries.atom[mine][entries.kind[mine] == OBSERVED]
+        more, lacking = (np.array(c, dtype=np.int32) for c in announced.get(asn, ([], [])))
         part = np.union1d(np.setdiff1d(seen, lacking), more)
         lacking = np.intersect1d(seen, lacking)
         if asn in providers:
@@ -433,43 +432,44 @@ def _already(parts: Sequence[SessionPart], chosen: Ints, both: Ints) -> Sessions
     return found
 
 
-def _together(cells: Cells, ready: Sequence[_Ready]) -> _Ready:
-    """All metros as one: candidates against all cells, each with its acceptance by metro."""
-    asn = np.concatenate([m.entries.spread(m.entries.asns) for m in ready] or [_NONE])
-    cell = np.concatenate([m.entries.atom.astype(np.int64) + m.base for m in ready] or [_NONE])
-    kind = np.concatenate([m.entries.kind for m in ready] or [_NONE.astype(np.int8)])
-    none: Reals = np.zeros(0)
-    share = np.concatenate([m.per_entry for m in ready] or [none])
-    order = np.lexsort((cell, asn))
-    asns, counts = np.unique(asn, return_counts=True)
-    entries = Entries(
-        asns, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), cell[order], kind[order]
-    )
-    per_entry = share[order].astype(np.float64)
-    refuses: dict[int, bool] = {}
-    alone: dict[int, tuple[float, float]] = {}
-    for metro in ready:
-        for a, no, (out, in_) in zip(
-            metro.entries.asns.tolist(), metro.refuses.tolist(), metro.alone, strict=True
-        ):
-            before = alone.get(a, (0.0, 0.0))
-            alone[a] = (before[0] + out, before[1] + in_)
-            refuses[a] = no
+def _together(cells: Cells, ready: Sequence[_Ready]) -> tuple[_Ready, Reals]:
+    """All metros as one: candidates against all cells, and the acceptance of each entry, which is
+    that of its own metro."""
+    asns = np.unique(np.concatenate([m.entries.asns for m in ready] or [_NONE]))
+    place = [np.searchsorted(asns, m.entries.asns) for m in ready]
+    size = np.zeros(len(asns), dtype=np.int64)
+    for metro, at in zip(ready, place, strict=True):
+        size[at] += np.diff(metro.entries.first)
+    first = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+    cell = np.empty(first[-1], dtype=np.int32)
+    kind, share = np.empty(first[-1], dtype=np.int8), np.empty(first[-1])
+    refuses = np.zeros(len(asns), dtype=np.bool_)
+    alone = np.zeros((len(asns), 2))
     # Of one ask over several metros: what it could take there, weighted, says how likely.
-    worth: Reals = cells.chosen[entries.atom].astype(np.float64) + 1e-9
-    mean = entries.sums(per_entry * worth) / entries.sums(worth)
-    peered: dict[int, tuple[list[Ints], str]] = {}
+    taken, weighed = np.zeros(len(asns)), np.zeros(len(asns))
+    free = first[:-1].copy()
+    """Where the next metro's entries of each go: its cells are in the order of metros."""
+    for metro, at in zip(ready, place, strict=True):
+        entries, sizes = metro.entries, np.diff(metro.entries.first)
+        to = np.repeat(free[at] - entries.first[:-1], sizes) + np.arange(len(entries.atom))
+        here = entries.atom + np.int32(metro.base)
+        cell[to], kind[to] = here, entries.kind
+        share[to] = np.repeat(metro.acceptance, sizes)
+        free[at] += sizes
+        worth = entries.sums(cells.chosen[here].astype(np.float64) + 1e-9)
+        taken[at] += worth
+        weighed[at] += metro.acceptance * worth
+        refuses[at] = metro.refuses
+        alone[at] += metro.alone
+    entries = Entries(asns, first, cell, kind)
+    peered: dict[int, tuple[list[Positions], str]] = {}
     for metro in ready:
         for a, part, note in metro.sessions.held:
             parts, _ = peered.setdefault(a, ([], note.replace("in this metro", "there")))
-            parts.append(part + metro.base)
+            parts.append((part + metro.base).astype(np.int32))
     held = [(a, np.concatenate(parts), note) for a, (parts, note) in peered.items()]
     held.sort(key=lambda h: (-int(cells.chosen[h[1]].sum()), h[0]))
-    listed = asns.tolist()
-    return _Ready(
-        0, entries, mean, per_entry, np.array([refuses[a] for a in listed], dtype=np.bool_),
-        [alone[a] for a in listed], Sessions(held, []),
-    )  # fmt: skip
+    return _Ready(0, entries, weighed / taken, refuses, alone, Sessions(held, [])), share
 
 
 @dataclass(slots=True)
@@ -484,22 +484,26 @@ class _Build:
     least_bps: float
 
     def listing(
-        self, name: str, ready: _Ready, asks: int | None, ahead: Sequence[tuple[int, float]]
-    ) -> Listing:
+        self, name: str, ready: _Ready, asks: int | None, ahead: Sequence[tuple[int, float]],
+        share: Reals | None,
+    ) -> Listing:  # fmt: skip
+        """`share`: acceptance by entry, where it is not that of the candidate."""
         cells, span, entries, refuses = self.cells, self.span, ready.entries, ready.refuses
         chosen, rate = cells.chosen[span], cells.rate[span]
         size = len(chosen)
         made = Listing(
             name, span.start, self.slots, int(chosen.sum()),
-            np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64),
+            np.full(size, -1, dtype=np.int32), np.full(size, -1, dtype=np.int32),
         )  # fmt: skip
         self._peered(made, ready.sessions.held)
-        weight = np.array([1.0, self.weights.inferred, self.weights.declared])[entries.kind]
-        share = ready.per_entry * weight
+        if share is None:
+            share = np.repeat(ready.acceptance, np.diff(entries.first))
+        for kind, weight in ((INFERRED, self.weights.inferred), (DECLARED, self.weights.declared)):
+            np.multiply(share, weight, out=share, where=entries.kind == kind)
         search = Selection(
             entries, share, ~refuses, chosen.astype(np.float64), cells.variance[span]
         )
-        cone, cone_rate = entries.totals(chosen), entries.sums(rate[entries.atom])
+        cone, cone_rate = entries.totals(chosen), entries.totals(rate)
         made.candidates = int((cone > 0).sum())
         listed = np.zeros(len(entries.asns), dtype=np.bool_)
         money = dict(ahead)
@@ -515,7 +519,7 @@ class _Build:
             row.cone, row.cone_rate = int(cone[party]), float(cone_rate[party])
             row.expected, row.expected_rate = pick.gain, expected
             row.acceptance, row.refuses = float(ready.acceptance[party]), bool(refuses[party])
-            row.alone = ready.alone[party]
+            row.alone = tuple(ready.alone[party].tolist())
             row.value = money.get(int(entries.asns[party]))
             if asks is not None and place > asks:
                 made.next_row = row
@@ -530,11 +534,7 @@ class _Build:
 
     def _row(self, made: Listing, entries: Entries, party: int, place: int) -> Row:
         span = entries.of(party)
-        every, kind, asn = (
-            entries.atom[span].astype(np.int64),
-            entries.kind[span],
-            entries.asns[party],
-        )
+        every, kind, asn = entries.atom[span], entries.kind[span], entries.asns[party]
         free = made.owner[every] < 0
         seen = every[(kind == OBSERVED) & (made.seen_by[every] < 0)]
         row = Row(place, int(asn), every[free], kind[free], seen)
@@ -549,7 +549,7 @@ class _Build:
             row.behind = self._behind(made, every)
         return row
 
-    def _behind(self, made: Listing, every: Ints) -> tuple[int, ...]:
+    def _behind(self, made: Listing, every: Positions) -> tuple[int, ...]:
         """Ranks of the rows that hold these cells, by bytes."""
         held = every[made.owner[every] >= 0]
         sums = np.bincount(
@@ -573,10 +573,10 @@ class _Build:
         row.observed_rate = float(rate[row.seen].sum())
         row.inferred_rate = float(rate[row.cells[row.kinds != OBSERVED]].sum())
 
-    def _peered(self, made: Listing, held: list[tuple[int, Ints, str]]) -> None:
+    def _peered(self, made: Listing, held: list[tuple[int, Positions, str]]) -> None:
         """Rows of rank 0; those below the minimum are one."""
         rate, chosen = self.cells.rate[self.span], self.cells.chosen[self.span]
-        small: list[Ints] = []
+        small: list[Positions] = []
         for asn, part, note in held:
             if bps(float(rate[part].sum()), self.slots) < self.least_bps:
                 small.append(part)
@@ -591,7 +591,7 @@ class _Build:
             row.own = row.cone = int(chosen[row.cells].sum())
             self._add(made, row)
 
-    def _already(self, part: Ints, asn: int | None, note: str) -> Row:
+    def _already(self, part: Positions, asn: int | None, note: str) -> Row:
         cells, span = self.cells, self.span
         own = part if asn is None else part[self.origin_party[cells.atom[span][part]] == asn]
         row = Row(ALREADY, asn, part, np.full(len(part), OBSERVED, dtype=np.int8), part, note=note)
@@ -622,18 +622,19 @@ class _Build:
         if not rest.any():
             return
         chosen, rate = self.cells.chosen[self.span], self.cells.rate[self.span]
-        mine = entries.spread(rest).astype(np.bool_)
-        willing = mine & ~entries.spread(refuses).astype(np.bool_)
         strongest = np.full(len(chosen), DECLARED + 1, dtype=np.int8)
-        np.minimum.at(strongest, entries.atom[mine], entries.kind[mine])
-        part = np.flatnonzero((strongest <= DECLARED) & (made.owner < 0))
         observed = np.zeros(len(chosen), dtype=np.bool_)
-        observed[entries.atom[willing & (entries.kind == OBSERVED)]] = True
-        row = Row(None, None, part, strongest[part], np.flatnonzero(observed & (made.seen_by < 0)))
-        with np.errstate(divide="ignore"):
-            left = np.bincount(
-                entries.atom[willing], weights=np.log1p(-share[willing]), minlength=len(chosen)
-            )
+        left = np.zeros(len(chosen))
+        for parties, lot in entries.lots():
+            size = np.diff(entries.first[parties.start : parties.stop + 1])
+            mine, willing = (np.repeat(m[parties], size) for m in (rest, rest & ~refuses))
+            atom, kind = entries.atom[lot], entries.kind[lot]
+            np.minimum.at(strongest, atom[mine], kind[mine])
+            observed[atom[willing & (kind == OBSERVED)]] = True
+            with np.errstate(divide="ignore"):
+                np.add.at(left, atom[willing], np.log1p(-share[lot][willing]))
+        part = _places((strongest <= DECLARED) & (made.owner < 0))
+        row = Row(None, None, part, strongest[part], _places(observed & (made.seen_by < 0)))
         some = search.open * -np.expm1(left)
         row.expected, row.expected_rate = float((chosen * some).sum()), float((rate * some).sum())
         union = np.flatnonzero(strongest <= DECLARED)
@@ -645,7 +646,11 @@ class _Build:
         row.metros = tuple(np.unique(self._metro(union)).tolist())
         self._add(made, row)
 
-    def _metro(self, cells: Ints) -> Ints:
+    def _metro(self, cells: Positions) -> Ints:
         """The number of the metro of each of these cells."""
         found: Ints = np.searchsorted(self.cells.first, cells + self.span.start, side="right") - 1
         return found
+
+
+def _places(mask: Flags) -> Positions:
+    return np.flatnonzero(mask).astype(np.int32)

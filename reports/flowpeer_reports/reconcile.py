@@ -11,31 +11,35 @@ import polars as pl
 from flowpeer_reports.columns import NOT_LISTED, schema
 from flowpeer_reports.exclusions import CLIQUE, origin_reason
 from flowpeer_reports.inputs import Inputs, transit
+from flowpeer_reports.lots import lots
 from flowpeer_reports.ranking import Listing, Ranking, bps
+from flowpeer_reports.universe import Routes
 
 BEYOND = "beyond the asks listed"
 NOTHING_CHOSEN = "nothing in the chosen direction"
 UNSCALED = "no sampling rate known"
+_WAY = ["metro", "direction", "scaled", "bytes"]
 
 
 def unlisted(
-    inputs: Inputs, ranking: Ranking, universe: pl.DataFrame, early: pl.DataFrame, limited: bool
+    inputs: Inputs, ranking: Ranking, routes: Routes, early: pl.DataFrame, limited: bool
 ) -> pl.DataFrame:
     """The columns NOT_LISTED: each metro's routes that no row holds, by the reason of their origin.
 
     Networks of the clique stand alone, by name: they sell peering, or give it for something.
-    `universe` has the unscaled bytes too; `early` is what rode transit before a session came up
+    `routes` has the unscaled bytes too; `early` is what rode transit before a session came up
     (`Universe.early`); `limited`: the list was cut short by a number of asks.
     """
     origins, never, names = ranking.cover.origins, ranking.never, inputs.names()
     why = {int(o): origin_reason(int(o), never) for o in np.unique(origins)}
     reasons = np.array([why[int(o)] for o in origins], dtype=object)
+    bare_metros = set(routes.links.filter(~pl.col("scaled"))["metro"])
     frames = [pl.DataFrame(schema=schema(NOT_LISTED))]
     for listing in ranking.metros:
         frames.append(_left(ranking, listing, reasons, names, limited))
         frames.append(_before(early.filter(pl.col("metro") == listing.name), names))
-        bare = universe.filter(~pl.col("scaled"), pl.col("metro") == listing.name)
-        if bare.height:
+        if listing.name in bare_metros:
+            bare = routes.of(listing.name).filter(~pl.col("scaled"))
             frames.append(
                 pl.DataFrame(
                     [(listing.name, UNSCALED, bare["origin_asn"].n_unique(), 0, 0, 0,
@@ -103,22 +107,19 @@ def _before(early: pl.DataFrame, names: dict[int, str]) -> pl.DataFrame:
 def account(
     inputs: Inputs,
     ranking: Ranking,
-    universe: pl.DataFrame,
+    octets: pl.DataFrame,
     early: pl.DataFrame,
     rows: pl.DataFrame,
     organisations: pl.DataFrame,
     not_listed: pl.DataFrame,
 ) -> dict[str, dict[str, Any]]:
-    """By metro and `all`; every scaled byte of the universe, what came too early for a session
-    among it (`Universe.whole`), in one of three places."""
+    """By metro and `all`; every scaled byte of the universe (`Universe.octets`), what came too
+    early for a session among it, in one of three places."""
+    carried = {(m, d, s): n for m, d, s, n in octets.select(_WAY).iter_rows()}
     before = early_rates(inputs, early, ranking.directions)
     totals: dict[str, dict[str, Any]] = {}
     for m in ranking.metros:
-        here = universe.filter(pl.col("metro") == m.name)
-        scaled = here.filter("scaled")
-        total = {
-            d: int(scaled.filter(pl.col("direction") == d)["bytes"].sum()) for d in ("out", "in")
-        }
+        total = {d: carried.get((m.name, d, True), 0) for d in ("out", "in")}
         listed = rows.filter(pl.col("metro") == m.name)
         rest = not_listed.filter(pl.col("metro") == m.name)
         for d, whole in total.items():
@@ -137,7 +138,7 @@ def account(
             "not_listed_bytes": int(rest["bytes"].sum()),
             "out_bytes": total["out"],
             "in_bytes": total["in"],
-            "unscaled_bytes": int(here.filter(~pl.col("scaled"))["bytes"].sum()),
+            "unscaled_bytes": sum(carried.get((m.name, d, False), 0) for d in ("out", "in")),
         }
     for d in ("out", "in"):
         parts = int(organisations[f"{d}_bytes"].sum()) + int(not_listed[f"{d}_bytes"].sum())
@@ -182,17 +183,20 @@ def bare_notes(totals: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
-def disagreements(inputs: Inputs, universe: pl.DataFrame, metros: Sequence[str]) -> list[str]:
-    """Notes where slots and hours do not hold the same bytes: then the lake is damaged."""
+def disagreements(inputs: Inputs, octets: pl.DataFrame) -> list[str]:
+    """Notes where slots and hours (`Universe.octets`) do not hold the same bytes: then the lake is
+    damaged."""
+    slots = transit(inputs.traffic, inputs, "slot").select("slot", *_WAY)
     by_slot = (
-        transit(inputs.traffic, inputs, "slot")
-        .group_by("metro", "direction", "scaled")
+        pl.concat(
+            part.group_by(_WAY[:-1]).agg(pl.col("bytes").sum()).collect()
+            for part in lots(inputs.traffic, slots, inputs, "slot")
+        )
+        .group_by(_WAY[:-1])
         .agg(pl.col("bytes").sum())
-        .collect()
     )
-    by_route = universe.group_by("metro", "direction", "scaled").agg(pl.col("bytes").sum())
-    both = by_slot.filter(pl.col("metro").is_in(list(metros))).join(
-        by_route, on=["metro", "direction", "scaled"], how="full", coalesce=True, suffix="_routes"
+    both = by_slot.filter(pl.col("metro").is_in(octets["metro"].implode())).join(
+        octets, on=["metro", "direction", "scaled"], how="full", coalesce=True, suffix="_routes"
     )
     both = both.with_columns(pl.col("bytes", "bytes_routes").fill_null(0)).filter(
         pl.col("bytes") != pl.col("bytes_routes")

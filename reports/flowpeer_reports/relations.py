@@ -7,12 +7,14 @@ bound of what a network announces to its peers (METHODS M7).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 Ints = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
 _SHIFT = 32

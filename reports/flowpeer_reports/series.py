@@ -15,52 +15,26 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import FOLDED
-from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_core.slots import HOUR, SLOT_SECONDS
 from flowpeer_reports.inputs import Inputs, transit
+from flowpeer_reports.lots import between, hours_at_once
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.ranking import Cells
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Positions
+from flowpeer_reports.store import Store
 
 Reals = npt.NDArray[np.float64]
 WAYS = ("out", "in")
 _LINK = ["metro", "exporter", "interface", "direction"]
 _ENTRY = [("node", np.int32), ("at", np.int32), ("bytes", np.int64), ("variance", np.float32)]
 """`at` = link × slots + slot; `packets` comes on top where asked for."""
-
-
-class Store(Protocol):
-    """Where entries wait, by metro."""
-
-    def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
-        """Add entries of a metro."""
-
-    def get(self, metro: int) -> npt.NDArray[Any]:
-        """All entries of a metro, in the order in which they were put."""
-
-
-class MemoryStore:
-    """A store in memory."""
-
-    def __init__(self) -> None:
-        self._parts: dict[int, list[npt.NDArray[Any]]] = {}
-
-    def put(self, metro: int, entries: npt.NDArray[Any]) -> None:
-        """See `Store`."""
-        self._parts.setdefault(metro, []).append(entries)
-
-    def get(self, metro: int) -> npt.NDArray[Any]:
-        """See `Store`."""
-        parts = self._parts.get(metro, [])
-        if len(parts) > 1:
-            parts[:] = [np.concatenate(parts)]
-        return parts[0] if parts else np.empty(0, [*_ENTRY, ("packets", np.int64)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +95,6 @@ class _Entries:
         return len(self.at)
 
 
-MOST_METROS = 1 << 16
 KEPT = 4_000_000
 """Entries that are kept of metros asked for before: lists over several ask for each again."""
 
@@ -137,7 +110,7 @@ class Series:
         inputs: Inputs,
         found: Cover,
         cells: Cells,
-        flows: pl.DataFrame,
+        links: pl.DataFrame,
         store: Store,
         *,
         span: tuple[datetime, datetime] | None = None,
@@ -146,6 +119,7 @@ class Series:
     ) -> None:
         """
         Args:
+            links: metro, exporter, interface, provider_asn, direction; `Flows.links`.
             since: routes whose slots count from a time on (`live_since.SINCE`).
             span: the slots wanted, where they are more than the period's: a contract's month begins
                 at another hour. The routes of a set are those of the period.
@@ -163,8 +137,8 @@ class Series:
         self._packets = packets
         self._entry = np.dtype([*_ENTRY, ("packets", np.int64)] if packets else _ENTRY)
         self._keys: dict[tuple[Hashable, str], int] = {}
-        self._wanted: list[tuple[Ints, str]] = []
-        links = flows.select(*_LINK, "provider_asn").unique(_LINK).sort(_LINK)
+        self._wanted: list[tuple[npt.NDArray[np.int32], str]] = []
+        links = links.select(*_LINK, "provider_asn").unique(_LINK).sort(_LINK)
         number = {m: i for i, m in enumerate(cells.metros)}
         links = links.filter(pl.col("metro").is_in(list(number))).with_columns(
             place=pl.int_range(pl.len()).over("metro").cast(pl.Int32),
@@ -194,20 +168,24 @@ class Series:
         self._totals = [np.zeros((len(of), self.slots), np.int64) for of in self.links]
         self._held: dict[int, _Entries] = {}
 
-    def want(self, key: Hashable, cells: Ints, direction: str) -> None:
+    def want(self, key: Hashable, cells: Positions, direction: str) -> None:
         """Name a set: the traffic of these cells (places in `Cells`) in one direction."""
         self._keys[key, direction] = len(self._wanted)
-        self._wanted.append((cells, direction))
+        self._wanted.append((cells.astype(np.int32), direction))
 
     def wanted(self, key: Hashable) -> bool:
         """Whether a set of that name was asked for, in any direction."""
         return any((key, way) in self._keys for way in WAYS)
 
     def load(self) -> None:
-        """Read the traffic of the period, a day at a time."""
+        """Read the traffic of the period, a day or some hours at a time."""
         self._plan()
+        table, end = self._inputs.traffic, self._inputs.period_end
+        lot = min(24, hours_at_once(table, -(-(end - self.start) // HOUR)))
+        lot = -(-24 // -(-24 // lot))  # lots of a day are alike
         for day in _days(self._inputs):
-            self._day(day)
+            for hour in range(0, 24, lot):
+                self._hours(day, hour, min(hour + lot, 24))
 
     def totals(self, metro: int) -> Ints:
         """Slots of each of `links`: all of its scaled traffic, whoever it is of or for."""
@@ -241,7 +219,8 @@ class Series:
     def _of(self, metro: int) -> _Entries:
         held = self._held.pop(metro, None)
         if held is None:
-            held = _Entries.of(self._store.get(metro))
+            stored = self._store.get(metro)
+            held = _Entries.of(np.empty(0, self._entry) if stored is None else stored)
             while self._held and held.size + sum(h.size for h in self._held.values()) > KEPT:
                 del self._held[next(iter(self._held))]
         self._held[metro] = held  # the latest last
@@ -249,100 +228,120 @@ class Series:
 
     def _plan(self) -> None:
         """Nodes: what is whole goes by its signature, what is split by its label."""
-        cells = self._cells
-        metro = cells.metro_of()
-        origin = self._cover.origins[cells.atom]
-        label = np.concatenate(
-            [_NONE, *(np.full(len(c), n) for n, (c, _) in enumerate(self._wanted))]
+        cells, found = self._cells, self._cover
+        label = np.repeat(
+            np.arange(len(self._wanted), dtype=np.int32), [len(c) for c, _ in self._wanted]
         )
-        cell = np.concatenate([_NONE, *(c for c, _ in self._wanted)])
-        way = np.array([WAYS.index(d) for _, d in self._wanted], dtype=np.int64)[label]
-        pairs = pl.DataFrame(
-            {"number": metro[cell], "way": way, "origin_asn": origin[cell], "label": label,
-             "cell": cell}
-        )  # fmt: skip
-        pairs = pairs.filter(pl.col("origin_asn") > 0)
-        sizes = (
-            pl.DataFrame({"number": metro, "origin_asn": origin, "out": cells.out, "in": cells.in_})
-            .unpivot(["out", "in"], index=["number", "origin_asn"], variable_name="direction")
-            .filter(pl.col("value") > 0)
-            .with_columns(
-                way=pl.col("direction").replace_strict({"out": 0, "in": 1}, return_dtype=pl.Int64)
+        cell = np.concatenate([_NONE.astype(np.int32), *(c for c, _ in self._wanted)])
+        order = np.argsort(cell, kind="stable")
+        label, cell = label[order], cell[order]
+        ways = np.array([WAYS.index(d) for _, d in self._wanted], dtype=np.int64)
+        bounds = np.searchsorted(cell, cells.first)
+        self._origins = np.unique(found.origins[found.origins > 0])
+        # By metro and way, then by origin: its node where all of it is in the same sets.
+        self._whole = np.full((len(cells.metros) * 2, len(self._origins)), -1, dtype=np.int32)
+        self._signatures, split = 0, []
+        self._nodes_of: dict[tuple[int, int], Ints] = {}
+        for number, (begin, end) in enumerate(pairwise(bounds.tolist())):
+            split.append(
+                self._plan_metro(number, ways, label[begin:end], cell[begin:end].astype(np.int64))
             )
-            .group_by("number", "way", "origin_asn")
-            .agg(size=pl.len())
-        )  # fmt: skip
-        carried = np.stack([cells.out, cells.in_])
-        pairs = pairs.filter(
-            pl.Series(carried[pairs["way"].to_numpy(), pairs["cell"].to_numpy()] > 0)
-        )
-        held = pairs.group_by("number", "way", "origin_asn", "label").agg(
-            here=pl.len(), cell=pl.col("cell")
-        )
-        held = held.join(sizes, on=["number", "way", "origin_asn"])
-        whole = (
-            held.filter(pl.col("here") == pl.col("size"))
-            .group_by("number", "way", "origin_asn")
-            .agg(labels=pl.col("label").sort())
-        )
-        kinds = (
-            whole.select("number", "labels").unique(maintain_order=False).sort("number", "labels")
-        )
-        kinds = kinds.with_row_index("node").with_columns(pl.col("node").cast(pl.Int32))
-        self._signatures = kinds.height
-        self._whole = whole.join(kinds, on=["number", "labels"]).select(
-            "node", group=_group(pl.col("number"), pl.col("way"), pl.col("origin_asn"))
-        )
-        self._nodes = kinds.height + len(self._wanted)
+        self._nodes = self._signatures + len(self._wanted)
         self._base = self._number * self._nodes * self._width + self._place * self.slots
         """An entry is one number, which sorts as metro, node, place and slot do."""
-        split = held.filter(pl.col("here") < pl.col("size")).explode("cell")
-        split = split.with_columns(
-            atom=pl.Series("atom", cells.atom[split["cell"].to_numpy()].astype(np.int32))
+        self._split = (
+            pl.concat(split)
+            .with_columns(node=pl.col("label") + pl.lit(self._signatures, pl.Int32))
+            .join(found.units.drop("origin_asn"), on="atom")
+            .select("number", "way", "remote_asn", "prefix", "node")
         )
-        self._split = split.join(self._cover.units.drop("origin_asn"), on="atom").select(
-            pl.col("number").cast(pl.Int32),
-            pl.col("way").cast(pl.Int8),
-            pl.col("origin_asn").alias("remote_asn"),
-            "prefix",
-            node=(pl.col("label") + self._signatures).cast(pl.Int32),
-        )
-        nodes: dict[tuple[int, int], list[int]] = {}
-        for node, number, labels in kinds.select("node", "number", "labels").iter_rows():
-            for one in labels:
-                nodes.setdefault((number, one), []).append(node)
         # Also where it is whole: a part of it may be kept by the hour.
-        for number, one in pairs.select("number", "label").unique().iter_rows():
-            nodes.setdefault((number, one), []).append(self._signatures + one)
-        self._nodes_of = {k: np.array(sorted(v), dtype=np.int64) for k, v in nodes.items()}
+        for (number, one), nodes in self._nodes_of.items():
+            self._nodes_of[number, one] = np.append(nodes, self._signatures + one)
 
-    def _day(self, day: datetime) -> None:
-        ways = sorted({WAYS.index(d) for _, d in self._wanted})
+    def _plan_metro(self, number: int, ways: Ints, label: Positions, cell: Ints) -> pl.DataFrame:
+        """Nodes of one metro; what is split: number, way, remote_asn, atom, label."""
+        cells, origins = self._cells, self._cover.origins
+        here = cells.of(number)
+        carried = np.stack([cells.out[here], cells.in_[here]]) > 0
+        of_cell = origins[cells.atom[here]]
+        sizes = pl.concat(
+            pl.DataFrame({"origin_asn": of_cell[some]}).group_by("origin_asn")
+            .agg(size=pl.len()).with_columns(way=pl.lit(way, pl.Int64))
+            for way, some in enumerate(carried)
+        )  # fmt: skip
+        cell = cell - here.start
+        pairs = pl.DataFrame(
+            {"way": ways[label], "origin_asn": of_cell[cell], "label": label,
+             "atom": cells.atom[here][cell]}
+        ).filter(
+            pl.col("origin_asn") > 0, pl.Series(carried[ways[label], cell], dtype=pl.Boolean)
+        )  # fmt: skip
+        held = pairs.join(
+            pairs.group_by("way", "origin_asn", "label").agg(here=pl.len())
+            .join(sizes, on=["way", "origin_asn"])
+            .select("way", "origin_asn", "label", whole=pl.col("here") == pl.col("size")),
+            on=["way", "origin_asn", "label"],
+        )  # fmt: skip
+        whole = (
+            held.filter("whole").unique(["way", "origin_asn", "label"])
+            .group_by("way", "origin_asn").agg(labels=pl.col("label").sort())
+        )  # fmt: skip
+        kinds = whole.select("labels").unique().sort("labels").with_row_index("node")
+        whole = whole.join(kinds, on="labels")
+        self._whole[
+            number * 2 + whole["way"].to_numpy(),
+            np.searchsorted(self._origins, whole["origin_asn"].to_numpy()),
+        ] = whole["node"].to_numpy().astype(np.int64) + self._signatures
+        nodes: dict[int, list[int]] = {one: [] for one in pairs["label"].unique().to_list()}
+        for node, labels in kinds.iter_rows():
+            for one in labels:
+                nodes[one].append(node + self._signatures)
+        for one, of in nodes.items():
+            self._nodes_of[number, one] = np.array(sorted(of), dtype=np.int64)
+        self._signatures += kinds.height
+        return held.filter(~pl.col("whole")).select(
+            pl.lit(number, pl.Int32).alias("number"), pl.col("way").cast(pl.Int8),
+            pl.col("origin_asn").alias("remote_asn"), "atom", pl.col("label").cast(pl.Int32),
+        )  # fmt: skip
+
+    def _node(self, number: Ints, way: Ints, asn: Ints) -> npt.NDArray[np.int32]:
+        """The node of networks that are whole in a metro and a way; −1 none."""
+        place = np.searchsorted(self._origins, asn)
+        place[place == len(self._origins)] = 0
+        if not len(self._origins):
+            return np.full(len(asn), -1, dtype=np.int32)
+        found: npt.NDArray[np.int32] = self._whole[number * 2 + way, place]
+        found[self._origins[place] != asn] = -1
+        return found
+
+    def _hours(self, day: datetime, first: int, last: int) -> None:
+        """Read some hours of a UTC day."""
+        lot = (day + first * HOUR, day + last * HOUR)
+        packets = ["packets"] if self._packets else []
         rows = self._linked(
-            self._inputs.traffic, "slot", day,
-            "remote_asn", "bytes", "variance_high", "packets",
-            slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(pl.Int64),
+            self._inputs.traffic, "slot", lot, "remote_asn", "bytes", "variance_high", *packets,
+            slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(pl.Int32),
             hour=_hour_of("slot", day),
         )  # fmt: skip
         every = rows.group_by("link", "slot").agg(pl.col("bytes").sum())
         for link, slot, octets in every.iter_rows():
             self._totals[self._number[link]][self._place[link], slot] += octets
+        ways = sorted({WAYS.index(d) for _, d in self._wanted})
         rows = rows.filter(
             (pl.col("remote_asn") > 0) | (pl.col("remote_asn") == FOLDED),
             pl.Series(np.isin(self._way[rows["link"].to_numpy()], ways)),
         )
-        rows = self._from_since(day, rows)
+        rows = self._from_since(day, lot, rows)
         link = rows["link"].to_numpy()
-        rows = rows.with_columns(base=pl.Series(self._base[link]))
-        entry = pl.col("base") + pl.col("node") * self._width + pl.col("slot")
-        number, way = pl.Series(self._number[link]), pl.Series(self._way[link])
+        node = self._node(self._number[link], self._way[link], rows["remote_asn"].to_numpy())
+        rows = rows.with_columns(base=pl.Series(self._base[link]) + pl.col("slot"))
+        entry = pl.col("base") + pl.col("node").cast(pl.Int64) * self._width
         parts = [
-            rows.lazy()
-            .with_columns(group=_group(number, way, pl.col("remote_asn")))
-            .join(self._whole.lazy(), on="group")
-            .select("bytes", "packets", entry=entry, variance="variance_high")
-        ]
-        shares = self._shares(day, rows)
+            rows.lazy().with_columns(node=pl.Series(node)).filter(pl.col("node") >= 0)
+            .select("bytes", *packets, entry=entry, variance="variance_high")
+        ]  # fmt: skip
+        shares = self._shares(day, lot, rows)
         if shares is not None:
             parts.append(
                 rows.lazy()
@@ -350,23 +349,23 @@ class Series:
                 .join(shares.lazy(), on="part")
                 # Rounded before summing: a sum of integers does not depend on its order.
                 .select(
+                    *((pl.col(c) * pl.col("share")).round().cast(pl.Int64)
+                      for c in ("bytes", *packets)),
                     entry=entry,
-                    bytes=(pl.col("bytes") * pl.col("share")).round().cast(pl.Int64),
-                    packets=(pl.col("packets") * pl.col("share")).round().cast(pl.Int64),
                     variance=pl.col("variance_high") * pl.col("share"),
                 )
-            )
+            )  # fmt: skip
         summed = (
             pl.concat(parts, how="diagonal")
             .group_by("entry")
-            .agg(pl.col("bytes", "packets", "variance").sum())
+            .agg(pl.col("bytes", *packets, "variance").sum())
             .sort("entry")
             .collect()
         )
-        node, at = np.divmod(summed["entry"].to_numpy(), self._width)
-        metros, node = np.divmod(node, self._nodes)
+        number, at = np.divmod(summed["entry"].to_numpy(), self._width)
+        metros, number = np.divmod(number, self._nodes)
         entries = np.empty(summed.height, self._entry)
-        entries["node"], entries["at"] = node, at
+        entries["node"], entries["at"] = number, at
         for name in self._entry.names[2:] if self._entry.names else ():
             entries[name] = summed[name].to_numpy()
         edges = np.searchsorted(metros, np.arange(len(self._cells.metros) + 1))
@@ -375,14 +374,15 @@ class Series:
                 self._store.put(metro, entries[begin:end])
 
     def _linked(
-        self, frame: pl.LazyFrame, time: str, day: datetime, *columns: str, **made: pl.Expr
-    ) -> pl.DataFrame:
-        """The scaled rows of a day on `_links`, each with its `link`, a row of those.
+        self, frame: pl.LazyFrame, time: str, lot: tuple[datetime, datetime], *columns: str,
+        **made: pl.Expr,
+    ) -> pl.DataFrame:  # fmt: skip
+        """The scaled rows of some hours on `_links`, each with its `link`, a row of those.
 
         Rows of one link stand together in long runs: a link is looked up once a run.
         """
         rows = (
-            _on(transit(frame, self._inputs, time), time, day)
+            between(transit(frame, self._inputs, time), time, *lot)
             .filter(pl.col("scaled"))
             .with_columns(
                 run=pl.any_horizontal(pl.col(c).ne_missing(pl.col(c).shift(1)) for c in _LINK)
@@ -396,7 +396,7 @@ class Series:
         links = self._links.select(*_LINK).with_row_index("link")
         link = (rows[first].select(_LINK).join(links, on=_LINK, how="left", maintain_order="left"))[
             "link"
-        ].cast(pl.Int64)
+        ].cast(pl.Int32)
         lengths = np.diff(first, append=rows.height)
         rows = rows.drop(*_LINK, "run").with_columns(
             link=pl.Series(np.repeat(link.fill_null(-1).to_numpy(), lengths))
@@ -408,16 +408,18 @@ class Series:
         asn = pl.col("remote_asn") - FOLDED
         return (asn * self._links.height + pl.col("link")) * 24 + pl.col("hour")
 
-    def _from_since(self, day: datetime, rows: pl.DataFrame) -> pl.DataFrame:
+    def _from_since(
+        self, day: datetime, lot: tuple[datetime, datetime], rows: pl.DataFrame
+    ) -> pl.DataFrame:
         """Slots without routes before their session came up: by their shares of the hour."""
-        if not (self._since["since"] > day).any():
+        if not (self._since["since"] > lot[0]).any():
             return rows
         routes = _with_folded(self._inputs.traffic_routes).filter(
             pl.col("folded") | pl.col("origin_asn").is_in(self._since["origin_asn"].implode())
         )
         early = (pl.col("hour_start") < pl.col("since")).fill_null(False)
         linked = self._linked(
-            routes, "hour_start", day, "hour_start", "prefix", "origin_asn", "bytes",
+            routes, "hour_start", lot, "hour_start", "prefix", "origin_asn", "bytes",
             hour=_hour_of("hour_start", day), remote_asn=_CODE,
         )  # fmt: skip
         kept = (
@@ -436,14 +438,20 @@ class Series:
         return (
             rows.join(kept, on=["hour", "link", "remote_asn"], how="left")
             .with_columns(
-                *((pl.col(c) * kept_of).round().cast(pl.Int64) for c in ("bytes", "packets")),
+                *(
+                    (pl.col(c) * kept_of).round().cast(pl.Int64)
+                    for c in ("bytes", "packets")
+                    if c in rows.columns
+                ),
                 variance_high=pl.col("variance_high") * kept_of,
             )
             .filter(pl.col("kept").is_null() | (pl.col("kept") > 0))
             .drop("kept")
         )
 
-    def _shares(self, day: datetime, rows: pl.DataFrame) -> pl.DataFrame | None:
+    def _shares(
+        self, day: datetime, lot: tuple[datetime, datetime], rows: pl.DataFrame
+    ) -> pl.DataFrame | None:
         """part, node, share: of networks that are split, and of what is kept by the hour only
         (`remote_asn` is then the code of folded traffic)."""
         routes = _with_folded(self._inputs.traffic_routes)
@@ -455,7 +463,7 @@ class Series:
                 pl.col("origin_asn").is_in(self._split["remote_asn"].unique().implode())
             ).with_columns(folded=pl.lit(False))
         linked = self._linked(
-            routes, "hour_start", day, "hour_start", "prefix", "origin_asn", "bytes", "folded",
+            routes, "hour_start", lot, "hour_start", "prefix", "origin_asn", "bytes", "folded",
             hour=_hour_of("hour_start", day), remote_asn=_CODE,
         )  # fmt: skip
         link = linked["link"].to_numpy()
@@ -475,12 +483,13 @@ class Series:
             left_on=["number", "way", "origin_asn", "prefix"],
             right_on=["number", "way", "remote_asn", "prefix"],
         ).select("part", "node", "bytes")
-        folded = by_route.filter("folded")
+        folded = by_route.filter("folded").collect()
+        node = self._node(*(folded[c].cast(pl.Int64).fill_null(-1).to_numpy()
+                            for c in ("number", "way", "origin_asn")))  # fmt: skip
         complete = (
-            folded.with_columns(group=_group(pl.col("number"), pl.col("way"), pl.col("origin_asn")))
-            .join(self._whole.lazy(), on="group")
-            .select("part", "node", "bytes")
-        )
+            folded.lazy().with_columns(node=pl.Series(node, dtype=pl.Int32))
+            .filter(pl.col("node") >= 0).select("part", "node", "bytes")
+        )  # fmt: skip
         shares: pl.DataFrame = (
             pl.concat([split, complete])
             .group_by("part", "node")
@@ -502,14 +511,9 @@ NEVER = pl.Schema([
 ])  # fmt: skip
 
 
-def _group(number: Any, way: Any, asn: Any) -> Any:
-    """Metro, direction and network in one number."""
-    return (asn * 2 + way) * MOST_METROS + number
-
-
 def _hour_of(time: str, day: datetime) -> pl.Expr:
     """The hour of a day that a time is in."""
-    return ((pl.col(time) - day).dt.total_seconds() // 3600).cast(pl.Int64)
+    return ((pl.col(time) - day).dt.total_seconds() // 3600).cast(pl.Int32)
 
 
 def _ranges(first: Ints, last: Ints) -> Ints:
@@ -532,9 +536,3 @@ def _days(inputs: Inputs) -> Iterator[datetime]:
     while day < inputs.period_end:
         yield day
         day += timedelta(days=1)
-
-
-def _on(frame: pl.LazyFrame, time: str, day: datetime) -> pl.LazyFrame:
-    if "date" in frame.collect_schema():  # of the files' folders: others are not opened
-        frame = frame.filter(pl.col("date") == day.date())
-    return frame.filter(pl.col(time) >= day, pl.col(time) < day + timedelta(days=1))

@@ -34,7 +34,8 @@ from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import OBSERVED
 from flowpeer_reports.ranking import Ranking, bps, rank
 from flowpeer_reports.relations import Flags, Ints
-from flowpeer_reports.series import MemoryStore, Series
+from flowpeer_reports.series import Series
+from flowpeer_reports.store import MemoryStore
 from flowpeer_reports.targets import Chosen, targets
 
 MOST = 200

@@ -30,6 +30,7 @@ from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.meeting import Place, Places
 from flowpeer_reports.offload import INFERRED
 from flowpeer_reports.ranking import Listing, Ranking, Row
+from flowpeer_reports.relations import Positions
 from flowpeer_reports.series import Series
 
 EXCHANGE_RUNGS, PRIVATE_RUNGS, CLOSED_RUNG = (1, 2), (3, 4, 5), 6
@@ -75,7 +76,7 @@ def want_money(ranking: Ranking, series: Series) -> None:
                     series.want((listing.name, what, number), cells, way)
 
 
-def _sets(ranking: Ranking, listing: Listing, row: Row) -> tuple[Ints, Ints, Ints]:
+def _sets(ranking: Ranking, listing: Listing, row: Row) -> tuple[Positions, Positions, Positions]:
     """Cells of the observed account, of the network's own traffic, and those inferred alone."""
     cells = row.cells + listing.base
     own = cells[:0]
