@@ -19,9 +19,10 @@ def lots(
     frame: pl.LazyFrame,
     inputs: Inputs,
     time: str,
-    at_once: int = ROWS_AT_ONCE,
+    at_once: int,
 ) -> Iterator[pl.LazyFrame]:
-    """The rows of `frame`, a part of `table`, that are in the period, some hours at a time."""
+    """The rows of `frame`, a part of `table`, that are in the period, as many hours at a time as
+    have so many rows on average."""
     start = inputs.period_start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     hours = -(-(inputs.period_end - start) // HOUR)
     size = hours_at_once(table, hours, at_once)
@@ -32,7 +33,7 @@ def lots(
         yield between(frame, time, start + at * HOUR, start + (at + size) * HOUR)
 
 
-def hours_at_once(table: pl.LazyFrame, hours: int, at_once: int = ROWS_AT_ONCE) -> int:
+def hours_at_once(table: pl.LazyFrame, hours: int, at_once: int) -> int:
     """Hours that have so many rows on average, where all of the table are `hours`."""
     rows = int(table.select(pl.len()).collect().item())
     return max(1, hours * at_once // max(rows, 1))

@@ -11,7 +11,7 @@ import polars as pl
 from flowpeer_reports.columns import NOT_LISTED, schema
 from flowpeer_reports.exclusions import CLIQUE, origin_reason
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.lots import lots
+from flowpeer_reports.lots import ROWS_AT_ONCE, lots
 from flowpeer_reports.ranking import Listing, Ranking, bps
 from flowpeer_reports.universe import Routes
 
@@ -190,7 +190,7 @@ def disagreements(inputs: Inputs, octets: pl.DataFrame) -> list[str]:
     by_slot = (
         pl.concat(
             part.group_by(_WAY[:-1]).agg(pl.col("bytes").sum()).collect()
-            for part in lots(inputs.traffic, slots, inputs, "slot")
+            for part in lots(inputs.traffic, slots, inputs, "slot", ROWS_AT_ONCE)
         )
         .group_by(_WAY[:-1])
         .agg(pl.col("bytes").sum())

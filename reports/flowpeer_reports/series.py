@@ -24,7 +24,7 @@ import polars as pl
 from flowpeer_core.asns import FOLDED
 from flowpeer_core.slots import HOUR, SLOT_SECONDS
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.lots import between, hours_at_once
+from flowpeer_reports.lots import ROWS_AT_ONCE, between, hours_at_once
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.ranking import Cells
 from flowpeer_reports.relations import Ints, Positions
@@ -181,7 +181,7 @@ class Series:
         """Read the traffic of the period, a day or some hours at a time."""
         self._plan()
         table, end = self._inputs.traffic, self._inputs.period_end
-        lot = min(24, hours_at_once(table, -(-(end - self.start) // HOUR)))
+        lot = min(24, hours_at_once(table, -(-(end - self.start) // HOUR), ROWS_AT_ONCE))
         lot = -(-24 // -(-24 // lot))  # lots of a day are alike
         for day in _days(self._inputs):
             for hour in range(0, 24, lot):

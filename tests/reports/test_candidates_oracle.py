@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reports_world import Flow, World
 
+from flowpeer.analysis.scratch import FileStore
 from flowpeer_reports.candidates import candidates, placed_bytes
 from flowpeer_reports.policy import Weights
 
@@ -406,8 +407,10 @@ def test_hours_summed_one_by_one_are_the_same_list(
 ) -> None:
     whole = candidates(world.inputs())
     with monkeypatch.context() as patch:
-        patch.setattr("flowpeer_reports.candidates.ROWS_AT_ONCE", 1)
-        parts = candidates(world.inputs())
+        for rows in ("universe.ROUTES", "series.ROWS", "reconcile.ROWS"):
+            patch.setattr(f"flowpeer_reports.{rows}_AT_ONCE", 1)
+        patch.setattr("flowpeer_reports.greedy.ENTRIES_AT_ONCE", 1)
+        parts = candidates(world.inputs(), stores=FileStore)
     assert parts.rows.equals(whole.rows)
     assert parts.organisations.equals(whole.organisations)
     assert parts.not_listed.equals(whole.not_listed)

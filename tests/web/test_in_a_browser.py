@@ -166,7 +166,7 @@ def test_a_tick_shows_what_it_brings_and_back_takes_it_away(browser: Any, served
             page.get_by_label(f"pick {pick}", exact=True).check()
             expect(rows).to_have_count(number)
             tab.settle()
-            assert pick in unquote(page.url)
+            page.wait_for_url(lambda url, pick=pick: pick in unquote(url))
         expect(page.locator("#what_if_asks tbody")).to_contain_text("planned")
         page.go_back()
         expect(rows).to_have_count(1)
