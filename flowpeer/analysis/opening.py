@@ -150,7 +150,7 @@ def with_prediction(network: Configuration, lake: Lake, event: AskEvent) -> tupl
     except NoDataError as error:
         return event, str(error) if record.until is None else f"no data of before {event.date}"
     found = candidates(
-        gathered.inputs, metros=event.metros or None, store=FileStore(), billed=gathered.billed,
+        gathered.inputs, metros=event.metros or None, stores=FileStore, billed=gathered.billed,
         signing_plans=False,
     )  # fmt: skip
     asked = found.universe.parties.of(event.asn)
