@@ -11,11 +11,10 @@ from flowpeer.analysis.routing import Exits
 from flowpeer.network import Configuration
 from flowpeer_reports.billing.counterfactual import Shift, Span
 from flowpeer_reports.billing.savings import Key
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import providers_of
 from flowpeer_reports.loads import of_metro
 from flowpeer_reports.moves import Aim, Moves, moves
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Reals
 from flowpeer_reports.targets import targets
 from flowpeer_reports.tied import TiedTraffic
 

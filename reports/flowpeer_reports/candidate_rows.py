@@ -14,7 +14,6 @@ from flowpeer_reports.ask_log import Ask, standing
 from flowpeer_reports.columns import CANDIDATES, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.error_bars import MTU_BYTES, interval
 from flowpeer_reports.feasibility import Feasibility
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.meeting import BILATERAL, EXISTS, ROUTE_SERVERS, Place, Places
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
@@ -26,7 +25,7 @@ from flowpeer_reports.percentiles import (
     seed_of,
 )
 from flowpeer_reports.ranking import Listing, Ranking, Row, bps
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Reals
 from flowpeer_reports.series import Series
 
 NAMED = 10

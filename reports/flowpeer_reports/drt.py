@@ -31,9 +31,8 @@ from flowpeer_reports.drill import (
 )
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.fallover import Compiler, Fall, merged
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.offers import TRANSIT_RANK
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Flags, Ints, Reals
 from flowpeer_reports.removals import Removal
 
 MOST_STEPS = 30

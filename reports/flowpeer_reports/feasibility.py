@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs, pdb
 from flowpeer_reports.meeting import ELSEWHERE, JOIN_IX, Places
 from flowpeer_reports.policy import CLASSES, MAX_RATIO
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Flags, Ints, Reals
 
 PRIOR_ASKS = 10
 """Asks that a base rate is worth against our own outcomes."""

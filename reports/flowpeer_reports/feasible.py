@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flowpeer_reports.greedy import Reals
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Reals
 
 LOT = 256
 """Hours solved at once: they do not touch each other, and a solver's start costs more than they."""

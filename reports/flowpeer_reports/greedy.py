@@ -20,9 +20,8 @@ import numpy.typing as npt
 
 from flowpeer_reports.error_bars import tied
 from flowpeer_reports.offload import Kinds
-from flowpeer_reports.relations import Flags, Ints, Positions
+from flowpeer_reports.relations import Flags, Ints, Positions, Reals
 
-Reals = npt.NDArray[np.float64]
 Number = TypeVar("Number", np.int64, np.float64)
 ENTRIES_AT_ONCE = 1 << 20
 _sum = np.add.reduce  # a matrix product would be spread over threads, and its order with it

@@ -17,11 +17,10 @@ import polars as pl
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.imbalance import AREAS
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs, chosen_metros
 from flowpeer_reports.link_rows import hours_of_week, links_and_routers, trend
 from flowpeer_reports.loads import Counted, Loads, counted, loads, percentiles
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Flags, Ints, Reals
 from flowpeer_reports.targets import Chosen, Targets, targets
 
 Direction = Literal["out", "in", "both"]

@@ -14,10 +14,9 @@ from flowpeer_core.p95 import rank as p95_rank
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.imbalance import HOURS_OF_WEEK, LINKS, ROUTERS, TREND
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import Loads, counted, percentiles
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Reals
 
 Names = Mapping[str, Mapping[int | None, str]]
 """Metro → provider's ASN → name."""

@@ -18,10 +18,9 @@ import polars as pl
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.moves import MOVES
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import FULL, Provider
 from flowpeer_reports.loads import Counted, Loads, percentiles
-from flowpeer_reports.relations import Flags, Ints
+from flowpeer_reports.relations import Flags, Ints, Reals
 from flowpeer_reports.tied import TiedTraffic
 
 CANDIDATES = 300

@@ -9,16 +9,14 @@ from datetime import UTC
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
 from flowpeer_core import p95
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.coverage import Judged
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Reals
 from flowpeer_reports.series import Link, Series
 
-Reals = npt.NDArray[np.float64]
 NOTICEABLE, UNUSABLE = 0.02, 0.10
 """Noise of a slot (standard deviation ÷ mean) from which a percentile is corrected, or useless."""
 DRAWS = 100

@@ -19,12 +19,12 @@ from flowpeer_core.asns import is_public
 from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.exclusions import OWN, SIBLING, transits
 from flowpeer_reports.feasibility import Feasibility
-from flowpeer_reports.greedy import Entries, Reals, Selection
+from flowpeer_reports.greedy import Entries, Selection
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED, Cover, Kinds
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.policy import Weights
-from flowpeer_reports.relations import Flags, Ints, Positions
+from flowpeer_reports.relations import Flags, Ints, Positions, Reals
 from flowpeer_reports.universe import Flows, Universe
 
 ALREADY = 0

@@ -15,6 +15,7 @@ import polars as pl
 
 Ints = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.integer[Any]]
+Reals = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _SHIFT = 32

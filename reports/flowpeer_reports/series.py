@@ -27,10 +27,9 @@ from flowpeer_reports.inputs import Inputs, transit
 from flowpeer_reports.lots import ROWS_AT_ONCE, between, hours_at_once
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.ranking import Cells
-from flowpeer_reports.relations import Ints, Positions
+from flowpeer_reports.relations import Ints, Positions, Reals
 from flowpeer_reports.store import Store
 
-Reals = npt.NDArray[np.float64]
 WAYS = ("out", "in")
 _LINK = ["metro", "exporter", "interface", "direction"]
 _ENTRY = [("node", np.int32), ("at", np.int32), ("bytes", np.int64), ("variance", np.float32)]

@@ -13,11 +13,10 @@ import numpy as np
 import polars as pl
 
 from flowpeer_reports.feasible import least_d
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.imbalance import d_of
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.offers import TRANSIT_RANK, Choice, Offers
-from flowpeer_reports.relations import Ints
+from flowpeer_reports.relations import Ints, Reals
 
 
 @dataclass(frozen=True, slots=True)

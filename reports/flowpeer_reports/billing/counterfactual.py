@@ -27,7 +27,7 @@ from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.counterfactual import COUNTERFACTUAL
 from flowpeer_reports.columns.moves import MOVES_BILLS
-from flowpeer_reports.greedy import Reals
+from flowpeer_reports.relations import Reals
 
 STAGES = ("as_billed", "with_asks", "with_moves", "best_split")
 BEYOND_SHARE = 100

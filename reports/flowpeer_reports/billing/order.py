@@ -22,10 +22,10 @@ from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.rows import CLOSED_RUNG, BilledPeriod, cost_at, parts
 from flowpeer_reports.billing.savings import Key, RouteTraffic, Savings
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.ranking import Listing, Ranking, Row
+from flowpeer_reports.relations import Reals
 from flowpeer_reports.series import Series
 
 POOL = 30

@@ -23,11 +23,11 @@ from flowpeer_reports.billing.savings import Account, Key, RouteTraffic, mean, r
 from flowpeer_reports.billing.terms import Converter, Terms, printed
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
-from flowpeer_reports.greedy import Reals
 from flowpeer_reports.meeting import Place, Places
 from flowpeer_reports.offload import OBSERVED, Kinds
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.ranking import ALREADY, Ranking, Row, bps
+from flowpeer_reports.relations import Reals
 from flowpeer_reports.series import Series
 
 ON_EXCHANGE = (1, 2, 6)
