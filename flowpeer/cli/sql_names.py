@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowpeer.cli.state import terminal_width
+from flowpeer.cli.state import printable, terminal_width
 from flowpeer.errors import UsageError
 from flowpeer_core.addresses import text_of
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from flowpeer.query import QueryResult
 
 SPAN = ("period_start", "period_end")
+PLAN = ["explain_key", "explain_value"]
+"""The columns of EXPLAIN, whose values are drawings of many lines."""
 FORMATS = ("table", "csv", "json", "parquet", "xlsx")
 
 
@@ -56,6 +59,8 @@ def few_rows(answer: QueryResult, *, width: int) -> str:
     """An answer of cells as the terminal's table; Polars is not imported for it."""
     from flowpeer_reports.render.terminal import Heading, plain_terminal
 
+    if [name for name, _ in answer.columns or ()] == PLAN:
+        return _plans(text for _, text in answer.cells or ())
     kinds = [kind for _, kind in answer.columns or ()]
     headings = [Heading(name, _alignment(kind)) for name, kind in answer.columns or ()]
     rows = [
@@ -63,6 +68,10 @@ def few_rows(answer: QueryResult, *, width: int) -> str:
         for row in answer.cells or ()
     ]
     return plain_terminal(headings, rows, width=width)
+
+
+def _plans(texts: Iterable[str | None]) -> str:
+    return "".join(f"{printable(text or '').rstrip()}\n" for text in texts)
 
 
 def _alignment(kind: str) -> Literal["number", "text", "other"]:
@@ -88,6 +97,8 @@ def render(frame: pl.DataFrame, chosen: str, *, width: int) -> str | bytes:
     """`frame` in one of FORMATS."""
     from flowpeer_reports.render import render_table
 
+    if chosen == "table" and frame.columns == PLAN:
+        return _plans(frame["explain_value"])
     if chosen == "table":
         return render_table(frame, None, format="terminal", width=width)
     return render_table(frame, None, format=chosen)  # type: ignore[arg-type]

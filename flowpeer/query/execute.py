@@ -234,10 +234,19 @@ class Runner:
         except (duckdb.BinderException, duckdb.CatalogException):
             con.execute(select, values)  # fails alike, with the line and column
             raise
+        if one.kind == "select" and names is None:
+            self._hide_own()
         if one.kind != "select":
             self.made[name.lower()] = one.kind
         if one.kind == "view":
             self.objects.remember(name, select)
+
+    def _hide_own(self) -> None:
+        """Take the table of the result out of a result that tells of all there is."""
+        table = f'temp.main."{RESULT}"'
+        for column, *_ in self.con.execute(f"DESCRIBE {table}").fetchall():
+            if column in ("name", "table_name", "tablename"):
+                self.con.execute(f"DELETE FROM {table} WHERE {column} = '{RESULT}'")  # noqa: S608
 
     def _answer(
         self, one: Statement, number: int, *, flat: bool, few: int, most: int

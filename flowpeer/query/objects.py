@@ -12,6 +12,7 @@ from typing import Any
 
 import flowpeer_sql
 from flowpeer.engine import duckdb
+from flowpeer.query.allowed import VIEWS
 from flowpeer.query.statement import tokens
 from flowpeer_core.quoted import literal
 
@@ -159,6 +160,8 @@ def names_of(tree: Any) -> NamedObjects | None:
                 if node["show_type"] != "SHOW":
                     return None
                 tables.add(str(node["table_name"]))
-    if any(_LISTS.match(name) for name in functions):
+    if any(_LISTS.match(name) for name in functions) or not VIEWS.isdisjoint(
+        name.lower() for name in tables
+    ):
         return None
     return NamedObjects(frozenset(tables), frozenset(functions))

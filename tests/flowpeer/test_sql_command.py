@@ -69,6 +69,15 @@ def test_formats_say_the_same(folder: Path) -> None:
     assert table.stderr == b""
 
 
+def test_plan_is_drawn_in_its_lines(folder: Path) -> None:
+    for words in (["EXPLAIN SELECT sum(bytes) FROM traffic"], ["EXPLAIN ANALYZE FROM traffic"]):
+        lines = run(folder, *words).stdout.decode().splitlines()
+        assert len(lines) > 5
+        assert any("READ_PARQUET" in line for line in lines)
+        assert all(line[0] in "╭│╰" for line in lines)
+    assert run(folder, *words, "--format", "csv").stdout.startswith(b"explain_key,explain_value")
+
+
 def test_question_takes_parameters_and_a_period(folder: Path) -> None:
     # A period from midnight has 97 slots up to the last one rolled up.
     for words, slots in ((("-p", "metro=ams"), 1), (("--period", "2026-07-01"), 97), ((), 1)):

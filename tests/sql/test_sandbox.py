@@ -17,6 +17,7 @@ import pytest
 
 from flowpeer.errors import FlowpeerError, UsageError
 from flowpeer.query import QuerySession, allowed, confine
+from flowpeer.schema import TABLES
 
 # {out} is a folder outside the lake with readable files in it, {lake} the lake itself.
 ESCAPES = [
@@ -487,6 +488,21 @@ def test_temporary_tables_and_views_last_for_the_session(lake: Path) -> None:
         assert con.query("FROM twice").to_pylist() == [{"a": 42}]
         with pytest.raises(UsageError, match="no table"):
             con.query("CREATE TEMP TABLE twice AS SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SHOW TABLES", "SHOW ALL TABLES", "SELECT table_name FROM information_schema.tables",
+     "SELECT DISTINCT table_name FROM duckdb_columns()", "SELECT name FROM sqlite_master",
+     "SELECT table_name AS name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views()"],
+)  # fmt: skip
+def test_what_there_is_can_be_listed(lake: Path, statement: str) -> None:
+    """Tables and views of the lake, all of them, and none of those that answers lie in."""
+    with QuerySession(lake) as con:
+        table = con.query(statement)
+    names = {str(row.get("table_name") or row.get("name")) for row in table.to_pylist()}
+    assert {*TABLES, "crossings", "provider_slots"} <= names
+    assert not [name for name in names if "flowpeer" in name]
 
 
 def test_pivot_finds_its_values_in_their_order(lake: Path) -> None:
