@@ -80,7 +80,7 @@ def test_a_running_month_shows_its_burst_budget_on_the_screen(demo_folder: Path,
     # A day of data does not say where a month is heading.
     assert "heading_for_bps" not in shown
     assert row["heading_for_bps"] is None
-    assert "umbraline-na 2026-09: where the month is heading is not told" in screen
+    assert "umbraline-na 2026-09: where the month is heading is not given" in screen
 
 
 def test_an_invoice_is_compared(demo_folder: Path, run: Run) -> None:
