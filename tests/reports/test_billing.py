@@ -250,6 +250,23 @@ def test_a_part_of_a_month_is_billed_as_a_whole_one_and_says_so() -> None:
     ]
 
 
+def test_notice_is_of_an_end_that_is_to_come() -> None:
+    month = month_named("2026-02", "UTC")
+    octets = octets_of([BilledLink("e0", 1, "c", "ams")], traffic_of({("e0", 1): {}}, 18),
+                       covered(month.start, month.end, ["e0"]))  # fmt: skip
+    terms = replace(terms_of({"billing": "in", "price_per_mbps": "1"}), notice_days=30)
+    for ends, renews, notice in (
+        (date(2026, 12, 31), False, date(2026, 12, 1)),
+        (date(2026, 12, 31), True, date(2026, 12, 1)),
+        (date(2026, 1, 31), True, None), (None, True, None),
+    ):  # fmt: skip
+        one = month_series(replace(terms, ends=ends, auto_renew=renews), month, octets)
+        found = bills([one], octets, now=month.end)
+        assert found.rows["notice_by"].to_list() == [notice]
+        renewed = "c 2026-02: renewed itself after 2026-01-31: state its new `ends`"
+        assert any(note.startswith(renewed) for note in found.notes) == (ends == date(2026, 1, 31))
+
+
 def test_an_invoice_is_compared_with_the_bill_and_a_stray_one_is_named() -> None:
     month = month_named("2026-02", "UTC")
     coverage = covered(month.start, month.end, ["e0"])

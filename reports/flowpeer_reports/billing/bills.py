@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -51,6 +51,13 @@ class MonthSeries:
     def complete(self) -> bool:
         """The data reach over the whole month."""
         return self.octets.slots == self.month.slots
+
+    @property
+    def ends(self) -> date | None:
+        """The contract's last day, where it is still to come when the data end; one that renewed
+        itself goes on to a day that is not known."""
+        ends = self.terms.ends
+        return None if ends is None or ends < self.octets.end.date() else ends
 
     @property
     def part(self) -> str | None:
@@ -208,7 +215,7 @@ def _row(
         "heading_for_low_bps": float(min(heading)) if heading else None,
         "heading_for_high_bps": float(max(heading)) if heading else None,
         "ends": terms.ends,
-        "notice_by": notice_by(terms),
+        "notice_by": notice_by(one),
         "invoice": printed(invoice),
         "invoice_difference": (
             printed(invoice - total) if invoice is not None and total is not None else None
@@ -224,11 +231,11 @@ def _quality(one: MonthSeries) -> str:
     return one.judged.quality
 
 
-def notice_by(terms: Terms) -> Any:
-    """The last day to give notice, None where the contract says no end or no notice."""
-    if terms.ends is None or terms.notice_days is None:
+def notice_by(one: MonthSeries) -> date | None:
+    """The last day to give notice, None where no end is to come or no notice is stated."""
+    if one.ends is None or one.terms.notice_days is None:
         return None
-    return terms.ends - timedelta(days=terms.notice_days)
+    return one.ends - timedelta(days=one.terms.notice_days)
 
 
 def _burst(terms: Terms, came: Ints, went: Ints) -> tuple[int | None, int | None]:
@@ -286,6 +293,10 @@ def _notes(one: MonthSeries, row: Mapping[str, Any], now: datetime, forced: bool
         notes.append("no interface names this contract")
     if (text := part_note(one)) is not None:
         notes.append(text)
+    if one.terms.auto_renew and one.terms.ends is not None and one.ends is None:
+        notes.append(
+            f"renewed itself after {one.terms.ends}: state its new `ends`, for the day of notice"
+        )
     if row["quality"] == "refused":
         notes.append(
             f"{one.missing:,} of {one.octets.slots:,} slots are missing or filled from too little"

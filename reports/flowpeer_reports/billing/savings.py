@@ -298,7 +298,8 @@ class Savings:
         if terms.billing == "flat":
             return [f"{name}: a flat price"]
         if all(terms.billed(b) <= terms.commit_bps for b in before):
-            end = f" until the contract ends {terms.ends}" if terms.ends else ""
+            ends = months[-1].ends
+            end = f" until the contract ends {ends}" if ends else ""
             return [f"{name}: below commit{end}"]
         state = self._accounts[name]
         if any(state.other_direction(n) for n in range(len(months))) or terms.billing == "in":
@@ -339,8 +340,8 @@ class Savings:
         """Which contracts reach their commit, and after how many asks."""
         found = []
         for name, count in sorted(self.reached.items()):
-            terms = self._contracts[name][0].terms
-            until = f" before {terms.ends}" if terms.ends else ""
+            ends = self._contracts[name][-1].ends
+            until = f" before {ends}" if ends else ""
             asks = "ask reaches" if count == 1 else f"{count} asks reach"
             found.append(f"{name}: the first {asks} the commit; the rest save nothing on it{until}")
         return found

@@ -404,7 +404,7 @@ def _commit(now: _Contract, after: _Contract, convert: Converter, currency: str)
     if bills[0] is not None and bills[1] is not None and bills[2] is not None:
         saving, added = bills[0] - bills[1], bills[2] - bills[1]
     return {
-        "contract": terms.contract, "ends": terms.ends, "notice_by": notice_by(terms),
+        "contract": terms.contract, "ends": terms.ends, "notice_by": notice_by(now.months[-1]),
         "commit_bps": terms.commit_bps, "billed_bps": _rate(before),
         "billed_after_bps": _rate(left), "worst_outage": worst,
         "outage_hours": terms.outage_hours, "billed_in_outage_bps": _rate(outage),
