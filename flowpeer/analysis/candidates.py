@@ -111,12 +111,13 @@ def candidate_answer(
         "organisations": SideTable(found.organisations, _valued(ORGANISATIONS, rank_by)),
     }
     own = lists.pop("candidates" if of == "metros" else "organisations")
+    beside = found.not_listed if of == "metros" else found.not_listed_organisations
     return Answer(
         "candidates" if of == "metros" else "organisations", title, own.rows, own.columns, found,
         lambda: html_report(title=title, notes=notes, sections=Sections(candidates=found)),
         side_tables={
             **lists,
-            "not_listed": SideTable(found.not_listed, NOT_LISTED),
+            "not_listed": SideTable(beside, NOT_LISTED),
             "places": SideTable(found.places, PLACES),
             "openings": SideTable(found.openings, OPENINGS),
             **more,

@@ -58,6 +58,8 @@ class Candidates:
     rows: pl.DataFrame
     organisations: pl.DataFrame
     not_listed: pl.DataFrame
+    not_listed_organisations: pl.DataFrame
+    """The same of the list of organisations: a number of asks cuts it at another place."""
     places: pl.DataFrame
     totals: dict[str, dict[str, Any]]
     """By metro, and `all`: transit bytes by direction and where they went."""
@@ -166,16 +168,23 @@ def candidates(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
         )
     said = sentences(ranking, inputs)
-    not_listed = unlisted(inputs, ranking, world.routes, world.early, asks is not None)
+    cut = asks is not None
+    not_listed = of_organisations = unlisted(inputs, ranking, world.routes, world.early, cut)
+    if cut:
+        of_organisations = unlisted(
+            inputs, ranking, world.routes, world.early, cut, organisations=True
+        )
     totals = account(
-        inputs, ranking, world.octets, world.early, made.rows, made.organisations, not_listed
-    )
+        inputs, ranking, world.octets, world.early, made.rows, made.organisations, not_listed,
+        of_organisations,
+    )  # fmt: skip
     return Candidates(
         rows=made.rows if paid is None else _with(made.rows, paid.rows),
         organisations=(
             made.organisations if paid is None else _with(made.organisations, paid.organisations)
         ),
         not_listed=not_listed,
+        not_listed_organisations=of_organisations,
         places=made.places,
         totals=totals,
         openings=pl.DataFrame(schema=schema(OPENINGS)) if paid is None else paid.openings,

@@ -13,6 +13,7 @@ from flowpeer_reports.exclusions import CLIQUE, origin_reason
 from flowpeer_reports.inputs import Inputs, transit
 from flowpeer_reports.lots import ROWS_AT_ONCE, lots
 from flowpeer_reports.ranking import Listing, Ranking, bps
+from flowpeer_reports.relations import Positions
 from flowpeer_reports.universe import Routes
 
 BEYOND = "beyond the asks listed"
@@ -22,21 +23,26 @@ _WAY = ["metro", "direction", "scaled", "bytes"]
 
 
 def unlisted(
-    inputs: Inputs, ranking: Ranking, routes: Routes, early: pl.DataFrame, limited: bool
-) -> pl.DataFrame:
+    inputs: Inputs, ranking: Ranking, routes: Routes, early: pl.DataFrame, limited: bool,
+    *, organisations: bool = False,
+) -> pl.DataFrame:  # fmt: skip
     """The columns NOT_LISTED: each metro's routes that no row holds, by the reason of their origin.
 
     Networks of the clique stand alone, by name: they sell peering, or give it for something.
     `routes` has the unscaled bytes too; `early` is what rode transit before a session came up
-    (`Universe.early`); `limited`: the list was cut short by a number of asks.
+    (`Universe.early`); `limited`: the list was cut short by a number of asks; `organisations`: the
+    rows are theirs, not those of each metro.
     """
     origins, never, names = ranking.cover.origins, ranking.never, inputs.names()
     why = {int(o): origin_reason(int(o), never) for o in np.unique(origins)}
     reasons = np.array([why[int(o)] for o in origins], dtype=object)
     bare_metros = set(routes.links.filter(~pl.col("scaled"))["metro"])
     frames = [pl.DataFrame(schema=schema(NOT_LISTED))]
-    for listing in ranking.metros:
-        frames.append(_left(ranking, listing, reasons, names, limited))
+    for number, listing in enumerate(ranking.metros):
+        owner = listing.owner
+        if organisations:
+            owner = ranking.organisations.owner[ranking.cells.of(number)]
+        frames.append(_left(ranking, listing, owner, reasons, names, limited))
         frames.append(_before(early.filter(pl.col("metro") == listing.name), names))
         if listing.name in bare_metros:
             bare = routes.of(listing.name).filter(~pl.col("scaled"))
@@ -52,13 +58,14 @@ def unlisted(
 
 
 def _left(
-    ranking: Ranking, listing: Listing, reasons: Any, names: dict[int, str], limited: bool
-) -> pl.DataFrame:
-    """What is in no row of one metro."""
+    ranking: Ranking, listing: Listing, owner: Positions, reasons: Any, names: dict[int, str],
+    limited: bool,
+) -> pl.DataFrame:  # fmt: skip
+    """What is in no row of one metro, its cells being held by the rows of `owner`."""
     cells, base = ranking.cells, listing.base
-    part = slice(base, base + len(listing.owner))
+    part = slice(base, base + len(owner))
     out, in_, chosen, atom = (v[part] for v in (cells.out, cells.in_, cells.chosen, cells.atom))
-    left = np.flatnonzero(listing.owner < 0)
+    left = np.flatnonzero(owner < 0)
     origin = ranking.cover.origins[atom[left]]
     default = np.where(limited & (chosen[left] > 0), BEYOND, NOTHING_CHOSEN)
     reason = [r or d for r, d in zip(reasons[atom[left]], default, strict=True)]
@@ -112,9 +119,10 @@ def account(
     rows: pl.DataFrame,
     organisations: pl.DataFrame,
     not_listed: pl.DataFrame,
+    not_listed_organisations: pl.DataFrame,
 ) -> dict[str, dict[str, Any]]:
     """By metro and `all`; every scaled byte of the universe (`Universe.octets`), what came too
-    early for a session among it, in one of three places."""
+    early for a session among it, in one of three places, of either list."""
     carried = {(m, d, s): n for m, d, s, n in octets.select(_WAY).iter_rows()}
     before = early_rates(inputs, early, ranking.directions)
     totals: dict[str, dict[str, Any]] = {}
@@ -141,11 +149,10 @@ def account(
             "unscaled_bytes": sum(carried.get((m.name, d, False), 0) for d in ("out", "in")),
         }
     for d in ("out", "in"):
-        parts = int(organisations[f"{d}_bytes"].sum()) + int(not_listed[f"{d}_bytes"].sum())
+        beside = not_listed_organisations[f"{d}_bytes"]
+        parts = int(organisations[f"{d}_bytes"].sum()) + int(beside.sum())
         whole = sum(t[f"{d}_bytes"] for t in totals.values())
-        # A number of asks cuts the two lists at different places.
-        cut = any(m.next_row for m in (*ranking.metros, ranking.organisations))
-        assert cut or parts == whole, f"organisations {d}: {parts} bytes placed of {whole}"
+        assert parts == whole, f"organisations {d}: {parts} bytes placed of {whole}"
     whole_: dict[str, Any] = {
         key: sum(t[key] for t in totals.values())
         for key in ("transit_bps", "candidates", "already_peered_bytes", "listed_bytes",

@@ -376,10 +376,14 @@ def test_every_transit_byte_is_in_one_row_or_has_a_reason(
         assert placed_bytes(world.inputs(), way) == whole
         column = f"{way}_bytes"
         assert found.rows[column].sum() + found.not_listed[column].sum() == whole
+        beside = found.not_listed_organisations[column].sum()
+        assert found.organisations[column].sum() + beside == whole
         assert found.totals["all"][column] == whole
     bare = sum(f.bytes for f in world.flows if not f.scaled)
     assert found.not_listed["unscaled_bytes"].sum() == bare == found.totals["all"]["unscaled_bytes"]
-    if asks is not None:
+    if asks is None:
+        assert found.not_listed_organisations.equals(found.not_listed)
+    else:
         assert found.rows["rank"].max() in (None, *range(asks + 1))
 
 
