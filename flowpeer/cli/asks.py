@@ -78,6 +78,11 @@ def _saving(text: str | None) -> Decimal | None:
 
 def _write(state: CommandState, event: AskEvent) -> None:
     network = state.network()
+    if event.until is not None and event.until < event.date:
+        raise UsageError(
+            f"--until {event.until}: before the day of the event, {event.date}",
+            advice="give the last day on which it holds",
+        )
     given = (event.predicted_bps, event.predicted_ci95_bps, event.predicted_saving)
     if event.event in OPENING and given == (None, None, None):
         event, why = with_prediction(network, state.lake(), event)
