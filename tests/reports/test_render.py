@@ -129,6 +129,11 @@ def test_a_long_text_keeps_room_and_what_gives_way_goes_for_it() -> None:
     assert [c.name for c in kept] == ["rank", "meet"]
     page = str(render_table(frame, kept, format="terminal", width=50))
     assert f"1  {'m' * 43}…" in page
+    # Where there is no room for that, it shrinks before the table is broken.
+    kept = narrowed(frame, columns, 30, ["status"])
+    assert [c.name for c in kept] == ["rank", "meet"]
+    page = str(render_table(frame, columns, format="terminal", width=4 + 2 + 12 + 2 + 12))
+    assert page.count("rank") == 1
 
 
 def test_imbalance_document(golden: Callable[[str, str], None]) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 GAP = 2
 MIN_TEXT, MIN_LONG_TEXT = 12, 32
-"""Text cells shrink no further than to half of the longest, between these; then the table continues
-below."""
+"""Text cells keep room for half of the longest, between these, where the rest then fits beside
+them; else they shrink to the first, no further: the table continues below."""
 MAX_KEYS = 3
 """Leading columns that a continued table repeats, where they name its rows."""
 
@@ -78,18 +78,19 @@ def narrowed(
     until the rest fits; all of them where even that is too wide."""
     import polars as pl
 
-    def least(column: Column) -> int:
+    def least(column: Column, most: int) -> int:
         head = display_width(clean(column.name))
         wide = max([head, *map(display_width, texts(frame, column))])
         flexible = isinstance(frame.schema[column.name], (pl.String, pl.List))
-        return _least(wide, head) if flexible else wide
+        return _least(wide, head, most) if flexible else wide
 
-    sizes = {c.name: least(c) for c in columns}
-    kept = list(columns)
-    for name in [None, *give_way]:
-        kept = [c for c in kept if c.name != name]
-        if _total([sizes[c.name] for c in kept]) <= width:
-            return kept
+    for most in (MIN_LONG_TEXT, MIN_TEXT):
+        sizes = {c.name: least(c, most) for c in columns}
+        kept = list(columns)
+        for name in [None, *give_way]:
+            kept = [c for c in kept if c.name != name]
+            if _total([sizes[c.name] for c in kept]) <= width:
+                return kept
     return list(columns)
 
 
@@ -135,10 +136,15 @@ def _blocks(
         max([display_width(head), *map(display_width, column)], default=1)
         for head, column in zip(heads, cells, strict=True)
     ]
-    least = [
-        n if is_rigid else _least(n, display_width(head))
-        for n, is_rigid, head in zip(natural, rigid, heads, strict=True)
-    ]
+    roomy, least = (
+        [
+            n if is_rigid else _least(n, display_width(head), most)
+            for n, is_rigid, head in zip(natural, rigid, heads, strict=True)
+        ]
+        for most in (MIN_LONG_TEXT, MIN_TEXT)
+    )
+    if _total(roomy) <= width:
+        least = roomy
     keys = [0]
     for i in range(1, min(MAX_KEYS, len(heads))):
         if not names[i] or _total([least[j] for j in [*keys, i]]) > width // (
@@ -155,9 +161,9 @@ def _blocks(
     return [_fit(block, natural, least, width) for block in blocks]
 
 
-def _least(natural: int, head: int) -> int:
+def _least(natural: int, head: int, most: int) -> int:
     """Columns that a text of a natural width is given at least, with its head."""
-    return min(natural, max(MIN_TEXT, min(natural // 2, MIN_LONG_TEXT), head))
+    return min(natural, max(MIN_TEXT, min(natural // 2, most), head))
 
 
 def _fit(
