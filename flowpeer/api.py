@@ -14,6 +14,8 @@ Without one, answers are of the last whole quarter with data, else of everything
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -71,6 +73,8 @@ from flowpeer_sql import questions
 __all__ = ["Network", "Period", "Verification", "open"]
 
 Period = str | tuple[datetime, datetime]
+PUBLISHING_S = 60
+"""Seconds within which the files of a unit, and then its record, are published."""
 Paths = str | Path | Iterable[str | Path]
 
 
@@ -568,22 +572,42 @@ class Network:
         """
         return day_sums.renew(self.lake.record(), stop=stop)
 
-    def generation(self) -> str:
+    def generation(self, period: tuple[datetime, datetime] | None = None) -> str:
         """A word that changes when answers may: with the configuration, the lake or the asks.
 
         Of the lake it looks at the names, sizes and times of manifests, and reads none.
+
+        Args:
+            period: answers of [start, end) alone. What comes to hours away from it, and from the
+                months that its bills are of, changes nothing; in an object store everything does.
         """
         network = self.configuration
         digest = hashlib.sha256(__version__.encode())
         for path in (network.source, log_path(network)):
             digest.update(path.read_bytes() if path.is_file() else b"-")
+        for name in ("interfaces", "counters", "as_cones"):
+            source = network.source_path(name)
+            digest.update(_mark(source.stat()).encode() if source and source.exists() else b"-")
         if self.lake.remote is not None:
             for one in self.lake.storage.list("manifests"):
                 digest.update(f"{one.key}:{one.mark};".encode())
             return digest.hexdigest()[:32]
-        for path in sorted((self.lake.root / "manifests").rglob("*.json")):
+        manifests = self.lake.root / "manifests"
+        units, young = [], False
+        for path in sorted(manifests.rglob("*.json")):
+            table, *folders = path.relative_to(manifests).parts
+            if period is not None and folders and not _is_around(folders[0], *period):
+                continue
             stat = path.stat()
-            digest.update(f"{path}:{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size};".encode())
+            mark = f"{path}:{_mark(stat)};".encode()
+            if period is not None and table == "units":
+                units.append(mark)
+                continue
+            digest.update(mark)
+            young |= stat.st_mtime > time.time() - PUBLISHING_S
+        # Of a unit that is just being published the record comes last.
+        for mark in units if young else ():
+            digest.update(mark)
         return digest.hexdigest()[:32]
 
     def session(
@@ -737,3 +761,18 @@ def _span(period: Period | None) -> tuple[datetime | None, datetime | None]:
 
 def _frame(rows: Iterable[Any], /, **columns: Any) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=columns)
+
+
+def _mark(stat: os.stat_result) -> str:
+    return f"{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size}"
+
+
+def _is_around(folder: str, start: datetime, end: datetime) -> bool:
+    """Whether a folder of manifests is none of a day, or of one that answers of a period hang on:
+    those of its calendar months, which are billed, and a day around them, for time zones."""
+    if not folder.startswith("date="):
+        return True
+    last = end.astimezone(UTC) - timedelta(microseconds=1)
+    closing = (last.replace(day=1) + timedelta(days=32)).replace(day=1).date()
+    opening = start.astimezone(UTC).replace(day=1).date() - timedelta(days=1)
+    return f"date={opening}" <= folder <= f"date={closing}"

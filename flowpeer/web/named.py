@@ -83,6 +83,14 @@ class Named:
         """Under which it is kept."""
         return self.name, self.query_string(view)
 
+    def kept(self, reader: SharedReader, view: Filters) -> ShownTable | None:
+        """The table, where it needs no work."""
+        return reader.kept(self.key(view), period=self._period(view))
+
+    def _period(self, view: Filters) -> str | None:
+        """Statements are quick, and some look at other times; answers do neither."""
+        return None if self.query or "period" not in self.uses else view.period
+
     async def fetch(self, reader: SharedReader, view: Filters) -> ShownTable:
         """The table, made where it is not kept.
 
@@ -91,7 +99,7 @@ class Named:
         """
         check_needs(self, view)
         made = partial(self.make, reader, self.narrowed(view))
-        return await reader.table(self.key(view), made, query=self.query)
+        return await reader.table(self.key(view), made, query=self.query, period=self._period(view))
 
 
 def check_needs(named: Named, view: Filters) -> None:

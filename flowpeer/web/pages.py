@@ -293,7 +293,7 @@ class Pages:
     def _words_of_answer(self, view: Filters) -> list[str]:
         """Names of the tables of an answer that is made, and of their columns."""
         name = view.own.get("answer", "")
-        kept = self._reader.kept(whole_of(name).key(view)) if name else None
+        kept = whole_of(name).kept(self._reader, view) if name else None
         if kept is None:
             return []
         found = {name: kept, **kept.beside}

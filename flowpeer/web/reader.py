@@ -1,4 +1,4 @@
-"""What pages read: tables made once for all who ask, and kept until the lake changes.
+"""What pages read: tables made once for all who ask, and kept until what they are of changes.
 
 A table is made in a thread and awaited by every reader of it. When the last of them has left, the
 statement behind it is stopped. An answer of `flowpeer.api` cannot be stopped half way: it is
@@ -97,14 +97,10 @@ class _Flight:
 
 @dataclass
 class _Kept:
-    """Tables of one generation, the least recently used first."""
+    """Tables by what they were made from and their key, the least recently used first."""
 
-    generation: str = ""
     tables: OrderedDict[Hashable, ShownTable] = field(default_factory=OrderedDict)
     size: int = 0
-    periods: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
-    networks: dict[int, bool] = field(default_factory=dict)
-    """Whether a network is in any table."""
 
     def get(self, key: Hashable) -> ShownTable | None:
         table = self.tables.get(key)
@@ -121,6 +117,18 @@ class _Kept:
         while self.size > KEPT_BYTES:
             _, old = self.tables.popitem(last=False)
             self.size -= old.size()
+
+
+@dataclass
+class _Known:
+    """What is known of the lake as it is."""
+
+    generation: str = ""
+    words: dict[str, str] = field(default_factory=dict)
+    """Period, as it is asked for → a word that changes when answers of it may."""
+    periods: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    networks: dict[int, bool] = field(default_factory=dict)
+    """Whether a network is in any table."""
 
 
 class Remembering(api.Network):
@@ -149,7 +157,7 @@ class SharedReader:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.network: api.Network = Remembering(settings.config)
-        self._kept = _Kept(self.network.generation())
+        self._kept, self._known = _Kept(), _Known(self.network.generation())
         self._looked = time.monotonic()
         self._looking = asyncio.Lock()
         self._flights: dict[Hashable, _Flight] = {}
@@ -171,8 +179,8 @@ class SharedReader:
         self._sums.shutdown(wait=False, cancel_futures=True)
 
     async def look(self) -> str:
-        """The generation of the lake. Where it is new, what was kept of the old one is forgotten,
-        and the configuration read again.
+        """The generation of the lake. Where it is new, what was kept of the old one counts no more,
+        but for answers of periods that nothing came to, and the configuration is read again.
 
         Raises:
             NoLakeError: there is none; what is kept stays, should it come back.
@@ -181,12 +189,28 @@ class SharedReader:
         async with self._looking:
             if time.monotonic() - self._looked >= LOOK_S:
                 generation = await asyncio.to_thread(self.network.generation)
-                if generation != self._kept.generation:
+                if generation != self._known.generation:
                     self.network = await asyncio.to_thread(Remembering, self.settings.config)
-                    self._kept = _Kept(generation)
+                    periods, self._known = list(self._known.words), _Known(generation)
+                    for period in periods:
+                        await asyncio.to_thread(self.word, period)
                     self._sums.submit(self._sum_days)
                 self._looked = time.monotonic()
-            return self._kept.generation
+            return self._known.generation
+
+    def word(self, period: str) -> str:
+        """A word that changes when answers of a period may (from a thread)."""
+        known = self._known
+        if period not in known.words:
+            try:
+                span = self.network.period(period or None)
+            except FlowpeerError:  # the answer says what is wrong
+                return known.generation
+            word = f"{span} {self.network.generation(span)}"
+            if self.network.generation() != known.generation:  # it is of a lake not looked at yet
+                return known.generation
+            known.words[period] = word
+        return known.words[period]
 
     def _sum_days(self) -> None:
         """What statements over many days are quick by, where `rollup` has not left it (from a
@@ -217,21 +241,28 @@ class SharedReader:
                 "begins with `flowpeer ingest` and `flowpeer rollup`",
             )
 
-    def kept(self, key: Hashable) -> ShownTable | None:
-        """A table that needs no work."""
-        return self._kept.get(key)
+    def kept(self, key: Hashable, *, period: str | None = None) -> ShownTable | None:
+        """A table that needs no work; see `table`."""
+        known = self._known
+        word = known.generation if period is None else known.words.get(period)
+        return self._kept.get((word, key))
 
     async def table(
-        self, key: Hashable, make: Callable[[Cancel], ShownTable], *, query: bool
-    ) -> ShownTable:
+        self, key: Hashable, make: Callable[[Cancel], ShownTable], *, query: bool,
+        period: str | None = None,
+    ) -> ShownTable:  # fmt: skip
         """The table of a key, made by `make` in a thread where it is not kept.
 
         Args:
             query: it is one statement, which runs beside others and can be stopped.
+            period: it is an answer that hangs on no other time.
         """
-        if (table := self._kept.get(key)) is not None:
+        word = self._known.generation if period is None else await asyncio.to_thread(
+            self.word, period
+        )  # fmt: skip
+        name = word, key
+        if (table := self._kept.get(name)) is not None:
             return table
-        kept, name = self._kept, (self._kept.generation, key)
         flight = self._flights.get(name)
         if flight is None:
             cancel = Cancel()
@@ -239,7 +270,7 @@ class SharedReader:
             work = pool.submit(make, cancel)
             flight = _Flight(work, asyncio.wrap_future(work), cancel)
             self._flights[name] = flight
-            flight.future.add_done_callback(partial(self._landed, kept, key, flight))
+            flight.future.add_done_callback(partial(self._landed, name, flight))
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.future)
@@ -256,11 +287,11 @@ class SharedReader:
             flight.cancel.say()
             flight.future.cancel()
 
-    def _landed(self, kept: _Kept, key: Hashable, flight: _Flight, _: object) -> None:
-        if self._flights.get(name := (kept.generation, key)) is flight:
+    def _landed(self, name: Hashable, flight: _Flight, _: object) -> None:
+        if self._flights.get(name) is flight:
             del self._flights[name]
         if not flight.future.cancelled() and flight.future.exception() is None:
-            kept.put(key, flight.future.result())
+            self._kept.put(name, flight.future.result())
 
     def ask(
         self,
@@ -299,10 +330,9 @@ class SharedReader:
     def what_ifs(self, period: str) -> api.WhatIfs:
         """What selections of a period are judged against, the last one kept (from the thread of
         answers)."""
-        network = self.network
-        name = (network, period)
+        name = self.word(period)
         if self._what_ifs is None or self._what_ifs[0] != name:
-            self._what_ifs = (name, network.what_ifs(period or None))
+            self._what_ifs = (name, self.network.what_ifs(period or None))
         return self._what_ifs[1]
 
     async def view(self, words: Iterable[tuple[str, str]]) -> Filters:
@@ -341,7 +371,7 @@ class SharedReader:
 
     def _knows(self, asn: int) -> bool:
         """Whether any table has a network; true of codes, and where nothing is rolled up yet."""
-        known = self._kept.networks
+        known = self._known.networks
         if asn not in known:
             try:
                 known[asn] = asn < 0 or bool(self.name_of(asn)) or self._is_seen(asn)
@@ -374,7 +404,7 @@ class SharedReader:
 
     def period(self, asked: str) -> tuple[datetime, datetime]:
         """[start, end) of a period; empty is the default (from a thread)."""
-        periods = self._kept.periods
+        periods = self._known.periods
         if asked not in periods:
             periods[asked] = self.network.period(asked or None)
         return periods[asked]

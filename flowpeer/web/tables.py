@@ -60,8 +60,8 @@ def kept(name: str, reader: SharedReader, view: Filters) -> ShownTable | None:
     """A table that needs no work."""
     part = parts().get(name)
     if part is None:
-        return reader.kept(tables()[name].key(view))
-    whole = reader.kept(part.whole.key(view))
+        return tables()[name].kept(reader, view)
+    whole = part.whole.kept(reader, view)
     return None if whole is None else part.keep(whole, view, reader)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,39 @@ def test_a_change_of_the_lake_forgets(
         assert await reader.look() != before
         assert reader.kept("k") is None
         assert reader.network.configuration.network.asn == 64499
+
+    asyncio.run(ask())
+    reader.close()
+
+
+def test_an_answer_is_kept_until_something_comes_to_its_period(
+    demo_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LOOK_S", 0.0)
+    monkeypatch.setattr("flowpeer.api.PUBLISHING_S", 0)
+    reader = SharedReader(ServerSettings(config=demo_copy / "flowpeer.toml"))
+    start, end = reader.network.period(None)
+    flows = reader.network.lake.root / "manifests/flows"
+
+    def comes(day: datetime) -> None:
+        folder = flows / f"date={day:%Y-%m-%d}"
+        folder.mkdir(exist_ok=True)
+        folder.joinpath("hour=99.json").write_text(str(day), "utf-8")
+
+    async def ask() -> None:
+        for period, day, stays in (
+            ("", end + timedelta(days=40), True),
+            ("", start - timedelta(days=40), True),
+            ("", start, False),
+            ("", end.replace(day=28), False),  # of its month, whose bill it changes
+            (None, end + timedelta(days=80), False),
+        ):
+            before = await reader.look()
+            await reader.table("k", lambda _: table(), query=False, period=period)
+            assert reader.kept("k", period=period) is not None
+            comes(day)
+            assert await reader.look() != before
+            assert (reader.kept("k", period=period) is not None) == stays
 
     asyncio.run(ask())
     reader.close()
