@@ -270,7 +270,7 @@ def _from_answers() -> list[AnswerPart]:
         ("explain", "explain", "", "Why it is where it is", ("metro", "asn"), ("asn",)),
         ("asks", "asks", "", "The history of asks", ("asn",), ()),
         ("what_if", "what_if", "", "What leaves transit", (), ("pick",)),
-        ("what_if_links", "what_if", "what_if_links", "The links then", (), ("pick",)),
+        ("what_if_links", "what_if", "what_if_links", "The links then", ("provider",), ("pick",)),
         ("what_if_metros", "what_if", "what_if_metros", "The balance then", (), ("pick",)),
         ("what_if_asks", "what_if", "what_if_asks", "Lines for asks.csv", (), ("pick",)),
         ("drill_matrix", "drill", "", "Each link while another is down", ("metro",), ()),

@@ -62,11 +62,10 @@ class Named:
         )
 
     def passes_over(self, view: Filters) -> list[str]:
-        """The filters of a page that are set, and that this table does not obey; none where it is
-        of what is picked."""
-        if "pick" in self.uses:
-            return []
-        given = {"metro": view.metros, "provider": view.providers, "family": view.family,
+        """The filters of a page that are set, and that this table does not obey. What is picked
+        may be of any metro."""
+        metros = () if "pick" in self.uses else view.metros
+        given = {"metro": metros, "provider": view.providers, "family": view.family,
                  "direction": view.direction != "both", "period": view.period}  # fmt: skip
         return [name for name, is_set in given.items() if is_set and name not in self.uses]
 

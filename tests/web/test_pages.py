@@ -236,6 +236,16 @@ def test_a_table_says_what_it_is_not_narrowed_by_and_why_it_is_empty(explorer: E
     assert "Not narrowed by family." in explorer.get(f"{loads}&family=6").text
     ports = explorer.get("/section/overview/freshness?provider=500101&direction=out").text
     assert "Not narrowed by provider, direction." in ports
+    # What is ticked is there whatever metro is looked at; its links are narrowed by provider.
+    links = "/section/what-if/what_if_links?page=/what-if&metro=ams&pick=nyc:502068"
+    assert "Not narrowed by" not in explorer.get(f"{links}&provider=500101").text
+    assert "Not narrowed by family." in explorer.get(f"{links}&family=6").text
+    table = "/api/what_if_links.json?pick=nyc:502068"
+    every = {row["provider_asn"] for row in explorer.get(table).json()}
+    assert len(every) > 1
+    assert 500101 in every
+    narrowed = explorer.get(f"{table}&provider=500101").json()
+    assert {row["provider_asn"] for row in narrowed} == {500101}
     asks = explorer.get(f"/section/network/asks?asn={ASN}").text
     assert "nobody was asked yet: `flowpeer asks add`" in asks
     assert "no row has these words" in explorer.get(f"{loads}&filter=zzzz").text
