@@ -143,6 +143,39 @@ def test_candidates_and_leaks_and_their_questions_give_the_same_numbers(
         assert over_transit[metro, asn] == size
 
 
+def test_averages_of_a_period_that_begins_before_the_lake_are_those_of_the_reports(
+    con: QuerySession, network: flowpeer.api.Network
+) -> None:
+    """What is not covered is taken like the rest (M5), or left out where a question says so."""
+    week, day = "2026-W38", "2026-09-16"  # one day of it is in the lake
+    asked: Counter[tuple[str, int]] = Counter()
+    for row in con.query(
+        "FROM top_remote_asns(direction := 'out', period := $p, top := NULL)", {"p": week}
+    ).to_pylist():
+        asked[row["metro"], row["remote_asn"]] += row["mean_mbps"] * 1e6
+    compared = 0
+    for row in network.candidates(period=week).rows.iter_rows(named=True):
+        if row["asn"] and row["own_bps"] is not None and len(row["asns"]) <= 1:
+            given = asked[row["metro"], row["asn"]]
+            assert row["own_bps"] == pytest.approx(given, rel=1e-9, abs=0.01)
+            compared += 1
+    assert compared > 100
+    links = {
+        (row["exporter"], row["interface"], row["direction"]): row["avg_bps"]
+        for row in network.imbalance(period=week).side_tables["links"].rows.iter_rows(named=True)
+    }
+    busiest = con.query("FROM busiest_interfaces(period := $p)", {"p": week}).to_pylist()
+    told = [
+        (row["mean_mbps"], links[row["exporter"], row["interface"], row["direction"]])
+        for row in busiest if row["role"] == "transit"
+    ]  # fmt: skip
+    assert len(told) > 20
+    assert all(mbps * 1e6 == pytest.approx(bps, abs=0.001) for mbps, bps in told)
+    for name in ("growth", "growth_by_week", "hour_of_week"):
+        of_day = con.query(f"FROM {name}(period := $p)", {"p": day})
+        assert con.query(f"FROM {name}(period := $p)", {"p": week}).equals(of_day)
+
+
 def test_bills_and_their_sum_in_sql_give_the_same_percentiles(
     con: QuerySession, network: flowpeer.api.Network
 ) -> None:

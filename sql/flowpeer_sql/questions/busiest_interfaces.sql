@@ -1,6 +1,7 @@
 -- How full are our external interfaces?
 --
--- Largest and mean rate of a slot, and slots above 80 % of the capacity (where it is configured).
+-- Largest and mean rate of a slot (the mean as reports have it, METHODS M5), and slots above 80 % of
+-- the capacity (where it is configured).
 -- One row per interface and direction, the fullest first.
 --
 -- Parameter period_start TIMESTAMP = NULL: start of the period, UTC; NULL is the first slot
@@ -25,9 +26,11 @@ WITH figures AS (
     GROUP BY ALL
 )
 SELECT f.metro, f.exporter, f.interface, f.name, f.role, f.provider_asn, f.direction, f.bytes,
-    mbps(f.bytes, 300 * s.n_slots) AS mean_mbps, mbps(f.peak_bytes, 300) AS peak_mbps,
+    mbps(f.bytes * coalesce(w.weight, 1), 300 * s.n_slots) AS mean_mbps, mbps(f.peak_bytes, 300) AS peak_mbps,
     f.capacity_bps / 1e6 AS capacity_mbps, f.peak_utilisation, f.slots_over_80
 FROM figures f
 CROSS JOIN slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) s
+LEFT JOIN _exporter_weights($period_start::TIMESTAMP, $period_end::TIMESTAMP) w
+    ON w.exporter = f.exporter
 ORDER BY f.peak_utilisation DESC NULLS LAST, peak_mbps DESC, f.metro, f.exporter, f.interface,
     f.direction;

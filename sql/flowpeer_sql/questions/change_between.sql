@@ -1,6 +1,6 @@
 -- Which remote networks changed most between two periods?
 --
--- Mean rates of transit traffic in both periods, over the slots that each of them has; a network
+-- Mean rates of transit traffic in both periods, over the slots of each that were rolled up; a network
 -- that is absent in one has 0 there. Without `before` it is the quarter or month before a whole one,
 -- else as long a time before. change_mbps is the difference, growth the same as a fraction of
 -- the rate before (null where that is 0).
@@ -36,8 +36,8 @@ WITH later AS (
         mbps(coalesce(e.bytes, 0), 300 * before.n_slots) AS mean_mbps_before,
         mbps(coalesce(l.bytes, 0), 300 * now.n_slots) AS mean_mbps
     FROM later l FULL JOIN earlier e USING (metro, remote_asn)
-    CROSS JOIN slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) now
-    CROSS JOIN slots_between($before_start::TIMESTAMP, $before_end::TIMESTAMP) before
+    CROSS JOIN (SELECT count(*) AS n_slots FROM _slots_rolled_up($period_start::TIMESTAMP, $period_end::TIMESTAMP)) now
+    CROSS JOIN (SELECT count(*) AS n_slots FROM _slots_rolled_up($before_start::TIMESTAMP, $before_end::TIMESTAMP)) before
 )
 SELECT b.metro, row_number() OVER largest AS place, b.remote_asn, n.name, b.bytes_before, b.bytes,
     b.mean_mbps_before, b.mean_mbps, b.mean_mbps - b.mean_mbps_before AS change_mbps,

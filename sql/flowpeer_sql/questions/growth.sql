@@ -14,10 +14,8 @@
 
 WITH months AS (
     SELECT time_bucket(INTERVAL 1 MONTH, timezone('UTC', slot)::DATE) AS month, count(*) AS n_slots
-    FROM (
-        SELECT unnest(generate_series(first_slot, last_slot, INTERVAL 5 MINUTE)) AS slot
-        FROM slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
-    ) GROUP BY month
+    FROM _slots_rolled_up($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    GROUP BY month
 ), totals AS (
     -- By the day of the file, which is that of the slot: once a file instead of once a row.
     SELECT time_bucket(INTERVAL 1 MONTH, date) AS month, remote_asn, sum(bytes)::BIGINT AS bytes

@@ -13,13 +13,11 @@
 
 WITH weeks AS (
     SELECT date_trunc('week', timezone('UTC', slot)) AS week, count(*) AS n_slots
-    FROM (
-        SELECT unnest(generate_series(first_slot, last_slot, INTERVAL 5 MINUTE)) AS slot
-        FROM slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
-    ) GROUP BY week
+    FROM _slots_rolled_up($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    GROUP BY week
 ), slots AS (
     SELECT metro, provider_asn, direction, slot, sum(bytes)::BIGINT AS bytes
-    FROM transit_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
+    FROM transit_slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
     WHERE ($metro::VARCHAR IS NULL OR metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)

@@ -10,13 +10,10 @@
 -- Parameter provider BIGINT = NULL: ASN of one provider; NULL is all of them
 -- Parameter direction VARCHAR = NULL: in or out; NULL is both
 
-WITH slots AS (
-    SELECT unnest(generate_series(first_slot, last_slot, INTERVAL 5 MINUTE)) AS slot
-    FROM slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)
-), hours AS (
+WITH hours AS (
     SELECT isodow(timezone('UTC', slot)) AS day, hour(timezone('UTC', slot)) AS hour_utc,
         count(*) AS n_slots
-    FROM slots GROUP BY ALL
+    FROM _slots_rolled_up($period_start::TIMESTAMP, $period_end::TIMESTAMP) GROUP BY ALL
 ), sums AS (
     SELECT metro, provider_asn, direction, slot, sum(bytes)::BIGINT AS bytes
     FROM transit_slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP)

@@ -7,7 +7,7 @@
 --       count where the hour starts
 --   asn_sums_between(period_start, period_end)      the same by day, without slot and interface: rows
 --       to be summed, of whole days from `asn_days`, far fewer
--- Needs: periods
+-- Needs: periods, covered_slots
 
 CREATE OR REPLACE VIEW asn_traffic AS
 SELECT *, false AS folded FROM traffic WHERE remote_asn <> -6
@@ -39,3 +39,15 @@ SELECT date AS day, metro, role, provider_asn, direction, family, remote_asn, sc
 FROM asn_traffic_between(
     greatest(_first_whole_day(period_start)::TIMESTAMP,
         date_trunc('day', coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31'))), period_end);
+
+-- Bytes that exporters did not tell of while they were silent, taken like the rest of theirs (M5).
+CREATE OR REPLACE MACRO _asn_untold(period_start, period_end) AS TABLE
+WITH weights AS (  -- the limit tells the planner that they are few: it would hash the traffic
+    FROM _exporter_weights(period_start, period_end) LIMIT 100000
+)
+SELECT t.metro, t.exporter, t.provider_asn, t.direction, t.remote_asn,
+    sum(t.bytes)::BIGINT * (w.weight - 1) AS bytes
+FROM asn_traffic_between(period_start, period_end) t
+JOIN weights w ON w.exporter = t.exporter
+WHERE t.role = 'transit' AND t.scaled
+GROUP BY t.metro, t.exporter, t.provider_asn, t.direction, t.remote_asn, w.weight;

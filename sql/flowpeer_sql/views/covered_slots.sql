@@ -134,9 +134,8 @@ WITH flags AS MATERIALIZED (
     FROM _exporter_flags(period_start, period_end)
 ), holes AS MATERIALIZED (
     SELECT f.exporter, f.slot FROM flags f WHERE f.due AND NOT f.covered
-), carries AS (
+), carries AS (  -- made before it is joined: rows of traffic would fill the hash table
     SELECT DISTINCT t.exporter, t.slot FROM traffic_slots_between(period_start, period_end) t
-    SEMI JOIN holes h ON h.exporter = t.exporter AND h.slot = t.slot
     WHERE t.role = 'transit'
 ), dues AS (
     SELECT f.exporter, count(*) AS due FROM flags f SEMI JOIN holes USING (exporter)

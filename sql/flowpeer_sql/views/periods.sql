@@ -159,3 +159,8 @@ WITH seen AS (
 SELECT first_slot, last_slot,
     ((epoch_us(last_slot) - epoch_us(first_slot)) // 300000000 + 1)::BIGINT AS n_slots
 FROM ends WHERE last_slot >= first_slot;
+
+-- Slots from the first to the last of the period that were rolled up, one row each.
+CREATE OR REPLACE MACRO _slots_rolled_up(period_start, period_end) AS TABLE
+SELECT unnest(generate_series(min(slot), max(slot), INTERVAL 5 MINUTE)) AS slot
+FROM traffic_slots_between(period_start, period_end);
