@@ -106,11 +106,11 @@ class _Metro:
         """Whether it is in any figure of the metro."""
         cells = self._cells_of([OBSERVED, INFERRED, DECLARED])
         mine = self.ranking.cells.of(self.number)
-        steps = (*self._routes(), self._roles())
         return (
             self.row is not None
             or bool(self.ranking.cells.out[mine][cells].any())
-            or any(step["value"] for step in steps)
+            or any(step["value"] for step in self._routes())
+            or bool(self._roles()["value"])
         )
 
     def steps(self) -> Iterable[dict[str, Any]]:
