@@ -26,7 +26,14 @@ from flowpeer_reports.billing.costs import (
 from flowpeer_reports.billing.months import months_of
 from flowpeer_reports.billing.octets import BilledLink, octets_of
 from flowpeer_reports.billing.rows import cost_at
-from flowpeer_reports.billing.savings import Moved, RouteTraffic, Savings, capped
+from flowpeer_reports.billing.savings import (
+    Moved,
+    RouteTraffic,
+    Savings,
+    by_contract,
+    capped,
+    sections,
+)
 from flowpeer_reports.billing.terms import Terms, converter
 from flowpeer_reports.meeting import Place
 
@@ -64,8 +71,8 @@ def months_and_savings(
     terms: list[Terms], links: dict[Any, Slots], contract_of: dict[Any, str]
 ) -> tuple[list[MonthSeries], Savings]:
     coverage = covered(SPAN, END, ["e0", "e1"])
-    sections = [BilledLink(*key, contract_of[key], "ams", 18) for key in KEYS]
-    octets = octets_of(sections, traffic_of(links, 18), coverage)
+    named = [BilledLink(*key, contract_of[key], "ams", 18) for key in KEYS]
+    octets = octets_of(named, traffic_of(links, 18), coverage)
     series = [
         month_series(t, month, octets) for t in terms for month in months_of(START, END, t.timezone)
     ]
@@ -171,6 +178,23 @@ def test_what_a_port_does_not_carry_does_not_move() -> None:
     assert one_contract()[1].row(half).billed_bps_avoided == 5 * 10**5
     assert one_contract()[1].row(moved).billed_bps_avoided == 2 * 10**6
     assert capped(moved.observed_out, None) is moved.observed_out
+
+
+def test_bytes_are_those_of_the_contract_of_their_time() -> None:
+    half, n = START + timedelta(days=20), (END - SPAN) // SLOT
+    links = [
+        BilledLink("e0", 1, "old", "ams", until=half),
+        BilledLink("e0", 1, "new", "ams", since=half, until=END + timedelta(days=90)),
+        BilledLink("e0", 1, "later", "ams", since=END + timedelta(days=90)),
+        BilledLink("e0", 2, "new", "ams"),
+    ]
+    octets = octets_of(links, traffic_of({}, 18), covered(SPAN, END, ["e0"]))
+    ones = RouteTraffic(np.ones(n, np.int64), np.zeros(n, np.int64))
+    found = by_contract(sections(octets), {("e0", 1): ones, ("e0", 2): ones, ("e1", 1): ones}, SPAN)
+    before = (half - SPAN) // SLOT
+    assert {name: count for name, count in found.items() if count} == {
+        "old": before, "new": n - before + n,
+    }  # fmt: skip
 
 
 def test_break_even_and_payback() -> None:

@@ -304,7 +304,7 @@ def _notes(one: MonthSeries, row: Mapping[str, Any], now: datetime, forced: bool
         )
     if row["status"] == "projected":
         notes.append(f"projected from {one.octets.slots:,} of {one.month.slots:,} slots")
-    if row["total"] is not None and row["heading_for_bps"] is None and now < one.month.end:
+    if row["billed_bps"] is not None and row["heading_for_bps"] is None and now < one.month.end:
         notes.append("where the month is heading is not given: it takes the week before, whole")
     if row["source"] != "counters" and one.octets.links:
         overheads = sorted({link.l2_overhead for link in one.octets.links})

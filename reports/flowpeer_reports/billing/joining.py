@@ -9,7 +9,7 @@ from typing import Any
 from flowpeer_reports.billing.costs import USABLE, Amounts, opening, port_for
 from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.rows import BilledPeriod, parts
-from flowpeer_reports.billing.savings import Moved, Savings, capped
+from flowpeer_reports.billing.savings import Moved, Savings, by_contract, capped, sections
 from flowpeer_reports.billing.terms import printed
 from flowpeer_reports.series import Series
 
@@ -44,7 +44,7 @@ def joining_money(
     A port that we have costs nothing more and carries what its headroom allows; an exchange that we
     are not on is joined with ports enough for the 95th percentile of what it takes.
     """
-    contract_of = {link.key: link.contract for link in period.octets.links}
+    links = sections(period.octets)
     savings = Savings(period.months, period.convert)
     savings.row(Moved(series.start, parts(series, (metro, "joining", ABOVE), "out", number)))
     rows = []
@@ -59,10 +59,7 @@ def joining_money(
             speed, _ = port_for(prices.port_per_month, p95_bps)
             room = float(USABLE * speed) if speed else None
         of_set = parts(series, key, "out", number)
-        weights: dict[str, int] = {}
-        for link, part in of_set.items():
-            if (name := contract_of.get(link)) is not None:
-                weights[name] = weights.get(name, 0) + int(part.bytes.sum())
+        weights = by_contract(links, of_set, series.start)
         money = savings.row(Moved(series.start, capped(of_set, room), observed_bytes=weights), cost)
         even = money.break_even_bps
         rows.append(

@@ -13,7 +13,7 @@ import polars as pl
 
 from flowpeer_reports.billing.bills import MonthSeries, part_note
 from flowpeer_reports.billing.costs import Amounts, Prices, more_ports, opening, private, together
-from flowpeer_reports.billing.octets import Octets
+from flowpeer_reports.billing.octets import BilledLink, Octets
 from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.savings import (
     Key,
@@ -21,7 +21,9 @@ from flowpeer_reports.billing.savings import (
     Moved,
     RouteTraffic,
     Savings,
+    by_contract,
     capped,
+    sections,
     usable_months,
 )
 from flowpeer_reports.billing.terms import Converter, printed
@@ -103,7 +105,7 @@ def row_money(
             the exchange in between can carry, the percentile of its part.
         busy: what our ports carry now, by metro and exchange (`ports.port_p95`).
     """
-    contract_of = {link.key: link.contract for link in period.octets.links}
+    links = sections(period.octets)
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     anywhere: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     openings: list[dict[str, Any]] = []
@@ -120,7 +122,7 @@ def row_money(
             key = (listing.name, number)
             cost = cost_at(period.prices, listing.name, place, p95.get(key), rooms.get(key))
             money = savings.row(
-                _moved(series, listing, number, [metro], [rooms.get(key)], contract_of),
+                _moved(series, listing, number, [metro], [rooms.get(key)], links),
                 cost,
                 stays=row.refuses,
             )
@@ -144,7 +146,7 @@ def row_money(
             for one in used
         )  # fmt: skip
         money = savings.row(
-            _moved(series, listing, number, row.metros, [None] * len(row.metros), contract_of),
+            _moved(series, listing, number, row.metros, [None] * len(row.metros), links),
             cost,
             stays=row.refuses,
         )
@@ -248,7 +250,7 @@ def cost_at(
 
 def _moved(
     series: Series, listing: Listing, number: int, metros: Sequence[int],
-    rooms: Sequence[float | None], contract_of: Mapping[Key, str],
+    rooms: Sequence[float | None], links: Mapping[Key, Sequence[BilledLink]],
 ) -> Moved:  # fmt: skip
     found: dict[str, dict[Key, RouteTraffic]] = {what: {} for what, _ in SETS}
     weights: dict[str, int] = {}
@@ -259,10 +261,8 @@ def _moved(
             of_set = parts(series, (listing.name, what, number), way, metro)
             found[what] |= capped(of_set, room)
             if what == "seen":
-                for key, part in of_set.items():
-                    name = contract_of.get(key)
-                    if name is not None:
-                        weights[name] = weights.get(name, 0) + int(part.bytes.sum())
+                for name, count in by_contract(links, of_set, series.start).items():
+                    weights[name] = weights.get(name, 0) + count
     return Moved(series.start, found["seen"], found["own"], found["inferred"], weights)
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from flowpeer_core.slots import SLOT
 from flowpeer_reports.billing.bills import MonthSeries
 from flowpeer_reports.billing.costs import Amounts
-from flowpeer_reports.billing.octets import Octets
+from flowpeer_reports.billing.octets import BilledLink, Octets, holds
 from flowpeer_reports.billing.rate import as_bps, billed_octets, billed_of_links, p95_octets
 from flowpeer_reports.billing.terms import MBPS, Converter, Terms
 
@@ -47,6 +47,28 @@ class Moved:
     inferred_out: Mapping[Key, RouteTraffic] = field(default_factory=dict)
     observed_bytes: Mapping[str, int] = field(default_factory=dict)
     """Contract → observed bytes of the row, the weights of its break-even price."""
+
+
+def sections(octets: Octets) -> dict[Key, list[BilledLink]]:
+    """The sections of each link, each with the contract that it names."""
+    found: dict[Key, list[BilledLink]] = {}
+    for link in octets.links:
+        found.setdefault(link.key, []).append(link)
+    return found
+
+
+def by_contract(
+    links: Mapping[Key, Sequence[BilledLink]], parts: Mapping[Key, RouteTraffic], start: datetime
+) -> dict[str, int]:
+    """Contract → bytes of parts that begin with the slot `start`, each while its section holds."""
+    found: dict[str, int] = {}
+    for key, part in parts.items():
+        for link in links.get(key, ()):
+            octets = part.bytes
+            if link.since is not None or link.until is not None:
+                octets = octets[holds(link, start, len(octets))]
+            found[link.contract] = found.get(link.contract, 0) + int(octets.sum())
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
