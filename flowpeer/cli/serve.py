@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Annotated
 
@@ -40,6 +41,7 @@ def serve(
     SIGTERM.
     """
     state: CommandState = ctx.obj
+    gc.disable()  # as `main` does while modules are imported
     try:
         from flowpeer.web.server import bound, serve
         from flowpeer.web.settings import ServerSettings, listening
@@ -47,6 +49,9 @@ def serve(
         raise UsageError(
             f"the explorer needs {error.name}", advice="pip install 'flowpeer[serve]'"
         ) from error
+    finally:
+        gc.freeze()
+        gc.enable()
     address, port = listening(listen)
     settings = ServerSettings(
         config=state.config_path, host=address, port=port, public=public,
