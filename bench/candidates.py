@@ -32,7 +32,7 @@ ALWAYS = {"out": 105, "in": 24}
 SCAN = """
 import sys, duckdb
 c = duckdb.connect()
-c.sql("SET threads = 1; SET memory_limit = '2GB'; SET enable_progress_bar = false")
+c.sql("SET threads = 1; SET memory_limit = '8GB'; SET enable_progress_bar = false")
 a = c.sql(f"SELECT count(*), sum(b) FROM (SELECT sum(bytes) b, sum(variance_high) v FROM "
           f"read_parquet('{sys.argv[1]}/traffic_routes/**/*.parquet') WHERE role = 'transit' AND "
           f"scaled GROUP BY metro, direction, prefix, origin_asn)").fetchall()
