@@ -22,7 +22,7 @@ from flowpeer import __version__
 from flowpeer.errors import InputError, UsageError
 from flowpeer.lake import day_sums, older_layouts
 from flowpeer.lake.listing import files_by_layout
-from flowpeer.lake.relation import crossings, kinds, relation, to_sum
+from flowpeer.lake.relation import kinds, no_crossings, relation, to_sum
 from flowpeer.lake.store import Lake
 from flowpeer.schema import CONFIGURED, PARTITIONED, SUMS, TABLES
 from flowpeer_core.columns import TableColumn, arrow_schema
@@ -30,6 +30,9 @@ from flowpeer_core.quoted import escape, literal
 
 STORAGE_VERSION = "v1.5.0"
 """Of a written catalog: DuckDB 1.5 and later open it."""
+
+NO_CROSSINGS = "crossings are made when they are asked for: use `flowpeer sql`"
+"""Whoever reads them in a catalog is told, where no rows would be taken for no traffic."""
 
 if TYPE_CHECKING:
     import duckdb
@@ -213,7 +216,7 @@ def _define(
             )
             con.execute(f'CREATE VIEW "{name}" AS {text}')
     with named_errors("", where=root):
-        con.execute(f"CREATE VIEW crossings AS {crossings([])}")  # for flowpeer to fill
+        con.execute(f"CREATE VIEW crossings AS {no_crossings(NO_CROSSINGS)}")
         for script in (*flowpeer_sql.views(), *flowpeer_sql.macros()):
             con.execute(script.sql)
 

@@ -108,6 +108,13 @@ def _cells_of_sums(name: str) -> dict[str, str]:
     return {**cells, "date": "r.date"}
 
 
+def no_crossings(words: str) -> str:
+    """The SELECT of `crossings` that ends with an error for whoever reads of it."""
+    error = f"error({literal(words)})"
+    cells = ", ".join(f"{error}::{_sql_type(c)} AS {c.name}" for c in CROSSINGS)
+    return f"SELECT {cells} WHERE {error}::BOOLEAN"
+
+
 def crossings(files: Sequence[Path]) -> str:
     """The SELECT of `crossings` over files of them."""
     if not files:

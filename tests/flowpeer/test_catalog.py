@@ -223,6 +223,10 @@ def test_catalog_works_after_the_lake_was_moved(lake: Path, tmp_path: Path) -> N
         for name in TABLES:
             assert con.execute(f"SELECT count(*) FROM {name}").fetchall() == [(1,)], name
         assert con.execute("SELECT count(*) FROM unknown_traffic()").fetchall()
+        for name in ("crossings", "ports_and_protocols()", "top_talkers()"):
+            assert con.execute(f"DESCRIBE FROM {name}").fetchall()
+            with pytest.raises(duckdb.Error, match="use `flowpeer sql`"):
+                con.execute(f"FROM {name}").fetchall()
         about = con.execute("SELECT needs_duckdb, lake FROM about_catalog").fetchall()
         assert about == [("1.5.0", str(lake))]
 
