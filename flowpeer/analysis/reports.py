@@ -107,11 +107,13 @@ def write_pack(
     drawn = pictures(gathered.inputs, asks.found, by_name["imbalance"].found)
     asks = answers[1] = replace(asks, side_tables={**asks.side_tables, **_tables(drawn)})
     title = title_of(gathered.inputs, "peering report")
+    billed = by_name["bills"].notes if "bills" in by_name else ()
+    notes = list(dict.fromkeys([*asks.found.notes, *asks.notes, *billed]))
     apart = [f for f in formats if f != "xlsx"]
     # Side tables of one name: the priced ones of the candidates are written last.
     written = dict.fromkeys(path for answer in answers for path in answer.write(folder, apart))
     if "xlsx" in formats:
-        book = workbook(_sheets(asks, answers), title=title, notes=asks.notes)
+        book = workbook(_sheets(asks, answers), title=title, notes=notes)
         written |= dict.fromkeys(write_documents(folder, {"report.xlsx": book}))
     changed = asks.side_tables.get("changes")
     shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
@@ -145,7 +147,7 @@ def write_pack(
             "Growth and capacity": failures.growth(by_name["capacity"].found),
         },
     )
-    page = html_report(title=title, sections=sections)
+    page = html_report(title=title, notes=notes, sections=sections)
     (path,) = write_documents(folder, {"report.html": page.encode()})
     return Pack([*written, path], path)
 

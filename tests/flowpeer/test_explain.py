@@ -105,6 +105,8 @@ def test_the_report_holds_every_answer(demo_folder: Path, tmp_path: Path, run: R
                     "When others fail", "Plans of disaster-recovery tests",
                     "Why transit is uneven"):  # fmt: skip
         assert f"<h2>{heading}</h2>" in page
+    # What the amounts of its bills hang on is among what to know before quoting.
+    assert "from sampled flows, with 18 octets of framing a packet" in page
     assert "http" not in page.replace("http-equiv", "")
 
 
