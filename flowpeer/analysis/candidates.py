@@ -94,7 +94,7 @@ def candidate_answer(
         changed = within(changes(Side(then, old), Side(inputs, whole)), asks)
         found.rows = with_changes(found.rows, changed, then.period_start)
         more["changes"] = SideTable(changed, CHANGES)
-        notes += summary(changed, inputs.names())
+        notes += summary(changed)
     if found.signing is not None:
         more["scenarios"] = SideTable(found.signing.scenarios, SCENARIOS)
         more["commits"] = SideTable(found.signing.commits, COMMITS)

@@ -118,7 +118,9 @@ def write_pack(
     changed = asks.side_tables.get("changes")
     shown: list[tuple[str, pl.DataFrame, Sequence[Column]]] = []
     if changed is not None:
-        shown.append((CHANGED, changed.rows, changed.columns))
+        rest = [c for c in changed.columns if c.name not in WHO]
+        who = [c for name in WHO for c in changed.columns if c.name == name]
+        shown.append((CHANGED, changed.rows, [*who, *rest]))
     for name, wanted in OF_IMBALANCE.items():
         table = by_name["imbalance"].side_tables.get(name)
         if table is not None:
@@ -185,6 +187,8 @@ OF_IMBALANCE: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Its side tables on the page, with the columns shown; none: all of them."""
+WHO = ("metro", "asn", "name")
+"""First on the page, of what changed."""
 SHOWN_CAUSE = 0.05
 """Of a provider's bytes; smaller causes are in the files."""
 DRILL_COLUMNS = (

@@ -8,7 +8,7 @@ the rows above, eligibility. So the differences add up to the change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -87,7 +87,7 @@ def _metro(
     old_old = old.free(before, was, wanted, len(units))
     new_old = new.free(before, was, wanted, len(units))
     new_new = new.free(after, now, wanted, len(units))
-    made = []
+    made, names = [], after.inputs.names()
     for asn in wanted:
         steps = [
             r0[old_old[asn]].sum(), mixed[old_old[asn]].sum(), r1[old_old[asn]].sum(),
@@ -103,6 +103,7 @@ def _metro(
                 "status": _status(rank_before.get(asn), rank.get(asn), milli[0], milli[-1]),
                 "marginal_bps_before": milli[0] / 1000, "marginal_bps": milli[-1] / 1000,
                 **{f"{c}_bps": part / 1000 for c, part in zip(CAUSES, parts, strict=True)},
+                "name": names.get(asn),
             }
         )  # fmt: skip
     return made
@@ -313,7 +314,7 @@ def within(changed: pl.DataFrame, asks: int | None) -> pl.DataFrame:
     return changed.filter((pl.col("rank") <= asks) | (pl.col("rank_before") <= asks))
 
 
-def summary(changed: pl.DataFrame, names: Mapping[int, str]) -> Iterable[str]:
+def summary(changed: pl.DataFrame) -> Iterable[str]:
     """How many rows have which status, in words, by metro; and which are gone: the list has them
     no longer."""
     for (metro,), part in changed.group_by(["metro"], maintain_order=True):
@@ -324,13 +325,12 @@ def summary(changed: pl.DataFrame, names: Mapping[int, str]) -> Iterable[str]:
             "marginal_bps_before", descending=True, maintain_order=True
         )
         if gone.height:
-            told = [_gone(row, names) for row in gone.head(GONE_TOLD).iter_rows(named=True)]
+            told = [_gone(row) for row in gone.head(GONE_TOLD).iter_rows(named=True)]
             more = gone.height - len(told)
             yield f"{metro}: gone: {'; '.join(told)}" + (f"; and {more} more" if more else "")
 
 
-def _gone(row: dict[str, Any], names: Mapping[int, str]) -> str:
-    name = names.get(row["asn"])
-    who = f"{name} (AS{row['asn']})" if name else f"AS{row['asn']}"
+def _gone(row: dict[str, Any]) -> str:
+    who = f"{row['name']} (AS{row['asn']})" if row["name"] else f"AS{row['asn']}"
     was = f"{who}, rank {row['rank_before']}, {row['marginal_bps_before'] / 1e6:,.2f} Mbps"
     return ", ".join([was, *_words(row)])

@@ -22,4 +22,5 @@ CHANGES: tuple[Column, ...] = (
     Column("routing_bps", REAL, "bit/s", "evidence of the row and of the rows above it"),
     Column("overlap_bps", REAL, "bit/s", "which rows stand above it, sessions among them"),
     Column("eligibility_bps", REAL, "bit/s", "whether it may be asked at all"),
+    Column("name", TEXT, "", "name of the network"),
 )
