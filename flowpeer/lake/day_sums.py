@@ -35,19 +35,19 @@ def files(record: Record, name: str) -> dict[date, Path]:
     Raises:
         InputError: a manifest that cannot be read.
     """
-    told: dict[date, Any] = {}
+    digests: dict[date, Any] = {}
     for table in MADE_OF[name]:
         for hour, header in record.headers(table).items():
-            digest = told.setdefault(hour.date(), hashlib.sha256(VERSION))
-            said = (table, header.hour, str(header.generation), *header.paths)
-            digest.update(f"{' '.join(said)}\n".encode())
+            digest = digests.setdefault(hour.date(), hashlib.sha256(VERSION))
+            parts = (table, header.hour, str(header.generation), *header.paths)
+            digest.update(f"{' '.join(parts)}\n".encode())
     for at in borders(record) if name == "route_days" else ():
-        if at.date() in told:
-            told[at.date()].update(f"{at}\n".encode())
+        if at.date() in digests:
+            digests[at.date()].update(f"{at}\n".encode())
     folder = record.lake.root / "cache" / name
     return {
         day: folder / f"date={day}" / f"{digest.hexdigest()[:32]}.parquet"
-        for day, digest in told.items()
+        for day, digest in digests.items()
     }
 
 

@@ -43,8 +43,8 @@ def _written_by(name: str, view: Filters) -> str:
             f"found = flowpeer.open().what_ifs({period}).answer({json.dumps(view.picks)})\n"
             "found.write(pathlib.Path('answers'), ['parquet'])\nPY"
         )
-    words = {"drill": "drill --all", "asks": "asks list", "explain": f"explain {view.asn}"}
-    command = f"flowpeer {words.get(name, name)}"
+    commands = {"drill": "drill --all", "asks": "asks list", "explain": f"explain {view.asn}"}
+    command = f"flowpeer {commands.get(name, name)}"
     if view.period:
         command += f" --period {shlex.quote(view.period)}"
     if name in ("candidates", "exchanges") and view.direction != "both":
@@ -146,12 +146,12 @@ class AnswerPart:
         if self.only is not None:
             yield self.only
         uses, columns = self.named.uses, rows.columns
-        for column, word, wanted in (
+        for column, filter_, wanted in (
             ("metro", "metro", list(view.metros)),
             ("provider_asn", "provider", list(view.providers)),
             ("direction", "direction", [] if view.direction == "both" else [view.direction]),
         ):
-            if wanted and word in uses and column in columns:
+            if wanted and filter_ in uses and column in columns:
                 yield pl.col(column).is_in(wanted), _in(column, wanted)
         if "provider" in uses and view.providers and "contract" in columns:
             contracts = contracts_of(reader, view.providers)

@@ -67,12 +67,12 @@ def create_app(settings: ServerSettings) -> Guard:
         if request.method == "POST":
             try:
                 body = (await asyncio.wait_for(request.body(), FORM_S)).decode("ascii", "replace")
-                told = dict(parse_qsl(body, max_num_fields=4)).get("token", "")
+                given = dict(parse_qsl(body, max_num_fields=4)).get("token", "")
             except TimeoutError:
                 return PlainTextResponse("the form did not come\n", 408)
             except (ClientDisconnect, ValueError):
                 return PlainTextResponse("this is no form of ours\n", 413)
-            if token_is(told, settings):
+            if token_is(given, settings):
                 response = RedirectResponse("/", 303)
                 response.set_cookie(
                     COOKIE, settings.token, httponly=True, samesite="strict",

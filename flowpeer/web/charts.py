@@ -61,15 +61,15 @@ def _rank(figure: str) -> int:
 def _series(rows: pl.DataFrame, x: str, names: list[str]) -> tuple[str, ...] | str:
     """As few of the names as tell rows of the same `x` apart, the first that do; why none do."""
     chosen: list[str] = []
-    told = rows[x].n_unique()
+    distinct = rows[x].n_unique()
     for name in names:
-        if told == rows.height:
+        if distinct == rows.height:
             break
         more = rows.select(x, *chosen, name).n_unique()
-        if more > told:
+        if more > distinct:
             chosen.append(name)
-            told = more
-    if told < rows.height:
+            distinct = more
+    if distinct < rows.height:
         return f"several rows have the same {', '.join((x, *chosen))}: sum them with GROUP BY"
     if chosen and rows.select(chosen).n_unique() > MOST_SERIES:
         return f"more than {MOST_SERIES} lines, one for each {', '.join(chosen)}: narrow it"

@@ -149,13 +149,13 @@ def _told(headers: Headers) -> str:
     return "" if cookie is None else cookie.value
 
 
-def _same(told: str, token: str) -> bool:
-    return hmac.compare_digest(told.encode(), token.encode())
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
 
 
-def token_is(told: str, settings: ServerSettings) -> bool:
+def token_is(given: str, settings: ServerSettings) -> bool:
     """Whether somebody knows the token; false where there is none."""
-    return bool(settings.token) and _same(told, settings.token)
+    return bool(settings.token) and _same(given, settings.token)
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -125,9 +125,9 @@ class Pages:
         self._reader = reader
         self._templates = templates
 
-    async def view(self, request: Request, *words: tuple[str, str]) -> Filters:
+    async def view(self, request: Request, *pairs: tuple[str, str]) -> Filters:
         """The view of a request, with these words beside its own."""
-        return await self._reader.view([*request.query_params.multi_items(), *words])
+        return await self._reader.view([*request.query_params.multi_items(), *pairs])
 
     async def overview(self, request: Request) -> Response:
         """Transit by metro and provider, what changed, data quality, freshness."""
@@ -184,12 +184,12 @@ class Pages:
         section = next((s for s in SECTIONS.get(page, ()) if s.table == name), None)
         if section is None:
             raise NoDataError(f"no section {name[:40]!r}", advice="go back to the page it is on")
-        words = request.query_params.multi_items()
-        home = dict(words).get("page", "/")
+        pairs = request.query_params.multi_items()
+        home = dict(pairs).get("page", "/")
         if not _HOME.fullmatch(home):
             raise UsageError(f"page {home[:60]!r} is no page of the explorer",
                              advice="open the section from the page it is on")  # fmt: skip
-        inner = await self._reader.view([w for w in words if w[0] != "page"])
+        inner = await self._reader.view([pair for pair in pairs if pair[0] != "page"])
         tables.check_sort(inner, [s.table for s in SECTIONS[page]])
         table = await tables.fetch(name, self._reader, inner)
         body = self._filled(section, table, inner, home)
@@ -310,10 +310,10 @@ class Pages:
 
 def _asked(table: ShownTable, view: Filters) -> str:
     """The query of the SQL page that asks the statement behind a table."""
-    words = {"q": table.statement}
+    own = {"q": table.statement}
     if table.answer:
-        words["answer"] = table.answer
-    return urlencode([*words.items(), *_about(replace(view, own={**view.own, **words}))[1:]])
+        own["answer"] = table.answer
+    return urlencode([*own.items(), *_about(replace(view, own={**view.own, **own}))[1:]])
 
 
 def _about(view: Filters) -> list[tuple[str, str]]:

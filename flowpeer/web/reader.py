@@ -70,19 +70,19 @@ class Cancel:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
-        self.said = False
+        self.requested = False
 
     def on(self, stop: Callable[[], None] | None) -> None:
-        """What is called when the word comes; at once where it came."""
+        """What is called when a stop is requested; at once where it was."""
         with self._lock:
             self._stop = stop
-            if self.said and stop is not None:
+            if self.requested and stop is not None:
                 stop()
 
-    def say(self) -> None:
+    def request(self) -> None:
         """Stop it."""
         with self._lock:
-            self.said = True
+            self.requested = True
             if self._stop is not None:
                 self._stop()
 
@@ -124,8 +124,8 @@ class _Known:
     """What is known of the lake as it is."""
 
     generation: str = ""
-    words: dict[str, str] = field(default_factory=dict)
-    """Period, as it is asked for → a word that changes when answers of it may."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Period, as it is asked for → what changes when answers of it may."""
     periods: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     networks: dict[int, bool] = field(default_factory=dict)
     """Whether a network is in any table."""
@@ -173,7 +173,7 @@ class SharedReader:
         """Stop what runs."""
         self._closing.set()
         for flight in self._flights.values():
-            flight.cancel.say()
+            flight.cancel.request()
         self._answers.shutdown(wait=False, cancel_futures=True)
         self._queries.shutdown(wait=False, cancel_futures=True)
         self._sums.shutdown(wait=False, cancel_futures=True)
@@ -191,26 +191,26 @@ class SharedReader:
                 generation = await asyncio.to_thread(self.network.generation)
                 if generation != self._known.generation:
                     self.network = await asyncio.to_thread(Remembering, self.settings.config)
-                    periods, self._known = list(self._known.words), _Known(generation)
+                    periods, self._known = list(self._known.fingerprints), _Known(generation)
                     for period in periods:
-                        await asyncio.to_thread(self.word, period)
+                        await asyncio.to_thread(self.fingerprint, period)
                     self._sums.submit(self._sum_days)
                 self._looked = time.monotonic()
             return self._known.generation
 
-    def word(self, period: str) -> str:
-        """A word that changes when answers of a period may (from a thread)."""
+    def fingerprint(self, period: str) -> str:
+        """Changes when answers of a period may (from a thread)."""
         known = self._known
-        if period not in known.words:
+        if period not in known.fingerprints:
             try:
                 span = self.network.period(period or None)
             except FlowpeerError:  # the answer says what is wrong
                 return known.generation
-            word = f"{span} {self.network.generation(span)}"
+            fingerprint = f"{span} {self.network.generation(span)}"
             if self.network.generation() != known.generation:  # it is of a lake not looked at yet
                 return known.generation
-            known.words[period] = word
-        return known.words[period]
+            known.fingerprints[period] = fingerprint
+        return known.fingerprints[period]
 
     def _sum_days(self) -> None:
         """What statements over many days are quick by, where `rollup` has not left it (from a
@@ -244,8 +244,8 @@ class SharedReader:
     def kept(self, key: Hashable, *, period: str | None = None) -> ShownTable | None:
         """A table that needs no work; see `table`."""
         known = self._known
-        word = known.generation if period is None else known.words.get(period)
-        return self._kept.get((word, key))
+        fingerprint = known.generation if period is None else known.fingerprints.get(period)
+        return self._kept.get((fingerprint, key))
 
     async def table(
         self, key: Hashable, make: Callable[[Cancel], ShownTable], *, query: bool,
@@ -257,10 +257,10 @@ class SharedReader:
             query: it is one statement, which runs beside others and can be stopped.
             period: it is an answer that hangs on no other time.
         """
-        word = self._known.generation if period is None else await asyncio.to_thread(
-            self.word, period
+        fingerprint = self._known.generation if period is None else await asyncio.to_thread(
+            self.fingerprint, period
         )  # fmt: skip
-        name = word, key
+        name = fingerprint, key
         if (table := self._kept.get(name)) is not None:
             return table
         flight = self._flights.get(name)
@@ -284,7 +284,7 @@ class SharedReader:
         answer that is being made is finished and kept."""
         if flight.work.cancel() or query:
             self._flights.pop(name, None)
-            flight.cancel.say()
+            flight.cancel.request()
             flight.future.cancel()
 
     def _landed(self, name: Hashable, flight: _Flight, _: object) -> None:
@@ -313,7 +313,7 @@ class SharedReader:
         with self.network.session(values, memory_bytes=settings.query_memory_bytes) as session:
             cancel.on(session.cancel)
             try:
-                if cancel.said:
+                if cancel.requested:
                     raise UsageError("the reader has left")
                 _attach(session, attached or {})
                 found = session.query(
@@ -330,20 +330,20 @@ class SharedReader:
     def what_ifs(self, period: str) -> api.WhatIfs:
         """What selections of a period are judged against, the last one kept (from the thread of
         answers)."""
-        name = self.word(period)
+        name = self.fingerprint(period)
         if self._what_ifs is None or self._what_ifs[0] != name:
             self._what_ifs = (name, self.network.what_ifs(period or None))
         return self._what_ifs[1]
 
-    async def view(self, words: Iterable[tuple[str, str]]) -> Filters:
+    async def view(self, pairs: Iterable[tuple[str, str]]) -> Filters:
         """The view that a query string asks for, of what there is.
 
         Raises:
-            UsageError: a word or a value that there is not.
+            UsageError: a parameter or a value that there is not.
             NoDataError: a period without data, a network that is in no table.
         """
         view = view_of(
-            words, known_metros=(metro.id for metro in self.network.configuration.metros),
+            pairs, known_metros=(metro.id for metro in self.network.configuration.metros),
             known_providers=self.providers(),
         )  # fmt: skip
         if view.period:

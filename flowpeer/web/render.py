@@ -67,10 +67,10 @@ def arranged(table: ShownTable, name: str, view: Filters) -> pl.DataFrame:
     """
     rows = table.rows
     if words := view.own.get("filter", "").casefold().split():
-        said = pl.concat_str(
+        line = pl.concat_str(
             [pl.lit(" "), *(pl.Series(texts(rows, c)) for c in table.columns)], separator=" "
         )
-        text = rows.select(said.str.to_lowercase()).to_series()
+        text = rows.select(line.str.to_lowercase()).to_series()
         for word in words:
             rows = rows.filter(text.str.contains(word, literal=True))
             text = text.filter(text.str.contains(word, literal=True))
@@ -128,8 +128,8 @@ def table_markup(
         ])  # fmt: skip
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*cells, strict=True))
     if not body:
-        told = EMPTY.get(name, "no rows") if table.rows.is_empty() else "no row has these words"
-        body = f'<tr><td colspan="{max(1, len(cells))}">{_text(told)}</td></tr>\n'
+        reason = EMPTY.get(name, "no rows") if table.rows.is_empty() else "no row has these words"
+        body = f'<tr><td colspan="{max(1, len(cells))}">{_text(reason)}</td></tr>\n'
     rest = rows.height - few.height
     note = f"<p>{rest:,} more rows are in the files.</p>\n" if rest > 0 else ""
     return Markup(  # noqa: S704 - each part is escaped above
@@ -166,12 +166,12 @@ def _head(column: Column, table: ShownTable, name: str, view: Filters, page: str
     # The page of a network says it by its address.
     asn = view.asn if page == "/sql" else None
     link = f"{page}?{view.query(sort=up if now == down else down, asn=asn)}#{name}"
-    told = f"{column.meaning} [{column.unit}]" if column.unit else column.meaning
+    title = f"{column.meaning} [{column.unit}]" if column.unit else column.meaning
     kind = " class=n" if number else ""
     if table.rows.schema[column.name].is_nested():
-        return f'<th scope="col"{kind} title="{_text(told)}">{_text(column.name)}</th>'
+        return f'<th scope="col"{kind} title="{_text(title)}">{_text(column.name)}</th>'
     return (
-        f'<th scope="col" aria-sort="{state}"{kind} title="{_text(told)}">'
+        f'<th scope="col" aria-sort="{state}"{kind} title="{_text(title)}">'
         f'<a href="{_text(link)}">{_text(column.name)}</a></th>'
     )
 

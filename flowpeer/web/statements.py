@@ -85,7 +85,7 @@ def _make(
     try:
         rows = reader.ask(held, values, cancel, attached=attached)
     except UsageError:
-        if held == text or cancel.said:
+        if held == text or cancel.requested:
             raise
         # As the reader wrote it: it fails with its own lines, or could not stand within another.
         rows = reader.ask(text, values, cancel, attached=attached)

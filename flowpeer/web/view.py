@@ -78,7 +78,7 @@ class Filters:
 
 
 def view_of(
-    words: Iterable[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
     *,
     known_metros: Iterable[str],
     known_providers: Collection[int],
@@ -86,11 +86,11 @@ def view_of(
     """The view that a query string asks for.
 
     Raises:
-        UsageError: a word or a value that there is not, with what would be accepted.
+        UsageError: a parameter or a value that there is not, with what would be accepted.
     """
     metros = list(known_metros)
     given: dict[str, list[str]] = {}
-    for name, value in words:
+    for name, value in pairs:
         given.setdefault(name, []).append(value.strip())
     own: dict[str, str] = {}
     parameters: dict[str, str] = {}
@@ -165,6 +165,6 @@ def _period(text: str) -> str:
 def _one(name: str, given: Mapping[str, list[str]], allowed: tuple[str, ...]) -> str:
     value = given.get(name, [""])[0] or allowed[0]
     if value not in allowed:
-        told = ", ".join(word for word in allowed if word)
-        raise UsageError(f"{name} {value[:40]!r} is none", advice=f"use one of {told}")
+        accepted = ", ".join(word for word in allowed if word)
+        raise UsageError(f"{name} {value[:40]!r} is none", advice=f"use one of {accepted}")
     return value

@@ -117,7 +117,7 @@ def test_an_answer_that_nobody_waits_for_is_kept_and_one_not_begun_is_not_made(
 
 def test_a_word_that_came_first_stops_at_once() -> None:
     cancel, said = Cancel(), []
-    cancel.say()
+    cancel.request()
     cancel.on(lambda: said.append(1))
     assert said == [1]
 
