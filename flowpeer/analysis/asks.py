@@ -77,7 +77,7 @@ def append(network: Configuration, event: AskEvent) -> Path:
 
 
 def known_metros(network: Configuration, metros: Sequence[str]) -> tuple[str, ...]:
-    """The metros as given, each of them configured.
+    """The metros as given, each once and each of them configured.
 
     Raises:
         UsageError: one is not.
@@ -86,7 +86,7 @@ def known_metros(network: Configuration, metros: Sequence[str]) -> tuple[str, ..
     for metro in metros:
         if metro not in names:
             raise UsageError(f"--metro {metro}: no such metro", advice=f"one of {', '.join(names)}")
-    return tuple(metros)
+    return tuple(dict.fromkeys(metros))
 
 
 def organisation_of(lake: Lake, asn: int) -> str:

@@ -70,6 +70,7 @@ def candidate_answer(
         rank_by: what puts the rows into order.
     """
     checked(direction)
+    join = list(dict.fromkeys(join))
     inputs = _apart(gathered.inputs) if apart else gathered.inputs
     if join:
         inputs = as_if_joined(inputs, join)
