@@ -33,7 +33,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_ask_is_opened_updated_and_listed(folder: Path, run: Run) -> None:
-    added = run("asks", "add", "AS64510", "--metro", "ams", "--metro", "ams", "--date", "2026-05-04",
+    ams = ("--metro", "ams", "--metro", "ams")
+    added = run("asks", "add", "AS64510", *ams, "--date", "2026-05-04",
                 "--organisation", "Example, Inc.", "--predicted-bps", "2500000000",
                 cwd=folder)  # fmt: skip
     assert added.returncode == 0, added.stderr
