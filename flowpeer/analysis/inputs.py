@@ -144,13 +144,15 @@ def _changed(network: Configuration, start: datetime, end: datetime) -> list[str
 
 
 def gather(
-    network: Configuration, record: Record, asked: str | None, *, also: pl.LazyFrame | None = None
-) -> Gathered:
+    network: Configuration, record: Record, asked: str | None, *, also: pl.LazyFrame | None = None,
+    then: bool = False,
+) -> Gathered:  # fmt: skip
     """Everything a report of one period is made from.
 
     Args:
         also: `traffic_routes` of a period that this one is compared with: the paths of its
             prefixes are read too.
+        then: with the log of asks as it stood at the period's end, not as it stands.
 
     Raises:
         NoDataError: nothing rolled up, or not in the period.
@@ -193,7 +195,10 @@ def gather(
     peeringdb["netixlan"] = with_exports(peeringdb, _reference(lake, "ixf_ports"))
     relationships = _reference(lake, "as_relationships")
     configured = network.tables()
-    log = ask_log.asks(read_log(network), as_of=end.date())
+    events = read_log(network)
+    log = ask_log.asks(events, as_of=end.date())
+    day = None if record.until is None else record.until.date()
+    standing = log if then else ask_log.asks(events, as_of=day)
     if not peeringdb["net"].height:
         notes.append("no PeeringDB loaded: policies and meeting places are unknown")
     if not relationships.height:
@@ -235,7 +240,7 @@ def gather(
         ),
         contracts=_frame(configured["contracts"]),
         sessions=_sessions(network, log, end),
-        exclusions=_exclusions(network, log, end.date()),
+        exclusions=_exclusions(network, standing, end.date()),
         traffic=traffic,
         traffic_slots=catalog.scan_slots(record, start, end),
         traffic_routes=routes,
@@ -247,7 +252,8 @@ def gather(
         peeringdb=peeringdb,
         notes=tuple(notes),
         policy=policy_of(network),
-        asks=log,
+        asks=standing,
+        accepted=_accepted(network, standing),
         outcomes=ask_log.outcomes(log, _policies(peeringdb["net"]), end.date()),
         sampling=sampling_rates(
             network, record, catalog.scan_slots(record, start, end), start, end
@@ -363,7 +369,7 @@ def gather_both(
     def routes(first: datetime, last: datetime) -> pl.LazyFrame:
         return catalog.scan(record.lake.root, "traffic_routes", start=first, end=last)
 
-    before = gather(network, record, compare, also=routes(start, end))
+    before = gather(network, record, compare, also=routes(start, end), then=True)
     return gather(network, record, asked, also=routes(*other)), before
 
 
@@ -441,6 +447,16 @@ def _sessions(network: Configuration, log: Sequence[ask_log.Ask], end: datetime)
     return pl.DataFrame(
         [row for row in rows if row[3] is None or row[3] < end], schema=SESSIONS, orient="row"
     )
+
+
+def _accepted(network: Configuration, log: Sequence[ask_log.Ask]) -> dict[str, list[int]]:
+    """Metro → networks that said yes to an ask there, whether their session is up or not."""
+    found: dict[str, list[int]] = {}
+    for ask in log:
+        if ask.status in ("answered_yes", "live"):
+            for metro in ask.metros or [m.id for m in network.metros]:
+                found.setdefault(metro, []).append(ask.asn)
+    return found
 
 
 def _policies(nets: pl.DataFrame) -> dict[int, str]:

@@ -85,7 +85,7 @@ class Inputs:
     accepted: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Metro → networks that agreed to peer there; their sessions may not be live yet (M16)."""
     asks: Sequence[Ask] = ()
-    """Our own asks as they stand at the end of the period (M16)."""
+    """Our own asks as they stand (M16)."""
     outcomes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Policy class → (accepted, answered) of our own asks (M10)."""
     coverage: Coverage | None = None

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,6 +209,44 @@ def test_an_ask_keeps_what_the_list_of_the_day_predicts(
     assert ask["predicted_bps"] == pytest.approx(row["marginal_bps"], abs=0.5)
     assert ask["predicted_ci95_bps"] == pytest.approx(row["ci95_bps"], abs=0.5)
     assert ask["predicted_saving"] == pytest.approx(row["saving_per_month"], abs=0.005)
+
+
+def test_the_list_of_a_period_that_is_over_has_the_log_as_it_stands(
+    demo_copy: Path, run: Run
+) -> None:
+    """Umberpipit Cable in New York: rank 2, and on the exchange there."""
+
+    def answer(*words: str) -> list[dict[str, Any]]:
+        done = run(*words, "--metro", "nyc", "--json", cwd=demo_copy)
+        assert done.returncode in (0, 1), done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    def umberpipit(*words: str) -> dict[str, Any] | None:
+        return next((row for row in answer("candidates", *words) if row["asn"] == 503273), None)
+
+    plain = umberpipit()
+    assert plain
+    before = {row["ix_id"]: row["marginal_bps"] for row in answer("exchanges")}
+    words = ("503273", "--metro", "nyc", "--date")
+    run("asks", "add", *words, "2026-10-01", "--owner", "bo", cwd=demo_copy)
+    run("asks", "update", "503273", "answered_yes", "--date", "2026-10-02", cwd=demo_copy)
+    listed = umberpipit()
+    assert listed == plain | {"status": "answered yes 2026-10-02, bo"}
+    # What was agreed is no exchange's any more (M18).
+    after = {row["ix_id"]: row["marginal_bps"] for row in answer("exchanges")}
+    assert before[201] - after[201] == pytest.approx(plain["cone_bps"], abs=0.01)
+    assert after[210] == before[210]
+    assert umberpipit("--as-of", "2026-10-01") == plain | {"status": "asked 2026-10-01, bo"}
+    assert umberpipit("--as-of", "2026-09-17") == plain
+    # A refusal takes it off the list, and is what changed against a period before it.
+    run("asks", "update", "503273", "declined", "--date", "2026-10-03", "--until", "2027-06-30",
+        cwd=demo_copy)  # fmt: skip
+    assert umberpipit() is None
+    halves = ("--period", "2026-09-16T12:00/2026-09-17", "--compare", "before")
+    done = run("candidates", "--metro", "nyc", *halves, cwd=demo_copy)
+    (gone,) = (line for line in done.stdout.splitlines() if "nyc: gone: Umberpipit" in line)
+    assert "eligibility" in gone
 
 
 def test_without_a_prediction_the_ask_says_why(demo_copy: Path, run: Run) -> None:
