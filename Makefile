@@ -92,6 +92,8 @@ lock: $(VENV)/.dev  ## resolve the requirements again, with hashes and without a
 		--python-version 3.11 --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
 		--python-version 3.11 --extra all --extra serve --extra s3 --extra iceberg --group dev --group docs pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header \
+		--python-version 3.11 .ci/sql-tools.in -o .ci/sql-tools.lock
 
 clean:  ## remove what was built; the demo folder stays
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -21,7 +21,8 @@ def environment(folder: Path, wanted: Sequence[str], *, alone: bool = False) -> 
     asked = [list(wanted), sys.prefix]
     if ready.is_file() and json.loads(ready.read_text()) == asked:
         return python
-    print(f"installing {' and '.join(wanted)} into {folder}", flush=True)
+    more = f" and {len(wanted) - 3} more" if len(wanted) > 3 else ""
+    print(f"installing {', '.join(wanted[:3])}{more} into {folder}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=False)
     if not alone:

@@ -28,11 +28,7 @@ from pathlib import Path
 from separate import environment, extra
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto-sql-tools.md"
-TOOLS = [
-    "apache-superset==6.1.0", "cachetools", "flask-caching<2.4", "rich",  # what it needs, unstated
-    "duckdb>=2", "duckdb-cli>=1.5", "duckdb-engine==0.17.0", "dbt-core<1.11", "dbt-duckdb>=1.11",
-    "ipykernel", "nbclient", "pyarrow", "pytz",
-]  # fmt: skip
+LOCK = Path(__file__).with_name("sql-tools.lock")
 TIMEOUT_S = 300.0
 NOTEBOOK = """
 import sys
@@ -252,7 +248,7 @@ def main() -> int:
                     continue
                 tools = environment(arguments.spark, extra("spark", "dask"))
             else:
-                tools = environment(arguments.tools, TOOLS, alone=True)
+                tools = environment(arguments.tools, LOCK.read_text().splitlines(), alone=True)
             if tools is None:
                 print(f"SKIPPED: {name} cannot be installed")
                 continue
