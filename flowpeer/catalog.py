@@ -32,7 +32,7 @@ STORAGE_VERSION = "v1.5.0"
 """Of a written catalog: DuckDB 1.5 and later open it."""
 
 NO_CROSSINGS = "crossings are made when they are asked for: use `flowpeer sql`"
-"""Whoever reads them in a catalog is told, where no rows would be taken for no traffic."""
+"""What whoever reads them in a catalog sees, where no rows would be taken for no traffic."""
 
 if TYPE_CHECKING:
     import duckdb

@@ -66,6 +66,14 @@ def draft_answer(
         notes.append(NO_CONTACTS)
     elif nobody:
         notes.append(f"PeeringDB shows no address to write to for {', '.join(nobody)}")
+    party = found.universe.parties.of
+    there = {party(a.asn): a for a in inputs.asks if a.open and a.concerns(metros or ())}
+    asked = [
+        f"AS{asn} ({there[asn].status.replace('_', ' ')} {there[asn].since})"
+        for asn in rows["asn"] if asn in there and there[asn].status != "planned"
+    ]  # fmt: skip
+    if asked:
+        notes.append(f"asked already, by the log of asks: {', '.join(asked)}")
     title = title_of(inputs, "drafts of asks")
     return Drafts(
         "drafts", title, rows, DRAFTS, found, lambda: table_page(rows, DRAFTS, title=title),

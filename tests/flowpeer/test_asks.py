@@ -230,6 +230,11 @@ def test_the_list_of_a_period_that_is_over_has_the_log_as_it_stands(
     before = {row["ix_id"]: row["marginal_bps"] for row in answer("exchanges")}
     words = ("503273", "--metro", "nyc", "--date")
     run("asks", "add", *words, "2026-10-01", "--owner", "bo", cwd=demo_copy)
+    for metro, told in (("nyc", True), ("iad", False)):
+        draft = run("asks", "draft", "503273", "--metro", metro, cwd=demo_copy).stdout
+        assert draft.startswith("# Policy: ")
+        asked = "note: asked already, by the log of asks: AS503273 (asked 2026-10-01)"
+        assert (asked in draft) == told
     run("asks", "update", "503273", "answered_yes", "--date", "2026-10-02", cwd=demo_copy)
     listed = umberpipit()
     assert listed == plain | {"status": "answered yes 2026-10-02, bo"}
