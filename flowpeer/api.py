@@ -30,7 +30,7 @@ from flowpeer.analysis import inputs
 from flowpeer.analysis.answers import Answer, Direction, FileFormat
 from flowpeer.analysis.asking import asked
 from flowpeer.analysis.asks import asks_answer, log_path
-from flowpeer.analysis.bills import bills_answer
+from flowpeer.analysis.bills import WEEKS_BEFORE, bills_answer
 from flowpeer.analysis.candidates import ListOf, candidate_answer, compared
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
@@ -578,11 +578,13 @@ class Network:
         Of the lake it looks at the names, sizes and times of manifests, and reads none.
 
         Args:
-            period: answers of [start, end) alone. What comes to hours away from it, and from the
-                months that its bills are of, changes nothing; in an object store everything does.
+            period: answers of [start, end) alone. What comes to hours away from it, and from what
+                its bills are of, changes nothing; in an object store everything does.
         """
         network = self.configuration
         digest = hashlib.sha256(__version__.encode())
+        if any(one.until for one in network.accepted):  # until a day
+            digest.update(f"{datetime.now(UTC).date()}".encode())
         for path in (network.source, log_path(network)):
             digest.update(path.read_bytes() if path.is_file() else b"-")
         for name in ("interfaces", "counters", "as_cones"):
@@ -593,11 +595,14 @@ class Network:
                 digest.update(f"{one.key}:{one.mark};".encode())
             return digest.hexdigest()[:32]
         manifests = self.lake.root / "manifests"
-        units, young = [], False
+        units, young, over = [], False, False
+        opening, closing = ("", "~") if period is None else _billed_days(*period)
         for path in sorted(manifests.rglob("*.json")):
             table, *folders = path.relative_to(manifests).parts
-            if period is not None and folders and not _is_around(folders[0], *period):
-                continue
+            if folders and folders[0].startswith("date="):
+                over |= table == "traffic" and folders[0] > closing
+                if not opening <= folders[0] <= closing:
+                    continue
             stat = path.stat()
             mark = f"{path}:{_mark(stat)};".encode()
             if period is not None and table == "units":
@@ -605,6 +610,7 @@ class Network:
                 continue
             digest.update(mark)
             young |= stat.st_mtime > time.time() - PUBLISHING_S
+        digest.update(b"over" if over else b"")  # the months are, and their bills no projection
         # Of a unit that is just being published the record comes last.
         for mark in units if young else ():
             digest.update(mark)
@@ -767,12 +773,12 @@ def _mark(stat: os.stat_result) -> str:
     return f"{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size}"
 
 
-def _is_around(folder: str, start: datetime, end: datetime) -> bool:
-    """Whether a folder of manifests is none of a day, or of one that answers of a period hang on:
-    those of its calendar months, which are billed, and a day around them, for time zones."""
-    if not folder.startswith("date="):
-        return True
+def _billed_days(start: datetime, end: datetime) -> tuple[str, str]:
+    """The first and the last folder that answers of a period hang on: of its calendar months, which
+    are billed, of the weeks before that say where a month is heading, and a day around them, for
+    time zones."""
     last = end.astimezone(UTC) - timedelta(microseconds=1)
     closing = (last.replace(day=1) + timedelta(days=32)).replace(day=1).date()
-    opening = start.astimezone(UTC).replace(day=1).date() - timedelta(days=1)
-    return f"date={opening}" <= folder <= f"date={closing}"
+    first = start.astimezone(UTC).replace(day=1).date()
+    opening = first - WEEKS_BEFORE - timedelta(days=1)
+    return f"date={opening}", f"date={closing}"

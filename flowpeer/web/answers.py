@@ -281,7 +281,10 @@ def _from_answers() -> list[AnswerPart]:
         if answer in ("candidates", "exchanges"):
             asked += ("direction",)
         more = {"explain": ("asn",), "what_if": ("pick",)}.get(answer, ())
-        whole = Named(f"answer {answer}", title, asked + more, partial(_answer, answer), needs=more)
+        whole = Named(
+            f"answer {answer}", title, asked + more, partial(_answer, answer), needs=more,
+            lasts_s=_LASTS_S.get(answer, 0),
+        )  # fmt: skip
         uses = tuple(f for f in FILTERS if f in {*asked, *narrows, *needs})
         known = tuple(column.name for column in _COLUMNS.get(name, ()))
         if name == "imbalance_hours":
@@ -291,6 +294,8 @@ def _from_answers() -> list[AnswerPart]:
     return [*parts, *_from_calls()]
 
 
+_LASTS_S = {"findings": 120, "what_if": 86400}
+"""A collector stops and tables grow old though nothing comes; lines for asks.csv are of today."""
 _CALLS = ("findings", "snapshots", "lookup")
 """Answers that a command gives as JSON."""
 
@@ -306,7 +311,8 @@ def _from_calls() -> Iterator[AnswerPart]:
          ("address", "prefix", "origin_asn", "origins", "origin_name", "as_path", "snapshot",
           "vantage")),
     ):  # fmt: skip
-        named = Named(name, title, uses, make, needs=uses, columns=known)
+        named = Named(name, title, uses, make, needs=uses, columns=known,
+                      lasts_s=_LASTS_S.get(name, 0))  # fmt: skip
         yield AnswerPart(named, replace(named, name=f"answer {name}"), only=only)
 
 

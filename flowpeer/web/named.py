@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -47,6 +48,8 @@ class Named:
     """Filters without which there is no such table."""
     columns: tuple[str, ...] = ()
     """Those it may have; empty where its rows decide."""
+    lasts_s: int = 0
+    """How long it holds at most, as it hangs on the clock too; 0: until what it is of changes."""
 
     def narrowed(self, view: Filters) -> Filters:
         """The view as far as this table obeys it: what its URL and its place in the store need."""
@@ -80,7 +83,7 @@ class Named:
 
     def key(self, view: Filters) -> Hashable:
         """Under which it is kept."""
-        return self.name, self.query_string(view)
+        return self.name, self.query_string(view), spell(self.lasts_s)
 
     def kept(self, reader: SharedReader, view: Filters) -> ShownTable | None:
         """The table, where it needs no work."""
@@ -99,6 +102,11 @@ class Named:
         check_needs(self, view)
         made = partial(self.make, reader, self.narrowed(view))
         return await reader.table(self.key(view), made, query=self.query, period=self._period(view))
+
+
+def spell(lasts_s: int) -> int:
+    """The number of the present stretch of so many seconds; 0 where they are 0."""
+    return int(time.time()) // lasts_s if lasts_s else 0
 
 
 def check_needs(named: Named, view: Filters) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowpeer.errors import UsageError
 from flowpeer.web.answers import whole_of
-from flowpeer.web.named import with_values
+from flowpeer.web.named import spell, with_values
 from flowpeer.web.reader import Cancel, SharedReader, ShownTable
 from flowpeer.web.view import Filters
 from flowpeer_reports.render.cells import inferred
@@ -18,6 +18,13 @@ from flowpeer_sql import Question, questions, signature
 
 _BOUNDED = ("select", "from", "with", "values", "table")
 """First words of statements that can stand within another one."""
+_OF_NOW = re.compile(
+    r"\b(?:now|today|age|(?:get_)?current_\w+|localtime\w*|transaction_timestamp|\w*uuid\w*"
+    r"|random)\b", re.IGNORECASE,
+)  # fmt: skip
+"""Names in a statement whose rows are others each time it runs."""
+OF_NOW_S = 10
+"""How long the rows of such a statement are kept: for those who ask at the same time."""
 
 
 def question_of(text: str) -> Question | None:
@@ -110,7 +117,8 @@ async def run(reader: SharedReader, view: Filters) -> ShownTable:
     """
     text, values = resolved(view)
     attached: dict[str, ShownTable] = {}
-    key: tuple[Hashable, ...] = ("statement", text, tuple(sorted(values.items())))
+    lasts_s = OF_NOW_S if _OF_NOW.search(text) else 0
+    key: tuple[Hashable, ...] = ("statement", text, tuple(sorted(values.items())), spell(lasts_s))
     if name := view.own.get("answer"):
         whole = whole_of(name)
         answer = await whole.fetch(reader, view)

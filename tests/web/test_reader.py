@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -148,30 +149,61 @@ def test_an_answer_is_kept_until_something_comes_to_its_period(
     monkeypatch.setattr("flowpeer.api.PUBLISHING_S", 0)
     reader = SharedReader(ServerSettings(config=demo_copy / "flowpeer.toml"))
     start, end = reader.network.period(None)
-    flows = reader.network.lake.root / "manifests/flows"
+    manifests = reader.network.lake.root / "manifests"
 
-    def comes(day: datetime) -> None:
-        folder = flows / f"date={day:%Y-%m-%d}"
+    def comes(day: datetime, table: str) -> None:
+        folder = manifests / table / f"date={day:%Y-%m-%d}"
         folder.mkdir(exist_ok=True)
-        folder.joinpath("hour=99.json").write_text(str(day), "utf-8")
+        hour = manifests / table / f"date={start:%Y-%m-%d}/hour=00.json"
+        folder.joinpath("hour=23.json").write_bytes(hour.read_bytes())
 
     async def ask() -> None:
-        for period, day, stays in (
-            ("", end + timedelta(days=40), True),
-            ("", start - timedelta(days=40), True),
-            ("", start, False),
-            ("", end.replace(day=28), False),  # of its month, whose bill it changes
-            (None, end + timedelta(days=80), False),
+        month = start.replace(day=1)
+        for period, day, table_of, stays in (
+            ("", end + timedelta(days=40), "flows", True),
+            ("", month - timedelta(days=40), "traffic", True),
+            ("", start, "flows", False),
+            ("", end.replace(day=28), "flows", False),  # of its month, whose bill it changes
+            ("", month - timedelta(weeks=4), "traffic", False),  # what the month is heading for
+            ("", end + timedelta(days=50), "traffic", False),  # the bill is no projection any more
+            ("", end + timedelta(days=51), "traffic", True),
+            (None, end + timedelta(days=80), "flows", False),
         ):
             before = await reader.look()
             await reader.table("k", lambda _: table(), query=False, period=period)
             assert reader.kept("k", period=period) is not None
-            comes(day)
+            comes(day, table_of)
             assert await reader.look() != before
             assert (reader.kept("k", period=period) is not None) == stays
 
     asyncio.run(ask())
     reader.close()
+
+
+def test_findings_are_of_now_though_nothing_comes_to_the_lake(
+    explore: Callable[..., Explorer], demo_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(config=demo_copy / "flowpeer.toml")
+    assert "source-missing" not in explorer.get("/api/findings.json").text
+    (demo_copy / "peeringdb.json").unlink()
+    later = time.time() + 120
+    monkeypatch.setattr("flowpeer.web.named.time", SimpleNamespace(time=lambda: later))
+    assert "source-missing" in explorer.get("/api/findings.json").text
+
+
+def test_a_statement_of_now_runs_again(
+    explore: Callable[..., Explorer], bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(config=bare)
+    monkeypatch.setattr("flowpeer.web.statements.OF_NOW_S", 1)
+
+    def asked(statement: str) -> object:
+        return explorer.get("/api/sql.json", params={"q": statement}).json()
+
+    for statement in ("SELECT now() AS t", "FROM (VALUES (Current_Timestamp))", "SELECT uuid() u"):
+        before = asked(statement)
+        time.sleep(1.1)
+        assert asked(statement) != before
 
 
 def test_what_is_kept_is_bounded(reader: SharedReader, monkeypatch: pytest.MonkeyPatch) -> None:
