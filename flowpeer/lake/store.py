@@ -92,6 +92,8 @@ class Lake:
         self.remote = remote_of(root)
         """Where it is, if this folder only keeps what was read of it."""
         self.cache = root / "cache"
+        self.catalog = root / "catalog.duckdb"
+        """For other programs; it is kept current where somebody wrote one."""
         self.staging = Staging(root / "staging")
         self.storage = self._storage()
         self._marked = False

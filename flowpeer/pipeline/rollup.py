@@ -26,9 +26,6 @@ from flowpeer.rollup.planner import TABLES, Hour, RollupPlanner
 from flowpeer.sources import load_sources
 from flowpeer_core.machine import cores
 
-CATALOG = "catalog.duckdb"
-"""In the lake's folder: a catalog for other programs that is kept current."""
-
 Shard = tuple[int, int]
 """i and n: every n-th hour, from the i-th (counted from 1)."""
 WHOLE: Shard = (1, 1)
@@ -130,7 +127,7 @@ def roll_up(
 def renew_catalog(network: Configuration, lake: Lake, warn: Callable[[str], None]) -> None:
     """Write `catalog.duckdb` in the lake again, where there is one: its views and tables of the
     configuration are then of now. Where that fails, say so and go on."""
-    path = lake.root / CATALOG
+    path = lake.catalog
     if not path.is_file():
         return
     from flowpeer.catalog import write_catalog  # and DuckDB

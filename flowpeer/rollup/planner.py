@@ -358,7 +358,9 @@ class RollupPlanner(RollupInputs):
                     return None
             return Change((file,), tuple(f.path for f in manifest.live), facts)
 
-        commit(self.lake, name, hour.start, edit, replace_damaged=True)
+        # What a catalog names is read until it is written again, and by who has it open.
+        grace_s = self.network.lake.grace if self.lake.catalog.is_file() else 0.0
+        commit(self.lake, name, hour.start, edit, grace_s=grace_s, replace_damaged=True)
         if spare:
             self.lake.storage.remove(file.path)
         self.record.forget(name, hour.start)

@@ -496,6 +496,26 @@ def test_the_catalog_in_the_lake_is_kept_current(folder: Path, run: Run) -> None
     assert run("verify", cwd=folder).returncode == 0
 
 
+def test_what_a_catalog_names_stays_while_hours_are_rolled_up_again(folder: Path, run: Run) -> None:
+    path, query = folder / "lake" / "catalog.duckdb", "SELECT sum(bytes)::BIGINT FROM traffic"
+    assert run("sql", "--write-catalog", str(path), cwd=folder).returncode == 0
+    named = rollups(folder)
+    with duckdb.connect(str(path), read_only=True) as con:
+        before = con.execute(query).fetchall()
+        late = LONG_AGO + timedelta(minutes=7)
+        flow(folder, "late", late, late)
+        assert run("rollup", cwd=folder).returncode == 0
+        assert con.execute(query).fetchall() == before  # as when it was opened
+    with duckdb.connect(str(path), read_only=True) as con:
+        assert con.execute(query).fetchall() == [(before[0][0] + 1000,)]
+    assert named.items() < rollups(folder).items()
+    assert holds(again(folder))
+    path.unlink()  # and without one the old files go at once
+    flow(folder, "later", late, late)
+    assert run("rollup", cwd=folder).returncode == 0
+    assert len(rollups(folder)) == len(named) + 2
+
+
 def test_a_file_that_is_missing_for_good_is_said_at_once(folder: Path) -> None:
     gone = next((folder / "lake/flows").rglob("*.parquet"))
     gone.unlink()
