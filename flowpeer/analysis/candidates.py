@@ -131,7 +131,7 @@ def candidate_answer(
             "metros" if c == "metro" and of == "organisations" else c
             for c in SCREEN_COLUMNS
             if (c not in MONEY_COLUMNS or found.signing is not None)
-            and (c != "change" or "changes" in more)
+            and (c != "change" or ("changes" in more and of == "metros"))
         ),
         give_way=GIVE_WAY,
     )  # fmt: skip

@@ -54,6 +54,10 @@ def test_who_left_the_first_rows_is_not_gone_and_who_is_gone_is_named(demo_folde
     assert note.endswith(f"; and {gone.height - 5} more")
     assert note in " ".join(whole.on_screen(120).split())
     assert note in whole.html()
+    assert "change" in whole.screen_columns
+    # Lists of metros are compared; organisations have no column of it to show.
+    both = net.candidates(HALF, metro="nyc", compare="before", of="organisations", asks=5)
+    assert "change" not in both.screen_columns
 
 
 def test_what_the_first_asks_take_is_said_of_the_list_that_is_shown(demo_folder: Path) -> None:
