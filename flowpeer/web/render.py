@@ -21,7 +21,15 @@ from flowpeer_reports.render.cells import clean, is_number, texts
 STATIC = Path(__file__).with_name("static")
 LONGEST = 12_000
 """Characters of a statement that a link carries."""
+_NOT_COUNTED = (
+    "no transit of this is in a figure: where there should be some, see the overview, under What "
+    "is wrong with the data"
+)
 EMPTY = {
+    **dict.fromkeys(
+        ("candidates", "hours_of_week", "metro_over_time", "provider_load", "traffic_over_time"),
+        _NOT_COUNTED,
+    ),
     "asks": "nobody was asked yet: `flowpeer asks add` writes to the log of asks",
     "findings": "nothing is wrong",
     "network_ports": "it is on no exchange that PeeringDB knows",

@@ -126,6 +126,12 @@ def test_it_filters_sorts_drills_in_goes_back_and_downloads(browser: Any, served
         page.get_by_role("button", name="Show").click()
         page.wait_for_url("**direction=in**")
         tab.settle()
+        page.go_back()
+        tab.settle()
+        expect(page.get_by_label("Direction")).to_have_value("both")  # as the tables are again
+        page.go_forward()
+        page.wait_for_url("**direction=in**")
+        tab.settle()
         load = page.locator("#provider_load")
         directions = load.locator("tbody tr td:nth-child(4)").all_inner_texts()
         assert set(directions) == {"in"}

@@ -249,6 +249,24 @@ def test_a_table_says_what_it_is_not_narrowed_by_and_why_it_is_empty(explorer: E
     asks = explorer.get(f"/section/network/asks?asn={ASN}").text
     assert "nobody was asked yet: `flowpeer asks add`" in asks
     assert "no row has these words" in explorer.get(f"{loads}&filter=zzzz").text
+    # A metro whose only router states no sampling rate.
+    unscaled = "?page=/metro/par&metro=par"
+    load = explorer.get(f"/section/metro/provider_load{unscaled}").text
+    assert "see the overview, under What is wrong with the data" in load
+    hours = explorer.get(f"/section/metro/imbalance_hours{unscaled}").text
+    assert "<figure" not in hours  # it would be empty
+    assert "hour_utc" in hours
+
+
+def test_the_form_shows_every_metro_and_provider_of_the_address(explorer: Explorer) -> None:
+    for page in ("/?", "/what-if?"):
+        form = explorer.get(f"{page}metro=ams&metro=fra").text
+        assert re.search(r'<select name="metro" multiple>', form)
+        chosen = re.findall(r'<option value="(\w+)" selected>', form)
+        assert chosen == ["ams", "fra"]
+    assert "multiple" not in explorer.get("/?metro=ams").text
+    both = explorer.get("/?provider=500101&provider=500202").text
+    assert '<select name="provider" multiple>' in both
 
 
 HOSTILE = [
