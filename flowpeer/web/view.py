@@ -17,6 +17,8 @@ MAX_ASN = 2**32 - 1
 OWN = {"q": 15_000, "sort": 100, "find": 200, "filter": 200, "limit": 6, "answer": 40}
 """Words of pages, with the most characters they may have."""
 MAX_PICKS = 200
+MAX_PARAMETERS = 40
+"""Of a question or statement; every link of its page carries them."""
 MAX_LIMIT = 10_000
 
 
@@ -111,6 +113,8 @@ def view_of(
                 advice="use period, metro, provider, direction, family, asn, pick, "
                 + ", ".join(OWN),
             )
+    if len(parameters) > MAX_PARAMETERS:
+        raise UsageError(f"{len(parameters)} parameters", advice=f"take {MAX_PARAMETERS} at most")
     if "limit" in own and not (own["limit"].isascii() and own["limit"].isdigit()
                                and 1 <= int(own["limit"]) <= MAX_LIMIT):  # fmt: skip
         raise UsageError(f"limit {own['limit']!r} is no number of rows",

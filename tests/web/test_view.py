@@ -54,6 +54,7 @@ def test_a_view_comes_back_from_its_url(view: Filters) -> None:
         ([("pick", "lon:174")], "is no pick"),
         ([("pick", "ams:ix")], "is no pick"),
         ([("pick", "ams:x")], "is no pick"),
+        ([(f"p.n{n}", "1") for n in range(41)], "41 parameters"),
         ([("limit", "0")], "no number of rows"),
         ([("limit", "10001")], "no number of rows"),
         ([("limit", "٣")], "no number of rows"),
