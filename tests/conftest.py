@@ -3,6 +3,7 @@ bucket of an object store."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -149,6 +150,16 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert done.returncode == 0, done.stderr
             (shared_base / "demo.out").write_text(done.stdout)
     return folder
+
+
+@pytest.fixture
+def garbage_waits() -> Iterator[None]:
+    """No garbage is collected. Where a document is nested too deep, what collecting calls (as the
+    end of a temporary folder of an earlier test) would fail for want of stack too."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

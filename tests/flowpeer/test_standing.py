@@ -137,6 +137,7 @@ def test_what_came_meanwhile_is_not_passed_over(place: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"made_from": 1}', "[" * 100_000, "\x00"])
+@pytest.mark.usefixtures("garbage_waits")
 def test_a_damaged_note_is_as_none(place: Path, text: str) -> None:
     (place / "out" / NAME).write_text(text)
     assert standing(place / "out", made(place)) is None

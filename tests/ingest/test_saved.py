@@ -91,6 +91,7 @@ def _whole(document: bytes) -> bytes:
      _whole(EMPTY.replace(b'"last_seen_us":{}', b'"last_seen_us":{"x":1e400}')),
      _whole(b"[" * 9999)],
 )  # fmt: skip
+@pytest.mark.usefixtures("garbage_waits")
 def test_an_unreadable_checkpoint_is_named_and_the_one_before_it_taken(
     tmp_path: Path, content: bytes
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_packed_bomb_is_refused(name: str, bomb: Path, tmp_path: Path) -> None
     ],
     ids=lambda content: repr(bytes(content[:12])),
 )  # fmt: skip
+@pytest.mark.usefixtures("garbage_waits")
 def test_a_file_of_something_else_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

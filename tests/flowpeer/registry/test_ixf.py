@@ -147,6 +147,7 @@ def test_an_exchange_is_named_by_the_caller_where_the_export_does_not(
         load_ixf(lake, two, exchange=77)
 
 
+@pytest.mark.usefixtures("garbage_waits")
 def test_other_documents_are_refused_and_change_nothing(
     lake: Lake, tmp_path: Path, write: Callable[..., Path]
 ) -> None:

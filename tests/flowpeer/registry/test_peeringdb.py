@@ -189,6 +189,7 @@ def test_values_of_another_type_are_unknown_and_counted(lake: Lake, tmp_path: Pa
         (gzip.compress(b'{"net": ' + b" " * 10**8), "unpacks to more than"),
     ],
 )
+@pytest.mark.usefixtures("garbage_waits")
 def test_wrong_shapes_are_one_line_and_change_nothing(
     content: bytes, message: str, lake: Lake, tmp_path: Path
 ) -> None:

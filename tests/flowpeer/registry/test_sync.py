@@ -216,6 +216,7 @@ def test_requests_are_spaced_and_the_server_is_obeyed(
     assert clock.slept[2:] == pytest.approx([3.0] * (len(OBJECTS) - 1))
 
 
+@pytest.mark.usefixtures("garbage_waits")
 def test_what_never_works_changes_nothing(
     api: Api, lake: Lake, sync: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
