@@ -137,7 +137,8 @@ def table_markup(
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*cells, strict=True))
     if not body:
         reason = EMPTY.get(name, "no rows") if table.rows.is_empty() else "no row has these words"
-        body = f'<tr><td colspan="{max(1, len(cells))}">{_text(reason)}</td></tr>\n'
+        told = f'<p class="empty">{_text(reason)}</p>'
+        body = f'<tr><td colspan="{max(1, len(cells))}">{told}</td></tr>\n'
     rest = rows.height - few.height
     note = f"<p>{rest:,} more rows are in the files.</p>\n" if rest > 0 else ""
     return Markup(  # noqa: S704 - each part is escaped above
