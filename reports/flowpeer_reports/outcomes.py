@@ -82,10 +82,9 @@ def _row(
 ) -> dict[str, Any]:
     assert ask.live_since is not None
     first, last = ask.live_since + timedelta(days=1), ask.live_since
-    days = 0
-    while days < DAYS and _whole(inputs, first + timedelta(days=days)):
-        days += 1
-    after = _between(first, first + timedelta(days=days))
+    measured = [d for n in range(DAYS) if _whole(inputs, d := first + timedelta(days=n))]
+    days = len(measured)
+    after = pl.col("day").is_in(measured)
     weeks: list[int] = []
     while len(weeks) < DAYS // 7 and _whole(inputs, last - WEEK * (len(weeks) + 1)):
         begin = last - WEEK * (len(weeks) + 1)

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import flowpeer
+from flowpeer_sample.facts import facts
 
 Run = Callable[..., Any]
 HALF = "2026-09-16T12:00/2026-09-17T00:00"
@@ -94,3 +95,11 @@ def test_what_a_live_ask_carries(demo_copy: Path, run: Run) -> None:
     assert (ask["asn"], ask["days"], ask["weekly_min_bps"]) == (DRIFTLARK, 1, None)
     assert ask["carried_bps"] == pytest.approx(BY_EXCHANGE * 8 / 86400, rel=1e-6)
     assert total["carried_bps"] == ask["carried_bps"]
+
+
+def test_days_that_count_need_not_begin_when_an_ask_went_live(demo_folder: Path) -> None:
+    """The ask of the sample network has been live for four weeks when its one day of data comes."""
+    planted = next(fact.figures for fact in facts() if fact.key == "live-ask")
+    ask, _ = flowpeer.open(demo_folder / "flowpeer.toml").outcomes().rows.to_dicts()
+    assert (ask["days"], ask["predicted_bps"]) == (1, planted["predicted_bps"])
+    assert ask["carried_bps"] == pytest.approx(planted["carried_bps"], abs=1)
