@@ -196,7 +196,7 @@ def candidates(
             *(paid.notes if paid is not None else ()),
             *(signed.notes if signed is not None else ()),
             *bare_notes(totals),
-            *disagreements(inputs, world.octets),
+            *disagreements(inputs, world, series.carried()),
             *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,9 @@ import polars as pl
 from flowpeer_reports.columns import NOT_LISTED, schema
 from flowpeer_reports.exclusions import CLIQUE, origin_reason
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.lots import ROWS_AT_ONCE, lots
 from flowpeer_reports.ranking import Listing, Ranking, bps
 from flowpeer_reports.relations import Positions
-from flowpeer_reports.universe import Routes
+from flowpeer_reports.universe import Routes, Universe
 
 BEYOND = "beyond the asks listed"
 NOTHING_CHOSEN = "nothing in the chosen direction"
@@ -190,20 +189,28 @@ def bare_notes(totals: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
-def disagreements(inputs: Inputs, octets: pl.DataFrame) -> list[str]:
-    """Notes where slots and hours (`Universe.octets`) do not hold the same bytes: then the lake is
-    damaged."""
-    slots = transit(inputs.traffic, inputs, "slot").select("slot", *_WAY)
-    by_slot = (
-        pl.concat(
-            part.group_by(_WAY[:-1]).agg(pl.col("bytes").sum()).collect()
-            for part in lots(inputs.traffic, slots, inputs, "slot", ROWS_AT_ONCE)
-        )
-        .group_by(_WAY[:-1])
-        .agg(pl.col("bytes").sum())
-    )
-    both = by_slot.filter(pl.col("metro").is_in(octets["metro"].implode())).join(
-        octets, on=["metro", "direction", "scaled"], how="full", coalesce=True, suffix="_routes"
+def disagreements(
+    inputs: Inputs, universe: Universe, scaled: Mapping[tuple[str, str], int]
+) -> list[str]:
+    """Notes where slots and hours do not hold the same bytes: then the lake is damaged. `scaled`:
+    what slots hold by metro and direction, as it was read."""
+    bare = transit(inputs.traffic, inputs, "slot").filter(~pl.col("scaled"))
+    by_slot = pl.concat(
+        [
+            bare.group_by("metro", "direction", "scaled").agg(pl.col("bytes").sum()).collect(),
+            pl.DataFrame(
+                [(*way, True, sums) for way, sums in scaled.items()], orient="row",
+                schema={"metro": pl.String, "direction": pl.String, "scaled": pl.Boolean,
+                        "bytes": pl.Int64},
+            ),
+        ]
+    )  # fmt: skip
+    both = by_slot.filter(pl.col("metro").is_in(universe.metros)).join(
+        universe.octets,
+        on=["metro", "direction", "scaled"],
+        how="full",
+        coalesce=True,
+        suffix="_routes",
     )
     both = both.with_columns(pl.col("bytes", "bytes_routes").fill_null(0)).filter(
         pl.col("bytes") != pl.col("bytes_routes")

@@ -130,6 +130,7 @@ class Series:
         before = int((inputs.period_start - start).total_seconds()) // SLOT_SECONDS
         self.inside = slice(before, before + inputs.period_slots)
         """The slots of the period among those held."""
+        self._period = inputs.period_start.astimezone(UTC), inputs.period_end.astimezone(UTC)
         inputs = replace(inputs, period_start=start, period_end=end)
         self._inputs, self._cover, self._cells, self._store = inputs, found, cells, store
         self.slots = inputs.period_slots
@@ -165,6 +166,7 @@ class Series:
         self._width = max([1, *(len(of) for of in self.links)]) * self.slots
         """Of the places of a metro's links, each with all slots."""
         self._totals = [np.zeros((len(of), self.slots), np.int64) for of in self.links]
+        self._unrouted: dict[tuple[str, str], int] = {}
         self._held: dict[int, _Entries] = {}
 
     def want(self, key: Hashable, cells: Positions, direction: str) -> None:
@@ -185,6 +187,16 @@ class Series:
         for day in _days(self._inputs):
             for hour in range(0, 24, lot):
                 self._hours(day, hour, min(hour + lot, 24))
+
+    def carried(self) -> dict[tuple[str, str], int]:
+        """Metro and direction → scaled bytes of the period, on links without routes too."""
+        found = dict(self._unrouted)
+        for metro, links, totals in zip(self._cells.metros, self.links, self._totals, strict=True):
+            octets = totals[:, self.inside].sum(axis=1)
+            for link, of in zip(links, octets.tolist(), strict=True):
+                way = metro, link.direction
+                found[way] = found.get(way, 0) + of
+        return found
 
     def totals(self, metro: int) -> Ints:
         """Slots of each of `links`: all of its scaled traffic, whoever it is of or for."""
@@ -323,6 +335,9 @@ class Series:
             slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(pl.Int32),
             hour=_hour_of("slot", day),
         )  # fmt: skip
+        if (rows["link"] < 0).any():
+            self._without_routes(lot)
+            rows = rows.filter(pl.col("link") >= 0)
         every = rows.group_by("link", "slot").agg(pl.col("bytes").sum())
         for link, slot, octets in every.iter_rows():
             self._totals[self._number[link]][self._place[link], slot] += octets
@@ -376,7 +391,7 @@ class Series:
         self, frame: pl.LazyFrame, time: str, lot: tuple[datetime, datetime], *columns: str,
         **made: pl.Expr,
     ) -> pl.DataFrame:  # fmt: skip
-        """The scaled rows of some hours on `_links`, each with its `link`, a row of those.
+        """The scaled rows of some hours, each with its `link`, a row of `_links`, or −1.
 
         Rows of one link stand together in long runs: a link is looked up once a run.
         """
@@ -397,10 +412,21 @@ class Series:
             "link"
         ].cast(pl.Int32)
         lengths = np.diff(first, append=rows.height)
-        rows = rows.drop(*_LINK, "run").with_columns(
+        return rows.drop(*_LINK, "run").with_columns(
             link=pl.Series(np.repeat(link.fill_null(-1).to_numpy(), lengths))
         )
-        return rows.filter(pl.col("link") >= 0) if link.null_count() else rows
+
+    def _without_routes(self, lot: tuple[datetime, datetime]) -> None:
+        """Count what is on no link that routes are of."""
+        start, end = self._period
+        rows = between(
+            transit(self._inputs.traffic, self._inputs, "slot"),
+            "slot", max(lot[0], start), min(lot[1], end),
+        ).filter("scaled").join(self._links.lazy(), on=_LINK, how="anti")  # fmt: skip
+        sums = rows.group_by("metro", "direction").agg(pl.col("bytes").sum()).collect()
+        for metro, direction, octets in sums.iter_rows():
+            of = self._unrouted.setdefault((metro, direction), 0)
+            self._unrouted[metro, direction] = of + octets
 
     def _part(self) -> pl.Expr:
         """Hour of the day, link and network (`FOLDED` too) in one number."""
@@ -420,7 +446,7 @@ class Series:
         linked = self._linked(
             routes, "hour_start", lot, "hour_start", "prefix", "origin_asn", "bytes",
             hour=_hour_of("hour_start", day), remote_asn=_CODE,
-        )  # fmt: skip
+        ).filter(pl.col("link") >= 0)  # fmt: skip
         kept = (
             linked.lazy()
             .with_columns(number=pl.Series(self._number[linked["link"].to_numpy()]).cast(pl.Int32))
@@ -464,7 +490,7 @@ class Series:
         linked = self._linked(
             routes, "hour_start", lot, "hour_start", "prefix", "origin_asn", "bytes", "folded",
             hour=_hour_of("hour_start", day), remote_asn=_CODE,
-        )  # fmt: skip
+        ).filter(pl.col("link") >= 0)  # fmt: skip
         link = linked["link"].to_numpy()
         by_route = linked.lazy().with_columns(
             part=self._part(),

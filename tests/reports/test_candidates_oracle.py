@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -411,7 +412,7 @@ def test_hours_summed_one_by_one_are_the_same_list(
 ) -> None:
     whole = candidates(world.inputs())
     with monkeypatch.context() as patch:
-        for rows in ("universe.ROUTES", "series.ROWS", "reconcile.ROWS"):
+        for rows in ("universe.ROUTES", "series.ROWS"):
             patch.setattr(f"flowpeer_reports.{rows}_AT_ONCE", 1)
         patch.setattr("flowpeer_reports.greedy.ENTRIES_AT_ONCE", 1)
         parts = candidates(world.inputs(), stores=FileStore)
@@ -419,3 +420,39 @@ def test_hours_summed_one_by_one_are_the_same_list(
     assert parts.organisations.equals(whole.organisations)
     assert parts.not_listed.equals(whole.not_listed)
     assert parts.totals == whole.totals
+
+
+@settings(max_examples=examples(15))
+@given(worlds(), st.integers(0, 2))
+def test_slots_and_hours_that_differ_are_named_with_both_sums(world: World, what: int) -> None:
+    """A route that slots lack, a link that routes lack, unscaled bytes that one of them has."""
+    inputs = world.inputs()
+    traffic, routes = inputs.traffic.collect(), inputs.traffic_routes.collect()
+    before = candidates(inputs)
+    assert not [note for note in before.notes if "traffic holds" in note]
+    of = routes.filter(pl.col("role") == "transit", "scaled")
+    if of.is_empty():
+        return
+    link = of.select("metro", "exporter", "interface", "direction").row(0, named=True)
+    here = pl.all_horizontal(pl.col(name) == value for name, value in link.items())
+    mine = here & (pl.col("role") == "transit")
+    if what == 0:
+        traffic = traffic.filter(~mine | (pl.int_range(pl.len()) > pl.len() // 2))
+    elif what == 1:
+        routes = routes.filter(~mine)
+    else:
+        traffic = traffic.with_columns(scaled=pl.col("scaled") & ~mine)
+
+    def sums(frame: pl.DataFrame, scaled: bool) -> int:
+        rows = frame.filter(pl.col("role") == "transit", pl.col("scaled") == scaled)
+        rows = rows.filter(metro=link["metro"], direction=link["direction"])
+        return int(rows["bytes"].sum())
+
+    expected = {
+        f"{link['metro']} {link['direction']}: traffic holds {slots:,} transit bytes and "
+        f"traffic_routes {hours:,}; run the verification of the lake before using this list"
+        for scaled in (True, False)
+        if (slots := sums(traffic, scaled)) != (hours := sums(routes, scaled))
+    }
+    found = candidates(replace(inputs, traffic=traffic.lazy(), traffic_routes=routes.lazy()))
+    assert {note for note in found.notes if "traffic holds" in note} == expected
