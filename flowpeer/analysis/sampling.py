@@ -57,7 +57,7 @@ def sampling_rates(
         sampled = exported.get((exporter, interface), 0) - bare
         if sampled > 0 and scaled and exporter in mtu:
             rows.append((exporter, interface, max(scaled / sampled, 1.0), mtu[exporter]))
-    rows += [(e, None, rate, mtu[e]) for e, rate in _rates(network, record.lake).items()]
+    rows += [(e, None, rate, mtu[e]) for e, rate in _rates(network, record.lake, end).items()]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
@@ -101,10 +101,10 @@ def _exported(
     return {key: octets for key, octets in found.items() if key not in unknown}
 
 
-def _rates(network: Configuration, lake: Lake) -> dict[str, float]:
-    """Exporter → the rate that it announced in options data, else the configured one."""
+def _rates(network: Configuration, lake: Lake, end: datetime) -> dict[str, float]:
+    """Exporter → the rate that it announced in options data by then, else the configured one."""
     announced = dict(
-        catalog.scan(lake.root, "sampling")
+        catalog.scan(lake.root, "sampling", end=end)
         .group_by("exporter_ip")
         .agg(pl.col("interval").max())
         .drop_nulls()

@@ -62,3 +62,29 @@ def test_what_came_twice_halves_no_rate(tmp_path: Path) -> None:
     headers = record.headers("traffic").values()
     assert sum(h.rollup.figures["duplicate_records"] for h in headers if h.rollup) > 0
     assert set(found.filter(exporter="e2")["rate"]) == {300.0}
+
+
+def test_a_rate_that_was_announced_later_is_no_rate_of_a_period(tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import test_any_order as any_order
+
+    file = any_order.capture(tmp_path / "all.pcap", any_order.world(1))
+    any_order.rolled_up(tmp_path / "lake", [file])
+    net = flowpeer.open(tmp_path / "lake" / "flowpeer.toml")
+    announced = catalog.scan(net.lake.root, "sampling").collect()
+    first = announced["first_seen"].min()
+    assert isinstance(first, datetime)
+
+    def rates(end: datetime) -> dict[str, float]:
+        traffic = catalog.scan(net.lake.root, "traffic", end=end)
+        found = sampling_rates(
+            net.configuration, net.lake.record(), traffic, end - timedelta(days=2), end
+        )
+        rows = found.filter(found["interface"].is_null()).select("exporter", "rate")
+        return dict(rows.iter_rows())
+
+    after, before = rates(first + timedelta(days=1)), rates(first - timedelta(days=1))
+    given = {e.id: e.sampling_override or e.sampling for e in net.configuration.exporters}
+    stated = {exporter: rate for exporter, rate in given.items() if rate}
+    assert before == stated
+    assert after != before
