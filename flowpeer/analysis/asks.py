@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -53,8 +54,12 @@ def read_log(network: Configuration) -> list[AskEvent]:
         raise InputError(str(path), str(error), advice=error.advice) from None
 
 
-def append(network: Configuration, event: AskEvent) -> Path:
+def append(network: Configuration, event: AskEvent, check: Callable[[], object]) -> Path:
     """Add one line to the log, durably; what is there stays as it is.
+
+    Args:
+        check: raises where the log as it stands does not take the event; nobody else adds to the
+            log from then on until the line is written.
 
     Raises:
         InputError: the log is damaged: nothing is added to it.
@@ -62,6 +67,8 @@ def append(network: Configuration, event: AskEvent) -> Path:
     read_log(network)
     path = log_path(network)
     with naming(path), path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        check()
         file.seek(0, os.SEEK_END)
         lines = b""
         if file.tell() == 0:

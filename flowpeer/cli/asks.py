@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -76,7 +77,10 @@ def _saving(text: str | None) -> Decimal | None:
     return amount
 
 
-def _write(state: CommandState, event: AskEvent) -> None:
+def _write(state: CommandState, event: AskEvent, check: Callable[[], object]) -> None:
+    """Add an event to the log, if it takes it; making a prediction takes long, so it is asked
+    before that and when the line is written."""
+    check()
     network = state.network()
     if event.until is not None and event.until < event.date:
         raise UsageError(
@@ -88,7 +92,7 @@ def _write(state: CommandState, event: AskEvent) -> None:
         event, why = with_prediction(network, state.lake(), event)
         if why:
             state.say(f"note: no prediction: {why}")
-    path = append(network, event)
+    path = append(network, event, check)
     if state.json:
         state.emit({"log": str(path), "line": event.line().rstrip("\n")})
     else:
@@ -159,8 +163,7 @@ def add(
         known_metros(network, metro or ()), _event(event, OPENING), _day(until, "--until"),
         owner, note, predicted_bps, predicted_ci95_bps, _saving(predicted_saving),
     )  # fmt: skip
-    openable(network, state.lake(), opening)
-    _write(state, opening)
+    _write(state, opening, lambda: openable(network, state.lake(), opening))
 
 
 @asks.command("update")
@@ -194,6 +197,7 @@ def update(
         AskEvent(
             on, ask.opened.organisation, number, places, chosen, _day(until, "--until"), owner, note
         ),
+        lambda: continued(network, number, metros, chosen, on),
     )
 
 

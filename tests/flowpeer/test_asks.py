@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
+import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from flowpeer import configuration
+from flowpeer.analysis.asks import append
+from flowpeer.errors import UsageError
+from flowpeer_reports.ask_log import AskEvent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 CONFIG = """\
@@ -267,6 +275,34 @@ def test_without_a_prediction_the_ask_says_why(demo_copy: Path, run: Run) -> Non
     assert note("500611", "--metro", "ams", "--date", "2026-09-17") == ""
     assert "AS500613 is no row of the list in ams" in note("500613", "--metro", "ams")
     assert note("500613", "--metro", "fra", "--predicted-bps", "1000") == ""
+
+
+def test_of_the_same_ask_twice_at_once_one_is_written(folder: Path) -> None:
+    words = [sys.executable, "-m", "flowpeer", "asks", "add", "64510", "--predicted-bps", "1"]
+    adding = [
+        subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    said = sorted((p.communicate()[1].decode(), p.returncode) for p in adding)
+    assert [code for _, code in said] == [0, 2, 2, 2]
+    assert all("has an ask in all metros that is open" in text for text, _ in said[1:])
+    assert len((folder / "asks.csv").read_text().splitlines()) == 2
+
+
+def test_nobody_else_adds_while_an_event_is_checked(folder: Path) -> None:
+    network = configuration.load(folder / "flowpeer.toml")
+    event = AskEvent(date(2026, 5, 4), "", 64510, (), "asked")
+
+    def refuse() -> None:
+        with (folder / "asks.csv").open("ab") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise UsageError("open already")
+
+    append(network, event, lambda: None)
+    before = (folder / "asks.csv").read_bytes()
+    with pytest.raises(UsageError, match="open already"):
+        append(network, event, refuse)
+    assert (folder / "asks.csv").read_bytes() == before
 
 
 def test_a_wrong_line_is_named_and_nothing_is_added_to_it(folder: Path, run: Run) -> None:
