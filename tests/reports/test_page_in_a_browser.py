@@ -50,6 +50,8 @@ def test_it_fits_fetches_nothing_and_folds_out(tmp_path: Path) -> None:
             assert max(tab.evaluate(over)) <= width
             drawn = "[...document.querySelectorAll('.panel svg')].map(s => s.clientWidth)"
             assert all(100 < wide < width for wide in tab.evaluate(drawn))
+            scale = "[...document.querySelectorAll('svg.plot text')].map(t => t.getBBox().x)"
+            assert min(tab.evaluate(scale)) >= 0
             draft = tab.locator("#best pre.draft").first
             assert not draft.is_visible()
             tab.locator("#best td summary").first.click()

@@ -299,6 +299,24 @@ def test_a_workbook_has_a_sheet_each_under_names_that_it_may_have() -> None:
     assert 'state="frozen"' in first
 
 
+def test_a_workbook_is_read_on_a_screen_and_on_paper() -> None:
+    pytest.importorskip("xlsxwriter", reason="the report extra is not installed")
+    wide = pl.DataFrame({f"c{n}": [n] for n in range(30)} | {"reasons": ["long text " * 50]})
+    wide = wide.select(pl.lit("ams").alias("metro"), pl.lit("N").alias("name"), pl.all())
+    columns = [Column(name, kind, "", "") for name, kind in wide.schema.items()]
+    narrow = [columns[0], columns[-1]]
+    made = workbook([("wide", wide, columns), ("narrow", wide, narrow)], title="T", notes=())
+    with zipfile.ZipFile(io.BytesIO(made)) as book:
+        sheets = [book.read(f"xl/worksheets/sheet{n}.xml").decode() for n in (1, 2)]
+        names = book.read("xl/workbook.xml").decode()
+    for sheet in sheets:
+        assert max(map(float, re.findall(r' width="([0-9.]+)"', sheet))) < 50
+    assert 'fitToWidth="3"' in sheets[0]
+    assert "fitToWidth" not in sheets[1]  # one page wide
+    assert ">wide!$A:$B,wide!$1:$1<" in names
+    assert ">narrow!$1:$1<" in names
+
+
 def test_xlsx_holds_text_as_text() -> None:
     zipfile = pytest.importorskip("zipfile")
     pytest.importorskip("xlsxwriter", reason="the report extra is not installed")

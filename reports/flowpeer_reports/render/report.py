@@ -206,9 +206,9 @@ def _figures(found: Candidates | None, spread: Imbalance | None, sections: Secti
                 now = float(saved.sum())
                 later = float(asks["saving_at_renewal_per_month"].drop_nulls().sum())
                 currency = str(asks["currency"].drop_nulls().first() or "")
-                what = "they save now, net of what peering costs"
+                what = "they save now if all say yes, net of what peering costs"
                 if now < 0:
-                    what = "is what peering costs now beyond what they save"
+                    what = "is what peering costs now beyond what they save if all say yes"
                 label = f"a month {what}; they save {pack.amount(later)} at the prices of renewal"
                 made.append((f"{pack.amount(abs(now))} {currency}", label))
     if spread is not None:

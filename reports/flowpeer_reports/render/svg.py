@@ -16,7 +16,7 @@ from flowpeer_reports.render.cells import clean
 Values = Sequence[float | None]
 LEFT, TOP, BOTTOM = 4, 14, 16
 """Room around the plot, in units of the view box; at the left the scale stands in more of it."""
-LETTER = 6.1
+LETTER = 7.0
 """Width of a character of the scale, on average."""
 
 STYLE = """
@@ -106,7 +106,8 @@ def lines(
         near = 0.15 * (top - bottom)
         marks = [m for m in marks if not m or (m in (bottom, top) and abs(m) > near)]
     named = {mark: label(mark) for mark in marks if mark or bottom < 0}
-    left = round(2 * LEFT + LETTER * max(map(len, named.values()), default=0), 1)
+    longest = max((len(name) + name.count("%") / 2 for name in named.values()), default=0)
+    left = round(2 * LEFT + LETTER * longest, 1)
 
     def x(place: int) -> float:
         return left + (wide - LEFT - left) * (place / (count - 1) if count > 1 else 0.5)

@@ -16,6 +16,9 @@ from flowpeer_reports.render.cells import clean, plain
 
 MAX_ROWS = 1_048_575
 MAX_TEXT = 32_767
+WIDEST_PIXELS = 320
+"""Of a column, some 45 digits; longer text is read in the cell."""
+COLUMNS_ON_A_PAGE = 14
 
 
 Sheet = tuple[str, pl.DataFrame, Sequence[Column]]
@@ -34,8 +37,9 @@ def xlsx(
 def workbook(sheets: Sequence[Sheet], *, title: str, notes: Sequence[str]) -> bytes:
     """Frames on a sheet each; title, meaning of the columns and notes on a last sheet `notes`.
 
-    Heads stay in sight, numbers have the format of their unit, and a sheet prints on as many pages
-    as it is long and one wide.
+    Heads stay in sight, numbers have the format of their unit, no column is wider than a part of
+    the screen. A sheet prints on as many pages as it is long, and on one across or as many as it
+    takes to be read, each with what its rows are of.
 
     Raises:
         ReportError: XlsxWriter is not installed, or a frame is longer than a worksheet.
@@ -76,12 +80,14 @@ def workbook(sheets: Sequence[Sheet], *, title: str, notes: Sequence[str]) -> by
                 table_style="Table Style Light 1",
                 dtype_formats=_FORMATS,
                 column_formats={c.name: f for c in columns if (f := _format(c, frame)) is not None},
-                autofit=True,
                 freeze_panes=(1, 0),
             )
+            sheet.autofit(WIDEST_PIXELS)
         sheet.set_landscape()
-        sheet.fit_to_pages(1, 0)
+        sheet.fit_to_pages(-(-len(frame.columns) // COLUMNS_ON_A_PAGE) or 1, 0)
         sheet.repeat_rows(0)
+        if len(frame.columns) > COLUMNS_ON_A_PAGE and "name" in frame.columns[:6]:
+            sheet.repeat_columns(0, frame.columns.index("name"))
         lines += [line for c in columns if (line := (c.name, c.unit, c.meaning)) not in lines]
     about = book.add_worksheet("notes")
     lines += [(clean(n), "", "") for n in notes]
