@@ -299,6 +299,18 @@ def test_a_workbook_has_a_sheet_each_under_names_that_it_may_have() -> None:
     assert 'state="frozen"' in first
 
 
+@pytest.mark.parametrize("unit", ["currency", "currency a month"])
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(8612.561, "8,612.56"), (387.4, "387.40"), (-1234.5, "-1,234.50"), (-0.001, "0.00"),
+     (0, "0.00"), (1e7, "10,000,000.00")],
+)  # fmt: skip
+def test_money_is_shown_to_the_cent(unit: str, amount: float, shown: str) -> None:
+    """Whatever the column is called: `per_month` ends like the number of a month."""
+    for name in ("total", "saving_per_month"):
+        assert human(amount, Column(name, pl.Float64, unit, "")) == shown
+
+
 def test_a_workbook_is_read_on_a_screen_and_on_paper() -> None:
     pytest.importorskip("xlsxwriter", reason="the report extra is not installed")
     wide = pl.DataFrame({f"c{n}": [n] for n in range(30)} | {"reasons": ["long text " * 50]})

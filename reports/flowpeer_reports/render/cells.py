@@ -119,6 +119,8 @@ def _number(value: float, column: Labelled) -> str:
         return ""
     if column.unit == "bit/s":
         return rate(value)
+    if column.unit.startswith("currency"):
+        return f"{round(value, 2) + 0.0:,.2f}"
     if is_name(column):
         return str(int(value)) if float(value).is_integer() else str(value)
     if isinstance(value, int):
