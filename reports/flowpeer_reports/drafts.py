@@ -170,12 +170,12 @@ def drafts(
             for m in (found.ranking.cells.metros[n] for n in row.metros)
             if rates.get((asn, m), (0.0, 0.0)) != (0.0, 0.0)
         ]
-        meet = [
-            f"- {metro_names.get(m, m)}: {where}"
+        meet = dict.fromkeys(
+            f"- {metro_names.get(place.there or m, place.there or m)}: {where}"
             for m in metros
             for place in places.options(asn, m)
             if (where := _place(place, places.registry))
-        ]
+        )
         words = {
             "contact": (who[0].name if who and who[0].name else f"peering team of {name}"),
             "metros": ", ".join(metro_names.get(m, m) for m in metros),
@@ -227,14 +227,15 @@ def _place(place: Place, registry: Registry) -> str:
         None if f is None else clean(registry.facility(f))
         for f in (place.our_facility, place.facility)
     )
-    if place.rank in (ROUTE_SERVERS, BILATERAL) and place.ix is not None:
+    rank = place.there_rank if place.there else place.rank
+    if rank in (ROUTE_SERVERS, BILATERAL) and place.ix is not None:
         sizes = (("you have", place.their_bps), ("we", place.our_bps))
         ports = ", ".join(f"{who} {rate(size)}" for who, size in sizes if size)
         return clean(registry.exchange(place.ix)) + (f" ({ports})" if ports else "")
-    if place.rank == FACILITY and (theirs or ours):
+    if rank == FACILITY and (theirs or ours):
         return f"private interconnection in {theirs or ours}"
-    if place.rank in (CAMPUS, NEARBY) and ours and theirs:
+    if rank in (CAMPUS, NEARBY) and ours and theirs:
         return f"private interconnection between {ours} (ours) and {theirs} (yours)"
-    if place.rank == JOIN_IX and place.ix is not None:
+    if rank == JOIN_IX and place.ix is not None:
         return f"{clean(registry.exchange(place.ix))}, which we could join"
     return ""

@@ -108,6 +108,10 @@ def test_a_draft_names_the_places_of_both() -> None:
     )
     (row,) = drafted(world([port(ix_id=27, ixlan_id=27)], ())).iter_rows(named=True)
     assert "- AMS: Other-Example, which we could join" in row["body"]
+    # Nothing there: where both are nearest to it.
+    (row,) = drafted(world(facilities=(20,))).iter_rows(named=True)
+    assert "- FRA: private interconnection in Main" in row["body"]
+    assert "no common place" not in row["body"]
 
 
 def test_foreign_text_makes_no_lines_of_its_own() -> None:
