@@ -37,9 +37,9 @@ def _addresses(texts: Sequence[str], host: str = "0.0.0.0") -> tuple[Address, ..
         raise UsageError(str(error)) from None
 
 
-def _prefixes(texts: Sequence[str] | None) -> Allowed:
+def _prefixes(texts: Sequence[str]) -> Allowed:
     try:
-        return tuple(ip_network(text) for text in texts) if texts else None
+        return tuple(ip_network(text) for text in texts)
     except ValueError as error:
         raise UsageError(f"--allow {error}", advice="a prefix is ADDRESS/LENGTH") from None
 
@@ -67,8 +67,8 @@ def collect(
         list[str] | None,
         typer.Option(
             "--allow",
-            help="Prefix in which exporters may be that are not in the "
-            "configuration; repeatable [anywhere].",
+            help="Prefix in which exporters may be that are not in the configuration; repeatable "
+            "[`allow` of the configuration, else anywhere].",
         ),
     ] = None,
     bmp: Annotated[
@@ -85,6 +85,7 @@ def collect(
         raise UsageError("--known-only and --allow contradict each other")
     state: CommandState = ctx.obj
     network, lake = state.network(), state.lake()
+    allowed = _prefixes(allow) if allow else network.collector.allow
     settings = CollectorOptions(
         spool=network.spool_path,
         listen=_addresses(listen or network.collector.listen),
@@ -93,7 +94,7 @@ def collect(
         reserve_octets=network.collector.reserve,
         configured=frozenset(network.exporter_by_address),
         exporter_ids={a: e.id for a, e in network.exporter_by_address.items()},
-        allowed=() if known_only else _prefixes(allow),
+        allowed=() if known_only else allowed,
         metrics=_addresses([metrics], LOOPBACK)[0] if metrics else None,
     )
     name = collector_name(network)

@@ -79,6 +79,8 @@ class CollectorSettings(Section):
     seal_after: Seconds = 60
     reserve: Octets = 512_000_000
     active_timeout: Annotated[Seconds, Field(ge=1, le=7200)] = 60
+    allow: tuple[Net, ...] | None = None
+    bmp_allow: tuple[Net, ...] | None = None
 
 
 class SourceSettings(Section):

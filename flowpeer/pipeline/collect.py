@@ -91,6 +91,7 @@ def bmp_station(
         lake,
         listen,
         {address: exporter.id for address, exporter in exporters.items()},
+        network.collector.bmp_allow,
         say=reporter.say,
     )
     thread = Thread(target=station.run, name="bmp")

@@ -163,9 +163,15 @@ def test_what_is_dropped_for_want_of_room_is_logged_and_the_reserve_is_a_setting
     assert not list(rig.spool.glob("*.sealed"))
 
 
-def test_unknown_exporters_are_refused_if_asked(rig: Rig) -> None:
-    rig.configure(EXPORTERS.format(address="127.0.0.2"))
-    rig.start("--known-only")
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("", ("--known-only",)), ("allow = []", ()), ('allow = ["127.0.0.1/32"]', ("--known-only",))],
+)
+def test_unknown_exporters_are_refused_if_asked(
+    rig: Rig, setting: str, words: tuple[str, ...]
+) -> None:
+    rig.configure(setting + EXPORTERS.format(address="127.0.0.2"))
+    rig.start(*words)
     rig.send(10)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as known:
         known.bind(("127.0.0.2", 0))
@@ -179,9 +185,19 @@ def test_unknown_exporters_are_refused_if_asked(rig: Rig) -> None:
     assert len(rig.numbers()) == 10
 
 
-def test_exporters_outside_the_allowed_prefixes_are_refused(rig: Rig) -> None:
-    rig.configure(EXPORTERS.format(address="127.0.0.2"))
-    rig.start("--allow", "127.0.0.4/31", "--allow", "2001:db8::/32")
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("", ("--allow", "127.0.0.4/31", "--allow", "2001:db8::/32")),
+        ('allow = ["127.0.0.4/31", "2001:db8::/32"]', ()),
+        ("allow = []", ("--allow", "127.0.0.4/31")),
+    ],
+)
+def test_exporters_outside_the_allowed_prefixes_are_refused(
+    rig: Rig, setting: str, words: tuple[str, ...]
+) -> None:
+    rig.configure(setting + EXPORTERS.format(address="127.0.0.2"))
+    rig.start(*words)
     for source in ("127.0.0.2", "127.0.0.3", "127.0.0.5"):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
             exporter.bind((source, 0))
@@ -191,6 +207,30 @@ def test_exporters_outside_the_allowed_prefixes_are_refused(rig: Rig) -> None:
     assert last["rejected"] == {"exporter outside the allowed prefixes": 1}
     assert last["refused_sources"] == {"127.0.0.3": 1}
     assert sorted(last["exporters"]) == ["127.0.0.2", "127.0.0.5"]
+
+
+def test_routers_outside_the_allowed_prefixes_do_not_connect_by_bmp(rig: Rig) -> None:
+    exporter = EXPORTERS.format(address='127.0.0.2", "127.0.0.3')
+    rig.configure('bmp_allow = ["127.0.0.2/32", "127.0.0.4/31"]' + exporter)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    rig.start("--bmp", f"127.0.0.1:{port}")
+    for source in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+        with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as router:
+            router.settimeout(0.5)
+            if source == "127.0.0.2":
+                with pytest.raises(TimeoutError):
+                    router.recv(1)
+            else:
+                assert router.recv(1) == b""
+    rig.end()
+    said = [line for line in rig.log.splitlines() if line.startswith("BMP: 127")]
+    assert said == [
+        "BMP: 127.0.0.2 (edge1.ams) connected",
+        "BMP: 127.0.0.2 (edge1.ams): closed",
+        "BMP: 127.0.0.3 refused: outside `bmp_allow` of [collector]",
+        "BMP: 127.0.0.4 refused: no address of an exporter",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import selectors
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,6 +21,7 @@ from typing import Any
 
 from flowpeer.errors import FlowpeerError, InputError, LockedError
 from flowpeer.lake.store import Lake
+from flowpeer.network import Prefix
 from flowpeer.routing.bgp.adj_rib_in import AdjRibs
 from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.bmp.capture import Standing
@@ -53,6 +54,7 @@ class BmpStation:
         lake: one of its own where another thread works on the lake too.
         listen: address and port; port 0 takes any.
         exporters: address of a router → exporter; nobody else may connect.
+        allowed: prefixes from which these may connect; None for anywhere.
         peers: the peers whose routes are wanted; None for all.
         every_s: a snapshot is due at each multiple of this, and at the end.
         settle_s: a session is left out until it is this old.
@@ -68,6 +70,7 @@ class BmpStation:
     lake: Lake
     listen: tuple[str, int]
     exporters: Mapping[str, str]
+    allowed: Collection[Prefix] | None = None
     peers: Peers | None = None
     every_s: int = HOUR_S
     settle_s: float = SETTLE_S
@@ -139,12 +142,10 @@ class BmpStation:
         except OSError:
             return
         router = _plain(str(peer[0]))
-        exporter = self.exporters.get(router)
-        if exporter is None or len(self._connections) >= MAX_SESSIONS:
+        if why := self._refuses(router):
             self.counts["refused"] += 1
             if router not in self._named and len(self._named) < MAX_SESSIONS:
                 self._named.add(router)
-                why = "too many sessions" if exporter else "no address of an exporter"
                 self.say(f"BMP: {router} refused: {why}")
             connection.close()
             return
@@ -157,10 +158,19 @@ class BmpStation:
             if old.session.router == router:  # it lost the old one, and we did not notice yet
                 self._close(selector, other, "replaced by a new session")
         session = BmpSession(router, AdjRibs(path=f"BMP of {router}"), self.peers)
+        exporter = self.exporters[router]
         self._connections[connection] = _Connection(session, exporter, self.clock())
         selector.register(connection, selectors.EVENT_READ)
         self.counts["sessions"] += 1
         self.say(f"BMP: {router} ({exporter}) connected")
+
+    def _refuses(self, router: str) -> str:
+        """Why a router may not connect; empty if it may."""
+        if router not in self.exporters:
+            return "no address of an exporter"
+        if self.allowed is not None and not any(parse(router) in net for net in self.allowed):
+            return "outside `bmp_allow` of [collector]"
+        return "too many sessions" if len(self._connections) >= MAX_SESSIONS else ""
 
     def _read(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
         state = self._connections[connection]
