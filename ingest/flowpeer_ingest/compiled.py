@@ -176,7 +176,6 @@ class CompiledColumns:
         self._pool: list[Buffers] = []
         self._next_buffers()
         self._tally = RecordTally()
-        self._nulls = {f.type: pa.nulls(ROOM, f.type) for f in SCHEMA if f.nullable}
 
     def _next_buffers(self) -> None:
         """Point at buffers that no table uses, new ones if need be."""
@@ -299,7 +298,7 @@ class CompiledColumns:
             values_at, valid_at = self._buffers.places[i]
             known = self._rows.columns[i].known
             if f.nullable and not known:
-                arrays.append(self._nulls[f.type].slice(0, rows))
+                arrays.append(_NULLS[f.type].slice(0, rows))
                 continue
             values = whole.slice(values_at, min(ROOM * _WIDTHS[i], whole.size - values_at))
             valid = None
@@ -328,6 +327,7 @@ class CompiledColumns:
 
 
 _ZEROS = pa.array(np.zeros(ROOM, np.int32))
+_NULLS = {f.type: pa.nulls(ROOM, f.type) for f in SCHEMA if f.nullable}
 
 
 def _stated(value: int) -> int | None:
