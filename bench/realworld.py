@@ -1,13 +1,14 @@
 """How many of the networks that matter are among the first asks, on the Internet as it is.
 
-    python bench/realworld.py [--data DIR] [--asks 30] [--recursive]
+    python bench/realworld.py [--data DIR] [--asks 30] [--recursive] [--draw 0]
 
 DIR (default: $FLOWPEER_SHARED/data, else ../shared/data) holds reference data of other parties,
 which the project does not ship: origins (2016), AS relationships (2016), ports (2021), facilities
 (2016), types of networks (2025). Five metros have one exchange each and transit from AS1299, AS3356
 and AS174, whose tables are made of the relationships: valley-free, shortest, lowest ASN. What a
 network draws from us follows its addresses and its ports; each metro has its own taste, and favours
-who is present. Policies are invented, by a hash.
+who is present. Siblings are those of AS Rank (2021); policies are those of a dump of 250 networks
+(2026), and of the others drawn by a hash of ASN and `--draw`, as frequent as there for their type.
 
 For each metro the 20 largest networks by true traffic that may be asked are looked for among its
 first asks. Prints how many are there, of 100, and of each that is not the reason. The aim is 75.
@@ -23,6 +24,7 @@ import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,6 @@ METROS = {"iad": 1, "lon": 18, "ams": 26, "fra": 31, "sjc": 5}
 """Metro → PeeringDB id of its exchange."""
 METRO_BPS = 34e9
 LARGEST = 20
-POLICIES = ("Open",) * 6 + ("Selective",) * 3 + ("Restrictive",)
 EYEBALLS = {"Cable/DSL/ISP": 3.0, "NSP": 0.7, "Content": 1.0}
 PREFIXES = 4
 """Of a network in a metro, at most: routes of one network are alike here."""
@@ -92,16 +93,43 @@ def paths_of(links: pl.DataFrame, transit: int) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def objects(data: Path, folder: Path) -> None:
-    """PeeringDB objects as one dump, with invented policies."""
+def types(data: Path) -> dict[int, str]:
+    """ASN → its type of network."""
+    with gzip.open(data / "peeringdb/2025-05-16/asn_network_types.csv.gz", "rt") as stream:
+        return {int(row["asn"]): row["network_type"] for row in csv.DictReader(stream)}
+
+
+def siblings(data: Path) -> pl.DataFrame:
+    """Links between networks of one organisation."""
+    with gzip.open(data / "asrank/asrank-2021-01.top10000.json.gz", "rt") as stream:
+        nodes = [edge["node"] for edge in json.load(stream)["data"]["asns"]["edges"]]
+    first: dict[str, int] = {}
+    named = sorted((int(n["asn"]), n["organization"]["orgId"]) for n in nodes if n["organization"])
+    links = [(first.setdefault(organisation, asn), asn, 1) for asn, organisation in named]
+    return pl.DataFrame(
+        [link for link in links if link[0] != link[1]],
+        schema={"asn": pl.Int64, "other_asn": pl.Int64, "relationship": pl.Int64}, orient="row",
+    )  # fmt: skip
+
+
+def objects(data: Path, folder: Path, draw: int) -> None:
+    """PeeringDB objects as one dump, with policies."""
 
     def rows(name: str) -> list[dict[str, Any]]:
         with gzip.open(data / "peeringdb" / name, "rt") as stream:
             return json.load(stream)["data"]  # type: ignore[no-any-return]
 
-    nets = rows("2021-07-29/net.json.gz")
+    nets, known, kinds = rows("2021-07-29/net.json.gz"), {}, types(data)
+    by_type: dict[str, list[str]] = defaultdict(list)
+    for net in rows("2026-beta/net.json.gz"):
+        if policy := net["policy_general"]:
+            known[net["asn"]] = policy
+            by_type[net["info_type"]].append(policy)
     for net in nets:
-        net["policy_general"] = POLICIES[net["asn"] * 2_654_435_761 % 2**32 % len(POLICIES)]
+        some = by_type.get(kinds.get(net["asn"], ""), [])
+        some = some if len(some) >= 10 else list(known.values())
+        dice = (net["asn"] + draw * 7919) * 2_654_435_761 % 2**32
+        net["policy_general"] = known.get(net["asn"], some[dice % len(some)])
     made = {
         "net": nets, "netixlan": rows("2021-07-29/netixlan.json.gz"),
         "ix": rows("2021-07-29/ix.json.gz"), "fac": rows("2021/fac.json.gz"),
@@ -114,8 +142,7 @@ def objects(data: Path, folder: Path) -> None:
 
 def weights(data: Path, prefixes: dict[int, list[str]], ports: pl.DataFrame) -> dict[int, float]:
     """What each network draws from us, as a part of all: half by addresses, half by ports."""
-    with gzip.open(data / "peeringdb/2025-05-16/asn_network_types.csv.gz", "rt") as stream:
-        kinds = {int(row["asn"]): row["network_type"] for row in csv.DictReader(stream)}
+    kinds = types(data)
     size = {asn: sum(2.0 ** (32 - int(p.split("/")[1])) for p in some) ** 0.9
             for asn, some in prefixes.items()}  # fmt: skip
     speed = Counter[int]()
@@ -155,10 +182,10 @@ def traffic(
                     }  # fmt: skip
 
 
-def inputs_of(data: Path, folder: Path, *, recursive: bool) -> Inputs:
+def inputs_of(data: Path, folder: Path, *, recursive: bool, draw: int) -> Inputs:
     """The world as the reports take it."""
     lake = Lake(folder / "lake")
-    objects(data, folder)
+    objects(data, folder, draw)
     load_peeringdb(lake, folder / "peeringdb.json")
     load_relations(lake, data / "asrel/20160101.as-rel.txt.gz")
     tables = ("net", "netixlan", "ix", "fac", "ixfac", "netfac", "ixlan", "org", "campus")
@@ -216,7 +243,7 @@ def inputs_of(data: Path, folder: Path, *, recursive: bool) -> Inputs:
         exclusions=pl.DataFrame(schema={"asn": pl.Int64, "reason": pl.String, "until": pl.Date}),
         traffic=rows.group_by(where).agg(pl.col(sums).sum()).sort(where).lazy(),
         traffic_routes=rows.drop("slot", "remote_asn", "family").lazy(),
-        paths=paths, relationships=links,
+        paths=paths, relationships=pl.concat([links, siblings(data).cast(links.schema)]),
         clique=frozenset(catalog.scan(lake.root, "as_clique").collect()["asn"].to_list()),
         cones=cones, cones_source="recursive" if recursive else "observed",
         asns=pl.DataFrame(schema={"asn": pl.Int64, "name": pl.String, "organisation": pl.String,
@@ -225,22 +252,59 @@ def inputs_of(data: Path, folder: Path, *, recursive: bool) -> Inputs:
     )  # fmt: skip
 
 
-def reason(found: Candidates, metro: str, asn: int, asks: int) -> tuple[str, bool]:
-    """Why a network is not among the first asks of a metro, and whether that is because the rows
-    above it take at least nine tenths of its own traffic on the way."""
-    party = found.ranking.parties.of(asn)
-    rows = found.rows.filter(pl.col("metro") == metro, pl.col("asn").is_not_null())
-    mine = rows.filter(pl.col("asn").map_elements(found.ranking.parties.of, pl.Int64) == party)
-    if mine.is_empty():
-        return "taken by the rows above, or below the end of the list", False
-    row = mine.row(0, named=True)
-    words = (f"rank {row['rank']}: own {row['own_bps'] / 1e6:,.0f} Mbps, "
-             f"marginal {row['marginal_bps'] / 1e6:,.0f}, expected "
-             f"{row['expected_bps'] / 1e6:,.0f}; policy {row['policy'] or 'unknown'}")  # fmt: skip
-    last = rows.filter(pl.col("rank") == asks)["expected_bps"]
-    more = f"; the last of {asks} is expected to bring {last[0] / 1e6:,.0f}" if len(last) else ""
-    taken = 10 * row["marginal_bps"] <= row["own_bps"]
-    return "; ".join([words, *row["feasibility_reasons"][:3]]) + more, taken
+@dataclass(frozen=True)
+class Metro:
+    """The list of one metro, with what is needed to say why a network is not on it sooner."""
+
+    found: Candidates
+    metro: str
+    names: dict[int, str]
+    octets: dict[str, int]
+    """By prefix."""
+    asks: int
+
+    def rows(self) -> pl.DataFrame:
+        return self.found.rows.filter(pl.col("metro") == self.metro, pl.col("asn").is_not_null())
+
+    def carriers(self, asn: int) -> tuple[float, str]:
+        """The share of a network's own bytes that the asks take as its customers' routes, and the
+        largest of these asks in words."""
+        ranking, party = self.found.ranking, self.found.ranking.parties.of
+        listing = next(one for one in ranking.metros if one.name == self.metro)
+        held, whole = Counter[int](), 0
+        routes = ranking.routes(listing).select("prefix", "origin_asn", "row")
+        for prefix, origin, number in routes.iter_rows():
+            if party(origin) == party(asn):
+                whole += self.octets[prefix]
+                rank = None if number is None else listing.rows[number].rank
+                if rank and rank <= self.asks:
+                    held[number] += self.octets[prefix]
+        some = [listing.rows[number] for number, _ in held.most_common(2)]
+        return held.total() / max(1, whole), " and ".join(
+            f"{self.names.get(row.asn or 0, row.asn)} (#{row.rank})" for row in some
+        )
+
+    def reason(self, asn: int) -> tuple[str, str]:
+        """The class of the reason why a network is not among the first asks, and it in words."""
+        party = self.found.ranking.parties.of
+        rows = self.rows()
+        mine = rows.filter(pl.col("asn").map_elements(party, pl.Int64) == party(asn))
+        share, carriers = self.carriers(asn)
+        last = rows.filter(pl.col("rank") == self.asks)["expected_bps"].to_list() or [0.0]
+        row = mine.row(0, named=True) if len(mine) else None
+        rest = f"{row['expected_bps'] / 1e6:,.0f} Mbps, #{row['rank']}" if row else "the tail"
+        if share >= 0.9:
+            return "carried", (
+                f"a customer of {carriers}, which is asked first and brings {share:.0%} of it; "
+                f"asked as well, it is expected to add {rest}"
+            )
+        if row is None or row["feasibility"] < 0.5:
+            why = "; ".join(row["feasibility_reasons"][:3]) if row else "nothing known of it"
+            return "unlikely", f"a yes is unlikely ({why}): {rest}"
+        return (
+            "less",
+            f"expected to bring {rest}; the last of {self.asks} asks {last[0] / 1e6:,.0f}",
+        )
 
 
 def main() -> None:
@@ -249,16 +313,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(shared) / "data")
     parser.add_argument("--asks", type=int, default=30)
     parser.add_argument("--recursive", action="store_true", help="infer from recursive cones")
+    parser.add_argument("--draw", type=int, default=0, help="another draw of unknown policies")
     options = parser.parse_args()
     if not (options.data / "asrel").is_dir():
         print(f"skipped: no reference data at {options.data}; name its folder with --data")
         return
     with tempfile.TemporaryDirectory() as folder:
-        inputs = inputs_of(options.data, Path(folder), recursive=options.recursive)
+        inputs = inputs_of(
+            options.data, Path(folder), recursive=options.recursive, draw=options.draw
+        )
         found = candidates(inputs)
         names = inputs.names()
         true = inputs.traffic.group_by("metro", "remote_asn").agg(pl.col("bytes").sum()).collect()
-        there = on_the_way = 0
+        there, why_not = 0, Counter[str]()
         for metro in METROS:
             asked = found.rows.filter(
                 pl.col("metro") == metro, pl.col("rank").is_between(1, options.asks)
@@ -275,17 +342,22 @@ def main() -> None:
             there += mine.height - len(missing)
             print(f"{metro}: {mine.height - len(missing)} of {mine.height}; first asks: "
                   + ", ".join(names.get(a, str(a)) for a in asked["asn"].head(5)))  # fmt: skip
+            routes = inputs.traffic_routes.filter(pl.col("metro") == metro)
+            by_prefix = dict(routes.select("prefix", "bytes").collect().iter_rows())
+            here = Metro(found, metro, names, by_prefix, options.asks)
             for asn, octets in missing:
-                why, taken = reason(found, metro, asn, options.asks)
-                on_the_way += taken
+                kind, why = here.reason(asn)
+                why_not[kind] += 1
                 print(f"  missing AS{asn} {names.get(asn, '?')}, "
                       f"{octets * 8 / 300 / 1e6:,.0f} Mbps: {why}")  # fmt: skip
         observed = found.rows.filter(pl.col("rank").is_between(1, options.asks))
         share = float(observed["observed_bps"].sum()) / float(observed["marginal_bps"].sum())
         print(
             f"{there} of {LARGEST * len(METROS)} of the largest are among the first "
-            f"{options.asks} asks, of {on_the_way} more the asks above them take at least nine "
-            f"tenths; {share:.0%} of what these asks would take is observed"
+            f"{options.asks} asks; of the rest {why_not['carried']} are customers of asks that "
+            f"bring nine tenths of them, of {why_not['unlikely']} a yes is unlikely, and "
+            f"{why_not['less']} bring less than the last ask; {share:.0%} of what these asks would "
+            "take is observed"
         )
 
 
