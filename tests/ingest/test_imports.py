@@ -485,6 +485,25 @@ def test_lines_that_are_no_json_are_counted_with_the_first_of_them(tmp_path: Pat
     assert summary.rows_rejected == {"no exporter": 1}
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("1e400", None), ("1" * 400, None), ("NaN", None), ("-Infinity", None), ("12e2", 1200),
+     ('"7\\ud800"', None), ("1700", 1700), ("1700.0", 1700),
+     ('500, "bytes": 600', 500)],
+)  # fmt: skip
+def test_a_line_of_json_costs_itself_whatever_number_it_holds(
+    tmp_path: Path, value: str, read: int | None
+) -> None:
+    good = json.dumps({**GOFLOW2, "bytes": 300})
+    odd = json.dumps({**GOFLOW2, "bytes": -1}).replace("-1", value)
+    path = tmp_path / "x"
+    path.write_text("\n".join([good, odd, "no JSON", good]) + "\n")
+    summary, rows = flows(path)
+    assert [row["bytes"] for row in rows] == ([300, 300] if read is None else [300, read, 300])
+    assert summary.lines_rejected == {"not a JSON object": 1}
+    assert sum(summary.rows_rejected.values()) == (read is None)
+
+
 def test_other_files_are_refused_with_what_is_taken(tmp_path: Path) -> None:
     for content in (b"", b"\0\1\2", b"a,b\n1,2\n", b"{}", b"[]", b'{"a": 1}\n', b"PAR1 no"):
         path = tmp_path / "x"

@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -266,17 +267,32 @@ def _parsed(block: bytes, schema: pl.Schema, rows: FileRows) -> pl.DataFrame:
         return pl.read_ndjson(io.BytesIO(b"\n".join(good)), schema=schema)
 
 
+def _number(text: str) -> float | int | str:
+    """As text where another parser has no such number: 1e400, 400 digits."""
+    number = float(text)
+    if not math.isfinite(number) or len(text) > 300:
+        return text
+    return int(text) if text.lstrip("-").isdecimal() else number
+
+
+_JSON = json.JSONDecoder(
+    parse_float=_number, parse_int=_number, parse_constant=str,
+    object_pairs_hook=lambda pairs: dict(reversed(pairs)),  # of a key twice the first holds
+)  # fmt: skip
+
+
 def _good(lines: Iterable[bytes], rows: FileRows) -> Iterator[bytes]:
     for number, line in enumerate(lines, rows.lines + 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = _JSON.decode(line.decode())
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
-            # Written again: what Python reads and another parser does not (NaN, deep nesting).
-            yield json.dumps({k: v for k, v in value.items() if not isinstance(v, (dict, list))},
-                             allow_nan=True).encode()  # fmt: skip
+            # Written again, without what Python reads and another parser does not: deep nesting,
+            # half of a surrogate pair.
+            flat = {k: v for k, v in value.items() if not isinstance(v, (dict, list))}
+            yield json.dumps(flat, ensure_ascii=False).encode(errors="replace")
         else:
             rows.bad("not a JSON object", number)
