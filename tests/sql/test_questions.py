@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +396,72 @@ def test_period_is_half_open_and_ends_with_the_last_slot_rolled_up(
     july = ask(con, "transit_share", period_start="2026-07-01").to_pylist()
     hours = {r["bucket_start"].strftime("%Y-%m-%d %H:%M %Z") for r in july}
     assert hours == {"2026-07-01 00:00 UTC", "2026-07-01 01:00 UTC"}
+
+
+def test_what_a_silent_exporter_did_not_tell_is_taken_like_the_rest_of_it(tmp_path: Path) -> None:
+    """METHODS M5 in each month, week, hour of the week and period, by plain arithmetic."""
+    week = timedelta(days=7)
+    silent = {("edge1.fra", n) for n in (*range(3, 12), *range(20, 29))} | {("edge1.ams", 5)}
+    rows = [
+        {**row, "slot": row["slot"] + later}
+        for later in (timedelta(0), week)
+        for row in world.traffic_rows()
+        if later or (row["exporter"], (row["slot"] - world.START) // world.SLOT) not in silent
+    ]
+    root = world.build(tmp_path / "lake", rows, world.route_traffic(rows))
+    world.publish(root, "coverage", [
+        {"slot": world.START + later + n * world.SLOT, "exporter_ip": address, "datagrams": 10,
+         "received": 10, "lost": 0, "seen": bool(later) or (exporter, n) not in silent}
+        for later in (timedelta(0), week) for n in range(world.SLOTS)
+        for _, exporter, address in world.EDGES
+    ], time="slot")  # fmt: skip
+    transit = [r for r in rows if r["role"] == "transit" and r["scaled"]]
+    last = max(r["slot"] for r in rows)
+    every = [world.START + n * world.SLOT for n in range((last - world.START) // world.SLOT + 1)]
+    carried = {(r["exporter"], r["slot"]) for r in transit}
+
+    def means(part: Callable[[Any], Any], *names: str) -> dict[tuple[Any, ...], float]:
+        due, present = Counter(map(part, every)), Counter[tuple[Any, str]]()
+        for slot in every:
+            first = slot < world.START + world.SLOTS * world.SLOT
+            seen = first or slot >= world.START + week
+            for _, exporter, _ in world.EDGES:
+                hushed = first and (exporter, (slot - world.START) // world.SLOT) in silent
+                told = seen and not hushed
+                present[part(slot), exporter] += told or (exporter, slot) in carried
+        found: dict[tuple[Any, ...], float] = defaultdict(float)
+        for r in transit:
+            of = part(r["slot"])
+            found[of, *(r[name] for name in names)] += (
+                r["bytes"] * due[of] / present[of, r["exporter"]] * 8 / (300e6 * due[of])
+            )
+        return found
+
+    def check(table: pa.Table, wanted: dict[tuple[Any, ...], float], *key: str) -> None:
+        got = {tuple(r[k] for k in key): r["mean_mbps"] for r in table.to_pylist()}
+        assert got == pytest.approx(wanted, rel=1e-12)
+
+    with QuerySession(root, configured=world.configured()) as asked:
+        by_month = means(lambda slot: slot.date().replace(day=1), "remote_asn")
+        growth = asked.query("FROM growth(top := NULL)")
+        check(growth, by_month, "month", "remote_asn")
+        key = ("metro", "provider_asn", "direction")
+        weeks = means(lambda slot: slot.date() - timedelta(days=slot.weekday()), *key)
+        check(asked.query("FROM growth_by_week()"), weeks, "week", *key)
+        hours = means(lambda slot: 100 * slot.isoweekday() + slot.hour, *key)
+        asked_hours = asked.query("SELECT *, 100 * day + hour_utc AS hour FROM hour_of_week()")
+        check(asked_hours, hours, "hour", *key)
+        both = asked.query(
+            "FROM change_between(top := NULL, period := '2026-07', before := '2026-06')"
+        ).to_pylist()
+        wanted = means(lambda slot: slot.month, "metro", "remote_asn")
+        assert {(7, r["metro"], r["remote_asn"]): r["mean_mbps"] for r in both} == pytest.approx(
+            {k: v for k, v in wanted.items() if k[0] == 7}, rel=1e-12
+        )
+        assert {
+            (6, r["metro"], r["remote_asn"]): r["mean_mbps_before"]
+            for r in both if r["mean_mbps_before"]
+        } == pytest.approx({k: v for k, v in wanted.items() if k[0] == 6}, rel=1e-12)  # fmt: skip
 
 
 def test_unknown_traffic_and_the_rest_are_all_there_is(con: QuerySession) -> None:

@@ -26,7 +26,7 @@ WITH totals AS (
 ), untold AS (  -- fractions are added in one order, so that the sum is the same each time
     SELECT u.metro, u.provider_asn, u.remote_asn,
         list_sum(list(u.bytes ORDER BY u.exporter, u.direction)) AS bytes
-    FROM _asn_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP) u
+    FROM _asn_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'period') u
     WHERE $direction::VARCHAR IS NULL OR u.direction = $direction::VARCHAR
     GROUP BY u.metro, u.provider_asn, u.remote_asn
 )

@@ -40,14 +40,15 @@ FROM asn_traffic_between(
     greatest(_first_whole_day(period_start)::TIMESTAMP,
         date_trunc('day', coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31'))), period_end);
 
--- Bytes that exporters did not tell of while they were silent, taken like the rest of theirs (M5).
-CREATE OR REPLACE MACRO _asn_untold(period_start, period_end) AS TABLE
+-- Bytes that exporters did not tell of while they were silent, taken like the rest of theirs in that
+-- part of the period (M5).
+CREATE OR REPLACE MACRO _asn_untold(period_start, period_end, parts) AS TABLE
 WITH weights AS (  -- the limit tells the planner that they are few: it would hash the traffic
-    FROM _exporter_weights(period_start, period_end) LIMIT 100000
+    FROM _part_weights(period_start, period_end, parts) LIMIT 100000
 )
-SELECT t.metro, t.exporter, t.provider_asn, t.direction, t.remote_asn,
+SELECT t.metro, t.exporter, t.provider_asn, t.direction, t.remote_asn, w.part,
     sum(t.bytes)::BIGINT * (w.weight - 1) AS bytes
 FROM asn_traffic_between(period_start, period_end) t
-JOIN weights w ON w.exporter = t.exporter
+JOIN weights w ON w.exporter = t.exporter AND w.part = _part_of(parts, t.slot)
 WHERE t.role = 'transit' AND t.scaled
-GROUP BY t.metro, t.exporter, t.provider_asn, t.direction, t.remote_asn, w.weight;
+GROUP BY t.metro, t.exporter, t.provider_asn, t.direction, t.remote_asn, w.part, w.weight;

@@ -127,27 +127,59 @@ FROM metros_seen v
 CROSS JOIN slots_between(period_start, period_end) b
 LEFT JOIN sums s USING (metro);
 
+-- The part of a period that a slot is in: its calendar month or ISO week (its start, UTC), its hour
+-- of the week (of the week of 2001-01-01), or the one part that there is.
+CREATE OR REPLACE MACRO _part_of(parts, slot) AS
+    CASE parts WHEN 'month' THEN date_trunc('month', timezone('UTC', slot))::TIMESTAMP
+    WHEN 'week' THEN date_trunc('week', timezone('UTC', slot))::TIMESTAMP
+    WHEN 'hour' THEN TIMESTAMP '2001-01-01' + to_days((isodow(timezone('UTC', slot)) - 1)::INTEGER)
+        + to_hours(hour(timezone('UTC', slot)))
+    ELSE TIMESTAMP '2001-01-01' END;
+
 -- What the bytes of an exporter count for in an average (M5): due over present slots, where it was
 -- due and not covered in some and carried nothing. Of all others it is 1, and they have no row.
-CREATE OR REPLACE MACRO _exporter_weights(period_start, period_end) AS TABLE
-WITH flags AS MATERIALIZED (
-    FROM _exporter_flags(period_start, period_end)
+-- By part (`_part_of`); unless that is 'period', from the first to the last slot rolled up.
+CREATE OR REPLACE MACRO _part_weights(period_start, period_end, parts) AS TABLE
+WITH rolled_up AS MATERIALIZED (
+    SELECT min(slot) AS earliest, max(slot) AS latest
+    FROM traffic_slots_between(period_start, period_end)
+), flags AS MATERIALIZED (
+    SELECT f.exporter, f.slot, f.due, f.covered, _part_of(parts, f.slot) AS part
+    FROM _exporter_flags(period_start, period_end) f CROSS JOIN rolled_up r
+    WHERE parts = 'period' OR f.slot BETWEEN r.earliest AND r.latest
 ), holes AS MATERIALIZED (
-    SELECT f.exporter, f.slot FROM flags f WHERE f.due AND NOT f.covered
+    SELECT f.exporter, f.slot, f.part FROM flags f WHERE f.due AND NOT f.covered
 ), carries AS (  -- made before it is joined: rows of traffic would fill the hash table
     SELECT DISTINCT t.exporter, t.slot FROM traffic_slots_between(period_start, period_end) t
     WHERE t.role = 'transit'
 ), dues AS (
-    SELECT f.exporter, count(*) AS due FROM flags f SEMI JOIN holes USING (exporter)
-    WHERE f.due GROUP BY f.exporter
+    SELECT f.exporter, f.part, count(*) AS due FROM flags f SEMI JOIN holes USING (exporter, part)
+    WHERE f.due GROUP BY f.exporter, f.part
 ), absent AS (
-    SELECT h.exporter, count(*) AS slots
+    SELECT h.exporter, h.part, count(*) AS slots
     FROM holes h ANTI JOIN carries c ON c.exporter = h.exporter AND c.slot = h.slot
-    GROUP BY h.exporter
+    GROUP BY h.exporter, h.part
 )
-SELECT d.exporter,
+SELECT d.exporter, d.part,
     CASE WHEN d.due > a.slots THEN d.due::DOUBLE / (d.due - a.slots) ELSE 1 END AS weight
-FROM dues d JOIN absent a USING (exporter);
+FROM dues d JOIN absent a USING (exporter, part);
+
+CREATE OR REPLACE MACRO _exporter_weights(period_start, period_end) AS TABLE
+SELECT exporter, weight FROM _part_weights(period_start, period_end, 'period');
+
+-- Bytes of transit that exporters did not tell of while they were silent, taken like the rest of
+-- theirs in that part (M5). Fractions are added in one order, so that a sum is the same each time.
+CREATE OR REPLACE MACRO _transit_untold(period_start, period_end, parts) AS TABLE
+WITH sums AS (
+    SELECT t.metro, t.provider_asn, t.direction, w.part, t.exporter,
+        sum(t.bytes)::BIGINT * (w.weight - 1) AS bytes
+    FROM transit_slots_between(period_start, period_end) t
+    JOIN _part_weights(period_start, period_end, parts) w
+        ON w.exporter = t.exporter AND w.part = _part_of(parts, t.slot)
+    GROUP BY t.metro, t.provider_asn, t.direction, w.part, t.exporter, w.weight
+)
+SELECT metro, provider_asn, direction, part, list_sum(list(bytes ORDER BY exporter)) AS bytes
+FROM sums GROUP BY metro, provider_asn, direction, part;
 
 -- Slots of the exporters that something is missing of: told, or a hole (due and not covered), with
 -- the nearest told ones before and after it, at most six away; told_slots are all of an exporter.
