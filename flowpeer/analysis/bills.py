@@ -302,9 +302,9 @@ def _invoice(text: str, rows: Sequence[tuple[str, str]]) -> tuple[tuple[str, str
         amount = Fraction(Decimal(match["amount"])) if match else Fraction(0)
     except (InvalidOperation, ValueError, OverflowError):
         match = None
-    if match is None:
+    if match is None or amount < 0:
         raise UsageError(
-            f"--invoice {text}: no amount",
+            f"--invoice {text}: {'no amount' if match is None else 'below 0'}",
             advice="write it like 1234.50, CONTRACT=1234.50 or CONTRACT:2026-07=1234.50",
         )
     if match["month"]:

@@ -432,11 +432,13 @@ def _cones(
 
 
 def _sessions(network: Configuration, log: Sequence[ask_log.Ask], end: datetime) -> pl.DataFrame:
-    """The configured sessions, and those that asks brought before the period's end (M16): asn,
+    """The configured sessions, and those of asks that are live at the period's end (M16): asn,
     metro, kind, since (null: before anything is known of it)."""
     asked = {
         (asn, metro): datetime.combine(since, time(), UTC)
-        for asn, metro, since in ask_log.sessions(log, [m.id for m in network.metros])
+        for asn, metro, since in ask_log.sessions(
+            log, [m.id for m in network.metros], (end - timedelta(microseconds=1)).date()
+        )
     }
     rows: list[tuple[int, str, str, datetime | None]] = [
         (s.asn, s.metro, s.kind, s.from_ or asked.get((s.asn, s.metro))) for s in network.sessions

@@ -82,6 +82,12 @@ def _write(state: CommandState, event: AskEvent, check: Callable[[], object]) ->
     before that and when the line is written."""
     check()
     network = state.network()
+    today = max(datetime.now(UTC).date(), datetime.now().astimezone().date())
+    if event.date > today and event.event != "planned":
+        raise UsageError(
+            f"--date {event.date}: {event.event} on a day to come",
+            advice="give the day on which it came; an ask that is to come is `--event planned`",
+        )
     if event.until is not None and event.until < event.date:
         raise UsageError(
             f"--until {event.until}: before the day of the event, {event.date}",

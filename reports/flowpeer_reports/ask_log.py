@@ -304,12 +304,14 @@ def exclusions(log: Iterable[Ask], today: date) -> list[tuple[int, str, date]]:
     ]
 
 
-def sessions(log: Iterable[Ask], metros: Sequence[str]) -> list[tuple[int, str, date]]:
-    """(asn, metro, live since) of every session that an ask brought."""
+def sessions(log: Iterable[Ask], metros: Sequence[str], last: date) -> list[tuple[int, str, date]]:
+    """(asn, metro, live since) of every session that an ask brought, but those that ended on the
+    day `last` or before: an ask that is declined or withdrawn after it was live ends its session.
+    """
     return [
         (ask.asn, metro, since)
         for ask in log
-        if ask.status not in CLOSED
+        if ask.open or ask.since > last
         for metro, since in ask.live_in(metros).items()
     ]
 

@@ -77,6 +77,7 @@ def test_an_ask_is_opened_updated_and_listed(folder: Path, run: Run) -> None:
         (["add", "64510", "--event", "live"], "'live' is no event here"),
         (["add", "64510", "--date", "yesterday"], "no date"),
         (["add", "64510", "--date", "2026-05-04", "--until", "2026-05-03"], "before the day of"),
+        (["add", "64510", "--date", "2926-05-04"], "2926-05-04: asked on a day to come"),
         (["update", "64510", "live"], "no open ask of AS64510"),
         (["list", "--status", "maybe"], "'maybe' is no event here"),
     ],
@@ -148,7 +149,8 @@ def test_what_is_no_ask_is_refused_with_the_reason(
     assert what in done.stderr.splitlines()[0]
     assert log.read_text() == before
     # After the day of an exclusion or a refusal, in another metro, or after it was closed.
-    for second in (["64503", "--date", "2026-10-01"], ["64506", "--date", "2027-01-01"],
+    for second in (["64503", "--date", "2026-10-01"],
+                   ["64506", "--date", "2027-01-01", "--event", "planned"],
                    ["64504", "--metro", "fra"], ["64507", "--metro", "ams"]):  # fmt: skip
         assert run("asks", "add", *second, cwd=folder).returncode == 0
     assert run("asks", "update", "64504", "no_answer", "--metro", "ams",
@@ -186,14 +188,14 @@ def test_an_event_says_which_ask_it_goes_to(folder: Path, run: Run) -> None:
     assert did(*update, "declined", "--metro", "fra", "--date", "2026-05-06") == [
         ("asked", ["ams"]), ("declined", ["fra"]),
     ]  # fmt: skip
-    did(*add, "--metro", "fra", "--date", "2026-12-24")
-    both = ("--metro", "ams", "--metro", "fra", "--date", "2026-12-25")
+    did(*add, "--metro", "fra", "--date", "2026-08-24")
+    both = ("--metro", "ams", "--metro", "fra", "--date", "2026-08-25")
     assert did(*update, "withdrawn", *both) == [
         ("withdrawn", ["ams"]), ("declined", ["fra"]), ("withdrawn", ["fra"]),
     ]  # fmt: skip
     # One answer goes for all of an ask; a session may be in some of its metros.
-    did(*add, "--date", "2027-01-01")
-    ams = ("--metro", "ams", "--date", "2027-01-02")
+    did(*add, "--date", "2026-09-01")
+    ams = ("--metro", "ams", "--date", "2026-09-02")
     assert refused("answered_yes", *ams) == (
         "the ask of AS64510 is for all metros, and answered_yes goes for all of it"
     )
@@ -252,6 +254,16 @@ def test_the_list_of_a_period_that_is_over_has_the_log_as_it_stands(
     assert after[210] == before[210]
     assert umberpipit("--as-of", "2026-10-01") == plain | {"status": "asked 2026-10-01, bo"}
     assert umberpipit("--as-of", "2026-09-17") == plain
+    # Live since before the period, it is a session, also when that ended after the period.
+    log = demo_copy / "asks.csv"
+    kept = log.read_text()
+    for event, day in (("live", "2026-09-01"), ("withdrawn", "2026-10-05")):
+        with log.open("a") as stream:
+            stream.write(f"{day},,503273,nyc,{event},,,,,,\n")
+        listed = umberpipit()
+        assert listed
+        assert listed["rank"] == 0
+    log.write_text(kept)
     # A refusal takes it off the list, and is what changed against a period before it.
     run("asks", "update", "503273", "declined", "--date", "2026-10-03", "--until", "2027-06-30",
         cwd=demo_copy)  # fmt: skip

@@ -100,6 +100,7 @@ def test_an_invoice_is_compared(demo_folder: Path, run: Run) -> None:
         (["--invoice", "12"], "6 bills it may be of"),
         (["--invoice", "quartzheron-na:2026-13=1"], "2026-13"),
         (["--invoice", "much"], "no amount"),
+        (["--invoice", "-12"], "--invoice -12: below 0"),
         (["--contract", "none"], "no contract 'none'"),
         (["--period", "2026-13"], "no period"),
     ],

@@ -173,7 +173,7 @@ def test_a_refusal_excludes_until_its_day_and_a_live_ask_is_a_session() -> None:
     assert exclusions(log, DAY) == [(4, "declined 2026-05-13", date(2027, 5, 1))]
     assert exclusions(log, date(2027, 5, 2)) == []
     since = DAY + timedelta(days=2)
-    assert sessions(log, ["ams", "fra"]) == [(3, "ams", since), (3, "fra", since)]
+    assert sessions(log, ["ams", "fra"], DAY) == [(3, "ams", since), (3, "fra", since)]
 
 
 def test_a_session_is_where_and_since_when_it_was_said_to_be_live() -> None:
@@ -181,11 +181,24 @@ def test_a_session_is_where_and_since_when_it_was_said_to_be_live() -> None:
     text = everywhere + at(9, "live", asn=3, metros="fra") + at(12, "live", asn=3, metros="fra;ams")
     (ask,) = log = asks(parse(HEAD + text))
     first, second = DAY + timedelta(days=9), DAY + timedelta(days=12)
-    assert sessions(log, ["ams", "fra", "iad"]) == [(3, "fra", first), (3, "ams", second)]
+    assert sessions(log, ["ams", "fra", "iad"], DAY) == [(3, "fra", first), (3, "ams", second)]
     assert ask.live_since == first
     # Said of more than was asked for, it holds where it was asked for.
     text = at(0, "asked", metros="ams") + at(9, "live", metros="ams;iad")
-    assert sessions(asks(parse(HEAD + text)), ["ams", "fra", "iad"]) == [(64510, "ams", first)]
+    assert sessions(asks(parse(HEAD + text)), ["ams", "fra", "iad"], DAY) == [(64510, "ams", first)]
+
+
+@pytest.mark.parametrize("end", ["declined", "withdrawn"])
+def test_a_session_that_ended_was_there_until_its_end(end: str) -> None:
+    text = HEAD + at(0, "asked", asn=3, metros="ams") + at(2, "live", asn=3) + at(9, end, asn=3)
+    log, was = asks(parse(text)), [(3, "ams", DAY + timedelta(days=2))]
+    for last, there in ((8, was), (9, []), (30, [])):
+        assert sessions(log, ["ams", "fra"], DAY + timedelta(days=last)) == there
+    # Peered again, it is a session again, of its own.
+    again = asks(parse(text + at(20, "live", asn=3, metros="ams")))
+    back = [(3, "ams", DAY + timedelta(days=20))]
+    assert sessions(again, ["ams"], DAY + timedelta(days=30)) == back
+    assert sessions(again, ["ams"], DAY + timedelta(days=8)) == was + back
 
 
 def test_where_the_last_ask_stands_in_a_metro() -> None:
