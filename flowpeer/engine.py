@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -43,11 +43,13 @@ def lock(
     root: Path,
     private: Path,
     settings: Mapping[str, int | str] = _NO_SETTINGS,
+    schemes: Collection[str] = (),
 ) -> None:
     """Reading below `root` alone, writing below `private` alone, and no setting changes any more;
-    `settings` are DuckDB's."""
+    `settings` are DuckDB's, and `schemes` other ways to name what is below `root`."""
     # The escaped form is allowed too: DuckDB checks a pattern as if it were a path.
     places = {str(root), str(root.resolve()), escape(str(root)), str(private)}
+    places |= {f"{scheme}{root}" for scheme in schemes}
     con.execute(f"SET allowed_directories = [{', '.join(map(literal, sorted(places)))}]")
     con.execute(f"SET temp_directory = {literal(str(private))}")
     for name, value in settings.items():

@@ -25,6 +25,8 @@ SCHEME = "s3://"
 MARKER = "remote.json"
 CACHE_OCTETS = 20_000_000_000
 """Of data files that are kept, unless the configuration says otherwise."""
+ON_DEMAND = "fetch://"
+"""Before the path of a file that is brought when DuckDB opens it (flowpeer.query.on_demand)."""
 GRACE_S = 3600
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9!_.*'()=+@-]+", re.ASCII)

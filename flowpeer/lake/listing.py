@@ -29,6 +29,7 @@ def files_by_layout(
     start: datetime | None = None,
     end: datetime | None = None,
     without: Collection[date] = (),
+    fetch: bool = True,
 ) -> Groups:
     """The files of a table.
 
@@ -36,6 +37,7 @@ def files_by_layout(
         start, end: of a partitioned table only the hours that overlap [start, end). Times without
             a zone are UTC.
         without: of a partitioned table, days that are left out.
+        fetch: of an object store, bring files that are not here.
     """
     lake = record.lake
     older: dict[int, list[str]] = {}
@@ -44,7 +46,8 @@ def files_by_layout(
         first, last = start and _utc(start), end and _utc(end)
         found = record.headers(table, start=first, end=last)
         headers = [header for hour, header in found.items() if hour.date() not in without]
-        lake.check_room(table, sum(header.file_bytes for header in headers))
+        if fetch:
+            lake.check_room(table, sum(header.file_bytes for header in headers))
         for header in headers:
             old = header.older
             present += [path for path in header.paths if path not in old]
@@ -58,6 +61,8 @@ def files_by_layout(
             group = present if file.layout >= FORMAT else older.setdefault(file.layout, [])
             group.append(file.key)
     groups = [*sorted(older.items()), *([(FORMAT, present)] if present else [])]
+    if not fetch and table in PARTITIONED:
+        return [(layout, [lake.root / key for key in keys]) for layout, keys in groups]
     return [(layout, lake.places(keys)) for layout, keys in groups]
 
 

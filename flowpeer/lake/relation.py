@@ -10,6 +10,7 @@ from pathlib import Path
 from flowpeer.lake import older_layouts
 from flowpeer.lake.listing import Groups, files_by_layout
 from flowpeer.lake.record import Record
+from flowpeer.mirror import ON_DEMAND
 from flowpeer.schema import CROSSINGS, FORMAT, PARTITIONED, SUMS, TABLES
 from flowpeer_core.asns import FOLDED
 from flowpeer_core.columns import (
@@ -47,11 +48,16 @@ def relation(record: Record, name: str, *, by_week: bool = False) -> str:
     the grace is over, and would be counted twice; and DuckDB passes over what goes between listing
     and opening, so that an hour would be missing.
 
+    Files of an object store that are not on this machine are brought when DuckDB opens them
+    (`flowpeer.query.on_demand`).
+
     Raises:
         InputError: a manifest that cannot be read.
     """
-    groups = files_by_layout(record, name)
-    return _listed_by_week(name, groups) if by_week and name in FILED_BY else _listed(name, groups)
+    groups = files_by_layout(record, name, fetch=False)
+    if by_week and name in FILED_BY:
+        return _listed_by_week(name, groups)
+    return _listed(name, _on_demand(record, groups))
 
 
 def sums(record: Record, name: str, kept: Mapping[date, Path]) -> str:
@@ -61,7 +67,7 @@ def sums(record: Record, name: str, kept: Mapping[date, Path]) -> str:
     Raises:
         InputError: a manifest that cannot be read.
     """
-    hours = to_sum(record, name, without=kept)
+    hours = to_sum(record, name, without=kept, fetch=False)
     if not kept:
         return hours
     paths = ", ".join(literal(escape(str(path))) for path in kept.values())
@@ -78,12 +84,14 @@ def to_sum(
     end: datetime | None = None,
     without: Collection[date] = (),
     by_week: bool = False,
+    fetch: bool = True,
 ) -> str:
     """As `sums` over the hours alone; arguments as of `files_by_layout` and `relation`."""
     listed = _listed_by_week if by_week else _listed
 
     def of(table: str) -> str:
-        return listed(table, files_by_layout(record, table, start=start, end=end, without=without))
+        groups = files_by_layout(record, table, start=start, end=end, without=without, fetch=fetch)
+        return listed(table, groups) if fetch else _listed(table, _on_demand(record, groups))
 
     cells = _cells_of_sums(name)
     if name == "route_days":
@@ -125,7 +133,21 @@ def crossings(files: Sequence[Path]) -> str:
     return f"SELECT {cells} FROM read_parquet([{names}], hive_partitioning = false) AS r"  # noqa: S608
 
 
-def _listed(name: str, groups: Groups) -> str:
+_Listed = Sequence[tuple[int, Sequence[Path | str]]]
+"""Files by layout, as DuckDB is to open them."""
+
+
+def _on_demand(record: Record, groups: Groups) -> _Listed:
+    """Files, those of an object store that are not here as such that are brought when opened."""
+    if record.lake.remote is None:
+        return groups
+    return [
+        (number, [file if file.exists() else f"{ON_DEMAND}{file}" for file in files])
+        for number, files in groups
+    ]
+
+
+def _listed(name: str, groups: _Listed) -> str:
     """The SELECT of a table over some files."""
     if groups:
         parts = (

@@ -27,9 +27,9 @@ GRACE_S = 3600
 def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
     """Sum the days whose hours have changed since, or that were never summed; how many files.
 
-    Nothing happens where the lake cannot be changed, has no room or a damaged document, or is on an
-    object store, of which every file would be brought here. Days that others change meanwhile, or
-    of which a file cannot be read, are left for later.
+    Nothing happens where the lake cannot be changed, has no room or a damaged document. Days that
+    others change meanwhile, or of which a file cannot be read, are left for later; of a lake on an
+    object store, those too of which not every file is on this machine.
 
     Args:
         stop: asked before each file; the rest is left where it says so.
@@ -37,18 +37,29 @@ def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
     lake = record.lake
     made = 0
     with suppress(OSError, InputError):
-        for name in SUMS if lake.remote is None else ():
+        for name in SUMS:
             wanted = day_sums.files(record, name)
             for day, path in wanted.items():
                 if stop() or not lake.writable:
                     return made
-                if not path.is_file():
+                if not path.is_file() and _is_here(record, name, day):
                     made += _make(record, name, day, path)
             keep = set(wanted.values())
             for path in (lake.root / "cache" / name).glob("date=*/*.parquet"):
                 if path not in keep and path.stat().st_mtime < clock() - GRACE_S:
                     path.unlink(missing_ok=True)
     return made
+
+
+def _is_here(record: Record, name: str, day: date) -> bool:
+    """Whether a day can be summed without bringing files of an object store."""
+    start = datetime.combine(day, time(), UTC)
+    return record.lake.remote is None or all(
+        (record.lake.root / path).is_file()
+        for table in day_sums.MADE_OF[name]
+        for header in record.headers(table, start=start, end=start + timedelta(days=1)).values()
+        for path in header.paths
+    )
 
 
 def _make(record: Record, name: str, day: date, path: Path) -> bool:

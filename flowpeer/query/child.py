@@ -34,13 +34,15 @@ STOP_AGAIN_S = 0.05
 class Stops:
     """Reads the input beside a running query: further queries wait, a stop does not."""
 
-    def __init__(self, lines: TextIO) -> None:
+    def __init__(self, lines: TextIO, reply: Callable[[dict[str, Any]], None]) -> None:
         self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.con: duckdb.DuckDBPyConnection | None = None
         self.running = 0
         self.stopped = 0
         self._lines = lines
+        self._reply = reply
+        self._waiting: list[tuple[str, queue.SimpleQueue[bool]]] = []
 
     def listen(self) -> None:
         for line in self._lines:
@@ -48,7 +50,10 @@ class Stops:
             if "stop" in message:
                 self.stopped = message["stop"]
                 self.messages.put(message)
+                self._fetched(None, here=False)
                 threading.Thread(target=self._stop, args=(self.stopped,), daemon=True).start()
+            elif "fetched" in message:
+                self._fetched(message["fetched"], here=message["here"])
             elif "tables" in message:
                 self.messages.put(message)
             else:
@@ -64,6 +69,20 @@ class Stops:
             if message.get("number") == number:
                 return list(message["tables"])
 
+    def fetch(self, place: str) -> None:
+        """Have a file of an object store brought; from any thread."""
+        here: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._waiting.append((place, here))
+        self._reply({"number": self.running, "fetch": place})
+        if self.stopped >= self.running or not here.get():
+            raise FileNotFoundError(place)
+
+    def _fetched(self, place: str | None, *, here: bool) -> None:
+        """Let go those who wait for a file; None: all."""
+        for one in [one for one in self._waiting if place in (None, one[0])]:
+            self._waiting.remove(one)
+            one[1].put(here)
+
     def _stop(self, number: int) -> None:
         done = threading.Event()
         while self.running == number and self.con is not None:
@@ -77,16 +96,23 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
 
+    one_at_a_time = threading.Lock()
+
     def reply(message: dict[str, Any]) -> None:
-        replies.write(json.dumps(message) + "\n")
-        replies.flush()
+        with one_at_a_time:
+            replies.write(json.dumps(message) + "\n")
+            replies.flush()
 
     setup = json.loads(sys.stdin.readline() or os._exit(0))
     try:
         root, private = Path(setup["lake"]), Path(setup["private"])
         # It looks up what the machine has, and starts no thread before the process is confined.
         con = duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
-        stops = Stops(sys.stdin)
+        stops = Stops(sys.stdin, reply)
+        if setup["on_demand"]:
+            from flowpeer.query.on_demand import OnDemand
+
+            con.register_filesystem(OnDemand(stops.fetch))
         objects = Objects(con, _asking(stops, reply))
         _rehearse(con)
         memory = _allow(con, int(setup["memory"]))
@@ -99,7 +125,7 @@ def main() -> None:
             "max_temp_directory_size": f"{disk}B",
             "threads": threads,
         }  # fmt: skip
-        lock(con, Path(setup["seen"]), private, settings)
+        lock(con, Path(setup["seen"]), private, settings, setup["on_demand"])
         stops.con = con
         runner = Runner(con, objects, private)
         for given in setup["attached"]:
@@ -123,7 +149,10 @@ def main() -> None:
         except KeyboardInterrupt:
             reply({"number": number, "stopped": True})
         except Exception as error:
-            reply({"number": number, "error": told_error(error)})
+            if stops.stopped >= number:
+                reply({"number": number, "stopped": True})
+            else:
+                reply({"number": number, "error": told_error(error)})
 
 
 def _asking(

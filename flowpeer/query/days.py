@@ -1,9 +1,10 @@
-"""Days that a filter of times implies, so that a statement opens the files of these days alone.
+"""Hours that a filter of times implies, so that a statement opens the files of these hours alone.
 
 DuckDB leaves out files by conditions on the columns of their folders, `date` and `hour`, before it
-opens any; by one on `slot` it looks into every file. A slot lies in the day of its file, so
+opens any; by one on `slot` it looks into every file. A slot lies in the hour of its file, so
 
-    WHERE t.slot >= '2026-07-02 05:00'    →    … AND t.date >= '2026-07-02'
+    WHERE t.slot >= '2026-07-02 05:10'
+    → … AND (t.date > '2026-07-02' OR t.date = '2026-07-02' AND t.hour >= 5)
 
 This adds nothing that the statement does not say: conditions that stand beside each other under
 AND in a WHERE, of a column of times against what is the same for all rows.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 TIMES = {
@@ -24,11 +25,26 @@ TIMES = {
 }  # fmt: skip
 """Tables and views with the time that their files are parted by, in UTC."""
 
-TEMPLATE = "SELECT 1 WHERE t.date >= timezone('UTC', CAST($moment AS TIMESTAMPTZ))::DATE"
-"""A condition as it is added; its tree is what `with_days` takes."""
+BY_DAY = frozenset({"traffic_slots"})
+"""Those of them that have no `hour`."""
+
+_MOMENT = "timezone('UTC', CAST($moment AS TIMESTAMPTZ))"
+TEMPLATES = {
+    bound + by: f"SELECT 1 WHERE t.date {sign}{text}".format(m=moment, s=sign)
+    for bound, sign, moment in (
+        ("from ", ">", _MOMENT), ("to ", "<", _MOMENT),
+        ("before ", "<", f"({_MOMENT} - to_microseconds(1))"),
+    )
+    for by, text in (
+        ("day", "= {m}::DATE"),
+        ("hour", " {m}::DATE OR t.date = {m}::DATE AND t.hour {s}= date_part('hour', {m})"),
+    )
+}  # fmt: skip
+"""Conditions as they are added, of a day or an hour; `with_days` takes their trees."""
 
 _LOW = frozenset({"COMPARE_GREATERTHAN", "COMPARE_GREATERTHANOREQUALTO", "COMPARE_EQUAL"})
-_HIGH = frozenset({"COMPARE_LESSTHAN", "COMPARE_LESSTHANOREQUALTO", "COMPARE_EQUAL"})
+_HIGH = frozenset({"COMPARE_LESSTHANOREQUALTO", "COMPARE_EQUAL"})
+_BEFORE = frozenset({"COMPARE_LESSTHAN"})
 _TURNED = {
     "COMPARE_GREATERTHAN": "COMPARE_LESSTHAN", "COMPARE_LESSTHAN": "COMPARE_GREATERTHAN",
     "COMPARE_GREATERTHANOREQUALTO": "COMPARE_LESSTHANOREQUALTO",
@@ -50,14 +66,17 @@ _SAME = frozenset(
 """Functions that give the same in both places of one statement."""
 
 
-def with_days(tree: Any, template: Any) -> Any | None:
-    """The serialized statement with the days that it implies; None where it implies none."""
+def with_days(tree: Any, templates: Mapping[str, Any]) -> Any | None:
+    """The serialized statement with the days and hours that it implies; None where there are
+    none."""
     made = copy.deepcopy(tree)
-    condition = template["statements"][0]["node"]["where_clause"]
+    conditions = {
+        name: each["statements"][0]["node"]["where_clause"] for name, each in templates.items()
+    }
     shadowed = set(_ctes(made))
     changed = False
     for node in _selects(made):
-        added = list(_implied(node, condition, shadowed))
+        added = list(_implied(node, conditions, shadowed))
         if added:
             node["where_clause"] = {
                 "class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "",
@@ -113,7 +132,7 @@ def _ctes(tree: Any) -> Iterator[str]:
 
 
 def _implied(
-    node: dict[str, Any], condition: dict[str, Any], shadowed: set[str]
+    node: dict[str, Any], conditions: Mapping[str, Any], shadowed: set[str]
 ) -> Iterator[dict[str, Any]]:
     where, source = node.get("where_clause"), node.get("from_table")
     if not where or not source:
@@ -126,6 +145,11 @@ def _implied(
         and found["table_name"].lower() in TIMES.keys() - shadowed
         and not (found["schema_name"] or found["catalog_name"] or found["column_name_alias"])
     ]
+    by_day = {
+        str(found["alias"] or found["table_name"]).lower()
+        for found in _sources(source)
+        if found["type"] == "BASE_TABLE" and found["table_name"].lower() in BY_DAY
+    }
     merged = {str(name).lower() for join in joins for name in join["using_columns"]}
     natural = any(join["ref_type"] not in ("REGULAR", "CROSS") for join in joins)
     named = {str(cell.get("alias", "")).lower() for cell in node["select_list"]}
@@ -144,11 +168,10 @@ def _implied(
         alias = table_of(column)
         if alias is None or not _is_given(moment):
             continue
-        for kinds, wanted in (
-            (_LOW, "COMPARE_GREATERTHANOREQUALTO"), (_HIGH, "COMPARE_LESSTHANOREQUALTO"),
-        ):  # fmt: skip
+        by = "day" if alias in by_day else "hour"
+        for kinds, bound in ((_LOW, "from "), (_HIGH, "to "), (_BEFORE, "before ")):
             if kind in kinds:
-                yield _filled({**condition, "type": wanted}, alias, moment)
+                yield _filled(conditions[bound + by], alias, moment)
 
 
 def _sources(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -191,7 +214,7 @@ def _filled(condition: dict[str, Any], alias: str, moment: dict[str, Any]) -> di
         if part.get("class") == "PARAMETER":
             return copy.deepcopy(moment)
         if part.get("class") == "COLUMN_REF":
-            return {**part, "column_names": [alias, "date"]}
+            return {**part, "column_names": [alias, part["column_names"][-1]]}
         return {key: fill(value) for key, value in part.items()}
 
     filled: dict[str, Any] = fill(condition)

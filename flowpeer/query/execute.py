@@ -11,7 +11,7 @@ from flowpeer.engine import duckdb, named_errors
 from flowpeer.errors import LockedError, UsageError
 from flowpeer.query import asked
 from flowpeer.query.check import check, tree_of
-from flowpeer.query.days import TEMPLATE, TIMES, same, with_days
+from flowpeer.query.days import TEMPLATES, TIMES, same, with_days
 from flowpeer.query.objects import NamedObjects, Objects, names_of
 from flowpeer.query.pivot import with_values
 from flowpeer.query.portable import plain, selection
@@ -183,10 +183,10 @@ class Runner:
         )
 
     def _with_days(self, tree: Any, names: NamedObjects | None) -> list[str]:
-        """The statement with the days that its times imply, if there are any; DuckDB wrote it."""
+        """The statement with the hours that its times imply, if there are any; DuckDB wrote it."""
         if names is None or not TIMES.keys() & {name.lower() for name in names.tables}:
             return []
-        made = with_days(tree, tree_of(self.con, TEMPLATE))
+        made = with_days(tree, {k: tree_of(self.con, text) for k, text in TEMPLATES.items()})
         if made is None:
             return []
         (text,) = self._rows("SELECT json_deserialize_sql($tree)", {"tree": json.dumps(made)})[0]

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowpeer import errors
 from flowpeer.errors import FlowpeerError, UsageError
+from flowpeer.mirror import ON_DEMAND, remote_of
 from flowpeer.query.table_sources import NONE, Crossings, Relations
 from flowpeer_core.machine import cores
 
@@ -38,6 +40,12 @@ GRACE_S = 1.0
 DISK_BYTES = 64 << 30
 """What a query may put aside in its private folder."""
 
+
+AT_ONCE = 16
+"""Files of an object store that are brought."""
+
+_ASKS = frozenset({"need", "fetch"})
+"""Of a message of the process that is no answer."""
 
 LOOK_S = 1.0
 """How often a waiting session looks for a Ctrl-C whose exception was lost."""
@@ -132,6 +140,9 @@ class QuerySession:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._heard = b""
         self._interrupts = _Interrupts()
+        self._sending = threading.Lock()
+        self._fetching: ThreadPoolExecutor | None = None
+        self._not_fetched: Exception | None = None
 
     def __enter__(self) -> QuerySession:
         return self
@@ -220,6 +231,9 @@ class QuerySession:
     def close(self) -> None:
         """End the process and remove its folder."""
         self._end()
+        if self._fetching is not None:
+            self._fetching.shutdown(cancel_futures=True)
+            self._fetching = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -238,14 +252,19 @@ class QuerySession:
                 self._start(deadline)
             if self._cancelled:
                 raise UsageError("the query was cancelled")
+            self._not_fetched = None
+            if self._relations is not None:
+                self._relations.fetched_octets = 0
             self._send(request)
             reply = self._reply(deadline)
             while reply is not None and (
-                "need" in reply or reply.get("number") not in (None, self._number)
+                _ASKS & reply.keys() or reply.get("number") not in (None, self._number)
             ):  # else it is an answer that nobody waited for any more
                 if "need" in reply and reply["number"] == self._number:
                     tables = self._find(reply["need"])
                     self._send({"number": self._number, "tables": tables})
+                if "fetch" in reply:
+                    self._fetch(reply["fetch"])
                 reply = self._reply(deadline)
         except BaseException:
             self._interrupts.came = False  # this is it, or it ends all the same
@@ -260,8 +279,23 @@ class QuerySession:
         if reply.get("stopped"):
             raise KeyboardInterrupt
         if "error" in reply:
-            raise _error(reply["error"])
+            raise self._not_fetched or _error(reply["error"])
         return reply
+
+    def _fetch(self, place: str) -> None:
+        """Bring a file of an object store, several at once, and tell the process."""
+        if self._fetching is None:
+            self._fetching = ThreadPoolExecutor(AT_ONCE, "fetching")
+        self._fetching.submit(self._brought, place)
+
+    def _brought(self, place: str) -> None:
+        assert self._relations is not None
+        try:
+            self._relations.fetch(place)
+        except Exception as error:
+            self._not_fetched = self._not_fetched or error
+        with contextlib.suppress(FlowpeerError, AssertionError):  # it ended meanwhile
+            self._send({"fetched": place, "here": self._not_fetched is None})
 
     def _start(self, deadline: float) -> None:
         private = self._private()
@@ -276,6 +310,7 @@ class QuerySession:
         self._send(
             {
                 "lake": str(self._lake),
+                "on_demand": [ON_DEMAND] if remote_of(self._lake) is not None else [],
                 "seen": str(self._seen()),
                 "private": str(private),
                 "attached": self._attached,
@@ -315,8 +350,9 @@ class QuerySession:
         assert self._process.stdin is not None
         data = json.dumps(message, default=str).encode() + b"\n"
         try:
-            while data:
-                data = data[os.write(self._process.stdin.fileno(), data) :]
+            with self._sending:
+                while data:
+                    data = data[os.write(self._process.stdin.fileno(), data) :]
         except BrokenPipeError:
             self._died()
 
@@ -366,7 +402,7 @@ class QuerySession:
                 self._send({"stop": self._number})
                 until = time.monotonic() + GRACE_S
                 while (reply := self._reply(until)) is not None:
-                    if reply.get("number") == self._number and "need" not in reply:
+                    if reply.get("number") == self._number and not _ASKS & reply.keys():
                         return ""
         except (KeyboardInterrupt, FlowpeerError):
             pass

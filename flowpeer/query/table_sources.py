@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from flowpeer.lake.record import Record
+    from flowpeer.lake.store import Lake
 
 Crossings = Callable[[Path], list[Path]]
 """Makes the files of `crossings` (`flowpeer.schema.CROSSINGS`) in a folder."""
@@ -35,6 +36,28 @@ class Relations:
         self._crossings = crossings
         self._crossing_files: list[Path] | None = None
         self._rows: dict[str, list[dict[str, Any]]] | None = None
+        self._store: Lake | None = None
+        self.fetched_octets = 0
+
+    def fetch(self, place: str) -> None:
+        """Bring a file of an object store to `place`.
+
+        Raises:
+            InputError: it is not there.
+            StoreError: the store does not answer.
+            UsageError: there is no room for as much as a statement needs.
+        """
+        from flowpeer.errors import InputError
+        from flowpeer.lake.store import Lake
+
+        path = Path(place)
+        self._store = self._store or Lake(self._root)
+        key = path.relative_to(self._root).as_posix()
+        self._store.storage.fetch([key])
+        if not path.exists():
+            raise InputError(f"{self._store}/{key}", "is missing", advice="run `flowpeer verify`")
+        self.fetched_octets += path.stat().st_size
+        self._store.check_room(path.relative_to(self._root).parts[0], self.fetched_octets)
 
     def find(self, words: Collection[str] | None, folder: Path) -> list[dict[str, Any]]:
         """The tables among `words`, all where it is None: `name` and `sql`, a SELECT over the

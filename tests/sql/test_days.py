@@ -1,4 +1,4 @@
-"""A filter of times opens the files of its days alone, and never changes an answer."""
+"""A filter of times opens the files of its hours alone, and never changes an answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from flowpeer.errors import InputError, UsageError
 from flowpeer.query import QuerySession
-from flowpeer.query.days import TEMPLATE, TIMES, same, with_days
+from flowpeer.query.days import BY_DAY, TEMPLATES, TIMES, same, with_days
 
 _spec = importlib.util.spec_from_file_location("sql_world", Path(__file__).with_name("conftest.py"))
 assert _spec is not None
@@ -33,17 +33,22 @@ def _tree(text: str) -> Any:
 
 def _implied(text: str) -> list[str]:
     """Conditions that are added, as `alias >= moment`."""
-    made = with_days(_tree(text), _tree(TEMPLATE))
+    made = with_days(_tree(text), {k: _tree(text) for k, text in TEMPLATES.items()})
     if made is None:
         return []
     (again,) = duckdb.execute(
         "SELECT json_deserialize_sql($tree)", {"tree": json.dumps(made)}
     ).fetchall()[0]
     assert same(made, _tree(again))
-    pattern = (
-        r"\((\w+)\.date (>=|<=) CAST\(timezone\('UTC', CAST\((.*?) AS TIMESTAMPTZ\)\) AS DATE\)"
-    )
-    return [" ".join(found) for found in re.findall(pattern, again)]
+    moment = r"\(?timezone\('UTC', CAST\((.*?) AS TIMESTAMPTZ\)\)(?: - to_microseconds\(1\)\))?"
+    day = rf"\((\w+)\.date (>=?|<=?) CAST\({moment} AS DATE\)\)"
+    hour = rf"( OR .*? \(\1\.\"hour\" (>=|<=) date_part\('hour', {moment}\)\))?"
+    found = []
+    for table, days, first, by_hour, hours, second in re.findall(day + hour, again):
+        assert bool(by_hour) != (table in BY_DAY)
+        assert not by_hour or (f"{days}=", first) == (hours, second)
+        found.append(f"{table} {hours or days} {first}")
+    return found
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,7 @@ def _implied(text: str) -> list[str]:
         ("WITH x AS (FROM traffic WHERE slot > $a) FROM x WHERE slot < $b", ["traffic >= $a"]),
         ("FROM traffic a JOIN traffic b USING (slot) WHERE a.slot > $a AND b.slot < $b",
          ["a >= $a", "b <= $b"]),
+        ("FROM traffic_slots WHERE slot >= $a", ["traffic_slots >= $a"]),
     ],
 )  # fmt: skip
 def test_days_follow_from_times(text: str, wanted: list[str]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ from object_store import Bucket
 
 from flowpeer import catalog
 from flowpeer.checks.freshness import freshness
-from flowpeer.errors import UsageError
+from flowpeer.errors import InputError, UsageError
+from flowpeer.lake import day_sums as kept_sums
 from flowpeer.lake.s3 import S3Storage
 from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import verify_files
+from flowpeer.mirror import limit
+from flowpeer.pipeline import day_sums
 from flowpeer.pipeline.ingest import capture_files, ingest_files
 from flowpeer.pipeline.retention import merge
 from flowpeer.pipeline.rollup import roll_up
@@ -105,6 +110,81 @@ def test_the_tables_are_those_of_a_folder(tmp_path: Path, bucket: Bucket) -> Non
     assert roll_up(rollup.network, bucket.lake("three"), Collected(), jobs=1).rolled_up == 1
     assert tables(there) == before
     assert faults_of(bucket.lake("four")) == []
+
+
+def test_a_question_brings_the_files_of_its_hours_alone(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollup = on_store(tmp_path / "remote", bucket)
+    roll_up(rollup.network, rollup.lake, Collected(), jobs=1)
+    record = rollup.lake.record()
+    hours = record.hours("traffic")
+    assert len(hours) > 3
+    there = bucket.lake("two")
+
+    def here() -> set[str]:
+        return {
+            file.parent.as_posix()[-18:] for file in (there.root / "traffic").rglob("*.parquet")
+        }
+
+    def folders(*some: datetime) -> set[str]:
+        return {f"{hour:%Y-%m-%d/hour=%H}"[-18:] for hour in some}
+
+    (wanted,) = [
+        frame.filter(pl.col("hour") == hours[-1].hour, pl.col("date") == hours[-1].date())
+        for frame in [catalog.scan(rollup.lake.root, "traffic").collect()]
+    ]
+    asked = "SELECT sum(bytes) AS b FROM traffic WHERE slot >= $a AND slot < $b"
+    last = {"a": hours[-1], "b": hours[-1] + timedelta(hours=1)}
+    with QuerySession(there.root) as session:
+        assert session.query(asked, last).to_pydict() == {"b": [wanted["bytes"].sum()]}
+        # DuckDB looks into the first file of a table for its columns.
+        assert here() == folders(hours[0], hours[-1])
+        # It goes on where it is stopped while a file is on its way, or one is not there.
+        fetch = S3Storage.fetch
+        monkeypatch.setattr(S3Storage, "fetch", lambda *_, **__: time.sleep(1.5))
+        with pytest.raises(UsageError, match=r"stopped after 0\.5 s"):
+            session.query("SELECT sum(bytes) FROM traffic", timeout_seconds=0.5)
+        monkeypatch.setattr(S3Storage, "fetch", lambda *_, **__: None)
+        with pytest.raises(InputError, match=f"{bucket.address}/traffic/.*is missing"):
+            session.query("SELECT sum(bytes) FROM traffic")
+        monkeypatch.setattr(S3Storage, "fetch", fetch)
+        assert here() == folders(hours[0], hours[-1])
+        everything = session.query("SELECT sum(bytes) AS b FROM traffic")
+    assert here() == folders(*hours)
+    with QuerySession(rollup.lake.root) as session:
+        assert session.query("SELECT sum(bytes) AS b FROM traffic") == everything
+    octets = sum(header.file_bytes for header in record.headers("traffic").values())
+    limit(bucket.machine("three"), octets // 2, 3600)
+    with (
+        QuerySession(bucket.machine("three")) as session,
+        pytest.raises(UsageError, match="octets of `traffic` are to be read"),
+    ):
+        session.query("SELECT sum(bytes) FROM traffic")
+
+
+def test_days_are_summed_where_their_hours_are(tmp_path: Path, bucket: Bucket) -> None:
+    rollup = on_store(tmp_path / "remote", bucket)
+    roll_up(rollup.network, rollup.lake, Collected(), jobs=1)
+    asked = "SELECT day, sum(bytes)::BIGINT AS b FROM asn_days GROUP BY day ORDER BY day"
+    there = bucket.lake("two")
+    assert day_sums.renew(there.record()) == 0
+    with QuerySession(there.root) as session:
+        wanted = session.query(asked)
+    days = set(wanted["day"].to_pylist())
+    lost = min((there.root / "traffic").rglob("*.parquet"))
+    lost.unlink()
+    assert day_sums.renew(there.record()) > 0
+    assert kept_sums.kept(there.record(), "asn_days").keys() < days
+    there.places([lost.relative_to(there.root).as_posix()])
+    assert day_sums.renew(there.record()) > 0
+    assert kept_sums.kept(there.record(), "asn_days").keys() == days
+    shutil.rmtree(there.root / "traffic")
+    shutil.rmtree(there.root / "traffic_routes")
+    with QuerySession(there.root) as session:
+        assert session.query(asked) == wanted
+    assert not (there.root / "traffic").exists()
+    assert not (there.root / "traffic_routes").exists()
 
 
 def test_of_two_that_roll_up_the_same_hour_one_is_refused_and_one_result_stands(
