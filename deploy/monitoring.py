@@ -19,7 +19,8 @@ HOUR, DAY = 3600, 86_400
 
 ALERTS: list[tuple[str, str, str, str, str]] = [
     # name, expression, for, severity, what it means and what to do
-    ("FlowpeerCollectorDown", 'up{job="flowpeer"} == 0', "2m", "critical",
+    ("FlowpeerCollectorDown", 'up{job="flowpeer"} == 0 or absent(up{job="flowpeer"})', "2m",
+     "critical",
      "Nothing is received: `systemctl status flowpeer-collect`."),
     ("FlowpeerNoDatagrams", (f"time() - flowpeer_last_datagram_timestamp_seconds > {STUCK_AFTER_S} "
      "and flowpeer_last_datagram_timestamp_seconds > 0"), "5m", "critical",
@@ -37,7 +38,11 @@ ALERTS: list[tuple[str, str, str, str, str]] = [
     ("FlowpeerTwoSenders", "increase(flowpeer_exporter_conflicts_total[1h]) > 0", "0m", "warning",
      "Two senders speak under one address: forged, or set up alike. See `flowpeer check`."),
     ("FlowpeerRunMissing", ('time() - flowpeer_command_finished_timestamp_seconds{command="run"} > '
-     f"{2 * HOUR}"), "10m", "warning", "The hourly run does not end: see its timer."),
+     f'{2 * HOUR} or absent(flowpeer_command_finished_timestamp_seconds{{command="run"}})'), "10m",
+     "warning", "The hourly run does not end, or node_exporter does not read its file."),
+    ("FlowpeerNightlyMissing", ("time() - flowpeer_command_finished_timestamp_seconds"
+     f'{{command=~"backup|compact|prune"}} > {2 * DAY}'), "10m", "warning",
+     "A nightly command has not run for two days: see its timer."),
     ("FlowpeerCommandFailed", ("flowpeer_command_exit_status > 1 and flowpeer_command_exit_status "
      "!= 75"), "0m", "warning", "A scheduled command failed: see its log."),
     ("FlowpeerDataWarnings", 'flowpeer_command_warnings{command="run"} > 0', "3h", "info",
@@ -99,6 +104,8 @@ FIRING: dict[str, tuple[str, str, str]] = {
         'flowpeer_exporter_conflicts_total{exporter="192.0.2.1"}', "5x40 6x60", "5x300"),
     "FlowpeerRunMissing": (
         'flowpeer_command_finished_timestamp_seconds{command="run"}', "-9000x300", "0+60x300"),
+    "FlowpeerNightlyMissing": (
+        'flowpeer_command_finished_timestamp_seconds{command="backup"}', "-180000x300", "0x300"),
     "FlowpeerCommandFailed": ('flowpeer_command_exit_status{command="run"}', "3x300", "75x300"),
     "FlowpeerDataWarnings": ('flowpeer_command_warnings{command="run"}', "2x300", "0x300"),
     "FlowpeerDiskFullSoon": ("flowpeer_days_until_full", "5x300", "90x300"),
@@ -143,6 +150,9 @@ def rule_tests() -> str:
         at = "190m" if alert == "FlowpeerDataWarnings" else "65m"
         case(alert, [(series, bad)], at, fires=labels(alert, series))
         case(alert, [(series, good)], at, fires=None)
+    for alert, label in (("FlowpeerCollectorDown", "job: flowpeer"),
+                         ("FlowpeerRunMissing", "command: run")):  # fmt: skip
+        case(alert, [("another", "1x300")], "65m", fires=f"{label}, {labels(alert, '')}")
     for name in LOSSES:
         series = f"flowpeer_loss_{name}_total"
         case(loss_alert(name), [(series, "5x40 6x60")], "65m", fires="severity: warning")

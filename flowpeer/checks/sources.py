@@ -33,7 +33,8 @@ def ages(lake: Lake, now: datetime | None = None) -> Iterator[Finding]:
         days = (now - datetime.fromisoformat(entry["source_time"])).days
         text = f"{entry['source']}, {days} days old"
         if days > OLD_DAYS[key]:
-            step = "run `flowpeer peeringdb sync`" if key == "peeringdb" else "load a newer file"
+            synced = key == "peeringdb" and "://" in entry["source"]
+            step = "run `flowpeer peeringdb sync`" if synced else "load a newer file"
             yield Finding("note", key, text, step)
         else:
             yield Finding("ok", key, text)

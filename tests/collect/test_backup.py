@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from collector_rig import FIRST_BYTES, Rig
+from prometheus_client.parser import text_string_to_metric_families
 
 BACKUP = Path(__file__).resolve().parents[2] / "deploy" / "backup" / "flowpeer-backup"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -102,3 +104,22 @@ def test_what_is_no_lake_is_not_copied(words: tuple[str, ...], status: int, tmp_
     done = subprocess.run([BACKUP, *words], cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == status
     assert not list(tmp_path.iterdir())
+
+
+def test_how_a_copy_ended_is_told_to_prometheus(tmp_path: Path) -> None:
+    lake, figures = tmp_path / "lake", tmp_path / "backup.prom"
+    before = int(time.time())
+    for status in (3, 0):
+        done = subprocess.run([BACKUP, "lake", "copy", figures.name], cwd=tmp_path, check=False)
+        assert done.returncode == status
+        values = {
+            (family.name, sample.labels["command"]): sample.value
+            for family in text_string_to_metric_families(figures.read_text())
+            for sample in family.samples
+        }
+        ended = values.pop(("flowpeer_command_finished_timestamp_seconds", "backup"))
+        assert before <= ended <= time.time()
+        assert values == {("flowpeer_command_exit_status", "backup"): status}
+        assert figures.stat().st_mode & 0o777 == 0o644
+        _written(lake, "manifests/flows/a.json", "{}")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("backup")] == ["backup.prom"]

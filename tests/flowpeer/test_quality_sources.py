@@ -94,6 +94,7 @@ def test_the_age_of_each_registry_is_told(tmp_path: Path) -> None:
     later = {f.subject: f for f in ages(lake, now + timedelta(days=40))}
     assert later["peeringdb"].level == "note"
     assert later["peeringdb"].text == "pdb.json, 40 days old"
+    assert later["peeringdb"].next_step == "load a newer file"  # `sync` refuses to replace one
     assert later["as_names"].level == "ok"
 
 
