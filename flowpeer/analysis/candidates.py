@@ -21,6 +21,7 @@ from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
 from flowpeer_reports.exchanges import as_if_joined, joined_in_vain
 from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.reconcile import placed
 from flowpeer_reports.render import html_report
 from flowpeer_reports.render.report import Sections
 
@@ -112,7 +113,11 @@ def candidate_answer(
         "organisations": SideTable(found.organisations, _valued(ORGANISATIONS, rank_by)),
     }
     own = lists.pop("candidates" if of == "metros" else "organisations")
-    beside = found.not_listed if of == "metros" else found.not_listed_organisations
+    beside, totals = found.not_listed, found.totals
+    if of == "organisations":
+        beside = found.not_listed_organisations
+        here = placed(found.ranking.organisations.candidates, own.rows, beside)
+        totals = totals | {"all": totals["all"] | here}
     return Answer(
         "candidates" if of == "metros" else "organisations", title, own.rows, own.columns, found,
         lambda: html_report(title=title, notes=notes, sections=Sections(candidates=found)),
@@ -124,7 +129,7 @@ def candidate_answer(
             **more,
         },
         notes=notes,
-        totals={"totals": found.totals, "next_ask": found.next_ask,
+        totals={"totals": totals, "next_ask": found.next_ask,
                 "p95_estimates": found.p95_estimates},
         provenance=gathered.provenance,
         screen_columns=tuple(

@@ -40,13 +40,16 @@ def stated(
     record: Record,
     metros: Collection[str] | None = None,
 ) -> tuple[Gathered, list[str]]:
-    """What an answer is made from, with what its figures hang on among its notes; and the warnings
-    of them, those that nobody has accepted."""
+    """What an answer is made from, with what its figures hang on among its notes, but those of
+    metros that it leaves out; and the warnings of them, those that nobody has accepted."""
     inputs = gathered.inputs
     start, end = inputs.period_start, inputs.period_end
     relevant = _relevant(network, record, start, end, metros)
-    notes = (*inputs.notes, *map(_noted, relevant))
-    return replace(gathered, inputs=replace(inputs, notes=notes)), _warnings(relevant)
+    left_out = {m.id for m in network.metros if metros is not None and m.id not in metros}
+    left_out |= {e.id for e in network.exporters if e.metro in left_out}
+    notes = [text for text in inputs.notes if text.partition(":")[0] not in left_out]
+    notes += map(_noted, relevant)
+    return replace(gathered, inputs=replace(inputs, notes=tuple(notes))), _warnings(relevant)
 
 
 def stated_on(answer: Answer, network: Configuration, record: Record) -> list[str]:

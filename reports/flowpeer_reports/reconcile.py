@@ -132,17 +132,10 @@ def account(
         for d, whole in total.items():
             parts = int(listed[f"{d}_bytes"].sum()) + int(rest[f"{d}_bytes"].sum())
             assert parts == whole, f"{m.name} {d}: {parts} bytes placed of {whole}"
-        asked = listed.filter(pl.col("rank").is_null() | (pl.col("rank") > 0))
-        in_rows, in_asks = (
-            sum(int(f[c].sum()) for c in ("out_bytes", "in_bytes")) for f in (listed, asked)
-        )
         totals[m.name] = {
             "slots": m.slots,
             "transit_bps": bps(_rate(ranking, m) + before.get(m.name, 0.0), m.slots),
-            "candidates": m.candidates,
-            "already_peered_bytes": in_rows - in_asks,
-            "listed_bytes": in_asks,
-            "not_listed_bytes": int(rest["bytes"].sum()),
+            **placed(m.candidates, listed, rest),
             "out_bytes": total["out"],
             "in_bytes": total["in"],
             "unscaled_bytes": sum(carried.get((m.name, d, False), 0) for d in ("out", "in")),
@@ -159,6 +152,20 @@ def account(
     }  # fmt: skip
     whole_["transit_bps"] = round(whole_["transit_bps"], 3)
     return {**totals, "all": {"slots": None, **whole_}}
+
+
+def placed(candidates: int, rows: pl.DataFrame, beside: pl.DataFrame) -> dict[str, int]:
+    """What a list, and what is not in it, make of the bytes of both directions."""
+    asked = rows.filter(pl.col("rank").is_null() | (pl.col("rank") > 0))
+    in_rows, in_asks = (
+        sum(int(f[c].sum()) for c in ("out_bytes", "in_bytes")) for f in (rows, asked)
+    )
+    return {
+        "candidates": candidates,
+        "already_peered_bytes": in_rows - in_asks,
+        "listed_bytes": in_asks,
+        "not_listed_bytes": int(beside["bytes"].sum()),
+    }
 
 
 def early_rates(inputs: Inputs, early: pl.DataFrame, directions: Sequence[str]) -> dict[str, float]:

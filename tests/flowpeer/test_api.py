@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 
 import flowpeer
 import flowpeer.api
+from flowpeer.analysis.candidates import ListOf
 from flowpeer.cli.commands import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -55,6 +56,23 @@ def test_every_command_has_its_line_on_the_python_page() -> None:
     assert named == {entry.name for entry in COMMANDS}
     for method in re.findall(r"net\.(\w+)\(", page):
         assert hasattr(flowpeer.Network, method), method
+
+
+@pytest.mark.parametrize("of", ["metros", "organisations"])
+def test_totals_are_of_the_list_that_is_shown(net: flowpeer.Network, of: ListOf) -> None:
+    answer = net.candidates(of=of, asks=3)
+    whole = answer.totals["totals"]["all"]
+    beside = answer.side_tables["not_listed"].rows
+    both = {
+        name: sum(int(rows[c].sum()) for c in ("out_bytes", "in_bytes"))
+        for name, rows in (
+            ("listed_bytes", answer.rows.filter(pl.col("rank") > 0)),
+            ("already_peered_bytes", answer.rows.filter(pl.col("rank") == 0)),
+            ("not_listed_bytes", beside),
+        )
+    }
+    assert {name: whole[name] for name in both} == both
+    assert sum(both.values()) == whole["out_bytes"] + whole["in_bytes"]
 
 
 TWINS = {

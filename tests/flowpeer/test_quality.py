@@ -72,6 +72,14 @@ def test_a_router_that_sends_when_it_is_not_due_is_named_with_its_bytes(
     assert words["exporter edge1.ams"] not in done.stdout
 
 
+def test_notes_of_metros_that_are_left_out_are_left_out(demo_folder: Path, run: Run) -> None:
+    told = "interfaces that the configuration does not name are in no answer"
+    for words in (["candidates", "--asks", "1"], ["imbalance"]):
+        for metro, there in ((["lon"], True), (["nyc"], False), (["nyc", "lon"], True), ([], True)):
+            where = [word for m in metro for word in ("--metro", m)]
+            assert (told in run(*words, *where, cwd=demo_folder).stdout) == there
+
+
 def test_a_currency_without_a_rate_is_named(demo_copy: Path, run: Run) -> None:
     config = demo_copy / "flowpeer.toml"
     text = config.read_text()
