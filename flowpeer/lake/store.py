@@ -116,8 +116,14 @@ class Lake:
         """The lake's format; of a new lake, the present one.
 
         Raises:
-            UsageError: one that this flowpeer cannot read.
+            UsageError: one that this flowpeer cannot read; a place in which no days can be told.
         """
+        # DuckDB and Polars take the dates of rows from the folders of a path, the first ones first.
+        if any(part.startswith(("date=", "hour=")) for part in self.root.resolve().parts):
+            raise UsageError(
+                f"{self.root.resolve()}: a folder above the lake is named like those of its days",
+                advice="rename the folder date=… or hour=… that the lake is in, or move the lake",
+            )
         try:
             document = json.loads(self._stated())
             number, by = document["format"], document.get("written_by", "a newer flowpeer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -223,6 +224,23 @@ def test_a_lake_of_another_format_is_refused(
         assert ("flowpeer 9.8" in advice) == ("99" in content)
         assert advice.startswith("try: ")
     assert sorted((demo_copy / "lake").rglob("*.parquet")) == before
+
+
+@pytest.mark.parametrize("above", ["date=2020-01-01", "hour=3/x"])
+def test_a_lake_in_a_folder_named_like_those_of_its_days_is_refused(
+    demo_copy: Path, run: Run, above: str
+) -> None:
+    """Its dates would be those of the folder, without a word."""
+    there = demo_copy / above
+    there.mkdir(parents=True)
+    (demo_copy / "lake").rename(there / "lake")
+    config = demo_copy / "flowpeer.toml"
+    moved = re.sub(r'(?m)^path = "lake"', f'path = "{above}/lake"', config.read_text())
+    config.write_text(moved)
+    for command in (["rollup"], ["check"], ["sql", "FROM traffic"], ["candidates"], ["verify"]):
+        done = run(*command, cwd=demo_copy)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "a folder above the lake is named like those of its days" in done.stderr
 
 
 def invented(count: int, first: int, *, ip: str = "192.0.2.1", times: int = 1) -> pa.Table:
