@@ -575,11 +575,12 @@ class Network:
     def generation(self, period: tuple[datetime, datetime] | None = None) -> str:
         """A word that changes when answers may: with the configuration, the lake or the asks.
 
-        Of the lake it looks at the names, sizes and times of manifests, and reads none.
+        Of the lake it looks at the names, sizes and times of manifests (in an object store at their
+        ETags), and reads none.
 
         Args:
             period: answers of [start, end) alone. What comes to hours away from it, and from what
-                its bills are of, changes nothing; in an object store everything does.
+                its bills are of, changes nothing.
         """
         network = self.configuration
         digest = hashlib.sha256(__version__.encode())
@@ -590,31 +591,35 @@ class Network:
         for name in ("interfaces", "counters", "as_cones"):
             source = network.source_path(name)
             digest.update(_mark(source.stat()).encode() if source and source.exists() else b"-")
-        if self.lake.remote is not None:
-            for one in self.lake.storage.list("manifests"):
-                digest.update(f"{one.key}:{one.mark};".encode())
-            return digest.hexdigest()[:32]
-        manifests = self.lake.root / "manifests"
         units, young, over = [], False, False
         opening, closing = ("", "~") if period is None else _billed_days(*period)
-        for path in sorted(manifests.rglob("*.json")):
-            table, *folders = path.relative_to(manifests).parts
+        for key, changed, changed_s in sorted(self._manifests()):
+            _, table, *folders = key.split("/")
             if folders and folders[0].startswith("date="):
                 over |= table == "traffic" and folders[0] > closing
                 if not opening <= folders[0] <= closing:
                     continue
-            stat = path.stat()
-            mark = f"{path}:{_mark(stat)};".encode()
+            mark = f"{key}:{changed};".encode()
             if period is not None and table == "units":
                 units.append(mark)
                 continue
             digest.update(mark)
-            young |= stat.st_mtime > time.time() - PUBLISHING_S
+            young |= changed_s > time.time() - PUBLISHING_S
         digest.update(b"over" if over else b"")  # the months are, and their bills no projection
         # Of a unit that is just being published the record comes last.
         for mark in units if young else ():
             digest.update(mark)
         return digest.hexdigest()[:32]
+
+    def _manifests(self) -> Iterator[tuple[str, str, float]]:
+        """Keys of manifests, what changes with each, and when it last did (seconds since 1970)."""
+        if self.lake.remote is not None:
+            for one in self.lake.storage.list("manifests"):
+                yield one.key, one.mark, one.changed_s
+            return
+        for path in (self.lake.root / "manifests").rglob("*.json"):
+            stat = path.stat()
+            yield path.relative_to(self.lake.root).as_posix(), _mark(stat), stat.st_mtime
 
     def session(
         self, parameters: Mapping[str, object] | None = None, *, memory_bytes: int | None = None

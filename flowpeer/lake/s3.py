@@ -163,12 +163,12 @@ class S3Storage:
 
     def list(self, prefix: str, *, first: str = "", end: str = "") -> Iterator[Listed]:
         """Documents below a folder; their marks are ETags."""
-        for key, etag in self._keys(f"{prefix}/", first=first, end=end):
-            if key.endswith(".json"):
-                yield Listed(key, etag)
+        for one in self._keys(f"{prefix}/", first=first, end=end):
+            if one.key.endswith(".json"):
+                yield one
 
-    def _keys(self, prefix: str, *, first: str = "", end: str = "") -> Iterator[tuple[str, str]]:
-        """Keys with a prefix and their ETags, in order."""
+    def _keys(self, prefix: str, *, first: str = "", end: str = "") -> Iterator[Listed]:
+        """Keys with a prefix, in order."""
         given = {"StartAfter": self._base + first} if first else {}
         try:
             pages = (
@@ -181,7 +181,7 @@ class S3Storage:
                     key = item["Key"].removeprefix(self._base)
                     if end and key >= end:
                         return
-                    yield key, item["ETag"]
+                    yield Listed(key, item["ETag"], item["LastModified"].timestamp())
         except Exception as error:
             raise self._lake_error(error, f"list {prefix}") from error
 
@@ -236,7 +236,7 @@ class S3Storage:
         have come since, and is asked for."""
         table = key.partition("/")[0]
         if table not in self._there:
-            self._there[table] = {found for found, _ in self._keys(f"{table}/")}
+            self._there[table] = {found.key for found in self._keys(f"{table}/")}
         if key in self._there[table]:
             return True
         try:
@@ -250,8 +250,8 @@ class S3Storage:
 
     def files(self, folder: str) -> Iterator[str]:
         """Keys of all files below a folder, in order."""
-        for key, _ in self._keys(f"{folder}/"):
-            yield key
+        for found in self._keys(f"{folder}/"):
+            yield found.key
 
     def fetch(self, keys: Iterable[str], *, again: bool = False) -> None:
         """Copy files that are not here yet. One that is not there is passed over: whoever opens

@@ -44,10 +44,11 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A document's key and a mark that changes with its content; the mark is empty where it is so
-    young that it may change again unseen."""
+    young that it may change again unseen. When it was written, in seconds since 1970."""
 
     key: str
     mark: str
+    changed_s: float
 
 
 class Storage(Protocol):
@@ -144,7 +145,7 @@ class LocalStorage:
                         except FileNotFoundError:
                             continue
                         mark = f"{stat.st_ino}.{stat.st_mtime_ns}.{stat.st_size}"
-                        yield Listed(key, "" if stat.st_mtime_ns > young else mark)
+                        yield Listed(key, "" if stat.st_mtime_ns > young else mark, stat.st_mtime)
                     elif not (end and key >= end) and first < f"{key}0" and item.is_dir():
                         pending.append(key)  # "0" is what follows "/"
 

@@ -15,6 +15,7 @@ import httpx
 import polars as pl
 import pytest
 from explorer_client import BASE, Explorer
+from object_store import Bucket
 
 from flowpeer.web import reader as reading
 from flowpeer.web.reader import Cancel, SharedReader, ShownTable
@@ -142,20 +143,31 @@ def test_a_change_of_the_lake_forgets(
     reader.close()
 
 
+@pytest.mark.parametrize("on_store", [False, True])
 def test_an_answer_is_kept_until_something_comes_to_its_period(
-    demo_copy: Path, monkeypatch: pytest.MonkeyPatch
+    on_store: bool, demo_copy: Path, monkeypatch: pytest.MonkeyPatch, request: Any
 ) -> None:
     monkeypatch.setattr(reading, "LOOK_S", 0.0)
-    monkeypatch.setattr("flowpeer.api.PUBLISHING_S", 0)
-    reader = SharedReader(ServerSettings(config=demo_copy / "flowpeer.toml"))
+    monkeypatch.setattr("flowpeer.api.PUBLISHING_S", -60)  # a store's clock counts seconds
+    config = demo_copy / "flowpeer.toml"
+    if on_store:
+        bucket: Bucket = request.getfixturevalue("bucket")
+        place = f'path = "{bucket.address}"'
+        config.write_text(config.read_text("utf-8").replace('path = "lake"', place), "utf-8")
+        for words in (("lake", "merge", "lake"), ("rollup",)):
+            done = request.getfixturevalue("run")(*words, cwd=demo_copy)
+            assert done.returncode == 0, done.stderr
+    reader = SharedReader(ServerSettings(config=config))
     start, end = reader.network.period(None)
-    manifests = reader.network.lake.root / "manifests"
+    storage = reader.network.lake.storage
 
     def comes(day: datetime, table: str) -> None:
-        folder = manifests / table / f"date={day:%Y-%m-%d}"
-        folder.mkdir(exist_ok=True)
-        hour = manifests / table / f"date={start:%Y-%m-%d}/hour=00.json"
-        folder.joinpath("hour=23.json").write_bytes(hour.read_bytes())
+        hour = storage.read(f"manifests/{table}/date={start:%Y-%m-%d}/hour=00.json")
+        assert hour is not None
+        key = f"manifests/{table}/date={day:%Y-%m-%d}/hour=23.json"
+        held = storage.read(key)
+        (reader.network.lake.root / key).parent.mkdir(parents=True, exist_ok=True)
+        storage.write(key, hour.octets, replaces=held.version if held else None)
 
     async def ask() -> None:
         month = start.replace(day=1)

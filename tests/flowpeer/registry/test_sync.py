@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
@@ -99,8 +99,10 @@ def api() -> Iterator[Api]:
     server.server_close()
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+@pytest.fixture(params=["folder", "store"])
+def lake(tmp_path: Path, request: Any) -> Lake:
+    if request.param == "store":
+        return cast("Lake", request.getfixturevalue("bucket").lake())
     return Lake(tmp_path / "lake")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -51,8 +51,10 @@ class Running:
         assert not self.thread.is_alive()
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+@pytest.fixture(params=["folder", "store"])
+def lake(tmp_path: Path, request: Any) -> Lake:
+    if request.param == "store":
+        return cast("Lake", request.getfixturevalue("bucket").lake())
     return Lake(tmp_path / "lake")
 
 
