@@ -10,6 +10,7 @@ from flowpeer import catalog
 from flowpeer.analysis.periods import data_span
 from flowpeer.checks.affinity import affinity
 from flowpeer.checks.assumed import assumed
+from flowpeer.checks.clocks import clocks
 from flowpeer.checks.collector import collector
 from flowpeer.checks.configured import configured
 from flowpeer.checks.exporters import doubts, implausible, name_of
@@ -61,6 +62,7 @@ def findings(network: Configuration, record: Record) -> list[Finding]:
     found += _shadowed(rollup.snapshots)
     flows = [u.facts for f in rollup.files.values() for u in f.units if u.facts is not None]
     found += _exporters(network, captures, flows)
+    found += clocks(captures)
     found += _invented(network, flows)
     if rollup.any_flows and rollup.snapshots:
         stale = [hour for hour in rollup.plan() if hour.changed]
