@@ -127,9 +127,15 @@ def _read(path: Path) -> str:
             "or write one with `flowpeer init`",
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [f"not UTF-8 at offset {error.start}"]) from None
+        raise ConfigError(
+            str(path), [f"not UTF-8 at offset {error.start}"], advice="save it as UTF-8"
+        ) from None
     except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
+        raise ConfigError(
+            str(path),
+            [f"cannot be read: {error.strerror}"],
+            advice="name a file that this user may read (`ls -l`)",
+        ) from None
 
 
 def _syntax(message: str) -> str:
@@ -173,6 +179,17 @@ def _dotted(where: _Where) -> str:
     return text
 
 
+_EXPECTED = {
+    "bool_type": "true or false is expected",
+    "dict_type": "a table is expected",
+    "int_type": "a whole number is expected, without quotes",
+    "model_type": "a table is expected",
+    "string_type": "text is expected, in quotes",
+    "tuple_type": "a list is expected, in [ ]",
+}
+"""What pydantic calls valid integers and tuples, in the words of the file."""
+
+
 def _problem(item: Any, lines: Mapping[_Where, str], raw: Mapping[str, Any]) -> str:
     where = tuple(item["loc"])
     kind, value = item["type"], item.get("input")
@@ -183,7 +200,7 @@ def _problem(item: Any, lines: Mapping[_Where, str], raw: Mapping[str, Any]) -> 
         return f"{_at(lines, where)}{_dotted(where)}: unknown key; {hint}"
     if kind == "missing":
         return f"{_at(lines, where)}{_dotted(where)}: required, and missing"
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = _EXPECTED.get(kind) or str(item["msg"]).removeprefix("Value error, ")
     shown = repr(value)
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     return f"{_at(lines, where)}{_dotted(where)} = {shown}: {message[:1].lower()}{message[1:]}"

@@ -32,8 +32,8 @@ LOCK_WAIT_S = 60.0
 """Loading a table takes seconds; shards of one roll-up wait for each other that long."""
 
 
-def rib_files(path: Path) -> list[Path]:
-    """The RIB at `path`, or all files of the folder, sorted by name.
+def rib_files(path: Path, key: str = "") -> list[Path]:
+    """The RIB at `path`, or all files of the folder, sorted by name; `key` of [sources] names it.
 
     Raises:
         NoDataError: it does not exist, or is an empty folder.
@@ -43,18 +43,19 @@ def rib_files(path: Path) -> list[Path]:
         if not files:
             raise NoDataError(
                 f"{path}: no files in this folder",
-                advice="put MRT table dumps or prefix-to-AS tables there (sources.ribs)",
+                advice="put MRT table dumps or prefix-to-AS tables there"
+                if key in ("", "ribs")
+                else f"put files there, or take `{key}` out of [sources]",
             )
         return files
-    _must_exist(path, "ribs")
+    _must_exist(path, key)
     return [path]
 
 
-def _must_exist(path: Path, key: str) -> None:
+def _must_exist(path: Path, key: str = "") -> None:
     if not path.exists():
-        raise NoDataError(
-            f"{path}: does not exist", advice=f"fix `{key}` under [sources] in the configuration"
-        )
+        where = f"fix `{key}` under [sources] in the configuration" if key else "check the path"
+        raise NoDataError(f"{path}: does not exist", advice=where)
 
 
 def load_ribs(
@@ -130,7 +131,7 @@ def _is_capture(path: Path) -> bool:
 def load_updates(lake: Lake, files: list[Path], say: Say, **options: Any) -> Any:
     """Apply files of updates to a snapshot; SnapshotInfo of the new one."""
     for path in files:
-        _must_exist(path, "ribs")
+        _must_exist(path)
     with lake.lock("ribs"):
         info, new = updates.load_updates(lake, files, **options)
     if new:
@@ -158,7 +159,7 @@ def load_sources(
         done = snapshot.pruned_digests(lake)
         for info in snapshot.snapshots(lake):
             done.update(info.parts, [info.source_digest] if info.vantage else [])
-        files = [f for f in rib_files(ribs) if not done or sha256_of(f) not in done]
+        files = [f for f in rib_files(ribs, "ribs") if not done or sha256_of(f) not in done]
         load_ribs(lake, files, say, warn=warn, network=network)
         loaded.append("ribs")
     for key, load in (
@@ -178,7 +179,7 @@ def load_sources(
         loaded.append(key)
     exports = network.source_path("ixf")
     if exports is not None:
-        load_exports(lake, rib_files(exports), say)
+        load_exports(lake, rib_files(exports, "ixf"), say)
         loaded.append("ixf")
     _configured(lake, network)
     return loaded

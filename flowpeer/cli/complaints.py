@@ -15,9 +15,14 @@ _DISK_ADVICE = {
     errno.ENOSPC: "make room there, then run it again: nothing is lost",
     errno.EDQUOT: "make room there, or raise the quota, then run it again: nothing is lost",
     **dict.fromkeys(
-        (errno.EEXIST, errno.ENOTDIR, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS),
-        "name another place, or see who owns this one and what stands there (`ls -ld`)",
+        (errno.EEXIST, errno.ENOTDIR, errno.ENOENT),
+        "name another place, or see what stands there (`ls -ld`)",
     ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        "run it as the user who owns that (`ls -ld` says who), or name another place",
+    ),
+    errno.EROFS: "mount it for writing, or name another place",
     errno.EIO: "see what the kernel says of the disk (`dmesg`), then run it again",
 }
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flowpeer.checks.freshness import FIGURES
-from flowpeer.errors import naming
 
 RUN: dict[str, str] = {
     "flowpeer_command_finished_timestamp_seconds": "When the command ended last.",
@@ -53,10 +52,12 @@ def write(
     # Not `.prom`: the collector must not read what is half written.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with naming(path):
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            temporary.chmod(0o644)  # node_exporter is another user, and the figures are no secret
-            temporary.replace(path)
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.chmod(0o644)  # node_exporter is another user, and the figures are no secret
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -35,7 +35,7 @@ def bits_per_second(value: object) -> int:
 
 def octets(value: object) -> int:
     """`"512M"` → 512_000_000. Raises ValueError for anything else than a number of octets."""
-    match = re.fullmatch(r"(\d{1,6})\s*([KMGT]?)", str(value).strip())
+    match = re.fullmatch(r"(\d{1,6})\s*([KMGT])", str(value).strip())
     if isinstance(value, str) and match:
         return int(match[1]) * _SCALE[match[2]]
     raise ValueError('octets as text with K, M, G or T are expected, like "512M"')

@@ -25,6 +25,7 @@ from flowpeer_ingest.health import CODES, DOWN_AFTER_S, not_ready, troubles
 from flowpeer_ingest.publisher import Publisher, Unit
 from flowpeer_ingest.segments import Allowed
 from flowpeer_ingest.service import Log, notify, now_us
+from flowpeer_ingest.sockets import another_place
 from flowpeer_ingest.spool import SEGMENT_OCTETS
 from flowpeer_ingest.stats import LOSSES, Stats, write_status
 from flowpeer_ingest.supervisor import RETRY_S, Supervisor
@@ -195,7 +196,7 @@ class Collector:
             raise IngestError(
                 f"cannot answer Prometheus: {error.strerror}",
                 path=f"{address}:{port}",
-                advice="see who does with `ss -tlpn`, or choose another --metrics HOST:PORT",
+                advice=another_place(error, "--metrics HOST:PORT", "ss -tlpn"),
             ) from None
         self.metrics_port = server.port
         return server.stop

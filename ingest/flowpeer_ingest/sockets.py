@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -80,9 +81,19 @@ def listen(address: str, port: int, *, shared: bool, both: bool) -> Listener:
         raise IngestError(
             f"cannot listen: {error.strerror}",
             path=name,
-            advice="see who does with `ss -ulpn`, or choose another --listen HOST:PORT",
+            advice=another_place(error, "--listen HOST:PORT", "ss -ulpn"),
         ) from None
     return _listener(sock)
+
+
+def another_place(error: OSError, option: str, shown: str) -> str:
+    """What to do about an address that cannot be bound. `shown`: the command that names who did."""
+    look = {
+        errno.EADDRINUSE: f"see who does with `{shown}`, or ",
+        errno.EADDRNOTAVAIL: "`ip address` lists those of this machine: ",
+        errno.EACCES: "ports below 1024 are root's: ",
+    }
+    return f"{look.get(error.errno or 0, '')}choose another {option}"
 
 
 def inherited() -> list[Listener]:

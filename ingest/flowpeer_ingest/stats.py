@@ -199,9 +199,15 @@ def write_status(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
-    """What the collector last wrote; None if it never ran or the file is not readable."""
+    """What the collector last wrote; None if it never ran or the file is damaged.
+
+    Raises:
+        PermissionError: this user may not look.
+    """
     try:
         document = json.loads((folder / STATUS).read_bytes())
+    except PermissionError:
+        raise
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -300,3 +300,14 @@ def test_a_port_in_use_is_one_clear_line(rig: Rig, run: Any) -> None:
     assert done.returncode == 3
     assert f"error: 127.0.0.1:{port}: cannot listen: Address already in use" in done.stderr
     assert "try: see who does" in done.stderr
+
+
+def test_an_address_of_another_machine_is_one_clear_line(rig: Rig, run: Any) -> None:
+    for option in ("--listen", "--metrics"):
+        words = ("--listen", "127.0.0.1:0") if option == "--metrics" else ()
+        done = run("collect", *words, option, "192.0.2.1:2055", cwd=rig.folder)
+        assert done.returncode == 3
+        assert "error: 192.0.2.1:2055: cannot " in done.stderr
+        assert f"try: `ip address` lists those of this machine: choose another {option}" in (
+            done.stderr
+        )

@@ -114,6 +114,9 @@ def test_durations() -> None:
         ('path = "lake"', 'path = "lake"\nfold_share = 0', "lake.fold_share = 0"),
         ('path = "lake"', 'path = "lake"\nfold_below = "1M"', "nothing without `fold_share`"),
         ("[lake]", "[lakes]", "did you mean `lake`?"),
+        ("asn = 64500", 'asn = "AS64500"', "a whole number is expected, without quotes"),
+        ('["192.0.2.1"', '"192.0.2.1" # ["192.0.2.1"', "addresses = '192.0.2.1': a list is"),
+        ("[lake]", '[collector]\nreserve = "512"\n[lake]', "octets as text with K, M, G or T"),
         ("[lake]", '[source]\nx = "y"\n[lake]', "did you mean `sources`?"),
     ],
 )

@@ -88,6 +88,47 @@ def test_what_is_made_is_for_the_user_and_the_group(demo_folder: Path, tmp_path:
         assert {path.stat().st_mode & 0o777 & ~wanted for path in made} == {0}, made
 
 
+AS_ANOTHER = """
+import contextlib, os, sys
+from flowpeer.cli import main
+sys.argv[0] = "flowpeer"
+with contextlib.suppress(SystemExit):
+    main()  # the other user may not be able to read the modules
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("words", ["status", "rollup"])
+def test_a_lake_of_another_user_is_named_with_what_to_do(tmp_path: Path, words: str) -> None:
+    (tmp_path / "flowpeer.toml").write_text(CONFIG, encoding="utf-8")
+    (tmp_path / "lake/spool").mkdir(parents=True)
+    (tmp_path / "lake").chmod(0o700)
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER, words], cwd=tmp_path, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3
+    what, advice = done.stderr.splitlines()[-2:]
+    assert what.startswith("error: lake/")
+    assert what.endswith(": Permission denied")
+    assert advice.startswith("try: run it as the user who owns that")
+
+
+def test_figures_that_cannot_be_written_name_the_file_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "flowpeer.toml").write_text(CONFIG, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "flowpeer", "--textfile", "none/x.prom", "check"], cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "error: none/x.prom: No such file or directory" in done.stderr.splitlines()
+
+
 def ascii_locale() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 

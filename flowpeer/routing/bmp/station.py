@@ -29,6 +29,7 @@ from flowpeer.routing.bmp.session import BmpSession, LostError
 from flowpeer.routing.rib.snapshot import SnapshotInfo, publish
 from flowpeer.routing.source import RouteTally
 from flowpeer_core.addresses import parse
+from flowpeer_ingest.sockets import another_place
 
 HOUR_S = 3600
 SETTLE_S = 120
@@ -95,7 +96,7 @@ class BmpStation:
             raise InputError(
                 f"{address}:{port}",
                 f"cannot listen for BMP: {error.strerror}",
-                advice="choose another --bmp HOST:PORT",
+                advice=another_place(error, "--bmp HOST:PORT", "ss -tlpn"),
             ) from None
         self._server.setblocking(False)
         self._wake, self._woken = socket.socketpair()
