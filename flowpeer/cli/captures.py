@@ -159,8 +159,8 @@ def ingest(
     """Captures and other tools' exports into flow records; a file twice adds nothing.
 
     Takes pcap and pcapng; nfcapd files (by way of nfdump); JSON and CSV of nfdump, goflow2,
-    pmacct and Akvorado; CSV and Parquet tables. Also packed with gzip, bzip2 or zstd, and
-    folders of them.
+    pmacct and Akvorado; datagrams that Akvorado's inlet wrote to Kafka; CSV and Parquet tables.
+    Also packed with gzip, bzip2 or zstd, and folders of them.
     """
     state: CommandState = ctx.obj
     with standard_input(paths) as named:

@@ -1,4 +1,5 @@
-"""pcap and pcapng files → the UDP datagrams in them, IP fragments put together.
+"""pcap and pcapng files → the UDP datagrams in them, IP fragments put together; and messages of
+Akvorado's inlet (`raw_flows`).
 
 Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; link types by tcpdump.org/linktypes.
 Own reader: a capture is the hot path's first step, and a bad length must be an error or a
@@ -16,6 +17,7 @@ from typing import BinaryIO
 from flowpeer_core.addresses import text_of
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.fragments import Fragments
+from flowpeer_ingest.raw_flows import EMPTY, MAX_MESSAGE, parse
 
 MAX_PACKET = 1 << 18
 """libpcap's own bound on a captured packet (MAXIMUM_SNAPLEN)."""
@@ -77,7 +79,9 @@ class Capture:
 
         Raises `IngestError` for a file that is no capture.
         """
-        magic = self._read(4)
+        return self._frames(self._read(4))
+
+    def _frames(self, magic: bytes) -> Iterator[tuple[int, str, bytes, bool]]:
         if magic in _PCAP:
             return self._pcap(*_PCAP[magic])
         if magic == _PCAPNG:
@@ -87,7 +91,11 @@ class Capture:
 
     def datagrams(self) -> Iterator[Datagram]:
         """UDP datagrams in file order. Raises `IngestError` for a file that is no capture."""
-        for received_us, link, data, whole in self.frames():
+        magic = self._read(4)
+        if len(magic) == 4 and 0 < int.from_bytes(magic, "big") <= MAX_MESSAGE:
+            yield from self._raw_flows(magic)
+            return
+        for received_us, link, data, whole in self._frames(magic):
             self.packets += 1
             found = self._udp(received_us, link, data, whole)
             if found is not None:
@@ -104,6 +112,30 @@ class Capture:
 
     def _cut(self, what: str) -> None:
         self.warnings.append(f"{self.path}: cut short at offset {self.offset}: {what}")
+
+    def _raw_flows(self, head: bytes) -> Iterator[Datagram]:
+        """Of messages behind their lengths. Raises `IngestError` where the first is none."""
+        while head:
+            size = int.from_bytes(head, "big")
+            if len(head) < 4 or MAX_MESSAGE < size != EMPTY:
+                self._cut("length of a message")
+                return
+            message = b"" if size == EMPTY else self._read(size)
+            if size != EMPTY and len(message) < size:
+                self._cut(f"message has {len(message)} of {size} octets")
+                return
+            flow = parse(message)
+            self.packets += 1
+            if flow is not None:
+                self.datagrams_seen += 1
+                yield Datagram(
+                    flow.received_s * 1_000_000, self._name(flow.source), 0, flow.payload
+                )
+            elif self.datagrams_seen:
+                self._skip("message without a datagram")
+            else:
+                raise IngestError("not a packet capture", path=self.path, offset=0, advice=_ADVICE)
+            head = self._read(4)
 
     def _pcap(self, order: str, per_us: int) -> Iterator[tuple[int, str, bytes, bool]]:
         header = self._read(20)
@@ -345,9 +377,12 @@ class Capture:
             return None
         length = body[4] << 8 | body[5]
         payload = body[8:length] if length >= 8 else body[8:]
+        return Datagram(received_us, self._name(source), body[0] << 8 | body[1], payload)
+
+    def _name(self, source: bytes) -> str:
         name = self._addresses.get(source)
         if name is None:
             if len(self._addresses) > 1 << 16:
                 self._addresses.clear()
             name = self._addresses[source] = text_of(source)
-        return Datagram(received_us, name, body[0] << 8 | body[1], payload)
+        return name
