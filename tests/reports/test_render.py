@@ -157,6 +157,19 @@ def test_report_document(golden: Callable[[str, str], None]) -> None:
     check_page(page)
 
 
+def test_an_interval_says_that_it_is_not_of_what_is_inferred() -> None:
+    inputs = small_world().inputs()
+    found = candidates(inputs)
+    asked = found.rows.filter(pl.col("rank") > 0, pl.col("marginal_bps") > 0)
+    for share, told in ((0.4, 0), (0.75, asked.height)):
+        some = found.rows.with_columns(inferred_bps=pl.col("marginal_bps") * share)
+        page = html_report(
+            title="x",
+            sections=Sections(replace(found, rows=some.filter(pl.col("asn").is_in(asked["asn"])))),
+        )
+        assert page.count("75% inferred: ± is sampling alone") == told
+
+
 def test_the_page_begins_with_the_answer_and_ends_with_its_sources() -> None:
     world = small_world()
     unscaled = Flow(0, 2004, 10**9, metro="par", scaled=False)

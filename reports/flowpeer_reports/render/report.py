@@ -302,11 +302,17 @@ def _asks(found: Candidates, rows: pl.DataFrame, pictures: Pictures) -> str:
         mark = "~" if found.is_estimate(row["metro"], row["asn"]) else ""
         ties = ", ".join(row["tied_with"] or ())
         tied = f"<br><small class=soft>tied with {text(ties)}</small>" if ties else ""
+        inferred = row["inferred_bps"] / (row["marginal_bps"] or 1.0)
+        beyond = (
+            f"<br><small>{inferred:.0%} inferred: ± is sampling alone</small>"
+            if inferred > 0.5
+            else ""
+        )
         cells = [
             _number("" if row["rank"] is None else str(row["rank"])),
             f"<td class=m>{_network(row['asn'], row['name'])}{tied}{fold}</td>",
             _number(f"{rate_text(row['marginal_bps'])} <span class=soft>± "
-                    f"{rate_text(row['ci95_bps'])}</span>"),
+                    f"{rate_text(row['ci95_bps'])}</span>{beyond}"),
             _number(rate_text(row["expected_bps"])),
             _number("" if p95 is None else mark + rate_text(p95)),
             _share(row["cumulative_share"] or 0.0),
