@@ -11,7 +11,7 @@ WORKERS ?= 2
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types arrows bench wheel wheel-test test-spark test-readers test-sql-tools bom fuzz soak lock docs docs-check site pictures clean
+.PHONY: help demo test check format lint types arrows bench wheel wheel-test test-spark test-readers test-sql-tools image bom fuzz soak lock docs docs-check site pictures clean
 
 help:  ## print this manual
 	@echo "flowpeer: from NetFlow/IPFIX exports to a ranked, feasible list of peering candidates"
@@ -76,6 +76,9 @@ test-readers: $(VENV)/.dev  ## files of the compiled writer read back by ClickHo
 
 test-sql-tools: $(VENV)/.dev  ## recipes for other tools (duckdb CLI, pandas, notebook, Superset, dbt, …), each run by it
 	@$(BIN)/python .ci/sql_tools.py build/sql-tools build/engines
+
+image: $(VENV)/.dev  ## the container image, built and tried by Docker or Podman, else its steps in a plain root folder
+	@$(BIN)/python .ci/image.py build/image
 
 bom: $(VENV)/.dev  ## what it is made of (CycloneDX), and whether every licence is fine
 	@$(BIN)/python .ci/bom.py

@@ -56,6 +56,8 @@ def flowpeer(kills: int, rate: int, chance: random.Random) -> None:
         rig.start()
         rig.send(rate // 2, rate=rate)
         rig.drained()
+        # What the kills left undone takes a busy machine minutes, and SIGTERM waits for seconds.
+        rig.until(lambda: not [*rig.spool.glob("*.sealed")], seconds=1_800)
         rig.end()
         figures = rig.account()
         rig.clean()
