@@ -152,8 +152,11 @@ def built(folder: Path) -> Root:
     """The last stage of the Dockerfile, made in a plain folder."""
     base = folder / "base"
     if not (base / "usr").exists():
+        new = folder / "base.new"  # whole, or not at all
+        shutil.rmtree(new, ignore_errors=True)
         command("debootstrap", "--variant=minbase", f"--include={BASE},ca-certificates", "trixie",
-                base, "http://deb.debian.org/debian", stderr=sys.stdout)  # fmt: skip
+                new, "http://deb.debian.org/debian", stderr=sys.stdout)  # fmt: skip
+        new.rename(base)
     for known in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
         if Path("/", known).exists():
             shutil.copy(Path("/", known), base / known)

@@ -14,6 +14,8 @@ import pytest
 from collector_rig import FIRST_BYTES, Rig
 from prometheus_client.parser import text_string_to_metric_families
 
+from flowpeer.cli.textfile import RUN
+
 BACKUP = Path(__file__).resolve().parents[2] / "deploy" / "backup" / "flowpeer-backup"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -112,9 +114,14 @@ def test_how_a_copy_ended_is_told_to_prometheus(tmp_path: Path) -> None:
     for status in (3, 0):
         done = subprocess.run([BACKUP, "lake", "copy", figures.name], cwd=tmp_path, check=False)
         assert done.returncode == status
+        families = list(text_string_to_metric_families(figures.read_text()))
+        # node_exporter leaves out all of a name with two texts or types.
+        assert {f.name: (f.documentation, f.type) for f in families} == {
+            f.name: (RUN[f.name], "gauge") for f in families
+        }
         values = {
             (family.name, sample.labels["command"]): sample.value
-            for family in text_string_to_metric_families(figures.read_text())
+            for family in families
             for sample in family.samples
         }
         ended = values.pop(("flowpeer_command_finished_timestamp_seconds", "backup"))
