@@ -35,7 +35,7 @@ from flowpeer.analysis.candidates import ListOf, candidate_answer, compared
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
 from flowpeer.analysis.drafts import ask_export_text, draft_answer
-from flowpeer.analysis.drill import drill_answer, drt_answer, replay_answer
+from flowpeer.analysis.drill import DrillRequest, drill_answer, drt_answer, replay_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.explain import explain_answer
@@ -392,12 +392,10 @@ class Network:
         """
         gathered = self.gather(period, metro=metro)
         with _errors():
+            request = DrillRequest(_list(remove) or (), every, site_lost, to, growth, slots, asks)
             return drill_answer(
-                gathered, self.configuration, self.lake.record(), remove=_list(remove) or (),
-                every=every,
-                site_lost=site_lost, to=to, growth=growth, slots=slots, asks=asks,
-                metros=_list(metro),
-            )  # fmt: skip
+                gathered, self.configuration, self.lake.record(), request, metros=_list(metro)
+            )
 
     def drt(
         self,

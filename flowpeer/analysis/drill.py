@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -61,98 +62,107 @@ def growths_of(text: str) -> list[Fraction]:
     return found
 
 
-def removals_of(
-    exits: Exits, *, remove: Sequence[str], every: bool, site_lost: str | None, to: str | None
-) -> list[Removal]:
-    """What is asked for: several `--remove` at once are one drill, `--all` one each."""
-    links = exits.found.links
-    known = groups(links, exits.risk_groups)
-    found = list(known) if every else []
-    if remove:
-        found.append(together(chosen(known, remove)))
-    if site_lost is not None:
-        found.append(site(links, site_lost, to, exits.choice.places.metros))
-    if not found:
-        raise UsageError(
-            "nothing to remove", advice="give --remove link:EXPORTER:INDEX, --all or --site-lost"
-        )
-    return found
+@dataclass(frozen=True, slots=True)
+class DrillRequest:
+    """What fails, and under which traffic.
+
+    `remove` at once are one drill, `every` is one of each; the demand of the metro `site_lost`
+    goes, or moves `to` another. `growth` as `growths_of` reads it; `slots`: each slot too; `asks`:
+    as if the first so many of the list of organisations were peers, or the signed ones.
+    """
+
+    remove: Sequence[str] = ()
+    every: bool = False
+    site_lost: str | None = None
+    to: str | None = None
+    growth: str = "1"
+    slots: bool = False
+    asks: WithAsks | None = None
+
+    def removals(self, exits: Exits) -> list[Removal]:
+        """What is removed, a drill each. Raises UsageError where nothing is."""
+        links = exits.found.links
+        known = groups(links, exits.risk_groups)
+        found = list(known) if self.every else []
+        if self.remove:
+            found.append(together(chosen(known, self.remove)))
+        if self.site_lost is not None:
+            found.append(site(links, self.site_lost, self.to, exits.choice.places.metros))
+        if not found:
+            raise UsageError(
+                "nothing to remove",
+                advice="give --remove link:EXPORTER:INDEX, --all or --site-lost",
+            )
+        return found
 
 
 def drill_answer(
     gathered: Gathered,
     network: Configuration,
     record: Record,
+    asked: DrillRequest,
     *,
-    remove: Sequence[str] = (),
-    every: bool = False,
-    site_lost: str | None = None,
-    to: str | None = None,
-    growth: str = "1",
-    slots: bool = False,
-    asks: WithAsks | None = None,
     metros: Sequence[str] | None = None,
     exits: Exits | None = None,
 ) -> Answer:
-    """What happens to the links that are left; `metros` only narrows what is shown.
-
-    Args:
-        asks: as if the first so many of the list of organisations were peers, or the signed ones.
-        exits: those of the period, where they are read already.
-    """
-    factors = growths_of(growth)
-    if to is not None and site_lost is None:
+    """What happens to the links that are left; `metros` only narrows what is shown, `exits` are
+    those of the period, where they are read already."""
+    factors = growths_of(asked.growth)
+    if asked.to is not None and asked.site_lost is None:
         raise UsageError("--to without --site-lost", advice="add --site-lost METRO, or --plan")
     exits = exits or exits_of(gathered.inputs, network, record)
     covered = covered_links(exits.inputs, exits.found)
+    title = title_of(gathered.inputs, "failure drill")
     placed = None
-    if asks is not None:
-        chosen_asks = asks_in_place(exits.inputs, network, asks)
+    if asked.asks is not None:
+        chosen_asks = asks_in_place(exits.inputs, network, asked.asks)
         exits, placed = with_asks(exits, chosen_asks)
-    asked = removals_of(exits, remove=remove, every=every, site_lost=site_lost, to=to)
-    found: Drill = drill(exits.compiler, asked, covered=covered, growths=factors, slots=slots)
+        title += f", with {chosen_asks.called} in place"
+    found = drill(
+        exits.compiler, asked.removals(exits), covered=covered, growths=factors, slots=asked.slots
+    )
     rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
-    survives = found.largest_growth
-    notes = []
-    if found.rows.height and not rows.height:
-        here = ", ".join(metros or ())
-        notes.append(f"no link of {here} takes anything over: leave --metro away to see who does")
-    notes += [*exits.inputs.notes, *exits.notes, *found.notes]
-    if survives is not None:
-        notes.insert(
-            0,
-            f"the present traffic, and each drill asked for, survives up to {survives:g} times as "
-            "much (inbound pro rata)",
-        )
-    lost = ("out_without_way_bytes", "in_without_way_bytes", "gone_bytes")
-    for row in found.summary.unique(["kind", "removed"], maintain_order=True).to_dicts()[:5]:
-        if any(row[name] for name in lost):
-            notes.insert(
-                0,
-                f"{row['kind']} {row['removed']}: without a way {row[lost[0]]:,} bytes out and "
-                f"{row[lost[1]]:,} in, gone {row[lost[2]]:,}; moved {row['moved_bytes']:,}",
-            )
+    notes = [*_told(found, rows, metros or ()), *exits.inputs.notes, *exits.notes, *found.notes]
     side = {
         "drill_summary": SideTable(found.summary, DRILL_SUMMARY),
         "drill_between_metros": SideTable(found.between_metros, DRILL_BETWEEN_METROS),
     }
-    if placed is not None:
-        side["drill_asks"] = SideTable(placed.asks, DRILL_ASKS)
-    if slots:
-        side["drill_slots"] = SideTable(found.slots, DRILL_SLOTS)
-    title = title_of(gathered.inputs, "failure drill")
-    if asks is not None:
-        title += f", with {chosen_asks.called} in place"
     page = {"drill_summary": (found.summary, DRILL_SUMMARY), "drill": (rows, DRILL),
             "drill_between_metros": (found.between_metros, DRILL_BETWEEN_METROS)}  # fmt: skip
     if placed is not None:
+        side["drill_asks"] = SideTable(placed.asks, DRILL_ASKS)
         page["drill_asks"] = (placed.asks, DRILL_ASKS)
+    if asked.slots:
+        side["drill_slots"] = SideTable(found.slots, DRILL_SLOTS)
     return Answer(
         "drill", title, rows, DRILL, found, lambda: tables_page(title, page, notes),
         side_tables=side, notes=notes,
-        totals={"largest_growth": survives, "growths": found.growths},
+        totals={"largest_growth": found.largest_growth, "growths": found.growths},
         provenance=gathered.provenance, screen_columns=SCREEN_COLUMNS,
     )  # fmt: skip
+
+
+def _told(found: Drill, rows: pl.DataFrame, metros: Sequence[str]) -> list[str]:
+    """Notes of a drill: bytes without a way, the growth that survives, metros without a row."""
+    lost = ("out_without_way_bytes", "in_without_way_bytes", "gone_bytes")
+    summary = found.summary.unique(["kind", "removed"], maintain_order=True).head(5)
+    notes = [
+        f"{row['kind']} {row['removed']}: without a way {row[lost[0]]:,} bytes out and "
+        f"{row[lost[1]]:,} in, gone {row[lost[2]]:,}; moved {row['moved_bytes']:,}"
+        for row in summary.reverse().iter_rows(named=True)
+        if any(row[name] for name in lost)
+    ]
+    if found.largest_growth is not None:
+        notes.append(
+            "the present traffic, and each drill asked for, survives up to "
+            f"{found.largest_growth:g} times as much (inbound pro rata)"
+        )
+    if found.rows.height and not rows.height:
+        notes.append(
+            f"no link of {', '.join(metros)} takes anything over: leave --metro away to see who "
+            "does"
+        )
+    return notes
 
 
 def drt_answer(

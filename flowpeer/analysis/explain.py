@@ -16,7 +16,7 @@ from flowpeer.analysis.explain_money import falls
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.candidates import Candidates, candidates
+from flowpeer_reports.candidates import Candidates, Money, candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
 from flowpeer_reports.feasibility import PRIOR_ASKS, Feasibility
@@ -59,8 +59,8 @@ def explain_answer(
     """Flows → routes → roles → evidence → cover → policy → place → money, in each metro."""
     inputs = gathered.inputs
     found = candidates(
-        inputs, metros=metros or None, stores=FileStore, billed=gathered.billed,
-        signing_plans=False,
+        inputs, metros=metros or None, stores=FileStore,
+        money=Money(gathered.billed, signing=False),
     )  # fmt: skip
     party = found.ranking.parties.of(asn)
     places = [

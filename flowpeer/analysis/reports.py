@@ -14,7 +14,7 @@ from flowpeer.analysis.bills import bills_answer
 from flowpeer.analysis.candidates import candidate_answer
 from flowpeer.analysis.capacity import capacity_answer
 from flowpeer.analysis.counterfactual import counterfactual_answer
-from flowpeer.analysis.drill import drill_answer, drt_answer
+from flowpeer.analysis.drill import DrillRequest, drill_answer, drt_answer
 from flowpeer.analysis.exchanges import exchanges_answer
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.imbalance import HEADINGS, imbalance_answer
@@ -82,7 +82,9 @@ def write_pack(
             gathered, metros=metros, network=network, record=record, exits=exits
         ),
         lambda: exits_answer(gathered, network, record, metros=metros, read=exits),
-        lambda: drill_answer(gathered, network, record, every=True, metros=metros, exits=exits),
+        lambda: drill_answer(
+            gathered, network, record, DrillRequest(every=True), metros=metros, exits=exits
+        ),
         lambda: drt_answer(gathered, network, record, metros or (), exits=exits),
         lambda: capacity_answer(
             gathered,

@@ -9,7 +9,13 @@ import typer
 from flowpeer.analysis.answers import Direction
 from flowpeer.analysis.asking import asked
 from flowpeer.analysis.capacity import capacity_answer
-from flowpeer.analysis.drill import drill_answer, drt_answer, growths_of, replay_answer
+from flowpeer.analysis.drill import (
+    DrillRequest,
+    drill_answer,
+    drt_answer,
+    growths_of,
+    replay_answer,
+)
 from flowpeer.analysis.exits import exits_answer
 from flowpeer.analysis.signed import with_asks_of
 from flowpeer.cli.answering import (
@@ -119,9 +125,8 @@ def drill(
     else:
         gathered = gathered_for(state, period, metro)
         answer = drill_answer(
-            gathered, state.network(), state.lake().record(), remove=remove or (), every=all_,
-            site_lost=site_lost, to=to, growth=growth, slots=slots,
-            asks=asks, metros=metro,
+            gathered, state.network(), state.lake().record(),
+            DrillRequest(remove or (), all_, site_lost, to, growth, slots, asks), metros=metro,
         )  # fmt: skip
     deliver(state, answer, out=out, formats=formats)
 

@@ -31,7 +31,6 @@ from flowpeer_reports.live_since import before_since, routes_since
 from flowpeer_reports.meeting import Places
 from flowpeer_reports.offload import Cover, cover
 from flowpeer_reports.parties import Parties, parties
-from flowpeer_reports.policy import Weights
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import Cells, Ranking, rank
 from flowpeer_reports.reconcile import account, bare_notes, disagreements, unlisted
@@ -88,20 +87,32 @@ class Candidates:
         return asn in self.p95_estimates.get(metro, ())
 
 
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What money is counted on, and what it is wanted for.
+
+    Without `billed` the columns of money are empty, and `rank_by` must be "bytes"; `signing`:
+    whether the scenarios for signing are wanted too.
+    """
+
+    billed: BilledPeriod | None = None
+    rank_by: RankBy = "bytes"
+    signing: bool = True
+
+
+NO_MONEY = Money()
+
+
 def candidates(
     inputs: Inputs,
     *,
     direction: Direction = "out",
     metros: Sequence[str] | None = None,
     asks: int | None = None,
-    weights: Weights | None = None,
     acceptance: Callable[[int, str], float] | None = None,
-    min_expected_bps: float | None = None,
     stores: Stores = MemoryStore,
-    billed: BilledPeriod | None = None,
+    money: Money = NO_MONEY,
     named: Parties | None = None,
-    rank_by: RankBy = "bytes",
-    signing_plans: bool = True,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.
 
@@ -109,27 +120,16 @@ def candidates(
         direction: which transit traffic ranks; in_bytes and out_bytes are shown all the same.
         metros: only these; default all.
         asks: rows of rank 1 and above a list, default all that are expected to bring enough.
-        weights, min_expected_bps: instead of those of the policy.
         acceptance: probability of (ASN, metro) instead of the score of M10; 1 for all gives the
             ranking if everybody says yes.
         stores: make where routes, and the slots of the rows, are held meanwhile.
-        billed: what money is counted on; without it the columns of money are empty.
+        money: what it is counted on, and what for.
         named: parties that go by the ASNs of another list, to compare this one with it.
-        rank_by: what puts the rows into order; money needs `billed`.
-        signing_plans: whether the scenarios for signing are wanted, where there is `billed`.
 
     Raises:
         ReportError: an unknown metro; an order by money without a price.
     """
-    policy = inputs.policy
-    policy = replace(
-        policy,
-        weights=weights or policy.weights,
-        min_expected_bps=(
-            policy.min_expected_bps if min_expected_bps is None else min_expected_bps
-        ),
-    )
-    inputs = replace(inputs, policy=policy)
+    billed, rank_by = money.billed, money.rank_by
     directions = ("out", "in") if direction == "both" else (direction,)
     world = universe(inputs, metros, named, stores)
     places = Places(inputs, world.parties)
@@ -150,9 +150,9 @@ def candidates(
     ways: list[SigningPlan] = []
     if billed is not None:
         want_money(ranking, series)
-    if billed is not None and signing_plans:
+    if billed is not None and money.signing:
         called = dict(inputs.asns.select("asn", "name").drop_nulls().iter_rows())
-        ways = plans(ranking, places, policy.weights, called)
+        ways = plans(ranking, places, inputs.policy.weights, called)
         want_plans(series, ways)
     series.load()
     notes, _ = coverage_notes(inputs, world.metros)
@@ -163,7 +163,7 @@ def candidates(
     if billed is not None:
         p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
         paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95, busy)
-    if billed is not None and signing_plans:
+    if billed is not None and money.signing:
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
         )

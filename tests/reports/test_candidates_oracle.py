@@ -345,12 +345,9 @@ def same(rows: list[dict[str, Any]], expected: list[dict[str, Any]], total: int)
 def test_rows_equal_those_of_a_search_that_tries_everything(
     world: World, direction: Any, inferred: float, least: float
 ) -> None:
-    found = candidates(
-        world.inputs(),
-        direction=direction,
-        weights=Weights(inferred=inferred),
-        min_expected_bps=least,
-    )
+    weights = Weights(inferred=inferred)
+    world.policy = replace(world.policy, weights=weights, min_expected_bps=least)
+    found = candidates(world.inputs(), direction=direction)
     directions = {"in", "out"} if direction == "both" else {direction}
     for metro in world.metros:
         oracle = Oracle(world, [metro], directions, inferred)
@@ -392,8 +389,8 @@ def test_every_transit_byte_is_in_one_row_or_has_a_reason(
 @given(worlds(), st.integers(0, 3))
 def test_a_shorter_list_is_the_head_of_the_longer_one(world: World, asks: int) -> None:
     inputs = world.inputs()
-    long = candidates(inputs, min_expected_bps=0)
-    short = candidates(inputs, min_expected_bps=0, asks=asks)
+    long = candidates(inputs)
+    short = candidates(inputs, asks=asks)
     head = long.rows.filter(pl.col("rank") <= asks)
     assert short.rows.filter(pl.col("rank").is_not_null()).equals(head)
     for metro in world.metros:

@@ -85,10 +85,10 @@ def test_the_differences_are_those_of_a_brute_force(
     pair: tuple[World, World], least: float
 ) -> None:
     old, new = pair
-    after = candidates(inputs_of(new), min_expected_bps=least)
-    before = candidates(
-        inputs_of(old), min_expected_bps=least, named=after.ranking.parties
-    )  # fmt: skip
+    for world in pair:
+        world.policy = replace(world.policy, min_expected_bps=least)
+    after = candidates(inputs_of(new))
+    before = candidates(inputs_of(old), named=after.ranking.parties)
     found = changes(Side(inputs_of(old), before), Side(inputs_of(new), after))
     oracle = Oracle(new, list(new.metros), {"out"}, 0.3)
     evidence = (Evidence(old, new, oracle), Evidence(new, old, oracle))

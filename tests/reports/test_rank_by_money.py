@@ -13,7 +13,7 @@ from reports_world import Flow, World
 from test_scenarios import ASNS, METROS, world
 
 from flowpeer_reports.billing.costs import Costs, Prices
-from flowpeer_reports.candidates import candidates
+from flowpeer_reports.candidates import Money, candidates
 from flowpeer_reports.errors import ReportError
 
 OPENING = Fraction(40)
@@ -93,8 +93,7 @@ def test_each_row_is_the_one_that_saves_most_after_those_above(seed: int, by: An
     net = made.peeringdb["net"].with_columns(policy_general=pl.lit("Open"))
     made.peeringdb = {**made.peeringdb, "net": net}
     found = candidates(
-        made.inputs(), billed=billed_of(made, contracts, PRICES), acceptance=acceptance,
-        rank_by=by,
+        made.inputs(), money=Money(billed_of(made, contracts, PRICES), by), acceptance=acceptance,
     )  # fmt: skip
     rung = {
         (r["asn"], r["metro"]): (r["meet_rank"], r["ix_id"])
@@ -126,7 +125,7 @@ def test_the_one_that_sends_little_at_the_peak_saves_most() -> None:
     contracts = {1299: {"billing": "out", "aggregate": "p95_of_sum", "price_per_mbps": "1"}}
     billed = billed_of(made, contracts)
     plain, money = (
-        candidates(made.inputs(), billed=billed, acceptance=lambda a, m: 1.0, rank_by=by)
+        candidates(made.inputs(), money=Money(billed, by), acceptance=lambda a, m: 1.0)
         for by in ("bytes", "saving")
     )
     assert plain.rows["asn"].to_list() == [2001, 2002, 2004, 2003]
@@ -139,7 +138,7 @@ def test_the_one_that_sends_little_at_the_peak_saves_most() -> None:
 def test_an_order_by_money_needs_a_price() -> None:
     made = World([Flow(0, 2001, 10**6)])
     with pytest.raises(ReportError, match="needs contracts"):
-        candidates(made.inputs(), rank_by="saving")
+        candidates(made.inputs(), money=Money(rank_by="saving"))
     unpriced = billed_of(made, {})
     with pytest.raises(ReportError, match="needs a price"):
-        candidates(made.inputs(), billed=unpriced, rank_by="renewal")
+        candidates(made.inputs(), money=Money(unpriced, "renewal"))
