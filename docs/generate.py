@@ -408,8 +408,8 @@ _BY_WAY: dict[int, str] = {
     299: "`packets` of a record of its own for the other direction",
     **dict.fromkeys((176, 177, 178, 179), "`dst_port`: type × 256 + code"),
     160: "`start_time`, `end_time`: the boot time that 21 and 22 count from",
-    161: "`start_time` or `end_time`, whichever is not said",
-    162: "`start_time` or `end_time`, whichever is not said",
+    161: "`start_time` or `end_time`, whichever is not stated",
+    162: "`start_time` or `end_time`, whichever is not stated",
     322: "`end_time`, where no other element says it",
     323: "`end_time`, where no other element says it",
 }

@@ -52,3 +52,15 @@ def test_messages_and_docstrings_use_the_words_of_the_field() -> None:
                 wrong.append(f"{place}: {found.group()}: recognised, reported, stated, announced?")
     assert read > 5_000
     assert wrong == []
+
+
+def test_pages_queries_and_comments_of_c_use_them_too() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    queries = [*(ROOT / "sql").rglob("*.sql"), *(ROOT / "flowpeer").rglob("*.sql")]
+    texts = {p: re.sub(r"(?s)```.*?```|`[^`]*`", "", p.read_text("utf-8")) for p in pages}
+    texts |= {p: p.read_text("utf-8") for p in queries}
+    for p in (ROOT / "core").rglob("*.[ch]"):
+        texts[p] = "\n".join(re.findall(r"(?s)/\*.*?\*/", p.read_text("utf-8")))
+    assert len(texts) > 100
+    found = {str(p): IDIOM.findall(FINE.sub("", text)) for p, text in texts.items()}
+    assert {p: words for p, words in found.items() if words} == {}

@@ -13,7 +13,7 @@ from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer.errors import UsageError
 from flowpeer_reports.billing.order import RankBy
-from flowpeer_reports.candidates import Candidates, Money, candidates
+from flowpeer_reports.candidates import Candidates, Valuation, candidates
 from flowpeer_reports.changes import Side, changes, summary, with_changes, within
 from flowpeer_reports.columns import CANDIDATES, NOT_LISTED, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.columns.changes import CHANGES
@@ -77,7 +77,7 @@ def candidate_answer(
         inputs = as_if_joined(inputs, join)
     found = candidates(
         inputs, direction=direction, metros=metros or None, asks=asks, stores=FileStore,
-        money=Money(gathered.billed, rank_by),
+        money=Valuation(gathered.billed, rank_by),
     )  # fmt: skip
     more: dict[str, SideTable] = {}
     others = found.sentences.values()

@@ -15,7 +15,7 @@ from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
 from flowpeer_reports.billing.counterfactual import Free, counterfactual, taken_by_asks
 from flowpeer_reports.billing.savings import Key, usable_months
-from flowpeer_reports.candidates import Money, candidates
+from flowpeer_reports.candidates import Valuation, candidates
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.counterfactual import COUNTERFACTUAL
 from flowpeer_reports.columns.drill import DRILL_ASKS
@@ -63,7 +63,7 @@ def counterfactual_answer(
             advice="add [[contracts]] and name them as `contract` of [[interfaces]]",
         )
     inputs, billed = gathered.inputs, gathered.billed
-    found = candidates(inputs, asks=asks, stores=FileStore, money=Money(billed))
+    found = candidates(inputs, asks=asks, stores=FileStore, money=Valuation(billed))
     where = Places(inputs, found.universe.parties)
     exits, placed = with_asks(
         exits or exits_of(inputs, network, record),

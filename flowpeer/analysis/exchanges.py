@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flowpeer.analysis.answers import Answer, Direction, SideTable, checked, title_of
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
-from flowpeer_reports.candidates import Candidates, Money, candidates
+from flowpeer_reports.candidates import Candidates, Valuation, candidates
 from flowpeer_reports.columns import EXCHANGES, OPENINGS
 from flowpeer_reports.exchanges import exchanges
 from flowpeer_reports.render import render_table
@@ -32,7 +32,7 @@ def exchanges_answer(
     if listed is None:
         listed = candidates(
             inputs, direction=direction, metros=metros or None, stores=FileStore,
-            money=Money(gathered.billed, signing=False),
+            money=Valuation(gathered.billed, signing=False),
         )  # fmt: skip
     found = exchanges(inputs, listed, gathered.billed, FileStore)
     title = title_of(inputs, "exchanges")

@@ -16,7 +16,7 @@ from flowpeer.analysis.explain_money import falls
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.candidates import Candidates, Money, candidates
+from flowpeer_reports.candidates import Candidates, Valuation, candidates
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
 from flowpeer_reports.feasibility import PRIOR_ASKS, Feasibility
@@ -60,7 +60,7 @@ def explain_answer(
     inputs = gathered.inputs
     found = candidates(
         inputs, metros=metros or None, stores=FileStore,
-        money=Money(gathered.billed, signing=False),
+        money=Valuation(gathered.billed, signing=False),
     )  # fmt: skip
     party = found.ranking.parties.of(asn)
     places = [

@@ -17,7 +17,7 @@ from flowpeer.errors import NoDataError, UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer_reports.ask_log import Ask, AskEvent, Event, asks
-from flowpeer_reports.candidates import Money, candidates
+from flowpeer_reports.candidates import Valuation, candidates
 from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.parties import parties
 from flowpeer_reports.relations import AsGraph
@@ -151,7 +151,7 @@ def with_prediction(network: Configuration, lake: Lake, event: AskEvent) -> tupl
         return event, str(error) if record.until is None else f"no data of before {event.date}"
     found = candidates(
         gathered.inputs, metros=event.metros or None, stores=FileStore,
-        money=Money(gathered.billed, signing=False),
+        money=Valuation(gathered.billed, signing=False),
     )  # fmt: skip
     asked = found.universe.parties.of(event.asn)
     rows = found.rows if len(event.metros) == 1 else found.organisations

@@ -116,7 +116,7 @@ class Lake:
         """The lake's format; of a new lake, the present one.
 
         Raises:
-            UsageError: one that this flowpeer cannot read; a place in which no days can be told.
+            UsageError: one that this flowpeer cannot read, or below a folder named like its days.
         """
         # DuckDB and Polars take the dates of rows from the folders of a path, the first ones first.
         if any(part.startswith(("date=", "hour=")) for part in self.root.resolve().parts):

@@ -88,7 +88,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
+class Valuation:
     """What money is counted on, and what it is wanted for.
 
     Without `billed` the columns of money are empty, and `rank_by` must be "bytes"; `signing`:
@@ -100,7 +100,7 @@ class Money:
     signing: bool = True
 
 
-NO_MONEY = Money()
+NO_VALUATION = Valuation()
 
 
 def candidates(
@@ -111,7 +111,7 @@ def candidates(
     asks: int | None = None,
     acceptance: Callable[[int, str], float] | None = None,
     stores: Stores = MemoryStore,
-    money: Money = NO_MONEY,
+    money: Valuation = NO_VALUATION,
     named: Parties | None = None,
 ) -> Candidates:
     """The ranked candidates of each metro, and of the organisations over these metros.

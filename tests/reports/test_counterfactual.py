@@ -26,7 +26,7 @@ from flowpeer_reports.billing.counterfactual import (
     taken_by_asks,
 )
 from flowpeer_reports.billing.rows import BilledPeriod
-from flowpeer_reports.candidates import Money, candidates
+from flowpeer_reports.candidates import Valuation, candidates
 from flowpeer_reports.tied import TiedTraffic, Ties, free_bytes
 
 ASKS = 3
@@ -39,7 +39,7 @@ def test_the_bill_with_asks_is_that_of_the_traffic_without_what_they_are_seen_on
 ) -> None:
     made, contracts, seen = world(seed)
     billed = billed_of(made, contracts)
-    found = candidates(made.inputs(), asks=ASKS, money=Money(billed))
+    found = candidates(made.inputs(), asks=ASKS, money=Valuation(billed))
     first = [r for r in asked(found) if r["rank"] <= ASKS]
     assert first
     answer = counterfactual(

@@ -13,7 +13,7 @@ from reports_world import Flow, World
 from test_scenarios import ASNS, METROS, world
 
 from flowpeer_reports.billing.costs import Costs, Prices
-from flowpeer_reports.candidates import Money, candidates
+from flowpeer_reports.candidates import Valuation, candidates
 from flowpeer_reports.errors import ReportError
 
 OPENING = Fraction(40)
@@ -93,7 +93,8 @@ def test_each_row_is_the_one_that_saves_most_after_those_above(seed: int, by: An
     net = made.peeringdb["net"].with_columns(policy_general=pl.lit("Open"))
     made.peeringdb = {**made.peeringdb, "net": net}
     found = candidates(
-        made.inputs(), money=Money(billed_of(made, contracts, PRICES), by), acceptance=acceptance,
+        made.inputs(), money=Valuation(billed_of(made, contracts, PRICES), by),
+        acceptance=acceptance,
     )  # fmt: skip
     rung = {
         (r["asn"], r["metro"]): (r["meet_rank"], r["ix_id"])
@@ -125,7 +126,7 @@ def test_the_one_that_sends_little_at_the_peak_saves_most() -> None:
     contracts = {1299: {"billing": "out", "aggregate": "p95_of_sum", "price_per_mbps": "1"}}
     billed = billed_of(made, contracts)
     plain, money = (
-        candidates(made.inputs(), money=Money(billed, by), acceptance=lambda a, m: 1.0)
+        candidates(made.inputs(), money=Valuation(billed, by), acceptance=lambda a, m: 1.0)
         for by in ("bytes", "saving")
     )
     assert plain.rows["asn"].to_list() == [2001, 2002, 2004, 2003]
@@ -138,7 +139,7 @@ def test_the_one_that_sends_little_at_the_peak_saves_most() -> None:
 def test_an_order_by_money_needs_a_price() -> None:
     made = World([Flow(0, 2001, 10**6)])
     with pytest.raises(ReportError, match="needs contracts"):
-        candidates(made.inputs(), money=Money(rank_by="saving"))
+        candidates(made.inputs(), money=Valuation(rank_by="saving"))
     unpriced = billed_of(made, {})
     with pytest.raises(ReportError, match="needs a price"):
-        candidates(made.inputs(), money=Money(unpriced, "renewal"))
+        candidates(made.inputs(), money=Valuation(unpriced, "renewal"))

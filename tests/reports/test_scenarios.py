@@ -18,7 +18,7 @@ from reports_world import World
 
 from flowpeer_reports.billing.costs import Costs, Prices
 from flowpeer_reports.billing.outages import worst_octets, worst_p95
-from flowpeer_reports.candidates import Candidates, Money, candidates
+from flowpeer_reports.candidates import Candidates, Valuation, candidates
 from flowpeer_reports.exchanges import exchanges
 
 ASNS = tuple(range(2001, 2010))
@@ -91,7 +91,7 @@ def carriers(rows: list[dict[str, Any]], seen: dict[int, set[int]]) -> dict[tupl
 @pytest.mark.parametrize("seed", range(4))
 def test_bills_of_the_scenarios_and_the_worst_outage_in_each(seed: int) -> None:
     made, contracts, seen = world(seed)
-    found = candidates(made.inputs(), money=Money(billed_of(made, contracts)))
+    found = candidates(made.inputs(), money=Valuation(billed_of(made, contracts)))
     assert found.signing is not None
     rows = {r["scenario"]: r for r in found.signing.scenarios.to_dicts()}
     right = {("ams", origin): 1.0 for origin in seen[SESSION]}
@@ -150,7 +150,7 @@ def test_the_expected_scenario_takes_each_route_as_far_as_it_is_likely_to_go() -
         return 0.2 + 0.07 * (asn % 10) + (0.1 if metro == "fra" else 0)
 
     found = candidates(
-        made.inputs(), money=Money(billed_of(made, contracts)), acceptance=acceptance
+        made.inputs(), money=Valuation(billed_of(made, contracts)), acceptance=acceptance
     )
     assert found.signing is not None
     left = {(m, o): 1.0 for m in METROS for o in ASNS}
@@ -180,7 +180,7 @@ def test_a_network_that_refuses_takes_nothing_from_the_savings_below_it() -> Non
     made.links += [(ASNS[2], a, -1) for a in ASNS[4:]]
     made.sessions = ()
     billed = billed_of(made, contracts)
-    found = candidates(made.inputs(), money=Money(billed))
+    found = candidates(made.inputs(), money=Valuation(billed))
     assert found.signing is not None
     rows = {r["scenario"]: r for r in found.signing.scenarios.to_dicts()}
     both = rows["as it is"]["bill_per_month"] - rows["observed only"]["bill_per_month"]
@@ -195,12 +195,13 @@ def test_an_ask_costs_and_saves_the_same_however_long_the_list_is(seed: int) -> 
     general = Costs(port_per_month={10**6: Fraction(1, 2)}, cross_connect_per_month=Fraction(3, 10),
                     setup=Fraction(24), currency="USD", amortise_months=24)  # fmt: skip
     billed = billed_of(made, contracts, Prices(general=general))
-    whole = candidates(made.inputs(), money=Money(billed)).organisations.filter(pl.col("rank") > 0)
+    whole = candidates(made.inputs(), money=Valuation(billed)).organisations
+    whole = whole.filter(pl.col("rank") > 0)
     money = ["rank", "asn", *(c for c in whole.columns if c.endswith("_per_month")),
              "break_even_bps", "payback_months", "meet"]  # fmt: skip
     assert (whole["peering_cost_per_month"] > 0).any()
     for asks in (1, 2, 3):
-        short = candidates(made.inputs(), asks=asks, money=Money(billed)).organisations
+        short = candidates(made.inputs(), asks=asks, money=Valuation(billed)).organisations
         mine = short.filter(pl.col("rank") > 0)
         assert mine.height
         assert mine.select(money).equals(whole.head(mine.height).select(money))
@@ -214,7 +215,7 @@ def test_the_money_of_exchanges_in_their_order(seed: int) -> None:
                     amortise_months=24)  # fmt: skip
     billed = billed_of(made, contracts, Prices(general=general))
     inputs = made.inputs()
-    found = candidates(inputs, money=Money(billed))
+    found = candidates(inputs, money=Valuation(billed))
     answer = exchanges(inputs, found, billed)
     policy = dict(made.peeringdb["net"].select("asn", "policy_general").iter_rows())
     ports = made.peeringdb["netixlan"].to_dicts()

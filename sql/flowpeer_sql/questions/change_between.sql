@@ -1,7 +1,7 @@
 -- Which remote networks changed most between two periods?
 --
 -- Mean rates of transit traffic in both periods, over the slots of each that were rolled up, where
--- what a silent exporter did not tell is taken like the rest of it (METHODS M5); a network that is
+-- what a silent exporter did not report is taken like the rest of it (METHODS M5); a network that is
 -- absent in one has 0 there. Without `before` it is the quarter or month before a whole one,
 -- else as long a time before. change_mbps is the difference, growth the same as a fraction of
 -- the rate before (null where that is 0).
@@ -32,17 +32,17 @@ WITH later AS (
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
     GROUP BY metro, remote_asn
-), untold_now AS (  -- fractions are added in one order, so that the sum is the same each time
+), unreported_now AS (  -- fractions are added in one order, so that the sum is the same each time
     SELECT u.metro, u.remote_asn,
         list_sum(list(u.bytes ORDER BY u.exporter, u.provider_asn, u.direction)) AS bytes
-    FROM _asn_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'rolled up') u
+    FROM _asn_unreported($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'rolled up') u
     WHERE ($provider::BIGINT IS NULL OR u.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR u.direction = $direction::VARCHAR)
     GROUP BY u.metro, u.remote_asn
-), untold_before AS (  -- fractions are added in one order, so that the sum is the same each time
+), unreported_before AS (  -- fractions are added in one order, so that the sum is the same each time
     SELECT u.metro, u.remote_asn,
         list_sum(list(u.bytes ORDER BY u.exporter, u.provider_asn, u.direction)) AS bytes
-    FROM _asn_untold($before_start::TIMESTAMP, $before_end::TIMESTAMP, 'rolled up') u
+    FROM _asn_unreported($before_start::TIMESTAMP, $before_end::TIMESTAMP, 'rolled up') u
     WHERE ($provider::BIGINT IS NULL OR u.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR u.direction = $direction::VARCHAR)
     GROUP BY u.metro, u.remote_asn
@@ -51,8 +51,8 @@ WITH later AS (
         mbps(coalesce(e.bytes, 0) + coalesce(ue.bytes, 0), 300 * before.n_slots) AS mean_mbps_before,
         mbps(coalesce(l.bytes, 0) + coalesce(ul.bytes, 0), 300 * now.n_slots) AS mean_mbps
     FROM later l FULL JOIN earlier e USING (metro, remote_asn)
-    LEFT JOIN untold_now ul USING (metro, remote_asn)
-    LEFT JOIN untold_before ue USING (metro, remote_asn)
+    LEFT JOIN unreported_now ul USING (metro, remote_asn)
+    LEFT JOIN unreported_before ue USING (metro, remote_asn)
     CROSS JOIN (SELECT count(*) AS n_slots FROM _slots_rolled_up($period_start::TIMESTAMP, $period_end::TIMESTAMP)) now
     CROSS JOIN (SELECT count(*) AS n_slots FROM _slots_rolled_up($before_start::TIMESTAMP, $before_end::TIMESTAMP)) before
 )

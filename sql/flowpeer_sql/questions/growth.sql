@@ -1,7 +1,7 @@
 -- Which remote networks grow, month on month?
 --
 -- Mean rate of transit traffic in calendar months (UTC) over the slots of the month that were rolled
--- up, so that a month still running compares with a whole one; what a silent exporter did not tell is
+-- up, so that a month still running compares with a whole one; what a silent exporter did not report is
 -- taken like the rest of it (METHODS M5). growth is the change against the
 -- month before as a fraction, null where that month has no traffic of the network or no data.
 -- One row per month and remote ASN; the largest `top` of each month.
@@ -26,10 +26,10 @@ WITH months AS (
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
     GROUP BY ALL
-), untold AS (  -- fractions are added in one order, so that the sum is the same each time
+), unreported AS (  -- fractions are added in one order, so that the sum is the same each time
     SELECT u.part::DATE AS month, u.remote_asn,
         list_sum(list(u.bytes ORDER BY u.metro, u.exporter, u.provider_asn, u.direction)) AS bytes
-    FROM _asn_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'month') u
+    FROM _asn_unreported($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'month') u
     WHERE ($metro::VARCHAR IS NULL OR u.metro = $metro::VARCHAR)
         AND ($provider::BIGINT IS NULL OR u.provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR u.direction = $direction::VARCHAR)
@@ -37,7 +37,7 @@ WITH months AS (
 ), rates AS (
     SELECT t.month, t.remote_asn, t.bytes, m.n_slots,
         mbps(t.bytes + coalesce(u.bytes, 0), 300 * m.n_slots) AS mean_mbps
-    FROM totals t JOIN months m USING (month) LEFT JOIN untold u USING (month, remote_asn)
+    FROM totals t JOIN months m USING (month) LEFT JOIN unreported u USING (month, remote_asn)
 )
 SELECT r.month::DATE AS month, row_number() OVER largest AS place, r.remote_asn, n.name, r.bytes,
     r.n_slots, r.mean_mbps, before.mean_mbps AS mean_mbps_before,

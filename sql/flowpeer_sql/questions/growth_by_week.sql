@@ -1,7 +1,7 @@
 -- How does transit grow, week by week?
 --
 -- Mean and largest rate of each ISO week (from Monday, UTC) over its slots that were rolled up, so
--- that a week still running compares with a whole one; what a silent exporter did not tell is taken
+-- that a week still running compares with a whole one; what a silent exporter did not report is taken
 -- like the rest of it in that week (METHODS M5). growth is the change of the mean against the
 -- week before, a fraction; null where that week is not there.
 -- One row per metro, provider, direction and week.
@@ -30,7 +30,7 @@ WITH weeks AS (
 ), rates AS (
     SELECT t.*, w.n_slots, mbps(t.bytes + coalesce(u.bytes, 0), 300 * w.n_slots) AS mean_mbps
     FROM totals t JOIN weeks w USING (week)
-    LEFT JOIN _transit_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'week') u
+    LEFT JOIN _transit_unreported($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'week') u
         ON u.metro = t.metro AND u.direction = t.direction AND u.part = t.week
         AND u.provider_asn IS NOT DISTINCT FROM t.provider_asn
 )

@@ -1,7 +1,7 @@
 -- When in the week is transit busy?
 --
 -- Hours of the week in UTC, Monday is day 1. mean_mbps is over the hour's slots of all weeks of the
--- period that were rolled up; what a silent exporter did not tell is taken like the rest of it in that
+-- period that were rolled up; what a silent exporter did not report is taken like the rest of it in that
 -- hour of the week (METHODS M5), other slots without traffic are zeros. peak_mbps is the largest slot.
 -- One row per metro, provider, direction, day and hour.
 --
@@ -31,7 +31,7 @@ SELECT b.metro, b.provider_asn, p.provider, b.direction, b.day, b.hour_utc, b.by
     mbps(b.bytes + coalesce(u.bytes, 0), 300 * h.n_slots) AS mean_mbps, mbps(b.peak, 300) AS peak_mbps
 FROM by_hour b
 JOIN hours h ON h.day = b.day AND h.hour_utc = b.hour_utc
-LEFT JOIN _transit_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'hour') u
+LEFT JOIN _transit_unreported($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'hour') u
     ON u.metro = b.metro AND u.direction = b.direction
     AND u.provider_asn IS NOT DISTINCT FROM b.provider_asn
     AND u.part = TIMESTAMP '2001-01-01' + to_days((b.day - 1)::INTEGER) + to_hours(b.hour_utc)

@@ -9,7 +9,7 @@
 -- Parameter period_end TIMESTAMP = NULL: its end, exclusive; NULL is after the last slot there is
 -- Parameter metro VARCHAR = NULL: one metro; NULL is all of them
 
-WITH told AS (
+WITH reported AS (
     SELECT c.exporter_ip, c.slot, sum(c.datagrams)::BIGINT AS datagrams,
         sum(c.received)::BIGINT AS received, sum(c.lost)::BIGINT AS lost
     FROM coverage c
@@ -24,7 +24,7 @@ SELECT e.metro, e.exporter, t.exporter_ip, sum(t.datagrams)::BIGINT AS datagrams
     sum(t.lost) / nullif(sum(t.lost) + sum(t.received), 0) AS loss_share,
     count(*) AS slots, count(*) FILTER (WHERE 20 * t.lost > t.lost + t.received) AS bad_slots,
     min(t.slot) AS first_slot, max(t.slot) AS last_slot
-FROM told t LEFT JOIN exporters e ON e.address = t.exporter_ip
+FROM reported t LEFT JOIN exporters e ON e.address = t.exporter_ip
 WHERE $metro::VARCHAR IS NULL OR e.metro = $metro::VARCHAR
 GROUP BY e.metro, e.exporter, t.exporter_ip
 ORDER BY loss_share DESC NULLS LAST, lost DESC, e.metro, e.exporter, t.exporter_ip;

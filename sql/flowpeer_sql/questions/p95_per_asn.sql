@@ -4,7 +4,7 @@
 -- routers filled, slots without traffic as zeros (METHODS M5; as p95_per_provider): for sizing, not a
 -- bill. n_slots count, missing_slots are left out: over 1 % of them (or of filled ones) quality is
 -- `estimate`, over 5 % it is `refused` and p95_mbps is null. bytes are those of the whole period;
--- mean_mbps takes what a silent exporter did not tell like the rest of it. peak_mbps is the largest
+-- mean_mbps takes what a silent exporter did not report like the rest of it. peak_mbps is the largest
 -- slot. folded_bytes are of hours of which the slots are not kept: where there are any, quality is
 -- `estimate`, and p95_mbps and peak_mbps are those of the other slots, so the true ones are not
 -- less; over 5 % of the bytes it is `refused`, and both are null. An hour that the period has a
@@ -90,7 +90,7 @@ WITH known AS (
 ), sure AS (
     SELECT s.key, s.exporter, sum(s.bytes) AS bytes
     FROM series s JOIN holes h ON h.exporter = s.exporter AND h.slot = s.slot
-    WHERE h.told GROUP BY s.key, s.exporter
+    WHERE h.reported GROUP BY s.key, s.exporter
 ), parts AS (
     SELECT s.key, s.exporter, s.slot, s.bytes
     FROM series s
@@ -98,7 +98,7 @@ WITH known AS (
     UNION ALL
     SELECT k.key, k.exporter, h.slot,
         CASE WHEN h.slot_before IS NULL AND h.slot_after IS NULL
-            THEN coalesce((2 * m.bytes + h.told_slots) // (2 * h.told_slots), 0)
+            THEN coalesce((2 * m.bytes + h.reported_slots) // (2 * h.reported_slots), 0)
         WHEN h.slot_before IS NULL THEN coalesce(a.bytes, 0)
         WHEN h.slot_after IS NULL THEN coalesce(b.bytes, 0)
         ELSE (coalesce(b.bytes, 0) + coalesce(a.bytes, 0) + 1) // 2 END::BIGINT
@@ -125,7 +125,7 @@ WITH known AS (
     SELECT c.key, max(c.bytes, (SELECT all_slots - _p95_rank(all_slots) + 1 FROM span)) AS upper,
         max(c.bytes) AS peak_bytes
     FROM counted c GROUP BY c.key
-), untold AS (  -- fractions are added in one order, so that the sum is the same each time
+), unreported AS (  -- fractions are added in one order, so that the sum is the same each time
     SELECT e.key, list_sum(list(e.bytes * (w.weight - 1) ORDER BY e.exporter)) AS bytes
     FROM (
         SELECT b.key, b.exporter, sum(b.bytes)::BIGINT AS bytes
@@ -147,7 +147,7 @@ WITH known AS (
             THEN coalesce(f.upper[k.n_slots - _p95_rank(k.n_slots) + 1], 0) END AS p95_bytes
     FROM keys k
     LEFT JOIN figures f USING (key)
-    LEFT JOIN untold u USING (key)
+    LEFT JOIN unreported u USING (key)
 )
 SELECT j.metro, j.provider_asn, p.provider, j.direction, j.place, j.remote_asn, n.name, j.bytes,
     mbps(j.bytes + coalesce(j.untold_bytes, 0), 300 * j.all_slots) AS mean_mbps,

@@ -3,7 +3,7 @@
 -- Sum of the provider's interfaces in the metro, nearest rank over the slots that count for them,
 -- short gaps of small routers filled, slots without traffic as zeros (METHODS M5; provider_counted):
 -- as in `flowpeer imbalance`, for sizing, not a bill. bytes are those of the period; mean_mbps takes
--- what a silent exporter did not tell like the rest of it. utilisation is p95 over capacity, a
+-- what a silent exporter did not report like the rest of it. utilisation is p95 over capacity, a
 -- fraction; p95_mbps is null where more than 5 % of the slots are missing.
 -- One row per metro, provider and direction.
 --

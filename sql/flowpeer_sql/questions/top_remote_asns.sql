@@ -1,7 +1,7 @@
 -- Which remote networks move most over each transit provider of each metro?
 --
 -- Transit bytes (scaled) of the period. share is the part of that provider's bytes in that metro,
--- mean_mbps the mean rate over the period, which takes what a silent exporter did not tell like the
+-- mean_mbps the mean rate over the period, which takes what a silent exporter did not report like the
 -- rest of it, as reports do (METHODS M5). Codes below zero are no public networks.
 -- One row per metro, provider and remote ASN; the largest `top` of each metro and provider.
 --
@@ -23,10 +23,10 @@ WITH totals AS (
         AND ($provider::BIGINT IS NULL OR provider_asn = $provider::BIGINT)
         AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
     GROUP BY metro, provider_asn, remote_asn
-), untold AS (  -- fractions are added in one order, so that the sum is the same each time
+), unreported AS (  -- fractions are added in one order, so that the sum is the same each time
     SELECT u.metro, u.provider_asn, u.remote_asn,
         list_sum(list(u.bytes ORDER BY u.exporter, u.direction)) AS bytes
-    FROM _asn_untold($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'period') u
+    FROM _asn_unreported($period_start::TIMESTAMP, $period_end::TIMESTAMP, 'period') u
     WHERE $direction::VARCHAR IS NULL OR u.direction = $direction::VARCHAR
     GROUP BY u.metro, u.provider_asn, u.remote_asn
 )
@@ -37,7 +37,7 @@ SELECT t.metro, t.provider_asn, p.provider,
     t.bytes / sum(t.bytes) OVER (PARTITION BY t.metro, t.provider_asn) AS share
 FROM totals t
 CROSS JOIN slots_between($period_start::TIMESTAMP, $period_end::TIMESTAMP) s
-LEFT JOIN untold u ON u.metro = t.metro AND u.remote_asn = t.remote_asn
+LEFT JOIN unreported u ON u.metro = t.metro AND u.remote_asn = t.remote_asn
     AND u.provider_asn IS NOT DISTINCT FROM t.provider_asn
 LEFT JOIN provider_names p ON p.provider_asn = t.provider_asn
 LEFT JOIN asn_names n ON n.asn = t.remote_asn

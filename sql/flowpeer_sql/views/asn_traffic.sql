@@ -40,9 +40,9 @@ FROM asn_traffic_between(
     greatest(_first_whole_day(period_start)::TIMESTAMP,
         date_trunc('day', coalesce(period_end::TIMESTAMP, TIMESTAMP '9999-12-31'))), period_end);
 
--- Bytes that exporters did not tell of while they were silent, taken like the rest of theirs in that
+-- Bytes that exporters did not report while they were silent, taken like the rest of theirs in that
 -- part of the period (M5).
-CREATE OR REPLACE MACRO _asn_untold(period_start, period_end, parts) AS TABLE
+CREATE OR REPLACE MACRO _asn_unreported(period_start, period_end, parts) AS TABLE
 WITH weights AS (  -- the limit tells the planner that they are few: it would hash the traffic
     FROM _part_weights(period_start, period_end, parts) LIMIT 100000
 )

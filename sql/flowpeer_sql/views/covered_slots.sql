@@ -16,7 +16,7 @@
 CREATE OR REPLACE MACRO _exporter_flags(period_start, period_end) AS TABLE
 WITH span AS (
     FROM slots_between(period_start, period_end)
-), heard AS (
+), seen AS (
     SELECT e.exporter, c.slot, c.session, c.domain, sum(c.received) AS received,
         sum(c.lost) AS lost, min(c.first_sequence) AS first_sequence,
         max(c.last_sequence) AS last_sequence
@@ -26,22 +26,22 @@ WITH span AS (
     WHERE c.date >= coalesce(period_start::TIMESTAMP, TIMESTAMP '0001-01-02')::DATE - 1
     GROUP BY e.exporter, c.slot, c.session, c.domain
     HAVING bool_or(c.seen)
-), told AS (
+), reported AS (
     SELECT h.exporter, h.slot, 20 * sum(h.lost) < sum(h.lost) + sum(h.received) AS well
-    FROM heard h JOIN span s ON h.slot BETWEEN s.first_slot AND s.last_slot
+    FROM seen h JOIN span s ON h.slot BETWEEN s.first_slot AND s.last_slot
     GROUP BY h.exporter, h.slot
 ), silences AS (
     SELECT exporter, slot AS ends, lag(slot) OVER before AS begins,
         coalesce(lost = 0 AND session = lag(session) OVER before
             AND first_sequence = lag(last_sequence) OVER before, false) AS runs_on
-    FROM heard
+    FROM seen
     WINDOW before AS (PARTITION BY exporter, domain ORDER BY slot, session)
     QUALIFY slot - lag(slot) OVER before > INTERVAL 5 MINUTE
 ), every AS (
     SELECT DISTINCT exporter, metro, valid_from, valid_until FROM exporters
 ), grid AS (
     SELECT v.*, unnest(generate_series(s.first_slot, s.last_slot, INTERVAL 5 MINUTE)) AS slot,
-        v.exporter IN (SELECT exporter FROM told) AS is_told
+        v.exporter IN (SELECT exporter FROM reported) AS is_reported
     FROM every v CROSS JOIN span s
 ), proved AS (
     SELECT g.exporter, g.slot, bool_and(x.runs_on) AS runs_on
@@ -52,9 +52,9 @@ WITH span AS (
 SELECT g.metro, g.exporter, g.slot,
     (g.valid_from IS NULL OR g.slot >= g.valid_from)
         AND (g.valid_until IS NULL OR g.slot < g.valid_until) AS due,
-    NOT g.is_told OR coalesce(t.well, p.runs_on, false) AS covered
+    NOT g.is_reported OR coalesce(t.well, p.runs_on, false) AS covered
 FROM grid g
-LEFT JOIN told t ON t.exporter = g.exporter AND t.slot = g.slot
+LEFT JOIN reported t ON t.exporter = g.exporter AND t.slot = g.slot
 LEFT JOIN proved p ON p.exporter = g.exporter AND p.slot = g.slot;
 
 -- Of metros in which something is missing: in all others every slot counts, and nothing is read.
@@ -87,8 +87,8 @@ WITH sure AS MATERIALIZED (
 ), sums AS (
     SELECT f.metro, f.slot,
         coalesce(sum(m.mean) FILTER (WHERE f.due AND NOT m.left_out), 0) AS expected,
-        coalesce(sum(m.mean) FILTER (WHERE f.due AND f.covered AND NOT m.left_out), 0) AS told,
-        bool_or(f.due) AS wanted, bool_or(f.due AND f.covered) AS heard,
+        coalesce(sum(m.mean) FILTER (WHERE f.due AND f.covered AND NOT m.left_out), 0) AS reported,
+        bool_or(f.due) AS wanted, bool_or(f.due AND f.covered) AS seen,
         bool_or(f.due AND NOT f.covered AND NOT m.left_out) AS hole
     FROM flags f JOIN means m USING (metro, exporter)
     GROUP BY f.metro, f.slot
@@ -97,7 +97,7 @@ WITH sure AS MATERIALIZED (
     FROM means GROUP BY metro
 )
 SELECT s.metro, s.slot, s.hole, o.silent, o.whole,
-    100 * s.told >= 99 * s.expected * (1 - 1e-12) AND (s.heard OR NOT s.wanted) AS counts
+    100 * s.reported >= 99 * s.expected * (1 - 1e-12) AND (s.seen OR NOT s.wanted) AS counts
 FROM sums s JOIN outside o USING (metro);
 
 CREATE OR REPLACE MACRO _quality(missing, filled, slots, silent, whole) AS
@@ -167,9 +167,9 @@ FROM dues d JOIN absent a USING (exporter, part);
 CREATE OR REPLACE MACRO _exporter_weights(period_start, period_end) AS TABLE
 SELECT exporter, weight FROM _part_weights(period_start, period_end, 'period');
 
--- Bytes of transit that exporters did not tell of while they were silent, taken like the rest of
+-- Bytes of transit that exporters did not report while they were silent, taken like the rest of
 -- theirs in that part (M5). Fractions are added in one order, so that a sum is the same each time.
-CREATE OR REPLACE MACRO _transit_untold(period_start, period_end, parts) AS TABLE
+CREATE OR REPLACE MACRO _transit_unreported(period_start, period_end, parts) AS TABLE
 WITH sums AS (
     SELECT t.metro, t.provider_asn, t.direction, w.part, t.exporter,
         sum(t.bytes)::BIGINT * (w.weight - 1) AS bytes
@@ -181,20 +181,20 @@ WITH sums AS (
 SELECT metro, provider_asn, direction, part, list_sum(list(bytes ORDER BY exporter)) AS bytes
 FROM sums GROUP BY metro, provider_asn, direction, part;
 
--- Slots of the exporters that something is missing of: told, or a hole (due and not covered), with
--- the nearest told ones before and after it, at most six away; told_slots are all of an exporter.
+-- Slots of the exporters that something is missing of: reported, or a hole (due and not covered), with
+-- the nearest reported ones before and after it, at most six away; reported_slots are all of an exporter.
 CREATE OR REPLACE MACRO _exporter_holes(period_start, period_end) AS TABLE
 WITH flags AS MATERIALIZED (
-    SELECT f.exporter, f.slot, f.due AND f.covered AS told, f.due AND NOT f.covered AS hole
+    SELECT f.exporter, f.slot, f.due AND f.covered AS reported, f.due AND NOT f.covered AS hole
     FROM _exporter_flags(period_start, period_end) f
 ), partly AS (
     FROM flags f SEMI JOIN (SELECT exporter FROM flags WHERE hole) h USING (exporter)
 )
-SELECT s.exporter, s.slot, s.told, s.hole,
-    last_value(CASE WHEN s.told THEN s.slot END IGNORE NULLS)
+SELECT s.exporter, s.slot, s.reported, s.hole,
+    last_value(CASE WHEN s.reported THEN s.slot END IGNORE NULLS)
         OVER (own ROWS BETWEEN 6 PRECEDING AND 1 PRECEDING) AS slot_before,
-    first_value(CASE WHEN s.told THEN s.slot END IGNORE NULLS)
+    first_value(CASE WHEN s.reported THEN s.slot END IGNORE NULLS)
         OVER (own ROWS BETWEEN 1 FOLLOWING AND 6 FOLLOWING) AS slot_after,
-    count(*) FILTER (WHERE s.told) OVER (PARTITION BY s.exporter) AS told_slots
+    count(*) FILTER (WHERE s.reported) OVER (PARTITION BY s.exporter) AS reported_slots
 FROM partly s
 WINDOW own AS (PARTITION BY s.exporter ORDER BY s.slot);

@@ -11,7 +11,7 @@
 --       that has not ended yet, or has no end, ends with the last slot that was rolled up; one
 --       without a start begins with the first.
 --
--- A time is told as UTC, whatever the session's zone. _period_start and _period_end read a period as
+-- A time is taken as UTC, whatever the session's zone. _period_start and _period_end read a period as
 -- the program writes it: 2026Q3, 2026-07, 2026-W30, 2026-07-01, START/END.
 -- Needs: transit
 

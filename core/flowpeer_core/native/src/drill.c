@@ -1,4 +1,4 @@
-/* Failure drills: what becomes of a link's bytes when links go. What the functions do is said in
+/* Failure drills: what becomes of a link's bytes when links go. What the functions do is stated in
  * the header; their plain twins are in flowpeer_reports/kernels.py. */
 #include <stdbool.h>
 #include <stddef.h>
@@ -83,7 +83,7 @@ static void split_exactly(int64_t amount, const int64_t *weight, const double *r
 }
 
 /* Slots are split twelve at a time, four in a vector: the compiler makes of it what the machine has.
- * SSE2 compares no such vectors, so that what is below 0 is told by its sign bit. */
+ * SSE2 compares no such vectors, so that what is below 0 is recognised by its sign bit. */
 #define LANES 12
 #define VECTORS 3
 typedef double reals __attribute__((vector_size(32), aligned(8), may_alias));

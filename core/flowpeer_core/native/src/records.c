@@ -792,7 +792,7 @@ static bool has_reverse(const flowpeer_layout *layout) {
            layout->offset[KEY_BYTES_RESPONDER] >= 0 || layout->offset[KEY_PACKETS_RESPONDER] >= 0;
 }
 
-/* Can this set be read, as far as it can be told before its records are? */
+/* Can this set be read, as far as it can be known before its records are? */
 static bool in_order(const flowpeer_rows *rows, const flowpeer_set *set) {
     return set->exporter >= 0 && set->exporter < rows->exporters && set->base >= 0 &&
            set->base <= 1 && set->rates >= 0 && set->rates < rows->rates_count &&
