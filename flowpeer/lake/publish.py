@@ -20,6 +20,7 @@ from flowpeer.lake.manifest import File, Manifest, UnitEntry, folder_of
 from flowpeer.lake.staged import StagedTable, described
 from flowpeer.lake.store import Lake
 from flowpeer.lake.units import ExporterCounts, RecordedConflict, Sequence, UnitRecord
+from flowpeer_core.native.rows import Rows
 from flowpeer_ingest.facts import Facts
 from flowpeer_ingest.parts import FlowFacts, Part
 from flowpeer_ingest.schema import TABLES
@@ -40,7 +41,8 @@ def publish(lake: Lake, unit: str, parts: Iterable[Part], record: UnitRecord | N
     for part in parts:
         relative = f"{folder_of(part.table, part.hour)}/{unit}.parquet"
         if isinstance(part.content, Path):
-            path, file = part.content, described(part.content, relative, part.rows, part.sums)
+            path = part.content
+            file = described(path, relative, part.rows, part.sums, part.sha256)
         else:
             staged = lake.stage(relative, TABLES[part.table])
             staged.write(part.content)
@@ -94,7 +96,7 @@ class FlowSink:
         self._facts: dict[datetime, Facts] = {}
         self._parts: list[Part] = []
 
-    def write(self, hour: datetime, name: str, table: pa.Table) -> None:
+    def write(self, hour: datetime, name: str, table: pa.Table | Rows) -> None:
         """Add rows received in the UTC hour `hour` to the table `name`."""
         key = (name, hour)
         if key not in self._staged:
@@ -115,7 +117,7 @@ class FlowSink:
         for (name, hour), staged in self._staged.items():
             staged.close()
             facts = self._facts[hour].facts() if name == "flows" else None
-            self.add(Part(name, hour, staged.path, staged.rows, staged.sums, facts))
+            self.add(Part(name, hour, staged.path, staged.rows, staged.sums, facts, staged.sha256))
         self._staged.clear()
         publish(self._lake, self.unit, self._parts, record)
         rows: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from flowpeer.errors import naming
 from flowpeer.lake.manifest import File
 from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.encodings import usual
+from flowpeer_core.native.rows import Rows
 from flowpeer_core.native.writing import open_writer
 from flowpeer_ingest.encoding import FLOWS_ENCODING
 from flowpeer_ingest.schema import FLOWS
@@ -48,6 +50,18 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
+class _Digested(io.BufferedWriter):
+    """A file that is written from its beginning to its end, and the digest of that."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self.digest = hashlib.sha256()
+
+    def write(self, octets: bytes | memoryview) -> int:  # type: ignore[override]
+        self.digest.update(octets)
+        return super().write(octets)
+
+
 class StagedTable:
     """One Parquet file in the making: `write` tables to it, then `finish` or `discard` it."""
 
@@ -57,22 +71,25 @@ class StagedTable:
         self._summed = [c.name for c in columns if c.name in SUMMED]
         self.rows = 0
         self.sums = dict.fromkeys(self._summed, 0)
-        self._file = path.open("wb")
+        self._file = _Digested(path)
         self._writer = open_writer(
             self._file, self._schema, FLOWS_ENCODING if columns is FLOWS else usual(self._schema)
         )
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table | Rows) -> None:
         """Append the rows of `table`, which must have exactly the stated columns and types; texts
         may be dictionary-encoded."""
         seen = table.schema
         if not seen.equals(self._fitting):
+            table = table.table() if isinstance(table, Rows) else table
             table = _fitted(table, self._schema)
             if table.schema.equals(seen):
                 self._fitting = seen
         self.rows += table.num_rows
         for name in self._summed:
-            self.sums[name] += exact_sum(table.column(name))
+            self.sums[name] += (
+                table.sums[name] if isinstance(table, Rows) else exact_sum(table.column(name))
+            )
         with naming(self.path):
             self._writer.write(table)
 
@@ -86,7 +103,12 @@ class StagedTable:
         """Complete and sync the file, still in the staging folder, as it will stand at a path.
         `{digest}` in it becomes the first 16 digits of its digest."""
         self.close()
-        return described(self.path, relative, self.rows, self.sums)
+        return described(self.path, relative, self.rows, self.sums, self.sha256)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the complete file."""
+        return self._file.digest.hexdigest()
 
     def discard(self) -> None:
         """Drop the unfinished file."""
@@ -95,11 +117,13 @@ class StagedTable:
         self.path.unlink(missing_ok=True)
 
 
-def described(path: Path, relative: str, rows: int, sums: Mapping[str, int]) -> File:
-    """A finished file, synced, as the record will name it."""
+def described(
+    path: Path, relative: str, rows: int, sums: Mapping[str, int], digest: str = ""
+) -> File:
+    """A finished file, synced, as the record will name it. `digest`: its SHA-256 if it is known."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = digest or hashlib.file_digest(file, "sha256").hexdigest()
     return File(
         relative.replace("{digest}", digest[:16]), rows, path.stat().st_size, digest, dict(sums)
     )

@@ -18,6 +18,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.reporter import Reporter
 from flowpeer.routing.bmp.station import BmpStation
+from flowpeer_core.native.rows import Rows
 from flowpeer_ingest import faults
 from flowpeer_ingest.segments import SegmentSummary
 
@@ -41,7 +42,7 @@ class SegmentUnit:
         self._configured = configured
         self._sink = FlowSink(lake, f"{name}-{collector}" if collector else name)
 
-    def write(self, hour: datetime, name: str, table: pa.Table) -> None:
+    def write(self, hour: datetime, name: str, table: pa.Table | Rows) -> None:
         """Stage rows."""
         faults.point("write")
         self._sink.write(hour, name, table)

@@ -126,7 +126,9 @@ def ingest_files(
                         interface_of=_interface_of(network), mapping=mapped, progress=advance,
                     )  # fmt: skip
                 else:
-                    made = ingest_capture(path, decoder=decoder, write=sink.write, progress=advance)
+                    made = ingest_capture(
+                        path, decoder=decoder, write=sink.write, rows=sink.write, progress=advance
+                    )
         except BaseException:
             sink.discard()
             memory.restore()

@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flowpeer_core.native import table as native
+from flowpeer_core.native.rows import INPUT, Rows
 from flowpeer_core.sampling_rates import MAX_DENOMINATOR, MAX_RATE
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import flow_rules, plausible
@@ -52,6 +53,7 @@ FORMAT_NUMBERS = {version: native.FORMATS.index(name) for version, name in FORMA
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema([f.with_type(_TEXTS) if pa.types.is_string(f.type) else f for f in FLOWS_SCHEMA])
 """`FLOWS_SCHEMA` with dictionaries for its texts."""
+_NULLABLE = np.array([f.nullable for f in SCHEMA])
 _WIDTHS = [4 if pa.types.is_dictionary(f.type) else max(f.type.bit_width // 8, 1) for f in SCHEMA]
 
 
@@ -148,6 +150,11 @@ class Buffers:
         values[native.COLUMNS.index("time_corrected")] = bits[-1]  # bits themselves
         self.places = [*zip(values, bits, strict=False)]
         self.block = np.empty(bits[-1] + ROOM // 8, np.uint8)
+        self.columns = np.zeros(len(SCHEMA), INPUT)
+        self.columns["values"], self.columns["valid"] = np.array(self.places).T
+        self.columns["values"] += self.block.ctypes.data
+        self.columns["valid"] += self.block.ctypes.data
+        self.columns["width"] = _WIDTHS
         self.bits = self.block[bits[0] :]
         self.bits[:] = 0
         self.free = sys.getrefcount(self.block)
@@ -258,6 +265,12 @@ class CompiledColumns:
         return self.set_count >= SETS or self.arena_used >= ARENA_OCTETS // 2
 
     def drain(self, *, last: bool = False) -> Iterator[tuple[datetime, pa.Table]]:
+        for hour, rows in self.rows(last=last):
+            yield hour, rows.table() if isinstance(rows, Rows) else rows
+            del rows
+
+    def rows(self, *, last: bool = False) -> Iterator[tuple[datetime, Rows | pa.Table]]:
+        """The same as `drain`, but as they lie: tables are made where hours have to be parted."""
         rows, registry = self._rows, self.registry
         rows.layouts, rows.layout_count = registry.layouts.ctypes.data, len(registry.layouts)
         rows.rates, rows.rates_count = registry.rates.ctypes.data, len(registry.rates)
@@ -275,10 +288,10 @@ class CompiledColumns:
                 raise AssertionError(f"set {done} of {self.set_count} cannot be read ({read})")
             done += read
             if rows.rows >= CHUNK_ROWS or done < self.set_count:
-                yield from self._tables()
+                yield from self._made()
         self.set_count = self.arena_used = 0
         if last:
-            yield from self._tables()
+            yield from self._made()
 
     def clear(self) -> None:
         self.set_count = self.arena_used = 0
@@ -287,62 +300,58 @@ class CompiledColumns:
         for column in self._rows.columns:
             column.known = 0
 
-    def _tables(self) -> Iterator[tuple[datetime, pa.Table]]:
-        rows = self._rows.rows
-        if not rows:
+    def _made(self) -> Iterator[tuple[datetime, Rows | pa.Table]]:
+        count, made = self._rows.rows, self._rows.made
+        if not count:
             return
-        self._tally.rows += rows
-        whole = pa.py_buffer(self._buffers.block)
-        arrays = []
-        for i, f in enumerate(SCHEMA):
-            values_at, valid_at = self._buffers.places[i]
-            known = self._rows.columns[i].known
-            if f.nullable and not known:
-                arrays.append(_NULLS[f.type].slice(0, rows))
-                continue
-            values = whole.slice(values_at, min(ROOM * _WIDTHS[i], whole.size - values_at))
-            valid = None
-            if f.nullable and known < rows:
-                valid = whole.slice(valid_at, ROOM // 8)
-            type_ = f.type.index_type if pa.types.is_dictionary(f.type) else f.type
-            arrays.append(
-                pa.Array.from_buffers(type_, rows, [valid, values], rows - known if valid else 0)
-            )
-        for name, texts in (("exporter_ip", self.registry.names), ("format", native.FORMATS)):
-            at = SCHEMA.get_field_index(name)
-            arrays[at] = _coded(arrays[at], texts)
-        table = pa.Table.from_arrays(arrays, schema=SCHEMA)
-        received = arrays[0].view(pa.int64()).to_numpy()
-        first, last = int(received.min()) // HOUR_US, int(received.max()) // HOUR_US
+        self._tally.rows += count
+        rows = self._taken(count)
+        first, last = made.first_us // HOUR_US, made.last_us // HOUR_US
         if first == last:
-            yield EPOCH + timedelta(hours=first), table
+            yield EPOCH + timedelta(hours=first), rows
         else:
-            hours = received // HOUR_US
+            table = rows.table()
+            hours = table.column(0).chunk(0).view(pa.int64()).to_numpy() // HOUR_US
             for hour in np.unique(hours).tolist():
                 yield EPOCH + timedelta(hours=hour), table.filter(pa.array(hours == hour))
-            del hours
-        del table, arrays, received, whole, values, valid
+            del table, hours
+        del rows
         self._next_buffers()
         self._buffers.bits[:] = 0
 
+    def _taken(self, count: int) -> Rows:
+        """The rows in the buffers."""
+        buffers, made = self._buffers, self._rows.made
+        known = np.array([column.known for column in self._rows.columns])
+        columns = buffers.columns.copy()
+        columns["values"][_NULLABLE & (known == 0)] = 0
+        columns["valid"][~_NULLABLE | (known == 0) | (known == count)] = 0
+        memory: tuple[Any, ...] = (buffers.block,)
+        dictionaries = {}
+        for name, texts, (first, last) in (
+            ("exporter_ip", self.registry.names, made.exporters),
+            ("format", native.FORMATS, made.formats),
+        ):
+            at = native.COLUMNS.index(name)
+            codes = _ZEROS
+            if first != last:
+                start = buffers.places[at][0]
+                codes, first = _coded(buffers.block[start : start + 4 * count].view(np.int32))
+            dictionaries[name] = pa.array([texts[i] for i in np.atleast_1d(first)], pa.string())
+            columns["values"][at] = codes.ctypes.data
+            memory += (codes,)
+        sums = {"bytes": made.octets, "packets": made.packets}
+        return Rows(SCHEMA, count, columns, dictionaries, sums, made.corrected, memory)
 
-_ZEROS = pa.array(np.zeros(ROOM, np.int32))
-_NULLS = {f.type: pa.nulls(ROOM, f.type) for f in SCHEMA if f.nullable}
+
+_ZEROS = np.zeros(ROOM, np.int32)
 
 
 def _stated(value: int) -> int | None:
     return None if value < 0 else value
 
 
-def _coded(codes: pa.Array, texts: Any) -> pa.DictionaryArray:
-    """Texts under their codes, of which only those that occur are kept."""
-    numbers = codes.to_numpy()
-    first, last = int(numbers.min()), int(numbers.max())
-    if first == last:
-        one = pa.array([texts[first]], pa.string())
-        return pa.DictionaryArray.from_arrays(_ZEROS[: len(numbers)], one, safe=False)
+def _coded(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Numbers as codes from 0 of those that occur, and these."""
     there = np.bincount(numbers) > 0
-    used = np.flatnonzero(there)
-    if len(used) < len(there):
-        codes = pa.array((np.cumsum(there) - 1).astype(np.int32)[numbers])
-    return pa.DictionaryArray.from_arrays(codes, pa.array([texts[i] for i in used], pa.string()))
+    return (np.cumsum(there) - 1).astype(np.int32)[numbers], np.flatnonzero(there)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from flowpeer_core.native import library
 from flowpeer_core.native import table as native
+from flowpeer_core.native.rows import Rows
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.parts import (
     ANY_DOMAIN,
@@ -43,6 +44,10 @@ NULLS = {"sent": -1, "sequence": -1, "interval": 1}
 """What stands for no value; 0 where nothing is stated here."""
 
 
+MOST_ROWS = 1 << 20
+"""Whose octets still sum up within 63 bits."""
+_PLACES = [native.COLUMNS.index(name) for name in COLUMNS.values()]
+_NULLS = [NULLS.get(name, 0) for name in COLUMNS]
 _FACT, _SPAN = np.dtype(native.CFact), np.dtype(native.CSpan)
 
 
@@ -78,8 +83,11 @@ class Facts:
     def __init__(self, *, plain: bool = False) -> None:
         """`plain`: record by record in Python, which the compiled core is held against."""
         found = None if plain else library()
+        self._compiled = None if found is None else _Compiled(found)
         self._gather: Callable[[Mapping[str, pa.Array], int], GatheredFacts]
-        self._gather = _plainly if found is None else _Compiled(found)
+        self._gather = self._compiled or _plainly
+        self._waiting: list[str] = []
+        """Exporters of the rows whose sums are still the compiled core's."""
         self._hours: set[int] = set()
         self._seen: dict[str, dict[int, int]] = {}
         self._records: dict[str, dict[int, int]] = {}
@@ -90,17 +98,37 @@ class Facts:
         self._corrected = 0
         self._spans: dict[str, dict[int, Span]] = {}
 
-    def add(self, table: pa.Table) -> None:
+    def add(self, table: pa.Table | Rows) -> None:
         """Take the rows of `table` into account."""
         if not table.num_rows:
             return
+        if isinstance(table, Rows) and self._compiled is not None:
+            exporters = table.dictionaries["exporter_ip"].to_pylist()
+            if exporters != self._waiting or not self._compiled.fits(table.num_rows):
+                self._settle()
+                self._waiting = exporters
+                self._compiled.begin(len(exporters))
+            self._compiled.rows(table)
+            self._corrected += table.corrected
+            return
+        self._settle()
+        table = table.table() if isinstance(table, Rows) else table
         named = _one(table["exporter_ip"])
         if not pa.types.is_dictionary(named.type):
             named = named.dictionary_encode()
         exporters = named.dictionary.to_pylist()
         columns = {to: named.indices if to == "exporter" else _one(table[name])
                    for to, name in COLUMNS.items()}  # fmt: skip
-        found = self._gather(columns, len(exporters))
+        self._enter(self._gather(columns, len(exporters)), exporters)
+        self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
+
+    def _settle(self) -> None:
+        """Enter what waits in the compiled core."""
+        if self._waiting and self._compiled is not None:
+            self._enter(self._compiled.found(), self._waiting)
+        self._waiting = []
+
+    def _enter(self, found: GatheredFacts, exporters: Sequence[str]) -> None:
         for first, last in found.hours:
             self._hours.update(range(first, last + 1))
         for (of, index, way), (records, octets, exported) in found.sums.items():
@@ -111,7 +139,6 @@ class Facts:
         for of, records in found.unrated.items():
             self._unrated[exporters[of]] += records
         self._announced.update(exporters[of] for of in found.asking)
-        self._corrected += pc.sum(table["time_corrected"]).as_py() or 0
         for (of, domain), span in sorted(found.spans.items()):
             of_exporter = self._spans.setdefault(exporters[of], {})
             if domain not in of_exporter and len(of_exporter) >= MAX_DOMAINS:
@@ -140,6 +167,7 @@ class Facts:
 
     def facts(self) -> FlowFacts:
         """What was gathered."""
+        self._settle()
         for ip in self._seen:
             self._shorten(ip)
         return FlowFacts(
@@ -185,28 +213,68 @@ class _Compiled:
         )  # fmt: skip
 
     def __call__(self, columns: Mapping[str, pa.Array], exporters: int) -> GatheredFacts:
-        out, state, rows = GatheredFacts(), self._state, len(columns["start"])
-        unrated, asking = np.zeros(exporters, np.int64), np.zeros(exporters, np.uint8)
-        state.unrated, state.asking = unrated.ctypes.data, asking.ctypes.data
-        state.rows, state.next, state.exporters = rows, 0, exporters
+        self.begin(exporters)
         for name, column in columns.items():
-            setattr(state, name, _input(column, NULLS.get(name, 0)))
-        while state.next < rows:
-            self._places[:] = 0
-            state.fact_count = state.span_count = state.hour_count = 0
+            setattr(self._state, name, _input(column, NULLS.get(name, 0)))
+        self._add(len(columns["start"]))
+        return self.found()
+
+    def begin(self, exporters: int) -> None:
+        """Begin with nothing."""
+        self._out, self._rows = GatheredFacts(), 0
+        self._unrated, self._asking = np.zeros(exporters, np.int64), np.zeros(exporters, np.uint8)
+        self._state.unrated, self._state.asking = (
+            self._unrated.ctypes.data, self._asking.ctypes.data,
+        )  # fmt: skip
+        self._state.exporters = exporters
+        self._empty()
+
+    def fits(self, rows: int) -> bool:
+        """Do sums of so many more rows stay within 63 bits?"""
+        return self._rows + rows <= MOST_ROWS
+
+    def rows(self, rows: Rows) -> None:
+        """Add rows as they lie."""
+        inputs = rows.columns[_PLACES]
+        inputs["null"] = _NULLS
+        inputs["width"][inputs["values"] == 0] = 0
+        for i, name in enumerate(COLUMNS):
+            setattr(self._state, name, native.CInput.from_buffer(inputs.data[i : i + 1]))
+        self._add(rows.num_rows)
+
+    def _add(self, rows: int) -> None:
+        state = self._state
+        self._rows += rows
+        state.rows, state.next = rows, 0
+        while True:
             done = self._library.flowpeer_gather(ctypes.addressof(state))
-            if done <= 0:
+            if done < 0:
                 raise AssertionError(f"row {state.next} of {rows} cannot be gathered ({done})")
-            for interface, of, way, *amounts in self._sums[: state.fact_count].tolist():
-                out.add((of, interface, way), *amounts)
-            for of, domain, *span in self._spans[: state.span_count].tolist():
-                first, last, low, high = span
-                out.reach((of, domain), (first, last, low, high))
-            out.hours.update((a, b) for a, b in self._hours[: state.hour_count].tolist())
-        for of in np.flatnonzero(unrated).tolist():
-            out.unrated[of] = int(unrated[of])
-        out.asking.update(np.flatnonzero(asking).tolist())
-        return out
+            if state.next >= rows:
+                return
+            self._take()
+
+    def _empty(self) -> None:
+        self._places[:] = 0
+        self._state.fact_count = self._state.span_count = self._state.hour_count = 0
+
+    def _take(self) -> None:
+        """Take the sums out of the core's tables."""
+        state, out = self._state, self._out
+        for interface, of, way, *amounts in self._sums[: state.fact_count].tolist():
+            out.add((of, interface, way), *amounts)
+        for of, domain, first, last, low, high in self._spans[: state.span_count].tolist():
+            out.reach((of, domain), (first, last, low, high))
+        out.hours.update((a, b) for a, b in self._hours[: state.hour_count].tolist())
+        self._empty()
+
+    def found(self) -> GatheredFacts:
+        """What was gathered since `begin`."""
+        self._take()
+        for of in np.flatnonzero(self._unrated).tolist():
+            self._out.unrated[of] = int(self._unrated[of])
+        self._out.asking.update(np.flatnonzero(self._asking).tolist())
+        return self._out
 
 
 def _input(column: pa.Array, null: int) -> native.CInput:

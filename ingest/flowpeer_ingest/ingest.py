@@ -10,7 +10,13 @@ from flowpeer_ingest.continuity import Continuity
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_source
 from flowpeer_ingest.summary import CaptureSummary
-from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, BATCH_OCTETS, UnitDecoder, Write
+from flowpeer_ingest.unit_decoder import (
+    BATCH_DATAGRAMS,
+    BATCH_OCTETS,
+    UnitDecoder,
+    Write,
+    WriteRows,
+)
 
 
 def batches(
@@ -40,6 +46,7 @@ def ingest_capture(
     *,
     decoder: Decoder,
     write: Write,
+    rows: WriteRows | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> CaptureSummary:
     """Decode a capture (pcap or pcapng; plain, gzip, bzip2 or zstd; "-" is stdin).
@@ -47,15 +54,16 @@ def ingest_capture(
     Calls `write(hour, table name, table)` with tables of exactly the schemas in `schema.TABLES`:
     `flows` in chunks of about 128k rows, all rows of one call received in that hour (an earlier
     hour may come again: records whose template came late); `sampling` and `coverage` at the
-    end, once per hour. `progress` gets the octets read so far from the file on disk. What the
-    decoder knows of the exporters goes on where their last capture ended (see `continuity`).
+    end, once per hour. `rows` takes flow records in its place (`UnitDecoder`). `progress` gets the
+    octets read so far from the file on disk. What the decoder knows of the exporters goes on where
+    their last capture ended (see `continuity`).
 
     Raises `IngestError` for a file that is no capture or whose packing is damaged. A capture
     that is cut short is a warning in the summary; all before the cut is kept. After an exception
     the decoder has learned from a part of the file.
     """
     stream, source = open_source(path)
-    run = UnitDecoder(decoder, write)
+    run = UnitDecoder(decoder, write, rows)
     continuity = Continuity(decoder)
     with stream:
         capture = Capture(stream, str(path))

@@ -66,6 +66,7 @@ class Part:
     content: a table of the stated schema, or an encoded Parquet file of it, complete and on the
     file system of the lake, which is moved into it.
     sums: of the columns that are summed (bytes, packets, …), by name.
+    sha256: of an encoded file, where it is known.
     """
 
     table: str
@@ -74,6 +75,7 @@ class Part:
     rows: int
     sums: Mapping[str, int]
     facts: FlowFacts | None = None
+    sha256: str = ""
 
 
 def joined_span(one: Span, other: Span) -> Span:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from flowpeer_core.native.rows import Rows
 from flowpeer_ingest import checkpoint, faults, spool
 from flowpeer_ingest.checkpoint import Checkpoint
 from flowpeer_ingest.decoder import Decoder
@@ -41,7 +42,7 @@ ATTEMPTS = 3
 class Unit(Protocol):
     """Where one segment's tables go. Nothing is visible before `publish`."""
 
-    def write(self, hour: datetime, name: str, table: pa.Table) -> None:
+    def write(self, hour: datetime, name: str, table: pa.Table | Rows) -> None:
         """Rows received in this hour for this table."""
 
     def publish(self, summary: SegmentSummary) -> Mapping[str, int]:

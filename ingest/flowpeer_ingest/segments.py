@@ -19,7 +19,7 @@ from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.quarantine import Quarantine
 from flowpeer_ingest.spool import Block, Reading, read
 from flowpeer_ingest.summary import CaptureSummary
-from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder, Write
+from flowpeer_ingest.unit_decoder import BATCH_DATAGRAMS, UnitDecoder, WriteRows
 
 UNKNOWN = "exporter not in the configuration"
 OUTSIDE = "exporter outside the allowed prefixes"
@@ -53,12 +53,12 @@ class SegmentDecoder(UnitDecoder):
     def __init__(
         self,
         decoder: Decoder,
-        write: Write,
+        write: WriteRows,
         configured: frozenset[str],
         allowed: Allowed,
         quarantine: Quarantine | None,
     ) -> None:
-        super().__init__(decoder, write)
+        super().__init__(decoder, write, write)
         self.names = InterfaceNames(configured)
         self.configured = configured
         self.allowed = allowed
@@ -161,7 +161,7 @@ def ingest_segment(
     path: Path,
     *,
     decoder: Decoder,
-    write: Write,
+    write: WriteRows,
     configured: frozenset[str] = frozenset(),
     allowed: Allowed = None,
     quarantine: Quarantine | None = None,

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flowpeer_core.native.rows import Rows
 from flowpeer_core.sampling_rates import rounded
 from flowpeer_core.slots import HOUR_US, SLOT_US
+from flowpeer_ingest.compiled import CompiledColumns
 from flowpeer_ingest.datagrams import Datagrams
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.export_sessions import (
@@ -58,14 +60,17 @@ MAX_CONFLICTS = 1_024
 """Signs of two senders that are reported of one unit: forged ones could be as many as datagrams."""
 
 Write = Callable[[datetime, str, pa.Table], None]
+"""Takes rows that were received in an hour, of a table of that name."""
+WriteRows = Callable[[datetime, str, pa.Table | Rows], None]
 
 
 class UnitDecoder:
     """Datagrams of one unit (a capture, a spool segment) on their way through a decoder."""
 
-    def __init__(self, decoder: Decoder, write: Write) -> None:
+    def __init__(self, decoder: Decoder, write: Write, rows: WriteRows | None = None) -> None:
+        """`rows`: what takes flow records in `write`'s place, as the compiled core left them."""
         self.decoder = decoder
-        self.write = write
+        self.write, self.write_rows = write, rows
         self.exporters: dict[str, Counts] = {}
         self.rejected: Counter[str] = Counter()
         self.malformed: Counter[str] = Counter()
@@ -285,8 +290,14 @@ class UnitDecoder:
 
     def drain(self, *, last: bool = False) -> None:
         """Write rows that wait; all of them at the `last`."""
-        for hour, table in self.decoder.columns.drain(last=last):
-            self.write(hour, "flows", table)
+        columns = self.decoder.columns
+        if self.write_rows is not None and isinstance(columns, CompiledColumns):
+            for hour, rows in columns.rows(last=last):
+                self.write_rows(hour, "flows", rows)
+                del rows
+        else:
+            for hour, table in columns.drain(last=last):
+                self.write(hour, "flows", table)
 
     def finish(self) -> None:
         """Write what is left, then the rates and the coverage of each hour."""

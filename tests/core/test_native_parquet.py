@@ -157,6 +157,24 @@ def test_a_block_is_smaller_by_what_repeats() -> None:
     assert theirs * 0.98 < ours < theirs * 1.02 + 1_000
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.binary(min_size=4, max_size=4)), max_size=60),
+    st.booleans(),
+)
+def test_dictionaries_of_addresses_are_blocks_of_lz4(
+    parts: list[tuple[int, bytes]], other: bool
+) -> None:
+    values, last = [], bytes(4)
+    for same, octets in parts:  # addresses that begin like the one before
+        last = (last[:same] + octets)[:4]
+        values.append(bytes(10) + b"\xff\xff" + last)
+    if other:
+        values.insert(len(values) // 2, bytes(range(16)))
+    table = pa.table({"a": pa.array(values, pa.binary(16))})
+    octets = written(table, {"a": Encoding(DICTIONARY, "lz4_raw")})
+    assert pq.read_table(io.BytesIO(octets), page_checksum_verification=True).equals(table)
+
+
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_every_table_of_the_lake_is_covered(name: str, tmp_path: Path) -> None:
     schema = arrow_schema(TABLES[name])

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from flowpeer_core.columns import arrow_schema
 from flowpeer_core.native import library
+from flowpeer_core.native.rows import Rows
 from flowpeer_ingest.captures import Capture
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.decompress import open_unpacked
+from flowpeer_ingest.facts import Facts
 from flowpeer_ingest.schema import TABLES
 from flowpeer_ingest.summary import CaptureSummary
 from flowpeer_ingest.unit_decoder import UnitDecoder
@@ -33,7 +35,11 @@ def result(sent: list[Sent], size: int, *, plain: bool) -> tuple[dict[str, Any],
     """The summary, and the rows by table and hour in their order, in batches of this size."""
     tables: dict[tuple[datetime, str], list[pa.Table]] = {}
     decoder = Decoder(plain=plain)
-    run = UnitDecoder(decoder, lambda hour, name, t: tables.setdefault((hour, name), []).append(t))
+
+    def take(hour: datetime, name: str, rows: pa.Table | Rows) -> None:
+        tables.setdefault((hour, name), []).append(table_of(rows))
+
+    run = UnitDecoder(decoder, take, None if plain else take)
     for at in range(0, len(sent), size):
         run.many(*zip(*sent[at : at + size], strict=True))
     run.finish()
@@ -49,6 +55,25 @@ def result(sent: list[Sent], size: int, *, plain: bool) -> tuple[dict[str, Any],
     for exporter in remembered["exporters"]:
         del exporter["work"]  # what each way spends of the exporter's budget
     return asdict(summary) | {"remembered": remembered}, rows
+
+
+def table_of(rows: pa.Table | Rows) -> pa.Table:
+    """Rows as a table, and what is known of them without it is true of it."""
+    if not isinstance(rows, Rows):
+        return rows
+    table = rows.table()
+    table.validate(full=True)
+    assert table.num_rows == rows.num_rows
+    for name in ("bytes", "packets"):
+        assert rows.sums[name] == sum(v or 0 for v in table[name].to_pylist())
+    assert rows.corrected == sum(table["time_corrected"].to_pylist())
+    facts = [Facts(), Facts(), Facts(plain=True)]
+    for gathered, some in zip(facts, (rows, table, table), strict=True):
+        gathered.add(some)
+        gathered.add(some)
+    one, two, three = (gathered.facts() for gathered in facts)
+    assert one == two == three
+    return pa.Table.from_batches(table.to_batches()).cast(arrow_schema(TABLES["flows"]))
 
 
 def assert_equal(sent: list[Sent], size: int) -> None:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from flowpeer_core.native import table as native
 from flowpeer_core.native import thrift
 from flowpeer_core.native.encodings import DELTA, DICTIONARY, PLAIN, Encoding
+from flowpeer_core.native.rows import Rows
 
 MAGIC = b"PAR1"
 ROW_GROUP_ROWS = 131_072
@@ -153,6 +154,16 @@ class _Column:
             valid, data = values.buffers()
             octets, bitmap = data.address, valid.address if nulls else 0
         return values, native.CInput(octets, bitmap, values.offset)
+
+    def indices_of(self, rows: Rows, number: int) -> tuple[int, pa.Array | None]:
+        """Where the indices of texts lie, as long as the array is there, if there is one."""
+        texts, at = rows.dictionaries[self.name], int(rows.columns["values"][number])
+        if texts.equals(self._texts):
+            return at, None
+        octets = pa.foreign_buffer(at, 4 * rows.num_rows, rows.memory)
+        codes = pa.Array.from_buffers(pa.int32(), rows.num_rows, [None, octets])
+        indices = self._indices(pa.DictionaryArray.from_arrays(codes, texts, safe=False))
+        return indices.buffers()[1].address, indices
 
     def _indices(self, values: pa.Array) -> pa.Array:
         """Texts as indices into the dictionary of the row group, which grows."""
@@ -286,8 +297,13 @@ class Writer:
         self._at = 0
         self._put([MAGIC])
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table | Rows) -> None:
         """Append rows: the columns of the schema, in its order."""
+        if isinstance(table, Rows):
+            if not self._waiting and PAGE_ROWS <= table.num_rows <= MOST_ROWS:
+                self._page_of(table)
+                return
+            table = table.table()
         if table.num_rows:
             self._waiting.append(table)
             self._rows_waiting += table.num_rows
@@ -303,31 +319,40 @@ class Writer:
         rows, self._waiting, self._rows_waiting = self._rows_waiting, [], 0
         step = -(-rows // -(-rows // MOST_ROWS))  # equal parts
         for start in range(0, rows, step):
-            self._page(columns if step >= rows else [c.slice(start, step) for c in columns])
-            self._rows += min(step, rows - start)
-            if self._rows >= ROW_GROUP_ROWS:
-                self._finish_group()
+            kept = []
+            for i, column in enumerate(self._columns):
+                values = columns[i] if step >= rows else columns[i].slice(start, step)
+                values, self._inputs[i] = column.lay_out(values)
+                kept.append(values)
+            self._page(ctypes.addressof(self._inputs), len(kept[0]))
 
-    def _page(self, columns: list[pa.Array]) -> None:
-        """Make a page of each column."""
-        rows = len(columns[0])
-        memory = self._memory = self._memory or _Memory(self._columns, rows)
-        kept = []
+    def _page_of(self, rows: Rows) -> None:
+        """Make a page of each column, of rows as they lie."""
+        columns, kept = rows.columns.copy(), []
         for i, column in enumerate(self._columns):
-            values, self._inputs[i] = column.lay_out(columns[i])
-            kept.append(values)
+            if column.text:
+                at, indices = column.indices_of(rows, i)
+                columns["values"][i] = at
+                kept.append(indices)
+        self._page(columns.ctypes.data, rows.num_rows)
+
+    def _page(self, inputs: int, rows: int) -> None:
+        """Make a page of each column, which lie as the `CInput`s at an address say."""
+        memory = self._memory = self._memory or _Memory(self._columns, rows)
         done = self._library.flowpeer_pages(
-            ctypes.addressof(self._chunks), ctypes.addressof(self._inputs), len(kept), rows,
+            ctypes.addressof(self._chunks), inputs, len(self._columns), rows,
             memory.body, memory.body_size,
         )  # fmt: skip
         if done < 0:
             raise ValueError(f"rows that cannot be encoded ({done})")
-        del kept
         for column in self._columns:
             if column.codec:
                 at, size = column.pages_at, column.chunk.pages_used
                 column.packed += column.pack(self._library, memory.octets[at : at + size], rows)
                 column.chunk.pages_used = 0
+        self._rows += rows
+        if self._rows >= ROW_GROUP_ROWS:
+            self._finish_group()
 
     def _finish_group(self) -> None:
         start, total = self._at, 0

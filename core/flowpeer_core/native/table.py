@@ -286,6 +286,20 @@ class CImplausible(ctypes.Structure):
     ]
 
 
+class CMade(ctypes.Structure):
+    """`flowpeer_made`."""
+
+    _fields_ = [
+        ("first_us", c_int64),
+        ("last_us", c_int64),
+        ("octets", c_int64),
+        ("packets", c_int64),
+        ("corrected", c_int64),
+        ("exporters", c_int32 * 2),
+        ("formats", c_int32 * 2),
+    ]
+
+
 class CRows(ctypes.Structure):
     """`flowpeer_rows`."""
 
@@ -302,6 +316,7 @@ class CRows(ctypes.Structure):
         ("rows", c_int64),
         ("room", c_int64),
         ("enough", c_int64),
+        ("made", CMade),
         ("scratch", c_void_p),
         ("limits", CLimits),
         ("sampled", c_int64),
@@ -596,6 +611,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_limits": CLimits,
     "flowpeer_tally": CTally,
     "flowpeer_implausible": CImplausible,
+    "flowpeer_made": CMade,
     "flowpeer_rows": CRows,
     "flowpeer_input": CInput,
     "flowpeer_fact": CFact,

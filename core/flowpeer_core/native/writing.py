@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from flowpeer_core.native import library
 from flowpeer_core.native.encodings import Encoding, pyarrow_options
 from flowpeer_core.native.parquet import ROW_GROUP_ROWS, Writer, covers
+from flowpeer_core.native.rows import Rows
 
 
 class TableWriter(Protocol):
     """Takes tables of one schema; the file is complete once `close` has returned."""
 
-    def write(self, table: pa.Table) -> None: ...
+    def write(self, table: pa.Table | Rows) -> None: ...
 
     def close(self) -> None: ...
 
@@ -31,7 +32,8 @@ class _Reference:
         options: dict[str, Any] = pyarrow_options(encodings)
         self._writer = pq.ParquetWriter(sink, schema, **options)
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table | Rows) -> None:
+        table = table.table() if isinstance(table, Rows) else table
         if not table.schema.equals(self._schema):
             table = table.cast(self._schema)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)

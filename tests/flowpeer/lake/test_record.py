@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -38,9 +40,41 @@ from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.facts import facts_of
 from flowpeer_ingest.parts import MAX_INTERFACES, FlowFacts
 from flowpeer_ingest.schema import FLOWS
+from flowpeer_ingest.unit_decoder import UnitDecoder
 
 Run = Callable[..., CompletedProcess[str]]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("exporters", [1, 3])
+def test_rows_as_they_lie_and_tables_make_the_same_file(tmp_path: Path, exporters: int) -> None:
+    rng = np.random.default_rng(5)
+    sent = []
+    for i in range(3_000):  # NetFlow v5, 30 records each
+        record = np.zeros((30, 48), np.uint8)
+        record[:, :16] = rng.integers(0, 250, (30, 16))
+        record[:, 19] = rng.integers(1, 9, 30)
+        record[:, 22:24] = rng.integers(100, 200, (30, 2))
+        head = struct.pack(">HHIIIIBBH", 5, 30, 1 << 20, 1_789_520_400, 0, 30 * i, 0, 0, 0x4064)
+        at_us = 1_789_520_400_000_000 + 2_000_000 * i  # across two borders of hours
+        exporter = f"192.0.2.{1 + rng.integers(exporters)}"
+        sent.append((head + record.tobytes(), exporter, 4_000, at_us))
+    found = {}
+    for name in ("rows", "tables"):
+        lake = Lake(tmp_path / name)
+        sink = FlowSink(lake, "unit")
+        run = UnitDecoder(Decoder(), sink.write, sink.write if name == "rows" else None)
+        for at in range(0, len(sent), 500):
+            run.many(*zip(*sent[at : at + 500], strict=True))
+        run.finish()
+        assert sink.publish()["flows"] == 90_000
+        record = lake.record()
+        found[name] = [f for h in record.hours("flows") for f in record.manifest("flows", h).files]
+        for file in found[name]:
+            octets = (lake.root / file.path).read_bytes()
+            assert hashlib.sha256(octets).hexdigest() == file.sha256
+    assert found["rows"] == found["tables"]
+    assert len(found["rows"]) == 2
 
 
 def test_run_reads_each_document_once(demo_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ static bool is_of(const flowpeer_fact *fact, int64_t interface, int32_t exporter
     return fact->interface == interface && fact->exporter == exporter && fact->way == way;
 }
 
-static flowpeer_fact *fact_of(flowpeer_facts *f, int64_t interface, int32_t exporter, int32_t way) {
+static inline flowpeer_fact *fact_of(flowpeer_facts *f, int64_t interface, int32_t exporter, int32_t way) {
     uint64_t place = ((uint64_t)interface ^ (uint64_t)(uint32_t)exporter << 32) << 3 | (uint64_t)way;
     place = place * 0x9E3779B97F4A7C15u >> 40;
     for (place &= FLOWPEER_FACTS * 2 - 1;; place = (place + 1) & (FLOWPEER_FACTS * 2 - 1)) {
@@ -78,28 +78,31 @@ int64_t flowpeer_gather(flowpeer_facts *f) {
         f->exporter.width != 4 || f->apart_us < 0)
         return FLOWPEER_ARGUMENT;
     int64_t begin = f->next, stop = f->rows - begin > MOST_ROWS ? begin + MOST_ROWS : f->rows;
-    int64_t start[BLOCK], end[BLOCK], exporter[BLOCK], domain[BLOCK], sequence[BLOCK], sent[BLOCK];
-    int64_t received[BLOCK], direction[BLOCK], bytes[BLOCK], interval[BLOCK], face[2][BLOCK];
+    int64_t room_of[12][BLOCK];
     int64_t since[2] = {0, 0}; /* when the hours begin that were reached last */
     uint64_t span_us = 0;
-    flowpeer_fact none = {.way = -1}, *fact[2] = {&none, &none};
     flowpeer_span *span = NULL;
     while (f->next < stop) {
         int n = (int)least(stop - f->next, BLOCK);
-        integers(&f->start, f->next, n, start);
-        integers(&f->end, f->next, n, end);
-        integers(&f->exporter, f->next, n, exporter);
-        integers(&f->domain, f->next, n, domain);
-        integers(&f->sequence, f->next, n, sequence);
-        integers(&f->sent, f->next, n, sent);
-        integers(&f->received, f->next, n, received);
-        integers(&f->direction, f->next, n, direction);
-        integers(&f->bytes, f->next, n, bytes);
-        integers(&f->interval, f->next, n, interval);
-        integers(&f->input_if, f->next, n, face[0]);
-        integers(&f->output_if, f->next, n, face[1]);
+        const int64_t *start = integers(&f->start, f->next, n, room_of[0]);
+        const int64_t *end = integers(&f->end, f->next, n, room_of[1]);
+        const int64_t *exporter = integers(&f->exporter, f->next, n, room_of[2]);
+        const int64_t *domain = integers(&f->domain, f->next, n, room_of[3]);
+        const int64_t *sequence = integers(&f->sequence, f->next, n, room_of[4]);
+        const int64_t *sent = integers(&f->sent, f->next, n, room_of[5]);
+        const int64_t *received = integers(&f->received, f->next, n, room_of[6]);
+        const int64_t *direction = integers(&f->direction, f->next, n, room_of[7]);
+        const int64_t *bytes = integers(&f->bytes, f->next, n, room_of[8]);
+        const int64_t *interval = integers(&f->interval, f->next, n, room_of[9]);
+        const int64_t *face[2] = {integers(&f->input_if, f->next, n, room_of[10]),
+                                  integers(&f->output_if, f->next, n, room_of[11])};
+        bool room = f->fact_count + 2 * n <= FLOWPEER_FACTS &&
+                    f->span_count + n <= FLOWPEER_FACTS_SPANS &&
+                    f->hour_count + n <= FLOWPEER_FACTS_HOURS;
+        bool rated = f->interval.width && !f->interval.valid;
+        bool own = (f->numerator.width && !f->numerator.valid) || !f->session.width;
         for (int i = 0; i < n; i++) {
-            if (full(f)) {
+            if (!room && full(f)) {
                 f->next += i;
                 return f->next - begin;
             }
@@ -115,23 +118,25 @@ int64_t flowpeer_gather(flowpeer_facts *f) {
                     __builtin_mul_overflow(last, f->hour_us, &since[1]))
                     span_us = 0;
             }
-            bool rated = is_there(&f->interval, row);
-            bool own = is_there(&f->numerator, row) || !is_there(&f->session, row);
-            int asking = !(own && rated);
+            bool with = rated || is_there(&f->interval, row);
+            int asking = !(with && (own || is_there(&f->numerator, row) ||
+                                    !is_there(&f->session, row)));
             int64_t octets = least(most(bytes[i], 0), f->most_octets);
             int64_t rate = asking ? 1 : least(most(interval[i], 1), f->most_rate);
             int64_t scaled = least(octets * rate, f->most_octets);
-            f->unrated[of] += !rated;
+            f->unrated[of] += !with;
             f->asking[of] |= (uint8_t)asking;
             for (int side = 0; side < 2; side++) {
                 int32_t way = (direction[i] == 1) + 2 * side + 4 * asking;
-                if (!is_of(fact[side], face[side][i], (int32_t)of, way))
-                    fact[side] = fact_of(f, face[side][i], (int32_t)of, way);
-                fact[side]->records++;
-                fact[side]->octets += scaled;
-                fact[side]->exported += octets;
+                flowpeer_fact *fact = fact_of(f, face[side][i], (int32_t)of, way);
+                fact->records++;
+                fact->octets += scaled;
+                fact->exported += octets;
             }
-            if (sequence[i] < 0) continue;
+            bool again = i && sequence[i] == sequence[i - 1] && sent[i] == sent[i - 1] &&
+                         received[i] == received[i - 1] && domain[i] == domain[i - 1] &&
+                         of == exporter[i - 1]; /* of the same datagram */
+            if (again || sequence[i] < 0) continue;
             if (!span || span->exporter != of || span->domain != domain[i])
                 span = span_of(f, (int32_t)of, domain[i]);
             int64_t at = sent[i] < 0 ? received[i] : sent[i];

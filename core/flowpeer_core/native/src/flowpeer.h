@@ -332,6 +332,17 @@ typedef struct {
     uint8_t dst[16];
 } flowpeer_implausible;
 
+/* What is known of rows without looking at them again. */
+typedef struct {
+    int64_t first_us; /* received */
+    int64_t last_us;
+    int64_t octets;
+    int64_t packets;
+    int64_t corrected;
+    int32_t exporters[2]; /* the least and the greatest number */
+    int32_t formats[2];
+} flowpeer_made;
+
 typedef struct {
     const uint8_t *base[2];
     int64_t base_size[2];
@@ -345,6 +356,7 @@ typedef struct {
     int64_t rows;
     int64_t room;   /* rows that fit */
     int64_t enough; /* rows after which it may stop */
+    flowpeer_made made;
     uint8_t *scratch;
     flowpeer_limits limits;
     int64_t sampled;

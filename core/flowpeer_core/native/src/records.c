@@ -189,12 +189,48 @@ static void put(const out_t *out, int number, const int64_t *values, int64_t mos
     }
 }
 
+/* The values of a key straight from the records into its column, where that is all there is to do:
+ * nobody has read them before, all are wanted, and each fits. */
+static bool put_straight(const out_t *out, int number, const strip_t *s, int key, bool narrow) {
+    int64_t place = place_of(s, key), length = s->layout->length[key];
+    if (!out->all || s->sample || s->read[key] || place < 0 || length < 1 ||
+        length > (narrow ? 2 : 4) ||
+        length == 3)
+        return false;
+    flowpeer_column *column = &out->rows->columns[number];
+    const uint8_t *const *record = s->at;
+#define STRAIGHT(type_t, read)                                                          \
+    for (int i = 0; i < out->m; i++) {                                                  \
+        type_t value = (type_t)(read);                                                  \
+        memcpy(column->values + (out->at + i) * (int64_t)sizeof value, &value, sizeof value); \
+    }
+    if (narrow && length == 1)
+        STRAIGHT(int32_t, record[i][place])
+    else if (narrow)
+        STRAIGHT(int32_t, big16(record[i] + place))
+    else if (length == 1)
+        STRAIGHT(int64_t, record[i][place])
+    else if (length == 2)
+        STRAIGHT(int64_t, big16(record[i] + place))
+    else
+        STRAIGHT(int64_t, big32(record[i] + place))
+#undef STRAIGHT
+    set_bits(column->valid, out->at, out->m);
+    column->known += out->m;
+    return true;
+}
+
 static void put_wide(const out_t *out, int number, const int64_t *values) {
     put(out, number, values, MOST, false);
 }
 
 static void put_narrow(const out_t *out, int number, const int64_t *values) {
     put(out, number, values, INT32_MAX, true);
+}
+
+static void put_key(const out_t *out, int number, strip_t *s, int key, bool narrow) {
+    if (!put_straight(out, number, s, key, narrow))
+        put(out, number, get(s, key), narrow ? INT32_MAX : MOST, narrow);
 }
 
 /* Values that are never null, whatever they are. */
@@ -621,6 +657,19 @@ static void set_aside(flowpeer_rows *rows, strip_t *s, const flowpeer_set *set, 
     copy_address(back ? one->src : one->dst, s, i, KEY_DST4, KEY_DST6, four[i]);
 }
 
+/* Takes a set of which there are rows into account; `first`: the first such set. */
+static void know(flowpeer_made *made, const flowpeer_set *set, bool first) {
+    if (first)
+        *made = (flowpeer_made){set->received_us, set->received_us, 0, 0, 0,
+                                {set->exporter, set->exporter}, {set->format, set->format}};
+    if (set->received_us < made->first_us) made->first_us = set->received_us;
+    if (set->received_us > made->last_us) made->last_us = set->received_us;
+    if (set->exporter < made->exporters[0]) made->exporters[0] = set->exporter;
+    if (set->exporter > made->exporters[1]) made->exporters[1] = set->exporter;
+    if (set->format < made->formats[0]) made->formats[0] = set->format;
+    if (set->format > made->formats[1]) made->formats[1] = set->format;
+}
+
 static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     counters_t count = counters(s);
     uint8_t pick[N];
@@ -668,6 +717,13 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
             tally->corrected += corrected[i];
             tally->long_flows += end[i] - start[i] > s->limits->long_us;
         }
+        if (part->kept) know(&rows->made, part->set, rows->rows + m == part->kept);
+    }
+    for (int j = 0; j < m; j++) { /* each is below 2^48 */
+        int i = pick[j];
+        rows->made.octets += bytes && bytes[i] > 0 ? bytes[i] : 0;
+        rows->made.packets += packets && packets[i] > 0 ? packets[i] : 0;
+        rows->made.corrected += corrected[i];
     }
     int64_t rate[N], top[N], bottom[N];
     sampling(s, rows, rate, top, bottom, back);
@@ -682,36 +738,36 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     put_each(&out, COLUMN_SESSION, s, offsetof(flowpeer_set, session), false, 1);
     put_each(&out, COLUMN_DATAGRAM_SEQUENCE, s, offsetof(flowpeer_set, sequence), false, 1);
     put_each(&out, COLUMN_EXPORT_TIME, s, offsetof(flowpeer_set, export_ms), false, 1000);
-    put_wide(&out, back ? COLUMN_OUTPUT_IF : COLUMN_INPUT_IF, get(s, KEY_INPUT_IF));
-    put_wide(&out, back ? COLUMN_INPUT_IF : COLUMN_OUTPUT_IF, get(s, KEY_OUTPUT_IF));
+    put_key(&out, back ? COLUMN_OUTPUT_IF : COLUMN_INPUT_IF, s, KEY_INPUT_IF, false);
+    put_key(&out, back ? COLUMN_INPUT_IF : COLUMN_OUTPUT_IF, s, KEY_OUTPUT_IF, false);
     bool four[N], hop[N];
     families(s, four);
     put_address(&out, back ? COLUMN_DST_ADDR : COLUMN_SRC_ADDR, s, KEY_SRC4, KEY_SRC6, four);
     put_address(&out, back ? COLUMN_SRC_ADDR : COLUMN_DST_ADDR, s, KEY_DST4, KEY_DST6, four);
-    put_narrow(&out, back ? COLUMN_DST_PORT : COLUMN_SRC_PORT, get(s, KEY_SRC_PORT));
+    put_key(&out, back ? COLUMN_DST_PORT : COLUMN_SRC_PORT, s, KEY_SRC_PORT, true);
     put_narrow(&out, back ? COLUMN_SRC_PORT : COLUMN_DST_PORT, destination_port(s, made));
-    put_narrow(&out, COLUMN_PROTOCOL, get(s, KEY_PROTOCOL));
-    const int64_t *tos = back ? get(s, KEY_REVERSE_TOS) : NULL;
-    put_narrow(&out, COLUMN_TOS, tos ? tos : get(s, KEY_TOS));
-    put_narrow(&out, COLUMN_TCP_FLAGS, get(s, back ? KEY_REVERSE_TCP_FLAGS : KEY_TCP_FLAGS));
+    put_key(&out, COLUMN_PROTOCOL, s, KEY_PROTOCOL, true);
+    bool tos = back && place_of(s, KEY_REVERSE_TOS) >= 0;
+    put_key(&out, COLUMN_TOS, s, tos ? KEY_REVERSE_TOS : KEY_TOS, true);
+    put_key(&out, COLUMN_TCP_FLAGS, s, back ? KEY_REVERSE_TCP_FLAGS : KEY_TCP_FLAGS, true);
     put_wide(&out, COLUMN_BYTES, bytes);
     put_wide(&out, COLUMN_PACKETS, packets);
     put_wide(&out, COLUMN_SAMPLING_INTERVAL, rate);
     put_wide(&out, COLUMN_SAMPLING_NUMERATOR, top);
     put_wide(&out, COLUMN_SAMPLING_DENOMINATOR, bottom);
-    put_wide(&out, COLUMN_SAMPLER_ID, get(s, KEY_SAMPLER_ID));
-    put_wide(&out, back ? COLUMN_DST_AS : COLUMN_SRC_AS, get(s, KEY_SRC_AS));
-    put_wide(&out, back ? COLUMN_SRC_AS : COLUMN_DST_AS, get(s, KEY_DST_AS));
+    put_key(&out, COLUMN_SAMPLER_ID, s, KEY_SAMPLER_ID, false);
+    put_key(&out, back ? COLUMN_DST_AS : COLUMN_SRC_AS, s, KEY_SRC_AS, false);
+    put_key(&out, back ? COLUMN_SRC_AS : COLUMN_DST_AS, s, KEY_DST_AS, false);
     put_narrow(&out, back ? COLUMN_DST_MASK : COLUMN_SRC_MASK,
                mask_of(s, KEY_SRC_MASK4, KEY_SRC_MASK6, four, made));
     put_narrow(&out, back ? COLUMN_SRC_MASK : COLUMN_DST_MASK,
                mask_of(s, KEY_DST_MASK4, KEY_DST_MASK6, four, made));
-    put_wide(&out, back ? COLUMN_DST_MAC : COLUMN_SRC_MAC, get(s, KEY_SRC_MAC));
-    put_wide(&out, back ? COLUMN_SRC_MAC : COLUMN_DST_MAC, get(s, KEY_DST_MAC));
+    put_key(&out, back ? COLUMN_DST_MAC : COLUMN_SRC_MAC, s, KEY_SRC_MAC, false);
+    put_key(&out, back ? COLUMN_SRC_MAC : COLUMN_DST_MAC, s, KEY_DST_MAC, false);
     if (!back) {
         put(&out, COLUMN_DIRECTION, get(s, KEY_DIRECTION), 1, true);
-        put_narrow(&out, COLUMN_MIN_LENGTH, get(s, KEY_MIN_LENGTH));
-        put_narrow(&out, COLUMN_MAX_LENGTH, get(s, KEY_MAX_LENGTH));
+        put_key(&out, COLUMN_MIN_LENGTH, s, KEY_MIN_LENGTH, true);
+        put_key(&out, COLUMN_MAX_LENGTH, s, KEY_MAX_LENGTH, true);
         hop_families(s, KEY_NEXT_HOP4, KEY_NEXT_HOP6, four, hop);
         put_address(&out, COLUMN_NEXT_HOP, s, KEY_NEXT_HOP4, KEY_NEXT_HOP6, hop);
         hop_families(s, KEY_BGP_NEXT_HOP4, KEY_BGP_NEXT_HOP6, four, hop);

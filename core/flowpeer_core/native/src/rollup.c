@@ -17,11 +17,11 @@ int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t r
     for (int64_t row = 0; row < rows; row += BLOCK) {
         int n = rows - row < BLOCK ? (int)(rows - row) : BLOCK;
         uint64_t hash[BLOCK];
-        int64_t some[BLOCK];
+        int64_t room[BLOCK];
         for (int i = 0; i < n; i++) hash[i] = seed;
         for (int64_t c = 0; c < count; c++) {
             if (!columns[c].width) continue; /* alike in all rows */
-            integers(&columns[c], row, n, some);
+            const int64_t *some = integers(&columns[c], row, n, room);
             for (int i = 0; i < n; i++) hash[i] = mixed(hash[i] ^ (uint64_t)some[i]);
         }
         for (int i = 0; i < n; i++) {
@@ -37,9 +37,8 @@ int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t r
                 bool same = true;
                 for (int64_t c = 0; same && c < count; c++) {
                     int64_t a, b;
-                    integers(&columns[c], row + i, 1, &a);
-                    integers(&columns[c], firsts[number - 1], 1, &b);
-                    same = a == b;
+                    same = *integers(&columns[c], row + i, 1, &a) ==
+                           *integers(&columns[c], firsts[number - 1], 1, &b);
                 }
                 if (same) {
                     numbers[row + i] = (int32_t)number - 1;
@@ -345,10 +344,9 @@ static bool enter(flowpeer_sum_state *s, const part_t *parts, int count) {
 
 static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
     block_t b;
-    int64_t start[BLOCK], end[BLOCK], bytes[BLOCK], packets[BLOCK], shortest[BLOCK],
-        longest[BLOCK];
-    integers(&s->start, from, n, start);
-    integers(&s->end, from, n, end);
+    int64_t room[6][BLOCK];
+    const int64_t *start = integers(&s->start, from, n, room[0]);
+    const int64_t *end = integers(&s->end, from, n, room[1]);
     b.n = 0;
     int64_t after = s->begin_us + (int64_t)FLOWPEER_PARTS * FLOWPEER_SLOT_US;
     bool twice = false;
@@ -369,10 +367,10 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
     }
     if (s->each) memset(&s->each[from], 0, sizeof(flowpeer_record) * (size_t)n);
     if (!b.n) return 0;
-    integers(&s->bytes, from, n, bytes);
-    integers(&s->packets, from, n, packets);
-    integers(&s->shortest, from, n, shortest);
-    integers(&s->longest, from, n, longest);
+    const int64_t *bytes = integers(&s->bytes, from, n, room[2]);
+    const int64_t *packets = integers(&s->packets, from, n, room[3]);
+    const int64_t *shortest = integers(&s->shortest, from, n, room[4]);
+    const int64_t *longest = integers(&s->longest, from, n, room[5]);
     for (int k = 0; k <= twice; k++) {
         int64_t done = find_keys(s, &b, k);
         if (done < 0) return done;

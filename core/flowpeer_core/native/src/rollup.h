@@ -17,22 +17,26 @@ static inline bool is_there(const flowpeer_input *in, int64_t row) {
     return in->width && (!in->valid || bit(in->valid, in->from + row));
 }
 
-/* Rows [row, row + n) of a column of integers; the caller has compared them with its end. */
-static inline void integers(const flowpeer_input *in, int64_t row, int n, int64_t *out) {
+/* Rows [row, row + n) of a column of integers, where they lie or in `out`; the caller has compared
+ * them with its end. */
+static inline const int64_t *integers(const flowpeer_input *in, int64_t row, int n, int64_t *out) {
     int64_t at = in->from + row;
     if (in->width == 8) {
-        memcpy(out, in->values + 8 * at, 8 * (size_t)n);
+        const uint8_t *values = in->values + 8 * at;
+        if (!in->valid && (uintptr_t)values % 8 == 0) return (const int64_t *)(const void *)values;
+        memcpy(out, values, 8 * (size_t)n);
     } else if (in->width == 4) {
         int32_t some[BLOCK];
         memcpy(some, in->values + 4 * at, 4 * (size_t)n);
         for (int i = 0; i < n; i++) out[i] = some[i];
     } else {
         for (int i = 0; i < n; i++) out[i] = in->null;
-        return;
+        return out;
     }
     if (in->valid)
         for (int i = 0; i < n; i++)
             if (!bit(in->valid, at + i)) out[i] = in->null;
+    return out;
 }
 
 /* The halves of the address in a row; false where it is null. */

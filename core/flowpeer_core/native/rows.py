@@ -1,0 +1,57 @@
+"""Rows in memory as the compiled core left them, for what reads them there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from flowpeer_core.native import table as native
+
+INPUT: np.dtype[Any] = np.dtype(native.CInput)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a table: the same as `table()`, which costs more than most readers need.
+
+    The memory belongs to whoever made them, and is used again once they are gone.
+    """
+
+    schema: pa.Schema
+    """Texts are indices into dictionaries."""
+    num_rows: int
+    columns: NDArray[Any]
+    """An `INPUT` for each column: where it lies. Nulls are not counted: no bitmap, no null."""
+    dictionaries: Mapping[str, pa.Array]
+    """By the name of a column of texts."""
+    sums: Mapping[str, int]
+    """Of columns."""
+    corrected: int
+    """Rows whose `time_corrected` is true."""
+    memory: tuple[Any, ...]
+    """What keeps it from being used again."""
+
+    def table(self) -> pa.Table:
+        """The same rows as a table, on the same memory."""
+        arrays = []
+        for field, at in zip(self.schema, self.columns, strict=True):
+            if not at["values"]:
+                arrays.append(pa.nulls(self.num_rows, field.type))
+                continue
+            text = pa.types.is_dictionary(field.type)
+            type_ = field.type.index_type if text else field.type
+            bits = (self.num_rows + 7) // 8
+            octets = bits if pa.types.is_boolean(type_) else self.num_rows * int(at["width"])
+            values = pa.foreign_buffer(int(at["values"]), octets, self.memory)
+            valid = pa.foreign_buffer(int(at["valid"]), bits, self.memory) if at["valid"] else None
+            array = pa.Array.from_buffers(type_, self.num_rows, [valid, values])
+            if text:
+                of = self.dictionaries[field.name]
+                array = pa.DictionaryArray.from_arrays(array, of, safe=False)
+            arrays.append(array)
+        return pa.Table.from_arrays(arrays, schema=self.schema)
