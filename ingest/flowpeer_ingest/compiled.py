@@ -155,9 +155,16 @@ class Buffers:
         self.columns["values"] += self.block.ctypes.data
         self.columns["valid"] += self.block.ctypes.data
         self.columns["width"] = _WIDTHS
+        self.state = np.zeros(len(SCHEMA), np.dtype(native.CColumn))
+        for name in ("values", "valid", "width"):
+            self.state[name] = self.columns[name]
         self.bits = self.block[bits[0] :]
         self.bits[:] = 0
         self.free = sys.getrefcount(self.block)
+
+    def keep(self, state: NDArray[Any]) -> None:
+        """Keep in mind which columns are filled with which value."""
+        self.state["filled"], self.state["fill"] = state["filled"], state["fill"]
 
     @property
     def shared(self) -> bool:
@@ -180,6 +187,11 @@ class CompiledColumns:
         self._scratch = np.empty(native.SCRATCH, np.uint8)
         self._rows = native.CRows(limits=LIMITS, room=ROOM, enough=CHUNK_ROWS)
         self._rows.scratch = self._scratch.ctypes.data
+        at = native.CRows.columns.offset
+        size = ctypes.sizeof(native.CColumn) * len(native.COLUMNS)
+        self._state = np.frombuffer(memoryview(self._rows), np.uint8)[at : at + size].view(
+            np.dtype(native.CColumn)
+        )
         self._pool: list[Buffers] = []
         self._next_buffers()
         self._tally = RecordTally()
@@ -191,9 +203,7 @@ class CompiledColumns:
             free = [Buffers()]
             self._pool = [*self._pool[-1:], *free]
         self._buffers = free[0]
-        block = self._buffers.block.ctypes.data
-        for column, (values, valid) in zip(self._rows.columns, self._buffers.places, strict=True):
-            column.values, column.valid, column.known = block + values, block + valid, 0
+        self._state[:] = self._buffers.state
         self._rows.rows = 0
 
     @property
@@ -295,10 +305,10 @@ class CompiledColumns:
 
     def clear(self) -> None:
         self.set_count = self.arena_used = 0
+        self._buffers.keep(self._state)
         self._buffers.bits[:] = 0
+        self._state[:] = self._buffers.state
         self._rows.rows = 0
-        for column in self._rows.columns:
-            column.known = 0
 
     def _made(self) -> Iterator[tuple[datetime, Rows | pa.Table]]:
         count, made = self._rows.rows, self._rows.made
@@ -322,8 +332,11 @@ class CompiledColumns:
     def _taken(self, count: int) -> Rows:
         """The rows in the buffers."""
         buffers, made = self._buffers, self._rows.made
-        known = np.array([column.known for column in self._rows.columns])
+        self._library.flowpeer_settle(ctypes.addressof(self._rows))
+        buffers.keep(self._state)
+        known = self._state["known"]
         columns = buffers.columns.copy()
+        columns["same"] = self._state["alike"] == count
         columns["values"][_NULLABLE & (known == 0)] = 0
         columns["valid"][~_NULLABLE | (known == 0) | (known == count)] = 0
         memory: tuple[Any, ...] = (buffers.block,)

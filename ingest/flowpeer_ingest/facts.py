@@ -280,7 +280,7 @@ class _Compiled:
 def _input(column: pa.Array, null: int) -> native.CInput:
     """A column as the compiled core reads it."""
     if column.null_count == len(column):
-        return native.CInput(None, None, 0, null, 0)
+        return native.CInput(null=null)
     valid, values = column.buffers()
     return native.CInput(
         values.address, valid.address if column.null_count else None, column.offset, null,

@@ -130,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                    .most_denominator = 1 << 18},
     };
     for (int c = 0; c < COLUMNS; c++) {
-        rows.columns[c] = (flowpeer_column){values[c], valid[c], 0};
+        rows.columns[c] = (flowpeer_column){values[c], valid[c], .width = widths[c] ? widths[c] : 8};
         memset(valid[c], 0, (ROOM + 7) / 8);
     }
     if (batch.netflow5 >= 0 || !count) {
@@ -158,9 +158,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 done += read;
                 if (rows.rows > ROOM) abort();
                 if (rows.rows >= ENOUGH || done < batch.set_count) {
+                    flowpeer_settle(&rows);
                     rows.rows = 0;
                     for (int c = 0; c < COLUMNS; c++) {
-                        rows.columns[c].known = 0;
+                        rows.columns[c].known = rows.columns[c].alike = 0;
                         memset(rows.columns[c].valid, 0, (ROOM + 7) / 8);
                     }
                 }

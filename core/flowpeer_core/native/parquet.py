@@ -29,7 +29,7 @@ from flowpeer_core.native.rows import Rows
 
 MAGIC = b"PAR1"
 ROW_GROUP_ROWS = 131_072
-PAGE_ROWS = 32_768
+PAGE_ROWS = 65_536
 """Rows that wait until a page of each column is made; what comes at once may make a page of up to
 twice as many. The columns of a page stay in the cache while they are encoded."""
 MOST_ROWS = 2 * PAGE_ROWS
@@ -137,6 +137,13 @@ class _Column:
             chunk.encoding = native.DICTIONARY
         else:
             chunk.encoding = native.DELTA if how == DELTA else native.PLAIN
+        encodings = {_RLE, chunk.number} | ({_PLAIN} if self.dictionary else set())
+        self._always = [
+            (1, thrift.I32, thrift.integer(self.type.physical)),
+            (2, thrift.LIST, thrift.array(thrift.I32, map(thrift.integer, sorted(encodings)))),
+            (3, thrift.LIST, thrift.array(thrift.BINARY, [thrift.binary(self.name.encode())])),
+            (4, thrift.I32, thrift.integer(_CODECS[encoding.codec])),
+        ]
         self._fresh()
 
     def _fresh(self) -> None:
@@ -230,12 +237,8 @@ class _Column:
             data_at, dictionary_at = at + sum(map(len, first)), at
             pages = first + pages
         stored = sum(map(len, pages))
-        encodings = {_RLE, chunk.number} | ({_PLAIN} if self.dictionary else set())
         fields = [
-            (1, thrift.I32, thrift.integer(self.type.physical)),
-            (2, thrift.LIST, thrift.array(thrift.I32, map(thrift.integer, sorted(encodings)))),
-            (3, thrift.LIST, thrift.array(thrift.BINARY, [thrift.binary(self.name.encode())])),
-            (4, thrift.I32, thrift.integer(_CODECS[self.encoding.codec])),
+            *self._always,
             (5, thrift.I64, thrift.integer(chunk.rows)),
             (6, thrift.I64, thrift.integer(chunk.raw)),
             (7, thrift.I64, thrift.integer(stored)),

@@ -40,7 +40,7 @@ class CChunk(ctypes.Structure):
         ("pages_used", c_int64),
         ("raw", c_int64),
         ("known", c_int32),
-        ("unused", c_int32),
+        ("same", c_int32),
         ("least", c_uint8 * 16),
         ("greatest", c_uint8 * 16),
     ]
@@ -229,7 +229,16 @@ class CRates(ctypes.Structure):
 class CColumn(ctypes.Structure):
     """`flowpeer_column`."""
 
-    _fields_ = [("values", c_void_p), ("valid", c_void_p), ("known", c_int64)]
+    _fields_ = [
+        ("values", c_void_p),
+        ("valid", c_void_p),
+        ("known", c_int64),
+        ("alike", c_int64),
+        ("one", c_int64),
+        ("filled", c_int64),
+        ("fill", c_int64),
+        ("width", c_int64),
+    ]
 
 
 class CLimits(ctypes.Structure):
@@ -333,6 +342,7 @@ class CInput(ctypes.Structure):
         ("from", c_int64),
         ("null", c_int64),
         ("width", c_int64),
+        ("same", c_int64),
     ]
 
 
@@ -645,6 +655,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),
     "flowpeer_read": (c_int64, (c_void_p, c_void_p, c_int64)),
+    "flowpeer_settle": (c_int64, (c_void_p,)),
     "flowpeer_gather": (c_int64, (c_void_p,)),
     "flowpeer_combine": (
         c_int64,

@@ -53,7 +53,7 @@ typedef struct {
     int64_t pages_used;
     int64_t raw; /* octets of pages and headers before compression */
     int32_t known; /* least and greatest hold something */
-    int32_t unused;
+    int32_t same; /* flowpeer_page: all values given are known to be the first */
     uint8_t least[16]; /* as the value lies in memory */
     uint8_t greatest[16];
 } flowpeer_chunk;
@@ -67,6 +67,7 @@ typedef struct {
     int64_t from;
     int64_t null;
     int64_t width;
+    int64_t same; /* are all values known to be the first? Only pages ask. */
 } flowpeer_input;
 
 /* A page of each of `count` columns, appended to `pages` of its chunk. `body`: room for the values
@@ -272,11 +273,18 @@ typedef struct {
     int64_t only;
 } flowpeer_rates;
 
-/* A column in the making: values, and a bitmap of those that are not null, all zero at first. */
+/* A column in the making: values, and a bitmap of those that are not null, all zero at first. As
+ * long as all rows have one value it is not written, only `alike` counts them (-1: they are written).
+ * `filled` values from the first are `fill` already, of the time before. */
 typedef struct {
     uint8_t *values;
     uint8_t *valid;
     int64_t known;
+    int64_t alike;
+    int64_t one;
+    int64_t filled;
+    int64_t fill;
+    int64_t width; /* octets of a value */
 } flowpeer_column;
 
 /* Limits of METHODS M1 to M3, all decided by the caller. */
@@ -366,6 +374,10 @@ typedef struct {
 /* Reads sets[0:count] into columns until there are enough rows: how many sets were read. A set is
  * read whole or not at all; its rows and those of its reverse flows (RFC 5103) must fit. */
 FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
+
+/* Writes what is not written yet of columns whose rows are alike; one that is alike in all rows is
+ * filled to its end, for the rows that follow these. Returns 0. */
+FLOWPEER_API int64_t flowpeer_settle(flowpeer_rows *rows);
 
 /* ---- facts.c: what is gathered of the records of a table ---- */
 

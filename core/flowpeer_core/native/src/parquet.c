@@ -194,8 +194,8 @@ static bool put_run(room_t *out, uint32_t value, int64_t n, int width) {
 static bool put_indices(room_t *out, const uint32_t *index, int64_t n, int width) {
     int64_t literal = 0;
     for (int64_t i = 0; i + 16 <= n;) {
-        uint32_t other = 0;
-        for (int j = 1; j < 16; j++) other |= index[i + j] ^ index[i];
+        uint32_t other = (index[i + 7] ^ index[i]) | (index[i + 15] ^ index[i]);
+        for (int j = 1; !other && j < 16; j++) other = index[i + j] ^ index[i];
         int64_t stop = i + 8;
         if (!other) {
             for (stop = i + 16; stop < n && index[stop] == index[i];) stop++;
@@ -305,6 +305,20 @@ static void measure(flowpeer_chunk *chunk, const uint8_t *values, int64_t n) {
     chunk->known = 1;
 }
 
+/* measure() of bits, which are the values themselves. */
+static void measure_bits(flowpeer_chunk *chunk, const uint8_t *bits, int64_t n) {
+    uint8_t none = 0, all = 0xFF;
+    for (int64_t i = 0; i < n / 8; i++) none |= bits[i], all &= bits[i];
+    if (n % 8) {
+        none |= bits[n / 8];
+        all &= (uint8_t)(bits[n / 8] | 0xFF << n % 8);
+    }
+    uint8_t least = all == 0xFF, greatest = none != 0;
+    chunk->least[0] = chunk->known && chunk->least[0] < least ? chunk->least[0] : least;
+    chunk->greatest[0] = chunk->known && chunk->greatest[0] > greatest ? chunk->greatest[0] : greatest;
+    chunk->known = 1;
+}
+
 static inline uint64_t mixed(uint64_t value) {
     value *= 0x9E3779B97F4A7C15u;
     return value ^ value >> 29;
@@ -369,7 +383,10 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
     enum { SOME = 32, FIRST = 1024 };
     uint64_t *const places = chunk->places;
     uint8_t *const entries = chunk->entries;
-    if (!chunk->distinct) use_places(chunk, FIRST, size);
+    if (!chunk->distinct) { /* the row group before took as many: this one will */
+        int64_t before = chunk->places_mask + 1;
+        use_places(chunk, before > FIRST ? before : FIRST, size);
+    }
     uint64_t mask = (uint64_t)chunk->places_mask;
     key_t key[SOME];
     uint32_t last = 0;
@@ -422,12 +439,24 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
         return FLOWPEER_NO_ROOM;
     int64_t n = values ? rows : 0;
     bool indices = chunk->encoding == FLOWPEER_INDICES;
-    if (values && (valid || (chunk->type == FLOWPEER_BOOL && !indices))) {
+    bool bits = chunk->type == FLOWPEER_BOOL && !indices;
+    if (values && bits && !valid && values_from % 8 == 0 && rows) {
+        if (!has(&to, (rows + 7) / 8)) return FLOWPEER_NO_ROOM;
+        values += values_from / 8;
+        memcpy(to.at, values, (size_t)((rows + 7) / 8));
+        to.at += (rows + 7) / 8;
+        if (rows % 8) to.at[-1] &= (uint8_t)((1 << rows % 8) - 1);
+        if (chunk->measured) measure_bits(chunk, to.at - (rows + 7) / 8, rows);
+        chunk->rows += rows;
+        return to.at - out;
+    }
+    if (values && (valid || bits)) {
         n = compact(chunk, values, values_from, valid, valid_from, rows);
         values = chunk->scratch;
     }
     int size = indices ? 4 : size_of(chunk->type);
-    bool same = n >= 16 && !memcmp(values, values + size, (size_t)((n - 1) * size)); /* one run */
+    bool same = n && (chunk->same || /* one run */
+                      (n >= 16 && !memcmp(values, values + size, (size_t)((n - 1) * size))));
     if (chunk->measured && !indices) measure(chunk, values, same ? 1 : n);
     bool done = true;
     if (indices) {
@@ -692,13 +721,18 @@ static int64_t store(flowpeer_chunk *chunk, bool dictionary, int64_t values, con
     }
     uint8_t header[FLOWPEER_HEADER_ROOM], *to = out + FLOWPEER_HEADER_ROOM;
     int64_t stored = raw;
+    if (chunk->codec == FLOWPEER_STORED) { /* nothing but its header lies before it */
+        int64_t size = flowpeer_page_header(dictionary, dictionary ? 0 : chunk->number, values, raw,
+                                            raw, crc_of(crc, body, raw), out, room);
+        memcpy(out + size, body, (size_t)raw);
+        chunk->raw += size + raw;
+        return size + raw;
+    }
     if (chunk->codec == FLOWPEER_LZ4 && dictionary && chunk->type == FLOWPEER_FIXED16 &&
         values >= 3 && raw == 16 * values && all_mapped(body, values))
         stored = lz4_mapped(body, values, to);
-    else if (chunk->codec == FLOWPEER_LZ4)
-        stored = lz4(body, raw, to);
     else
-        memcpy(to, body, (size_t)raw);
+        stored = lz4(body, raw, to);
     int64_t size = flowpeer_page_header(dictionary, dictionary ? 0 : chunk->number, values, raw,
                                         stored, crc_of(crc, to, stored), header, sizeof header);
     memcpy(out, header, (size_t)size);
@@ -720,6 +754,7 @@ int64_t flowpeer_pages(flowpeer_chunk *chunks, const flowpeer_input *columns, in
             values += from * (chunk->encoding == FLOWPEER_INDICES ? 4 : size_of(chunk->type));
             from = 0;
         }
+        chunk->same = in->same != 0;
         int64_t raw = flowpeer_page(chunk, values, from, in->valid, in->from, rows, body, room);
         if (raw < 0) return raw;
         int64_t size = store(chunk, false, rows, body, raw, &crc, chunk->pages + chunk->pages_used,

@@ -156,6 +156,45 @@ static void set_bits(uint8_t *bits, int64_t at, int64_t n) {
     if (n & 7) bits[(at + n) >> 3] |= (uint8_t)((1 << (n & 7)) - 1);
 }
 
+/* Writes the first n values of a column, which are alike. */
+static void fill(flowpeer_column *column, int64_t n) {
+    if (column->filled >= n && column->fill == column->one) return;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(column->values + i * column->width, &column->one, (size_t)column->width);
+    column->filled = n, column->fill = column->one;
+}
+
+/* Before values of any kind are written: those before them are. */
+static void break_off(flowpeer_column *column) {
+    if (column->alike < 0) return;
+    if (column->alike) {
+        fill(column, column->alike);
+        set_bits(column->valid, 0, column->alike);
+    }
+    column->alike = -1;
+    column->filled = 0; /* what follows is written over the rest */
+}
+
+/* Are these m rows from `at` like all before them? Then there is nothing to write. */
+static bool goes_on(flowpeer_column *column, int64_t at, int64_t value, int64_t m) {
+    if (column->alike != at || (at && column->one != value)) return false;
+    column->one = value;
+    column->alike += m;
+    column->known += m;
+    return true;
+}
+
+int64_t flowpeer_settle(flowpeer_rows *rows) {
+    for (int i = 0; i < FLOWPEER_COLUMNS; i++) {
+        flowpeer_column *column = &rows->columns[i];
+        if (column->alike > 0 && column->alike == rows->rows)
+            fill(column, rows->room);
+        else
+            break_off(column);
+    }
+    return 0;
+}
+
 /* Values up to `most`; what is above, or below zero, is null. */
 static void put(const out_t *out, int number, const int64_t *values, int64_t most, bool narrow) {
     if (!values) return;
@@ -165,12 +204,15 @@ static void put(const out_t *out, int number, const int64_t *values, int64_t mos
         for (int i = 0; i < out->m; i++) picked[i] = values[out->pick[i]];
         values = picked;
     }
-    uint64_t null = 0, none = UINT64_MAX;
+    uint64_t null = 0, none = UINT64_MAX, other = 0;
     for (int i = 0; i < out->m; i++) {
         null |= ((uint64_t)most - (uint64_t)values[i]) | (uint64_t)values[i];
         none &= (uint64_t)values[i];
+        other |= (uint64_t)values[i] ^ (uint64_t)values[0];
     }
     if (none >> 63) return; /* all are below zero */
+    if (!other && !(null >> 63) && goes_on(column, out->at, values[0], out->m)) return;
+    break_off(column);
     if (narrow) {
         int32_t some[N];
         for (int i = 0; i < out->m; i++) some[i] = (int32_t)(uint32_t)(uint64_t)values[i];
@@ -198,6 +240,7 @@ static bool put_straight(const out_t *out, int number, const strip_t *s, int key
         length == 3)
         return false;
     flowpeer_column *column = &out->rows->columns[number];
+    break_off(column);
     const uint8_t *const *record = s->at;
 #define STRAIGHT(type_t, read)                                                          \
     for (int i = 0; i < out->m; i++) {                                                  \
@@ -261,23 +304,26 @@ static void put_each(const out_t *out, int number, const strip_t *s, size_t memb
     int64_t at = out->at;
     for (EACH_PART(s)) {
         const char *from = (const char *)part->set + member;
+        int64_t value, first = at;
+        int32_t number_;
         if (narrow) {
-            int32_t value, some[N];
-            memcpy(&value, from, 4);
-            for (int i = 0; i < part->kept; i++) some[i] = value;
-            memcpy(column->values + at * 4, some, (size_t)part->kept * 4);
+            memcpy(&number_, from, 4);
+            value = number_;
         } else {
-            int64_t value, some[N];
             memcpy(&value, from, 8);
-            if (value >= 0) {
-                value *= unit;
-                set_bits(column->valid, at, part->kept);
-                column->known += part->kept;
-            }
-            for (int i = 0; i < part->kept; i++) some[i] = value;
-            memcpy(column->values + at * 8, some, (size_t)part->kept * 8);
+            if (value > 0) value *= unit;
         }
         at += part->kept;
+        if (!part->kept || value < 0 || goes_on(column, first, value, part->kept)) continue;
+        break_off(column);
+        for (int64_t i = first; i < at; i++) {
+            if (narrow)
+                memcpy(column->values + i * 4, &number_, 4);
+            else
+                memcpy(column->values + i * 8, &value, 8);
+        }
+        set_bits(column->valid, first, part->kept);
+        column->known += part->kept;
     }
 }
 
@@ -338,11 +384,24 @@ static void hop_families(const strip_t *s, int key4, int key6, const bool *four,
     }
 }
 
-static const int64_t *mask_of(strip_t *s, int key4, int key6, const bool *four, int64_t *out) {
+/* The length of a prefix: of the family that the layout has, or each record's. */
+static void put_mask(const out_t *out, int number, strip_t *s, int key4, int key6,
+                     const bool *four) {
+    bool has4 = place_of(s, key4) >= 0, has6 = place_of(s, key6) >= 0;
+    if (!has4 || !has6) {
+        put_key(out, number, s, has6 ? key6 : key4, true);
+        return;
+    }
     const int64_t *m4 = get(s, key4), *m6 = get(s, key6);
-    if (!m4 || !m6) return m4 ? m4 : m6;
-    for (int i = 0; i < s->n; i++) out[i] = four[i] ? m4[i] : m6[i];
-    return out;
+    int64_t made[N];
+    for (int i = 0; i < s->n; i++) made[i] = four[i] ? m4[i] : m6[i];
+    put_narrow(out, number, made);
+}
+
+/* Does the layout state an ICMP type, which then stands for a port? */
+static bool has_icmp(const strip_t *s) {
+    return place_of(s, KEY_ICMP4) >= 0 || place_of(s, KEY_ICMP4_TYPE) >= 0 ||
+           place_of(s, KEY_ICMP6) >= 0 || place_of(s, KEY_ICMP6_TYPE) >= 0;
 }
 
 static const int64_t *destination_port(strip_t *s, int64_t *out) {
@@ -745,7 +804,10 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     put_address(&out, back ? COLUMN_DST_ADDR : COLUMN_SRC_ADDR, s, KEY_SRC4, KEY_SRC6, four);
     put_address(&out, back ? COLUMN_SRC_ADDR : COLUMN_DST_ADDR, s, KEY_DST4, KEY_DST6, four);
     put_key(&out, back ? COLUMN_DST_PORT : COLUMN_SRC_PORT, s, KEY_SRC_PORT, true);
-    put_narrow(&out, back ? COLUMN_SRC_PORT : COLUMN_DST_PORT, destination_port(s, made));
+    if (has_icmp(s))
+        put_narrow(&out, back ? COLUMN_SRC_PORT : COLUMN_DST_PORT, destination_port(s, made));
+    else
+        put_key(&out, back ? COLUMN_SRC_PORT : COLUMN_DST_PORT, s, KEY_DST_PORT, true);
     put_key(&out, COLUMN_PROTOCOL, s, KEY_PROTOCOL, true);
     bool tos = back && place_of(s, KEY_REVERSE_TOS) >= 0;
     put_key(&out, COLUMN_TOS, s, tos ? KEY_REVERSE_TOS : KEY_TOS, true);
@@ -755,13 +817,11 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     put_wide(&out, COLUMN_SAMPLING_INTERVAL, rate);
     put_wide(&out, COLUMN_SAMPLING_NUMERATOR, top);
     put_wide(&out, COLUMN_SAMPLING_DENOMINATOR, bottom);
-    put_key(&out, COLUMN_SAMPLER_ID, s, KEY_SAMPLER_ID, false);
+    put_wide(&out, COLUMN_SAMPLER_ID, get(s, KEY_SAMPLER_ID)); /* mostly one for all */
     put_key(&out, back ? COLUMN_DST_AS : COLUMN_SRC_AS, s, KEY_SRC_AS, false);
     put_key(&out, back ? COLUMN_SRC_AS : COLUMN_DST_AS, s, KEY_DST_AS, false);
-    put_narrow(&out, back ? COLUMN_DST_MASK : COLUMN_SRC_MASK,
-               mask_of(s, KEY_SRC_MASK4, KEY_SRC_MASK6, four, made));
-    put_narrow(&out, back ? COLUMN_SRC_MASK : COLUMN_DST_MASK,
-               mask_of(s, KEY_DST_MASK4, KEY_DST_MASK6, four, made));
+    put_mask(&out, back ? COLUMN_DST_MASK : COLUMN_SRC_MASK, s, KEY_SRC_MASK4, KEY_SRC_MASK6, four);
+    put_mask(&out, back ? COLUMN_SRC_MASK : COLUMN_DST_MASK, s, KEY_DST_MASK4, KEY_DST_MASK6, four);
     put_key(&out, back ? COLUMN_DST_MAC : COLUMN_SRC_MAC, s, KEY_SRC_MAC, false);
     put_key(&out, back ? COLUMN_SRC_MAC : COLUMN_DST_MAC, s, KEY_DST_MAC, false);
     if (!back) {
