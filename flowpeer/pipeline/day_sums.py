@@ -25,7 +25,8 @@ GRACE_S = 3600
 
 
 def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
-    """Sum the days whose hours have changed since, or that were never summed; how many files.
+    """Sum the days whose hours have changed since, or that were never summed; how many files. The
+    day that goes on is read by its hours: each of them would have it summed again.
 
     Nothing happens where the lake cannot be changed, has no room or a damaged document. Days that
     others change meanwhile, or of which a file cannot be read, are left for later; of a lake on an
@@ -42,7 +43,8 @@ def renew(record: Record, *, stop: Callable[[], bool] = lambda: False) -> int:
             for day, path in wanted.items():
                 if stop() or not lake.writable:
                     return made
-                if not path.is_file() and _is_here(record, name, day):
+                over = clock() >= datetime.combine(day + timedelta(days=1), time(), UTC).timestamp()
+                if over and not path.is_file() and _is_here(record, name, day):
                     made += _make(record, name, day, path)
             keep = set(wanted.values())
             for path in (lake.root / "cache" / name).glob("date=*/*.parquet"):

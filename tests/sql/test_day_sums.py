@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 
 import flowpeer_sql
 from flowpeer.lake.store import Lake
+from flowpeer.pipeline import day_sums
 from flowpeer.pipeline.day_sums import renew
 from flowpeer.query import QuerySession
 from flowpeer.schema import SUMS, TABLES
@@ -79,6 +80,20 @@ def both(lake_of_hours: Path) -> Iterator[tuple[QuerySession, QuerySession]]:
 
 def rows(con: QuerySession, sql: str, values: dict[str, object] | None = None) -> Any:
     return json.loads(json.dumps(con.query(sql, values or {}).to_pylist(), default=str))
+
+
+def test_the_day_that_goes_on_is_not_summed(
+    lake_of_hours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "lake"
+    shutil.copytree(lake_of_hours, root)
+    second = datetime(2026, 7, 1, tzinfo=UTC)
+    for at, days in ((second + timedelta(hours=23), 1), (second + timedelta(days=1), 2)):
+        monkeypatch.setattr(day_sums, "clock", at.timestamp)
+        renew(Lake(root).record())
+        found = {p.name for p in (root / "cache" / "asn_days").iterdir()}
+        assert len(found) == days
+        assert "date=2026-06-30" in found
 
 
 def test_there_are_fewer_rows_and_they_add_up(both: tuple[QuerySession, QuerySession]) -> None:
