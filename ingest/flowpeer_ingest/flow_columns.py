@@ -25,7 +25,7 @@ from flowpeer_ingest.schema import FLOWS, TABLES
 from flowpeer_ingest.wire.events import FORMATS, Message, Records
 from flowpeer_ingest.wire.values import read_all
 
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 32_768
 """Rows gathered before tables are made."""
 FLOWS_SCHEMA = arrow_schema(FLOWS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

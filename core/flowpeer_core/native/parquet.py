@@ -29,7 +29,7 @@ from flowpeer_core.native.rows import Rows
 
 MAGIC = b"PAR1"
 ROW_GROUP_ROWS = 131_072
-PAGE_ROWS = 65_536
+PAGE_ROWS = 32_768
 """Rows that wait until a page of each column is made; what comes at once may make a page of up to
 twice as many. The columns of a page stay in the cache while they are encoded."""
 MOST_ROWS = 2 * PAGE_ROWS

@@ -53,7 +53,7 @@ static inline void put64(uint8_t *at, uint64_t value) {
                                                            uint8_t *out, int width) {  \
         uint64_t word = 0;                                                             \
         int used = 0;                                                                  \
-        for (int i = 0; i < 32; i++) {                                                 \
+        _Pragma("GCC unroll 32") for (int i = 0; i < 32; i++) {                                                 \
             word |= (uint64_t)in[i] << used;                                           \
             used += width;                                                             \
             if (used >= 64) {                                                          \
