@@ -61,12 +61,15 @@ static void read_unsigned(const uint8_t *const *record, int64_t offset, int64_t 
                           int64_t *out) {
     switch (length) {
         case 1:
+#pragma GCC unroll 4
             for (int i = 0; i < n; i++) out[i] = record[i][offset];
             break;
         case 2:
+#pragma GCC unroll 4
             for (int i = 0; i < n; i++) out[i] = (int64_t)big16(record[i] + offset);
             break;
         case 4:
+#pragma GCC unroll 4
             for (int i = 0; i < n; i++) out[i] = (int64_t)big32(record[i] + offset);
             break;
         case 8:
@@ -242,10 +245,14 @@ static bool put_straight(const out_t *out, int number, const strip_t *s, int key
     flowpeer_column *column = &out->rows->columns[number];
     break_off(column);
     const uint8_t *const *record = s->at;
-#define STRAIGHT(type_t, read)                                                          \
-    for (int i = 0; i < out->m; i++) {                                                  \
-        type_t value = (type_t)(read);                                                  \
-        memcpy(column->values + (out->at + i) * (int64_t)sizeof value, &value, sizeof value); \
+    const int m = out->m;
+#define STRAIGHT(type_t, read)                                                   \
+    {                                                                            \
+        uint8_t *to = column->values + out->at * (int64_t)sizeof(type_t);        \
+        _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) {                    \
+            type_t value = (type_t)(read);                                       \
+            memcpy(to + (size_t)i * sizeof value, &value, sizeof value);         \
+        }                                                                        \
     }
     if (narrow && length == 1)
         STRAIGHT(int32_t, record[i][place])
@@ -334,7 +341,12 @@ static void put_address(const out_t *out, int number, const strip_t *s, int key4
     if (at4 < 0 && at6 < 0) return;
     flowpeer_column *column = &out->rows->columns[number];
     uint8_t *to = column->values + out->at * 16;
-    for (int j = 0; j < out->m; j++, to += 16) {
+    bool four_only = out->all && at6 < 0; /* as of most records */
+    for (int j = 0; j < out->m && four_only; j++, to += 16) {
+        memcpy(to, MAPPED, 12);
+        memcpy(to + 12, s->at[j] + at4, 4);
+    }
+    for (int j = 0; j < out->m && !four_only; j++, to += 16) {
         int i = out->all ? j : out->pick[j];
         if (at4 >= 0 && (at6 < 0 || four[i])) {
             memcpy(to, MAPPED, 12);
