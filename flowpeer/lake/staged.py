@@ -97,7 +97,7 @@ class StagedTable:
         """Complete the file."""
         with naming(self.path):
             self._writer.close()
-        self._file.close()
+            self._file.close()
 
     def finish(self, relative: str) -> File:
         """Complete and sync the file, still in the staging folder, as it will stand at a path.

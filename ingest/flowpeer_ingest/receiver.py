@@ -404,8 +404,8 @@ def main(argument: str) -> int:
         return _serve(settings)
     except OSError as error:
         # The collector says what it does about it; this is why.
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"receiver {settings.number}: {where}{error.strerror or error}\n")
+        where = error.filename or settings.spool
+        sys.stderr.write(f"receiver {settings.number}: {where}: {error.strerror or error}\n")
         return 1
 
 

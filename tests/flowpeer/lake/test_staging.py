@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from flowpeer.lake.staged import StagedTable
 from flowpeer.lake.staging import Staging
+from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.schema import COVERAGE
 
 
 def test_a_disk_that_fails_at_the_end_of_a_writer_is_no_error_of_its_work(
@@ -31,3 +34,10 @@ def test_a_disk_that_fails_at_the_end_of_a_writer_is_no_error_of_its_work(
     again = Staging(tmp_path / "staging")
     again.write(tmp_path / "done", b"more")  # the lock was let go
     assert again.sweep() == 0
+
+
+def test_no_room_for_the_end_of_a_table_names_its_file() -> None:
+    table = StagedTable(Path("/dev/full"), COVERAGE)
+    table.write(arrow_schema(COVERAGE).empty_table())
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        table.close()
