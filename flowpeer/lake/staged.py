@@ -15,14 +15,26 @@ import pyarrow.compute as pc
 
 from flowpeer.errors import naming
 from flowpeer.lake.manifest import File
+from flowpeer.schema import TRAFFIC, TRAFFIC_ROUTES
 from flowpeer_core.columns import TableColumn, arrow_schema
-from flowpeer_core.native.encodings import usual
+from flowpeer_core.native.encodings import Encoding, usual
 from flowpeer_core.native.rows import Rows
 from flowpeer_core.native.writing import open_writer
 from flowpeer_ingest.encoding import FLOWS_ENCODING
 from flowpeer_ingest.schema import FLOWS
 
+ASNS = {TRAFFIC: ("remote_asn",), TRAFFIC_ROUTES: ("origin_asn",)}
+"""Roll-ups name networks in an order, so that differences take half the octets of a dictionary (a
+sixth, for prefixes), and are read and written faster. Of their other columns dictionaries are best:
+measured on 24 million flows of `bench/scale.py`."""
 SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
+
+
+def encodings(columns: tuple[TableColumn, ...]) -> Mapping[str, Encoding]:
+    """How the columns of a table are written."""
+    if columns is FLOWS:
+        return FLOWS_ENCODING
+    return usual(arrow_schema(columns), delta=ASNS.get(columns, ()))
 
 
 def exact_sum(column: pa.ChunkedArray) -> int:
@@ -72,9 +84,7 @@ class StagedTable:
         self.rows = 0
         self.sums = dict.fromkeys(self._summed, 0)
         self._file = _Digested(path)
-        self._writer = open_writer(
-            self._file, self._schema, FLOWS_ENCODING if columns is FLOWS else usual(self._schema)
-        )
+        self._writer = open_writer(self._file, self._schema, encodings(columns))
 
     def write(self, table: pa.Table | Rows) -> None:
         """Append the rows of `table`, which must have exactly the stated columns and types; texts

@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowpeer.lake.staged import encodings as encodings_of
 from flowpeer.schema import TABLES
 from flowpeer_core.columns import arrow_schema
 from flowpeer_core.native import library, parquet
-from flowpeer_core.native.encodings import DELTA, DICTIONARY, PLAIN, Encoding, usual
+from flowpeer_core.native.encodings import DELTA, DICTIONARY, PLAIN, Encoding
 from flowpeer_core.native.writing import open_writer
-from flowpeer_ingest.encoding import FLOWS_ENCODING
-from flowpeer_ingest.schema import FLOWS
 
 NATIVE = library()
 pytestmark = pytest.mark.skipif(NATIVE is None, reason="built without the compiled core")
@@ -190,7 +189,7 @@ def test_every_table_of_the_lake_is_covered(name: str, tmp_path: Path) -> None:
         ],
         schema=schema,
     )  # fmt: skip
-    encodings = FLOWS_ENCODING if TABLES[name] is FLOWS else usual(schema)
+    encodings = encodings_of(TABLES[name])
     octets = written(table, encodings)
     read_by_all(octets, table, tmp_path)
     sink = io.BytesIO()

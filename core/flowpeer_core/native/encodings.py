@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,14 @@ class Encoding:
     measured: bool = True
 
 
-def usual(schema: pa.Schema) -> dict[str, Encoding]:
-    """For tables that are not measured column by column: dictionaries under zstd, as pyarrow
-    does; real numbers are plain, since they hardly repeat."""
+def usual(schema: pa.Schema, *, delta: Collection[str] = ()) -> dict[str, Encoding]:
+    """For most tables: dictionaries under zstd, as pyarrow does; real numbers are plain, since
+    they hardly repeat. Differences of the columns `delta`."""
     return {
-        f.name: Encoding(PLAIN if pa.types.is_floating(f.type) else DICTIONARY, "zstd")
+        f.name: Encoding(
+            DELTA if f.name in delta else PLAIN if pa.types.is_floating(f.type) else DICTIONARY,
+            "zstd",
+        )
         for f in schema
     }
 
