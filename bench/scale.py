@@ -33,6 +33,7 @@ from rollup import (
     HOSTS,
     METROS,
     MINUTES,
+    NETWORKS,
     ROUTES,
     START_S,
     Cost,
@@ -55,6 +56,8 @@ DAYS = 50, 500_000
 """Hours, and flows of each, over which `check` and `run` are to be cheap."""
 RATES = (42_000, 420_000, 4_200_000)
 """Flows a second of which the rows are expected."""
+OTHERS = ((1, NETWORKS), (3, NETWORKS), (27, NETWORKS), (METROS, NETWORKS // 3))
+"""Metros and networks of which they are expected at the first rate."""
 WITHIN = 0.1
 """Of the rows that were counted, by which the expected ones may differ."""
 
@@ -79,11 +82,12 @@ def generate(folder: Path, flows: int, hours: int) -> None:
         sink.publish()
 
 
-def expected(flows: int) -> dict[str, int]:
-    """Rows of an hour with so many of these flows: of each table, the sum over its keys of the
-    probability that one of them is met."""
+def expected(flows: int, metros: int = METROS, networks: int = NETWORKS) -> dict[str, int]:
+    """Rows of an hour with so many of these flows, of other numbers of metros and networks: of each
+    table, the sum over its keys of the probability that one of them is met."""
     rng = np.random.default_rng(SEED)
     _, _, origins = routes(rng)
+    origins = 1 + (origins - 1) * networks // NETWORKS
     chosen = rng.integers(0, ROUTES, HOSTS)
     rank = np.arange(HOSTS)
     # P(rank) of zipf(1.2) modulo HOSTS; the sum over the turns after the first as an integral.
@@ -92,9 +96,9 @@ def expected(flows: int) -> dict[str, int]:
     found = {}
     for table, number, parts in (("traffic", origins[chosen], 12), ("traffic_routes", chosen, 1)):
         rows = 0.0
-        for metro in range(METROS):
+        for metro in range(metros):
             for out, share in ((1, 0.8), (0, 0.2)):
-                near = np.where(rank * 7919 % METROS == metro, 0.8, 0.0) + 0.2 / METROS
+                near = np.where(rank * 7919 % metros == metro, 0.8, 0.0) + 0.2 / metros
                 key = number * 4 + (rank * 31 + metro * 17 + out) % 4
                 rows += parts * -np.expm1(-flows / parts * np.bincount(key, p * near * share)).sum()
         found[table] = int(rows)
@@ -246,6 +250,12 @@ def main() -> None:
         measured.append(
             f"[[expected]]\nflows_per_s = {rate}\ntraffic_rows = {wanted['traffic']}\n"
             f"routes_rows = {wanted['traffic_routes']}\n"
+        )
+    for metros, networks in OTHERS:
+        wanted = expected(3600 * RATES[0], metros, networks)
+        measured.append(
+            f"[[other]]\nmetros = {metros}\nnetworks = {networks}\n"
+            f"traffic_rows = {wanted['traffic']}\nroutes_rows = {wanted['traffic_routes']}\n"
         )
     print("\n" + "\n".join(measured))
     if differ:

@@ -11,6 +11,8 @@ from typing import Any
 MEASURED = Path(__file__).with_name("measured.toml")
 KEPT_DAYS = 14
 QUARTER_HOURS = 91 * 24
+FOLDED_FLOWS = 1_500_000
+"""Of the hour that was folded."""
 TB, GB = 10**12, 10**9
 
 
@@ -39,20 +41,46 @@ def sizes(measured: dict[str, Any]) -> list[Size]:
     for expected in measured["expected"]:
         rate = expected["flows_per_s"]
         name, hour = f"{rate // measured['expected'][0]['flows_per_s']} ×", rate * 3600
-        octets = sum(
-            expected[f"{table}_rows"] * large[f"{table}_octets"] / large[f"{table}_rows"]
-            for table in ("traffic", "routes")
-        )
         found.append(
             Size(
                 name, rate, ceil(rate / collect["flows_a_datagram"]),
                 rate / collect["flows_per_cpu_s"], (base + slope * hour) / 3600,
                 rate * 3600 * collect["octets_a_flow_on_the_wire"],
                 ceil(24 * KEPT_DAYS * hour * large["flow_octets"] / large["flows"]),
-                ceil(QUARTER_HOURS * octets),
+                quarter_octets(measured, expected),
             )
         )  # fmt: skip
     return found
+
+
+def quarter_octets(measured: dict[str, Any], rows: dict[str, Any]) -> int:
+    """Of roll-ups with so many rows an hour."""
+    large = max(measured["rollup"], key=lambda r: int(r["flows"]))
+    return ceil(QUARTER_HOURS * sum(
+        rows[f"{table}_rows"] * large[f"{table}_octets"] / large[f"{table}_rows"]
+        for table in ("traffic", "routes")
+    ))  # fmt: skip
+
+
+def other_rows(measured: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Metros, networks, rows an hour of each table, roll-ups of a quarter."""
+    first = {"metros": 9, "networks": 60_000, **measured["expected"][0]}
+    return [
+        (f"{r['metros']}", f"{r['networks']:,}", f"{r['traffic_rows']:,}", f"{r['routes_rows']:,}",
+         amount(quarter_octets(measured, r)))
+        for r in sorted([first, *measured["other"]], key=lambda r: (r["networks"], r["metros"]))
+    ]  # fmt: skip
+
+
+def fold_rows(measured: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Share, rows and octets of `traffic`, and that of all."""
+    whole = next(r for r in measured["rollup"] if r["flows"] == FOLDED_FLOWS)
+    return [
+        (f"`{r['share']}`" if "share" in r else "not folded", f"{r['traffic_rows']:,}",
+         f"{r['traffic_octets'] / 1e6:.1f} MB",
+         f"{r['traffic_octets'] / whole['traffic_octets']:.0%}")
+        for r in (whole, *measured["fold"])
+    ]  # fmt: skip
 
 
 def amount(octets: float) -> str:
