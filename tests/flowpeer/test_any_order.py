@@ -16,23 +16,14 @@ from typing import NamedTuple
 
 import polars as pl
 import pytest
+from small_network import NETWORK
 
 import flowpeer
 from flowpeer.lake.store import Lake
 from flowpeer.routing.rib import snapshot
 
 START = 1_751_328_000 + 2_400  # 2025-07-01T00:40:00Z
-CONFIG = """\
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
-"""
+CONFIG = NETWORK
 CONFIGURED = {1: "", 2: "sampling = 300", 3: "sampling_override = 7", 4: "", 5: "", 6: ""}
 """Exporter → what its configuration says. 1 and 2 send v5, 3 and 4 NetFlow v9, 5 and 6 IPFIX."""
 BASE = ((8, 4), (12, 4), (10, 4), (14, 4), (2, 4), (1, 4), (61, 1))

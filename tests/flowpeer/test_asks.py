@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_network import NETWORK
 
 from flowpeer import configuration
 from flowpeer.analysis.asks import append
@@ -19,20 +20,14 @@ from flowpeer.errors import UsageError
 from flowpeer_reports.ask_log import AskEvent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-CONFIG = """\
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
+CONFIG = (
+    NETWORK
+    + """\
 [[metros]]
 id = "fra"
 name = "Frankfurt"
 """
+)
 
 
 @pytest.fixture

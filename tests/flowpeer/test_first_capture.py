@@ -10,6 +10,7 @@ from subprocess import CompletedProcess
 
 import pyarrow as pa
 import pytest
+from small_network import EDGE
 
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
@@ -17,20 +18,9 @@ from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import COVERAGE, FLOWS
 
 Run = Callable[..., CompletedProcess[str]]
-CONFIG = """\
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
-[[exporters]]
-id = "edge1"
-metro = "ams"
-addresses = ["192.0.2.1"]
+CONFIG = (
+    EDGE
+    + """\
 sampling = 1000
 [[exporters]]
 id = "edge2"
@@ -44,6 +34,7 @@ role = "transit"
 asn = 3356
 capacity = "10G"
 """
+)
 SLOT = 300_000_000
 BPS = 1_000_000_000
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from small_network import EDGE
 
 from flowpeer.configuration import load
 from flowpeer.errors import InputError
@@ -19,20 +20,9 @@ from flowpeer.rollup.counters import compare, per_slot, read_counters
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 START = datetime(2026, 9, 16, 1, tzinfo=UTC)
-TOML = """\
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
-[[exporters]]
-id = "edge1"
-metro = "ams"
-addresses = ["192.0.2.1"]
+TOML = (
+    EDGE
+    + """\
 [[interfaces]]
 exporter = "edge1"
 index = 11
@@ -40,6 +30,7 @@ role = "transit"
 asn = 1299
 l2_overhead = 22
 """
+)
 
 
 @pytest.fixture

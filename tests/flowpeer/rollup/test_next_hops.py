@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from small_network import NETWORK
 
 from flowpeer.configuration import load
 from flowpeer.lake.publish import FlowSink
@@ -22,16 +23,9 @@ from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS
 
 WHEN = datetime(2026, 9, 16, 1, tzinfo=UTC)
-CONFIG = """
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
+CONFIG = (
+    NETWORK
+    + """\
 exchanges = [26]
 [[exporters]]
 id = "edge1"
@@ -47,6 +41,7 @@ exporter = "edge1"
 index = 11
 role = "internal"
 """
+)
 PORTS = {
     "net": {"data": [{"id": n, "asn": 64600 + n, "name": f"Member {n}"} for n in (1, 2)]},
     "ix": {"data": [{"id": 26, "name": "An exchange"}]},

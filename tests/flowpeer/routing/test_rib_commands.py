@@ -11,24 +11,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from small_network import EDGE
 
 from flowpeer.lake.store import Lake
 
 Run = Callable[..., "CompletedProcess[str]"]
-CONFIG = """
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
-[[exporters]]
-id = "edge1"
-metro = "ams"
-addresses = ["192.0.2.1"]
+CONFIG = (
+    EDGE
+    + """\
 [[interfaces]]
 exporter = "edge1"
 index = 10
@@ -36,6 +26,7 @@ name = "et-0/0/1"
 role = "transit"
 asn = 1299
 """
+)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
+from small_network import NETWORK
 
 from flowpeer.analysis.sessions import SLOTS, session_routes, sessions_seen
 from flowpeer.lake.store import Lake
@@ -19,16 +20,9 @@ from flowpeer.workspace import Workspace
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.session_routes import SessionRoutes
 
-CONFIG = """\
-[network]
-asn = 64500
-name = "Test"
-prefixes = ["198.18.0.0/15"]
-[lake]
-path = "lake"
-[[metros]]
-id = "ams"
-name = "Amsterdam"
+CONFIG = (
+    NETWORK
+    + """\
 exchanges = [26]
 [[exporters]]
 id = "edge1"
@@ -50,6 +44,7 @@ index = 31
 role = "ix"
 exchange = 26
 """
+)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CARRIED = pl.LazyFrame({"role": ["transit"], "prefix": ["10.1.0.0/16"]})
 
