@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from flowpeer.checks.rollups import reported
 from flowpeer.lake.account import Equality, received
 from flowpeer.lake.manifest import folder_of
 from flowpeer.lake.record import Record
@@ -75,6 +76,8 @@ def _identities(
                       "run `flowpeer rollup`")  # fmt: skip
     if asked is None and not damaged and not stale:
         yield from conservation(rollup, again=True)
+        if (placed := reported(rollup.network, rollup.record)) is not None:
+            yield placed
         return
     sound = [h for h in hours if not h.changed and not h.blocked and not _hit(h, damaged)]
     if len(sound) < len(hours) - len(stale):

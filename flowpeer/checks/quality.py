@@ -26,7 +26,7 @@ from flowpeer.checks.metered import (
     unknown_interfaces,
     unscaled,
 )
-from flowpeer.checks.rollups import conserved, covered, reported, routed
+from flowpeer.checks.rollups import conserved, covered, routed, unconfigured
 from flowpeer.checks.sources import ages, own_places, provider_paths
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
@@ -84,7 +84,7 @@ def findings(network: Configuration, record: Record) -> list[Finding]:
             found += covered(network, record, span)
             if not stale:
                 found += conserved(rollup)
-                found += reported(network, record)
+                found += unconfigured(network, record)
     elif not rollup.files:
         found.append(Finding("note", "flows", "none in the lake yet", "run `flowpeer ingest`"))
     return judged(found, network.accepted)

@@ -43,39 +43,44 @@ def ages(lake: Lake, now: datetime | None = None) -> Iterator[Finding]:
 def provider_paths(record: Record) -> Iterator[Finding]:
     """The share of transit bytes whose route is in the view of the very provider they crossed."""
     lake = record.lake
-    carried = (
-        catalog.scan(lake.root, "traffic_routes")
-        .filter(
-            (pl.col("role") == "transit")
-            & pl.col("scaled")
-            & pl.col("direction").is_in(["in", "out"])
-            & pl.col("prefix").is_not_null()
-        )
-        .group_by("provider_asn", "prefix")
-        .agg(pl.col("bytes").sum())
-        .collect()
+    carried = catalog.scan_sums(
+        record, "route_days", ["role", "scaled", "direction", "prefix", "provider_asn", "bytes"]
+    ).filter(
+        (pl.col("role") == "transit")
+        & pl.col("scaled")
+        & pl.col("direction").is_in(["in", "out"])
+        & pl.col("prefix").is_not_null()
     )
-    total = int(carried["bytes"].sum())
+    by_provider = carried.group_by("provider_asn").agg(pl.col("bytes").sum()).collect()
+    total = int(by_provider["bytes"].sum())
     used = used_snapshots(record)
     files = [lake.path(f"routes/{name}.parquet") for name in sorted(used)]
     files = [path for path in files if path.is_file()]
     if not total or not files:
         return
-    prefixes = carried.select("prefix").unique().lazy()
-    views = pl.concat(
-        [
-            pl.scan_parquet(path, glob=False)
-            .join(prefixes, on="prefix", how="semi")
-            .select(
-                pl.col("vantage").str.extract(r"^AS(\d+)@").cast(pl.Int64).alias("provider_asn"),
-                "prefix",
-            )
-            for path in files
-        ]
-    )
-    seen = views.drop_nulls().unique().collect()
-    known = carried.join(seen, on=["provider_asn", "prefix"], how="semi")
-    share = int(known["bytes"].sum()) / total
+    provider = pl.col("vantage").str.extract(r"^AS(\d+)@").cast(pl.Int64).alias("provider_asn")
+    views = [
+        table.select(provider, "prefix").join(by_provider.lazy(), on="provider_asn", how="semi")
+        for table in (pl.scan_parquet(path, glob=False) for path in files)
+        if not table.select(provider.unique())
+        .join(by_provider.lazy(), on="provider_asn", how="semi")
+        .collect()
+        .is_empty()
+    ]
+    known = 0
+    if views:
+        sums = carried.group_by("provider_asn", "prefix").agg(pl.col("bytes").sum()).collect()
+        prefixes = sums.select("prefix").unique().lazy()
+        seen = pl.concat(view.join(prefixes, on="prefix", how="semi") for view in views)
+        seen = seen.drop_nulls().unique()
+        known = int(
+            sums.lazy()
+            .join(seen, on=["provider_asn", "prefix"], how="semi")
+            .select(pl.col("bytes").sum())
+            .collect()
+            .item()
+        )
+    share = known / total
     text = f"{share:.1%} of the transit bytes have a path through the provider they crossed"
     if share >= KNOWN_SHARE:
         yield Finding("ok", "routes", text)
