@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from flowpeer_reports.demand import Announced, Demand
-from flowpeer_reports.kernels import Options, Rows, Small, fill, split_columns
+from flowpeer_reports.kernels import LinkRoutes, Options, Small, fill, split_columns
 from flowpeer_reports.link_ports import LinkPorts
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.lookups import Lookups
@@ -165,7 +165,7 @@ class Compiler:
             span = slice(int(row.edge[link]), int(row.edge[link + 1]))
             if span.start == span.stop:
                 continue
-            rows = Rows(row.hour[span], questions, row.group[span], row.bytes[span])
+            rows = LinkRoutes(row.hour[span], questions, row.group[span], row.bytes[span])
             seen = np.zeros(len(options.pool), dtype=np.bool_)
             seen[answer[questions]] = True
             targets = _targets(

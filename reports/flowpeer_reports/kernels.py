@@ -25,7 +25,7 @@ Small = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LinkRoutes:
     """Routes of one link, hours rising: hour, question, group (int32) and bytes."""
 
     hour: Small
@@ -63,7 +63,7 @@ class Options:
     weight: Ints
 
 
-def fill(rows: Rows, options: Options, place: Small, held: Held, table: Ints) -> Ints:
+def fill(rows: LinkRoutes, options: Options, place: Small, held: Held, table: Ints) -> Ints:
     """Add a link's bytes to `table` (targets × hours); returns those of each answer.
 
     `place`: row of the table of each option.
@@ -89,7 +89,7 @@ def fill(rows: Rows, options: Options, place: Small, held: Held, table: Ints) ->
 
 
 def _fill(
-    rows: Rows, options: Options, place: Small, held: Held, table: Ints, asked: Ints
+    rows: LinkRoutes, options: Options, place: Small, held: Held, table: Ints, asked: Ints
 ) -> None:  # fmt: skip
     first, links, weights = (x.tolist() for x in (options.first, options.link, options.weight))
     pools: dict[tuple[int, int], int] = {}
