@@ -15,7 +15,7 @@ from flowpeer_core.native import library
 from flowpeer_reports import kernels
 from flowpeer_reports.drill import after, drill
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.kernels import Held, Options, Rows, Spread, figures, fill, spread
+from flowpeer_reports.kernels import Held, LinkRoutes, Options, Spread, figures, fill, spread
 from flowpeer_reports.removals import groups
 
 MOST = 1 << 53
@@ -38,7 +38,7 @@ def _small(values: Any) -> Any:
     return np.array(values, dtype=np.int32)
 
 
-def _world(seed: int) -> tuple[Rows, Options, Any, Held]:
+def _world(seed: int) -> tuple[LinkRoutes, Options, Any, Held]:
     rng = random.Random(seed)
     hours, questions, answers, links = 5, 9, 6, 7
     counts = [rng.choice([1, 1, 2, 3, 5]) for _ in range(answers)]
@@ -54,7 +54,7 @@ def _world(seed: int) -> tuple[Rows, Options, Any, Held]:
         edge, _small([x for h in holders for x in h]), _sizes(rng, int(edge[-1]), MOST // 64)
     )
     count = rng.randint(0, 60)
-    rows = Rows(
+    rows = LinkRoutes(
         _small(sorted(rng.randrange(hours) for _ in range(count))),
         _small([rng.randrange(questions) for _ in range(count)]),
         _small([rng.randrange(-1, 4) for _ in range(count)]),
@@ -126,7 +126,7 @@ def test_figures_are_alike(seed: int, plain: Callable[[], None]) -> None:
 def test_what_is_beyond_exact_arithmetic_or_out_of_place_is_refused() -> None:
     rows, options, place, held = _world(1)
     table = np.zeros((7, 5), dtype=np.int64)
-    more = Rows(rows.hour, rows.question, rows.group, rows.bytes + MOST)
+    more = LinkRoutes(rows.hour, rows.question, rows.group, rows.bytes + MOST)
     with pytest.raises(ReportError, match="refused its input"):
         fill(more, options, place, held, table)
     with pytest.raises(ReportError, match="refused its input"):
