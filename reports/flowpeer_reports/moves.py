@@ -8,7 +8,7 @@ hour. No longer AS path is all that a tie claims: latency is not measured.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ from flowpeer_reports.tied import TiedTraffic
 
 CANDIDATES = 300
 """Rules tried in each step: those with the most bytes. A smaller one moves less than D shows."""
+GROUPS = 4_096
+"""Origins at a provider that are looked at before it is seen whether others can matter."""
 LEAST_GAIN = 1e-4
 """Of D: a rule that takes less off is not worth its line."""
 LOT = 1 << 18
@@ -225,12 +227,78 @@ def _to_links(
     return shifts
 
 
+_Route = tuple[str | None, int]
+"""A prefix, and a link that carries it."""
+_Able = Mapping[_Route, tuple[set[int], set[int]]]
+"""Places of the providers that a route can go to: by as good a path, by a longer one."""
+
+
+def _order(rule: tuple[int, _Rule]) -> tuple[int, str, str, int, int, int, bool]:
+    of = rule[1]
+    return -rule[0], of.by, of.prefix or "", of.origin, of.target, of.source, of.longer
+
+
+def _groups(rows: pl.DataFrame, provider: Mapping[int, int]) -> pl.DataFrame:
+    """Routes by origin and provider that carries them, those with most bytes first."""
+    routes = rows.group_by("prefix", "link", maintain_order=True).agg(
+        pl.col("origin_asn").last(), pl.col("bytes").sum()
+    )
+    source = pl.col("link").replace_strict(dict(provider), return_dtype=pl.Int64)
+    columns = ["origin_asn", "source"]
+    return (
+        routes.group_by("origin_asn", source=source)
+        .agg(pl.col("bytes").sum().alias("whole"), "prefix", "link", "bytes")
+        .sort("whole", *columns, descending=[True, False, False])
+        .select(*columns, "whole", "prefix", "link", "bytes")
+    )
+
+
+def _able(outbound: TiedTraffic, provider: Mapping[int, int], asked: pl.DataFrame) -> _Able:
+    """Where routes can go: a route is an alternate in every table in which it carries bytes."""
+    able: dict[_Route, tuple[set[int], set[int]]] = {}
+    for prefix, link, epoch in asked.iter_rows():
+        key = (prefix, link)
+        found = outbound.alternates(epoch, prefix, link)
+        tied = {provider[t] for t in found.tied if t in provider} - {provider[link]}
+        longer = {provider[t] for t in found.longer if t in provider} - {provider[link]}
+        if key in able:
+            old = able[key]
+            able[key] = (old[0] & tied, (old[0] | old[1]) & (tied | longer) - (old[0] & tied))
+        else:
+            able[key] = (tied, longer - tied)
+    return able
+
+
+def _rules(
+    origin: int,
+    source: int,
+    size: Mapping[_Route, int],
+    able: _Able,
+    unstable: Container[tuple[str, int]],
+) -> Iterator[tuple[int, _Rule]]:
+    """Rules, and their bytes, for the routes of an origin at a provider."""
+    held = Counter(prefix for prefix, _ in size)
+    free = [k for k in size if k in able and (k[0] or "", k[1]) not in unstable]
+    for late in (False, True):
+        for goal in sorted({g for k in free for g in able[k][int(late)]}):
+            fits = [k for k in free if goal in able[k][int(late)]]
+            if origin > 0 and len(fits) == len(size) and len(fits) > 1:
+                rule = _Rule("origin", None, origin, source, goal, late, frozenset(fits))
+                yield sum(size[k] for k in fits), rule
+            single: dict[str | None, list[_Route]] = {}
+            for k in fits:
+                single.setdefault(k[0], []).append(k)
+            for prefix, of in single.items():
+                if len(of) < held[prefix]:
+                    continue  # a rule takes all that the provider carries of it, or nothing
+                rule = _Rule("prefix", prefix, origin, source, goal, late, frozenset(of))
+                yield sum(size[k] for k in of), rule
+
+
 def _candidates(
     outbound: TiedTraffic, provider: Mapping[int, int]
-) -> tuple[list[_Rule], dict[tuple[str | None, int], dict[int, int]]]:
+) -> tuple[list[_Rule], dict[_Route, dict[int, int]]]:
     """Rules worth trying, largest first, and bytes by hour of the routes in them.
-
-    A route can go where it is an alternate in every table of the period in which it carries bytes.
 
     Args:
         provider: link that is there at the end of the period → place of its provider.
@@ -242,55 +310,27 @@ def _candidates(
         for part in outbound.parts()
     ]
     rows = pl.concat(parts).sort(columns)
-    size: dict[tuple[str | None, int], int] = {}
-    origin_of: dict[tuple[str | None, int], int] = {}
-    of_route = rows.group_by("prefix", "link", maintain_order=True)
-    whole = of_route.agg(pl.col("origin_asn").last(), pl.col("bytes").sum())
-    for prefix, link, origin, bytes_ in whole.iter_rows():
-        size[prefix, link] = bytes_
-        origin_of[prefix, link] = origin
-    able: dict[tuple[str | None, int], tuple[set[int], set[int]]] = {}
     epochs = pl.Series(outbound.epoch_of_hour[rows["hour"].to_numpy()], dtype=pl.Int64)
     asked = rows.select("prefix", "link", epoch=epochs).drop_nulls("prefix").unique()
-    for prefix, link, epoch in asked.iter_rows():
-        key = (prefix, link)
-        found = outbound.alternates(epoch, prefix, link)
-        tied = {provider[t] for t in found.tied if t in provider} - {provider[link]}
-        longer = {provider[t] for t in found.longer if t in provider} - {provider[link]}
-        if key in able:
-            old = able[key]
-            able[key] = (old[0] & tied, (old[0] | old[1]) & (tied | longer) - (old[0] & tied))
-        else:
-            able[key] = (tied, longer - tied)
     rules: list[tuple[int, _Rule]] = []
-    by_origin: dict[tuple[int, int], list[tuple[str | None, int]]] = {}
-    for key, origin in origin_of.items():
-        by_origin.setdefault((origin, provider[key[1]]), []).append(key)
-    for (origin, source), keys in by_origin.items():
-        held = Counter(k[0] for k in keys)
-        free = [k for k in keys if k in able and (k[0] or "", k[1]) not in outbound.unstable]
-        for late in (False, True):
-            goals = {g for k in free for g in able[k][int(late)]}
-            for goal in sorted(goals):
-                fits = [k for k in free if goal in able[k][int(late)]]
-                if origin > 0 and len(fits) == len(keys) and len(fits) > 1:
-                    rule = _Rule("origin", None, origin, source, goal, late, frozenset(fits))
-                    rules.append((sum(size[k] for k in fits), rule))
-                single: dict[str | None, list[tuple[str | None, int]]] = {}
-                for k in fits:
-                    single.setdefault(k[0], []).append(k)
-                for prefix, of in single.items():
-                    if len(of) < held[prefix]:
-                        continue  # a rule takes all that the provider carries of it, or nothing
-                    rule = _Rule("prefix", prefix, origin, source, goal, late, frozenset(of))
-                    rules.append((sum(size[k] for k in of), rule))
-    rules.sort(key=lambda r: (-r[0], r[1].by, r[1].prefix or "", r[1].origin, r[1].target))
+    for groups in _groups(rows, provider).iter_slices(GROUPS):
+        rules.sort(key=_order)
+        del rules[CANDIDATES:]
+        # No rule is larger than all that its origin has at its provider.
+        if len(rules) == CANDIDATES and groups["whole"][0] < rules[-1][0]:
+            break
+        some = groups.select("prefix", "link").explode("prefix", "link")
+        able = _able(outbound, provider, asked.join(some, on=["prefix", "link"], how="semi"))
+        for origin, source, _, prefixes, links, sizes in groups.iter_rows():
+            size = dict(zip(zip(prefixes, links, strict=True), sizes, strict=True))
+            rules += _rules(origin, source, size, able, outbound.unstable)
+    rules.sort(key=_order)
     kept = [rule for _, rule in rules[:CANDIDATES]]
     wanted = pl.DataFrame(
         [*{key for rule in kept for key in rule.routes}],
         schema={k: rows.schema[k] for k in ("prefix", "link")}, orient="row",
     )  # fmt: skip
-    hourly: dict[tuple[str | None, int], dict[int, int]] = {}
+    hourly: dict[_Route, dict[int, int]] = {}
     each = rows.join(wanted, on=["prefix", "link"], how="semi", nulls_equal=True)
     for prefix, link, hour, bytes_ in (
         each.group_by("prefix", "link", "hour").agg(pl.col("bytes").sum()).iter_rows()
