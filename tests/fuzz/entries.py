@@ -548,10 +548,11 @@ def fuzz(
     if own is not None:
         own.mkdir(parents=True, exist_ok=True)
         inputs += [path.read_bytes() for path in sorted(own.iterdir())]
-    queue = list(inputs)
+    queue = inputs[::-1]  # the seeds first
     end = time.monotonic() + seconds
     with lines, tempfile.TemporaryDirectory(prefix="fuzz-", dir=MEMORY) as folder:
         path = Path(folder) / "input"
+        usual = _usual(entry, path) if costs else 0
         while run.executions < executions and time.monotonic() < end:
             octets = queue.pop() if queue else mutated(dice.choice(inputs), dice, inputs)
             path.write_bytes(octets)
@@ -570,8 +571,8 @@ def fuzz(
             finally:
                 sys.settrace(None)
             run.executions += 1
-            if costs and not run.found and run.executions > len(entry.seeds) and cost.high():
-                run.found = _again(entry, path, octets)
+            if costs and not run.found and run.executions > len(entry.seeds) and cost.high(usual):
+                run.found = _again(entry, path, octets, usual)
             run.lines = len(lines.seen)
             if run.found:
                 run.found = _found(name, octets, keep, run.found)
@@ -591,10 +592,15 @@ class _Cost:
         self.resident = _memory("VmRSS")
         self.began = time.process_time()
 
-    def high(self) -> str:
-        """What is beyond the limits, or nothing."""
+    @property
+    def octets(self) -> int:
+        """Memory so far, at its most."""
+        return _memory("VmHWM") - self.resident
+
+    def high(self, usual: int) -> str:
+        """What is beyond the limits, or nothing. `usual`: memory that is no fault of the input."""
         seconds = time.process_time() - self.began
-        octets = _memory("VmHWM") - self.resident
+        octets = self.octets - usual
         if seconds > SLOW_S:
             return f"takes {seconds * 1e3:.0f} ms"
         return f"takes {octets >> 20} MiB" if octets > LARGE_OCTETS else ""
@@ -605,7 +611,19 @@ def _memory(name: str) -> int:
     return int(text.partition(f"{name}:")[2].split()[0]) << 10
 
 
-def _again(entry: Entry, path: Path, octets: bytes) -> str:
+def _usual(entry: Entry, path: Path) -> int:
+    """The memory of the seeds once all is imported: tables that a decoder has for any input."""
+    most = 0
+    for n, octets in enumerate(entry.seeds * 4):
+        path.write_bytes(octets)
+        cost = _Cost()
+        with suppress(*EXPECTED):
+            entry.call(path)
+        most = max(most, cost.octets if n >= len(entry.seeds) else 0)
+    return most
+
+
+def _again(entry: Entry, path: Path, octets: bytes, usual: int) -> str:
     """What an input costs without tracing, the least of three times."""
     said = ""
     for _ in range(3):
@@ -613,7 +631,7 @@ def _again(entry: Entry, path: Path, octets: bytes) -> str:
         cost = _Cost()
         with suppress(*EXPECTED):
             entry.call(path)
-        said = cost.high()
+        said = cost.high(usual)
         if not said:
             break
     return said
