@@ -73,3 +73,15 @@ def test_a_receiver_that_dies_is_replaced_and_nothing_is_lost(rig: Rig) -> None:
     assert last["totals"]["datagrams"] == 7_500
     assert last["losses"]["sequence_lost"]["total"] == 0
     rig.clean()
+
+
+def test_a_decoder_that_stands_still_loses_nothing(rig: Rig) -> None:
+    decoder = rig.start().pid
+    os.kill(decoder, signal.SIGSTOP)
+    rig.send(3 * RATE, rate=RATE)
+    rig.drained()
+    os.kill(decoder, signal.SIGCONT)
+    rig.decoded(rig.sent)
+    rig.end()
+    assert rig.account()["stored"] == rig.sent
+    rig.clean()
