@@ -148,25 +148,58 @@ class Root:
             shutil.copy2(REPOSITORY / name, there / name)
 
 
-def built(folder: Path) -> Root:
-    """The last stage of the Dockerfile, made in a plain folder."""
-    base = folder / "base"
-    if not (base / "usr").exists():
+def mirror() -> list[str]:
+    """Where this machine has Debian from, if it says so."""
+    asked = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    known = [line for line in asked.stdout.splitlines() if line.rstrip("/").endswith("/debian")]
+    return known[:1]
+
+
+def may_mount() -> bool:
+    """May a root folder be entered here as the container is?"""
+    apart = (
+        "unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "mount",
+        "-t",
+        "tmpfs",
+        "none",
+        "/mnt",
+    )
+    return subprocess.run(apart, capture_output=True, check=False).returncode == 0
+
+
+def base(folder: Path) -> Path:
+    """A plain Debian, made once."""
+    made = folder / "base"
+    if not (made / "usr").exists():
         new = folder / "base.new"  # whole, or not at all
         shutil.rmtree(new, ignore_errors=True)
         command("debootstrap", "--variant=minbase", f"--include={BASE},ca-certificates", "trixie",
-                new, "http://deb.debian.org/debian", stderr=sys.stdout)  # fmt: skip
-        new.rename(base)
+                new, *mirror(), stderr=sys.stdout)  # fmt: skip
+        new.rename(made)
+    return made
+
+
+def built(folder: Path) -> Root:
+    """The last stage of the Dockerfile, made in a plain folder."""
+    plain = base(folder)
     for known in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
         if Path("/", known).exists():
-            shutil.copy(Path("/", known), base / known)
+            shutil.copy(Path("/", known), plain / known)
     stages: dict[str, Root] = {}
-    root = Root(base)
+    root = Root(plain)
     for word, rest in instructions(DOCKERFILE.read_text()):
         if word == "FROM":
             name = rest.partition(" AS ")[2] or "image"
             shutil.rmtree(folder / name, ignore_errors=True)
-            command("cp", "-a", base, folder / name)
+            command("cp", "-a", plain, folder / name)
             root = stages[name] = Root(folder / name)
         elif word == "RUN":
             root.run(rest)
@@ -234,12 +267,18 @@ def main(folder: Path) -> int:
     if name:
         by_engine(name)
         print(f"image: built and run by {name}")
-    elif os.geteuid() == 0 and shutil.which("debootstrap") and shutil.which("unshare"):
+    elif os.geteuid() == 0 and all(map(shutil.which, ("debootstrap", "unshare"))) and may_mount():
         folder.mkdir(parents=True, exist_ok=True)
+        try:
+            base(folder)
+        except subprocess.CalledProcessError as error:
+            print(f"image: not tried: no engine runs here, and Debian cannot be had ({error})")
+            return 0
         in_a_folder(folder)
         print("image: no engine runs here; its steps were carried out in a plain root folder")
     else:
-        print("image: not tried: no engine runs here, and a plain root needs root and debootstrap")
+        print("image: not tried: no engine runs here, and a plain root needs root and debootstrap,")
+        print("       and a machine that lets root mount")
     return 0
 
 
