@@ -188,7 +188,7 @@ def flows_of(routes: Routes, metros: Sequence[str], units: pl.DataFrame, stores:
     """The scaled traffic by link and atom; `units`: prefix, origin_asn, atom."""
     atoms = routes.units.join(units, on=UNIT, how="left", nulls_equal=True, maintain_order="left")
     atom = atoms["atom"].fill_null(-1).to_numpy()
-    place = pl.DataFrame({"metro": metros}).with_row_index("place")
+    place = pl.DataFrame({"metro": metros}, schema={"metro": pl.String}).with_row_index("place")
     links = (
         routes.links.filter("scaled")
         .join(place, on="metro")
