@@ -82,6 +82,12 @@ class DrillRequest:
     def removals(self, exits: Exits) -> list[Removal]:
         """What is removed, a drill each. Raises UsageError where nothing is."""
         links = exits.found.links
+        if links.is_empty():
+            raise UsageError(
+                "no interface with the role transit, ix or peer carries anything in the period",
+                advice="give interfaces their roles under [[interfaces]], then run "
+                "`flowpeer rollup`",
+            )
         known = groups(links, exits.risk_groups)
         found = list(known) if self.every else []
         if self.remove:

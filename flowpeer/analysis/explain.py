@@ -410,6 +410,9 @@ class _Metro:
 
 def _untouched(places: Sequence[_Metro]) -> Iterable[dict[str, Any]]:
     """Of a network that is in no figure: that, and what the registries know."""
+    if not places:
+        yield _step("flows", "no interface with the role transit carries anything in the period")
+        return
     one = places[0]
     metros = ", ".join(place.metro for place in places)
     where = f"metro IN ({', '.join(_quoted(place.metro) for place in places)})"

@@ -235,6 +235,12 @@ def _figures(
     billed: BilledPeriod | None,
 ) -> list[pl.Series]:  # fmt: skip
     """avg_bps, p95_bps, saving_per_month and transits of each row."""
+    types: dict[str, Any] = {
+        "avg_bps": pl.Float64, "p95_bps": pl.Float64, "saving_per_month": pl.Float64,
+        "transits": pl.List(pl.String),
+    }  # fmt: skip
+    if listed.is_empty():
+        return [pl.Series(name, [], type_) for name, type_ in types.items()]
     number = listed.select("metro", "asn", "cause").with_row_index("row")
     owned = judged.join(number, on=["metro", "asn", "cause"]).select(
         "metro", "prefix", "origin_asn", "row"
@@ -297,11 +303,10 @@ def _figures(
     transits: list[list[str]] = [[] for _ in places]
     for row, provider, share in carried.select("row", "provider_asn", "share").iter_rows():
         transits[row].append(f"{'unknown' if provider is None else f'AS{provider}'} {share:.2f}")
+    columns: list[list[Any]] = [averages, p95, saved, transits]
     return [
-        pl.Series("avg_bps", averages, pl.Float64),
-        pl.Series("p95_bps", p95, pl.Float64),
-        pl.Series("saving_per_month", saved, pl.Float64),
-        pl.Series("transits", transits, pl.List(pl.String)),
+        pl.Series(name, values, type_)
+        for (name, type_), values in zip(types.items(), columns, strict=True)
     ]
 
 

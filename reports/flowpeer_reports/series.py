@@ -180,6 +180,8 @@ class Series:
 
     def load(self) -> None:
         """Read the traffic of the period, a day or some hours at a time."""
+        if not self._cells.metros:
+            return  # no transit at all
         self._plan()
         table, end = self._inputs.traffic, self._inputs.period_end
         lot = min(24, hours_at_once(table, -(-(end - self.start) // HOUR), ROWS_AT_ONCE))

@@ -74,6 +74,29 @@ def project(tmp_path: Path, run: Run) -> Path:
     return tmp_path
 
 
+def test_no_answer_fails_before_anything_is_configured(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "flowpeer.toml").write_text(
+        '[network]\nasn = 64500\nname = "x"\nprefixes = ["198.18.0.0/15"]\n[lake]\npath = "lake"\n'
+    )
+    (tmp_path / "rib-20260915.txt").write_text("20.0.0.0/8\t13335\n")
+    assert run("rib", "load", "rib-20260915.txt", cwd=tmp_path).returncode == 0
+    constant(Lake(tmp_path / "lake"), datetime(2026, 9, 16, 10, tzinfo=UTC), 12, {})
+    assert run("rollup", cwd=tmp_path).returncode == 0
+    assert run("verify", cwd=tmp_path).returncode == 0
+    for words in (
+        ("candidates",), ("candidates", "--list", "organisations"), ("exchanges",), ("leaks",),
+        ("explain", "AS13335"), ("imbalance",), ("exits",), ("capacity",), ("asks", "draft"),
+    ):  # fmt: skip
+        done = run(*words, cwd=tmp_path)
+        assert (words, done.returncode) == (words, 1), done.stderr  # an interface nobody knows
+        assert "interface 20 of 192.0.2.1: not in the configuration" in done.stderr
+    for words in (("drill", "--all"), ("report", "--out", "report")):
+        done = run(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "no interface with the role transit" in done.stderr
+        assert "try: give interfaces their roles under [[interfaces]]" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("begin", "slots"), [("10:35", 20), ("10:05", 10), ("10:00", 24), ("10:55", 1), ("23:40", 9)]
 )
