@@ -257,7 +257,7 @@ def _with_before(
 ) -> tuple[Gathered, Gathered | None]:
     first, _ = data_span(network, record)
     start, end = parse_period(period) if period else period_of(network, record, None)
-    if first <= period_before(start, end)[0] + EARLY:
+    if first < start and first <= period_before(start, end)[0] + EARLY:
         return gather_both(network, record, period, "before")
     return gather(network, record, period), None
 

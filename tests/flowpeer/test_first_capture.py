@@ -90,7 +90,7 @@ def test_no_answer_fails_before_anything_is_configured(tmp_path: Path, run: Run)
         done = run(*words, cwd=tmp_path)
         assert (words, done.returncode) == (words, 1), done.stderr  # an interface nobody knows
         assert "interface 20 of 192.0.2.1: not in the configuration" in done.stderr
-    for words in (("drill", "--all"), ("report", "--out", "report")):
+    for words in (("drill", "--all"), ("report", "--period", "2026-09-16T10:00/2026-09-16T11:00")):
         done = run(*words, cwd=tmp_path)
         assert done.returncode == 2
         assert "no interface with the role transit" in done.stderr
