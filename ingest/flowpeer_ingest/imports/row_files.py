@@ -216,32 +216,33 @@ def json_rows(stream: BinaryIO, path: str, names: list[str], wanted: set[str]) -
 
 def _lines(stream: BinaryIO, path: str) -> Iterator[bytes]:
     """Blocks of whole lines, each one object, also out of an array of objects."""
-    head = stream.read(BLOCK)
-    array = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    rest = head.removeprefix(b"\xef\xbb\xbf")
+    rest = stream.read(BLOCK).removeprefix(b"\xef\xbb\xbf")
+    array = rest.lstrip()[:1] == b"["
     if array:
         rest = rest.lstrip()[1:]
-    while True:
-        if array:
-            block, rest = _objects(rest)
-        else:
-            cut = rest.rfind(b"\n") + 1
-            block, rest = rest[:cut], rest[cut:]
+    while more := stream.read(BLOCK):  # what one block holds is one frame
+        block, rest = _cut(rest + more, array=array)
         if block:
             yield block
         if len(rest) > MAX_LINE + BLOCK:
             raise IngestError(
                 f"a row of more than {MAX_LINE} octets", path=path, advice="give one object a line"
             )
-        more = stream.read(BLOCK)
-        if not more:
-            break
-        rest += more
+    block, rest = _cut(rest, array=array)
     if array:
-        rest = rest.rstrip().removesuffix(b"]")
-        rest = rest.replace(b"\n", b" ")
+        rest = rest.rstrip().removesuffix(b"]").replace(b"\n", b" ")
     if rest.strip() not in (b"", _NFDUMP_EMPTY):
-        yield rest.rstrip() + b"\n"
+        block += rest.rstrip() + b"\n"
+    if block:
+        yield block
+
+
+def _cut(data: bytes, *, array: bool) -> tuple[bytes, bytes]:
+    """(objects as lines, what is behind the last that is whole)."""
+    if array:
+        return _objects(data)
+    cut = data.rfind(b"\n") + 1
+    return data[:cut], data[cut:]
 
 
 def _objects(data: bytes) -> tuple[bytes, bytes]:

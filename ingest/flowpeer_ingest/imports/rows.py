@@ -67,6 +67,8 @@ class Importer:
             cells = [frame[lower[name]] for name in names if name in lower]
             if column in self.constants:
                 cells = [pl.repeat(self.constants[column], n, dtype=pl.String, eager=True)]
+            if column != "exporter_ip":  # of which it counts that there is none
+                cells = [c for c in cells if c.null_count() < n]
             if cells:
                 read[column] = self._read(column, cells, keep)
         if "kind" in read and self.tool.wanted:

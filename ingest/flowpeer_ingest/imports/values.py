@@ -37,6 +37,7 @@ _FORMATS = {
     "1": "sflow5", "2": "netflow5", "3": "netflow9", "4": "ipfix",
 }  # fmt: skip
 _EMPTY = ("", "null", "NULL", "\\N")
+_STRIPPED = pl.col("t").str.strip_chars()
 
 
 def text(column: pl.Series) -> pl.Series:
@@ -50,8 +51,8 @@ def text(column: pl.Series) -> pl.Series:
     elif column.dtype == pl.Binary:
         decoded = [None if v is None else v.decode(errors="replace") for v in column]
         column = pl.Series(decoded, dtype=pl.String)
-    out = column.cast(pl.String).str.strip_chars()
-    return out.set(out.is_in(_EMPTY).fill_null(value=False), None)
+    frame = column.cast(pl.String).alias("t").to_frame()
+    return frame.select(pl.when(~_STRIPPED.is_in(_EMPTY)).then(_STRIPPED)).to_series()
 
 
 def integer(column: pl.Series) -> Read:
