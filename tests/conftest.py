@@ -34,7 +34,9 @@ settings.register_profile(
     "untimed", max_examples=30, deadline=None, derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
-settings.register_profile("soak", settings.get_profile("untimed"), max_examples=5_000)
+settings.register_profile(
+    "soak", settings.get_profile("untimed"), max_examples=int(os.environ.get("EXAMPLES", "1000"))
+)
 settings.load_profile("untimed")
 
 no_power_cut()
