@@ -59,10 +59,10 @@ class Worker:
         return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
-def processes(jobs: int, hours: int, rows: int | None = None) -> int:
-    """How many processes are worth it for some hours with so many rows (None: as many as can be).
-    One: this one."""
-    worth = jobs if rows is None else rows // ROWS
+def processes(jobs: int, hours: int, rows: Sequence[int] | None = None) -> int:
+    """How many processes are worth it for some hours of so many rows each (None: as many as can
+    be). One: this one, whose threads share the hours."""
+    worth = jobs if rows is None else sum(rows) // max([ROWS, *rows])
     return max(1, min(jobs, hours, worth))
 
 

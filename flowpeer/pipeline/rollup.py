@@ -90,12 +90,12 @@ def roll_up(
     hours = rollup.plan(start, end, shard=shard)
     stale = [hour for hour in hours if hour.changed]
     reasons = Counter(reason for hour in stale for reason in hour.changed)
-    total = sum(rollup.rows(hour) for hour in stale)
+    rows = [rollup.rows(hour) for hour in stale]
     done: list[HourDone] = []
     held: list[Hour] = []
     with (
-        reporter.progress("rolling up rows", total) as advance,
-        closing(_tried(rollup, stale, reporter, advance, jobs, on, total)) as tried,
+        reporter.progress("rolling up rows", sum(rows)) as advance,
+        closing(_tried(rollup, stale, reporter, advance, jobs, on, rows)) as tried,
     ):
         for one in tried:
             if one.held:
@@ -140,7 +140,7 @@ def renew_catalog(network: Configuration, lake: Lake, warn: Callable[[str], None
 
 def _tried(
     rollup: RollupPlanner, hours: list[Hour], reporter: Reporter, advance: Callable[[int], None],
-    jobs: int | None, on: str | None, rows: int,
+    jobs: int | None, on: str | None, rows: list[int],
 ) -> Generator[Tried, None, None]:  # fmt: skip
     """Roll up hours: here, in processes of their own, or on an engine."""
     count = processes(jobs or cores(), len(hours), rows if jobs is None else None)

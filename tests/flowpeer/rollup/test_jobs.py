@@ -170,9 +170,13 @@ def test_a_process_ends_with_the_one_that_began_it_whatever_it_is_at(
 
 
 def test_processes_are_started_where_they_pay() -> None:
-    assert jobs.processes(8, 100, jobs.ROWS - 1) == 1
-    assert jobs.processes(8, 100, 3 * jobs.ROWS) == 3
-    assert jobs.processes(8, 100, 100 * jobs.ROWS) == 8
+    assert jobs.processes(8, 100, [jobs.ROWS // 101] * 100) == 1
+    assert jobs.processes(8, 100, [jobs.ROWS // 25] * 100) == 4
+    assert jobs.processes(8, 100, [jobs.ROWS] * 100) == 8
+    # The start of a process costs more than it takes over from one that has nearly everything.
+    assert jobs.processes(8, 2, [9 * jobs.ROWS, jobs.ROWS]) == 1
+    assert jobs.processes(8, 4, [9 * jobs.ROWS] * 4) == 4
+    assert jobs.processes(8, 0, []) == 1
     assert jobs.processes(8, 5) == 5
     assert jobs.processes(1, 5) == 1
     assert jobs.processes(4, 0) == 1
