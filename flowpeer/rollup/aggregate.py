@@ -27,7 +27,7 @@ from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
-from flowpeer.rollup.sums import Entries, HourFigures, SummedRows, Sums, joined
+from flowpeer.rollup.sums import HourFigures, Selection, SummedRows, Sums, keys_of
 from flowpeer.rollup.traffic_rows import Tables, _Ranked
 from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
@@ -136,12 +136,12 @@ class Aggregate:
     def _slot(self, n: int) -> pa.Table:
         return self._tables.traffic(n, self._by_network(n))
 
-    def _by_network(self, n: int, *, keep: bool = False) -> SummedRows:
-        entries = joined([array for one in self._sums for array in one.slot(n, keep=keep)])
-        key = self._tables.networks(entries["key"].copy())
+    def _by_network(self, n: int) -> SummedRows:
+        sums = [some for one in self._sums for some in one.slot(n)]
+        key = self._tables.networks(keys_of(sums))
         if self._tail.size:
             key = self._tables.folded(key, self._tail)
-        return self._sums[0].ordered(entries, key)
+        return self._sums[0].ordered(sums, key)
 
     def _find_tail(self, tail: Tail) -> None:
         """Which networks are folded: only the whole hour tells."""
@@ -153,19 +153,17 @@ class Aggregate:
         self.folded = Folded(self._tail.size, int(totals["bytes"].to_numpy()[small].sum()))
 
     def _totals(self, n: int) -> pl.DataFrame:
-        return self._tables.totals(self._by_network(n, keep=True))
+        return self._tables.totals(self._by_network(n))
 
     def traffic_routes(self) -> Iterator[pa.Table]:
         """`traffic_routes`, some sides after the other."""
-        arrays = [array for one in self._sums for array in one.routes()]
-        yield from _in_size(self._in_threads(self._sides, self._tables.by_route(arrays)))
+        sums = [some for one in self._sums for some in one.routes()]
+        yield from _in_size(self._in_threads(self._sides, self._tables.by_route(sums)))
 
-    def _sides(self, group: tuple[Entries, _Ranked]) -> pa.Table:
-        entries, prefixes = group
-        key = self._tables.routes(entries["key"].copy(), prefixes)
-        return self._tables.traffic_routes(
-            self._sums[0].ordered(entries, key), prefixes, self._tail
-        )
+    def _sides(self, group: tuple[list[Selection], _Ranked]) -> pa.Table:
+        sums, prefixes = group
+        key = self._tables.routes(keys_of(sums), prefixes)
+        return self._tables.traffic_routes(self._sums[0].ordered(sums, key), prefixes, self._tail)
 
     def close(self) -> None:
         """Remove what waits on disk."""

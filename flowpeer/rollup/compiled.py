@@ -1,13 +1,14 @@
 """Sums of records by the compiled core (flowpeer_core/native/src/rollup.c): the Python face.
 
-Hash tables by network for each slot, and by route in `1 << SPREAD` parts so that they grow one by
-one. What does not fit into memory waits on disk, so that memory does not depend on the hour's size.
+Hash tables by network for each slot, and one by route, of places in one array of entries. What does
+not fit into memory waits on disk, so that memory does not depend on the hour's size.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,16 @@ import pyarrow as pa
 from flowpeer.rollup import slots
 from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes, members_of
 from flowpeer.rollup.reading import NULLS, U64, FlowBatch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, SummedRows, joined
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, Selection, SummedRows
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 
-SPREAD = 4
 FIRST_BITS = 10
 HELD_OCTETS = 1 << 29
-"""Of the tables of one thread, at most."""
+"""Of the sums of one thread, at most."""
+ENTRY_OCTETS = ENTRIES.itemsize + 26
+"""With its places: of these, 5 in 16 are taken at least."""
 _TOTALS = (
     "flow_bytes", "flow_bytes_unscaled", "through_bytes", "through_bytes_unscaled",
     "discarded_inbound_bytes", "records", "implausible_records",
@@ -92,14 +94,12 @@ class CompiledSums:
         self, library: ctypes.CDLL, codes: Codes, hour: datetime, folder: Path,
         held: int = HELD_OCTETS,
     ) -> None:  # fmt: skip
-        self._most = min(held, HELD_OCTETS)
         self._library, self._codes, self._folder = library, codes, folder
         self._kept = _Kept()
-        self._count = HOUR_SLOTS + (1 << SPREAD)
-        self._tables = (native.CTable * self._count)()
-        self._entries: list[Entries | None] = [None] * self._count
-        self._held = 0
-        self._spilled: list[list[Path]] = [[] for _ in range(HOUR_SLOTS + 1)]
+        self._entries = _aligned(max(min(held, HELD_OCTETS) // ENTRY_OCTETS, native.LEAST_ROOM))
+        self._tables = (native.CTable * native.TABLES)()
+        self._places: list[U64] = [np.zeros(0, np.uint64)] * native.TABLES
+        self._spilled: list[list[Path]] = [[] for _ in range(native.TABLES)]
         self._seed = int.from_bytes(os.urandom(8))
         members = codes.context.neighbours
         self._members = None if members is None else self._kept.routes(members)
@@ -127,7 +127,8 @@ class CompiledSums:
             route_bits=codes.route_bits,
             local_bits=codes.local_bits,
             tables=ctypes.addressof(self._tables),
-            spread=SPREAD,
+            entries=self._entries.ctypes.data,
+            room=len(self._entries),
             seed=self._seed,
             begin_us=int(hour.timestamp()) * 1_000_000,
             most_us=slots.MAX_DURATION_US,
@@ -214,73 +215,66 @@ class CompiledSums:
         return pa.array(found)
 
     def _make_room(self, n: int) -> None:
-        """Let table `n` grow; where memory is at its end, all tables are emptied instead."""
-        table = self._tables[n]
-        bits = table.bits + 1 if table.entries else FIRST_BITS
-        size = ENTRIES.itemsize << bits
-        if table.entries and self._held + size > self._most:
+        """Let table `n` grow; where memory is at its end, all are emptied instead."""
+        if n == native.TABLES:
             self._spill()
             return
-        larger = _aligned(1 << bits)
-        grown = native.CTable(larger.ctypes.data, bits, 0)
-        addresses = ctypes.addressof(table), ctypes.addressof(grown)
-        _checked(self._library.flowpeer_grow(*addresses, self._seed))
-        before = self._entries[n]
-        self._held += size - (before.nbytes if before is not None else 0)
-        self._entries[n], self._tables[n] = larger, grown
+        table = self._tables[n]
+        larger = np.zeros(1 << max(table.bits + 1, FIRST_BITS), np.uint64)
+        grown = native.CTable(larger.ctypes.data, len(larger).bit_length() - 1, 0)
+        _checked(self._library.flowpeer_grow(ctypes.addressof(table), ctypes.addressof(grown)))
+        self._places[n], self._tables[n] = larger, grown
 
-    def _taken(self, n: int, *, keep: bool = False) -> Entries:
-        """What is in a table, which is then empty but for `keep`."""
-        entries = self._entries[n]
-        if entries is None:
-            return np.empty(0, ENTRIES)
-        if not keep:
-            self._entries[n], self._tables[n] = None, native.CTable()
-            self._held -= entries.nbytes
-        taken: Entries = entries[entries["key"] != 0]
-        taken["key"] -= 1
-        return taken
+    def _held(self, n: int) -> Selection:
+        """What is in a table."""
+        numbers = self._places[n].view("<u4")[::2]
+        return Selection(self._entries, numbers[numbers != 0] - np.uint32(1))
 
-    def _taken_routes(self) -> Entries:
-        """What is in all tables by route, sorted by side."""
-        taken = joined([self._taken(n) for n in range(HOUR_SLOTS, self._count)])
-        side = taken["key"] >> np.uint64(self._codes.route_bits + self._codes.local_bits + 1)
+    def _held_routes(self) -> Selection:
+        """What is in the table by route, sorted by side."""
+        held = self._held(HOUR_SLOTS)
+        side = held.keys() >> np.uint64(self._codes.route_bits + self._codes.local_bits + 1)
         if len(self._codes.sides) <= 1 << 16:
             side = side.astype(np.uint16)  # whose sort is by radix
-        return taken[np.argsort(side, kind="stable")]
+        assert held.numbers is not None
+        return Selection(held.entries, held.numbers[np.argsort(side, kind="stable")])
 
     def _spill(self) -> None:
         for n, paths in enumerate(self._spilled):
-            entries = self._taken(n) if n < HOUR_SLOTS else self._taken_routes()
-            if len(entries):
+            entries, numbers = self._held(n) if n < HOUR_SLOTS else self._held_routes()
+            if numbers is not None and len(numbers):
                 path = self._folder / f"{os.getpid()}-{id(self)}-{n}-{len(paths)}"
                 paths.append(path)
-                entries.tofile(path)
+                entries[numbers].tofile(path)
+            self._places[n][:] = self._tables[n].used = 0
+        self._state.used = 0
 
-    def slot(self, n: int, *, keep: bool = False) -> list[Entries]:
+    def slot(self, n: int) -> list[Selection]:
         """See `Sums`."""
-        return [*(np.fromfile(p, ENTRIES) for p in self._spilled[n]), self._taken(n, keep=keep)]
+        return [*(Selection(np.fromfile(p, ENTRIES)) for p in self._spilled[n]), self._held(n)]
 
-    def routes(self) -> list[Entries]:
+    def routes(self) -> list[Selection]:
         """See `Sums`."""
-        waiting = [np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS]]
-        return [*waiting, self._taken_routes()]
+        waiting = (np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS])
+        return [*map(Selection, waiting), self._held_routes()]
 
-    def ordered(self, entries: Entries, keys: U64) -> SummedRows:
+    def ordered(self, sums: Sequence[Selection], keys: U64) -> SummedRows:
         """See `Sums`."""
-        count = len(entries)
-        pairs = np.empty(4 * count, np.uint64)
-        entries = np.ascontiguousarray(entries)
+        count, at = len(keys), 0
+        pairs = np.empty((2 * count, 2), np.uint64)
+        pairs[:count, 0] = keys
+        for entries, numbers in sums:
+            chosen = np.arange(len(entries)) if numbers is None else numbers
+            pairs[at : at + len(chosen), 1] = chosen
+            pairs[at : at + len(chosen), 1] *= np.uint64(ENTRIES.itemsize)
+            pairs[at : at + len(chosen), 1] += np.uint64(entries.ctypes.data)
+            at += len(chosen)
         columns: tuple[npt.NDArray[Any], ...] = (
             np.empty(count, np.uint64), *(np.empty(count, np.int64) for _ in range(3)),
             *(np.empty(count, np.float64) for _ in range(2)),
         )  # fmt: skip
-        rows = _checked(
-            self._library.flowpeer_order(
-                entries.ctypes.data, np.ascontiguousarray(keys, np.uint64).ctypes.data, count,
-                pairs.ctypes.data, *(column.ctypes.data for column in columns),
-            )
-        )  # fmt: skip
+        addresses = (column.ctypes.data for column in columns)
+        rows = _checked(self._library.flowpeer_order(pairs.ctypes.data, count, *addresses))
         return SummedRows(*(column[:rows] for column in columns))
 
     def discard(self) -> None:
@@ -290,8 +284,8 @@ class CompiledSums:
 
 
 def _aligned(count: int) -> Entries:
-    """Zeroed entries that each lie in one line of the cache."""
-    octets = np.zeros(count * ENTRIES.itemsize + 64, np.uint8)
+    """Room for entries that each lie in one line of the cache; what is not used is not there."""
+    octets = np.empty(count * ENTRIES.itemsize + 64, np.uint8)
     begin = -octets.ctypes.data % 64
     return octets[begin : begin + count * ENTRIES.itemsize].view(ENTRIES)
 

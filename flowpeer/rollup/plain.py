@@ -5,7 +5,7 @@ One record after the other, in dictionaries: slow, and in memory only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from flowpeer.rollup.codes import (
     members_of,
 )
 from flowpeer.rollup.reading import NULLS, U64, FlowBatch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, SummedRows
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, Selection, SummedRows
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -144,23 +144,24 @@ class PlainSums:
         )  # fmt: skip
         return [-1 if hop is None else _match(members, hop) for hop in hops]
 
-    def slot(self, n: int, *, keep: bool = False) -> list[Entries]:
+    def slot(self, n: int) -> list[Selection]:
         """See `Sums`."""
-        return [_entries(self._by_network[n].items())]
+        return [Selection(_entries(self._by_network[n].items()))]
 
-    def routes(self) -> list[Entries]:
+    def routes(self) -> list[Selection]:
         """See `Sums`."""
-        return [_entries(sorted(self._by_route.items()))]
+        return [Selection(_entries(sorted(self._by_route.items())))]
 
-    def ordered(self, entries: Entries, keys: U64) -> SummedRows:
+    def ordered(self, sums: Sequence[Selection], keys: U64) -> SummedRows:
         """See `Sums`."""
         found: _Sums = {}
+        entries = (entry for some in sums for entry in some.entries)
         for key, entry in zip(keys.tolist(), entries, strict=True):
             low, high = (int(e[0]) + (int(e[1]) << 64) for e in (entry["low"], entry["high"]))
-            sums = (*(int(entry[name]) for name in ("bytes", "packets", "records")), low, high)
-            _sum(found, key, sums)
+            more = (*(int(entry[name]) for name in ("bytes", "packets", "records")), low, high)
+            _sum(found, key, more)
         rows = sorted(found.items())
-        columns = list(zip(*(sums for _, sums in rows), strict=True)) or [()] * 5
+        columns = list(zip(*(values for _, values in rows), strict=True)) or [()] * 5
         octets, packets, records = (np.array(values, np.int64) for values in columns[:3])
         floats = [[float(v) for v in values] for values in columns[3:]]
         least, most = (np.array(values, np.float64) for values in floats)

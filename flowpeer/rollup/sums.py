@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,24 @@ class SummedRows:
     high: npt.NDArray[np.float64]
 
 
+class Selection(NamedTuple):
+    """Some entries: those of the numbers, or all."""
+
+    entries: Entries
+    numbers: npt.NDArray[np.uint32] | None = None
+
+    def keys(self) -> U64:
+        """Their keys."""
+        keys: U64 = self.entries["key"]
+        return keys if self.numbers is None else keys[self.numbers]
+
+    def part(self, first: int, after: int) -> Selection:
+        """Those from the first one to the one before `after`."""
+        if self.numbers is None:
+            return Selection(self.entries[first:after])
+        return Selection(self.entries, self.numbers[first:after])
+
+
 class Sums(Protocol):
     """Sums of an hour's records by the keys of flowpeer.rollup.codes."""
 
@@ -71,22 +89,19 @@ class Sums(Protocol):
     def each(self, batch: FlowBatch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Each record by itself instead of sums: an array of `RECORDS` and one of `KINDS`."""
 
-    def slot(self, n: int, *, keep: bool = False) -> list[Entries]:
-        """Sums by network of one slot; a key may be in them several times. They are given once,
-        but for `keep`."""
+    def slot(self, n: int) -> list[Selection]:
+        """Sums by network of one slot; a key may be in them several times."""
 
-    def routes(self) -> list[Entries]:
-        """Sums by route of the hour, each array sorted by its sides. They are given once."""
+    def routes(self) -> list[Selection]:
+        """Sums by route of the hour, each sorted by its sides."""
 
-    def ordered(self, entries: Entries, keys: U64) -> SummedRows:
-        """Entries by new keys, sorted, those of one key summed."""
+    def ordered(self, sums: Sequence[Selection], keys: U64) -> SummedRows:
+        """Sums by new keys, one for each of them all, sorted, those of one key summed."""
 
     def discard(self) -> None:
         """Remove what waits on disk."""
 
 
-def joined(arrays: Sequence[Entries]) -> Entries:
-    """All entries in one array."""
-    if len(arrays) == 1:
-        return arrays[0]
-    return np.concatenate(arrays) if arrays else np.empty(0, ENTRIES)
+def keys_of(sums: Sequence[Selection]) -> U64:
+    """All keys, in an array of its own."""
+    return np.concatenate([np.empty(0, np.uint64), *(some.keys() for some in sums)])

@@ -23,7 +23,7 @@ from flowpeer.rollup.codes import (
 )
 from flowpeer.rollup.folding import ASN_BITS, among
 from flowpeer.rollup.reading import U64, Ints
-from flowpeer.rollup.sums import Entries, SummedRows, joined
+from flowpeer.rollup.sums import Selection, SummedRows
 from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.slots import SLOT_SECONDS
 
@@ -122,17 +122,17 @@ class Tables:
 
     # ---- traffic_routes
 
-    def by_route(self, arrays: Sequence[Entries]) -> Iterator[tuple[Entries, _Ranked]]:
+    def by_route(self, sums: Sequence[Selection]) -> Iterator[tuple[list[Selection], _Ranked]]:
         """Sums by route of some sides at a time, in the order in which sides sort, and the prefixes
-        of all. `arrays` are sorted by their sides."""
+        of all. Each of `sums` is sorted by its sides."""
         codes = self._codes
         shift = np.uint64(codes.route_bits + codes.local_bits + 1)
         numbers = np.arange(len(codes.sides) + 1, dtype=np.uint64)
         rows = np.zeros(self._sides.rows.height, np.int64)
         used = np.zeros(codes.routes, dtype=bool)
         bounds = []
-        for array in arrays:
-            key = array["key"].copy()
+        for some in sums:
+            key = some.keys()
             used[self._codes.unpacked(key)[1]] = True
             bounds.append(np.searchsorted(key >> shift, numbers))
             np.add.at(rows, self._sides.rank, np.diff(bounds[-1]))
@@ -141,14 +141,12 @@ class Tables:
         group = (np.cumsum(rows) - rows) // GROUP_ROWS
         for n in np.unique(group):
             sides = order[group[self._sides.rank[order]] == n]
-            yield (
-                joined([
-                    array[bound[side] : bound[side + 1]]
-                    for array, bound in zip(arrays, bounds, strict=True)
-                    for side in sides
-                ]),
-                prefixes,
-            )  # fmt: skip
+            parts = [
+                some.part(bound[side], bound[side + 1])
+                for some, bound in zip(sums, bounds, strict=True)
+                for side in sides
+            ]
+            yield parts, prefixes
 
     def _prefixes(self, used: Ints) -> _Ranked:
         """The routes of some codes, ranked; `rank` goes by code."""

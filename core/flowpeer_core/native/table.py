@@ -83,7 +83,7 @@ PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 128, 1_048_576, 144
 IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
 FACTS, FACTS_SPANS, FACTS_HOURS = 4_096, 256, 256
-BLOCK, PARTS, SLOT_US, NEAR_BIT = 64, 12, 300_000_000, 62
+BLOCK, PARTS, TABLES, LEAST_ROOM, SLOT_US, NEAR_BIT = 64, 12, 13, 1664, 300_000_000, 62
 (
     TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
     TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS,
@@ -484,7 +484,7 @@ class CRecord(ctypes.Structure):
 class CTable(ctypes.Structure):
     """`flowpeer_table`."""
 
-    _fields_ = [("entries", c_void_p), ("bits", c_int64), ("used", c_int64)]
+    _fields_ = [("places", c_void_p), ("bits", c_int64), ("used", c_int64)]
 
 
 class CSumState(ctypes.Structure):
@@ -515,7 +515,9 @@ class CSumState(ctypes.Structure):
         ("local_bits", c_int64),
         ("each", c_void_p),
         ("tables", c_void_p),
-        ("spread", c_int64),
+        ("entries", c_void_p),
+        ("room", c_int64),
+        ("used", c_int64),
         ("seed", c_uint64),
         ("begin_us", c_int64),
         ("most_us", c_int64),
@@ -663,22 +665,8 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "flowpeer_sum": (c_int64, (c_void_p,)),
-    "flowpeer_grow": (c_int64, (c_void_p, c_void_p, c_uint64)),
-    "flowpeer_order": (
-        c_int64,
-        (
-            c_void_p,
-            c_void_p,
-            c_int64,
-            c_void_p,
-            c_void_p,
-            c_void_p,
-            c_void_p,
-            c_void_p,
-            c_void_p,
-            c_void_p,
-        ),
-    ),
+    "flowpeer_grow": (c_int64, (c_void_p, c_void_p)),
+    "flowpeer_order": (c_int64, (c_void_p, c_int64, *(c_void_p,) * 6)),
     "flowpeer_fall": (c_int64, (c_void_p,)),
     "flowpeer_spread": (c_int64, (c_void_p,)),
     "flowpeer_figures": (c_int64, (c_void_p,)),

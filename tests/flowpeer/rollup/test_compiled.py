@@ -21,7 +21,7 @@ from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reading import COLUMNS, MACS, NEXT_HOPS, NULLS, FlowBatch
-from flowpeer.rollup.sums import joined
+from flowpeer.rollup.sums import keys_of
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import library
 from flowpeer_core.slots import HOUR_SLOTS
@@ -113,10 +113,8 @@ def batch(dice: random.Random, file: str, rows: int) -> FlowBatch:
 
 def everything(sums: Any) -> Iterator[list[list[Any]]]:
     """All rows of both kinds of sums, sorted."""
-    arrays = [joined(sums.slot(n, keep=True)) for n in range(HOUR_SLOTS)]
-    arrays += [joined(sums.slot(n)) for n in range(HOUR_SLOTS)]
-    for entries in (*arrays, joined(sums.routes())):
-        rows = sums.ordered(entries, entries["key"].copy())
+    for some in (*map(sums.slot, range(HOUR_SLOTS)), sums.routes()):
+        rows = sums.ordered(some, keys_of(some))
         yield [getattr(rows, name).tolist() for name in rows.__slots__]
 
 

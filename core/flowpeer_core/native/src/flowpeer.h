@@ -448,6 +448,8 @@ FLOWPEER_API int64_t flowpeer_gather(flowpeer_facts *facts);
 
 #define FLOWPEER_BLOCK 64 /* records that are worked on together */
 #define FLOWPEER_PARTS 12 /* slots of an hour */
+#define FLOWPEER_TABLES 13 /* one for each, and one by route */
+#define FLOWPEER_LEAST_ROOM 1664 /* entries that a block may make: 2 * 64 in each table */
 #define FLOWPEER_SLOT_US 300000000
 #define FLOWPEER_NEAR_BIT 62 /* in `networks`: the address may lie in an own prefix */
 
@@ -504,7 +506,7 @@ typedef struct {
     int64_t largest; /* packet, where the record does not say; at least 1 */
 } flowpeer_kind;
 
-/* Sums of one key. In a hash table `key` is one more than the key, and 0 marks what is free. */
+/* Sums of one key. */
 typedef struct {
     uint64_t key;
     int64_t bytes;
@@ -514,10 +516,11 @@ typedef struct {
     uint64_t high[2];
 } flowpeer_entry;
 
-/* 1 << bits entries, `used` of them. */
+/* 1 << bits places, `used` of them: the upper half of a key's hash, and the number of its entry + 1.
+ * 0 marks what is free. */
 typedef struct {
-    flowpeer_entry *entries;
-    int64_t bits;
+    uint64_t *places;
+    int64_t bits; /* 32 at most */
     int64_t used;
 } flowpeer_table;
 
@@ -535,8 +538,8 @@ enum { TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, T
        TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS };
 #define FLOWPEER_TOTAL_HALVES 14
 
-/* Everything flowpeer_sum works on. Tables: one by network for each slot of the hour, then
- * 1 << spread of them by route.
+/* Everything flowpeer_sum works on. Tables: one by network for each slot of the hour, then one by
+ * route. Their entries lie in the order in which keys were met, `used` of `room`.
  * Key by network: side << network_bits | networks[route] | scaled.
  * Key by route: ((side << route_bits | code) << local_bits | own prefix + 1) << 1 | scaled; codes
  * 0 to 2 are no route (IPv4, IPv6) and no address, then come own prefixes, then the views. */
@@ -554,7 +557,7 @@ typedef struct {
     int64_t kind_count;
     int64_t rows;
     int64_t next; /* row to go on with */
-    int64_t full; /* table that needs room, -1: none */
+    int64_t full; /* table that needs room, FLOWPEER_TABLES: the entries do, -1: none */
     const flowpeer_view *views;
     int64_t view_count;
     flowpeer_routes own;
@@ -565,7 +568,9 @@ typedef struct {
     int64_t local_bits;
     flowpeer_record *each; /* NULL: sums; else each row by itself, and no tables */
     flowpeer_table *tables;
-    int64_t spread;
+    flowpeer_entry *entries;
+    int64_t room; /* below 2^32 */
+    int64_t used;
     uint64_t seed;
     int64_t begin_us;
     int64_t most_us; /* duration */
@@ -576,18 +581,17 @@ typedef struct {
     uint64_t totals[FLOWPEER_TOTAL_HALVES];
 } flowpeer_sum_state;
 
-/* Adds rows [next, rows) that lie in the hour, until a table is full: METHODS M2 to M4 and M6; its
+/* Adds rows [next, rows) that lie in the hour, until there is no room for a block's: METHODS M2 to M4 and M6; its
  * plain twin is flowpeer/rollup/plain.py. Returns `next`. */
 FLOWPEER_API int64_t flowpeer_sum(flowpeer_sum_state *state);
 
-/* Enters what `from` holds into `to`, which is empty and larger. Returns the entries. */
-FLOWPEER_API int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to, uint64_t seed);
+/* Enters what `from` holds into `to`, which is empty and larger. Returns how many. */
+FLOWPEER_API int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to);
 
-/* Entries sorted by new keys, those of one key summed. `pairs`: room for 4 * count. Returns rows. */
-FLOWPEER_API int64_t flowpeer_order(const flowpeer_entry *entries, const uint64_t *keys,
-                                    int64_t count, uint64_t *pairs, uint64_t *out_keys,
-                                    int64_t *bytes, int64_t *packets, int64_t *records,
-                                    double *low, double *high);
+/* Entries sorted by new keys, those of one key summed. `pairs`: `count` keys, each with the address
+ * of its entry, and room for as many. Returns rows. */
+FLOWPEER_API int64_t flowpeer_order(uint64_t *pairs, int64_t count, uint64_t *keys, int64_t *bytes,
+                                    int64_t *packets, int64_t *records, double *low, double *high);
 
 /* ---- drill.c: bytes of links over the links that take over (METHODS M12), to the byte ----
  * A split gives each its whole share and the bytes left to the largest remainders, of equal ones to

@@ -293,51 +293,58 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
     return 0;
 }
 
-static inline bool add(flowpeer_table *table, uint64_t key, uint64_t hash,
-                       const flowpeer_entry *sums) {
-    uint64_t mask = (UINT64_C(1) << table->bits) - 1;
-    uint64_t at = place_of(table, hash);
-    flowpeer_entry *e;
-    while ((e = &table->entries[at])->key != key + 1) {
-        if (!e->key) {
-            *e = *sums;
-            e->key = key + 1;
-            table->used++;
-            return true;
-        }
-        at = (at + 1) & mask;
-    }
-    return entry_add(e, sums);
-}
-
 #define HELD 192 /* parts that wait for their places to be fetched */
 
-/* Enters parts into the tables; those of the next ones are fetched meanwhile. */
+/* Sums to be added to those of a key. */
+typedef struct {
+    const flowpeer_entry *sums;
+    flowpeer_table *table;
+    uint64_t key;
+    uint64_t hash;
+} more_t;
+
+static inline bool alike(uint64_t place, uint64_t hash) {
+    return (place ^ hash) >> 32 == 0;
+}
+
+static inline flowpeer_entry *entry_of(const flowpeer_sum_state *s, uint64_t place) {
+    return &s->entries[(uint32_t)place - 1];
+}
+
+static inline bool add(flowpeer_sum_state *s, const more_t *more) {
+    flowpeer_table *table = more->table;
+    uint64_t mask = (UINT64_C(1) << table->bits) - 1, at = place_of(table, more->hash), place;
+    for (; (place = table->places[at]); at = (at + 1) & mask)
+        if (alike(place, more->hash) && entry_of(s, place)->key == more->key)
+            return entry_add(entry_of(s, place), more->sums);
+    flowpeer_entry *e = &s->entries[s->used++];
+    *e = *more->sums;
+    e->key = more->key;
+    table->places[at] = (more->hash >> 32 << 32) | (uint64_t)s->used;
+    table->used++;
+    return true;
+}
+
+/* Enters parts into the tables; places and then entries of the next ones are fetched meanwhile. */
 static bool enter(flowpeer_sum_state *s, const part_t *parts, int count) {
-    uint64_t hashes[HELD][4];
-    flowpeer_table *tables[HELD][4];
-    uint64_t parted = (UINT64_C(1) << s->spread) - 1;
-    for (int i = 0; i < count + AHEAD; i++) {
-        if (i < count) {
-            for (int k = 0; k < parts[i].crossings; k++) {
-                uint64_t hash = mixed(parts[i].network[k] ^ s->seed);
-                hashes[i][2 * k] = hash;
-                tables[i][2 * k] = &s->tables[parts[i].slot];
-                hash = mixed(parts[i].route[k] ^ s->seed);
-                hashes[i][2 * k + 1] = hash;
-                tables[i][2 * k + 1] = &s->tables[FLOWPEER_PARTS + (int64_t)(hash & parted)];
-            }
-            for (int j = 0; j < 2 * parts[i].crossings; j++)
-                __builtin_prefetch(&tables[i][j]->entries[place_of(tables[i][j], hashes[i][j])], 1);
+    more_t all[4 * HELD];
+    int n = 0;
+    for (int i = 0; i < count; i++) {
+        const flowpeer_entry *sums = &parts[i].sums;
+        for (int k = 0; k < parts[i].crossings; k++) {
+            uint64_t network = parts[i].network[k], route = parts[i].route[k];
+            all[n++] = (more_t){sums, &s->tables[parts[i].slot], network, mixed(network ^ s->seed)};
+            all[n++] = (more_t){sums, &s->tables[FLOWPEER_PARTS], route, mixed(route ^ s->seed)};
         }
-        int ready = i - AHEAD;
-        if (ready < 0) continue;
-        const part_t *part = &parts[ready];
-        for (int k = 0; k < part->crossings; k++)
-            if (!add(tables[ready][2 * k], part->network[k], hashes[ready][2 * k], &part->sums) ||
-                !add(tables[ready][2 * k + 1], part->route[k], hashes[ready][2 * k + 1],
-                     &part->sums))
-                return false;
+    }
+    for (int i = 0; i < n + 2 * AHEAD; i++) {
+        if (i < n) __builtin_prefetch(&all[i].table->places[place_of(all[i].table, all[i].hash)], 1);
+        int j = i - AHEAD;
+        if (j >= 0 && j < n) {
+            uint64_t place = all[j].table->places[place_of(all[j].table, all[j].hash)];
+            if (place) __builtin_prefetch(entry_of(s, place), 1);
+        }
+        if (j >= AHEAD && !add(s, &all[j - AHEAD])) return false;
     }
     return true;
 }
@@ -421,27 +428,31 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
 
 /* Could `table` take what a block may add, and still be searched quickly? */
 static bool has_room(const flowpeer_table *table) {
-    if (!table->entries || table->bits < 1 || table->bits > MOST_BITS) return false;
+    if (!table->places || table->bits < 1 || table->bits > MOST_BITS) return false;
     int64_t size = INT64_C(1) << table->bits;
     return table->used + 2 * BLOCK <= size / 8 * 5;
 }
 
+/* The table that cannot, FLOWPEER_TABLES: the entries cannot, -1: there is room. */
+static int64_t full(const flowpeer_sum_state *s) {
+    for (int64_t t = 0; t < FLOWPEER_TABLES; t++)
+        if (!has_room(&s->tables[t])) return t;
+    return s->used + FLOWPEER_LEAST_ROOM <= s->room ? -1 : FLOWPEER_TABLES;
+}
+
 int64_t flowpeer_sum(flowpeer_sum_state *s) {
-    if (s->next < 0 || s->spread < 0 || s->spread > 8 || !flowpeer_fits(&s->own) ||
+    if (s->next < 0 || s->used < 0 || s->room > UINT32_MAX || !flowpeer_fits(&s->own) ||
         s->most_us < 0 || s->most_us / FLOWPEER_SLOT_US + 2 > MOST_SLOTS)
         return FLOWPEER_ARGUMENT;
     for (int64_t v = 0; v < s->view_count; v++)
         if (!flowpeer_fits(&s->views[v].routes)) return FLOWPEER_ARGUMENT;
-    int64_t tables = FLOWPEER_PARTS + (INT64_C(1) << s->spread);
+    s->full = -1;
     while (s->next < s->rows) {
-        for (s->full = 0; !s->each && s->full < tables; s->full++)
-            if (!has_room(&s->tables[s->full])) return s->next;
-        s->full = -1;
+        if (!s->each && (s->full = full(s)) >= 0) return s->next;
         int64_t n = s->rows - s->next;
         int64_t done = work(s, s->next, n < BLOCK ? (int)n : BLOCK);
         if (done < 0) return done;
         s->next += n < BLOCK ? n : BLOCK;
     }
-    s->full = -1;
     return s->next;
 }

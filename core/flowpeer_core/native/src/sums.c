@@ -1,17 +1,17 @@
 /* Hash tables of sums, and sums in the order of their keys. */
 #include "sums.h"
 
-int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to, uint64_t seed) {
+int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to) {
     if (from->bits < 0 || to->bits > MOST_BITS || to->bits <= from->bits || to->used)
         return FLOWPEER_ARGUMENT;
-    int64_t size = from->entries ? INT64_C(1) << from->bits : 0;
+    int64_t size = from->places ? INT64_C(1) << from->bits : 0;
     uint64_t mask = (UINT64_C(1) << to->bits) - 1;
     for (int64_t n = 0; n < size; n++) {
-        const flowpeer_entry *e = &from->entries[n];
-        if (!e->key) continue;
-        uint64_t at = place_of(to, mixed((e->key - 1) ^ seed));
-        while (to->entries[at].key) at = (at + 1) & mask;
-        to->entries[at] = *e;
+        uint64_t place = from->places[n];
+        if (!place) continue;
+        uint64_t at = place_of(to, place);
+        while (to->places[at]) at = (at + 1) & mask;
+        to->places[at] = place;
         to->used++;
     }
     return to->used;
@@ -24,7 +24,7 @@ int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to, uint64_t s
 
 typedef struct {
     uint64_t key;
-    uint64_t place;
+    const flowpeer_entry *entry;
 } pair_t;
 
 /* Sorts pairs by key, least digit first, leaving out digits that are alike in all. Returns which of
@@ -52,22 +52,19 @@ static pair_t *sorted(pair_t *pairs, pair_t *other, int64_t count) {
     return pairs;
 }
 
-int64_t flowpeer_order(const flowpeer_entry *entries, const uint64_t *keys, int64_t count,
-                       uint64_t *pairs, uint64_t *out_keys, int64_t *bytes, int64_t *packets,
-                       int64_t *records, double *low, double *high) {
-    pair_t *first = (pair_t *)pairs;
-    for (int64_t i = 0; i < count; i++) first[i] = (pair_t){keys[i], (uint64_t)i};
-    pair_t *order = sorted(first, first + count, count);
+int64_t flowpeer_order(uint64_t *pairs, int64_t count, uint64_t *keys, int64_t *bytes,
+                       int64_t *packets, int64_t *records, double *low, double *high) {
+    pair_t *first = (pair_t *)pairs, *order = sorted(first, first + count, count);
     int64_t rows = 0;
     for (int64_t i = 0; i < count; rows++) {
         uint64_t key = order[i].key;
-        flowpeer_entry sum = entries[order[i].place];
+        flowpeer_entry sum = *order[i].entry;
+        if (i + AHEAD < count) __builtin_prefetch(order[i + AHEAD].entry);
         for (i++; i < count && order[i].key == key; i++) {
-            if (i + AHEAD < count) __builtin_prefetch(&entries[order[i + AHEAD].place]);
-            if (!entry_add(&sum, &entries[order[i].place])) return FLOWPEER_OVERFLOW;
+            if (i + AHEAD < count) __builtin_prefetch(order[i + AHEAD].entry);
+            if (!entry_add(&sum, order[i].entry)) return FLOWPEER_OVERFLOW;
         }
-        if (i + AHEAD < count) __builtin_prefetch(&entries[order[i + AHEAD].place]);
-        out_keys[rows] = key;
+        keys[rows] = key;
         bytes[rows] = sum.bytes;
         packets[rows] = sum.packets;
         records[rows] = sum.records;

@@ -4,7 +4,7 @@
 
 #include "rollup.h"
 
-#define MOST_BITS 40 /* of a table's size */
+#define MOST_BITS 32 /* of a table's size */
 #define AHEAD 16     /* entries that are fetched before their turn */
 
 typedef unsigned __int128 wide_t;
@@ -29,7 +29,7 @@ static inline bool entry_add(flowpeer_entry *to, const flowpeer_entry *more) {
            wide_add(to->low, wide(more->low)) && wide_add(to->high, wide(more->high));
 }
 
-/* Where a hash belongs: by its upper bits, so that a larger table holds entries in the same order. */
+/* Where a hash belongs: by its upper bits, so that a larger table holds keys in the same order. */
 static inline uint64_t place_of(const flowpeer_table *t, uint64_t hash) {
     return hash >> (64 - t->bits);
 }
