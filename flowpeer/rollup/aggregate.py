@@ -20,7 +20,6 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
@@ -28,16 +27,15 @@ from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
 from flowpeer.rollup.sums import HourFigures, Selection, SummedRows, Sums, keys_of
-from flowpeer.rollup.traffic_rows import Tables, _Ranked
+from flowpeer.rollup.traffic_rows import Made, Tables, _Ranked, pages
 from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
-from flowpeer_core.slots import HOUR_SLOTS
+from flowpeer_core.slots import HOUR_SLOTS, HOUR_US, SLOT_US
 
 __all__ = ["Aggregate", "HourContext", "HourFigures", "Means", "sums_of"]
 
 MEMORY_PARTS = 4
 """One of so many parts of the memory is for sums; what does not fit waits on disk."""
-TABLE_ROWS = 1 << 18
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -97,7 +95,7 @@ class Aggregate:
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
     ) -> None:
         self.figures = HourFigures()
-        self._hour = hour
+        self._hour, self._begin_us = hour, int(hour.timestamp()) * 1_000_000
         self._context = context
         self._duplicates = duplicates
         codes = Codes(context)
@@ -122,19 +120,20 @@ class Aggregate:
         except BaseException:
             self.close()
             raise
-        self._tables = Tables(hour, codes)
+        self._tables = Tables(codes)
         self._tail: Ints = np.empty(0, dtype=np.int64)
         self.folded: Folded | None = None
         """What was folded, once `traffic` is exhausted; None where nothing is to be."""
 
-    def traffic(self) -> Iterator[pa.Table]:
-        """`traffic`, slot after slot. To be exhausted before `traffic_routes`."""
+    def traffic(self) -> Iterator[Made]:
+        """`traffic`, slot after slot. To be exhausted before `traffic_routes`; rows are to be used
+        before the next ones."""
         if self._context.tail is not None:
             self._find_tail(self._context.tail)
-        yield from _in_size(self._in_threads(self._slot, range(HOUR_SLOTS)))
-
-    def _slot(self, n: int) -> pa.Table:
-        return self._tables.traffic(n, self._by_network(n))
+        slots = self._in_threads(self._by_network, range(HOUR_SLOTS))
+        begins = range(self._begin_us, self._begin_us + HOUR_US, SLOT_US)
+        for begin, rows in pages(zip(begins, slots, strict=True)):
+            yield self._tables.traffic(begin, rows)
 
     def _by_network(self, n: int) -> SummedRows:
         sums = [some for one in self._sums for some in one.slot(n)]
@@ -155,15 +154,16 @@ class Aggregate:
     def _totals(self, n: int) -> pl.DataFrame:
         return self._tables.totals(self._by_network(n))
 
-    def traffic_routes(self) -> Iterator[pa.Table]:
-        """`traffic_routes`, some sides after the other."""
+    def traffic_routes(self) -> Iterator[Made]:
+        """`traffic_routes`, some sides after the other; as `traffic`."""
         sums = [some for one in self._sums for some in one.routes()]
-        yield from _in_size(self._in_threads(self._sides, self._tables.by_route(sums)))
+        prefixes, groups = self._tables.by_route(sums)
+        sides = self._in_threads(partial(self._by_route, prefixes), groups)
+        for begin, rows in pages((self._begin_us, rows) for rows in sides):
+            yield self._tables.traffic_routes(begin, rows, prefixes, self._tail)
 
-    def _sides(self, group: tuple[list[Selection], _Ranked]) -> pa.Table:
-        sums, prefixes = group
-        key = self._tables.routes(keys_of(sums), prefixes)
-        return self._tables.traffic_routes(self._sums[0].ordered(sums, key), prefixes, self._tail)
+    def _by_route(self, prefixes: _Ranked, sums: list[Selection]) -> SummedRows:
+        return self._sums[0].ordered(sums, self._tables.routes(keys_of(sums), prefixes))
 
     def close(self) -> None:
         """Remove what waits on disk."""
@@ -207,21 +207,3 @@ class Aggregate:
                 if len(running) > self._threads:
                     yield running.pop(0).result()
             yield from (one.result() for one in running)
-
-
-def _in_size(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of `TABLE_ROWS`, whatever pieces they come in: each becomes a row
-    group or two, and the file must not depend on how the work was shared out."""
-    waiting: list[pa.Table] = []
-    rows = 0
-    for table in tables:
-        waiting.append(table)
-        rows += table.num_rows
-        if rows >= TABLE_ROWS:
-            whole = pa.concat_tables(waiting)
-            full = rows - rows % TABLE_ROWS
-            for at in range(0, full, TABLE_ROWS):
-                yield whole.slice(at, TABLE_ROWS)
-            waiting, rows = [whole.slice(full)], rows - full
-    if rows:
-        yield pa.concat_tables(waiting)

@@ -15,7 +15,6 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowpeer import schema
 from flowpeer.errors import InputError, NoDataError, UsageError
@@ -33,7 +32,7 @@ from flowpeer.lake.manifest import (
     parse_hour,
     partition_hour,
 )
-from flowpeer.lake.staged import StagedTable, exact_sum
+from flowpeer.lake.staged import StagedTable
 from flowpeer.rollup import reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.crossings import crossings
@@ -307,19 +306,19 @@ class RollupPlanner(RollupInputs):
         figures = done.figures
         staged: list[StagedTable] = []
         try:
-            for name, columns, tables in (
+            for name, columns, pages in (
                 ("traffic", schema.TRAFFIC, done.traffic),
                 ("traffic_routes", schema.TRAFFIC_ROUTES, done.traffic_routes),
             ):
                 one = self.lake.stage(name, columns)
                 staged.append(one)
-                sums = {True: 0, False: 0}
-                for table in tables():
-                    one.write(table)
-                    for scaled in sums:
-                        chosen = pc.equal(table["scaled"], scaled)
-                        sums[scaled] += exact_sum(table["bytes"].filter(chosen))
-                self._hold_together(name, sums, figures)
+                scaled = 0
+                for made in pages():
+                    one.write(made.rows)
+                    scaled += made.scaled_bytes
+                self._hold_together(
+                    name, {True: scaled, False: one.sums["bytes"] - scaled}, figures
+                )
             files = [
                 one.finish(f"{folder_of(name, hour.start)}/part-{{digest}}.parquet")
                 for name, one in zip(TABLES, staged, strict=True)

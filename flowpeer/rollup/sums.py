@@ -45,8 +45,7 @@ class HourFigures:
             setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
 
 
-@dataclass(frozen=True, slots=True)
-class SummedRows:
+class SummedRows(NamedTuple):
     """Sums in the order of their keys, one row a key."""
 
     key: U64
@@ -105,3 +104,8 @@ class Sums(Protocol):
 def keys_of(sums: Sequence[Selection]) -> U64:
     """All keys, in an array of its own."""
     return np.concatenate([np.empty(0, np.uint64), *(some.keys() for some in sums)])
+
+
+def exact(values: Ints) -> int:
+    """The sum of integers as a Python integer: NumPy's own wraps silently."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFF_FFFF).sum())

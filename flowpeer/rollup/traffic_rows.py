@@ -6,12 +6,12 @@ integers orders a table, and texts come in at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -22,18 +22,37 @@ from flowpeer.rollup.codes import (
     Codes,
 )
 from flowpeer.rollup.folding import ASN_BITS, among
-from flowpeer.rollup.reading import U64, Ints
-from flowpeer.rollup.sums import Selection, SummedRows
+from flowpeer.rollup.reading import U64, Bools, Ints
+from flowpeer.rollup.sums import Selection, SummedRows, exact
 from flowpeer_core.columns import TableColumn, arrow_schema
-from flowpeer_core.slots import SLOT_SECONDS
+from flowpeer_core.native.parquet import MOST_ROWS, ROW_GROUP_ROWS
+from flowpeer_core.native.rows import INPUT, Rows
 
 GROUP_ROWS = 1 << 20
 """Sums by route that are made rows at once."""
-_FAMILIES = pa.array([4, 6, None], pa.int32())
+_FAMILIES = np.array([4, 6, 0, 0], np.int32)
 _SIDE_COLUMNS = {
     "metro": pl.String, "exporter": pl.String, "interface": pl.Int64, "role": pl.String,
     "provider_asn": pl.Int64, "direction": pl.String,
 }  # fmt: skip
+
+
+def _coded(columns: tuple[TableColumn, ...]) -> pa.Schema:
+    """The schema of a table with its texts as indices into dictionaries."""
+    coded = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema(
+        f.with_type(coded) if pa.types.is_string(f.type) else f for f in arrow_schema(columns)
+    )
+
+
+_TRAFFIC, _ROUTES = _coded(schema.TRAFFIC), _coded(schema.TRAFFIC_ROUTES)
+
+
+class Made(NamedTuple):
+    """Rows of a table, and the scaled ones' bytes."""
+
+    rows: Rows
+    scaled_bytes: int
 
 
 @dataclass(frozen=True)
@@ -60,9 +79,9 @@ def _ranked(frame: pl.DataFrame) -> _Ranked:
 class Tables:
     """Makes both tables of one hour from its sums, once all records were added."""
 
-    def __init__(self, hour: datetime, codes: Codes) -> None:
-        self._begin_s = int(hour.timestamp())
+    def __init__(self, codes: Codes) -> None:
         self._codes = codes
+        self._groups = {_TRAFFIC: _RowGroup(), _ROUTES: _RowGroup()}
         self._sides = _ranked(
             pl.DataFrame(
                 [
@@ -104,27 +123,21 @@ class Tables:
         asn = key & np.uint64(((1 << ASN_BITS) - 1) << 1)
         return np.where(among(self._foldable(key), tail), key - asn, key)
 
-    def traffic(self, slot: int, rows: SummedRows) -> pa.Table:
-        """Rows of one slot, sorted by what `networks` gives."""
+    def traffic(self, begin: Ints, rows: SummedRows) -> Made:
+        """Rows with the begin of each one's slot, as `networks` sorts them."""
         key = rows.key.view(np.int64)
-        begin = pa.scalar((self._begin_s + slot * SLOT_SECONDS) * 1_000_000, pa.int64())
-        return self._table(
-            schema.TRAFFIC,
-            rows,
-            key >> NETWORK_BITS,
-            {
-                "slot": pa.repeat(begin, len(key)),
-                "family": _FAMILIES.take(pa.array(key >> (ASN_BITS + 1) & 3)),
-                "remote_asn": pa.array(_remote_asn(key)),
-                "scaled": pa.array((key & 1).astype(bool)),
-            },
-        )
+        made = self._made(_TRAFFIC, rows, key >> NETWORK_BITS)
+        made.put("slot", begin)
+        family = key >> (ASN_BITS + 1) & 3
+        made.put("family", _FAMILIES[family], _FAMILIES[family] > 0)
+        made.put("remote_asn", _remote_asn(key))
+        return made.done(rows, key & 1 == 1)
 
     # ---- traffic_routes
 
-    def by_route(self, sums: Sequence[Selection]) -> Iterator[tuple[list[Selection], _Ranked]]:
-        """Sums by route of some sides at a time, in the order in which sides sort, and the prefixes
-        of all. Each of `sums` is sorted by its sides."""
+    def by_route(self, sums: Sequence[Selection]) -> tuple[_Ranked, Iterator[list[Selection]]]:
+        """The prefixes of sums by route, and these, of some sides at a time, in the order in which
+        sides sort. Each of `sums` is sorted by its sides."""
         codes = self._codes
         shift = np.uint64(codes.route_bits + codes.local_bits + 1)
         numbers = np.arange(len(codes.sides) + 1, dtype=np.uint64)
@@ -136,17 +149,17 @@ class Tables:
             used[self._codes.unpacked(key)[1]] = True
             bounds.append(np.searchsorted(key >> shift, numbers))
             np.add.at(rows, self._sides.rank, np.diff(bounds[-1]))
-        prefixes = self._prefixes(np.flatnonzero(used))
         order = np.argsort(self._sides.rank, kind="stable")
-        group = (np.cumsum(rows) - rows) // GROUP_ROWS
-        for n in np.unique(group):
-            sides = order[group[self._sides.rank[order]] == n]
-            parts = [
+        group = ((np.cumsum(rows) - rows) // GROUP_ROWS)[self._sides.rank[order]]
+        groups = (
+            [
                 some.part(bound[side], bound[side + 1])
                 for some, bound in zip(sums, bounds, strict=True)
-                for side in sides
+                for side in order[group == n]
             ]
-            yield parts, prefixes
+            for n in np.unique(group)
+        )
+        return self._prefixes(np.flatnonzero(used)), groups
 
     def _prefixes(self, used: Ints) -> _Ranked:
         """The routes of some codes, ranked; `rank` goes by code."""
@@ -164,51 +177,132 @@ class Tables:
         packed = packed << self._own.bits | self._own.rank[local]
         return packed.view(np.uint64)
 
-    def traffic_routes(self, rows: SummedRows, prefixes: _Ranked, tail: Ints) -> pa.Table:
-        """Rows by prefix, sorted by what `routes` gives; `tail` are the networks that were
-        folded."""
+    def traffic_routes(self, begin: Ints, rows: SummedRows, prefixes: _Ranked, tail: Ints) -> Made:
+        """Rows by prefix with the begin of the hour, as `routes` sorts them; `tail`: the networks
+        that were folded."""
         key = rows.key.view(np.int64)
         local = key & ((1 << self._own.bits) - 1)
         key = key >> self._own.bits
         place = key & ((1 << prefixes.bits) - 1)
         key = key >> prefixes.bits
-        scaled = (key & 1).astype(bool)
+        scaled = key & 1 == 1
         origin = prefixes.rows["origin_asn"].to_numpy()[place]
         network = self._metro[key >> 1] << ASN_BITS | np.maximum(origin, 0)
-        hour = pa.scalar(self._begin_s * 1_000_000, pa.int64())
-        return self._table(
-            schema.TRAFFIC_ROUTES,
-            rows,
-            key >> 1,
-            {
-                "hour_start": pa.repeat(hour, len(key)),
-                "scaled": pa.array(scaled),
-                "prefix": _texts(prefixes.rows["prefix"]).take(pa.array(place)),
-                "origin_asn": pa.array(origin),
-                "local_prefix": _texts(self._own.rows["local_prefix"]).take(pa.array(local)),
-                "folded": pa.array(among(network, tail) & scaled),
-            },
-        )
+        made = self._made(_ROUTES, rows, key >> 1)
+        made.put("hour_start", begin)
+        made.put_text("prefix", prefixes.rows, place)
+        made.put("origin_asn", origin)
+        made.put_text("local_prefix", self._own.rows, local)
+        made.put("folded", among(network, tail) & scaled)
+        return made.done(rows, scaled)
 
-    def _table(
-        self, columns: tuple[TableColumn, ...], rows: SummedRows, side: Ints, given: dict[str, Any]
-    ) -> pa.Table:
-        target = arrow_schema(columns)
-        made: list[Any] = []
-        where = pa.array(side)
-        for field in target:
-            if field.name in given:
-                column = given[field.name]
-            elif field.name in _SIDE_COLUMNS:
-                column = self._sides.rows[field.name].to_arrow().cast(field.type).take(where)
+    def _made(self, schema_: pa.Schema, rows: SummedRows, side: Ints) -> _Making:
+        if self._groups[schema_].rows >= ROW_GROUP_ROWS:
+            self._groups[schema_] = _RowGroup()
+        self._groups[schema_].rows += rows.key.size
+        made = _Making(schema_, self._groups[schema_])
+        for name, type_ in _SIDE_COLUMNS.items():
+            if type_ == pl.String:
+                made.put_text(name, self._sides.rows, side)
             else:
-                column = pa.array(getattr(rows, field.name.removeprefix("variance_")))
-            made.append(column.cast(field.type))
-        return pa.Table.from_arrays(made, schema=target)
+                column = self._sides.rows[name]
+                valid = column.is_not_null().to_numpy()[side]
+                made.put(name, column.fill_null(0).to_numpy()[side], valid)
+        return made
 
 
-def _texts(column: pl.Series) -> pa.Array:
-    return column.to_arrow().cast(pa.string())
+class _Texts:
+    """Texts as indices into a dictionary, which grows as they are met."""
+
+    def __init__(self, texts: pa.Array) -> None:
+        self._all = texts
+        self._there = np.asarray(texts.is_valid())
+        self._index = np.full(len(texts), -1, np.int32)
+        self._met = np.empty(0, np.int64)
+
+    def indices(self, numbers: Ints) -> tuple[npt.NDArray[np.int32], Bools, pa.Array]:
+        """Indices of the texts with some numbers, which of them are not null, and the
+        dictionary."""
+        first = np.full(len(self._all), -1)
+        first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of each, the last one counts
+        new = np.flatnonzero((first >= 0) & self._there & (self._index < 0))
+        new = new[np.argsort(first[new])]
+        self._index[new] = np.arange(len(self._met), len(self._met) + len(new))
+        self._met = np.concatenate((self._met, new))
+        return self._index[numbers], self._there[numbers], self._all.take(pa.array(self._met))
+
+
+@dataclass
+class _RowGroup:
+    """A row group in the making: its rows so far, and its dictionaries."""
+
+    rows: int = 0
+    texts: dict[str, _Texts] = field(default_factory=dict)
+
+
+class _Making:
+    """Columns of rows, put one after the other."""
+
+    def __init__(self, schema_: pa.Schema, group: _RowGroup) -> None:
+        self._schema, self._group = schema_, group
+        self._columns = np.zeros(len(schema_), INPUT)
+        self._kept: list[Any] = []
+        self._dictionaries: dict[str, pa.Array] = {}
+
+    def put(self, name: str, values: npt.NDArray[Any], valid: Bools | None = None) -> None:
+        """The values of a column, and which of them are not null."""
+        column = self._columns[self._schema.get_field_index(name)]
+        column["width"] = values.itemsize
+        for part, array in (("values", values), ("valid", valid)):
+            if array is None or (part == "valid" and array.all()):
+                continue
+            octets = np.packbits(array, bitorder="little") if array.dtype == bool else array
+            column[part] = octets.ctypes.data
+            self._kept.append(octets)
+
+    def put_text(self, name: str, of: pl.DataFrame, numbers: Ints) -> None:
+        """A column of the texts in some rows of another one."""
+        if name not in self._group.texts:
+            self._group.texts[name] = _Texts(of[name].to_arrow().cast(pa.string()))
+        indices, valid, self._dictionaries[name] = self._group.texts[name].indices(numbers)
+        self.put(name, indices, valid)
+
+    def done(self, rows: SummedRows, scaled: Bools) -> Made:
+        """With their sums, all columns."""
+        self.put("scaled", scaled)
+        for name in ("bytes", "packets", "records"):
+            self.put(name, getattr(rows, name))
+        self.put("variance_low", rows.low)
+        self.put("variance_high", rows.high)
+        sums = {name: exact(getattr(rows, name)) for name in ("bytes", "packets", "records")}
+        made = Rows(
+            self._schema, rows.key.size, self._columns, self._dictionaries, sums, 0,
+            tuple(self._kept),
+        )  # fmt: skip
+        return Made(made, exact(rows.bytes[scaled]))
+
+
+def pages(pieces: Iterable[tuple[int, SummedRows]]) -> Iterator[tuple[Ints, SummedRows]]:
+    """The same rows, each with what stands before its piece, `MOST_ROWS` at a time: each time
+    becomes a page of the file, which must not depend on how the work was shared out. They lie in
+    the same memory each time."""
+    begin = np.empty(MOST_ROWS, np.int64)
+    types = (np.uint64, *(np.int64,) * 3, *(np.float64,) * 2)
+    room = SummedRows._make(np.empty(MOST_ROWS, type_) for type_ in types)
+    used = 0
+    for since, rows in pieces:
+        at, count = 0, rows.key.size
+        while at < count:
+            n = min(MOST_ROWS - used, count - at)
+            begin[used : used + n] = since
+            for to, values in zip(room, rows, strict=True):
+                to[used : used + n] = values[at : at + n]
+            at, used = at + n, used + n
+            if used == MOST_ROWS:
+                yield begin, room
+                used = 0
+    if used:
+        yield begin[:used], SummedRows._make(column[:used] for column in room)
 
 
 def _remote_asn(key: Ints) -> Ints:

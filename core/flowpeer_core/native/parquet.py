@@ -165,7 +165,8 @@ class _Column:
     def indices_of(self, rows: Rows, number: int) -> tuple[int, pa.Array | None]:
         """Where the indices of texts lie, as long as the array is there, if there is one."""
         texts, at = rows.dictionaries[self.name], int(rows.columns["values"][number])
-        if texts.equals(self._texts):
+        if texts.slice(0, len(self._texts)).equals(self._texts):  # it may have grown
+            self._texts, self.chunk.distinct = texts, len(texts)
             return at, None
         octets = pa.foreign_buffer(at, 4 * rows.num_rows, rows.memory)
         codes = pa.Array.from_buffers(pa.int32(), rows.num_rows, [None, octets])

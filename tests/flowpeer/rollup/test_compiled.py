@@ -115,7 +115,7 @@ def everything(sums: Any) -> Iterator[list[list[Any]]]:
     """All rows of both kinds of sums, sorted."""
     for some in (*map(sums.slot, range(HOUR_SLOTS)), sums.routes()):
         rows = sums.ordered(some, keys_of(some))
-        yield [getattr(rows, name).tolist() for name in rows.__slots__]
+        yield [getattr(rows, name).tolist() for name in rows._fields]
 
 
 @pytest.mark.skipif(CORE is None, reason="built without the compiled core")
