@@ -7,7 +7,7 @@ A line for each hour, with the mark that its manifest had when it was read (`Lis
 are most of a header of flows and seldom asked for: they are packed by themselves. An hour
 whose manifest has another mark by now is read from the manifest itself, so that the index is never
 wrong, only out of date; it may be deleted at any time. Only headers all of whose entries are
-complete are in it. Commands that change the lake write it when they end.
+complete are in it. `rollup`, also with --explain, and `compact` write it when they end.
 """
 
 from __future__ import annotations

@@ -176,13 +176,17 @@ def plan(
     end: datetime | None = None,
     shard: Shard = WHOLE,
 ) -> list[Hour]:
-    """The hours of [start, end), and why each would be rolled up.
+    """The hours of [start, end), and why each would be rolled up. What was read of the record is
+    packed for the next plan.
 
     Raises:
         InputError: names that exporters announced cannot be read.
     """
     _require_names(network, lake)
-    return RollupPlanner(lake, network, period=(start, end)).plan(start, end, shard=shard)
+    rollup = RollupPlanner(lake, network, period=(start, end))
+    hours = rollup.plan(start, end, shard=shard)
+    rollup.pack()
+    return hours
 
 
 def _require_names(network: Configuration, lake: Lake) -> None:

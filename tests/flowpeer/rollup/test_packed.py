@@ -134,14 +134,17 @@ def octets_plainly(lake: Lake) -> dict[datetime, Any]:
     return {h: record.manifest("flows", h).header.octets for h in record.hours("flows")}
 
 
-def test_a_packed_lake_is_planned_alike_and_opens_few_files(folder: Path) -> None:
+@pytest.mark.parametrize("packed_by", ["plan", "rollup"])
+def test_a_packed_lake_is_planned_alike_and_opens_few_files(folder: Path, packed_by: str) -> None:
     network, lake = load(folder / "flowpeer.toml"), Lake(folder / "lake")
     start = DAY + 6 * HOUR
     with opened(lake) as before:
         want = plan(network, lake, start=start, end=start + HOUR)
     everything = plan(network, Lake(lake.root))
     assert len(before) > 20
-    assert roll_up(network, lake, Collected()).rolled_up == 0  # packs
+    if packed_by == "rollup":
+        shutil.rmtree(lake.cache)
+        assert roll_up(network, lake, Collected()).rolled_up == 0
     with opened(lake) as after:
         assert plan(network, Lake(lake.root), start=start, end=start + HOUR) == want
     assert len(after) <= 10, sorted(after)
