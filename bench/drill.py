@@ -119,7 +119,7 @@ def one(folder: Path, days: int) -> None:
 
     from flowpeer_reports.demand import Announced, demand
     from flowpeer_reports.drill import drill
-    from flowpeer_reports.fallover import Compiler
+    from flowpeer_reports.failover import FailoverCompiler
     from flowpeer_reports.loads import Loads
     from flowpeer_reports.offers import Choice, Offers, places
     from flowpeer_reports.removals import groups
@@ -156,7 +156,7 @@ def one(folder: Path, days: int) -> None:
     asked = demand(parts, found, offers, epochs, choice, announced)
     read = time.perf_counter() - begun
     hourly = found.into.reshape(frame.height, hours, 12).sum(axis=2)
-    compiler = Compiler(found, choice, asked, announced, hourly)
+    compiler = FailoverCompiler(found, choice, asked, announced, hourly)
     removals = groups(frame, {})
     answer = drill(compiler, removals, covered={},
                    growths=[Fraction(g) for g in range(1, 11)])  # fmt: skip

@@ -13,7 +13,7 @@ from flowpeer.analysis.signed import with_asks
 from flowpeer.errors import UsageError
 from flowpeer.lake.record import Record
 from flowpeer.network import Configuration
-from flowpeer_reports.billing.counterfactual import Free, counterfactual, taken_by_asks
+from flowpeer_reports.billing.counterfactual import TiedRoutes, counterfactual, taken_by_asks
 from flowpeer_reports.billing.savings import Key, usable_months
 from flowpeer_reports.candidates import Valuation, candidates
 from flowpeer_reports.columns import schema
@@ -21,7 +21,7 @@ from flowpeer_reports.columns.counterfactual import COUNTERFACTUAL
 from flowpeer_reports.columns.drill import DRILL_ASKS
 from flowpeer_reports.columns.moves import MOVES
 from flowpeer_reports.columns.scenarios import SCENARIOS
-from flowpeer_reports.meeting import Places
+from flowpeer_reports.meeting import MeetingPlaces
 from flowpeer_reports.render.tables import tables_page
 from flowpeer_reports.signed import asks_of
 from flowpeer_reports.tied import TiedTraffic, free_bytes
@@ -64,7 +64,7 @@ def counterfactual_answer(
         )
     inputs, billed = gathered.inputs, gathered.billed
     found = candidates(inputs, asks=asks, stores=FileStore, money=Valuation(billed))
-    where = Places(inputs, found.universe.parties)
+    where = MeetingPlaces(inputs, found.universe.parties)
     exits, placed = with_asks(
         exits or exits_of(inputs, network, record),
         asks_of(found.ranking, where, inputs.names()),
@@ -99,7 +99,7 @@ def counterfactual_answer(
     )  # fmt: skip
 
 
-def _free(exits: Exits, outbound: TiedTraffic, billed: set[Key]) -> list[Free]:
+def _free(exits: Exits, outbound: TiedTraffic, billed: set[Key]) -> list[TiedRoutes]:
     """What could leave by several billed links of its metro."""
     found = exits.found
     able = [
@@ -110,7 +110,7 @@ def _free(exits: Exits, outbound: TiedTraffic, billed: set[Key]) -> list[Free]:
     free, whole = free_bytes(outbound, able)
     hour = found.hour_of_slot
     return [
-        Free(key_of(exits, link), tuple(key_of(exits, n) for n in options), found.start,
+        TiedRoutes(key_of(exits, link), tuple(key_of(exits, n) for n in options), found.start,
              share_of(size, whole[link])[hour])
         for (link, options), size in sorted(free.items())
     ]  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from flowpeer.analysis.answers import Answer, title_of
-from flowpeer.analysis.explain_money import falls
+from flowpeer.analysis.explain_money import bill_reductions
 from flowpeer.analysis.inputs import Gathered
 from flowpeer.analysis.scratch import FileStore
 from flowpeer_core.slots import SLOT_SECONDS
@@ -21,7 +21,7 @@ from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.explain import EXPLAIN
 from flowpeer_reports.feasibility import PRIOR_ASKS, Feasibility
 from flowpeer_reports.inputs import pdb
-from flowpeer_reports.meeting import Places
+from flowpeer_reports.meeting import MeetingPlaces
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.policy import CLASSES
 from flowpeer_reports.ranking import Listing, Row, bps, peers_in
@@ -295,7 +295,7 @@ class _Metro:
         """How likely a yes is, in millionths, and the SQL that counts it from the policy class:
         base rates are priors worth ten asks, and what came of our own (METHODS M10)."""
         ranking, cells = self.ranking, self.ranking.cells
-        feasibility = Feasibility(self.inputs, Places(self.inputs, ranking.parties))
+        feasibility = Feasibility(self.inputs, MeetingPlaces(self.inputs, ranking.parties))
         at = int(np.searchsorted(ranking.eligible[self.number].asns, self.asn))
         out, in_ = (bps(v, self.inputs.period_slots) for v in ranking.alone[self.number][at])
         mine = cells.of(self.number)
@@ -392,16 +392,18 @@ class _Metro:
         assert self.row is not None
         assert self.billed is not None
         where = self.of("{time}")
-        made = list(falls(self.billed, self.found, self.number, self.listing, self.row, where))
+        made = list(
+            bill_reductions(self.billed, self.found, self.number, self.listing, self.row, where)
+        )
         # A port in between that cannot carry all is in none of these statements.
-        whole = round(sum(fall.cents for fall in made) / 100, 2)
+        whole = round(sum(one.cents for one in made) / 100, 2)
         exact = abs(whole - shown["bill_saving_per_month"]) < 0.01 * (len(made) + 1)
-        for fall in made:
+        for one in made:
             yield _step(
-                "money", f"{fall.contract}: billed {float(fall.before_bps) / 1e6:,.2f} → "
-                f"{float(fall.after_bps) / 1e6:,.2f} Mbps, its bill falls by "
-                f"{fall.cents / 100:,.2f} {fall.currency} a month",
-                *((fall.cents, "cents a month", fall.sql) if fall.sql and exact else ()),
+                "money", f"{one.contract}: billed {float(one.before_bps) / 1e6:,.2f} → "
+                f"{float(one.after_bps) / 1e6:,.2f} Mbps, its bill falls by "
+                f"{one.cents / 100:,.2f} {one.currency} a month",
+                *((one.cents, "cents a month", one.sql) if one.sql and exact else ()),
             )  # fmt: skip
         cost = shown["peering_cost_per_month"]
         yield _step("money", f"peering itself costs {cost:,.2f} {shown['currency']} a month "

@@ -67,7 +67,7 @@ rows above take in each slot, and they with this one; `whole`: what the links ar
 
 
 @dataclass(frozen=True, slots=True)
-class BillFall:
+class BillReduction:
     """What one contract's bill falls by a month when a row says yes."""
 
     contract: str
@@ -80,9 +80,9 @@ class BillFall:
     were filled, several months, tiers or units."""
 
 
-def falls(
+def bill_reductions(
     billed: BilledPeriod, found: Candidates, number: int, listing: Listing, row: Row, where: str
-) -> Iterator[BillFall]:
+) -> Iterator[BillReduction]:
     """The contracts whose bill changes, in their order.
 
     Args:
@@ -106,13 +106,13 @@ def falls(
         terms = months[0].terms
         now = [terms.total(b) or Fraction(0) for b in before]
         then = [terms.total(a) or Fraction(0) for a in after]
-        fall = (sum(now, Fraction(0)) - sum(then, Fraction(0))) / len(months)
+        reduction = (sum(now, Fraction(0)) - sum(then, Fraction(0))) / len(months)
         sql = None
         if _plain(months, found):
             routes = _routes(found, listing, number, [*above, mine])
             sql = _sql(months[0], routes, mine, where)
-        yield BillFall(
-            terms.contract, before[0], after[0], floor(fall * 100 + Fraction(1, 2)),
+        yield BillReduction(
+            terms.contract, before[0], after[0], floor(reduction * 100 + Fraction(1, 2)),
             terms.currency, sql,
         )  # fmt: skip
 

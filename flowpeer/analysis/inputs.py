@@ -34,7 +34,7 @@ from flowpeer.sources import LOCK_WAIT_S
 from flowpeer_core.sample import MARKER
 from flowpeer_reports import ask_log
 from flowpeer_reports.billing.rows import BilledPeriod
-from flowpeer_reports.exclusions import Known
+from flowpeer_reports.exclusions import ExclusionInputs
 from flowpeer_reports.inputs import NO_TABLES, Inputs
 
 SESSIONS = pl.Schema([
@@ -287,14 +287,16 @@ def gather(
     return Gathered(inputs, provenance, cache(bill))
 
 
-def known(network: Configuration, lake: Lake, log: Sequence[ask_log.Ask], day: date) -> Known:
+def known(
+    network: Configuration, lake: Lake, log: Sequence[ask_log.Ask], day: date
+) -> ExclusionInputs:
     """What decides on a day who is never asked: it needs no traffic."""
     peeringdb = {
         name.removeprefix("peeringdb_"): _reference(lake, name) for name in schema.PEERINGDB
     }
     relationships = _reference(lake, "as_relationships")
     start = datetime.combine(day, time(), UTC)
-    return Known(
+    return ExclusionInputs(
         asn=network.network.asn,
         siblings=_siblings(network, peeringdb["net"], relationships),
         interfaces=_interfaces(network, start, start + timedelta(days=1)),

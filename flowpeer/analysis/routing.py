@@ -27,7 +27,7 @@ from flowpeer.routing.rib import snapshot
 from flowpeer.routing.rib.snapshot import SnapshotInfo
 from flowpeer_core.slots import HOUR
 from flowpeer_reports.demand import Announced, Demand, demand
-from flowpeer_reports.fallover import Compiler
+from flowpeer_reports.failover import FailoverCompiler
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import EXTERNAL, KEY, Loads, loads
 from flowpeer_reports.offers import OFFERS, ORIGIN_RANK, SCOPES, Choice, LinkPlaces, Offers, places
@@ -122,12 +122,12 @@ class Exits:
         )
 
     @cached_property
-    def compiler(self) -> Compiler:
+    def compiler(self) -> FailoverCompiler:
         """What drills are compiled from."""
         return self._compiler(self.demand)
 
     @cached_property
-    def compiler_by_local(self) -> Compiler:
+    def compiler_by_local(self) -> FailoverCompiler:
         """The same with own prefixes kept apart, for plans that withdraw them one by one."""
         return self._compiler(
             demand(
@@ -136,12 +136,12 @@ class Exits:
             )
         )  # fmt: skip
 
-    def _compiler(self, asked: Demand) -> Compiler:
+    def _compiler(self, asked: Demand) -> FailoverCompiler:
         hours = self.found.hour_of_slot
         edges = np.flatnonzero(np.diff(hours, prepend=-1))
         hourly = np.zeros((self.found.links.height, len(self.epoch_of_hour)), dtype=np.int64)
         hourly[:, hours[edges]] = np.add.reduceat(self.found.into, edges, axis=1)
-        return Compiler(self.found, self.choice, asked, self.announced, hourly)
+        return FailoverCompiler(self.found, self.choice, asked, self.announced, hourly)
 
 
 def _moved(part: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:

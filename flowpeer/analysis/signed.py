@@ -15,7 +15,7 @@ from flowpeer_reports.ask_log import asks
 from flowpeer_reports.capacity import Relief
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.relations import Ints
-from flowpeer_reports.signed import Asks, Signed, first_asks, signed, signed_asks
+from flowpeer_reports.signed import Asks, SignedNetwork, first_asks, signed, signed_asks
 
 SIGNED: Final = "signed"
 WithAsks = int | Literal["signed"]
@@ -61,7 +61,7 @@ def asks_in_place(inputs: Inputs, network: Configuration, asked: WithAsks) -> As
     return signed_asks(inputs, picks)
 
 
-def with_asks(exits: Exits, asked: Asks) -> tuple[Exits, Signed]:
+def with_asks(exits: Exits, asked: Asks) -> tuple[Exits, SignedNetwork]:
     """The same with these asks answered with yes."""
     made = signed(
         exits.found, exits.offers, exits.choice, exits.inputs.metros, exits.parts, asked

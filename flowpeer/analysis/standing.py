@@ -33,7 +33,7 @@ OBSERVED = "reference/as_cones.parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFolder:
     """What was written into a folder, and what it was made from.
 
     files: digest by name. warnings: what was reported of the data. shown: what a screen needs of
@@ -77,12 +77,12 @@ def made_from(configuration: Path, **asked: Any) -> str | None:
     return whole.hexdigest()
 
 
-def standing(folder: Path, made: str | None) -> Written | None:
+def standing(folder: Path, made: str | None) -> WrittenFolder | None:
     """What stands in a folder, if it was made from just this and is as it was written."""
     if made is None:
         return None
     try:
-        held = Written(**json.loads((folder / NAME).read_bytes()))
+        held = WrittenFolder(**json.loads((folder / NAME).read_bytes()))
         same = held.made_from == made and all(
             _digest(folder / name) == digest for name, digest in held.files.items()
         )
@@ -100,14 +100,14 @@ def keep(
     page: Path,
     warnings: Sequence[str] = (),
     shown: Sequence[Mapping[str, Any]] = (),
-) -> Written:
+) -> WrittenFolder:
     """Say in a folder what its files were made from.
 
     `before`, `after`: `made_from`, as it was when the work began and when it was done. Where they
     differ something came meanwhile, and nothing is noted: the next one writes again.
     """
     path = folder / NAME
-    held = Written(
+    held = WrittenFolder(
         before or "", page.name, {p.name: _digest(p) for p in files}, list(warnings),
         [dict(one) for one in shown],
     )  # fmt: skip

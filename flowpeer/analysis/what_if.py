@@ -22,7 +22,7 @@ from flowpeer_reports.columns.what_if import (
 )
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.render.tables import tables_page
-from flowpeer_reports.what_if import Board, pick_of
+from flowpeer_reports.what_if import Baseline, pick_of
 
 
 class WhatIfs:
@@ -30,7 +30,7 @@ class WhatIfs:
 
     def __init__(self, gathered: Gathered, network: Configuration, lake: Lake) -> None:
         self._gathered, self._lake = gathered, lake
-        self._board = Board(
+        self._board = Baseline(
             gathered.inputs, gathered.billed, {m.id: m.targets for m in network.metros}
         )
 

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from flowpeer.cli.commands import LazyGroup
-from flowpeer.cli.complaints import complaint
+from flowpeer.cli.error_messages import complaint
 from flowpeer.cli.state import CommandState
 from flowpeer.errors import is_interrupt
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowpeer.cli.complaints import complaint
+from flowpeer.cli.error_messages import complaint
 from flowpeer.cli.sql_complete import CompletionNames
 from flowpeer.cli.sql_names import FORMATS, frame_of, parameters_of, render, write
-from flowpeer.cli.sql_terminal import Lines, show
+from flowpeer.cli.sql_terminal import StatementReader, show
 from flowpeer.cli.state import CommandState, printable, terminal_width
 from flowpeer.query.asked import made_names, question_named, resolve
 from flowpeer.query.statement import statements
@@ -105,13 +105,13 @@ class Prompt:
 
     def run(self) -> None:
         """Read and answer until the end of input."""
-        lines = Lines(self.names())
+        lines = StatementReader(self.names())
         ended = False
         while not ended:
             with contextlib.suppress(KeyboardInterrupt):  # a second one, during the first
                 ended = self._ends(lines)
 
-    def _ends(self, lines: Lines) -> bool:
+    def _ends(self, lines: StatementReader) -> bool:
         """Whether the input ended. Until then, Ctrl-C stops what is being done and never the
         prompt, wherever between two statements it arrives."""
         while True:

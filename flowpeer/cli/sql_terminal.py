@@ -43,7 +43,7 @@ def is_whole(text: str, questions: Iterable[str]) -> bool:
     return bool(every) and every[-1].word == ";"
 
 
-class Lines:
+class StatementReader:
     """What a person types, statement by statement."""
 
     def __init__(self, names: CompletionNames) -> None:

@@ -9,7 +9,7 @@ import flowpeer_sample
 from flowpeer.analysis.standing import standing
 from flowpeer.errors import UsageError
 from flowpeer.mirror import is_address, split
-from flowpeer.pipeline.demo_folder import CONFIGURATION, REPORT, Demo, Writing, inputs_of
+from flowpeer.pipeline.demo_folder import CONFIGURATION, REPORT, Demo, SampleWriter, inputs_of
 from flowpeer.reporter import Reporter
 from flowpeer_core.sample import MARKER
 
@@ -52,7 +52,7 @@ def run_demo(directory: Path, reporter: Reporter, *, lake: str = "") -> Demo:
             for text in held.warnings:
                 reporter.warn(text)
             return Demo(directory / REPORT, held, unchanged=True)
-    with Writing(directory) as writing:
+    with SampleWriter(directory) as writing:
         from flowpeer.pipeline.demo_stages import stages  # and all engines
 
         return stages(directory, reporter, writing)

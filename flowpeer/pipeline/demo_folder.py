@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import flowpeer_sample
-from flowpeer.analysis.standing import Written, made_from
+from flowpeer.analysis.standing import WrittenFolder, made_from
 
 STEP_S = 0.02
 CONFIGURATION, REPORT = "flowpeer.toml", "report"
@@ -22,7 +22,7 @@ class Demo:
     """What was done, and what stands in the folder of the report then."""
 
     folder: Path
-    written: Written
+    written: WrittenFolder
     records_added: int = 0
     hours_rolled_up: int = 0
     unchanged: bool = False
@@ -39,7 +39,7 @@ class Demo:
         return self.folder / self.written.page
 
 
-class Writing:
+class SampleWriter:
     """The sample being written by a process of its own, while its first files are read."""
 
     def __init__(self, directory: Path) -> None:

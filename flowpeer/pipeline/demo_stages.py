@@ -8,14 +8,14 @@ from flowpeer.analysis.inputs import gather
 from flowpeer.analysis.reports import write_reports
 from flowpeer.analysis.standing import keep
 from flowpeer.checks.touching import stated
-from flowpeer.pipeline.demo_folder import CONFIGURATION, REPORT, Demo, Writing, inputs_of
+from flowpeer.pipeline.demo_folder import CONFIGURATION, REPORT, Demo, SampleWriter, inputs_of
 from flowpeer.pipeline.ingest import ingest_files
 from flowpeer.pipeline.rollup import roll_up
 from flowpeer.reporter import Reporter
 from flowpeer.workspace import Workspace
 
 
-def stages(directory: Path, reporter: Reporter, writing: Writing) -> Demo:
+def stages(directory: Path, reporter: Reporter, writing: SampleWriter) -> Demo:
     """Ingest each capture when it is there, roll up, and write the reports."""
     reporter.say("2/4 ingest: export packets → flow records")
     workspace = Workspace(writing.wait_for(directory / CONFIGURATION))

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from flowpeer import __version__
 from flowpeer.errors import FlowpeerError, InputError, UsageError
-from flowpeer.pipeline.executor import Done, Messages, Order, Work, shipped
+from flowpeer.pipeline.executor import Done, Messages, Order, RollupOrder, shipped
 from flowpeer.pipeline.hour import Tried, already
 from flowpeer.pipeline.jobs import HOURS, ROWS
 from flowpeer.reporter import Collected, Reporter
@@ -115,7 +115,7 @@ def try_hours_on(
     ended: SimpleQueue[tuple[int, bytes | Exception]] = SimpleQueue()
 
     def give(some: tuple[Hour, ...]) -> None:
-        work = Work(lake.root.absolute(), mark, rollup.network, engine.threads, some)
+        work = RollupOrder(lake.root.absolute(), mark, rollup.network, engine.threads, some)
         number = len(given)
         given.append(some)
         label = f"{some[0].name} to {some[-1].name}" if len(some) > 1 else some[0].name

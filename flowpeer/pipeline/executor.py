@@ -19,12 +19,12 @@ from typing import Any
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline.jobs import started, stop
-from flowpeer.rollup.aggregate import Means
+from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import Hour
 from flowpeer_core.machine import cores
 
 Order = tuple[str, bytes]
-"""The version of flowpeer that gives it, and the pickled `Work`."""
+"""The version of flowpeer that gives it, and the pickled `RollupOrder`."""
 Messages = list[tuple[str, Any]]
 """What came back, in order: (`host`, its name), (`unfit`, why nothing is done there), (`say`, text
 and level), (`warn`, text), (`tried`, an hour and `done`, `left` or `held`), (`lost`, how the
@@ -34,7 +34,7 @@ Done = Callable[[bytes | Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RollupOrder:
     """Hours to do.
 
     Args:
@@ -77,8 +77,8 @@ def shipped() -> Callable[[Order], bytes]:
 
 
 def do(order: bytes) -> bytes:
-    """Carry out a pickled `Work`; the pickled `Messages`."""
-    work: Work = pickle.loads(order)  # noqa: S301  # of the driver that asked for it
+    """Carry out a pickled `RollupOrder`; the pickled `Messages`."""
+    work: RollupOrder = pickle.loads(order)  # noqa: S301  # of the driver that asked for it
     messages: Messages = [("host", socket.gethostname())]
     if why := _unfit(work):
         messages.append(("unfit", f"{socket.gethostname()}: {why}"))
@@ -87,7 +87,7 @@ def do(order: bytes) -> bytes:
     return pickle.dumps(messages)
 
 
-def _unfit(work: Work) -> str:
+def _unfit(work: RollupOrder) -> str:
     """Why the lake cannot be changed from here; empty where it can."""
     lake = Lake(work.root)
     if not (work.root / "staging" / work.mark).is_dir():
@@ -95,10 +95,10 @@ def _unfit(work: Work) -> str:
     return "" if lake.writable else f"may not write into {work.root}"
 
 
-def _roll_up(work: Work, messages: Messages) -> None:
+def _roll_up(work: RollupOrder, messages: Messages) -> None:
     host = messages[0][1]
-    means = Means.shared(work.threads, max(1, cores() // work.threads))
-    worker = started(work.network, work.root, means)
+    resources = Resources.shared(work.threads, max(1, cores() // work.threads))
+    worker = started(work.network, work.root, resources)
     try:
         worker.give(work.hours)
         while worker.hours:

@@ -24,7 +24,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import Tried
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.aggregate import Means
+from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import Hour
 
 ROWS = 2_000_000
@@ -84,7 +84,7 @@ def try_hours(
     try:
         for n in range(count):
             threads = jobs // count + (n < jobs % count)
-            workers.append(started(network, root, Means.shared(threads, count)))
+            workers.append(started(network, root, Resources.shared(threads, count)))
             if waiting:
                 workers[-1].give(waiting.popleft())
         while busy := [worker for worker in workers if worker.hours]:
@@ -114,18 +114,18 @@ def try_hours(
         lake.staging.sweep()
 
 
-def started(network: Configuration, root: Path, means: Means) -> Worker:
+def started(network: Configuration, root: Path, resources: Resources) -> Worker:
     """A process that waits for hours of the lake at `root`, an absolute path."""
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(  # noqa: S603  # our own module
             [*COMMAND, str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            env=os.environ | dict.fromkeys(ENGINES, str(means.threads)),
+            env=os.environ | dict.fromkeys(ENGINES, str(resources.threads)),
             start_new_session=True,  # Ctrl-C is for this process, which ends the others
         )  # fmt: skip
     with suppress(OSError):
-        ours.send((network, root, means))
+        ours.send((network, root, resources))
     return Worker(process, ours)
 
 

@@ -31,7 +31,7 @@ STOP_AGAIN_S = 0.05
 """A stop that comes between two steps of a query is lost on DuckDB, so it is repeated."""
 
 
-class Stops:
+class RequestReader:
     """Reads the input beside a running query: further queries wait, a stop does not."""
 
     def __init__(self, lines: TextIO, reply: Callable[[dict[str, Any]], None]) -> None:
@@ -108,7 +108,7 @@ def main() -> None:
         root, private = Path(setup["lake"]), Path(setup["private"])
         # It looks up what the machine has, and starts no thread before the process is confined.
         con = duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
-        stops = Stops(sys.stdin, reply)
+        stops = RequestReader(sys.stdin, reply)
         if setup["on_demand"]:
             from flowpeer.query.on_demand import OnDemand
 
@@ -156,7 +156,7 @@ def main() -> None:
 
 
 def _asking(
-    stops: Stops, reply: Callable[[dict[str, Any]], None]
+    stops: RequestReader, reply: Callable[[dict[str, Any]], None]
 ) -> Callable[[Collection[str] | None], list[dict[str, Any]]]:
     def ask(words: Collection[str] | None) -> list[dict[str, Any]]:
         number = stops.running

@@ -30,7 +30,7 @@ class NamedObjects:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class ObjectSources:
     """Scripts by key, and tables as the parent gave them."""
 
     scripts: frozenset[str]
@@ -85,14 +85,14 @@ class Objects:
         self._words.pop(key, None)
         self._made_by[name.lower()] = key
 
-    def needs(self, names: NamedObjects | None) -> Needs:
+    def needs(self, names: NamedObjects | None) -> ObjectSources:
         """What a statement needs, everything for None, with the files that are there now."""
         keys, words = self._needed(names)
         wanted = None if words is None else words - self._configured
         tables = self._ask(wanted) if wanted is None or wanted else []
-        return Needs(frozenset(keys), tables)
+        return ObjectSources(frozenset(keys), tables)
 
-    def make(self, needs: Needs) -> None:
+    def make(self, needs: ObjectSources) -> None:
         """Make what is not there yet.
 
         Raises:

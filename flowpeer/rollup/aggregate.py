@@ -32,7 +32,7 @@ from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
 from flowpeer_core.slots import HOUR_SLOTS, HOUR_US, SLOT_US
 
-__all__ = ["Aggregate", "HourContext", "HourFigures", "Means", "sums_of"]
+__all__ = ["Aggregate", "HourContext", "HourFigures", "Resources", "sums_of"]
 
 MEMORY_PARTS = 4
 """One of so many parts of the memory is for sums; what does not fit waits on disk."""
@@ -41,19 +41,19 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Resources:
     """What one process uses for an hour: threads, and octets of memory for the sums of each."""
 
     threads: int
     octets: int
 
     @classmethod
-    def shared(cls, threads: int, processes: int = 1) -> Means:
-        """The means of each of some processes that have so many threads."""
+    def shared(cls, threads: int, processes: int = 1) -> Resources:
+        """The resources of each of some processes that have so many threads."""
         return cls(threads, memory() // MEMORY_PARTS // (threads * processes))
 
     @classmethod
-    def all(cls) -> Means:
+    def all(cls) -> Resources:
         """All cores for this process."""
         return cls.shared(cores())
 
@@ -75,7 +75,7 @@ class Aggregate:
             are ignored.
         hour: its start, UTC.
         folder: for sums that do not fit into memory; `close` leaves nothing in it.
-        means: by default all cores.
+        resources: by default all cores.
         progress: is given the records read.
         duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
 
@@ -90,7 +90,7 @@ class Aggregate:
         context: HourContext,
         folder: Path,
         *,
-        means: Means | None = None,
+        resources: Resources | None = None,
         progress: Callable[[int], None] | None = None,
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
     ) -> None:
@@ -99,12 +99,12 @@ class Aggregate:
         self._context = context
         self._duplicates = duplicates
         codes = Codes(context)
-        means = means or Means.all()
-        self._threads = means.threads
-        one_more: Callable[[], Sums] = partial(sums_of, codes, hour, folder, means.octets)
+        resources = resources or Resources.all()
+        self._threads = resources.threads
+        one_more: Callable[[], Sums] = partial(sums_of, codes, hour, folder, resources.octets)
         # What counts elsewhere is summed too, for the figures; nothing of it is kept.
         self._elsewhere = one_more
-        self._sums = [one_more() for _ in range(means.threads)]
+        self._sums = [one_more() for _ in range(resources.threads)]
         self._idle: SimpleQueue[Sums] = SimpleQueue()
         for one in self._sums:
             self._idle.put(one)

@@ -25,7 +25,7 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration, Interface
 from flowpeer.rollup import rates
-from flowpeer.rollup.aggregate import Means
+from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.attribute import Attributor, both_ways
 from flowpeer.rollup.codes import Macs
 from flowpeer.rollup.duplicates import Duplicates
@@ -89,7 +89,7 @@ class RollupInputs:
         record: of the lake, where the command has one already.
         period: only hours that overlap [start, end) are asked for. Whole days of receipt are read
             then, for metering is chosen by the day.
-        means: of each hour's sums; by default all cores.
+        resources: of each hour's sums; by default all cores.
         tables: compiled routes that were opened already, by digests; more are added.
     """
 
@@ -100,7 +100,7 @@ class RollupInputs:
         *,
         record: Record | None = None,
         period: tuple[datetime | None, datetime | None] = (None, None),
-        means: Means | None = None,
+        resources: Resources | None = None,
         tables: dict[tuple[str, ...], match.RouteTable] | None = None,
     ) -> None:
         self.lake = lake
@@ -117,7 +117,7 @@ class RollupInputs:
         self._headers: dict[datetime, Header] = self.record.headers(
             "flows", start=self._span[0], end=self._span[1], damaged=self._damaged
         )
-        self._means = means
+        self._resources = resources
         self._tables = {} if tables is None else tables
         self._attributors: dict[str, Attributor] = {}
         self._attributors_at: dict[tuple[str, int], Attributor] = {}

@@ -240,7 +240,7 @@ class RollupPlanner(RollupInputs):
         folder = self._scratch
         return Aggregate(
             reading.tasks(files), hour.start, context, folder, progress=progress,
-            means=self._means, duplicates=duplicates,
+            resources=self._resources, duplicates=duplicates,
         )  # fmt: skip
 
     def _context(self, hour: Hour) -> HourContext:

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from flowpeer.errors import NoDataError, UsageError
-from flowpeer.web.named import FILTERS, Named, asking, literal
+from flowpeer.web.named import FILTERS, NamedTable, asking, literal
 from flowpeer.web.reader import Cancel, SharedReader, ShownTable
 from flowpeer.web.view import Filters
 from flowpeer_reports import columns
@@ -103,8 +103,8 @@ def _called(rows: pl.DataFrame, command: str) -> ShownTable:
 class AnswerPart:
     """What a table keeps of a whole answer, by the filters that the answer is not asked with."""
 
-    named: Named
-    whole: Named
+    named: NamedTable
+    whole: NamedTable
     side: str = ""
     """Which of the tables beside the answer's own."""
     shape: Shape | None = None
@@ -281,7 +281,7 @@ def _from_answers() -> list[AnswerPart]:
         if answer in ("candidates", "exchanges"):
             asked += ("direction",)
         more = {"explain": ("asn",), "what_if": ("pick",)}.get(answer, ())
-        whole = Named(
+        whole = NamedTable(
             f"answer {answer}", title, asked + more, partial(_answer, answer), needs=more,
             lasts_s=_LASTS_S.get(answer, 0),
         )  # fmt: skip
@@ -289,7 +289,7 @@ def _from_answers() -> list[AnswerPart]:
         known = tuple(column.name for column in _COLUMNS.get(name, ()))
         if name == "imbalance_hours":
             known = _BY_HOUR
-        named = Named(name, title, uses, whole.make, needs=needs, columns=known)
+        named = NamedTable(name, title, uses, whole.make, needs=needs, columns=known)
         parts.append(AnswerPart(named, whole, side, _SHAPES.get(name)))
     return [*parts, *_from_calls()]
 
@@ -311,7 +311,7 @@ def _from_calls() -> Iterator[AnswerPart]:
          ("address", "prefix", "origin_asn", "origins", "origin_name", "as_path", "snapshot",
           "vantage")),
     ):  # fmt: skip
-        named = Named(name, title, uses, make, needs=uses, columns=known,
+        named = NamedTable(name, title, uses, make, needs=uses, columns=known,
                       lasts_s=_LASTS_S.get(name, 0))  # fmt: skip
         yield AnswerPart(named, replace(named, name=f"answer {name}"), only=only)
 
@@ -327,7 +327,7 @@ def names() -> set[str]:
     return {part.answer for part in parts().values()}
 
 
-def whole_of(answer: str) -> Named:
+def whole_of(answer: str) -> NamedTable:
     """Raises UsageError where there is no answer of that name."""
     for part in parts().values():
         if part.answer == answer:

@@ -34,7 +34,7 @@ ROWS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedTable:
     """A table by name; `make` runs in a thread."""
 
     name: str
@@ -109,7 +109,7 @@ def spell(lasts_s: int) -> int:
     return int(time.time()) // lasts_s if lasts_s else 0
 
 
-def check_needs(named: Named, view: Filters) -> None:
+def check_needs(named: NamedTable, view: Filters) -> None:
     """Raises UsageError where a filter is not given that the table needs."""
     given = {"asn": view.asn, "provider": view.providers, "find": view.own.get("find"),
              "pick": view.picks}  # fmt: skip

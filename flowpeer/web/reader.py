@@ -131,7 +131,7 @@ class _Known:
     """Whether a network is in any table."""
 
 
-class Remembering(api.Network):
+class CachingNetwork(api.Network):
     """A network that gathers the inputs of a period once for the answers that follow each other.
     It is made again when the lake changes."""
 
@@ -156,7 +156,7 @@ class SharedReader:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self.network: api.Network = Remembering(settings.config)
+        self.network: api.Network = CachingNetwork(settings.config)
         self._kept, self._known = _Kept(), _Known(self.network.generation())
         self._looked = time.monotonic()
         self._looking = asyncio.Lock()
@@ -190,7 +190,7 @@ class SharedReader:
             if time.monotonic() - self._looked >= LOOK_S:
                 generation = await asyncio.to_thread(self.network.generation)
                 if generation != self._known.generation:
-                    self.network = await asyncio.to_thread(Remembering, self.settings.config)
+                    self.network = await asyncio.to_thread(CachingNetwork, self.settings.config)
                     periods, self._known = list(self._known.fingerprints), _Known(generation)
                     for period in periods:
                         await asyncio.to_thread(self.fingerprint, period)

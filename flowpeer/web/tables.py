@@ -14,13 +14,13 @@ from importlib.resources import files
 
 from flowpeer.errors import NoDataError, UsageError
 from flowpeer.web.answers import parts
-from flowpeer.web.named import Named, check_needs, of_statement
+from flowpeer.web.named import NamedTable, check_needs, of_statement
 from flowpeer.web.reader import SharedReader, ShownTable
 from flowpeer.web.view import Filters
 
 
 @cache
-def tables() -> dict[str, Named]:
+def tables() -> dict[str, NamedTable]:
     """Every table by name."""
     found = {name: part.named for name, part in parts().items()}
     for path in sorted(files(__package__).joinpath("sql").iterdir(), key=lambda p: p.name):
@@ -37,7 +37,7 @@ def tables() -> dict[str, Named]:
             needs += ("provider",)
         about = " ".join(line for line in head[1:] if not line.startswith(("Uses:", "Columns:")))
         made = partial(of_statement, text)
-        found[name] = Named(name, head[0], names, made, about, True, needs, columns)
+        found[name] = NamedTable(name, head[0], names, made, about, True, needs, columns)
     return found
 
 
@@ -85,7 +85,7 @@ def check_column(column: str, known: Sequence[str]) -> None:
                          advice=f"there are {', '.join(known)}")  # fmt: skip
 
 
-def named_table(name: str) -> Named:
+def named_table(name: str) -> NamedTable:
     """Raises NoDataError where there is no table of that name."""
     if name not in tables():
         raise NoDataError(f"no table {name[:60]!r}", advice="/api/openapi.json lists them")

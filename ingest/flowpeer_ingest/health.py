@@ -36,7 +36,7 @@ CODES: dict[str, str] = {
 """What can be wrong."""
 
 
-class Trouble(NamedTuple):
+class HealthProblem(NamedTuple):
     """One thing that a person should look at."""
 
     code: str
@@ -54,7 +54,7 @@ def running(status: Mapping[str, Any], now_us: int) -> bool:
 
 def troubles(
     status: Mapping[str, Any], now_us: int, *, names: Mapping[str, str] | None = None
-) -> Iterator[Trouble]:
+) -> Iterator[HealthProblem]:
     """Everything that is wrong, the worst first.
 
     Args:
@@ -63,7 +63,7 @@ def troubles(
     """
     names = names or {}
     if not running(status, now_us):
-        yield Trouble(
+        yield HealthProblem(
             "down", "collector", f"not running since {_time(status['updated_us'])}",
             "start it with `flowpeer collect`, or see the log of its service",
         )  # fmt: skip
@@ -71,24 +71,24 @@ def troubles(
         return
     for number, receiver in enumerate(status["receivers"]):
         if now_us - receiver.get("beat_us", 0) > DOWN_AFTER_S * 1_000_000:
-            yield Trouble(
+            yield HealthProblem(
                 "receiver", f"receiver {number}", "does not work: datagrams wait in the kernel",
                 "see the log; a disk that hangs stops its commits",
             )  # fmt: skip
     spool = status["spool"]
     if spool["spool_segments"] and spool["lag_seconds"] > status["seal_after_s"] + STUCK_AFTER_S:
-        yield Trouble(
+        yield HealthProblem(
             "stuck", "spool", f"{spool['spool_segments']:,} segments wait, the first datagram "
             f"since {spool['lag_seconds']:,.0f} s",
             "see the log: the lake cannot be written, or decoding is slower than what comes",
         )  # fmt: skip
     if spool["failed"]:
-        yield Trouble(
+        yield HealthProblem(
             "set_aside", "spool", f"{spool['failed']:,} segments could not be decoded",
             "report the *.failed files; what is in them is in no table",
         )  # fmt: skip
     if spool["free_octets"] < status["reserve_octets"]:
-        yield Trouble(
+        yield HealthProblem(
             "disk", "spool", f"{spool['free_octets']:,} octets are left on its disk, less than the "
             f"reserve of {status['reserve_octets']:,}",
             "make room: prune flow records, or give the spool a disk of its own",
@@ -103,14 +103,16 @@ def silent_after_us(usual_gap_us: int) -> int:
     return max(SILENT_AFTER_S * 1_000_000, SILENT_TIMES * usual_gap_us)
 
 
-def _silent(status: Mapping[str, Any], now_us: int, names: Mapping[str, str]) -> Iterator[Trouble]:
+def _silent(
+    status: Mapping[str, Any], now_us: int, names: Mapping[str, str]
+) -> Iterator[HealthProblem]:
     step = "see the router's export, and the way from it: `tcpdump -ni any udp port 2055`"
     behind_us = int(status["spool"]["lag_seconds"] * 1_000_000)  # what waits may be from it
     seen_exporters = status["exporters"]
     for address, exporter in seen_exporters.items():
         quiet_us = now_us - exporter["last_seen_us"] - behind_us
         if exporter["last_seen_us"] and quiet_us > silent_after_us(exporter["usual_gap_us"]):
-            yield Trouble(
+            yield HealthProblem(
                 "silent", f"exporter {names.get(address, address)}",
                 f"silent since {_time(exporter['last_seen_us'])}; its usual gap is "
                 f"{exporter['usual_gap_us'] / 1e6:,.0f} s", step,
@@ -119,18 +121,18 @@ def _silent(status: Mapping[str, Any], now_us: int, names: Mapping[str, str]) ->
     if up_us > (3 * SILENT_AFTER_S) * 1_000_000 and not status["exporters_not_listed"]:
         there = {names[a] for a in seen_exporters if a in names}
         for name in sorted(set(names.values()) - there):
-            yield Trouble(
+            yield HealthProblem(
                 "silent", f"exporter {name}", "not seen since the collector started", step
             )
 
 
 def _two_senders(
     status: Mapping[str, Any], now_us: int, names: Mapping[str, str]
-) -> Iterator[Trouble]:
+) -> Iterator[HealthProblem]:
     for address, exporter in status["exporters"].items():
         last_us = exporter.get("conflict_us", 0)  # not in the status of an older version
         if last_us and now_us - last_us < LOSS_WINDOW_S * 1_000_000:
-            yield Trouble(
+            yield HealthProblem(
                 "two_senders", f"exporter {names.get(address, address)}",
                 f"{exporter['conflict']}, last at {_time(last_us)}: {exporter['conflicts']:,} "
                 "signs of two senders since the start",
@@ -138,11 +140,11 @@ def _two_senders(
             )  # fmt: skip
 
 
-def _losses(status: Mapping[str, Any], now_us: int) -> Iterator[Trouble]:
+def _losses(status: Mapping[str, Any], now_us: int) -> Iterator[HealthProblem]:
     for name, loss in status["losses"].items():
         rose_us = loss["rose_us"]
         if rose_us is not None and now_us - rose_us < LOSS_WINDOW_S * 1_000_000:
-            yield Trouble(
+            yield HealthProblem(
                 "loss", name, f"{loss['total']:,} since the start, last at {_time(rose_us)}: "
                 f"{LOSSES.get(name, '')}", "docs/collector.md says what to do about each loss",
             )  # fmt: skip

@@ -110,7 +110,7 @@ class Publisher:
             done = True
         return done
 
-    def one(self, name: spool.Name) -> bool:
+    def one(self, name: spool.SegmentName) -> bool:
         """One segment into the lake; False if it stays for another attempt."""
         if name.unit == self.checkpoint.unit:
             return self._remove(name)
@@ -147,7 +147,7 @@ class Publisher:
         self._tell(summary, unrated)
         return self._remove(name)
 
-    def _remove(self, name: spool.Name) -> bool:
+    def _remove(self, name: spool.SegmentName) -> bool:
         """Take a finished segment out of the spool; False if the disk does not let us."""
         try:
             name.path(self.folder, "sealed").unlink(missing_ok=True)
@@ -158,7 +158,7 @@ class Publisher:
         faults.point("removed")
         return True
 
-    def _failed(self, name: spool.Name, error: Exception) -> bool:
+    def _failed(self, name: spool.SegmentName, error: Exception) -> bool:
         """What becomes of a segment that was not published; True if it is out of the way."""
         self.attempts[name.unit] += 1
         self.log("decode", f"{name.unit}: {type(error).__name__}: {error}")

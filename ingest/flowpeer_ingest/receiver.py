@@ -31,7 +31,7 @@ from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import faults
 from flowpeer_ingest.recvmmsg import BATCH, batch
 from flowpeer_ingest.shared_counters import INDEX, Counters
-from flowpeer_ingest.spool import BLOCK_OCTETS, ENTRY, SEGMENT_OCTETS, Name, Segment
+from flowpeer_ingest.spool import BLOCK_OCTETS, ENTRY, SEGMENT_OCTETS, Segment, SegmentName
 
 COMMIT_S = 0.2
 NAP_S = 0.004
@@ -307,7 +307,7 @@ class Receiver:
             stat = os.statvfs(self.folder)
             if stat.f_bavail * stat.f_frsize < settings.reserve_octets + settings.segment_octets:
                 return None
-            name = Name(self.counter, settings.number, settings.run)
+            name = SegmentName(self.counter, settings.number, settings.run)
             self.counter += 1
             return Segment(self.folder, name, settings.segment_octets)
         except OSError:

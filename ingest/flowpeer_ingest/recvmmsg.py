@@ -69,7 +69,7 @@ class Batch(ABC):
         """Up to `limit` waiting datagrams into `memory`, one a slot; how many. Never waits."""
 
 
-class Plain(Batch):
+class SingleReceiver(Batch):
     """One system call a datagram: where there is no recvmmsg."""
 
     def receive(self, source: socket.socket, memory: memoryview, stride: int, limit: int) -> int:
@@ -111,7 +111,7 @@ class Plain(Batch):
         return n
 
 
-class Many(Batch):
+class BatchReceiver(Batch):
     """recvmmsg(2): one system call a batch, everything around it in whole arrays."""
 
     def __init__(self) -> None:
@@ -200,7 +200,7 @@ def batch() -> Batch:
         and ctypes.sizeof(ctypes.c_void_p) == 8
     ):
         try:
-            return Many()
+            return BatchReceiver()
         except (AttributeError, OSError):
             pass
-    return Plain()
+    return SingleReceiver()

@@ -70,7 +70,7 @@ _NAME = re.compile(r"(\d{12})-([0-9a-f]{8})-(\d{2})\.(open|sealed|failed)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Name:
+class SegmentName:
     """What a segment is called; in the order of decoding."""
 
     counter: int
@@ -87,13 +87,13 @@ class Name:
         return folder / f"{self.counter:012d}-{self.run}-{self.receiver:02d}.{suffix}"
 
 
-def segments(folder: Path, suffix: str) -> list[Name]:
+def segments(folder: Path, suffix: str) -> list[SegmentName]:
     """All segments in a state, first the one to decode first."""
     found = []
     for entry in os.scandir(folder):
         match = _NAME.fullmatch(entry.name)
         if match and match[4] == suffix:
-            found.append(Name(int(match[1]), int(match[3]), match[2]))
+            found.append(SegmentName(int(match[1]), int(match[3]), match[2]))
     return sorted(found)
 
 
@@ -112,7 +112,7 @@ class Segment:
     Raises OSError (ENOSPC) where there is no room for it; room that it has, it keeps.
     """
 
-    def __init__(self, folder: Path, name: Name, octets: int = SEGMENT_OCTETS) -> None:
+    def __init__(self, folder: Path, name: SegmentName, octets: int = SEGMENT_OCTETS) -> None:
         self.name = name
         self.folder = folder
         self.octets = octets

@@ -32,7 +32,7 @@ from flowpeer_ingest.flow_columns import EPOCH, RecordTally, coverage_table, sam
 from flowpeer_ingest.interface_names import InterfaceNames
 from flowpeer_ingest.sampling import NO_RATES, Rates
 from flowpeer_ingest.summary import CaptureSummary, Counts, ExporterSummary
-from flowpeer_ingest.walk import Taken
+from flowpeer_ingest.walk import SessionDatagrams
 from flowpeer_ingest.wire.events import (
     FORMATS,
     SFLOW5,
@@ -196,7 +196,7 @@ class UnitDecoder:
             self.plain(plain)
         self.unsupported.update(walk.samples_left_out())
 
-    def plain(self, taken: Taken) -> None:
+    def plain(self, taken: SessionDatagrams) -> None:
         """Count plain datagrams of a session, whose records were gathered."""
         self.seen(taken.received_us)
         version = taken.session.version

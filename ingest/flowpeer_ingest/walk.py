@@ -42,7 +42,7 @@ TEMPLATES = 1 << 16
 
 
 @dataclass(slots=True)
-class Taken:
+class SessionDatagrams:
     """Plain datagrams of one session out of a batch: one entry each, in their order."""
 
     exporter: str
@@ -90,7 +90,7 @@ class CompiledWalk:
         *,
         odd: Callable[[int], None],
         drain: Callable[[], None],
-    ) -> list[Taken]:
+    ) -> list[SessionDatagrams]:
         """Take a batch apart. Calls `odd(i)` for a datagram that is to be decoded by `Wire`, and
         `drain` where what waits must be read, at the end always. Returns the plain ones."""
         columns, b = self._columns, self._b
@@ -253,7 +253,9 @@ class CompiledWalk:
         put = self._library.flowpeer_put_template
         return bool(put(self._at, wanted, code, TEMPLATES) >= 0)
 
-    def _taken(self, found: NDArray[Any], batch: Datagrams, datagrams: NDArray[Any]) -> list[Taken]:
+    def _taken(
+        self, found: NDArray[Any], batch: Datagrams, datagrams: NDArray[Any]
+    ) -> list[SessionDatagrams]:
         order = np.argsort(self._whose, kind="stable")
         order = order[np.searchsorted(self._whose[order], 0) :]
         if not len(order):
@@ -261,7 +263,7 @@ class CompiledWalk:
         whose = self._whose[order]
         cuts = np.flatnonzero(np.diff(whose)) + 1
         return [
-            Taken(
+            SessionDatagrams(
                 batch.exporter(part[0]), self._met[self._whose[part[0]]],
                 datagrams["received_us"][part], found["export_ms"][part],
                 found["sequence"][part], found["units"][part], self._lost[part],

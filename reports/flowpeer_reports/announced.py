@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.demand import Over
+from flowpeer_reports.demand import CoveringPrefixes
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.session_routes import SessionRoutes
 
@@ -33,7 +33,7 @@ def announced_routes(
         pl.Series("asn", parties.named(of.offers["asn"].to_numpy()), pl.Int64),
         pl.col("prefix").alias("over"),
     ).unique()
-    over = Over(offers["over"].unique().to_list())
+    over = CoveringPrefixes(offers["over"].unique().to_list())
     chains = [(p, o, n) for p in prefixes for n, o in enumerate(over.of(p))]
     longest = pl.DataFrame(
         chains, schema={"prefix": pl.String, "over": pl.String, "place": pl.Int64}, orient="row"

@@ -15,7 +15,7 @@ from flowpeer_reports.columns import CANDIDATES, ORGANISATIONS, PLACES, Column
 from flowpeer_reports.error_bars import MTU_BYTES, interval
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs, pdb
-from flowpeer_reports.meeting import BILATERAL, EXISTS, ROUTE_SERVERS, Place, Places
+from flowpeer_reports.meeting import BILATERAL, EXISTS, ROUTE_SERVERS, MeetingPlace, MeetingPlaces
 from flowpeer_reports.offload import DECLARED, INFERRED, OBSERVED
 from flowpeer_reports.percentiles import (
     Percentile,
@@ -47,7 +47,7 @@ class Figures:
 
 
 @dataclass(slots=True)
-class Made:
+class CandidateFrames:
     """The lists as frames."""
 
     rows: pl.DataFrame
@@ -59,7 +59,7 @@ class Made:
     """(list, number of the row) → what the exchange in between can carry, where it is limited."""
 
 
-def wants(ranking: Ranking, series: Series, inputs: Inputs, places: Places) -> None:
+def wants(ranking: Ranking, series: Series, inputs: Inputs, places: MeetingPlaces) -> None:
     """Name the sets whose slots the lists need; rows go by (list, what, number of the row)."""
     cells = ranking.cells
     for listing in (*ranking.metros, ranking.organisations):
@@ -209,10 +209,10 @@ def candidate_rows(
     inputs: Inputs,
     ranking: Ranking,
     made: Figures,
-    places: Places,
+    places: MeetingPlaces,
     feasibility: Feasibility,
     port_p95: Mapping[tuple[str, int], float],
-) -> Made:
+) -> CandidateFrames:
     """All lists as frames, metros in their order, rows in that of their ranks.
 
     `port_p95`: (metro, exchange) → 95th percentile of our own ports there.
@@ -260,7 +260,7 @@ def candidate_rows(
         figures_ |= _meeting_anywhere(shared, row, places)
         for name, values in every.items():
             values.append(figures_.get(name))
-    return Made(
+    return CandidateFrames(
         _frame(CANDIDATES, columns), _frame(ORGANISATIONS, every), _frame(PLACES, options),
         estimates, notes, rooms,
     )  # fmt: skip
@@ -426,7 +426,9 @@ def _both_ways(ranking: Ranking, listing: Listing) -> bool:
 class Headroom:
     """What the rows so far leave of our own ports on the exchanges of a metro (M9)."""
 
-    def __init__(self, places: Places, metro: str, p95: Mapping[tuple[str, int], float]) -> None:
+    def __init__(
+        self, places: MeetingPlaces, metro: str, p95: Mapping[tuple[str, int], float]
+    ) -> None:
         here = places.here.get(metro)
         self._left = {
             ix: 0.8 * speed - p95.get((metro, ix), 0.0)
@@ -434,7 +436,7 @@ class Headroom:
             if speed
         }
 
-    def room(self, place: Place, p95_bps: float | None) -> float | None:
+    def room(self, place: MeetingPlace, p95_bps: float | None) -> float | None:
         """What this place can carry of a row; takes the row's part of our port. None: no limit."""
         if place.rank not in (ROUTE_SERVERS, BILATERAL) or place.ix is None or p95_bps is None:
             return None
@@ -449,7 +451,7 @@ def _meeting(
     shared: _Shared,
     listing: Listing,
     row: Row,
-    places: Places,
+    places: MeetingPlaces,
     alone_p95: float,
     found: Percentile,
     ports: Headroom,
@@ -485,7 +487,7 @@ def _policy(shared: _Shared, asn: int | None) -> str | None:
     return None if asn is None else shared.feasibility.policy(asn)
 
 
-def _meeting_anywhere(shared: _Shared, row: Row, places: Places) -> dict[str, Any]:
+def _meeting_anywhere(shared: _Shared, row: Row, places: MeetingPlaces) -> dict[str, Any]:
     """Of an ask over several metros: the best place of each."""
     if row.asn is None or row.rank == 0:
         return {"meet_rank": EXISTS if row.rank == 0 else None, "policy": _policy(shared, row.asn),
@@ -506,7 +508,7 @@ def _meeting_anywhere(shared: _Shared, row: Row, places: Places) -> dict[str, An
 
 
 def _options(
-    columns: dict[str, list[Any]], places: Places, metro: str, row: Row, alone_p95: float
+    columns: dict[str, list[Any]], places: MeetingPlaces, metro: str, row: Row, alone_p95: float
 ) -> None:
     """The rungs of one row, for the table of places."""
     assert row.asn is not None

@@ -28,7 +28,7 @@ from flowpeer_reports.exclusions import never_candidates
 from flowpeer_reports.feasibility import CALIBRATED_FROM, Feasibility
 from flowpeer_reports.inputs import Inputs, chosen_metros, coverage_notes
 from flowpeer_reports.live_since import before_since, routes_since
-from flowpeer_reports.meeting import Places
+from flowpeer_reports.meeting import MeetingPlaces
 from flowpeer_reports.offload import Cover, cover
 from flowpeer_reports.parties import Parties, parties
 from flowpeer_reports.ports import port_p95
@@ -132,7 +132,7 @@ def candidates(
     billed, rank_by = money.billed, money.rank_by
     directions = ("out", "in") if direction == "both" else (direction,)
     world = universe(inputs, metros, named, stores)
-    places = Places(inputs, world.parties)
+    places = MeetingPlaces(inputs, world.parties)
     feasibility = Feasibility(inputs, places, acceptance)
     order: Order | None = None
     if rank_by != "bytes":
@@ -218,7 +218,7 @@ def placed_bytes(
     """The transit bytes of one direction that the lists of metros hold: those of their rows, and
     those not listed. What `candidates` says of the rows besides is not made."""
     world = universe(inputs, None, None, stores)
-    feasibility = Feasibility(inputs, Places(inputs, world.parties))
+    feasibility = Feasibility(inputs, MeetingPlaces(inputs, world.parties))
     ranking = rank(inputs, world, (direction,), feasibility)
     left = unlisted(inputs, ranking, world.routes, world.early, limited=False)
     octets = ranking.cells.out if direction == "out" else ranking.cells.in_
@@ -310,7 +310,7 @@ def series_of(
 
 def _by_money(
     inputs: Inputs, billed: BilledPeriod | None, world: Universe, ranking: Ranking,
-    places: Places, by: RankBy, store: Store,
+    places: MeetingPlaces, by: RankBy, store: Store,
 ) -> Order:  # fmt: skip
     if billed is None:
         raise ReportError(

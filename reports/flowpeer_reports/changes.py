@@ -22,7 +22,7 @@ from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.column import schema
-from flowpeer_reports.demand import Over
+from flowpeer_reports.demand import CoveringPrefixes
 from flowpeer_reports.exclusions import OWN, SIBLING, transits
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.offload import OBSERVED, Cover, cover
@@ -266,7 +266,7 @@ def _known_paths(side: Side, others: pl.DataFrame, units: pl.DataFrame) -> pl.Da
     lacking = lacking.join(own, on="prefix", how="anti")
     if lacking.is_empty():
         return paths
-    over = Over(paths["prefix"].unique().to_list())
+    over = CoveringPrefixes(paths["prefix"].unique().to_list())
     pairs = [(p, next(iter(over.of(p)), None)) for p in lacking["prefix"].unique().to_list()]
     covered = pl.DataFrame(
         [(p, o) for p, o in pairs if o is not None],

@@ -41,7 +41,7 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ObjectCoverage:
     """The slots of an object that count, and how good a percentile over them is."""
 
     coverage: Coverage
@@ -163,7 +163,7 @@ class Coverage:
             return every, every
         return self.due[row], self.covered[row]
 
-    def judge(self, series: Mapping[str, Ints]) -> Judged:
+    def judge(self, series: Mapping[str, Ints]) -> ObjectCoverage:
         """Which slots of an object count, from the bytes of each of its exporters per slot.
 
         Raises:
@@ -172,7 +172,7 @@ class Coverage:
         lines = [(e, v, *self.flags(e, v)) for e, v in series.items()]
         if not any((due & ~covered).any() for _, _, due, covered in lines):
             every = np.arange(self.slots, dtype=np.int64)
-            return Judged(self, every, 0, 0, "exact", ())
+            return ObjectCoverage(self, every, 0, 0, "exact", ())
         # Means as fractions of integers, so that "99 % of" is exact in every slot.
         means = {e: _mean(v, due & covered) for e, v, due, covered in lines}
         left_out = tuple(
@@ -197,7 +197,7 @@ class Coverage:
             quality = "refused"
         elif 100 * max(missing, filled) > self.slots or 100 * outside > whole:
             quality = "estimate"
-        return Judged(self, places, filled, missing, quality, left_out)
+        return ObjectCoverage(self, places, filled, missing, quality, left_out)
 
 
 def _mean(values: Ints, present: Flags) -> Fraction:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flowpeer_reports.kernels import Held, Small
+from flowpeer_reports.kernels import SharedPrefixes, Small
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.offers import Choice, Offers
 from flowpeer_reports.relations import Ints
@@ -75,7 +75,7 @@ class Demand:
 
     out: Outbound
     into: Inbound
-    held: Held
+    held: SharedPrefixes
     chains: Sequence[tuple[int, ...]]
     locals: Sequence[str | None]
     hours: int
@@ -106,7 +106,7 @@ def demand(
     metro = choice.places.metro_of_link.astype(np.int32)
     out: list[dict[str, Ints]] = []
     into: list[dict[str, Ints]] = []
-    held: list[Held] = []
+    held: list[SharedPrefixes] = []
     groups = 0
     for part in parts:
         if part.is_empty():
@@ -188,7 +188,7 @@ def summed(keys: Mapping[str, Ints], bytes_: Ints) -> dict[str, Ints]:
     return made
 
 
-def _shared(mine: Mapping[str, Ints], groups: int) -> tuple[Held, Ints]:
+def _shared(mine: Mapping[str, Ints], groups: int) -> tuple[SharedPrefixes, Ints]:
     """Prefixes that several links carry in an hour, and the group of each row (−1: none).
 
     Args:
@@ -209,7 +209,7 @@ def _shared(mine: Mapping[str, Ints], groups: int) -> tuple[Held, Ints]:
     keep = group[first] >= 0
     first, bytes_ = first[keep], bytes_[keep]
     edge = np.searchsorted(group[first], np.arange(groups, groups + int(several.sum()) + 1))
-    return Held(edge.astype(np.int64), link[first].astype(np.int32), bytes_), group
+    return SharedPrefixes(edge.astype(np.int64), link[first].astype(np.int32), bytes_), group
 
 
 def _by_link(parts: list[dict[str, Ints]], links: int) -> tuple[Ints, dict[str, Any]]:
@@ -235,10 +235,10 @@ def _by_link(parts: list[dict[str, Ints]], links: int) -> tuple[Ints, dict[str, 
     return edge, made
 
 
-def _joined(parts: Sequence[Held]) -> Held:
+def _joined(parts: Sequence[SharedPrefixes]) -> SharedPrefixes:
     begin = np.cumsum([0, *(len(part.link) for part in parts)])
     edges = [part.edge[:-1] + at for part, at in zip(parts, begin, strict=False)]
-    return Held(
+    return SharedPrefixes(
         np.concatenate([*edges, begin[-1:]]).astype(np.int64),
         np.concatenate([np.zeros(0, dtype=np.int32), *(part.link for part in parts)]),
         np.concatenate([np.zeros(0, dtype=np.int64), *(part.bytes for part in parts)]),
@@ -257,7 +257,7 @@ class _Prefixes:
     def __init__(self, offers: Offers, chains: dict[tuple[int, ...], int]) -> None:
         self._of_prefix = offers.of_prefix
         self._chains = chains
-        self._over = Over({p for classes in offers.of_prefix for p in classes})
+        self._over = CoveringPrefixes({p for classes in offers.of_prefix for p in classes})
         self._codes: dict[str, int] = {}
         self._known: dict[int, pl.DataFrame] = {}
         """Epoch → prefix, chain, code."""
@@ -308,7 +308,7 @@ class _Prefixes:
         return frame.filter(pl.Series(same, dtype=pl.Boolean))
 
 
-class Over:
+class CoveringPrefixes:
     """Which of some prefixes lie over another one, itself included, longest first."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:

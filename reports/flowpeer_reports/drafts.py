@@ -29,8 +29,8 @@ from flowpeer_reports.meeting import (
     JOIN_IX,
     NEARBY,
     ROUTE_SERVERS,
-    Place,
-    Places,
+    MeetingPlace,
+    MeetingPlaces,
 )
 from flowpeer_reports.places import Registry
 from flowpeer_reports.ranking import bps
@@ -154,7 +154,7 @@ def drafts(
             f"AS{missing[0]} is no ask of this list",
             advice=f"`flowpeer explain {missing[0]}` says why",
         )
-    names, places = inputs.names(), Places(inputs, found.ranking.parties)
+    names, places = inputs.names(), MeetingPlaces(inputs, found.ranking.parties)
     metro_names = {m: n or m for m, n in inputs.metros.select("metro", "name").iter_rows()}
     rates = _rates(inputs, found)
     ends = (inputs.period_start, inputs.period_end)
@@ -221,7 +221,7 @@ def _rates(inputs: Inputs, found: Candidates) -> dict[tuple[int, str], tuple[flo
     }
 
 
-def _place(place: Place, registry: Registry) -> str:
+def _place(place: MeetingPlace, registry: Registry) -> str:
     """A place in words for the other side; empty where it is none of both."""
     ours, theirs = (
         None if f is None else clean(registry.facility(f))

@@ -28,7 +28,7 @@ from flowpeer_reports.columns.drill import (
     DRILL_SUMMARY,
 )
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.fallover import GONE, NO_WAY, STAYS, Compiler, Fall
+from flowpeer_reports.failover import GONE, NO_WAY, STAYS, Failover, FailoverCompiler
 from flowpeer_reports.kernels import SlotFigures, Small, Spread, figures, spread
 from flowpeer_reports.loads import Loads, percentiles
 from flowpeer_reports.relations import Flags, Ints
@@ -62,9 +62,13 @@ class After:
 
 
 def after(
-    compiler: Compiler, removal: Removal, fall: Fall, direction: str, only: slice | None = None
+    compiler: FailoverCompiler,
+    removal: Removal,
+    failover: Failover,
+    direction: str,
+    only: slice | None = None,
 ) -> After:
-    """Apply a compiled fall to the slots; `only` some of them.
+    """Apply a compiled failover to the slots; `only` some of them.
 
     Raises:
         ReportError: bytes were made or lost, which is a fault of this program.
@@ -74,8 +78,8 @@ def after(
     dense = found.way(direction)[:, span]
     width = dense.shape[1]
     removed = set(removal.links)
-    sources = [n for n in sorted(removed | set(fall.targets)) if dense[n].any()]
-    reached = {t for n in sources for t in fall.targets.get(n, []) if t >= 0}
+    sources = [n for n in sorted(removed | set(failover.targets)) if dense[n].any()]
+    reached = {t for n in sources for t in failover.targets.get(n, []) if t >= 0}
     links = np.array(sorted((reached | set(sources)) - removed), dtype=np.int64)
     # Rows: the links, then what is gone and what is without a way.
     row = np.full(len(dense) + 3, -1, dtype=np.int64)
@@ -87,24 +91,24 @@ def after(
     most = dense[links] if direction == "in" else None
     pairs: dict[tuple[int, int], int] = {}
     for link in sources:
-        for target in fall.targets.get(link, []):
+        for target in failover.targets.get(link, []):
             if target >= 0 and metro[target] != metro[link]:
                 pairs.setdefault((int(metro[link]), int(metro[target])), len(pairs))
     between = np.zeros((len(pairs), width), dtype=np.int64)
     into = found.into_hour + span.start
     moved = 0
     for link in sources:
-        if link not in fall.targets:  # no routes at all: nobody knows where to
+        if link not in failover.targets:  # no routes at all: nobody knows where to
             now[-1] += dense[link]
             continue
-        targets = fall.targets[link]
+        targets = failover.targets[link]
         if link not in removed:
             now[row[link]] -= dense[link]
         row[STAYS] = row[link]
         pair = [pairs.get((int(metro[link]), int(metro[t])), -1) if t >= 0 else -1 for t in targets]
         real = np.array(targets, dtype=np.int64) >= 0
         how = Spread(
-            fall.weights[link], fall.may.get(link) if most is not None else None,
+            failover.weights[link], failover.may.get(link) if most is not None else None,
             targets.index(STAYS if STAYS in targets else NO_WAY), row[targets],
             np.array(pair, dtype=np.int64), real, now, most, between,
         )  # fmt: skip
@@ -139,7 +143,7 @@ class Drill:
 
 
 def drill(
-    compiler: Compiler,
+    compiler: FailoverCompiler,
     removals: Sequence[Removal],
     *,
     covered: Mapping[int | str, Flags],
@@ -215,7 +219,7 @@ class Result:
         )  # fmt: skip
 
 
-def _as_it_is(compiler: Compiler, base: Basis) -> tuple[float | None, list[str]]:
+def _as_it_is(compiler: FailoverCompiler, base: Basis) -> tuple[float | None, list[str]]:
     """The growth that the network survives without any failure, and a note of it."""
     capacity = compiler.ports.capacity
     size = np.maximum(capacity, 1)
@@ -257,7 +261,7 @@ PERCENTS = (100, 80)
 
 
 def basis(
-    compiler: Compiler, covered: Mapping[int | str, Flags], growths: Sequence[Fraction]
+    compiler: FailoverCompiler, covered: Mapping[int | str, Flags], growths: Sequence[Fraction]
 ) -> Basis:
     """From the links as they are. `covered`: as `drill` has it."""
     found, capacity = compiler.found, compiler.ports.capacity
@@ -294,9 +298,9 @@ def basis(
 
 
 def figures_of(
-    compiler: Compiler,
+    compiler: FailoverCompiler,
     removal: Removal,
-    falls: tuple[Fall, Fall],
+    failovers: tuple[Failover, Failover],
     base: Basis,
     *,
     slots: bool = False,
@@ -311,8 +315,8 @@ def figures_of(
     worst: list[float] = []
     totals = {"moved": 0, "gone": 0, "out": 0, "in": 0}
     states: list[tuple[str, Ints, SlotFigures, SlotFigures | None]] = []
-    for way, fall in zip(WAYS, falls, strict=True):
-        state = after(compiler, removal, fall, way)
+    for way, failover in zip(WAYS, failovers, strict=True):
+        state = after(compiler, removal, failover, way)
         totals["moved"] += state.moved
         totals["gone"] += int(state.gone.sum())
         totals[way] += int(state.without_way.sum())
@@ -353,8 +357,8 @@ def figures_of(
     summary = {
         **head,
         "moved_bytes": totals["moved"],
-        "tie_bytes": falls[0].tie_bytes,
-        "assumed_bytes": falls[0].assumed_bytes,
+        "tie_bytes": failovers[0].tie_bytes,
+        "assumed_bytes": failovers[0].assumed_bytes,
         "gone_bytes": totals["gone"],
         "out_without_way_bytes": totals["out"],
         "in_without_way_bytes": totals["in"],
@@ -442,7 +446,7 @@ _SIZED = ("max_utilisation", "p95_utilisation", "slots_over_80", "slots_over_100
           "worst_slots_over_100", "ports_to_buy", "capacity_bps")  # fmt: skip
 
 
-def table_of(compiler: Compiler, records: Sequence[Result]) -> pl.DataFrame:
+def table_of(compiler: FailoverCompiler, records: Sequence[Result]) -> pl.DataFrame:
     """The rows of all removals, in their order."""
     shared = compiler.ports.shared  # of several neighbours none is named
     links = compiler.found.links
@@ -486,7 +490,7 @@ def table_of(compiler: Compiler, records: Sequence[Result]) -> pl.DataFrame:
 
 
 def _matrix(
-    compiler: Compiler, left: int, right: int, bytes_: Ints
+    compiler: FailoverCompiler, left: int, right: int, bytes_: Ints
 ) -> Callable[[Fraction], dict[str, Any]]:
     """Figures of the bytes between two metros, at a growth."""
     names = compiler.choice.places.metros
@@ -508,7 +512,7 @@ def _matrix(
     return at
 
 
-def _slots(compiler: Compiler, removal: Removal, state: After, way: str) -> pl.DataFrame:
+def _slots(compiler: FailoverCompiler, removal: Removal, state: After, way: str) -> pl.DataFrame:
     found, ports = compiler.found, compiler.ports
     dense = found.way(way)
     times = [found.start + timedelta(seconds=SLOT_SECONDS * i) for i in range(found.slots)]
@@ -563,7 +567,7 @@ def unknown_loads(found: Loads) -> list[str]:
     ]
 
 
-def _notes(compiler: Compiler, records: Sequence[Result]) -> list[str]:
+def _notes(compiler: FailoverCompiler, records: Sequence[Result]) -> list[str]:
     notes = unknown_loads(compiler.found)
     links = compiler.found.links
     unknown = list(

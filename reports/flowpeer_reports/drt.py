@@ -30,7 +30,7 @@ from flowpeer_reports.drill import (
     unscaled_metros,
 )
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.fallover import Compiler, Fall, merged
+from flowpeer_reports.failover import Failover, FailoverCompiler, merged
 from flowpeer_reports.offers import TRANSIT_RANK
 from flowpeer_reports.relations import Flags, Ints, Reals
 from flowpeer_reports.removals import Removal
@@ -57,13 +57,13 @@ class _Step:
     prefixes: tuple[str, ...]
     to: str
     why: str
-    falls: tuple[Fall, Fall]
+    failovers: tuple[Failover, Failover]
     bytes: tuple[int, int]
     """Out and in."""
 
 
 def drt(
-    compiler: Compiler,
+    compiler: FailoverCompiler,
     metros: Sequence[str],
     *,
     covered: Mapping[int | str, Flags],
@@ -110,7 +110,7 @@ def drt(
 
 
 def _of_metro(
-    compiler: Compiler, metro: str, to: str | None, base: Basis
+    compiler: FailoverCompiler, metro: str, to: str | None, base: Basis
 ) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
     sizes = _sizes(compiler, metro)
     demand = sum(out + into for out, into in sizes.values())
@@ -129,8 +129,10 @@ def _of_metro(
     moved = 0
     for number, step in enumerate(ordered, start=1):
         removal = Removal("drt", f"{metro} {number}", (), metro)
-        falls = tuple(merged([s.falls[way] for s in ordered[:number]]) for way in range(len(WAYS)))
-        made = figures_of(compiler, removal, (falls[0], falls[1]), base)
+        failovers = tuple(
+            merged([s.failovers[way] for s in ordered[:number]]) for way in range(len(WAYS))
+        )
+        made = figures_of(compiler, removal, (failovers[0], failovers[1]), base)
         results.append(made)
         moved += sum(step.bytes)
         rows.append(
@@ -156,7 +158,7 @@ def _of_metro(
     )
 
 
-def _sizes(compiler: Compiler, metro: str) -> dict[str | None, tuple[int, int]]:
+def _sizes(compiler: FailoverCompiler, metro: str) -> dict[str | None, tuple[int, int]]:
     """Own prefix → bytes out and in of its demand that belongs to a metro."""
     asked, places = compiler.demand, compiler.choice.places
     number = places.number(metro)
@@ -177,7 +179,7 @@ def _sizes(compiler: Compiler, metro: str) -> dict[str | None, tuple[int, int]]:
     }
 
 
-def _goal(compiler: Compiler, metro: str, prefix: str) -> tuple[str | None, str]:
+def _goal(compiler: FailoverCompiler, metro: str, prefix: str) -> tuple[str | None, str]:
     """The metro that a prefix moves to, and why that one."""
     places = compiler.choice.places
     transit = set(places.metro_of_link[places.role_rank == TRANSIT_RANK].tolist())
@@ -204,14 +206,14 @@ def _few(steps: Sequence[_Step]) -> list[_Step]:
         kept.append(
             _Step(
                 tuple(p for s in mine for p in s.prefixes), to, why,
-                (merged([s.falls[0] for s in mine]), merged([s.falls[1] for s in mine])),
+                (merged([s.failovers[0] for s in mine]), merged([s.failovers[1] for s in mine])),
                 (sum(s.bytes[0] for s in mine), sum(s.bytes[1] for s in mine)),
             )
         )  # fmt: skip
     return kept
 
 
-def _ordered(compiler: Compiler, steps: Sequence[_Step]) -> list[_Step]:
+def _ordered(compiler: FailoverCompiler, steps: Sequence[_Step]) -> list[_Step]:
     """Next comes the step after which the fullest port that takes over is least full, by the hour;
     of equals the one with fewer bytes."""
     ports, hours = compiler.ports, compiler.demand.hours
@@ -238,7 +240,7 @@ def _ordered(compiler: Compiler, steps: Sequence[_Step]) -> list[_Step]:
     return found
 
 
-def _hourly(compiler: Compiler, way: str) -> Reals:
+def _hourly(compiler: FailoverCompiler, way: str) -> Reals:
     """Ports × hours: bytes; a port's at its first link."""
     dense, hour = compiler.found.way(way), compiler.found.hour_of_slot
     made = np.zeros((len(dense), compiler.demand.hours))
@@ -253,17 +255,17 @@ def _hourly(compiler: Compiler, way: str) -> Reals:
 def _received(first: Ints, step: _Step) -> dict[tuple[int, int], Reals]:
     """(direction, port) → bytes by the hour that a step brings it; `first`: of each link."""
     sums: dict[tuple[int, int], Reals] = {}
-    for way, fall in enumerate(step.falls):
-        for link, targets in fall.targets.items():
+    for way, failover in enumerate(step.failovers):
+        for link, targets in failover.targets.items():
             for place, target in enumerate(targets):
                 if target >= 0 and target != link:
-                    part = fall.weights[link][place].astype(np.float64)
+                    part = failover.weights[link][place].astype(np.float64)
                     key = (way, int(first[target]))
                     sums[key] = sums[key] + part if key in sums else part
     return sums
 
 
-def _routers(compiler: Compiler, metro: str) -> list[str]:
+def _routers(compiler: FailoverCompiler, metro: str) -> list[str]:
     links = compiler.found.links.filter(pl.col("metro") == metro)
     if "planned" in links.columns:
         links = links.filter(~pl.col("planned"))
@@ -271,7 +273,12 @@ def _routers(compiler: Compiler, metro: str) -> list[str]:
 
 
 def _state(
-    compiler: Compiler, metro: str, goals: Collection[str], made: Result, base: Basis, moved: int
+    compiler: FailoverCompiler,
+    metro: str,
+    goals: Collection[str],
+    made: Result,
+    base: Basis,
+    moved: int,
 ) -> dict[str, Any]:
     """What the links look like after a step.
 
@@ -324,7 +331,7 @@ def _state(
     }
 
 
-def _left(compiler: Compiler, metro: str, made: Result, base: Basis) -> float:
+def _left(compiler: FailoverCompiler, metro: str, made: Result, base: Basis) -> float:
     """The largest slot that is left on a link of the metro, bit/s."""
     peak = {way: line.astype(np.float64) * 8 / SLOT_SECONDS for way, line in base.peak.items()}
     for way, part in zip(WAYS, made.rows, strict=True):

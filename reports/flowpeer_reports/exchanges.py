@@ -17,7 +17,7 @@ from flowpeer_reports.columns.exchanges import EXCHANGES, OPENINGS
 from flowpeer_reports.errors import ReportError
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.meeting import JOIN_IX, Places
+from flowpeer_reports.meeting import JOIN_IX, MeetingPlaces
 from flowpeer_reports.offload import OBSERVED
 from flowpeer_reports.ports import port_p95
 from flowpeer_reports.ranking import ALREADY, Ranking, bps
@@ -80,7 +80,7 @@ def exchanges(
         stores: make where the slots of what exchanges take are held meanwhile.
     """
     ranking = found.ranking
-    places = Places(inputs, ranking.parties)
+    places = MeetingPlaces(inputs, ranking.parties)
     feasibility = Feasibility(inputs, places)
     ports = port_p95(inputs)
     rows: list[dict[str, Any]] = []
@@ -196,7 +196,7 @@ def _carried(found: Candidates, number: int, accepted: Iterable[int]) -> Flags:
 
 
 def easy_members(
-    ranking: Ranking, number: int, places: Places, feasibility: Feasibility
+    ranking: Ranking, number: int, places: MeetingPlaces, feasibility: Feasibility
 ) -> dict[int, list[int]]:
     """Exchange → its members in a metro that its route servers reach, or whose policy is open: the
     parties behind `open_bps`."""
@@ -211,7 +211,7 @@ def easy_members(
 
 
 def _members(
-    ranking: Ranking, number: int, places: Places, feasibility: Feasibility
+    ranking: Ranking, number: int, places: MeetingPlaces, feasibility: Feasibility
 ) -> dict[int, list[int]]:
     """Exchange → candidates of the metro with an operational port there, none of policy *no*."""
     metro = ranking.metros[number].name
@@ -244,7 +244,7 @@ def _exchange(
     joined: bool,
     members: Iterable[int],
     feasibility: Feasibility,
-    places: Places,
+    places: MeetingPlaces,
 ) -> _Exchange:
     metro = found.ranking.metros[number].name
     tiers = [np.zeros(len(found.ranking.metros[number].owner), dtype=np.bool_) for _ in TIERS]
@@ -261,14 +261,14 @@ def _exchange(
     return _Exchange(ix, joined, tuple(members), tiers, observed, open_observed)
 
 
-def _tier(asn: int, metro: str, ix: int, places: Places, feasibility: Feasibility) -> int:
+def _tier(asn: int, metro: str, ix: int, places: MeetingPlaces, feasibility: Feasibility) -> int:
     """The first of TIERS that a member counts in."""
     ports = places.ports_in(asn, metro)[ix]
     by_servers = any(p.route_servers and not p.never_route_servers for p in ports)
     return 0 if by_servers else _POLICY_TIER[feasibility.policy(asn)]
 
 
-def _openings(found: Candidates, metro: str, places: Places) -> list[dict[str, Any]]:
+def _openings(found: Candidates, metro: str, places: MeetingPlaces) -> list[dict[str, Any]]:
     """Exchanges that we are not on, with the rows of the list that would be met there."""
     at: dict[int, list[int]] = {}
     listed = found.places.filter(
@@ -305,7 +305,7 @@ def as_if_joined(inputs: Inputs, exchange_ids: Iterable[int]) -> Inputs:
     Raises:
         ReportError: an exchange that is in none of our metros.
     """
-    here = Places(inputs).here
+    here = MeetingPlaces(inputs).here
     added = []
     for ix in exchange_ids:
         metros = [m for m, place in here.items() if ix in place.local_exchanges]
@@ -329,7 +329,7 @@ def joined_in_vain(
         there: the list as if we had joined.
     """
     ranking = there.ranking
-    places = Places(inputs, ranking.parties)
+    places = MeetingPlaces(inputs, ranking.parties)
     found = {}
     for ix in exchange_ids:
         on = [m for m, here in places.here.items() if ix in here.exchanges]

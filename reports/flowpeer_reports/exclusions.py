@@ -30,7 +30,7 @@ _PLACEHOLDERS = frozenset({"n/a", "none", "null", "unknown", "private", "not dis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class ExclusionInputs:
     """What decides who is never asked, whatever the traffic; the fields are those of `Inputs`."""
 
     asn: int
@@ -43,14 +43,14 @@ class Known:
     exclusions: pl.DataFrame
 
 
-def transits(inputs: Inputs | Known) -> set[int]:
+def transits(inputs: Inputs | ExclusionInputs) -> set[int]:
     """The networks on the other side of transit interfaces."""
     rows = inputs.interfaces.filter(pl.col("role") == "transit")["asn"].drop_nulls()
     return {int(a) for a in rows}
 
 
 def never_candidates(
-    inputs: Inputs | Known, graph: AsGraph, parties: Parties, day: date
+    inputs: Inputs | ExclusionInputs, graph: AsGraph, parties: Parties, day: date
 ) -> dict[int, str]:
     """ASN → why it is never a candidate in any metro on that day. Where several hold, the first
     above.
@@ -101,7 +101,7 @@ def origin_reason(origin: int, never: Mapping[int, str]) -> str | None:
     return never.get(origin)
 
 
-def _exclusions(inputs: Inputs | Known, today: date) -> Iterable[tuple[int, str]]:
+def _exclusions(inputs: Inputs | ExclusionInputs, today: date) -> Iterable[tuple[int, str]]:
     """Exclusions in force on that day."""
     for asn, reason, until in inputs.exclusions.select("asn", "reason", "until").iter_rows():
         if until is None or until >= today:
@@ -109,7 +109,7 @@ def _exclusions(inputs: Inputs | Known, today: date) -> Iterable[tuple[int, str]
             yield asn, f"{words} (until {until})" if until else words
 
 
-def _organisations(inputs: Inputs | Known) -> dict[int, set[str]]:
+def _organisations(inputs: Inputs | ExclusionInputs) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     net = pdb(inputs.peeringdb, "net", {"asn": pl.Int64, "org_id": pl.Int64}).drop_nulls()
     for asn, org in net.iter_rows():

@@ -14,7 +14,7 @@ import polars as pl
 
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.exits import EXIT_ROUTES, EXITS
-from flowpeer_reports.demand import Over
+from flowpeer_reports.demand import CoveringPrefixes
 from flowpeer_reports.offers import FAR, Choice, Offers
 from flowpeer_reports.relations import Ints
 
@@ -61,7 +61,7 @@ def exits(
     """
     places = choice.places
     metro_of_link = places.metro_of_link
-    over = Over({p for classes in offers.of_prefix for p in classes})
+    over = CoveringPrefixes({p for classes in offers.of_prefix for p in classes})
     alike = _alike(links)
     judges = [_Judge(replace(choice, with_local_pref=w), offers, alike) for w in (True, False)]
     whole = (

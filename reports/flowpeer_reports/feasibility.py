@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from flowpeer_reports.inputs import Inputs, pdb
-from flowpeer_reports.meeting import ELSEWHERE, JOIN_IX, Places
+from flowpeer_reports.meeting import ELSEWHERE, JOIN_IX, MeetingPlaces
 from flowpeer_reports.policy import CLASSES, MAX_RATIO
 from flowpeer_reports.relations import Flags, Ints, Reals
 
@@ -48,7 +48,7 @@ class Feasibility:
     def __init__(
         self,
         inputs: Inputs,
-        places: Places,
+        places: MeetingPlaces,
         override: Callable[[int, str], float] | None = None,
     ) -> None:
         """`override` gives the acceptance of (ASN, metro) from elsewhere; it wins."""

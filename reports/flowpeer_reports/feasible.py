@@ -13,7 +13,7 @@ import numpy as np
 
 from flowpeer_reports.relations import Ints, Reals
 
-LOT = 256
+BATCH = 256
 """Hours solved at once: they do not touch each other, and a solver's start costs more than they."""
 
 
@@ -36,10 +36,10 @@ def least_d(
     found = np.zeros(hours)
     parts = np.zeros((len(sets), len(weights), hours))
     busy = np.flatnonzero(whole)
-    for at in range(0, len(busy), LOT):
-        lot = busy[at : at + LOT]
-        found[lot], parts[:, :, lot] = _solve(
-            fixed[:, lot] / whole[lot], sets, free[:, lot] / whole[lot], weights
+    for at in range(0, len(busy), BATCH):
+        batch = busy[at : at + BATCH]
+        found[batch], parts[:, :, batch] = _solve(
+            fixed[:, batch] / whole[batch], sets, free[:, batch] / whole[batch], weights
         )
     return found, parts * whole
 
@@ -47,7 +47,7 @@ def least_d(
 def _solve(
     fixed: Reals, sets: Sequence[Sequence[int]], free: Reals, weights: Reals
 ) -> tuple[Reals, Reals]:
-    """One lot of hours in shares of their bytes: least Σ of what is above target, which is D."""
+    """One batch of hours in shares of their bytes: least Σ of what is above target, which is D."""
     import highspy
 
     hours, k = fixed.shape[1], len(weights)

@@ -44,7 +44,7 @@ class Entries:
         """A value of each party at each of its entries."""
         return np.repeat(values, np.diff(self.first))
 
-    def lots(self) -> Iterator[tuple[slice, slice]]:
+    def batches(self) -> Iterator[tuple[slice, slice]]:
         """Parties and their entries, some ENTRIES_AT_ONCE of these at a time."""
         at = 0
         while at < len(self.asns):
@@ -58,7 +58,7 @@ class Entries:
     ) -> npt.NDArray[Number]:
         """Σ of `value` (by atom) over each party's atoms, times `share` (by entry)."""
         sums = np.zeros(len(self.asns), dtype=value.dtype)
-        for parties, entries in self.lots():
+        for parties, entries in self.batches():
             each = value[self.atom[entries]]
             if share is not None:
                 each *= share[entries]

@@ -19,7 +19,7 @@ from flowpeer_reports.columns import IMBALANCE, schema
 from flowpeer_reports.columns.imbalance import AREAS
 from flowpeer_reports.inputs import Inputs, chosen_metros
 from flowpeer_reports.link_rows import hours_of_week, links_and_routers, trend
-from flowpeer_reports.loads import Counted, Loads, counted, loads, percentiles
+from flowpeer_reports.loads import LinkCoverage, Loads, counted, loads, percentiles
 from flowpeer_reports.relations import Flags, Ints, Reals
 from flowpeer_reports.targets import Chosen, Targets, targets
 
@@ -71,8 +71,8 @@ class Measured:
     d: Reals
     """Of each slot; 0 where it has no traffic or does not count."""
     weights: Reals
-    counted: Counted
-    alone: Sequence[tuple[Counted, Ints]]
+    counted: LinkCoverage
+    alone: Sequence[tuple[LinkCoverage, Ints]]
     """Of each provider: which slots count for its percentiles, and its bytes in them. A silent
     router is missing from the providers that it has links to, not from the others (M5)."""
 
@@ -223,7 +223,7 @@ def measure(
 
 def _alone(
     inputs: Inputs, found: Loads, links: pl.DataFrame, way: str, providers: Sequence[int | None]
-) -> list[tuple[Counted, Ints]]:
+) -> list[tuple[LinkCoverage, Ints]]:
     """`Measured.alone`, from links with their number and `provider_asn`."""
     of: dict[int | None, list[int]] = {asn: [] for asn in providers}
     for link, asn in links.select("link", "provider_asn").iter_rows():
@@ -254,7 +254,7 @@ _OF_PERCENTILES = {
 }
 
 
-def missing_notes(what: str, judged: Counted, results: Mapping[str, str] = _OF_D) -> list[str]:
+def missing_notes(what: str, judged: LinkCoverage, results: Mapping[str, str] = _OF_D) -> list[str]:
     """What missing and filled slots do to a figure, in words."""
     if judged.quality == "exact" and not judged.missing and not judged.filled:
         return []

@@ -35,7 +35,7 @@ class LinkRoutes:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class SharedPrefixes:
     """What links carry of a prefix in an hour, where several do: group g has the links
     `link[edge[g] : edge[g + 1]]` (int32, rising) with these bytes."""
 
@@ -63,7 +63,9 @@ class Options:
     weight: Ints
 
 
-def fill(rows: LinkRoutes, options: Options, place: Small, held: Held, table: Ints) -> Ints:
+def fill(
+    rows: LinkRoutes, options: Options, place: Small, held: SharedPrefixes, table: Ints
+) -> Ints:
     """Add a link's bytes to `table` (targets × hours); returns those of each answer.
 
     `place`: row of the table of each option.
@@ -89,7 +91,7 @@ def fill(rows: LinkRoutes, options: Options, place: Small, held: Held, table: In
 
 
 def _fill(
-    rows: LinkRoutes, options: Options, place: Small, held: Held, table: Ints, asked: Ints
+    rows: LinkRoutes, options: Options, place: Small, held: SharedPrefixes, table: Ints, asked: Ints
 ) -> None:  # fmt: skip
     first, links, weights = (x.tolist() for x in (options.first, options.link, options.weight))
     pools: dict[tuple[int, int], int] = {}
@@ -134,7 +136,7 @@ class Spread:
     """How a link's slots go to targets, and what they are added to.
 
     Attributes:
-        weights: targets × hours; the table of a fall.
+        weights: targets × hours; the table of a failover.
         may: the same: what each alone may receive; None: nothing is added to `most`.
         spare: the target of hours whose weights are all 0.
         row: of each target, in `now` and `most` (rows × slots).

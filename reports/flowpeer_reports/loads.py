@@ -183,7 +183,7 @@ def _filled(coverage: Coverage | None, exporters: Sequence[str], dense: Ints) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class LinkCoverage:
     """Which slots of some links count (METHODS M5), and how good a percentile over them is."""
 
     flags: Flags
@@ -212,7 +212,7 @@ class Counted:
         return made
 
 
-def counted(inputs: Inputs, found: Loads, links: Sequence[int], way: str) -> Counted:
+def counted(inputs: Inputs, found: Loads, links: Sequence[int], way: str) -> LinkCoverage:
     """Which slots count of an object that is made of these links, in one direction."""
     if inputs.coverage is None:
         metros = set(found.links["metro"].gather(list(links)).to_list())
@@ -224,7 +224,7 @@ def counted(inputs: Inputs, found: Loads, links: Sequence[int], way: str) -> Cou
             share = "refused"
         elif 100 * missing > len(flags):
             share = "estimate"
-        return Counted(flags, 0, missing, share)
+        return LinkCoverage(flags, 0, missing, share)
     exporters = found.links["exporter"].to_list()
     series: dict[str, Ints] = {}
     for link in links:
@@ -235,10 +235,12 @@ def counted(inputs: Inputs, found: Loads, links: Sequence[int], way: str) -> Cou
     flags = np.zeros(found.slots, dtype=np.bool_)
     flags[judged.places] = True
     silent = frozenset(link for link in links if exporters[link] in judged.left_out)
-    return Counted(flags, judged.filled, judged.missing, judged.quality, silent)
+    return LinkCoverage(flags, judged.filled, judged.missing, judged.quality, silent)
 
 
-def of_metro(inputs: Inputs, found: Loads, metro: str, way: str, role: str = "transit") -> Counted:
+def of_metro(
+    inputs: Inputs, found: Loads, metro: str, way: str, role: str = "transit"
+) -> LinkCoverage:
     """`counted` of a metro's links of one role."""
     here = found.links.with_row_index("link").filter(
         pl.col("metro") == metro, pl.col("role") == role

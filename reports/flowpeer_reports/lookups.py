@@ -22,7 +22,7 @@ CHUNK = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class IntactExits:
     """What classes say while every link is there.
 
     Attributes:
@@ -56,7 +56,7 @@ class Lookups:
     demand: Ints
     exit_metro: Ints
     steps: Ints
-    whole: Whole
+    whole: IntactExits
 
     @classmethod
     def of(cls, choice: Choice, asked: Demand) -> Lookups:
@@ -148,7 +148,7 @@ def _key(choice: Choice, class_: Ints, demand: Ints, exit_metro: Ints, step: int
     return found
 
 
-def _whole(choice: Choice, keys: Ints) -> Whole:
+def _whole(choice: Choice, keys: Ints) -> IntactExits:
     exits, rivals, known = [], [], []
     sizes, counts = [], []
     wide = len(choice.places.metros) + 1
@@ -163,7 +163,7 @@ def _whole(choice: Choice, keys: Ints) -> Whole:
         rivals.append(link)
         counts.append(np.bincount(query, minlength=len(class_)))
         known.append(answer.known)
-    return Whole(
+    return IntactExits(
         keys, _edges(sizes), _joined(exits), _edges(counts), _joined(rivals),
         np.concatenate([np.zeros(0, dtype=np.bool_), *known]),
     )  # fmt: skip

@@ -18,7 +18,7 @@ BY_HAND = "not by the route servers: ask bilateral"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MeetingPlace:
     """A rung of the ladder: `rank` 0 to 7, in words, and what is known of it."""
 
     rank: int
@@ -42,7 +42,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Here:
+class OwnPlaces:
     """Our own places in one metro."""
 
     facilities: frozenset[int]
@@ -55,7 +55,7 @@ class Here:
     others: list[tuple[float, str]] = field(default_factory=list)
 
 
-class Places:
+class MeetingPlaces:
     """The places of everybody. Building it reads PeeringDB once; questions are look-ups.
 
     A party meets where any of its members does; questions name it by the ASN to ask.
@@ -66,8 +66,8 @@ class Places:
         self._parties = parties
         self._policy: Policy = inputs.policy
         self.here = _our_places(inputs, self.registry)
-        self._rungs: dict[tuple[int, str], list[Place]] = {}
-        self._shared: dict[tuple[int, str], list[Place]] = {}
+        self._rungs: dict[tuple[int, str], list[MeetingPlace]] = {}
+        self._shared: dict[tuple[int, str], list[MeetingPlace]] = {}
         self._metros: dict[int, frozenset[str]] = {}
         """Network → metros in which it could be met; of those that could not in one of ours."""
 
@@ -91,18 +91,18 @@ class Places:
         """95th percentile above which a facility comes before an exchange."""
         return self._policy.of(asn).pni_from_bps or self._policy.pni_from_bps
 
-    def meet(self, asn: int, metro: str, alone_p95_bps: float = 0.0) -> Place:
+    def meet(self, asn: int, metro: str, alone_p95_bps: float = 0.0) -> MeetingPlace:
         """Where to meet; a common facility first if the p95 standing alone is that large."""
         return self.options(asn, metro, alone_p95_bps)[0]
 
-    def options(self, asn: int, metro: str, alone_p95_bps: float = 0.0) -> list[Place]:
+    def options(self, asn: int, metro: str, alone_p95_bps: float = 0.0) -> list[MeetingPlace]:
         """Every rung that holds, the best first."""
         ladder = self.ladder(asn, metro)
         if alone_p95_bps >= self.pni_from(asn):
             return sorted(ladder, key=lambda p: p.rank != FACILITY)
         return ladder
 
-    def ladder(self, asn: int, metro: str) -> list[Place]:
+    def ladder(self, asn: int, metro: str) -> list[MeetingPlace]:
         """Rungs 1 to 6 that hold, best first; where none does, rung 7."""
         key = (asn, metro)
         found = self._rungs.get(key)
@@ -151,7 +151,7 @@ class Places:
                 found[port.ix].append(port)
         return found
 
-    def _local(self, asn: int, metro: str) -> list[Place]:
+    def _local(self, asn: int, metro: str) -> list[MeetingPlace]:
         """Rungs 1 to 5 that hold, best first."""
         found = self._shared.get((asn, metro))
         if found is None:
@@ -160,7 +160,7 @@ class Places:
                 self._shared[asn, metro] = found
         return found
 
-    def _places(self, asn: int, metro: str) -> list[Place]:
+    def _places(self, asn: int, metro: str) -> list[MeetingPlace]:
         here = self.here.get(metro)
         if here is None or not self.listed(asn):
             return []
@@ -171,7 +171,7 @@ class Places:
         ]
         theirs = self._facilities_of(asn)
         places += [
-            Place(FACILITY, f"PNI: {self._fac(f)}", facility=f, our_facility=f)
+            MeetingPlace(FACILITY, f"PNI: {self._fac(f)}", facility=f, our_facility=f)
             for f in sorted(theirs & here.facilities)
         ]
         if not any(p.rank == FACILITY for p in places):
@@ -180,7 +180,7 @@ class Places:
         # order.
         return sorted(places, key=lambda p: (p.rank, -(p.their_bps or 0)))
 
-    def _on_exchange(self, ix: int, ports: list[Port], here: Here) -> Place:
+    def _on_exchange(self, ix: int, ports: list[Port], here: OwnPlaces) -> MeetingPlace:
         ours, our_bps = here.exchanges[ix]
         theirs = any(p.route_servers for p in ports)
         willing = not all(p.never_route_servers for p in ports)
@@ -199,7 +199,7 @@ class Places:
             words.append("by the exchange's member list alone")
         speeds = [p.speed_bps for p in ports]
         their_bps = sum(s for s in speeds if s) or None
-        return Place(
+        return MeetingPlace(
             ROUTE_SERVERS if by_servers else BILATERAL,
             f"IX: {self._ix(ix)} ({', '.join(words)}{_speeds(their_bps, our_bps)})",
             ix=ix,
@@ -209,11 +209,11 @@ class Places:
             note="" if all(speeds) else "their speed is not known for every port",
         )
 
-    def _campus(self, theirs: Iterable[int], here: Here) -> list[Place]:
+    def _campus(self, theirs: Iterable[int], here: OwnPlaces) -> list[MeetingPlace]:
         campus_of = self.registry.campus
         ours = {campus_of[f]: f for f in sorted(here.facilities, reverse=True) if f in campus_of}
         return [
-            Place(
+            MeetingPlace(
                 CAMPUS,
                 f"campus {self.registry.campus_name(campus_of[f])}: "
                 f"{self._fac(ours[campus_of[f]])} – {self._fac(f)}",
@@ -226,7 +226,7 @@ class Places:
             if campus_of.get(f) in ours
         ]
 
-    def _nearby(self, theirs: frozenset[int], here: Here) -> list[Place]:
+    def _nearby(self, theirs: frozenset[int], here: OwnPlaces) -> list[MeetingPlace]:
         position = self.registry.position
         pairs = [
             (distance_km(position[ours], position[f]), ours, f)
@@ -237,7 +237,7 @@ class Places:
         pairs = [p for p in pairs if p[0] <= NEAR_KM]
         if not pairs:
             return [
-                Place(NEARBY, f"same metro: {self._fac(f)}", facility=f)
+                MeetingPlace(NEARBY, f"same metro: {self._fac(f)}", facility=f)
                 for f in sorted(theirs & here.near)[:1]
                 if not here.facilities & position.keys()
             ]
@@ -250,13 +250,13 @@ class Places:
         carriers = tuple(self.registry.carriers(ours, f))
         by = f", by {', '.join(carriers[:3])}" if carriers else ""
         return [
-            Place(
+            MeetingPlace(
                 NEARBY, f"same metro: {self._fac(ours)} – {self._fac(f)}, {km:.0f} km{by}",
                 facility=f, our_facility=ours, carriers=carriers,
             )
         ]  # fmt: skip
 
-    def _join(self, asn: int, metro: str) -> list[Place]:
+    def _join(self, asn: int, metro: str) -> list[MeetingPlace]:
         """Exchanges of the metro that we are not on."""
         here = self.here.get(metro)
         places = []
@@ -265,7 +265,7 @@ class Places:
                 continue
             their_bps = sum(p.speed_bps for p in ports if p.speed_bps) or None
             places.append(
-                Place(
+                MeetingPlace(
                     JOIN_IX, f"join IX: {self._ix(ix)}{_speeds(their_bps, None, ' (', ')')}",
                     ix=ix, their_bps=their_bps,
                     route_servers="them" if any(p.route_servers for p in ports) else "neither",
@@ -273,7 +273,7 @@ class Places:
             )  # fmt: skip
         return sorted(places, key=lambda p: -(p.their_bps or 0))
 
-    def _elsewhere(self, asn: int, metro: str) -> Place:
+    def _elsewhere(self, asn: int, metro: str) -> MeetingPlace:
         here = self.here.get(metro)
         there = self._metros.get(asn)
         if there is None:
@@ -287,12 +287,12 @@ class Places:
                     there=other, there_rank=places[0].rank,
                 )  # fmt: skip
         if not self.registry.loaded:
-            return Place(ELSEWHERE, "no place known: no PeeringDB")
+            return MeetingPlace(ELSEWHERE, "no place known: no PeeringDB")
         if self.listed(asn):
-            return Place(ELSEWHERE, "no common place in PeeringDB")
-        return Place(ELSEWHERE, "no place known: not in PeeringDB")
+            return MeetingPlace(ELSEWHERE, "no common place in PeeringDB")
+        return MeetingPlace(ELSEWHERE, "no place known: not in PeeringDB")
 
-    def _away(self, facility: int | None, here: Here) -> bool:
+    def _away(self, facility: int | None, here: OwnPlaces) -> bool:
         """Whether a facility is known to be outside the metro."""
         return (
             facility is not None
@@ -315,7 +315,7 @@ def _speeds(theirs: int | None, ours: int | None, before: str = ", ", after: str
     return f"{before}{', '.join(parts)}{after}" if parts else ""
 
 
-def _our_places(inputs: Inputs, registry: Registry) -> dict[str, Here]:
+def _our_places(inputs: Inputs, registry: Registry) -> dict[str, OwnPlaces]:
     ours: dict[str, dict[int, tuple[bool, int | None]]] = defaultdict(dict)
     added: dict[int, int] = defaultdict(int)
     on_servers: set[int] = set()
@@ -329,7 +329,7 @@ def _our_places(inputs: Inputs, registry: Registry) -> dict[str, Here]:
         if ix is not None:
             by_us = ix in on_servers if servers is None else bool(servers)
             ours[metro][ix] = (by_us, speed or added.get(ix) or None)
-    metros: dict[str, Here] = {}
+    metros: dict[str, OwnPlaces] = {}
     columns = ("metro", "latitude", "longitude", "facilities", "exchanges")
     for metro, latitude, longitude, facs, exchanges in inputs.metros.select(columns).iter_rows():
         for ix in exchanges or ():
@@ -343,7 +343,7 @@ def _our_places(inputs: Inputs, registry: Registry) -> dict[str, Here]:
             position = points[0]
         near = registry.near([*points, *([position] if position else [])])
         local = {ix for f in near | facilities for ix in registry.exchanges_at.get(f, ())}
-        metros[metro] = Here(
+        metros[metro] = OwnPlaces(
             facilities, near, ours[metro], frozenset(local - set(ours[metro])), position
         )
     for metro, here in metros.items():

@@ -19,7 +19,7 @@ from flowpeer_core.slots import HOUR_SLOTS, SLOT_SECONDS
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.moves import MOVES
 from flowpeer_reports.imbalance import FULL, Provider
-from flowpeer_reports.loads import Counted, Loads, percentiles
+from flowpeer_reports.loads import LinkCoverage, Loads, percentiles
 from flowpeer_reports.relations import Flags, Ints, Reals
 from flowpeer_reports.tied import TiedTraffic
 
@@ -29,7 +29,7 @@ GROUPS = 4_096
 """Origins at a provider that are looked at before it is seen whether others can matter."""
 LEAST_GAIN = 1e-4
 """Of D: a rule that takes less off is not worth its line."""
-LOT = 1 << 18
+BATCH = 1 << 18
 """Slots that are looked at side by side."""
 TABLES = 8
 """With fewer tables in the period, whether a path is stable is not known."""
@@ -71,7 +71,7 @@ class Aim:
     metro: str
     providers: Sequence[Provider]
     weights: Reals
-    counted: Counted
+    counted: LinkCoverage
     target: float = 0.05
 
     def links(self, found: Loads) -> dict[int, int]:
@@ -391,11 +391,11 @@ def _gains(load: Ints, aims: Reals, lines: Sequence[Ints], source: int, target: 
     """Bytes that no longer have to move, by the line that goes from one provider to another."""
     before = np.abs(load[source] - aims[source]) + np.abs(load[target] - aims[target])
     found: list[float] = []
-    size = max(1, LOT // max(1, len(before)))
+    size = max(1, BATCH // max(1, len(before)))
     for at in range(0, len(lines), size):
-        lot = np.stack(lines[at : at + size])
-        after = np.abs(load[source] - lot - aims[source]) + np.abs(
-            load[target] + lot - aims[target]
+        batch = np.stack(lines[at : at + size])
+        after = np.abs(load[source] - batch - aims[source]) + np.abs(
+            load[target] + batch - aims[target]
         )
         found += ((before - after).sum(axis=1) / 2).tolist()
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from flowpeer_core import p95
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.coverage import Judged
+from flowpeer_reports.coverage import ObjectCoverage
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.relations import Ints, Reals
 from flowpeer_reports.series import Link, Series
@@ -50,7 +50,7 @@ class CountedSlots:
     """Slots of the period."""
     quality: str = "exact"
     filled: int = 0
-    judged: Mapping[str, Judged] | None = None
+    judged: Mapping[str, ObjectCoverage] | None = None
     """By direction: how gaps of single exporters are filled; None: there are none to fill."""
 
     @property

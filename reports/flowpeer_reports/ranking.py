@@ -625,14 +625,14 @@ class _Build:
         strongest = np.full(len(chosen), DECLARED + 1, dtype=np.int8)
         observed = np.zeros(len(chosen), dtype=np.bool_)
         left = np.zeros(len(chosen))
-        for parties, lot in entries.lots():
+        for parties, batch in entries.batches():
             size = np.diff(entries.first[parties.start : parties.stop + 1])
             mine, willing = (np.repeat(m[parties], size) for m in (rest, rest & ~refuses))
-            atom, kind = entries.atom[lot], entries.kind[lot]
+            atom, kind = entries.atom[batch], entries.kind[batch]
             np.minimum.at(strongest, atom[mine], kind[mine])
             observed[atom[willing & (kind == OBSERVED)]] = True
             with np.errstate(divide="ignore"):
-                np.add.at(left, atom[willing], np.log1p(-share[lot][willing]))
+                np.add.at(left, atom[willing], np.log1p(-share[batch][willing]))
         part = _places((strongest <= DECLARED) & (made.owner < 0))
         row = Row(None, None, part, strongest[part], _places(observed & (made.seen_by < 0)))
         some = search.open * -np.expm1(left)

@@ -19,7 +19,7 @@ from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drill import REPLAY
 from flowpeer_reports.drill import WAYS, after
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.fallover import Compiler
+from flowpeer_reports.failover import FailoverCompiler
 from flowpeer_reports.relations import Ints
 from flowpeer_reports.removals import Removal
 
@@ -41,7 +41,7 @@ class Replay:
     notes: list[str] = field(default_factory=list)
 
 
-def replay(compiler: Compiler, window: slice) -> Replay:
+def replay(compiler: FailoverCompiler, window: slice) -> Replay:
     """Predict a window from the day (else the week) before it.
 
     Args:
@@ -80,14 +80,14 @@ def replay(compiler: Compiler, window: slice) -> Replay:
             advice="give the window of the outage, START/END in UTC",
         )
     removal = Removal("replay", "window", tuple(silent.tolist()))
-    falls = compiler.compile(removal)
+    failovers = compiler.compile(removal)
     places = compiler.choice.places
     rows: list[dict[str, Any]] = []
     sums: dict[str, list[int]] = {}
     """By key of the errors: of slots, of the window, observed bytes."""
     lost: list[str] = []
-    for way, fall in zip(WAYS, falls, strict=True):
-        state = after(compiler, removal, fall, way, before)
+    for way, failover in zip(WAYS, failovers, strict=True):
+        state = after(compiler, removal, failover, way, before)
         dense = found.way(way)
         predicted = dense[:, before].copy()
         predicted[state.links] = state.bytes

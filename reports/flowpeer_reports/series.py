@@ -23,8 +23,8 @@ import polars as pl
 
 from flowpeer_core.asns import FOLDED
 from flowpeer_core.slots import HOUR, SLOT_SECONDS
+from flowpeer_reports.hour_batches import ROWS_AT_ONCE, between, hours_at_once
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.lots import ROWS_AT_ONCE, between, hours_at_once
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.ranking import Cells
 from flowpeer_reports.relations import Ints, Positions, Reals
@@ -184,11 +184,11 @@ class Series:
             return  # no transit at all
         self._plan()
         table, end = self._inputs.traffic, self._inputs.period_end
-        lot = min(24, hours_at_once(table, -(-(end - self.start) // HOUR), ROWS_AT_ONCE))
-        lot = -(-24 // -(-24 // lot))  # lots of a day are alike
+        batch = min(24, hours_at_once(table, -(-(end - self.start) // HOUR), ROWS_AT_ONCE))
+        batch = -(-24 // -(-24 // batch))  # batches of a day are alike
         for day in _days(self._inputs):
-            for hour in range(0, 24, lot):
-                self._hours(day, hour, min(hour + lot, 24))
+            for hour in range(0, 24, batch):
+                self._hours(day, hour, min(hour + batch, 24))
 
     def carried(self) -> dict[tuple[str, str], int]:
         """Metro and direction → scaled bytes of the period, on links without routes too."""
@@ -330,15 +330,15 @@ class Series:
 
     def _hours(self, day: datetime, first: int, last: int) -> None:
         """Read some hours of a UTC day."""
-        lot = (day + first * HOUR, day + last * HOUR)
+        batch = (day + first * HOUR, day + last * HOUR)
         packets = ["packets"] if self._packets else []
         rows = self._linked(
-            self._inputs.traffic, "slot", lot, "remote_asn", "bytes", "variance_high", *packets,
+            self._inputs.traffic, "slot", batch, "remote_asn", "bytes", "variance_high", *packets,
             slot=((pl.col("slot") - self.start).dt.total_seconds() // SLOT_SECONDS).cast(pl.Int32),
             hour=_hour_of("slot", day),
         )  # fmt: skip
         if (rows["link"] < 0).any():
-            self._without_routes(lot)
+            self._without_routes(batch)
             rows = rows.filter(pl.col("link") >= 0)
         every = rows.group_by("link", "slot").agg(pl.col("bytes").sum())
         for link, slot, octets in every.iter_rows():
@@ -348,7 +348,7 @@ class Series:
             (pl.col("remote_asn") > 0) | (pl.col("remote_asn") == FOLDED),
             pl.Series(np.isin(self._way[rows["link"].to_numpy()], ways)),
         )
-        rows = self._from_since(day, lot, rows)
+        rows = self._from_since(day, batch, rows)
         link = rows["link"].to_numpy()
         node = self._node(self._number[link], self._way[link], rows["remote_asn"].to_numpy())
         rows = rows.with_columns(base=pl.Series(self._base[link]) + pl.col("slot"))
@@ -357,7 +357,7 @@ class Series:
             rows.lazy().with_columns(node=pl.Series(node)).filter(pl.col("node") >= 0)
             .select("bytes", *packets, entry=entry, variance="variance_high")
         ]  # fmt: skip
-        shares = self._shares(day, lot, rows)
+        shares = self._shares(day, batch, rows)
         if shares is not None:
             parts.append(
                 rows.lazy()
@@ -390,7 +390,7 @@ class Series:
                 self._store.put(metro, entries[begin:end])
 
     def _linked(
-        self, frame: pl.LazyFrame, time: str, lot: tuple[datetime, datetime], *columns: str,
+        self, frame: pl.LazyFrame, time: str, batch: tuple[datetime, datetime], *columns: str,
         **made: pl.Expr,
     ) -> pl.DataFrame:  # fmt: skip
         """The scaled rows of some hours, each with its `link`, a row of `_links`, or −1.
@@ -398,7 +398,7 @@ class Series:
         Rows of one link stand together in long runs: a link is looked up once a run.
         """
         rows = (
-            between(transit(frame, self._inputs, time), time, *lot)
+            between(transit(frame, self._inputs, time), time, *batch)
             .filter(pl.col("scaled"))
             .with_columns(
                 run=pl.any_horizontal(pl.col(c).ne_missing(pl.col(c).shift(1)) for c in _LINK)
@@ -418,12 +418,12 @@ class Series:
             link=pl.Series(np.repeat(link.fill_null(-1).to_numpy(), lengths))
         )
 
-    def _without_routes(self, lot: tuple[datetime, datetime]) -> None:
+    def _without_routes(self, batch: tuple[datetime, datetime]) -> None:
         """Count what is on no link that routes are of."""
         start, end = self._period
         rows = between(
             transit(self._inputs.traffic, self._inputs, "slot"),
-            "slot", max(lot[0], start), min(lot[1], end),
+            "slot", max(batch[0], start), min(batch[1], end),
         ).filter("scaled").join(self._links.lazy(), on=_LINK, how="anti")  # fmt: skip
         sums = rows.group_by("metro", "direction").agg(pl.col("bytes").sum()).collect()
         for metro, direction, octets in sums.iter_rows():
@@ -436,17 +436,17 @@ class Series:
         return (asn * self._links.height + pl.col("link")) * 24 + pl.col("hour")
 
     def _from_since(
-        self, day: datetime, lot: tuple[datetime, datetime], rows: pl.DataFrame
+        self, day: datetime, batch: tuple[datetime, datetime], rows: pl.DataFrame
     ) -> pl.DataFrame:
         """Slots without routes before their session came up: by their shares of the hour."""
-        if not (self._since["since"] > lot[0]).any():
+        if not (self._since["since"] > batch[0]).any():
             return rows
         routes = _with_folded(self._inputs.traffic_routes).filter(
             pl.col("folded") | pl.col("origin_asn").is_in(self._since["origin_asn"].implode())
         )
         early = (pl.col("hour_start") < pl.col("since")).fill_null(False)
         linked = self._linked(
-            routes, "hour_start", lot, "hour_start", "prefix", "origin_asn", "bytes",
+            routes, "hour_start", batch, "hour_start", "prefix", "origin_asn", "bytes",
             hour=_hour_of("hour_start", day), remote_asn=_CODE,
         ).filter(pl.col("link") >= 0)  # fmt: skip
         kept = (
@@ -477,7 +477,7 @@ class Series:
         )
 
     def _shares(
-        self, day: datetime, lot: tuple[datetime, datetime], rows: pl.DataFrame
+        self, day: datetime, batch: tuple[datetime, datetime], rows: pl.DataFrame
     ) -> pl.DataFrame | None:
         """part, node, share: of networks that are split, and of what is kept by the hour only
         (`remote_asn` is then the code of folded traffic)."""
@@ -490,7 +490,7 @@ class Series:
                 pl.col("origin_asn").is_in(self._split["remote_asn"].unique().implode())
             ).with_columns(folded=pl.lit(False))
         linked = self._linked(
-            routes, "hour_start", lot, "hour_start", "prefix", "origin_asn", "bytes", "folded",
+            routes, "hour_start", batch, "hour_start", "prefix", "origin_asn", "bytes", "folded",
             hour=_hour_of("hour_start", day), remote_asn=_CODE,
         ).filter(pl.col("link") >= 0)  # fmt: skip
         link = linked["link"].to_numpy()

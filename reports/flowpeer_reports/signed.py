@@ -19,11 +19,11 @@ from flowpeer_core.slots import SLOT_SECONDS
 from flowpeer_reports.candidates import universe
 from flowpeer_reports.columns import schema
 from flowpeer_reports.columns.drill import DRILL_ASKS
-from flowpeer_reports.fallover import STAYS, Fall
+from flowpeer_reports.failover import STAYS, Failover
 from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import Loads
-from flowpeer_reports.meeting import BILATERAL, ELSEWHERE, JOIN_IX, ROUTE_SERVERS, Places
+from flowpeer_reports.meeting import BILATERAL, ELSEWHERE, JOIN_IX, ROUTE_SERVERS, MeetingPlaces
 from flowpeer_reports.offers import Choice, Offers, places
 from flowpeer_reports.ranking import Ranking, rank
 from flowpeer_reports.relations import Ints
@@ -53,7 +53,7 @@ class Asks:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedNetwork:
     """What drills are made from, with the asks in place.
 
     Attributes:
@@ -74,7 +74,7 @@ class Signed:
 def first_asks(inputs: Inputs, count: int) -> Asks:
     """The first `count` asks of the list of organisations, outbound, as `candidates` has them."""
     world = universe(inputs, None)
-    where = Places(inputs, world.parties)
+    where = MeetingPlaces(inputs, world.parties)
     ranking = rank(inputs, world, ("out",), Feasibility(inputs, where, None), count)
     return asks_of(ranking, where, inputs.names())
 
@@ -83,7 +83,7 @@ def signed_asks(inputs: Inputs, picks: Sequence[tuple[int, Sequence[str]]]) -> A
     """The observed routes of networks in metros (none: in all), outbound, each less what those
     before it take."""
     world = universe(inputs, None)
-    where = Places(inputs, world.parties)
+    where = MeetingPlaces(inputs, world.parties)
     ranking = rank(inputs, world, ("out",), Feasibility(inputs, where, None), asks=1)
     cells, names = ranking.cells, inputs.names()
     taken = np.zeros(len(cells.atom), dtype=np.bool_)
@@ -114,7 +114,7 @@ def signed_asks(inputs: Inputs, picks: Sequence[tuple[int, Sequence[str]]]) -> A
     )
 
 
-def asks_of(ranking: Ranking, where: Places, names: Mapping[int, str]) -> Asks:
+def asks_of(ranking: Ranking, where: MeetingPlaces, names: Mapping[int, str]) -> Asks:
     """The rows of the list of organisations as asks. `names`: ASN → name."""
     listing = ranking.organisations
     asked = [
@@ -155,7 +155,7 @@ def signed(
     metros: pl.DataFrame,
     parts: Callable[[], Iterable[pl.DataFrame]],
     asks: Asks,
-) -> Signed:
+) -> SignedNetwork:
     """The network with these asks in place.
 
     Args:
@@ -179,8 +179,10 @@ def signed(
         order = sorted(targets)
         weights = np.stack([targets[t] for t in order])
         rest = whole[link] - weights.sum(axis=0)
-        fall = Fall({link: [*(to for to, _ in order), STAYS]}, {link: np.vstack([weights, rest])})
-        split = fall.split(link, found.out[link], found.hour_of_slot)
+        failover = Failover(
+            {link: [*(to for to, _ in order), STAYS]}, {link: np.vstack([weights, rest])}
+        )
+        split = failover.split(link, found.out[link], found.hour_of_slot)
         for (to, number), part in zip(order, split, strict=False):
             out[link] -= part
             out[to] += part
@@ -199,7 +201,7 @@ def signed(
         places(links, metros), first, table, choice.assumed, choice.always_compare_med,
         choice.default_scope, choice.with_local_pref,
     )  # fmt: skip
-    return Signed(
+    return SignedNetwork(
         after, offered, chosen, moved.drop("rank"), _asks(links, seats, sums), _notes(seats, asks)
     )
 
@@ -303,4 +305,4 @@ def _notes(seats: pl.DataFrame, asks: Asks) -> list[str]:
     return notes
 
 
-__all__ = ["Asks", "Signed", "asks_of", "first_asks", "signed", "signed_asks"]
+__all__ = ["Asks", "SignedNetwork", "asks_of", "first_asks", "signed", "signed_asks"]

@@ -17,7 +17,7 @@ from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.grades import TIMELINES
 from flowpeer_reports.imbalance import Imbalance, factors_of, providers_of
 from flowpeer_reports.inputs import Inputs
-from flowpeer_reports.loads import Counted, Loads, counted
+from flowpeer_reports.loads import LinkCoverage, Loads, counted
 from flowpeer_reports.relations import Ints
 
 STEPS = (12, 36, 72, 288, 2016)
@@ -104,13 +104,13 @@ def timelines(inputs: Inputs, found: Imbalance) -> Timelines | None:
     )  # fmt: skip
 
 
-def _line(inputs: Inputs, held: Loads, links: Sequence[int], way: str) -> tuple[Counted, Ints]:
+def _line(inputs: Inputs, held: Loads, links: Sequence[int], way: str) -> tuple[LinkCoverage, Ints]:
     judged = counted(inputs, held, links, way)
     line: Ints = judged.lines(held, way, links).sum(axis=0)
     return judged, line
 
 
-def _steps(judged: Counted, line: Ints, step: int) -> list[float | None]:
+def _steps(judged: LinkCoverage, line: Ints, step: int) -> list[float | None]:
     return [
         _p95(line[at : at + step][judged.flags[at : at + step]])
         for at in range(0, len(line), step)
@@ -125,7 +125,7 @@ def _p95(values: Ints) -> float | None:
 
 
 def _month(
-    judged: Counted, line: Ints, weighted: npt.NDArray[np.float64], at: slice
+    judged: LinkCoverage, line: Ints, weighted: npt.NDArray[np.float64], at: slice
 ) -> dict[str, Any]:
     flags = judged.flags[at]
     values = line[at][flags]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flowpeer_reports.hour_batches import hour_batches
 from flowpeer_reports.inputs import Inputs, transit
-from flowpeer_reports.lots import lots
 from flowpeer_reports.offload import Cover
 from flowpeer_reports.parties import Parties
 from flowpeer_reports.relations import AsGraph
@@ -153,8 +153,10 @@ def gathered(inputs: Inputs, stores: Stores) -> Routes:
     """The sums of the period: of some hours at a time, then of each metro."""
     numbers = _Numbers()
     parts, count = stores(), 0
-    for lot in lots(inputs.traffic_routes, hourly(inputs), inputs, "hour_start", ROUTES_AT_ONCE):
-        for number, part in numbers.by_metro(_grouped(lot)):
+    for batch in hour_batches(
+        inputs.traffic_routes, hourly(inputs), inputs, "hour_start", ROUTES_AT_ONCE
+    ):
+        for number, part in numbers.by_metro(_grouped(batch)):
             parts.put(number, part)
         count += 1
     found = numbers.routes(parts)

@@ -30,7 +30,7 @@ from flowpeer_reports.feasibility import Feasibility
 from flowpeer_reports.imbalance import d_of, factors_of, mean_d, measure, providers_of
 from flowpeer_reports.inputs import Inputs
 from flowpeer_reports.loads import counted, loads, percentiles
-from flowpeer_reports.meeting import Places
+from flowpeer_reports.meeting import MeetingPlaces
 from flowpeer_reports.offload import OBSERVED
 from flowpeer_reports.ranking import Ranking, bps, rank
 from flowpeer_reports.relations import Flags, Ints
@@ -102,7 +102,7 @@ class WhatIf:
     notes: list[str]
 
 
-class Board:
+class Baseline:
     """What any selection of one period is judged against, made once."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Board:
         self._inputs, self._billed, self._chosen = inputs, billed, chosen or {}
         world = universe(inputs, None)
         self._world = world
-        self._places = Places(inputs, world.parties)
+        self._places = MeetingPlaces(inputs, world.parties)
         feasibility = Feasibility(inputs, self._places, None)
         self._ranking = rank(inputs, world, ("out",), feasibility, asks=1)
         self._easy = [

@@ -18,7 +18,7 @@ from flowpeer.cli.app import run as run_here
 from flowpeer.cli.state import CommandState
 from flowpeer.lake import codec
 from flowpeer.lake.manifest import File, Header
-from flowpeer.pipeline.demo_folder import Writing
+from flowpeer.pipeline.demo_folder import SampleWriter
 from flowpeer.routing.cones import TABLE
 
 Run = Callable[..., CompletedProcess[str]]
@@ -186,7 +186,7 @@ def test_a_report_is_written_once(
 
 def test_a_sample_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with Writing(tmp_path / "file" / "demo") as writing, pytest.raises(NotADirectoryError):
+    with SampleWriter(tmp_path / "file" / "demo") as writing, pytest.raises(NotADirectoryError):
         next(writing.captures())
 
 

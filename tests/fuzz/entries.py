@@ -366,7 +366,7 @@ def _segment() -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         segment = spool.Segment(
-            Path(folder), spool.Name(counter=1, run="0000000a", receiver=0), 1 << 18
+            Path(folder), spool.SegmentName(counter=1, run="0000000a", receiver=0), 1 << 18
         )
         body = segment.position + spool.BLOCK_OCTETS
         segment.map[body : body + 72] = _V5

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowpeer_ingest import receiver, recvmmsg, sockets, spool
-from flowpeer_ingest.recvmmsg import Batch, Many, Plain
+from flowpeer_ingest.recvmmsg import Batch, BatchReceiver, SingleReceiver
 
 
 class Harness:
@@ -54,7 +54,9 @@ class Harness:
         return found
 
 
-BATCHES = [Plain] + ([Many] if isinstance(recvmmsg.batch(), Many) else [])
+BATCHES = [SingleReceiver] + (
+    [BatchReceiver] if isinstance(recvmmsg.batch(), BatchReceiver) else []
+)
 
 
 @pytest.fixture(params=BATCHES, ids=lambda kind: kind.__name__)

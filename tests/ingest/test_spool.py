@@ -17,7 +17,7 @@ from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.publisher import Publisher
 from flowpeer_ingest.segments import SegmentSummary
 from flowpeer_ingest.service import Log
-from flowpeer_ingest.spool import ENTRY, PAGE, Name, Reading, Segment
+from flowpeer_ingest.spool import ENTRY, PAGE, Reading, Segment, SegmentName
 from flowpeer_ingest.stats import Stats
 
 RUN = "0badcafe"
@@ -37,7 +37,7 @@ def put(segment: Segment, payloads: list[bytes], at_us: int = 1) -> None:
 
 
 def make(folder: Path, blocks: list[list[bytes]], counter: int = 1) -> Segment:
-    segment = Segment(folder, Name(counter, 0, RUN), 1 << 20)
+    segment = Segment(folder, SegmentName(counter, 0, RUN), 1 << 20)
     for i, payloads in enumerate(blocks):
         put(segment, payloads, i)
     return segment
@@ -62,11 +62,11 @@ def test_a_sealed_segment_holds_every_datagram_in_order(tmp_path: Path) -> None:
     assert path.stat().st_size == reading.end < 1 << 20
     firsts = [block.first for block in spool.read(path)]
     assert firsts == [0, 3, 4]
-    assert spool.segments(tmp_path, "sealed") == [Name(1, 0, RUN)]
+    assert spool.segments(tmp_path, "sealed") == [SegmentName(1, 0, RUN)]
 
 
 def test_an_empty_segment_leaves_no_file(tmp_path: Path) -> None:
-    segment = Segment(tmp_path, Name(1, 0, RUN), 1 << 20)
+    segment = Segment(tmp_path, SegmentName(1, 0, RUN), 1 << 20)
     assert segment.seal() is None
     assert list(tmp_path.iterdir()) == []
 
@@ -83,14 +83,14 @@ def test_a_cut_at_any_octet_keeps_the_blocks_before_it(tmp_path: Path) -> None:
         at += spool.BLOCK_OCTETS + body + len(payloads) * ENTRY.itemsize
         ends.append(at)
     assert at == len(whole)
-    path = Name(1, 0, RUN).path(tmp_path, "open")
+    path = SegmentName(1, 0, RUN).path(tmp_path, "open")
     for cut in random.Random(1).sample(range(PAGE, len(whole)), 400):
         # What the kernel had not written yet reads as zeros in a preallocated file.
         path.write_bytes(whole[:cut] + bytes(1 << 12))
         whole_blocks = [b for b, e in zip(BLOCKS, ends, strict=True) if not any(whole[cut:e])]
         kept = [p for payloads in whole_blocks for p in payloads]
         found = spool.recover(tmp_path)
-        sealed = Name(1, 0, RUN).path(tmp_path, "sealed")
+        sealed = SegmentName(1, 0, RUN).path(tmp_path, "sealed")
         if not kept:
             assert not path.exists()
             assert not sealed.exists()
@@ -150,11 +150,13 @@ def test_random_octets_behind_a_good_header_give_nothing(tmp_path: Path) -> None
 
 
 def test_what_recovery_cannot_read_is_kept_aside(tmp_path: Path) -> None:
-    path = Name(3, 0, RUN).path(tmp_path, "open")
+    path = SegmentName(3, 0, RUN).path(tmp_path, "open")
     path.write_bytes(b"no segment at all" * 1_000)
     found = spool.recover(tmp_path)
     assert found.unreadable == 1
-    assert Name(3, 0, RUN).path(tmp_path, "failed").read_bytes() == b"no segment at all" * 1_000
+    assert (
+        SegmentName(3, 0, RUN).path(tmp_path, "failed").read_bytes() == b"no segment at all" * 1_000
+    )
 
 
 def test_the_end_is_looked_for_inside_a_segment_which_is_done_again_later(

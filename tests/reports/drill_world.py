@@ -15,7 +15,7 @@ import polars as pl
 from reports_world import START, TIME
 
 from flowpeer_reports.demand import Announced, demand
-from flowpeer_reports.fallover import Compiler
+from flowpeer_reports.failover import FailoverCompiler
 from flowpeer_reports.loads import Loads
 from flowpeer_reports.offers import OFFERS, Choice, Offers, places
 from flowpeer_reports.removals import Removal
@@ -116,13 +116,13 @@ class DrillWorld:
                         self.default_scope)  # fmt: skip
         return found, offers, choice
 
-    def compiler(self, *, by_local: bool = False) -> Compiler:
+    def compiler(self, *, by_local: bool = False) -> FailoverCompiler:
         found, offers, choice = self.offered()
         announced = Announced(self.home, self.announced)
         asked = demand(self.parts(), found, offers, np.array(self.epoch_of_hour), choice, announced,
                        by_local=by_local)  # fmt: skip
         hourly = self.loads["in"].reshape(len(self.links), self.hours, 12).sum(axis=2)
-        return Compiler(found, choice, asked, announced, hourly)
+        return FailoverCompiler(found, choice, asked, announced, hourly)
 
     def ports(self) -> dict[tuple[str, int], list[int]]:
         """Links by interface."""

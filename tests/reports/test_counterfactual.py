@@ -17,9 +17,9 @@ from test_scenarios import asked, carriers, world
 
 from flowpeer_reports.billing.counterfactual import (
     ALL,
-    Free,
     Shift,
     Span,
+    TiedRoutes,
     beyond_note,
     counterfactual,
     moved_bills,
@@ -147,7 +147,7 @@ def test_the_best_split_is_as_good_as_every_constant_one(seed: int) -> None:
     made, contracts = _two(seed, commits, (dice.choice(["1", "3"]), "2"))
     start = made.inputs().period_start
     half = np.full(12, 0.5)
-    free = [Free(A, (A, B), start, half), Free(B, (A, B), start, half)]
+    free = [TiedRoutes(A, (A, B), start, half), TiedRoutes(B, (A, B), start, half)]
     billed = billed_of(made, contracts)
     found = _answer(billed, (), free)
     sides = [np.array(_slots(made, p)) for p in (174, 1299)]
@@ -177,7 +177,7 @@ def test_the_best_split_fills_a_commit_that_is_paid_for_anyway() -> None:
                "commit": 10**6, "outage_hours": 1},
     }  # fmt: skip
     start = made.inputs().period_start
-    found = _answer(billed_of(made, contracts), (), [Free(A, (A, B), start, np.ones(12))])
+    found = _answer(billed_of(made, contracts), (), [TiedRoutes(A, (A, B), start, np.ones(12))])
     assert found["all as_billed_total"] == pytest.approx(5 * 8e6 / 300 / 1e6 + 1, abs=0.01)
     assert found["all best_split_total"] == 1.0
     assert found["c174 best_split_bps"] == 0

@@ -13,7 +13,7 @@ from drill_world import DrillWorld, Link, Offer, random_world
 from flowpeer_reports.drill import after
 from flowpeer_reports.drt import ANNOUNCED, FIRST, drt
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.fallover import merged
+from flowpeer_reports.failover import merged
 from flowpeer_reports.removals import Removal
 
 LOCALS = ("198.18.0.0/16", "198.19.0.0/16")
@@ -44,15 +44,15 @@ def test_each_withdrawal_and_both_together_equal_plain_python(seed: int) -> None
     for site in metros:
         for to in [m for m in metros if m != site][:2]:
             removals = [Removal("drt", p, (), site, to, frozenset([p])) for p in LOCALS]
-            falls = [compiler.compile(r) for r in removals]
+            failovers = [compiler.compile(r) for r in removals]
             splits = {
                 way: [of(r, set()) for r in removals]
                 for way, of in (("out", world.out), ("in", world.into))
             }
             asked: list[tuple[Any, Any, Any]] = [
-                (falls[n], splits["out"][n], splits["in"][n]) for n in range(2)
+                (failovers[n], splits["out"][n], splits["in"][n]) for n in range(2)
             ]
-            both = (merged([f[0] for f in falls]), merged([f[1] for f in falls]))
+            both = (merged([f[0] for f in failovers]), merged([f[1] for f in failovers]))
             asked.append((both, *(_together(world, splits[w], w) for w in ("out", "in"))))
             for pair, out, into in asked:
                 expected = world.applied(set(), out, into)

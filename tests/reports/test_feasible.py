@@ -9,7 +9,7 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 
-from flowpeer_reports.feasible import LOT, least_d
+from flowpeer_reports.feasible import BATCH, least_d
 
 
 def least_by_cuts(
@@ -38,7 +38,7 @@ def test_least_d_equals_the_cut_formula(seed: int) -> None:
     weights = [Fraction(p, sum(parts)) if sum(parts) else Fraction(1, k) for p in parts]
     every = [c for n in range(2, k + 1) for c in combinations(range(k), n)]
     sets = rng.sample(every, rng.randint(0, len(every))) if every else []
-    hours = rng.choice([1, 3, LOT + 2]) if seed < 3 else 3
+    hours = rng.choice([1, 3, BATCH + 2]) if seed < 3 else 3
     fixed = [[rng.choice([0, 1, rng.randrange(10**13)]) for _ in range(hours)] for _ in range(k)]
     free = [[rng.choice([0, rng.randrange(10**13)]) for _ in range(hours)] for _ in sets]
     d, given = least_d(

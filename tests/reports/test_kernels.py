@@ -15,7 +15,15 @@ from flowpeer_core.native import library
 from flowpeer_reports import kernels
 from flowpeer_reports.drill import after, drill
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.kernels import Held, LinkRoutes, Options, Spread, figures, fill, spread
+from flowpeer_reports.kernels import (
+    LinkRoutes,
+    Options,
+    SharedPrefixes,
+    Spread,
+    figures,
+    fill,
+    spread,
+)
 from flowpeer_reports.removals import groups
 
 MOST = 1 << 53
@@ -38,7 +46,7 @@ def _small(values: Any) -> Any:
     return np.array(values, dtype=np.int32)
 
 
-def _world(seed: int) -> tuple[LinkRoutes, Options, Any, Held]:
+def _world(seed: int) -> tuple[LinkRoutes, Options, Any, SharedPrefixes]:
     rng = random.Random(seed)
     hours, questions, answers, links = 5, 9, 6, 7
     counts = [rng.choice([1, 1, 2, 3, 5]) for _ in range(answers)]
@@ -50,7 +58,7 @@ def _world(seed: int) -> tuple[LinkRoutes, Options, Any, Held]:
         weight[first[a] : first[a + 1]] = weight[first[pool[a]] : first[pool[a] + 1]]
     holders = [sorted(rng.sample(range(links), rng.randint(2, 5))) for _ in range(4)]
     edge = np.concatenate([[0], np.cumsum([len(h) for h in holders])]).astype(np.int64)
-    held = Held(
+    held = SharedPrefixes(
         edge, _small([x for h in holders for x in h]), _sizes(rng, int(edge[-1]), MOST // 64)
     )
     count = rng.randint(0, 60)

@@ -10,7 +10,7 @@ import pytest
 from reports_world import Flow, World
 
 from flowpeer_reports.candidates import candidates
-from flowpeer_reports.meeting import Places
+from flowpeer_reports.meeting import MeetingPlaces
 from flowpeer_reports.places import distance_km
 from flowpeer_reports.policy import NetworkTerms, Policy
 
@@ -127,17 +127,17 @@ def test_the_first_rung_that_holds(
     rank: int,
     text: str,
 ) -> None:
-    place = Places(world(ports, facilities, net).inputs()).meet(ASN, "ams")
+    place = MeetingPlaces(world(ports, facilities, net).inputs()).meet(ASN, "ams")
     assert (place.rank, place.text) == (rank, text)
 
 
 def test_large_traffic_meets_in_a_facility_first() -> None:
     inputs = world([port(is_rs_peer=True)], (18,)).inputs()
-    places = Places(inputs)
+    places = MeetingPlaces(inputs)
     assert places.meet(ASN, "ams", 9.9e9).rank == 2
     assert places.meet(ASN, "ams", 10e9).rank == 3
     policy = Policy(networks={ASN: NetworkTerms(pni_from_bps=5e9)})
-    assert Places(replace(inputs, policy=policy)).meet(ASN, "ams", 6e9).rank == 3
+    assert MeetingPlaces(replace(inputs, policy=policy)).meet(ASN, "ams", 6e9).rank == 3
 
 
 def test_large_traffic_of_the_list_meets_in_a_facility_first_though_rows_above_take_it() -> None:
@@ -156,7 +156,7 @@ def test_large_traffic_of_the_list_meets_in_a_facility_first_though_rows_above_t
 
 def test_ports_of_one_exchange_add_up_and_what_is_beyond_them_is_said() -> None:
     built = world([port(speed=1000), port(speed=10_000)])
-    assert Places(built.inputs()).meet(ASN, "ams").their_bps == 11 * 10**9
+    assert MeetingPlaces(built.inputs()).meet(ASN, "ams").their_bps == 11 * 10**9
     built.flows = [Flow(s, ASN, 9 * 10**11) for s in range(12)]  # 24 Gbps
     row = candidates(built.inputs()).rows.row(0, named=True)
     # Ours is 10G, of which 80 % may be used.

@@ -10,7 +10,7 @@ import pytest
 from drill_world import DrillWorld, Link, Offer
 
 from flowpeer_reports.imbalance import Provider
-from flowpeer_reports.loads import Counted
+from flowpeer_reports.loads import LinkCoverage
 from flowpeer_reports.moves import Aim, in_n1, moves, over_in_n1
 from flowpeer_reports.moves_effect import moves_effect
 from flowpeer_reports.tied import TiedTraffic, Ties
@@ -55,12 +55,12 @@ def _world(seed: int) -> DrillWorld:
     return DrillWorld(links, offers, [0, 1, 1], routes, {"out": out, "in": np.zeros_like(out)})
 
 
-def _counted(slots: int, seed: int) -> Counted:
+def _counted(slots: int, seed: int) -> LinkCoverage:
     """All slots, or in every third world all but some."""
     flags = np.ones(slots, dtype=np.bool_)
     if seed % 3 == 2:
         flags[random.Random(seed).sample(range(slots), 5)] = False
-    return Counted(flags, 0, 0, "exact")
+    return LinkCoverage(flags, 0, 0, "exact")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -185,7 +185,7 @@ def test_where_a_capacity_is_unknown_the_lost_bytes_fall_equally() -> None:
 def test_without_d_there_is_no_move() -> None:
     world = _world(0)
     found, offers, choice = world.offered()
-    refused = Counted(np.zeros(found.slots, dtype=np.bool_), 0, found.slots, "refused")
+    refused = LinkCoverage(np.zeros(found.slots, dtype=np.bool_), 0, found.slots, "refused")
     providers = _providers(world, "ams")
     aims = np.full(len(providers), 1 / len(providers))
     made = moves(

@@ -35,7 +35,7 @@ from flowpeer_reports.billing.savings import (
     sections,
 )
 from flowpeer_reports.billing.terms import Terms, converter
-from flowpeer_reports.meeting import Place
+from flowpeer_reports.meeting import MeetingPlace
 
 START, END = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 SPAN = START - timedelta(days=1)
@@ -239,7 +239,7 @@ def test_a_place_in_another_metro_costs_what_it_costs_there() -> None:
         general=Costs(cross_connect_per_month=Fraction(1), currency="USD"),
         facilities={("fra", 20): Costs(cross_connect_per_month=Fraction(5))},
     )
-    place = Place(7, "in fra, 360 km: PNI", our_facility=20, there="fra", there_rank=3)
+    place = MeetingPlace(7, "in fra, 360 km: PNI", our_facility=20, there="fra", there_rank=3)
     assert cost_at(prices, "ams", place, 0.0, None).recurring == 5
-    nowhere = Place(7, "no common place in PeeringDB")
+    nowhere = MeetingPlace(7, "no common place in PeeringDB")
     assert cost_at(prices, "ams", nowhere, 0.0, None) == Amounts()

@@ -13,9 +13,9 @@ from drill_world import DrillWorld, Link, Offer, largest_remainder, random_world
 
 from flowpeer_reports.demand import Announced, demand
 from flowpeer_reports.drill import after
-from flowpeer_reports.fallover import Compiler
+from flowpeer_reports.failover import FailoverCompiler
 from flowpeer_reports.removals import groups
-from flowpeer_reports.signed import Asks, Signed, signed
+from flowpeer_reports.signed import Asks, SignedNetwork, signed
 
 EXCHANGE, FACILITY = 2, 3
 
@@ -113,7 +113,7 @@ def _plain(world: DrillWorld, asks: Asks, taken: dict[tuple[str, str], int]) -> 
     return grown
 
 
-def _compiler(world: DrillWorld, made: Signed) -> Compiler:
+def _compiler(world: DrillWorld, made: SignedNetwork) -> FailoverCompiler:
     moved = made.moved.with_columns(direction=pl.lit("out"))
     parts = [
         part.join(moved, on=["link", "prefix", "origin_asn", "direction"], how="left").with_columns(
@@ -126,7 +126,7 @@ def _compiler(world: DrillWorld, made: Signed) -> Compiler:
                    announced)  # fmt: skip
     height = made.found.links.height
     hourly = made.found.into.reshape(height, world.hours, 12).sum(axis=2)
-    return Compiler(made.found, made.choice, asked, announced, hourly)
+    return FailoverCompiler(made.found, made.choice, asked, announced, hourly)
 
 
 @pytest.mark.parametrize("seed", range(16))

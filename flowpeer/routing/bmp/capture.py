@@ -30,7 +30,7 @@ _ADVICE = "give a capture of the BMP sessions from their beginning (Peer Up and 
 
 
 @dataclass(eq=False)
-class Standing:
+class ViewRoutes:
     """The routes of some views, as they stand: a `snapshot.RouteReader`."""
 
     ribs: AdjRibs
@@ -171,7 +171,7 @@ def load_capture(
         if chosen:
             routers = sorted({session.name or session.router for session in sessions})
             of_group = {**facts, "vantage": group, "routers": routers}
-            reader = Standing(capture.ribs, chosen, capture.tally)
+            reader = ViewRoutes(capture.ribs, chosen, capture.tally)
             infos.append(publish(lake, reader, when.astimezone(UTC), of_group))
     if not infos:
         seen = ", ".join(f"{n} × {what}" for what, n in capture.tally.skipped.most_common(3))

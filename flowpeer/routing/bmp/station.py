@@ -24,7 +24,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Prefix
 from flowpeer.routing.bgp.adj_rib_in import AdjRibs
 from flowpeer.routing.bgp.peers import Peers
-from flowpeer.routing.bmp.capture import Standing
+from flowpeer.routing.bmp.capture import ViewRoutes
 from flowpeer.routing.bmp.session import BmpSession, LostError
 from flowpeer.routing.rib.snapshot import SnapshotInfo, publish
 from flowpeer.routing.source import RouteTally
@@ -241,7 +241,7 @@ class BmpStation:
             "routers": [router],
         }
         tally = RouteTally(skipped=session.skipped + session.ribs.skipped)
-        info = publish(self.lake, Standing(session.ribs, chosen, tally), when, facts)
+        info = publish(self.lake, ViewRoutes(session.ribs, chosen, tally), when, facts)
         session.ribs.compact()
         self.counts["snapshots"] += 1
         self.published = [*self.published[-99:], info]

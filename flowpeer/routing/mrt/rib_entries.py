@@ -1,7 +1,7 @@
 """Many RIB records of an MRT file at once (RFC 6396 section 4.3, RFC 8050 section 4).
 
 Records are found one after the other by their lengths, their heads are read together, and their
-entries in step: one NumPy operation reads the n-th entry of each. A lot ends before the first
+entries in step: one NumPy operation reads the n-th entry of each. A batch ends before the first
 record that has anything out of the ordinary; the reader of single records takes that one.
 """
 
@@ -32,7 +32,7 @@ _LAST = pa.array([f"{octet}/{length}" for octet in range(256) for length in rang
 _KINDS = np.array([TABLE_DUMP_V2 << 16 | subtype for subtype in (2, 4, 8, 10)])
 
 
-class Lot(NamedTuple):
+class EntryBatch(NamedTuple):
     """Records and their entries; those of a record follow each other.
 
     Attributes:
@@ -62,7 +62,7 @@ class Lot(NamedTuple):
     cuts: Ints | None
 
 
-def read_lot(buffer: bytes, at: int, peers: int, most: int) -> Lot | None:
+def read_batch(buffer: bytes, at: int, peers: int, most: int) -> EntryBatch | None:
     """The ordinary RIB records from `at` on, all of them complete; None where they are too few.
 
     Args:
@@ -109,7 +109,7 @@ def read_lot(buffer: bytes, at: int, peers: int, most: int) -> Lot | None:
         octets = np.where(six, 1 + (length + 7 >> 3), 0)[used]
         times = count[used]
         cuts = _cuts(data, np.repeat(body[used] + 4, times), np.repeat(octets, times), table)
-    return Lot(
+    return EntryBatch(
         int(end[taken - 1]), taken, hi, lo, length[used],
         np.where(six[used], 6, 4).astype(np.uint8), count[used],
         table[0], np.where(np.repeat(add_path[used], count[used]), table[1], -1),
@@ -226,17 +226,17 @@ def _prefixes(
     return halves[0], halves[1]
 
 
-def prefix_texts(lot: Lot) -> pa.Array:
-    """Canonical texts of a lot's prefixes, host bits zero."""
-    six = lot.families == 6
-    low = np.where(six, lot.lengths - 64, lot.lengths + 32)
-    hi, lo = lot.hi & high_mask(lot.lengths + np.where(six, 0, 96)), lot.lo & high_mask(low)
+def prefix_texts(batch: EntryBatch) -> pa.Array:
+    """Canonical texts of a batch's prefixes, host bits zero."""
+    six = batch.families == 6
+    low = np.where(six, batch.lengths - 64, batch.lengths + 32)
+    hi, lo = batch.hi & high_mask(batch.lengths + np.where(six, 0, 96)), batch.lo & high_mask(low)
     if not six.any():
-        return _texts4(lo, lot.lengths)
-    texts = _texts6(hi, lo, lot.lengths)
+        return _texts4(lo, batch.lengths)
+    texts = _texts6(hi, lo, batch.lengths)
     if six.all():
         return texts
-    return pc.if_else(pa.array(six), texts, _texts4(lo, lot.lengths))
+    return pc.if_else(pa.array(six), texts, _texts4(lo, batch.lengths))
 
 
 def _texts4(lo: U64, lengths: Ints) -> pa.Array:

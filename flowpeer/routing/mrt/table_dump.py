@@ -5,9 +5,10 @@ TABLE_DUMP (12). Everything else is skipped by its length and counted by name.
 
 A record that contradicts itself is counted and left out; where its length was wrong too, the next
 record is looked for. A file that ends inside a record, or has more than one broken record in ten,
-is refused. What makes it fast: ordinary RIB records are read in lots (`lots`), attributes become a
-number (a dictionary of the blocks seen), new ones are parsed together (`blocks`), and the rest
-happens in Arrow. All else goes record by record, with the same result.
+is refused. What makes it fast: ordinary RIB records are read in batches (`rib_entries`), attributes
+become a number (a dictionary of the blocks seen), new ones are parsed together
+(`attribute_columns`), and the rest happens in Arrow. All else goes record by record, with the same
+result.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _SKIPPED = {
     3: "RIB_IPV4_MULTICAST", 5: "RIB_IPV6_MULTICAST", 6: "RIB_GENERIC", 7: "GEO_PEER_TABLE",
     9: "RIB_IPV4_MULTICAST_ADDPATH", 11: "RIB_IPV6_MULTICAST_ADDPATH", 12: "RIB_GENERIC_ADDPATH",
 }  # fmt: skip
-_FIRST_LOT = 4 * rib_entries.FEWEST_RECORDS
+_FIRST_BATCH = 4 * rib_entries.FEWEST_RECORDS
 """Lots begin small, so that what the table repeats is known before the large ones."""
 _ENTRY = struct.Struct(">H4xH")
 _ENTRY_ADDPATH = struct.Struct(">H4xIH")
@@ -88,8 +89,8 @@ class MrtReader:
         self._views: dict[tuple[int, str], int] = {}
         self._view_used = np.zeros(0, dtype=bool)
         self._peers: list[int] = []  # peer index of the current PEER_INDEX_TABLE → view
-        self._alone = 0  # records to be read one by one before a lot is tried again
-        self._lot_records = _FIRST_LOT
+        self._alone = 0  # records to be read one by one before a batch is tried again
+        self._batch_records = _FIRST_BATCH
         self._clear()
 
     def _clear(self) -> None:
@@ -171,37 +172,37 @@ class MrtReader:
             tally.skipped[f"MRT type {kind}"] += 1
 
     def _many(self, buffer: bytes, at: int) -> int:
-        """Take a lot of records; where the first begins that was not taken.
+        """Take a batch of records; where the first begins that was not taken.
 
-        After a lot that ended early the next one is smaller, and after none at all (odd records,
+        After a batch that ended early the next one is smaller, and after none at all (odd records,
         or the end of the buffer) some records are read alone, so that what is read twice stays a
         part of the work.
         """
         if self._alone:
             self._alone -= 1
             return at
-        lot = rib_entries.read_lot(buffer, at, len(self._peers), self._lot_records)
-        if lot is None:
+        batch = rib_entries.read_batch(buffer, at, len(self._peers), self._batch_records)
+        if batch is None:
             self._alone = rib_entries.FEWEST_RECORDS
-            self._lot_records = max(_FIRST_LOT, self._lot_records // 4)
+            self._batch_records = max(_FIRST_BATCH, self._batch_records // 4)
             return at
-        self._lot_records = min(
-            rib_entries.MOST_RECORDS, 4 * max(lot.records, rib_entries.FEWEST_RECORDS)
+        self._batch_records = min(
+            rib_entries.MOST_RECORDS, 4 * max(batch.records, rib_entries.FEWEST_RECORDS)
         )
-        self.tally.records += lot.records
-        starts, ends = lot.starts.tolist(), lot.ends.tolist()
-        cuts = None if lot.cuts is None else lot.cuts.tolist()
+        self.tally.records += batch.records
+        starts, ends = batch.starts.tolist(), batch.ends.tolist()
+        cuts = None if batch.cuts is None else batch.cuts.tolist()
         numbers = self._pool.numbers(buffer, starts, ends, cuts)
-        if self._path_ids or (lot.path_ids >= 0).any():
-            self._path_ids.append((len(self._entry_blocks), lot.path_ids.tolist()))
-        views = np.array(self._peers, dtype=np.uint32)[lot.peers]
+        if self._path_ids or (batch.path_ids >= 0).any():
+            self._path_ids.append((len(self._entry_blocks), batch.path_ids.tolist()))
+        views = np.array(self._peers, dtype=np.uint32)[batch.peers]
         self._entry_views.frombytes(views.tobytes())
         self._entry_blocks.frombytes(numbers.tobytes())
-        self._counts.frombytes(lot.counts.astype(np.uint32).tobytes())
-        self._families += lot.families.tobytes()
+        self._counts.frombytes(batch.counts.astype(np.uint32).tobytes())
+        self._families += batch.families.tobytes()
         self._close_prefixes()
-        self._prefix_parts.append(rib_entries.prefix_texts(lot))
-        return lot.end
+        self._prefix_parts.append(rib_entries.prefix_texts(batch))
+        return batch.end
 
     def _close_prefixes(self) -> None:
         if self._prefixes:

@@ -87,7 +87,7 @@ class RouteReader(Protocol):
 
 
 @dataclass(eq=False)
-class Together:
+class JoinedReaders:
     """Several readers as one: the union of their views, file by file."""
 
     readers: Sequence[RouteReader]
@@ -159,7 +159,7 @@ def load(
         else:
             readers.append(TableReader(path, vantage=vantage, progress=progress))
     facts["kind"] = max(kinds, key=["mrt", "table"].index)
-    reader = readers[0] if len(readers) == 1 else Together(readers)
+    reader = readers[0] if len(readers) == 1 else JoinedReaders(readers)
     return publish(lake, reader, max(times).astimezone(UTC), facts), True
 
 

@@ -157,7 +157,7 @@ class UpdateReader:
 
 
 @dataclass(eq=False)
-class Updated:
+class UpdatedRoutes:
     """The routes of a snapshot with updates applied: a `snapshot.RouteReader`."""
 
     path: Path
@@ -250,7 +250,7 @@ def load_updates(
             advice="give updates of the time after the snapshot, or name one with --onto",
         )
     tally.skipped.update(ribs.skipped)
-    reader_of_all = Updated(lake.path(f"routes/{base.name}.parquet"), ribs, tally)
+    reader_of_all = UpdatedRoutes(lake.path(f"routes/{base.name}.parquet"), ribs, tally)
     return publish(lake, reader_of_all, datetime.fromtimestamp(last, UTC), facts), True
 
 

@@ -24,7 +24,7 @@ from flowpeer_reports.billing.rate import (
 )
 from flowpeer_reports.billing.terms import Terms, printed
 from flowpeer_reports.columns.bills import BILLS
-from flowpeer_reports.coverage import Judged
+from flowpeer_reports.coverage import ObjectCoverage
 
 WEEK = 7 * 288
 WEEKS_BACK = 4
@@ -38,7 +38,7 @@ class MonthSeries:
     terms: Terms
     month: Month
     octets: Octets
-    judged: Judged
+    judged: ObjectCoverage
     links: tuple[tuple[Ints, Ints], ...]
     """(in, out) of each link, in the slots that count, gaps filled."""
 

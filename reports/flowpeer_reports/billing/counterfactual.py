@@ -55,7 +55,7 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
+class TiedRoutes:
     """Routes that tie on several links: any of them could carry their bytes."""
 
     source: Key
@@ -145,7 +145,7 @@ def counterfactual(
     convert: Converter,
     asks: Iterable[tuple[datetime, Mapping[Key, RouteTraffic]]],
     shifts: Sequence[Shift],
-    free: Sequence[Free],
+    free: Sequence[TiedRoutes],
     span: Span,
     currency: str,
 ) -> Counterfactual:
@@ -244,7 +244,7 @@ def taken_by_asks(found: Candidates) -> Iterator[tuple[datetime, Mapping[Key, Ro
                 yield series.start, parts(series, name, "out", metro)
 
 
-def _notes(months: Sequence[MonthSeries], free: Sequence[Free]) -> list[str]:
+def _notes(months: Sequence[MonthSeries], free: Sequence[TiedRoutes]) -> list[str]:
     notes = [BARE, SPLIT]
     if not free:
         notes.append("no route ties on two billed links with a view of their own: nothing to split")
@@ -294,7 +294,7 @@ class _Pools:
     sets: dict[tuple[int, ...], Ints]
 
 
-def _pools(octets: Octets, before: Ints, free: Sequence[Free]) -> _Pools:
+def _pools(octets: Octets, before: Ints, free: Sequence[TiedRoutes]) -> _Pools:
     fixed = before.copy()
     sets: dict[tuple[int, ...], Ints] = {}
     places: dict[Key, list[int]] = {}
@@ -389,8 +389,8 @@ __all__ = [
     "ALL",
     "Counterfactual",
     "CounterfactualBills",
-    "Free",
     "Shift",
+    "TiedRoutes",
     "counterfactual",
     "taken_by_asks",
 ]

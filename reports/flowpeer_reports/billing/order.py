@@ -22,7 +22,7 @@ from flowpeer_reports.billing.rate import Ints, as_bps, p95_octets
 from flowpeer_reports.billing.rows import CLOSED_RUNG, BilledPeriod, cost_at, parts
 from flowpeer_reports.billing.savings import Key, RouteTraffic, Savings
 from flowpeer_reports.errors import ReportError
-from flowpeer_reports.meeting import Places
+from flowpeer_reports.meeting import MeetingPlaces
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.ranking import Listing, Ranking, Row
 from flowpeer_reports.relations import Reals
@@ -84,7 +84,7 @@ def money_order(
     period: BilledPeriod,
     ranking: Ranking,
     series: Series,
-    places: Places,
+    places: MeetingPlaces,
     weights: Weights,
     by: RankBy,
 ) -> Order:
@@ -126,7 +126,7 @@ def _cells(ranking: Ranking, asn: int, metro: int, kind: int) -> Ints:
 
 
 def _asks(
-    period: BilledPeriod, ranking: Ranking, series: Series, places: Places, weights: Weights,
+    period: BilledPeriod, ranking: Ranking, series: Series, places: MeetingPlaces, weights: Weights,
     listing: Listing,
 ) -> list[_Ask]:  # fmt: skip
     worth = (1.0, weights.inferred, weights.declared)
@@ -163,7 +163,7 @@ def _asks(
 
 
 def _ordered(
-    period: BilledPeriod, ranking: Ranking, series: Series, places: Places, weights: Weights,
+    period: BilledPeriod, ranking: Ranking, series: Series, places: MeetingPlaces, weights: Weights,
     listing: Listing, by: RankBy,
 ) -> list[tuple[int, float]]:  # fmt: skip
     octets = ranking.cells.out
@@ -173,10 +173,10 @@ def _ordered(
     opened: set[tuple[str, int]] = set()
     found: list[tuple[int, float]] = []
 
-    def fall(asks: Sequence[_Ask]) -> Fraction:
-        return savings.falls(_moved(asks, octets, left), series.start)[by == "renewal"] or Fraction(
-            0
-        )
+    def reduction(asks: Sequence[_Ask]) -> Fraction:
+        return savings.reductions(_moved(asks, octets, left), series.start)[
+            by == "renewal"
+        ] or Fraction(0)
 
     def take(ask: _Ask, value: Fraction) -> None:
         savings.take(_moved([ask], octets, left), series.start)
@@ -186,7 +186,7 @@ def _ordered(
         found.append((ask.asn, round(float(value), 2)))
 
     def best_of(asks: Sequence[_Ask]) -> tuple[Fraction, int, _Ask] | None:
-        return max(((fall([a]) - a.cost, -a.place, a) for a in asks), key=lambda v: v[:2],
+        return max(((reduction([a]) - a.cost, -a.place, a) for a in asks), key=lambda v: v[:2],
                    default=None)  # fmt: skip
 
     while waiting:
@@ -194,7 +194,7 @@ def _ordered(
         bundle: tuple[Fraction, frozenset[tuple[str, int]], list[_Ask]] | None = None
         for needs in sorted({a.needs - opened for a in waiting if a.needs - opened}, key=sorted):
             asks = [a for a in waiting if a.needs - opened and a.needs <= opened | needs]
-            net = fall(asks) - sum((a.cost for a in asks), Fraction(0))
+            net = reduction(asks) - sum((a.cost for a in asks), Fraction(0))
             net -= sum((_join(period, at, asks, octets, left, series) for at in sorted(needs)),
                        Fraction(0))  # fmt: skip
             if bundle is None or net / len(asks) > bundle[0]:

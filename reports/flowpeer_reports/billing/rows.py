@@ -29,7 +29,7 @@ from flowpeer_reports.billing.savings import (
 from flowpeer_reports.billing.terms import Converter, printed
 from flowpeer_reports.candidate_rows import Headroom
 from flowpeer_reports.columns.openings import OPENINGS
-from flowpeer_reports.meeting import Place, Places
+from flowpeer_reports.meeting import MeetingPlace, MeetingPlaces
 from flowpeer_reports.offload import INFERRED
 from flowpeer_reports.ranking import Listing, Ranking, Row
 from flowpeer_reports.relations import Positions
@@ -92,7 +92,7 @@ def row_money(
     period: BilledPeriod,
     ranking: Ranking,
     series: Series,
-    places: Places,
+    places: MeetingPlaces,
     alone_p95: Mapping[tuple[str, int], float],
     rooms: Mapping[tuple[str, int], float],
     p95: Mapping[tuple[str, int], float | None],
@@ -204,18 +204,18 @@ def _rate(value: Fraction | None) -> float | None:
 class _Used:
     """A place where an organisation is met, the first of the metros that use it, and p95 there."""
 
-    place: Place
+    place: MeetingPlace
     metro: str
     p95_bps: float
 
 
 def _used(
-    ranking: Ranking, series: Series, listing: Listing, number: int, row: Row, places: Places
+    ranking: Ranking, series: Series, listing: Listing, number: int, row: Row, places: MeetingPlaces
 ) -> list[_Used]:
     """The places of an ask over all its metros, each once: metros may share one."""
     if row.asn is None or not row.rank:
         return []
-    found: dict[tuple[str, int | None, int | None], tuple[Place, str, Ints]] = {}
+    found: dict[tuple[str, int | None, int | None], tuple[MeetingPlace, str, Ints]] = {}
     for metro in row.metros:
         name = ranking.cells.metros[metro]
         place = places.meet(row.asn, name)
@@ -233,7 +233,7 @@ def _used(
 
 
 def cost_at(
-    prices: Prices, metro: str, place: Place | None, p95: float | None, room: float | None
+    prices: Prices, metro: str, place: MeetingPlace | None, p95: float | None, room: float | None
 ) -> Amounts:
     """What a row itself costs where it would meet; what an exchange costs that is joined for
     several rows is in `openings`."""
@@ -278,7 +278,7 @@ def parts(series: Series, key: Any, way: str, metro: int) -> dict[Key, RouteTraf
 
 def _opening(
     period: BilledPeriod, series: Series, listing: Listing, metro: int, ix: int,
-    rows: Sequence[tuple[int, Money]], places: Places,
+    rows: Sequence[tuple[int, Money]], places: MeetingPlaces,
 ) -> dict[str, Any]:  # fmt: skip
     """An exchange as a bundle: what its rows save in their places of the list, less its costs."""
     total = np.zeros(series.slots, np.int64)

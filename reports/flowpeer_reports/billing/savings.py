@@ -252,7 +252,7 @@ class Savings:
             notes=tuple(dict.fromkeys(notes)),
         )
 
-    def falls(
+    def reductions(
         self, parts: Mapping[Key, RouteTraffic], start: datetime
     ) -> tuple[Fraction | None, Fraction | None]:
         """What the bills would fall by, now and at renewal, if these outbound parts went next."""
@@ -289,8 +289,10 @@ class Savings:
             return total
         if before == after:
             return None if self._convert(_NONE, terms.currency) is None else total
-        falls = [_fall(m.terms, b, a) for m, b, a in zip(months, before, after, strict=True)]
-        amount = self._convert(mean(falls), terms.currency)
+        reductions = [
+            _reduction(m.terms, b, a) for m, b, a in zip(months, before, after, strict=True)
+        ]
+        amount = self._convert(mean(reductions), terms.currency)
         return None if amount is None else total + amount
 
     def _add_renewal(
@@ -302,8 +304,8 @@ class Savings:
             return total
         if before == after:
             return None if self._convert(_NONE, terms.currency) is None else total
-        falls = [_fall(terms, b, a) for b, a in zip(before, after, strict=True)]
-        amount = self._convert(mean(falls), terms.currency)
+        reductions = [_reduction(terms, b, a) for b, a in zip(before, after, strict=True)]
+        amount = self._convert(mean(reductions), terms.currency)
         return None if amount is None else total + amount
 
     def _reason(
@@ -314,9 +316,9 @@ class Savings:
         terms = months[0].terms
         if not terms.priced:
             return [f"{name}: states no price"]
-        falls = [_fall(terms, b, a) for b, a in zip(before, after, strict=True)]
-        if any(falls):
-            return [f"{name}: tier lost"] if min(falls) < 0 else []
+        reductions = [_reduction(terms, b, a) for b, a in zip(before, after, strict=True)]
+        if any(reductions):
+            return [f"{name}: tier lost"] if min(reductions) < 0 else []
         if terms.billing == "flat":
             return [f"{name}: a flat price"]
         if all(terms.billed(b) <= terms.commit_bps for b in before):
@@ -369,7 +371,7 @@ class Savings:
         return found
 
 
-def _fall(terms: Terms, before: Fraction, after: Fraction) -> Fraction:
+def _reduction(terms: Terms, before: Fraction, after: Fraction) -> Fraction:
     """What a month's bill falls by when the billed rate goes from `before` to `after`."""
     if before == after:
         return _NONE

@@ -23,7 +23,7 @@ from flowpeer_reports.billing.savings import Account, Key, RouteTraffic, mean, r
 from flowpeer_reports.billing.terms import Converter, Terms, printed
 from flowpeer_reports.columns.column import schema
 from flowpeer_reports.columns.scenarios import COMMITS, SCENARIOS
-from flowpeer_reports.meeting import Place, Places
+from flowpeer_reports.meeting import MeetingPlace, MeetingPlaces
 from flowpeer_reports.offload import OBSERVED, Kinds
 from flowpeer_reports.policy import Weights
 from flowpeer_reports.ranking import ALREADY, Ranking, Row, bps
@@ -62,7 +62,7 @@ Share = Callable[[Kinds, float], Reals]
 
 def plans(
     ranking: Ranking,
-    places: Places,
+    places: MeetingPlaces,
     weights: Weights,
     names: Mapping[int, str],
 ) -> list[SigningPlan]:
@@ -104,7 +104,7 @@ def plans(
     return made
 
 
-def _name(places: Places, place: Place, asn: int, metro: str) -> str:
+def _name(places: MeetingPlaces, place: MeetingPlace, asn: int, metro: str) -> str:
     if place.rank in ON_EXCHANGE and place.ix is not None:
         return f"exchange {place.ix} {places.registry.exchange(place.ix)}"
     return f"AS{asn} in {metro}"

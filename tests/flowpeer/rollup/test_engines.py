@@ -19,7 +19,7 @@ from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.store import Lake
 from flowpeer.pipeline import engines, rollup
 from flowpeer.pipeline.engines import Done
-from flowpeer.pipeline.executor import Order, Work, shipped
+from flowpeer.pipeline.executor import Order, RollupOrder, shipped
 from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Collected
 from flowpeer.rollup.planner import RollupPlanner
@@ -135,7 +135,7 @@ def test_an_hour_that_is_told_and_not_here_is_no_hour_done(
 
     class Elsewhere(Here):
         def submit(self, label: str, order: Order, done: Done) -> None:
-            work: Work = pickle.loads(order[1])
+            work: RollupOrder = pickle.loads(order[1])
             told = [("tried", (hour.name, "done")) for hour in work.hours]
             done(pickle.dumps([("host", "far"), *told]))
 
@@ -191,7 +191,7 @@ def test_a_machine_that_cannot_do_it_ends_the_job_with_one_line(
         submit = engine.submit
 
         def elsewhere(label: str, order: Order, done: Done) -> None:
-            work: Work = pickle.loads(order[1])
+            work: RollupOrder = pickle.loads(order[1])
             (tmp_path / "b" / "staging").mkdir(parents=True, exist_ok=True)
             submit(label, (order[0], pickle.dumps(replace(work, root=tmp_path / "b"))), done)
 

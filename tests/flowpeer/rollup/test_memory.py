@@ -10,7 +10,7 @@ import pytest
 import worlds
 
 from flowpeer.rollup import compiled, reading, traffic_rows
-from flowpeer.rollup.aggregate import Means
+from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer_core.native import library
 
@@ -41,7 +41,7 @@ def test_little_memory_gives_the_same_rows(
             monkeypatch.setattr(compiled, "FIRST_BITS", 8)
             monkeypatch.setattr(reading, "BATCH_ROWS", 40)
             monkeypatch.setattr(traffic_rows, "GROUP_ROWS", 5)
-            rollup = RollupPlanner(rollup.lake, rollup.network, means=Means(1, 1 << 20))
+            rollup = RollupPlanner(rollup.lake, rollup.network, resources=Resources(1, 1 << 20))
         spilled = 0
         spill = compiled.CompiledSums._spill
 

@@ -49,7 +49,7 @@ def _one_by_one(path: Path) -> tuple[Any, ...]:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few there are, they are read in lots."""
+    """However few there are, they are read in batches."""
     monkeypatch.setattr(rib_entries, "FEWEST_RECORDS", 1)
     monkeypatch.setattr(route_columns, "FEW_BLOCKS", 1)
 

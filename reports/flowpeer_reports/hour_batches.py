@@ -1,4 +1,4 @@
-"""A traffic table in lots of whole hours, so that no more than these are in memory."""
+"""A traffic table in batches of whole hours, so that no more than these are in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS_AT_ONCE = 2_000_000
 """Of a traffic table, on average: some 300 MB while they are grouped."""
 
 
-def lots(
+def hour_batches(
     table: pl.LazyFrame,
     frame: pl.LazyFrame,
     inputs: Inputs,

@@ -27,7 +27,7 @@ _DISK_ADVICE = {
 }
 
 
-class Complaint(NamedTuple):
+class ErrorMessage(NamedTuple):
     """What went wrong, the next step, and the exit status."""
 
     what: str
@@ -49,7 +49,7 @@ class Complaint(NamedTuple):
         return self.status
 
 
-def complaint(error: Exception) -> Complaint:
+def complaint(error: Exception) -> ErrorMessage:
     """What an error is to whoever runs a command."""
     from flowpeer.errors import ConfigError, FlowpeerError, from_leaf
 
@@ -60,20 +60,20 @@ def complaint(error: Exception) -> Complaint:
         if isinstance(error, OSError):
             where = f"{error.filename}: " if error.filename else ""
             advice = _DISK_ADVICE.get(error.errno or 0, "")
-            return Complaint(f"{where}{error.strerror or error}", advice, 3)
+            return ErrorMessage(f"{where}{error.strerror or error}", advice, 3)
         if _is_full(error):
-            return Complaint(_first_line(error), _DISK_ADVICE[errno.ENOSPC], 3)
+            return ErrorMessage(_first_line(error), _DISK_ADVICE[errno.ENOSPC], 3)
         if _is_damaged_table(error):
-            return Complaint(_first_line(error), "`flowpeer verify` names the damaged file", 3)
-        return Complaint(
+            return ErrorMessage(_first_line(error), "`flowpeer verify` names the damaged file", 3)
+        return ErrorMessage(
             f"internal error: {type(error).__name__}: {_first_line(error)}",
             "run it again with --debug and report what it prints",
             4,
         )
     if isinstance(known, ConfigError) and len(known.problems) > 1:
         lines = "".join(f"\n  {problem}" for problem in known.problems)
-        return Complaint(known.what + lines, known.advice, known.exit_code)
-    return Complaint(known.what, known.advice, known.exit_code)
+        return ErrorMessage(known.what + lines, known.advice, known.exit_code)
+    return ErrorMessage(known.what, known.advice, known.exit_code)
 
 
 def _of_engine(error: Exception) -> bool:
@@ -90,14 +90,14 @@ def _is_damaged_table(error: Exception) -> bool:
     return _of_engine(error) and "parquet" in str(error).lower()
 
 
-def _explain_usage(error: Exception) -> Complaint:
+def _explain_usage(error: Exception) -> ErrorMessage:
     message = getattr(error, "format_message", lambda: str(error))()
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
         print(message, file=sys.stderr)
-        return Complaint("", "", 2)
+        return ErrorMessage("", "", 2)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "flowpeer"
-    return Complaint(message, f"`{path} --help` lists what it takes", 2)
+    return ErrorMessage(message, f"`{path} --help` lists what it takes", 2)
 
 
 def _first_line(error: Exception) -> str:

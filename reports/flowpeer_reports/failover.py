@@ -27,7 +27,7 @@ STAYS, GONE, NO_WAY = -1, -2, -3
 
 
 @dataclass(slots=True)
-class Fall:
+class Failover:
     """What becomes of the bytes of each link in one direction, when links go.
 
     Attributes:
@@ -59,8 +59,8 @@ class Fall:
 
 
 @dataclass(frozen=True)
-class Compiler:
-    """Everything that falls are compiled from."""
+class FailoverCompiler:
+    """Everything that failovers are compiled from."""
 
     found: Loads
     choice: Choice
@@ -100,7 +100,7 @@ class Compiler:
             dtype=np.int64,
         )
 
-    def compile(self, removal: Removal) -> tuple[Fall, Fall]:
+    def compile(self, removal: Removal) -> tuple[Failover, Failover]:
         """What becomes of outbound and of inbound bytes."""
         gone = np.zeros(self.found.links.height, dtype=np.bool_)
         gone[list(removal.links)] = True
@@ -140,7 +140,7 @@ class Compiler:
             asked[link] = made
         return asked, moving
 
-    def _out(self, removal: Removal, gone: Flags) -> Fall:
+    def _out(self, removal: Removal, gone: Flags) -> Failover:
         asked, moving = self._asked(removal)
         looked, to = self.lookups, removal.to
         place = -1 if to is None else self.choice.places.number(to)
@@ -158,7 +158,7 @@ class Compiler:
         answer[stays : stays + 2] = 0, 1
         answer[ids] = np.arange(2, len(ids) + 2)
         options = self._options(answer, start, size, links)
-        whole = Fall()
+        whole = Failover()
         tied, assumed = known & (size > 1), ~known & (size > 0)
         row = self.demand.out
         for link, questions in asked.items():
@@ -239,8 +239,8 @@ class Compiler:
         able = (transit | same) & ~gone & allowed[places.metro_of_link]
         return np.flatnonzero(able)
 
-    def _into(self, removal: Removal, gone: Flags) -> Fall:
-        whole = Fall()
+    def _into(self, removal: Removal, gone: Flags) -> Failover:
+        whole = Failover()
         every = range(len(gone)) if removal.site is not None else removal.links
         for link in every:
             amounts = self._amounts(removal, link, gone)
@@ -312,21 +312,21 @@ def _targets(reached: Sequence[int], rest: int) -> list[int]:
     )
 
 
-def merged(falls: Sequence[Fall]) -> Fall:
+def merged(failovers: Sequence[Failover]) -> Failover:
     """Falls of different demand that happen together: each says what stays but for its own."""
-    whole = Fall()
-    for link in sorted({link for fall in falls for link in fall.targets}):
-        mine = [fall for fall in falls if link in fall.targets]
+    whole = Failover()
+    for link in sorted({link for failover in failovers for link in failover.targets}):
+        mine = [failover for failover in failovers if link in failover.targets]
         total = mine[0].weights[link].sum(axis=0)
         sums: dict[int, Ints] = {}
         most: dict[int, Ints] = {}
-        for fall in mine:
-            for place, target in enumerate(fall.targets[link]):
+        for failover in mine:
+            for place, target in enumerate(failover.targets[link]):
                 if target != STAYS:
-                    part = fall.weights[link][place]
+                    part = failover.weights[link][place]
                     sums[target] = sums[target] + part if target in sums else part
-                    if link in fall.may:
-                        part = fall.may[link][place]
+                    if link in failover.may:
+                        part = failover.may[link][place]
                         most[target] = most[target] + part if target in most else part
         sums[STAYS] = total - np.add.reduce([np.zeros_like(total), *sums.values()])
         targets = sorted(t for t in sums if t >= 0) + sorted(
@@ -334,9 +334,9 @@ def merged(falls: Sequence[Fall]) -> Fall:
         )
         whole.targets[link] = targets
         whole.weights[link] = np.stack([sums[t] for t in targets])
-        if any(link in fall.may for fall in mine):
+        if any(link in failover.may for failover in mine):
             none = np.zeros_like(total)
             whole.may[link] = np.stack([most.get(t, none) for t in targets])
-    whole.tie_bytes = sum(fall.tie_bytes for fall in falls)
-    whole.assumed_bytes = sum(fall.assumed_bytes for fall in falls)
+    whole.tie_bytes = sum(failover.tie_bytes for failover in failovers)
+    whole.assumed_bytes = sum(failover.assumed_bytes for failover in failovers)
     return whole
