@@ -89,7 +89,8 @@ class SessionCounts:
     lasts: dict[int, tuple[int, int]] = field(default_factory=dict)
     """slot → (received, number due next) of its last datagram, −1 unknown"""
     runs: list[list[int]] = field(default_factory=list)
-    """[first, units, first received, last received] of numbers that follow one another."""
+    """[first, units, first received, last received] of numbers that follow one another, none of
+    them beyond 2^32: numbers that wrap are two runs."""
     first_us: int = -1
     last_us: int = -1
 
@@ -133,7 +134,10 @@ class SessionCounts:
                 place, (int(received_us[one]), int(sequence[one])),
                 (int(received_us[other]), int(after[other])),
             )  # fmt: skip
-        begins = np.flatnonzero(np.append(True, sequence[1:] != after[:-1]))
+        # What goes beyond 2^32 stands for itself: the numbers on either side keep their times.
+        beyond = sequence + units > _WRAP
+        apart = (sequence[1:] != after[:-1]) | (after[:-1] == 0) | beyond[1:] | beyond[:-1]
+        begins = np.flatnonzero(np.append(True, apart))
         ends = np.append(begins[1:], len(sequence))
         total = np.cumsum(units)
         earliest = np.minimum.reduceat(received_us, begins).tolist()
@@ -154,7 +158,11 @@ class SessionCounts:
         runs = self.runs
         if units <= 0:
             return
-        if runs and (runs[-1][0] + runs[-1][1]) % _WRAP == first:
+        if first + units > _WRAP:
+            self._run(first, _WRAP - first, first_us, last_us)
+            self._run(0, min(units, _WRAP) - (_WRAP - first), first_us, last_us)
+            return
+        if runs and runs[-1][0] + runs[-1][1] == first:
             runs[-1][1] += units
             runs[-1][2:] = min(runs[-1][2], first_us), max(runs[-1][3], last_us)
             return
@@ -167,18 +175,12 @@ def joined(runs: Iterable[list[int]]) -> list[list[int]]:
     """[first, after, first received, last received] of the numbers in `runs`, ascending, each
     number once; at most `MAX_INTERVALS` of them, the shortest gaps closed. None goes beyond 2^32:
     one that wraps is two."""
-    parts: list[tuple[int, int, int, int]] = []
-    for first, units, *when in runs:
-        after = first + min(units, _WRAP)
-        parts.append((first, min(after, _WRAP), when[0], when[1]))
-        if after > _WRAP:
-            parts.append((0, after - _WRAP, when[0], when[1]))
     out: list[list[int]] = []
-    for part in sorted(parts):
+    for part in sorted([first, first + units, *when] for first, units, *when in runs):
         if out and part[0] <= out[-1][1]:
             _close(out, part)
         else:
-            out.append(list(part))
+            out.append(part)
     if len(out) > MAX_INTERVALS:
         gaps = sorted(b[0] - a[1] for a, b in pairwise(out))
         limit = gaps[len(out) - MAX_INTERVALS - 1]

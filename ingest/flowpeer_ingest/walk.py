@@ -199,12 +199,10 @@ class CompiledWalk:
         nine = np.array([s.version == 9 for s in self._sessions], bool)
         if nine.any():
             some["units"][nine[number] & (number >= 0)] = 1
-        for i in np.flatnonzero(some["odd"]).tolist():
-            session, sequence = self._sessions[number[i]], int(some["sequence"][i])
-            step = advance9 if session.version == 9 else advance
-            self._lost[start + i] = step(session, sequence, int(units[i]))
-            if session.counts == FLOWS:
-                some["units"][i] = units[i]
+        odd = np.flatnonzero(some["odd"])
+        odd = odd[np.argsort(number[odd], kind="stable")]
+        for part in np.split(odd, np.flatnonzero(np.diff(number[odd])) + 1) if len(odd) else ():
+            self._lost[start + part] = _lost(self._sessions[number[part[0]]], some, part, units)
         first = len(self._met)
         self._met += [self._sessions[i] for i in numbers.tolist()]
         place = np.full(len(self._sessions), -1, np.int64)
@@ -270,6 +268,35 @@ class CompiledWalk:
             )
             for part in np.split(order, cuts)
         ]  # fmt: skip
+
+
+def _lost(
+    session: ExportSession, found: NDArray[Any], at: NDArray[Any], units: NDArray[Any]
+) -> NDArray[Any]:
+    """What was lost before each of a session's datagrams at `at`, in their order. Many whose
+    numbers are the expected ones, once nothing else can be made of them, are one step."""
+    nine = session.version == 9
+    step, lost = advance9 if nine else advance, np.zeros(len(at), np.int64)
+    sequence, count = found["sequence"][at], units[at]
+    after = (sequence + (1 if nine else count)) & 0xFFFFFFFF
+    if not nine:
+        after[count < 0] = -1  # unknown
+    breaks = [*(np.flatnonzero(sequence[1:] != after[:-1]) + 1).tolist(), len(at)][::-1]
+    i = 0
+    while i < len(at):
+        if sequence[i] == session.expected and (not nine or session.counts == DATAGRAMS):
+            while breaks[-1] <= i:
+                breaks.pop()
+            i = breaks[-1]
+            session.expected = int(after[i - 1])
+            if nine:
+                session.previous = int(count[i - 1])
+            continue
+        lost[i] = step(session, int(sequence[i]), int(count[i]))
+        if session.counts == FLOWS:
+            found["units"][at[i]] = count[i]
+        i += 1
+    return lost
 
 
 def _address(array: NDArray[Any]) -> int:

@@ -119,6 +119,38 @@ def test_captures_mixed_and_damaged_give_the_same_in_batches(corpus: list[list[S
         assert_equal(sent, size)
 
 
+def test_losses_repeats_and_late_datagrams_are_counted_alike(
+    corpus: list[list[Sent]], build: Any
+) -> None:
+    layout = [(8, 4), (12, 4), (1, 4)]
+    for version in (5, 9, 10):
+        made, sequence = [], 2**32 - 90
+        for i in range(300):
+            count = 2 + i % 4
+            if version == 5:
+                payload = build.v5([{"bytes": 1}] * count, sequence=sequence)
+            else:
+                record = build.record(layout, {8: "192.0.2.9", 12: "192.0.2.8", 1: 1})
+                sets = [build.template(256, layout, version=version)] * (i % 50 == 0)
+                sets.append(build.set_(256, record * count))
+                payload = build.message(version, *sets, sequence=sequence)
+            made.append((payload, "192.0.2.1", 7, (build.START + i) * 1_000_000))
+            sequence = (sequence + (1 if version == 9 else count)) & 0xFFFFFFFF
+        assert_equal(disturbed(made), 60)
+    for sent in corpus:
+        if sent:
+            assert_equal(disturbed(sent[:300]), 60)
+
+
+def disturbed(sent: list[Sent]) -> list[Sent]:
+    """The same with some lost, some twice, some late, and a sender that begins again."""
+    rng = random.Random(len(sent))
+    out = [d for d in sent for _ in range(rng.choices((0, 1, 2), (1, 40, 1))[0])]
+    for at in rng.sample(range(len(out)), len(out) // 40):
+        out.insert(min(at + rng.randrange(1, 4), len(out) - 1), out.pop(at))
+    return out + out[: len(out) // 4]
+
+
 @st.composite
 def streams(draw: Any, build: Any) -> list[Sent]:
     """Datagrams of few exporters whose templates, rates and sequences change on the way."""
