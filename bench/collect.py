@@ -47,11 +47,12 @@ def pool() -> np.ndarray:
     rng = np.random.default_rng(7)
     n = POOL * FLOWS
     hosts = rng.integers(0x0B000000, 0xDF000000, 60_000)
+    packets = rng.integers(1, 12, n)
     columns = {
         8: hosts[np.minimum(rng.zipf(1.2, n), 60_000) - 1],
         12: 0xC6120000 + rng.integers(0, 8_192, n),
-        10: rng.integers(1, 20, n), 14: rng.integers(1, 20, n), 2: rng.integers(1, 12, n),
-        1: rng.integers(40, 12_000, n), 22: 1_000_000 - rng.integers(0, 60_000, n),
+        10: rng.integers(1, 20, n), 14: rng.integers(1, 20, n), 2: packets,
+        1: packets * rng.integers(40, 1_500, n), 22: 1_000_000 - rng.integers(0, 60_000, n),
         21: np.full(n, 1_000_000), 7: np.full(n, 443), 11: rng.integers(1_024, 65_536, n),
         6: rng.integers(16, 28, n), 4: np.full(n, 6), 16: rng.integers(1_000, 60_000, n),
         17: np.full(n, 64_500), 9: np.full(n, 24), 13: np.full(n, 15), 48: np.full(n, 1),

@@ -38,23 +38,6 @@ class Datagrams:
         table["exporter"] = [*map(places.__getitem__, exporters)]
         return cls(b"".join(payloads), table, [*places])
 
-    @classmethod
-    def joined(cls, parts: Sequence[Datagrams]) -> Datagrams:
-        """Several batches as one."""
-        if len(parts) == 1:
-            return parts[0]
-        tables = []
-        octets = exporters = 0
-        for part in parts:
-            tables.append(part.table.copy())
-            tables[-1]["at"] += octets
-            tables[-1]["exporter"] += exporters
-            octets += len(part.octets)
-            exporters += len(part.exporters)
-        names = [name for part in parts for name in part.exporters]
-        table = np.concatenate(tables) if tables else np.empty(0, TABLE)
-        return cls(b"".join(part.octets for part in parts), table, names)
-
     def __len__(self) -> int:
         return len(self.table)
 

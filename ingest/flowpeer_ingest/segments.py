@@ -69,18 +69,28 @@ class SegmentDecoder(UnitDecoder):
         self.octets: Counter[str] = Counter()
         self.last_seen: dict[str, int] = {}
         self.unknown: Counter[str] = Counter()
-        self.waiting: list[Datagrams] = []
+        self.waiting: list[Block] = []
 
     def block(self, block: Block) -> None:
-        """Decode all datagrams of a block, in the order they came."""
-        entries = block.entries
+        """Decode all datagrams of a block, some time, in the order they came."""
+        self.waiting.append(block)
+        if sum(len(b.entries) for b in self.waiting) >= BATCH_DATAGRAMS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Decode what waits to be decoded together."""
+        if not self.waiting:
+            return
+        blocks, self.waiting = self.waiting, []
+        entries = np.concatenate([b.entries for b in blocks])
+        begins = np.concatenate([b.begins() for b in blocks])
         names, code = sources(entries["address"])
         reasons = [self.refuses(name) for name in names]
         kept = np.array([not reason for reason in reasons])
         if not kept.all():
             chosen = kept[code]
             self.refuse(names, reasons, np.bincount(code[~chosen], minlength=len(names)))
-            entries, code = entries[chosen], code[chosen]
+            entries, begins, code = entries[chosen], begins[chosen], code[chosen]
         octets = np.bincount(code, entries["length"], len(names)).astype(np.int64)
         last = np.zeros(len(names), np.int64)
         last[code] = entries["received_us"]  # of several to one place, the last one stays
@@ -90,17 +100,10 @@ class SegmentDecoder(UnitDecoder):
             if kept_one:
                 self.octets[name] += size
                 self.last_seen[name] = last_us
-        table = laid_out(entries["offset"], entries["length"])
+        table = laid_out(begins, entries["length"])
         table["received_us"], table["port"] = entries["received_us"], entries["source_port"]
         table["exporter"] = code
-        self.waiting.append(Datagrams(block.payloads, table, names))
-        if sum(map(len, self.waiting)) >= BATCH_DATAGRAMS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Decode what waits to be decoded together."""
-        waiting, self.waiting = self.waiting, []
-        self.batch(Datagrams.joined(waiting))
+        self.batch(Datagrams(blocks[0].octets, table, names))
 
     def refuses(self, source: str) -> str:
         """Why an exporter is not decoded; empty if it is."""

@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flowpeer_core.native.checksum import crc32
 from flowpeer_ingest import faults
 from flowpeer_ingest.errors import IngestError
 
@@ -150,7 +151,7 @@ class Segment:
         payload = -(-payload_octets // 8) * 8
         end = body + payload + entries.nbytes
         self.array[body + payload : end] = entries.view(np.uint8)
-        crc = zlib.crc32(self.view[body:end])
+        crc = crc32(self.array[body:end])
         count = len(entries)
         total = end - start
         counter = self.name.counter
@@ -225,18 +226,24 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Datagrams of one block: `payloads` is a view into the file."""
+    """Datagrams of one block: offsets are into `octets`, the whole file's, from `at` on."""
 
     first: int
     entries: NDArray[np.void]
-    payloads: memoryview
+    octets: memoryview
+    at: int
+
+    def begins(self) -> NDArray[np.int64]:
+        """Where in the file each datagram lies."""
+        return self.entries["offset"].astype(np.int64) + self.at
 
     def datagrams(self) -> list[bytes]:
         """The octets of each datagram."""
-        octets = bytes(self.payloads)
-        begins = self.entries["offset"].astype(np.int64)
+        begins = self.begins()
         ends = begins + self.entries["length"]
-        return [octets[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
+        return [
+            bytes(self.octets[a:b]) for a, b in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
 
 
 @dataclass(slots=True)
@@ -265,6 +272,7 @@ def read(path: Path, reading: Reading | None = None) -> Iterator[Block]:
         raise IngestError("not a spool segment: no good header", path=str(path), advice=_ADVICE)
     if version != _VERSION:
         raise IngestError(f"spool segment of version {version}", path=str(path), advice=_ADVICE)
+    array: NDArray[np.uint8] = np.frombuffer(data, np.uint8)
     at = PAGE
     while at + BLOCK_OCTETS <= size:
         mark, head_crc, body_crc, count, payload, total, first, owner, _, _ = _BLOCK.unpack_from(
@@ -277,7 +285,7 @@ def read(path: Path, reading: Reading | None = None) -> Iterator[Block]:
             or owner != counter
             or total != BLOCK_OCTETS + payload + table
             or at + total > size
-            or body_crc != zlib.crc32(data[at + BLOCK_OCTETS : at + total])
+            or body_crc != crc32(array[at + BLOCK_OCTETS : at + total])
         ):
             break
         body = at + BLOCK_OCTETS
@@ -288,9 +296,8 @@ def read(path: Path, reading: Reading | None = None) -> Iterator[Block]:
         at += total
         found.datagrams += count
         found.end = at
-        yield Block(first, entries, data[body : body + payload])
-    rest = np.frombuffer(data, np.uint8, size - found.end, found.end)
-    used = np.flatnonzero(rest)
+        yield Block(first, entries, data, body)
+    used = np.flatnonzero(array[found.end :])
     found.torn = int(used[-1]) + 1 if len(used) else 0
 
 

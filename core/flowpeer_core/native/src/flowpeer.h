@@ -93,6 +93,9 @@ FLOWPEER_API int64_t flowpeer_page_header(int32_t dictionary, int32_t encoding, 
                                           int64_t raw, int64_t stored, uint32_t crc, uint8_t *out,
                                           int64_t room);
 
+/* CRC-32 as zlib's, of `n` octets. */
+FLOWPEER_API uint32_t flowpeer_crc32(const uint8_t *octets, int64_t n);
+
 /* ---- walk.c: datagrams -> sets of records; records.c: sets of records -> columns ---- */
 
 /* What is read from records: the keys of flowpeer_ingest.wire.elements. */

@@ -607,6 +607,12 @@ static uint32_t crc_of(const crc_t *crc, const uint8_t *octets, int64_t n) {
     return ~crc_on(crc, rest, octets, n);
 }
 
+uint32_t flowpeer_crc32(const uint8_t *octets, int64_t n) {
+    crc_t crc;
+    make_crc(&crc);
+    return crc_of(&crc, octets, n < 0 ? 0 : n);
+}
+
 /* The block format of LZ4: literals and matches of four octets or more, at most 64 KiB back. The
  * last match begins 12 octets before the end, the last 5 octets are literals. */
 enum { LZ4_HASH = 12, LZ4_LEAST = 4, LZ4_TAIL = 12, LZ4_LITERALS = 5, LZ4_FAR = 65535 };
