@@ -205,26 +205,22 @@ class Receiver:
         if not n:
             return 0
         faults.point("receive")
-        entries = np.zeros(n, ENTRY)
-        entries["received_us"] = data.received_us[:n]
-        entries["address"] = data.address[:n]
-        entries["source_port"] = data.port[:n]
+        entries = data.entries[:n]
         entries["local_port"] = port
-        entries["length"] = lengths = data.length[:n]
+        lengths = entries["length"]
         longest, total = int(lengths.max()), int(lengths.sum())
         if segment.began_us < 0:
             self.opened_s = time.monotonic()
         if longest > stride or (n >= 8 and 2 * total < n * stride):
             self.pack(segment, entries, stride)
         else:
-            entries["offset"] = np.arange(n, dtype=np.uint32) * stride
             segment.add(entries, (n - 1) * stride + int(lengths[-1]))
             self.taken(n, total)
         if not self.words[INDEX["oldest_us"]] and segment.began_us >= 0:
             self.words[INDEX["oldest_us"]] = segment.began_us
         faults.point("framed")
         words = self.words
-        words[INDEX["last_received_us"]] = int(data.received_us[n - 1])
+        words[INDEX["last_received_us"]] = int(entries["received_us"][n - 1])
         words[INDEX["batches"]] += 1
         words[INDEX["truncated"]] += data.truncated
         self.note_drops(fd)

@@ -9,6 +9,8 @@ from typing import Any
 NO_ROOM, ARGUMENT, OVERFLOW, VALUE, HEADER_ROOM = -1, -2, -3, -4, 64
 LEVELS = 128
 
+ARRIVALS, SPILL = 1_024, 65_536
+
 BOOL, INT32, INT64, DOUBLE, FIXED16 = range(5)
 PLAIN, DELTA, DICTIONARY, INDICES = range(4)
 STORED, LZ4, BODIES = range(3)
@@ -610,8 +612,40 @@ class CFiguresState(ctypes.Structure):
     ]
 
 
+class CArrival(ctypes.Structure):
+    """`flowpeer_arrival`."""
+
+    _fields_ = [
+        ("received_us", c_int64),
+        ("address", c_uint8 * 16),
+        ("source_port", c_uint16),
+        ("local_port", c_uint16),
+        ("length", c_uint32),
+        ("offset", c_uint32),
+        ("flags", c_uint32),
+    ]
+
+
+class CReceiving(ctypes.Structure):
+    """`flowpeer_receiving`."""
+
+    _fields_ = [
+        ("memory", c_void_p),
+        ("spill", c_void_p),
+        ("arrivals", c_void_p),
+        ("stride", c_int64),
+        ("limit", c_int64),
+        ("socket", c_int32),
+        ("error", c_int32),
+        ("truncated", c_int64),
+        ("drops", c_int64),
+    ]
+
+
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_chunk": CChunk,
+    "flowpeer_arrival": CArrival,
+    "flowpeer_receiving": CReceiving,
     "flowpeer_layout": CLayout,
     "flowpeer_session": CSession,
     "flowpeer_set": CSet,
@@ -654,6 +688,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (c_int32, c_int32, c_int64, c_int64, c_int64, c_uint32, c_void_p, c_int64),
     ),
     "flowpeer_crc32": (c_uint32, (c_void_p, c_int64)),
+    "flowpeer_receive": (c_int64, (c_void_p,)),
     "flowpeer_walk": (c_int64, (c_void_p,)),
     "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),

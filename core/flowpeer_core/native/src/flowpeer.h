@@ -96,6 +96,41 @@ FLOWPEER_API int64_t flowpeer_page_header(int32_t dictionary, int32_t encoding, 
 /* CRC-32 as zlib's, of `n` octets. */
 FLOWPEER_API uint32_t flowpeer_crc32(const uint8_t *octets, int64_t n);
 
+/* ---- receive.c: datagrams of a socket, as many as wait ---- */
+
+#define FLOWPEER_ARRIVALS 1024 /* datagrams of one call */
+#define FLOWPEER_SPILL 65536   /* octets of room behind its slot that each datagram has */
+
+/* A datagram that arrived, as the spool keeps it. */
+typedef struct {
+    int64_t received_us; /* the kernel's stamp, else the time of the call */
+    uint8_t address[16]; /* IPv4 mapped */
+    uint16_t source_port;
+    uint16_t local_port; /* for the caller to fill in */
+    uint32_t length;
+    uint32_t offset; /* of its slot */
+    uint32_t flags;
+} flowpeer_arrival;
+
+/* `memory`: `limit` slots of `stride` octets; `spill`: FLOWPEER_SPILL octets for each. Results:
+ * `error`: errno, unless nothing waits; `truncated`: datagrams that had no room; `drops`: what the
+ * kernel has dropped of this socket so far, modulo 2^32, as before where it does not say. */
+typedef struct {
+    uint8_t *memory;
+    uint8_t *spill;
+    flowpeer_arrival *arrivals;
+    int64_t stride;
+    int64_t limit;
+    int32_t socket;
+
+    int32_t error;
+    int64_t truncated;
+    int64_t drops;
+} flowpeer_receiving;
+
+/* Takes what waits, `limit` datagrams at most, and never waits for one. Returns how many. */
+FLOWPEER_API int64_t flowpeer_receive(flowpeer_receiving *r);
+
 /* ---- walk.c: datagrams -> sets of records; records.c: sets of records -> columns ---- */
 
 /* What is read from records: the keys of flowpeer_ingest.wire.elements. */
