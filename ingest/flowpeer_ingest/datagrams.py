@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowpeer_core.native.table import CDatagram
+from flowpeer_core.native.table import CArrival, CDatagram
 
+ENTRY = np.dtype(CArrival).newbyteorder("<")
+"""A datagram as it was received and as the spool keeps it. Addresses: 16 octets, IPv4 mapped."""
 TABLE = np.dtype(CDatagram)
 
 

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest import faults
+from flowpeer_ingest.datagrams import ENTRY
 from flowpeer_ingest.recvmmsg import BATCH, batch
 from flowpeer_ingest.shared_counters import INDEX, Counters
-from flowpeer_ingest.spool import BLOCK_OCTETS, ENTRY, SEGMENT_OCTETS, Segment, SegmentName
+from flowpeer_ingest.spool import BLOCK_OCTETS, SEGMENT_OCTETS, Segment, SegmentName
 
 COMMIT_S = 0.2
 NAP_S = 0.004

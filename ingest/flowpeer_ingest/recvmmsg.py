@@ -22,7 +22,7 @@ import numpy as np
 
 from flowpeer_core.native import library
 from flowpeer_core.native import table as native
-from flowpeer_ingest.spool import ENTRY
+from flowpeer_ingest.datagrams import ENTRY
 
 BATCH = native.ARRIVALS
 """Datagrams a call: at 100,000/s the kernel hands over 10 ms' worth."""

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from flowpeer_core.native.checksum import crc32
 from flowpeer_ingest import faults
+from flowpeer_ingest.datagrams import ENTRY
 from flowpeer_ingest.errors import IngestError
 
 SEGMENT_OCTETS = 64 << 20
@@ -53,19 +54,6 @@ _BLOCK = struct.Struct("<4sIIIQQQQQQ")  # magic, crc, body crc, count, payload, 
 _BLOCK_MAGIC = b"FPB1"
 BLOCK_OCTETS = _BLOCK.size
 assert BLOCK_OCTETS == 64
-
-ENTRY = np.dtype(
-    [
-        ("received_us", "<i8"),
-        ("address", "u1", (16,)),
-        ("source_port", "<u2"),
-        ("local_port", "<u2"),
-        ("length", "<u4"),
-        ("offset", "<u4"),
-        ("flags", "<u4"),
-    ]
-)
-"""One datagram of a block. Addresses are big-endian, IPv4 mapped; `offset` is into the payloads."""
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{8})-(\d{2})\.(open|sealed|failed)")
 

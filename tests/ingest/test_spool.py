@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from flowpeer_ingest import spool
+from flowpeer_ingest.datagrams import ENTRY
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.publisher import Publisher
 from flowpeer_ingest.segments import SegmentSummary
 from flowpeer_ingest.service import Log
-from flowpeer_ingest.spool import ENTRY, PAGE, Reading, Segment, SegmentName
+from flowpeer_ingest.spool import PAGE, Reading, Segment, SegmentName
 from flowpeer_ingest.stats import Stats
 
 RUN = "0badcafe"
