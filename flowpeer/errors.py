@@ -1,7 +1,7 @@
 """What can go wrong, and what the process then says and returns.
 
     FlowpeerError            facts, message, next step        exit
-    ├── UsageError           the call's words are off          2
+    ├── UsageError           invalid usage                    2
     │   └── ConfigError      flowpeer.toml: every mistake      2
     ├── InputError           a file that cannot be read        3   (also ValueError)
     ├── NoDataError          nothing to work on                3   (also LookupError)

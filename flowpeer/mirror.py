@@ -51,15 +51,15 @@ def is_address(place: str) -> bool:
 def split(address: str) -> tuple[str, str]:
     """Bucket and folder (maybe empty) of an address. Raises ValueError for what is none."""
     bucket, _, folder = address.removeprefix(SCHEME).partition("/")
-    words = folder.rstrip("/").split("/") if folder.rstrip("/") else []
+    parts = folder.rstrip("/").split("/") if folder.rstrip("/") else []
     good = _BUCKET.fullmatch(bucket) and all(
-        _WORD.fullmatch(word) and word not in (".", "..") for word in words
+        _WORD.fullmatch(word) and word not in (".", "..") for word in parts
     )
     if not is_address(address) or not good:
         raise ValueError(
             "a folder is expected, or s3://BUCKET/FOLDER (of a bucket 3 to 63 of a-z, 0-9, . -)"
         )
-    return bucket, "/".join(words)
+    return bucket, "/".join(parts)
 
 
 def endpoint() -> str:

@@ -149,8 +149,8 @@ def shown_again(
     rows = pl.read_parquet(folder / f"{facts['name']}.parquet", glob=False)
     rows = rows.with_columns(pl.Series(name, of) for name, of in facts["marks"].items())
     columns = [Column(name, rows.schema[name], *more) for name, *more in facts["columns"]]
-    words = {name: facts[name] for name in ("title", "notes", "screen", "give_way")}
-    return on_screen(rows, columns, width, asks=asks, **words)
+    options = {name: facts[name] for name in ("title", "notes", "screen", "give_way")}
+    return on_screen(rows, columns, width, asks=asks, **options)
 
 
 def write_documents(folder: Path, documents: Mapping[str, bytes]) -> list[Path]:

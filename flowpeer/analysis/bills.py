@@ -260,8 +260,8 @@ def bills_answer(
     )
     found.notes.extend(unbilled(network, start, end, contracts))
     running = any(made.until < m.month.end for m in made.months)
-    told = [c for c in _OF_RUNNING if running and found.rows[c].count()]
-    screen = tuple(c for c in SCREEN_COLUMNS if c in told or c not in _OF_RUNNING)
+    filled = [c for c in _OF_RUNNING if running and found.rows[c].count()]
+    screen = tuple(c for c in SCREEN_COLUMNS if c in filled or c not in _OF_RUNNING)
     if invoices:
         screen = (*(c for c in screen if c not in _NOT_WITH_INVOICES), "invoice",
                   "invoice_difference")  # fmt: skip

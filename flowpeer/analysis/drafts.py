@@ -57,9 +57,9 @@ def draft_answer(
         ReportError: a network is not on the list.
     """
     inputs = gathered.inputs
-    words = TEMPLATE if template is None else _template(template)
+    text = TEMPLATE if template is None else _template(template)
     found = candidates(inputs, metros=metros or None, stores=FileStore)
-    rows = drafts(inputs, found, asns=asns, template=words)
+    rows = drafts(inputs, found, asns=asns, template=text)
     notes = []
     nobody = [f"AS{asn}" for asn, to in rows.select("asn", "to").iter_rows() if not to]
     if inputs.peeringdb.get("poc") is None:

@@ -128,7 +128,7 @@ def drill_answer(
         exits.compiler, asked.removals(exits), covered=covered, growths=factors, slots=asked.slots
     )
     rows = found.rows if not metros else found.rows.filter(pl.col("metro").is_in(list(metros)))
-    notes = [*_told(found, rows, metros or ()), *exits.inputs.notes, *exits.notes, *found.notes]
+    notes = [*_notes(found, rows, metros or ()), *exits.inputs.notes, *exits.notes, *found.notes]
     side = {
         "drill_summary": SideTable(found.summary, DRILL_SUMMARY),
         "drill_between_metros": SideTable(found.between_metros, DRILL_BETWEEN_METROS),
@@ -148,7 +148,7 @@ def drill_answer(
     )  # fmt: skip
 
 
-def _told(found: Drill, rows: pl.DataFrame, metros: Sequence[str]) -> list[str]:
+def _notes(found: Drill, rows: pl.DataFrame, metros: Sequence[str]) -> list[str]:
     """Notes of a drill: bytes without a way, the growth that survives, metros without a row."""
     lost = ("out_without_way_bytes", "in_without_way_bytes", "gone_bytes")
     summary = found.summary.unique(["kind", "removed"], maintain_order=True).head(5)

@@ -270,10 +270,10 @@ class _Metro:
         """The policy that PeeringDB has of it."""
         net = pdb(self.inputs.peeringdb, "net", {"asn": pl.Int64, "policy_general": pl.String})
         policies = net.filter(pl.col("asn") == self.asn)["policy_general"].to_list()
-        words = policies[0] or "unknown" if policies else "unknown: PeeringDB has no entry of it"
+        text = policies[0] or "unknown" if policies else "unknown: PeeringDB has no entry of it"
         what = "count(*) AS entries, max(policy_general) AS policy"
         sql = _select(what, "peeringdb_net", f"asn = {self.asn}")
-        return _step("policy", f"policy {words}", len(policies), "entries", sql)
+        return _step("policy", f"policy {text}", len(policies), "entries", sql)
 
     def _policy(self) -> Iterable[dict[str, Any]]:
         if not self.shown.height:
@@ -369,8 +369,8 @@ class _Metro:
                     pl.col("asn").is_in(self.members), pl.col("source").is_null()
                 ).height
             sql = _select("count(*) AS ports", "peeringdb_netixlan", f"asn {self.named}")
-            words = f"{row['meet']} ({count:,} ports on all exchanges)"
-            yield _step("place", words, count, "ports", sql)
+            text = f"{row['meet']} ({count:,} ports on all exchanges)"
+            yield _step("place", text, count, "ports", sql)
 
     def _money(self) -> Iterable[dict[str, Any]]:
         if self.row is None:
@@ -378,11 +378,11 @@ class _Metro:
         octets, sql = self._set(self.row.seen)
         for row in self.shown.iter_rows(named=True):
             saving = row["saving_per_month"]
-            words = "no price is configured"
+            text = "no price is configured"
             if saving is not None:
-                words = f"saves {saving:,.2f} {row['currency']} a month"
+                text = f"saves {saving:,.2f} {row['currency']} a month"
             note = f" ({row['saving_note']})" if row["saving_note"] else ""
-            yield _step("money", f"{words}{note}: money moves {_bytes(octets, self)}, the routes "
+            yield _step("money", f"{text}{note}: money moves {_bytes(octets, self)}, the routes "
                         "that it is seen on", octets, "bytes", sql)  # fmt: skip
             if saving is not None:
                 yield from self._bills(row)

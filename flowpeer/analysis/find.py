@@ -17,7 +17,7 @@ def find_places(lake: Lake, text: str) -> list[dict[str, Any]]:
 
     networks: how many are there. Exchanges come first, each kind by how many networks.
     """
-    words = text.casefold().split()
+    terms = text.casefold().split()
     found = []
     for kind, table, members, key, network in (
         ("exchange", "ix", "netixlan", "ix_id", "asn"),
@@ -34,7 +34,7 @@ def find_places(lake: Lake, text: str) -> list[dict[str, Any]]:
         mine = []
         for row in rows.select("id", "name", "city", "country").to_dicts():
             place = f"{row['name'] or ''} {row['city'] or ''}".casefold()
-            if all(word in place for word in words):
+            if all(term in place for term in terms):
                 mine.append({"kind": kind, **row, "networks": count.get(row["id"], 0)})
         found += sorted(mine, key=lambda r: (-r["networks"], r["id"]))
     return found

@@ -118,10 +118,10 @@ def _undescribed(traffic: pl.LazyFrame, start: datetime, end: datetime) -> list[
         .collect()
     )  # fmt: skip
     return [
-        f"{metro}: {came:,} bytes in and {went:,} bytes out on {count} interfaces that the "
-        "configuration does not name are in no answer (`flowpeer check` lists them)"
-        for metro, count, came, went in rows.iter_rows()
-        if came + went
+        f"{metro}: {bytes_in:,} bytes in and {bytes_out:,} bytes out on {count} interfaces that "
+        "the configuration does not name are in no answer (`flowpeer check` lists them)"
+        for metro, count, bytes_in, bytes_out in rows.iter_rows()
+        if bytes_in + bytes_out
     ]
 
 
@@ -138,8 +138,8 @@ def _changed(network: Configuration, start: datetime, end: datetime) -> list[str
             if (old.role, old.asn) != (new.role, new.asn):
                 notes.append(since.format("role or neighbour") + ": a link of its own")
             elif old.capacity != new.capacity and new.capacity is not None:
-                words = f"; utilisation is of {new.capacity / 1e9:g} Gbps"
-                notes.append(since.format("capacity") + words)
+                suffix = f"; utilisation is of {new.capacity / 1e9:g} Gbps"
+                notes.append(since.format("capacity") + suffix)
     return notes
 
 
@@ -417,10 +417,10 @@ def _cones(
     peers |= {i.asn for i in network.interfaces if i.role == "peer" and i.asn is not None}
     if not lake.writable:  # then those that are there
         known = record.entries("reference").get(CONES)
-        words = (
+        source = (
             known["words"] if known else "nothing: no cones were made, and the lake is read-only"
         )
-        return {"cones": _reference(lake, "as_cones"), "cones_source": words}
+        return {"cones": _reference(lake, "as_cones"), "cones_source": source}
     try:
         with lake.lock("reference", wait_s=LOCK_WAIT_S):
             if path is not None:

@@ -88,8 +88,8 @@ def data_span(network: Configuration, record: Record) -> tuple[datetime, datetim
     """
     first, last = record.read("traffic", lambda: _rolled_up(record))
     last += SLOT
-    begin = record.read("coverage", lambda: _heard(network, record, last=False)).min()
-    final = record.read("coverage", lambda: _heard(network, record, last=True)).max()
+    begin = record.read("coverage", lambda: _seen_slots(network, record, last=False)).min()
+    final = record.read("coverage", lambda: _seen_slots(network, record, last=True)).max()
     # Whole hours where a border is moved: routes are summed by the hour.
     if isinstance(begin, datetime) and first < begin - EARLY:
         first = (begin - EARLY).replace(minute=0)
@@ -115,7 +115,7 @@ def _rolled_up(record: Record) -> tuple[datetime, datetime]:
     return times[0], times[-1]
 
 
-def _heard(network: Configuration, record: Record, *, last: bool) -> pl.Series:
+def _seen_slots(network: Configuration, record: Record, *, last: bool) -> pl.Series:
     """Slots in which an exporter of ours was seen, of the first hour that has any, or the last."""
     ours = pl.col("exporter_ip").is_in(list(network.exporter_by_address))
     hours = record.hours("coverage")

@@ -47,11 +47,11 @@ def unknown_interfaces(sums: pl.DataFrame) -> Iterator[Finding]:
         )
         .sort("bytes", "exporter", "interface", descending=[True, False, False])
     )  # fmt: skip
-    for exporter, interface, octets, came, went in ways.head(SHOWN).iter_rows():
+    for exporter, interface, octets, bytes_in, bytes_out in ways.head(SHOWN).iter_rows():
         large = octets * UNKNOWN_PARTS > total
         yield Finding(
             "warning" if large else "note", f"interface {interface} of {exporter}",
-            f"not in the configuration; {came:,} bytes in, {went:,} bytes out",
+            f"not in the configuration; {bytes_in:,} bytes in, {bytes_out:,} bytes out",
             "add it under [[interfaces]] with its role",
             "unknown-interface" if large else "",
         )  # fmt: skip

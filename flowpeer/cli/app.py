@@ -72,11 +72,11 @@ _NAMED = ("--config", "-c", "--textfile")
 _FLAGS = {"--json", "--verbose", "-v", "-vv", "--quiet", "-q", "--debug"}
 
 
-def hoist(words: Sequence[str]) -> list[str]:
+def hoist(arguments: Sequence[str]) -> list[str]:
     """Move the common options in front of the command, where the parser expects them."""
     common: list[str] = []
     rest: list[str] = []
-    queue = list(words)
+    queue = list(arguments)
     while queue:
         word = queue.pop(0)
         if word == "--":
@@ -92,11 +92,11 @@ def hoist(words: Sequence[str]) -> list[str]:
     return common + rest
 
 
-def run(words: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Every exception ends here, as one line and a next step."""
     began = time.time()
     state = CommandState()
-    arguments = hoist(sys.argv[1:] if words is None else words)
+    arguments = hoist(sys.argv[1:] if argv is None else argv)
     status = _run(state, arguments)
     _give_up_unwritten()
     if state.textfile is not None:

@@ -18,9 +18,9 @@ _VIEW = [
 def show(state: CommandState, row: dict[str, Any]) -> None:
     """Print one answer: a line that says what it is, then a table for each part."""
     if "asn" in row:
-        words = [f"AS{row['asn']}", row["name"] or "", row["organisation"] or ""]
+        parts = [f"AS{row['asn']}", row["name"] or "", row["organisation"] or ""]
         print(printable(
-            f"{' '.join(filter(None, words))}: originates {row['prefixes4']:,} IPv4 and "
+            f"{' '.join(filter(None, parts))}: originates {row['prefixes4']:,} IPv4 and "
             f"{row['prefixes6']:,} IPv6 prefixes"
         ))  # fmt: skip
         _part(state, "Views", row["views"],

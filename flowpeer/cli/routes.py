@@ -189,15 +189,15 @@ def lookup(
     lake = state.lake()
     if not snapshots(lake):
         load_sources(lake, state.network(), state.say, warn=state.warn)
-    words = asked if asked and asked != ["-"] else _lines()
+    queries = asked if asked and asked != ["-"] else _lines()
     when = parse_time(as_of) if as_of else None
-    if not detail and all(kind_of(word) == "address" for word in words):
-        rows = look_up(lake, words, as_of=when)
+    if not detail and all(kind_of(query) == "address" for query in queries):
+        rows = look_up(lake, queries, as_of=when)
         if not state.json:
             rows = [{**r, "origins": ";".join(map(str, r.get("origins") or ()))} for r in rows]
         table_or_json(state, rows, columns=LOOKUP_COLUMNS)
         return
-    rows = detailed(lake, words, as_of=when, interfaces=_interfaces(state))
+    rows = detailed(lake, queries, as_of=when, interfaces=_interfaces(state))
     if state.json:
         state.emit(rows)
     else:
@@ -207,17 +207,17 @@ def lookup(
 
 def _lines() -> list[str]:
     """What standard input asks for; one that asks for nothing known refuses all, with its line."""
-    words = []
+    queries = []
     for number, line in enumerate(sys.stdin, 1):
-        if word := line.strip():
+        if query := line.strip():
             try:
-                kind_of(word)
+                kind_of(query)
             except UsageError as error:
                 raise UsageError(
                     f"standard input, line {number}: {error.what}", advice=error.advice
                 ) from None
-            words.append(word)
-    return words
+            queries.append(query)
+    return queries
 
 
 def _interfaces(state: CommandState) -> dict[int, list[str]]:
@@ -225,8 +225,8 @@ def _interfaces(state: CommandState) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for interface in state.network().interfaces:
         if interface.asn is not None and interface.role != "internal":
-            words = f"{interface.role} {interface.exporter} {interface.name or interface.index}"
-            found.setdefault(interface.asn, []).append(words)
+            text = f"{interface.role} {interface.exporter} {interface.name or interface.index}"
+            found.setdefault(interface.asn, []).append(text)
     return found
 
 

@@ -51,25 +51,25 @@ def offers(text: str, cursor: int, names: CompletionNames) -> tuple[list[str], i
     if any(t.kind == "sign" and t.word in "'\"" for t in every):
         return [], 0  # inside a text
     done = every[:-1] if start and every else every
-    words = [t.word for t in done]
-    if words and words[0].lower() in names.questions and "(" not in words:
-        return _of_question(before, words[0].lower(), names)
-    if words and words[-1] in BEFORE_TABLES:
+    texts = [t.word for t in done]
+    if texts and texts[0].lower() in names.questions and "(" not in texts:
+        return _of_question(before, texts[0].lower(), names)
+    if texts and texts[-1] in BEFORE_TABLES:
         return _starting(start, [*names.tables, *names.questions]), len(start)
     found: list[str] = []
     if call := _call(done, names):
         found += [f"{name} := " for name in names.questions[call]]
     for table in dict.fromkeys(_tables(list(tokens(text)), names).values()):
         found += names.columns_of(table)
-    if not words:
+    if not texts:
         found += names.questions
     found += [*names.functions, *KEYWORDS, *names.tables]
     return _starting(start, found), len(start)
 
 
-def _starting(start: str, words: Iterable[str]) -> list[str]:
+def _starting(start: str, names: Iterable[str]) -> list[str]:
     low = start.lower()
-    return [word for word in dict.fromkeys(words) if word.lower().startswith(low)]
+    return [name for name in dict.fromkeys(names) if name.lower().startswith(low)]
 
 
 def _of_command(before: str, names: CompletionNames) -> tuple[list[str], int]:

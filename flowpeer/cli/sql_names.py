@@ -120,17 +120,17 @@ def write(frame: pl.DataFrame, chosen: str, out: Path | None = None) -> None:
         sys.stdout.write(document)
 
 
-def parameters_of(words: list[str], period: str | None = None) -> dict[str, str | None]:
+def parameters_of(arguments: list[str], period: str | None = None) -> dict[str, str | None]:
     """`name=value` each, and the times of a period.
 
     Raises:
         UsageError: a word that is none, or a name that is given twice.
     """
     values: dict[str, str | None] = {}
-    for word in words:
-        name, separator, value = word.partition("=")
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
         if not separator or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise UsageError(f"{word!r} is not name=value", advice="write it like metro=ams")
+            raise UsageError(f"{argument!r} is not name=value", advice="write it like metro=ams")
         if name in values:
             raise UsageError(f"parameter {name} is given twice", advice="give it once")
         values[name] = typed(value)
@@ -146,9 +146,9 @@ def parameters_of(words: list[str], period: str | None = None) -> dict[str, str 
     return values
 
 
-def typed(word: str) -> str:
+def typed(argument: str) -> str:
     """A word of the command line, whose octets come in disguise where the locale is not theirs."""
     try:
-        return os.fsencode(word).decode("utf-8")
+        return os.fsencode(argument).decode("utf-8")
     except UnicodeDecodeError:
-        return word.encode("utf-8", errors="replace").decode("utf-8")
+        return argument.encode("utf-8", errors="replace").decode("utf-8")

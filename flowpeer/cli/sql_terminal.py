@@ -94,8 +94,8 @@ class _Offers(Completer):
         self._names = names
 
     def get_completions(self, document: Document, _: CompleteEvent) -> Iterable[Completion]:
-        words, typed = offers(document.text, document.cursor_position, self._names)
-        return [Completion(word, start_position=-typed) for word in words]
+        names, typed = offers(document.text, document.cursor_position, self._names)
+        return [Completion(name, start_position=-typed) for name in names]
 
 
 class _History(FileHistory):

@@ -23,9 +23,9 @@ GROUPS = ("asks", "ixf", "lake", "peeringdb", "rib")
 """Commands whose second word is a command."""
 
 
-def command_of(words: Sequence[str]) -> str:
+def command_of(arguments: Sequence[str]) -> str:
     """The command among the words of a command line whose common options stand in front."""
-    rest = list(words)
+    rest = list(arguments)
     while rest and rest[0].startswith("-"):
         rest = rest[2:] if rest[0] in ("-c", "--config", "--textfile") else rest[1:]
     count = 2 if rest and rest[0] in GROUPS else 1

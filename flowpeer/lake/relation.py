@@ -116,9 +116,9 @@ def _cells_of_sums(name: str) -> dict[str, str]:
     return {**cells, "date": "r.date"}
 
 
-def no_crossings(words: str) -> str:
+def no_crossings(reason: str) -> str:
     """The SELECT of `crossings` that ends with an error for whoever reads of it."""
-    error = f"error({literal(words)})"
+    error = f"error({literal(reason)})"
     cells = ", ".join(f"{error}::{_sql_type(c)} AS {c.name}" for c in CROSSINGS)
     return f"SELECT {cells} WHERE {error}::BOOLEAN"
 

@@ -150,7 +150,7 @@ def try_hours_on(
                     open_tasks += 1
                     continue
                 if one is None and ended_so in {"done", "lost"}:
-                    reporter.warn(_left(lake.root, hour, ended_so, host, why))
+                    reporter.warn(_left_undone(lake.root, hour, ended_so, host, why))
                 advance(rollup.rows(hour))
                 yield one or Tried(hour, held=ended_so == "held")
 
@@ -216,7 +216,7 @@ def _read(
     return host, how, why
 
 
-def _left(root: object, hour: Hour, ended_so: str, host: str, why: str) -> str:
+def _left_undone(root: object, hour: Hour, ended_so: str, host: str, why: str) -> str:
     text = f"{hour.start:%Y-%m-%d %H}:00 left as it was: "
     if ended_so == "done":
         return f"{text}{host} did it, and nothing of it is here; is {root} the same folder there?"

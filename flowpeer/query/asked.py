@@ -189,13 +189,13 @@ def spans(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str,
         given = {"span": span, "first": first, "last": last}
         if span is None and first is None and last is None:
             continue
-        words = span or " ".join(
+        stated = span or " ".join(
             f"{word} {value}" for word, value in (("from", first), ("until", last)) if value
         )
-        yield _any_row(begins, ends, from_coverage=from_coverage), given, str(words)
+        yield _any_row(begins, ends, from_coverage=from_coverage), given, str(stated)
         if period == "period" and "before" in names and not BEFORE & values.keys():
             before = _any_row(f"_start_before({begins}, {ends})", begins, from_coverage=False)
-            yield before, given, f"in the period before {words}"
+            yield before, given, f"in the period before {stated}"
 
 
 def _any_row(begins: str, ends: str, *, from_coverage: bool) -> str:
@@ -209,7 +209,7 @@ def _any_row(begins: str, ends: str, *, from_coverage: bool) -> str:
     return f"SELECT 1 FROM {source} LIMIT 1"  # noqa: S608 (text of ours)
 
 
-def no_data(words: str) -> NoDataError:
+def no_data(period: str) -> NoDataError:
     """What a period without data ends with."""
-    place = words if words.startswith(("from ", "until ", "in ")) else f"in {words}"
+    place = period if period.startswith(("from ", "until ", "in ")) else f"in {period}"
     return NoDataError(f"no traffic {place}", advice="see what is there: `flowpeer status`")

@@ -158,9 +158,9 @@ def main() -> None:
 def _asking(
     stops: RequestReader, reply: Callable[[dict[str, Any]], None]
 ) -> Callable[[Collection[str] | None], list[dict[str, Any]]]:
-    def ask(words: Collection[str] | None) -> list[dict[str, Any]]:
+    def ask(names: Collection[str] | None) -> list[dict[str, Any]]:
         number = stops.running
-        reply({"number": number, "need": None if words is None else sorted(words)})
+        reply({"number": number, "need": None if names is None else sorted(names)})
         return stops.hear(number)
 
     return ask

@@ -46,7 +46,7 @@ class Runner:
             return {}
         return self.run(
             request["sql"], request["parameters"], request["number"],
-            flat=request["flat"], few=request["few"], most=request.get("most", 0),
+            flat=request["flat"], cells_up_to=request["few"], most=request.get("most", 0),
         )  # fmt: skip
 
     def attach(self, name: str, file: Path) -> None:
@@ -67,12 +67,12 @@ class Runner:
         number: int,
         *,
         flat: bool,
-        few: int,
+        cells_up_to: int,
         most: int = 0,
     ) -> dict[str, Any]:
         """The answer to one or more statements: the last is asked, those before it make
-        temporary tables and views. Up to `few` rows are given as they are, more in a file; of more
-        than `most` octets, as text, none (0: any).
+        temporary tables and views. Up to `cells_up_to` rows are given as they are, more in a file;
+        of more than `most` octets, as text, none (0: any).
 
         Raises:
             UsageError: what cannot be run, with its line and column where DuckDB says them.
@@ -95,7 +95,7 @@ class Runner:
                 self._run(one, [*self._with_days(tree, names), select], names, given or None)
         made = [f"{one.kind} {one.name}" for one in every if one.kind in ("table", "view")]
         with named_errors(sql):
-            answer = self._answer(every[-1], number, flat=flat, few=few, most=most)
+            answer = self._answer(every[-1], number, flat=flat, cells_up_to=cells_up_to, most=most)
             return {"made": made, **answer}
 
     def _checked(self, one: Statement) -> tuple[str, NamedObjects | None, set[str], Any]:
@@ -133,9 +133,9 @@ class Runner:
             values = {**dict.fromkeys(called), **dict(zip(given, row, strict=True))}
             if text := asked.checks(values):
                 self._rows(text, {k: v for k, v in values.items() if f"${k})" in text})
-            for text, span, words in asked.spans(name, values):
+            for text, span, period in asked.spans(name, values):
                 if not self._rows(text, span):
-                    raise asked.no_data(words)
+                    raise asked.no_data(period)
 
     def _rows(self, text: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of a SELECT of ours."""
@@ -249,7 +249,7 @@ class Runner:
                 self.con.execute(f"DELETE FROM {table} WHERE {column} = '{RESULT}'")  # noqa: S608
 
     def _answer(
-        self, one: Statement, number: int, *, flat: bool, few: int, most: int
+        self, one: Statement, number: int, *, flat: bool, cells_up_to: int, most: int
     ) -> dict[str, Any]:
         if one.kind in ("table", "view"):
             return {}
@@ -265,7 +265,7 @@ class Runner:
                     advice="ask for fewer rows or columns, or shorter texts",
                 )
         answer: dict[str, Any] = {"rows": rows}
-        if rows <= few and (text := plain(columns, chosen)):
+        if rows <= cells_up_to and (text := plain(columns, chosen)):
             answer |= {"columns": columns, "cells": self.con.execute(text).fetchall()}
         else:
             file = self.private / f"{number}.parquet"

@@ -87,8 +87,8 @@ class Objects:
 
     def needs(self, names: NamedObjects | None) -> ObjectSources:
         """What a statement needs, everything for None, with the files that are there now."""
-        keys, words = self._needed(names)
-        wanted = None if words is None else words - self._configured
+        keys, used = self._needed(names)
+        wanted = None if used is None else used - self._configured
         tables = self._ask(wanted) if wanted is None or wanted else []
         return ObjectSources(frozenset(keys), tables)
 
@@ -108,9 +108,9 @@ class Objects:
         """Scripts, and words that may be tables."""
         if names is None:
             return set(self._scripts), None
-        words = {name.lower() for name in names.tables}
+        used = {name.lower() for name in names.tables}
         keys: set[str] = set()
-        pending = [*words, *(name.lower() for name in names.functions)]
+        pending = [*used, *(name.lower() for name in names.functions)]
         while pending:
             key = self._made_by.get(pending.pop())
             if key is None or key in keys:
@@ -118,9 +118,9 @@ class Objects:
             keys.add(key)
             if key not in self._words:
                 self._words[key] = frozenset(_names(self._texts[key]))
-            pending += self._words[key] - words
-            words |= self._words[key]
-        return keys, words
+            pending += self._words[key] - used
+            used |= self._words[key]
+        return keys, used
 
     def _make_tables(self, found: list[dict[str, Any]]) -> None:
         for table in found:

@@ -335,10 +335,10 @@ class QuerySession:
             link.symlink_to(self._lake)
         return link
 
-    def _find(self, words: list[str] | None) -> list[dict[str, Any]]:
+    def _find(self, names: list[str] | None) -> list[dict[str, Any]]:
         if self._relations is None:
             self._relations = Relations(self._seen(), self._configured, self._crossings)
-        return self._relations.find(words, self._private())
+        return self._relations.find(names, self._private())
 
     def _private(self) -> Path:
         if self._folder is None:

@@ -59,8 +59,8 @@ class Relations:
         self.fetched_octets += path.stat().st_size
         self._store.check_room(path.relative_to(self._root).parts[0], self.fetched_octets)
 
-    def find(self, words: Collection[str] | None, folder: Path) -> list[dict[str, Any]]:
-        """The tables among `words`, all where it is None: `name` and `sql`, a SELECT over the
+    def find(self, names_used: Collection[str] | None, folder: Path) -> list[dict[str, Any]]:
+        """The tables among `names_used`, all where it is None: `name` and `sql`, a SELECT over the
         files that are there now, or `rows` with the `kinds` of their columns.
 
         `crossings` are made when they are first named, in `folder`, and stay as they are.
@@ -75,12 +75,16 @@ class Relations:
         from flowpeer.schema import CONFIGURED, SUMS, TABLES
 
         found = []
-        if words is None or "crossings" in words:
-            if words is not None and self._crossing_files is None and self._crossings is not None:
+        if names_used is None or "crossings" in names_used:
+            if (
+                names_used is not None
+                and self._crossing_files is None
+                and self._crossings is not None
+            ):
                 self._crossing_files = self._crossings(folder)
             found.append({"name": "crossings", "sql": crossings(self._crossing_files or [])})
-        names = [name for name in TABLES if words is None or name in words]
-        summed = [name for name in SUMS if words is None or name in words]
+        names = [name for name in TABLES if names_used is None or name in names_used]
+        summed = [name for name in SUMS if names_used is None or name in names_used]
         if not names and not summed:
             return found
         if self._rows is None and not CONFIGURED.keys().isdisjoint(names):
@@ -97,14 +101,14 @@ class Relations:
         return found + [
             {"name": name, "rows": rows[name], "kinds": kinds(name)}
             if name in rows
-            else {"name": name, "sql": _sql(record, name, words)}
+            else {"name": name, "sql": _sql(record, name, names_used)}
             for name in names
         ]
 
 
-def _sql(record: Record, name: str, words: Collection[str] | None) -> str:
+def _sql(record: Record, name: str, names_used: Collection[str] | None) -> str:
     """The SELECT of a table. Where only its columns are asked for, files of an object store stay
     where they are."""
     from flowpeer.lake.relation import empty, relation
 
-    return empty(name) if words is None and record.lake.remote else relation(record, name)
+    return empty(name) if names_used is None and record.lake.remote else relation(record, name)

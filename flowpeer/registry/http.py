@@ -222,5 +222,5 @@ def _reason(error: BaseException) -> str:
     cause: Any = error
     while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
         cause = cause.__cause__ or cause.__context__
-    words = str(error) if cause is None else str(cause.strerror)
-    return (words.splitlines() or [type(error).__name__])[0][:200]
+    text = str(error) if cause is None else str(cause.strerror)
+    return (text.splitlines() or [type(error).__name__])[0][:200]

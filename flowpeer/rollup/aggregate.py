@@ -26,7 +26,7 @@ from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, Tail, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
-from flowpeer.rollup.sums import HourFigures, Selection, SummedRows, Sums, keys_of
+from flowpeer.rollup.sums import EntrySelection, HourFigures, SummedRows, Sums, keys_of
 from flowpeer.rollup.traffic_rows import Made, Tables, _Ranked, pages
 from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
@@ -162,7 +162,7 @@ class Aggregate:
         for begin, rows in pages((self._begin_us, rows) for rows in sides):
             yield self._tables.traffic_routes(begin, rows, prefixes, self._tail)
 
-    def _by_route(self, prefixes: _Ranked, sums: list[Selection]) -> SummedRows:
+    def _by_route(self, prefixes: _Ranked, sums: list[EntrySelection]) -> SummedRows:
         return self._sums[0].ordered(sums, self._tables.routes(keys_of(sums), prefixes))
 
     def close(self) -> None:

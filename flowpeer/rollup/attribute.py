@@ -161,10 +161,13 @@ class Attributor:
         def configured(index: int) -> Interface | None:
             return self.interfaces.get((exporter, index)) if index else None
 
-        came, left = configured(input_if), configured(output_if)
+        source, destination = configured(input_if), configured(output_if)
         crossings: list[Crossing] = []
         external = False
-        for inbound, interface, index in ((True, came, input_if), (False, left, output_if)):
+        for inbound, interface, index in (
+            (True, source, input_if),
+            (False, destination, output_if),
+        ):
             if interface is None or interface.role not in EXTERNAL_ROLES:
                 continue
             external = True
@@ -180,11 +183,11 @@ class Attributor:
         if crossings:
             return Attribution(tuple(crossings), not output_if)
         if external:
-            index = input_if if came is not None and came.role in EXTERNAL_ROLES else output_if
+            index = input_if if source is not None and source.role in EXTERNAL_ROLES else output_if
             return Attribution((Crossing(side(index, "set_aside", None, "none"), "dst"),), False)
-        if input_if and came is None:
+        if input_if and source is None:
             only = Crossing(side(input_if, "unknown", None, "in"), "src")
-        elif output_if and left is None:
+        elif output_if and destination is None:
             only = Crossing(side(output_if, "unknown", None, "out"), "dst")
         elif not output_if:
             only = Crossing(side(input_if, "discarded", None, "none"), "dst")

@@ -191,10 +191,10 @@ class Codes:
     def _kind(self, file: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         context = self.context
         (
-            ip, domain, came, went, direction, sampler, stated, session, top, bottom, moment, port,
-            *by_mac,
+            ip, domain, input_if, output_if, direction, sampler, stated, session, top, bottom,
+            moment, port, *by_mac,
         ) = values  # fmt: skip
-        found = context.attributor(file).attribute(ip, came, went, egress=direction == 1)
+        found = context.attributor(file).attribute(ip, input_if, output_if, egress=direction == 1)
         members = context.neighbours
         member = int(members.origin_asn[port]) if members is not None and port >= 0 else 0
         sides, views, sources = [-1, -1], [0, 0], [0, 0]
@@ -215,7 +215,7 @@ class Codes:
             file,
             Sampled(
                 ip, session, domain, None if sampler == NO_SAMPLER else sampler,
-                (went if direction == 1 else came) or None, own,
+                (output_if if direction == 1 else input_if) or None, own,
                 int(context.moments(file)[moment - 1]) if moment else 0,
             ),
         )  # fmt: skip

@@ -20,7 +20,7 @@ import pyarrow as pa
 from flowpeer.rollup import slots
 from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes, members_of
 from flowpeer.rollup.reading import NULLS, U64, FlowBatch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, Selection, SummedRows
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, EntrySelection, HourFigures, SummedRows
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -225,19 +225,19 @@ class CompiledSums:
         _checked(self._library.flowpeer_grow(ctypes.addressof(table), ctypes.addressof(grown)))
         self._places[n], self._tables[n] = larger, grown
 
-    def _held(self, n: int) -> Selection:
+    def _held(self, n: int) -> EntrySelection:
         """What is in a table."""
         numbers = self._places[n].view("<u4")[::2]
-        return Selection(self._entries, numbers[numbers != 0] - np.uint32(1))
+        return EntrySelection(self._entries, numbers[numbers != 0] - np.uint32(1))
 
-    def _held_routes(self) -> Selection:
+    def _held_routes(self) -> EntrySelection:
         """What is in the table by route, sorted by side."""
         held = self._held(HOUR_SLOTS)
         side = held.keys() >> np.uint64(self._codes.route_bits + self._codes.local_bits + 1)
         if len(self._codes.sides) <= 1 << 16:
             side = side.astype(np.uint16)  # whose sort is by radix
         assert held.numbers is not None
-        return Selection(held.entries, held.numbers[np.argsort(side, kind="stable")])
+        return EntrySelection(held.entries, held.numbers[np.argsort(side, kind="stable")])
 
     def _spill(self) -> None:
         for n, paths in enumerate(self._spilled):
@@ -249,16 +249,16 @@ class CompiledSums:
             self._places[n][:] = self._tables[n].used = 0
         self._state.used = 0
 
-    def slot(self, n: int) -> list[Selection]:
+    def slot(self, n: int) -> list[EntrySelection]:
         """See `Sums`."""
-        return [*(Selection(np.fromfile(p, ENTRIES)) for p in self._spilled[n]), self._held(n)]
+        return [*(EntrySelection(np.fromfile(p, ENTRIES)) for p in self._spilled[n]), self._held(n)]
 
-    def routes(self) -> list[Selection]:
+    def routes(self) -> list[EntrySelection]:
         """See `Sums`."""
         waiting = (np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS])
-        return [*map(Selection, waiting), self._held_routes()]
+        return [*map(EntrySelection, waiting), self._held_routes()]
 
-    def ordered(self, sums: Sequence[Selection], keys: U64) -> SummedRows:
+    def ordered(self, sums: Sequence[EntrySelection], keys: U64) -> SummedRows:
         """See `Sums`."""
         count, at = len(keys), 0
         pairs = np.empty((2 * count, 2), np.uint64)

@@ -466,10 +466,10 @@ class RollupInputs:
     def _vantages_exist(self) -> None:
         """Every snapshot tied to a place is tied to a configured one, or it would match nothing."""
         known = {"", *(e.id for e in self.network.exporters), *(m.id for m in self.network.metros)}
-        strange = sorted({info.vantage for info in self.snapshots} - known)
-        if strange and not known & {info.vantage for info in self.snapshots}:
+        unknown = sorted({info.vantage for info in self.snapshots} - known)
+        if unknown and not known & {info.vantage for info in self.snapshots}:
             raise UsageError(
-                f"routes are loaded for {', '.join(strange)} only: no exporter and no metro",
+                f"routes are loaded for {', '.join(unknown)} only: no exporter and no metro",
                 advice="load them again with `flowpeer rib load FILE`, or the right --vantage",
             )
 

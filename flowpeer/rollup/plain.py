@@ -24,7 +24,7 @@ from flowpeer.rollup.codes import (
     members_of,
 )
 from flowpeer.rollup.reading import NULLS, U64, FlowBatch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, HourFigures, Selection, SummedRows
+from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, EntrySelection, HourFigures, SummedRows
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -144,15 +144,15 @@ class PlainSums:
         )  # fmt: skip
         return [-1 if hop is None else _match(members, hop) for hop in hops]
 
-    def slot(self, n: int) -> list[Selection]:
+    def slot(self, n: int) -> list[EntrySelection]:
         """See `Sums`."""
-        return [Selection(_entries(self._by_network[n].items()))]
+        return [EntrySelection(_entries(self._by_network[n].items()))]
 
-    def routes(self) -> list[Selection]:
+    def routes(self) -> list[EntrySelection]:
         """See `Sums`."""
-        return [Selection(_entries(sorted(self._by_route.items())))]
+        return [EntrySelection(_entries(sorted(self._by_route.items())))]
 
-    def ordered(self, sums: Sequence[Selection], keys: U64) -> SummedRows:
+    def ordered(self, sums: Sequence[EntrySelection], keys: U64) -> SummedRows:
         """See `Sums`."""
         found: _Sums = {}
         entries = (entry for some in sums for entry in some.entries)

@@ -56,7 +56,7 @@ class SummedRows(NamedTuple):
     high: npt.NDArray[np.float64]
 
 
-class Selection(NamedTuple):
+class EntrySelection(NamedTuple):
     """Some entries: those of the numbers, or all."""
 
     entries: Entries
@@ -67,11 +67,11 @@ class Selection(NamedTuple):
         keys: U64 = self.entries["key"]
         return keys if self.numbers is None else keys[self.numbers]
 
-    def part(self, first: int, after: int) -> Selection:
+    def part(self, first: int, after: int) -> EntrySelection:
         """Those from the first one to the one before `after`."""
         if self.numbers is None:
-            return Selection(self.entries[first:after])
-        return Selection(self.entries, self.numbers[first:after])
+            return EntrySelection(self.entries[first:after])
+        return EntrySelection(self.entries, self.numbers[first:after])
 
 
 class Sums(Protocol):
@@ -88,20 +88,20 @@ class Sums(Protocol):
     def each(self, batch: FlowBatch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Each record by itself instead of sums: an array of `RECORDS` and one of `KINDS`."""
 
-    def slot(self, n: int) -> list[Selection]:
+    def slot(self, n: int) -> list[EntrySelection]:
         """Sums by network of one slot; a key may be in them several times."""
 
-    def routes(self) -> list[Selection]:
+    def routes(self) -> list[EntrySelection]:
         """Sums by route of the hour, each sorted by its sides."""
 
-    def ordered(self, sums: Sequence[Selection], keys: U64) -> SummedRows:
+    def ordered(self, sums: Sequence[EntrySelection], keys: U64) -> SummedRows:
         """Sums by new keys, one for each of them all, sorted, those of one key summed."""
 
     def discard(self) -> None:
         """Remove what waits on disk."""
 
 
-def keys_of(sums: Sequence[Selection]) -> U64:
+def keys_of(sums: Sequence[EntrySelection]) -> U64:
     """All keys, in an array of its own."""
     return np.concatenate([np.empty(0, np.uint64), *(some.keys() for some in sums)])
 

@@ -23,7 +23,7 @@ from flowpeer.rollup.codes import (
 )
 from flowpeer.rollup.folding import ASN_BITS, among
 from flowpeer.rollup.reading import U64, Bools, Ints
-from flowpeer.rollup.sums import Selection, SummedRows, exact
+from flowpeer.rollup.sums import EntrySelection, SummedRows, exact
 from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.parquet import MOST_ROWS, ROW_GROUP_ROWS
 from flowpeer_core.native.rows import INPUT, Rows
@@ -135,7 +135,9 @@ class Tables:
 
     # ---- traffic_routes
 
-    def by_route(self, sums: Sequence[Selection]) -> tuple[_Ranked, Iterator[list[Selection]]]:
+    def by_route(
+        self, sums: Sequence[EntrySelection]
+    ) -> tuple[_Ranked, Iterator[list[EntrySelection]]]:
         """The prefixes of sums by route, and these, of some sides at a time, in the order in which
         sides sort. Each of `sums` is sorted by its sides."""
         codes = self._codes

@@ -65,8 +65,8 @@ def load_relations(lake: Lake, path: Path) -> tuple[dict[str, Any], bool]:
 
 def _clique(text: str) -> list[int]:
     found = {match[1]: match[2] for match in _CLIQUE.finditer(text)}
-    words = found.get("inferred", found.get("input", "")).split()
-    return sorted({int(word) for word in words if int(word) <= 0xFFFFFFFF})
+    members = found.get("inferred", found.get("input", "")).split()
+    return sorted({int(word) for word in members if int(word) <= 0xFFFFFFFF})
 
 
 def _parse(path: Path, text: str) -> tuple[pa.Table, dict[str, int]]:

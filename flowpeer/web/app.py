@@ -145,7 +145,7 @@ async def _gone(request: Request) -> None:
 
 def _failure(templates: Any, request: Request, error: Exception) -> Response:
     """What went wrong and the next step: as a page, as a part of one, or for a program."""
-    status, what, advice = _told(error)
+    status, what, advice = _problem(error)
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": what, "advice": advice}, status)
     part = request.headers.get("hx-request") == "true"
@@ -155,7 +155,7 @@ def _failure(templates: Any, request: Request, error: Exception) -> Response:
     return HTMLResponse(template.render(what=what, advice=advice, target=target), status)
 
 
-def _told(error: Exception) -> tuple[int, str, str]:
+def _problem(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, HTTPException):
         what = {404: "there is no such page", 405: "the explorer only reads"}
         return error.status_code, what.get(error.status_code, error.detail), "go to the overview"

@@ -120,7 +120,7 @@ class Guard:
 
     def _stranger(self, headers: Headers) -> tuple[int, str] | None:
         settings = self._settings
-        if settings.token and _same(_told(headers), settings.token):
+        if settings.token and _same(_token(headers), settings.token):
             return None
         # Given twice, one of them is not the proxy's.
         users = headers.getlist(settings.user_header) if settings.user_header else []
@@ -138,7 +138,7 @@ def _asks_for_a_page(scope: Scope) -> bool:
     return "text/html" in wanted and not scope["path"].startswith("/api/")
 
 
-def _told(headers: Headers) -> str:
+def _token(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()

@@ -72,10 +72,10 @@ class NamedTable:
                  "direction": view.direction != "both", "period": view.period}  # fmt: skip
         return [name for name, is_set in given.items() if is_set and name not in self.uses]
 
-    def query_string(self, view: Filters, *words: str) -> str:
+    def query_string(self, view: Filters, *parameters: str) -> str:
         """As `narrowed`, for a URL; with these own words of the page too."""
         narrow = self.narrowed(view)
-        kept = {word: view.own.get(word, "") for word in words}
+        kept = {parameter: view.own.get(parameter, "") for parameter in parameters}
         where, _, column = kept.get("sort", "").partition(".")
         if "sort" in kept:
             kept["sort"] = column if where == self.name else ""

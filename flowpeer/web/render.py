@@ -74,14 +74,14 @@ def arranged(table: ShownTable, name: str, view: Filters) -> pl.DataFrame:
         UsageError: it is this table's, which has no such column, or one that has no order.
     """
     rows = table.rows
-    if words := view.own.get("filter", "").casefold().split():
+    if terms := view.own.get("filter", "").casefold().split():
         line = pl.concat_str(
             [pl.lit(" "), *(pl.Series(texts(rows, c)) for c in table.columns)], separator=" "
         )
         text = rows.select(line.str.to_lowercase()).to_series()
-        for word in words:
-            rows = rows.filter(text.str.contains(word, literal=True))
-            text = text.filter(text.str.contains(word, literal=True))
+        for term in terms:
+            rows = rows.filter(text.str.contains(term, literal=True))
+            text = text.filter(text.str.contains(term, literal=True))
     where, _, column = view.own.get("sort", "").partition(".")
     if where == name:
         check_column(column, [c for c, t in rows.schema.items() if not t.is_nested()])
@@ -112,13 +112,15 @@ def table_markup(
     rows = arranged(table, name, view)
     if ticks == "asn":
         rows = rows.filter(pl.col("asn").is_not_null(), pl.col("rank") > 0)
-    few = rows.head(int(view.own.get("limit", SHOWN)))
+    shown_rows = rows.head(int(view.own.get("limit", SHOWN)))
     heads = "".join(_head(c, table, name, view, page) for c in shown)
-    cells = [_cells(few, c, view) for c in shown]
+    cells = [_cells(shown_rows, c, view) for c in shown]
     below = ""
     if ticks:
         heads = '<th scope="col">pick</th>' + heads
-        picks = [_pick(metro, ticks, of) for metro, of in few.select("metro", ticks).iter_rows()]
+        picks = [
+            _pick(metro, ticks, of) for metro, of in shown_rows.select("metro", ticks).iter_rows()
+        ]
         cells.insert(0, [f"<td>{_box(pick, pick in view.picks)}</td>" for pick in picks])
         kind = ":ix" if ticks == "ix_id" else ":"
         others = [
@@ -126,20 +128,20 @@ def table_markup(
             if p not in picks and (":ix" in p) == (kind == ":ix")
         ]  # fmt: skip
         below = "".join(f'<label class="pick">{_box(p, True)} {_text(p)}</label>\n' for p in others)
-    if more and {"metro", "asn"} <= set(few.columns):
+    if more and {"metro", "asn"} <= set(shown_rows.columns):
         heads = '<th scope="col">why</th>' + heads
         cells.insert(0, [
             "<td></td>" if asn is None or asn <= 0 else
             f'<td><a class="more" href="{_text(_why(view, metro, asn))}" '
             f'aria-label="why AS{asn}">why</a></td>'
-            for metro, asn in few.select("metro", "asn").iter_rows()
+            for metro, asn in shown_rows.select("metro", "asn").iter_rows()
         ])  # fmt: skip
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*cells, strict=True))
     if not body:
         reason = EMPTY.get(name, "no rows") if table.rows.is_empty() else "no row has these words"
-        told = f'<p class="empty">{_text(reason)}</p>'
-        body = f'<tr><td colspan="{max(1, len(cells))}">{told}</td></tr>\n'
-    rest = rows.height - few.height
+        empty = f'<p class="empty">{_text(reason)}</p>'
+        body = f'<tr><td colspan="{max(1, len(cells))}">{empty}</td></tr>\n'
+    rest = rows.height - shown_rows.height
     note = f"<p>{rest:,} more rows are in the files.</p>\n" if rest > 0 else ""
     return Markup(  # noqa: S704 - each part is escaped above
         f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(name)}"><table>\n'
@@ -158,9 +160,9 @@ def _box(pick: str, picked: bool) -> str:
 
 
 def _why(view: Filters, metro: str, asn: int) -> str:
-    words = view.query(metro=(metro,), provider=(), asn=asn, page=f"/network/{asn}",
+    parameters = view.query(metro=(metro,), provider=(), asn=asn, page=f"/network/{asn}",
                        **dict.fromkeys(("pick", *view.own), ""))  # fmt: skip
-    return f"/section/network/explain?{words}"
+    return f"/section/network/explain?{parameters}"
 
 
 def _text(value: str) -> str:

@@ -143,10 +143,10 @@ class SegmentDecoder(UnitDecoder):
 def sources(addresses: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.int64]]:
     """Rows of 16 octets → the different addresses in the order they appear, and which one each
     row has."""
-    words = np.ascontiguousarray(addresses).view(np.uint64)
-    high = np.unique(words[:, 0], return_inverse=True)[1]
-    low = np.unique(words[:, 1], return_inverse=True)[1]
-    _, first, code = np.unique(high * len(words) + low, return_index=True, return_inverse=True)
+    halves = np.ascontiguousarray(addresses).view(np.uint64)
+    high = np.unique(halves[:, 0], return_inverse=True)[1]
+    low = np.unique(halves[:, 1], return_inverse=True)[1]
+    _, first, code = np.unique(high * len(halves) + low, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))

@@ -166,8 +166,8 @@ def queues(inodes: set[int]) -> dict[int, Queue]:
         except OSError:
             continue
         for line in lines:
-            words = line.split()
-            if len(words) >= 13 and words[9].isdigit() and int(words[9]) in inodes:
-                waiting = int(words[4].partition(":")[2], 16)
-                found[int(words[9])] = Queue(waiting, int(words[12]))
+            cells = line.split()
+            if len(cells) >= 13 and cells[9].isdigit() and int(cells[9]) in inodes:
+                waiting = int(cells[4].partition(":")[2], 16)
+                found[int(cells[9])] = Queue(waiting, int(cells[12]))
     return found

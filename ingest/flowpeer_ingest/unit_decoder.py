@@ -190,7 +190,7 @@ class UnitDecoder:
                 self.datagram(*datagrams.one(i))
             return
         taken = walk.batch(
-            datagrams, drain=self.drain, odd=lambda i: self.datagram(*datagrams.one(i))
+            datagrams, drain=self.drain, on_other=lambda i: self.datagram(*datagrams.one(i))
         )
         for plain in taken:
             self.plain(plain)

@@ -88,11 +88,11 @@ class CompiledWalk:
         self,
         batch: Datagrams,
         *,
-        odd: Callable[[int], None],
+        on_other: Callable[[int], None],
         drain: Callable[[], None],
     ) -> list[SessionDatagrams]:
-        """Take a batch apart. Calls `odd(i)` for a datagram that is to be decoded by `Wire`, and
-        `drain` where what waits must be read, at the end always. Returns the plain ones."""
+        """Take a batch apart. Calls `on_other(i)` for a datagram that is to be decoded by `Wire`,
+        and `drain` where what waits must be read, at the end always. Returns the plain ones."""
         columns, b = self._columns, self._b
         registry = columns.registry
         n = len(batch)
@@ -133,7 +133,7 @@ class CompiledWalk:
                     start = self._renew(found, start, at, again=True)
             elif b.stop == native.STOP_ODD or not self._tell_session(batch.exporter(at)):
                 start = self._renew(found, start, at)
-                odd(at)
+                on_other(at)
                 found[at]["session"] = -1
                 b.next = at + 1
                 start = at + 1

@@ -54,13 +54,17 @@ Pages = Mapping[str, Callable[[], HttpResponse]]
 
 def answer(request: bytes, pages: Pages) -> bytes:
     """What to send for the octets of a request, which may be anything."""
-    words = request.split(b"\r\n", 1)[0].split(b" ")
-    if not request.endswith(b"\r\n\r\n") or len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+    request_line = request.split(b"\r\n", 1)[0].split(b" ")
+    if (
+        not request.endswith(b"\r\n\r\n")
+        or len(request_line) != 3
+        or not request_line[2].startswith(b"HTTP/1.")
+    ):
         return HttpResponse("not an HTTP request\n", HTTPStatus.BAD_REQUEST).octets(head=False)
-    head = words[0] == b"HEAD"
-    if not head and words[0] != b"GET":
+    head = request_line[0] == b"HEAD"
+    if not head and request_line[0] != b"GET":
         return HttpResponse("only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED).octets(head=False)
-    page = pages.get(words[1].partition(b"?")[0].decode(errors="replace"))
+    page = pages.get(request_line[1].partition(b"?")[0].decode(errors="replace"))
     if page is None:
         found = HttpResponse(f"not found; there is {' '.join(pages)}\n", HTTPStatus.NOT_FOUND)
     else:

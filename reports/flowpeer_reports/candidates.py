@@ -167,7 +167,7 @@ def candidates(
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
         )
-    said = sentences(ranking, inputs)
+    ask_sentences = sentences(ranking, inputs)
     cut = asks is not None
     not_listed = of_organisations = unlisted(inputs, ranking, world.routes, world.early, cut)
     if cut:
@@ -189,7 +189,7 @@ def candidates(
         totals=totals,
         openings=pl.DataFrame(schema=schema(OPENINGS)) if paid is None else paid.openings,
         notes=[
-            *(text for name, text in said.items() if name or len(ranking.metros) > 1),
+            *(text for name, text in ask_sentences.items() if name or len(ranking.metros) > 1),
             *inputs.notes,
             *notes,
             *made.notes,
@@ -200,7 +200,7 @@ def candidates(
             *([] if order is None else [ORDER_NOTE]),
             *_method_notes(inputs, direction, feasibility),
         ],
-        sentences=said,
+        sentences=ask_sentences,
         next_ask=next_asks(ranking, inputs),
         ranking=ranking,
         universe=world,

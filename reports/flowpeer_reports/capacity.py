@@ -159,30 +159,30 @@ def _forecast(
         return {**row, "status": f"slope only: {n} weeks, {FORECAST} are needed for a date"}, line
     if size is None:
         return {**row, "status": "slope only: no capacity known"}, line
-    words = [] if n >= SEASONS else ["seasons not seen"]
+    status = [] if n >= SEASONS else ["seasons not seen"]
     border = math.log(0.8 * size * SLOT_SECONDS / 8)
     last = start + timedelta(weeks=places[-1] + 1)
     span = places[-1] - places[0] + 1
     months = [_month(line.level, slope, border, span, last)
               for slope in (line.slope, line.high, line.low)]  # fmt: skip
     if line.level >= border:
-        words.insert(0, "80 % is reached")
+        status.insert(0, "80 % is reached")
     elif months[0] is None:
         until = last + timedelta(weeks=span)
-        words.insert(0, f"later than {until:%Y-%m}" if line.slope > 0 else "not growing")
+        status.insert(0, f"later than {until:%Y-%m}" if line.slope > 0 else "not growing")
     else:
-        words.insert(0, "forecast")
+        status.insert(0, "forecast")
     after = None
     below = _below(less, n)
     if below is not None:
         after = _month(below.level, below.slope, border, span, last)
         if after is None:
-            words.append(f"after the asks later than {last + timedelta(weeks=span):%Y-%m}")
+            status.append(f"after the asks later than {last + timedelta(weeks=span):%Y-%m}")
     ahead = min(span, WEEKS_A_YEAR)
     need = math.exp(line.level + max(line.slope, 0) * ahead) * 8 / SLOT_SECONDS - 0.8 * size
     ports = max(0, math.ceil(need / (0.8 * port) - 1e-9)) if port else None
     row |= {
-        "status": "; ".join(words),
+        "status": "; ".join(status),
         "month_80": months[0],
         "month_80_early": months[1],
         "month_80_late": months[2],

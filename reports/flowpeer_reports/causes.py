@@ -192,11 +192,13 @@ def _down(one: Excess, asn: int | None, evidence: Evidence) -> list[dict[str, ob
             silent[name] = int(quiet.sum())
     if not silent:
         return []
-    words = ", ".join(f"{name} without a byte in {count:,} slots" for name, count in silent.items())
+    silent_text = ", ".join(
+        f"{name} without a byte in {count:,} slots" for name, count in silent.items()
+    )
     return [
         {
             **_head(one, asn), "cause": DOWN, "bytes": None, "share": None, "prefixes": None,
-            "examples": list(silent), "detail": f"{words} in which its router was seen",
+            "examples": list(silent), "detail": f"{silent_text} in which its router was seen",
         }
     ]  # fmt: skip
 

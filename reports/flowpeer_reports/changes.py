@@ -33,7 +33,7 @@ from flowpeer_reports.relations import AsGraph, Flags, Ints
 CAUSES = ("inputs", "demand", "routing", "overlap", "eligibility")
 STEP, RANKS = 0.2, 3
 """From which a marginal volume, or a rank, has moved."""
-GONE_TOLD = 5
+GONE_SHOWN = 5
 """Networks that are gone, by metro, that the notes name."""
 _UNIT = ["prefix", "origin_asn"]
 
@@ -284,7 +284,7 @@ def _known_paths(side: Side, others: pl.DataFrame, units: pl.DataFrame) -> pl.Da
 def with_changes(rows: pl.DataFrame, changed: pl.DataFrame, start: Any) -> pl.DataFrame:
     """The list with `first_seen`, `change` and `change_causes` filled; `start`: of the compared
     period, UTC."""
-    causes = [_words(row) for row in changed.iter_rows(named=True)]
+    causes = [_phrases(row) for row in changed.iter_rows(named=True)]
     known = changed.select(
         "metro", "asn",
         first_seen=pl.when(pl.col("rank_before").is_not_null()).then(pl.lit(start.date())),
@@ -300,7 +300,7 @@ def with_changes(rows: pl.DataFrame, changed: pl.DataFrame, start: Any) -> pl.Da
     ).select(rows.columns)
 
 
-def _words(row: dict[str, Any]) -> list[str]:
+def _phrases(row: dict[str, Any]) -> list[str]:
     """The causes that moved something, the largest first."""
     parts = [(cause, row[f"{cause}_bps"]) for cause in CAUSES if row[f"{cause}_bps"]]
     parts.sort(key=lambda p: -abs(p[1]))
@@ -319,18 +319,18 @@ def summary(changed: pl.DataFrame) -> Iterable[str]:
     no longer."""
     for (metro,), part in changed.group_by(["metro"], maintain_order=True):
         counts = dict(part.group_by("status").len().iter_rows())
-        words = [f"{counts[s]} {s}" for s in ("new", "gone", "up", "down", "same") if s in counts]
-        yield f"{metro}: {', '.join(words)} against the compared period"
+        parts = [f"{counts[s]} {s}" for s in ("new", "gone", "up", "down", "same") if s in counts]
+        yield f"{metro}: {', '.join(parts)} against the compared period"
         gone = part.filter(pl.col("status") == "gone").sort(
             "marginal_bps_before", descending=True, maintain_order=True
         )
         if gone.height:
-            told = [_gone(row) for row in gone.head(GONE_TOLD).iter_rows(named=True)]
-            more = gone.height - len(told)
-            yield f"{metro}: gone: {'; '.join(told)}" + (f"; and {more} more" if more else "")
+            shown = [_gone(row) for row in gone.head(GONE_SHOWN).iter_rows(named=True)]
+            more = gone.height - len(shown)
+            yield f"{metro}: gone: {'; '.join(shown)}" + (f"; and {more} more" if more else "")
 
 
 def _gone(row: dict[str, Any]) -> str:
     who = f"{row['name']} (AS{row['asn']})" if row["name"] else f"AS{row['asn']}"
     was = f"{who}, rank {row['rank_before']}, {row['marginal_bps_before'] / 1e6:,.2f} Mbps"
-    return ", ".join([was, *_words(row)])
+    return ", ".join([was, *_phrases(row)])

@@ -122,25 +122,25 @@ def demand(
             ),
             on="local_prefix", nulls_equal=True, how="left",
         )  # fmt: skip
-        came = numbered.filter(pl.col("direction") == "in")
-        into.append(summed({c: came[c].to_numpy() for c in ("link", "local", "hour")},
-                           came["bytes"].to_numpy()))  # fmt: skip
-        went = numbered.filter(pl.col("direction") == "out")
-        hour, link, home = (went[c].to_numpy() for c in ("hour", "link", "home"))
-        chain, code = prefixes.numbers(went["prefix"], epoch_of_hour[hour])
+        inbound = numbered.filter(pl.col("direction") == "in")
+        into.append(summed({c: inbound[c].to_numpy() for c in ("link", "local", "hour")},
+                           inbound["bytes"].to_numpy()))  # fmt: skip
+        outbound = numbered.filter(pl.col("direction") == "out")
+        hour, link, home = (outbound[c].to_numpy() for c in ("hour", "link", "home"))
+        chain, code = prefixes.numbers(outbound["prefix"], epoch_of_hour[hour])
         keys = {"hour": hour, "code": code, "link": link, "chain": chain,
                 "home": np.where(home < 0, metro[link], home)}  # fmt: skip
         if by_local:
-            keys["local"] = went["local"].to_numpy()
-        mine = summed(keys, went["bytes"].to_numpy())
+            keys["local"] = outbound["local"].to_numpy()
+        mine = summed(keys, outbound["bytes"].to_numpy())
         shared, mine["group"] = _shared(mine, groups)
         groups += len(shared.edge) - 1
         held.append(shared)
         out.append(summed({c: mine[c] for c in ("link", "hour", "group", "chain", "home",
                                                 *(["local"] if by_local else []))},
                           mine["bytes"]))  # fmt: skip
-    edge, went_ = _by_link(out, found.links.height)
-    came_ = summed(
+    edge, outbound_ = _by_link(out, found.links.height)
+    inbound_ = summed(
         {
             c: np.concatenate([_NONE, *(part[c] for part in into)])
             for c in ("link", "local", "hour")
@@ -149,11 +149,11 @@ def demand(
     )
     return Demand(
         Outbound(
-            edge, went_["hour"], went_["chain"], went_["home"], went_["group"],
-            went_["local"] if by_local else None, went_["bytes"],
+            edge, outbound_["hour"], outbound_["chain"], outbound_["home"], outbound_["group"],
+            outbound_["local"] if by_local else None, outbound_["bytes"],
         ),
-        Inbound(_edges(came_["link"], found.links.height), came_["local"].astype(np.int32),
-                came_["hour"].astype(np.int32), came_["bytes"]),
+        Inbound(_edges(inbound_["link"], found.links.height), inbound_["local"].astype(np.int32),
+                inbound_["hour"].astype(np.int32), inbound_["bytes"]),
         _joined(held),
         list(chains),
         list(locals_),

@@ -176,7 +176,7 @@ def drafts(
             for place in places.options(asn, m)
             if (where := _place(place, places.registry))
         )
-        words = {
+        values = {
             "contact": (who[0].name if who and who[0].name else f"peering team of {name}"),
             "metros": ", ".join(metro_names.get(m, m) for m in metros),
             "our_asn": str(inputs.asn),
@@ -196,7 +196,7 @@ def drafts(
             {
                 "rank": row.rank, "asn": asn, "name": name, "metros": metros,
                 "to": [one.email for one in who], "contacts": [str(one) for one in who],
-                "subject": clean(subject.substitute(words)), "body": body.substitute(words),
+                "subject": clean(subject.substitute(values)), "body": body.substitute(values),
             }
         )  # fmt: skip
     return pl.DataFrame(rows, schema=schema(DRAFTS), orient="row")

@@ -123,7 +123,7 @@ def _of_metro(
             continue
         removal = Removal("drt", f"{metro} {prefix}", (), metro, goal, frozenset([prefix]))
         asked.append(_Step((prefix,), goal, why, compiler.compile(removal), sizes[prefix]))
-    ordered = _ordered(compiler, _few(asked))
+    ordered = _ordered(compiler, _fewest(asked))
     results: list[Result] = []
     rows = []
     moved = 0
@@ -193,7 +193,7 @@ def _goal(compiler: FailoverCompiler, metro: str, prefix: str) -> tuple[str | No
     return places.metros[nearest], ANNOUNCED if announced else FIRST
 
 
-def _few(steps: Sequence[_Step]) -> list[_Step]:
+def _fewest(steps: Sequence[_Step]) -> list[_Step]:
     """At most `MOST_STEPS` or so: the smallest that move to the same metro go together."""
     if len(steps) <= MOST_STEPS:
         return list(steps)
@@ -326,12 +326,12 @@ def _state(
         "slots_over_80": over[0],
         "slots_over_100": over[1],
         "without_way_bytes": lost,
-        "left_max_bps": _left(compiler, metro, made, base),
+        "left_max_bps": _remaining(compiler, metro, made, base),
         "verdict": verdict,
     }
 
 
-def _left(compiler: FailoverCompiler, metro: str, made: Result, base: Basis) -> float:
+def _remaining(compiler: FailoverCompiler, metro: str, made: Result, base: Basis) -> float:
     """The largest slot that is left on a link of the metro, bit/s."""
     peak = {way: line.astype(np.float64) * 8 / SLOT_SECONDS for way, line in base.peak.items()}
     for way, part in zip(WAYS, made.rows, strict=True):

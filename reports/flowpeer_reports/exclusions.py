@@ -105,8 +105,8 @@ def _exclusions(inputs: Inputs | ExclusionInputs, today: date) -> Iterable[tuple
     """Exclusions in force on that day."""
     for asn, reason, until in inputs.exclusions.select("asn", "reason", "until").iter_rows():
         if until is None or until >= today:
-            words = f"excluded: {reason}" if reason else "excluded"
-            yield asn, f"{words} (until {until})" if until else words
+            text = f"excluded: {reason}" if reason else "excluded"
+            yield asn, f"{text} (until {until})" if until else text
 
 
 def _organisations(inputs: Inputs | ExclusionInputs) -> dict[int, set[str]]:

@@ -152,8 +152,8 @@ class Feasibility:
     ) -> list[str]:
         """The factors of `score` in words, each with its source."""
         return [
-            f"{factor:.2f} {words}"
-            for factor, words in self._factors(asn, metro, out_bps, in_bps, both_ways)
+            f"{factor:.2f} {text}"
+            for factor, text in self._factors(asn, metro, out_bps, in_bps, both_ways)
         ]
 
     def _factors(
@@ -167,16 +167,16 @@ class Feasibility:
             return [(known.acceptance, f"acceptance (configuration){note}")]
         terms = self._terms.get(asn)
         if terms is None:
-            words = "policy unknown: not in PeeringDB"
+            text = "policy unknown: not in PeeringDB"
             terms = PeeringTerms()
         elif terms.policy is None:
-            words = "policy unknown: PeeringDB policy_general is empty"
+            text = "policy unknown: PeeringDB policy_general is empty"
         else:
-            words = f"policy {terms.policy.title()} (PeeringDB)"
+            text = f"policy {terms.policy.title()} (PeeringDB)"
         accepted, answered = self._outcomes.get(terms.policy or "", (0, 0))
         if answered:
-            words += f"; of our asks {accepted} of {answered} were accepted"
-        factors = [(self.rates[terms.policy or ""], words + note)]
+            text += f"; of our asks {accepted} of {answered} were accepted"
+        factors = [(self.rates[terms.policy or ""], text + note)]
         more = (
             self._minimum(asn, terms, max(out_bps, in_bps)),
             self._place(asn, metro),
@@ -191,10 +191,10 @@ class Feasibility:
             least, source = self._policy.minimum_bps.get(terms.policy), "configuration, [policy]"
         if not least:
             return None
-        words = f"volume {volume / 1e6:,.0f} Mbps of at least {least / 1e6:,.0f} ({source})"
+        text = f"volume {volume / 1e6:,.0f} Mbps of at least {least / 1e6:,.0f} ({source})"
         if volume < least:
-            return BELOW_MINIMUM, f"{words}: not met"
-        return 1.0, f"{words}: met"
+            return BELOW_MINIMUM, f"{text}: not met"
+        return 1.0, f"{text}: met"
 
     def _place(self, asn: int, metro: str) -> tuple[float, str] | None:
         if not self._places.registry.loaded:
@@ -223,8 +223,8 @@ class Feasibility:
         else:
             count = len({c for c in continents if c is not None})
             met, what = count >= MIN_LOCATIONS, f"shared metros on {count} continents"
-        words = f"locations “{stated}” (PeeringDB), {what}"
-        return (1.0, f"{words}: met") if met else (LOCATIONS_UNMET, f"{words}: not met")
+        text = f"locations “{stated}” (PeeringDB), {what}"
+        return (1.0, f"{text}: met") if met else (LOCATIONS_UNMET, f"{text}: not met")
 
     def _ratio(
         self, asn: int, terms: PeeringTerms, out_bps: float, in_bps: float, both_ways: bool
@@ -233,13 +233,13 @@ class Feasibility:
             return None
         most = self._policy.of(asn).max_ratio or MAX_RATIO
         own_words = f", it calls itself {terms.ratio}" if terms.ratio else ""
-        words = f"ratio required (PeeringDB){own_words}"
+        text = f"ratio required (PeeringDB){own_words}"
         low, high = sorted((out_bps, in_bps))
         if not low and not both_ways:
-            return 1.0, f"{words}; ours is unknown: one direction is not metered here"
+            return 1.0, f"{text}; ours is unknown: one direction is not metered here"
         ours = f"ours is {high / low:.1f}:1" if low else "ours is one-way"
         way = "out:in" if out_bps >= in_bps else "in:out"
-        words = f"{words}; {ours} {way}, at most {most:g}:1"
+        text = f"{text}; {ours} {way}, at most {most:g}:1"
         if not low or high / low > most:
-            return RATIO_EXCEEDED, f"{words}: exceeded"
-        return 1.0, f"{words}: met"
+            return RATIO_EXCEEDED, f"{text}: exceeded"
+        return 1.0, f"{text}: met"

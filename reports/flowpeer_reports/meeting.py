@@ -192,16 +192,16 @@ class MeetingPlaces:
             how = BY_HAND
         else:
             how = "bilateral"
-        words = [how]
+        details = [how]
         if all(self._away(p.net_facility, here) for p in ports):
-            words.append("remote port")
+            details.append("remote port")
         if all(p.export for p in ports):
-            words.append("by the exchange's member list alone")
+            details.append("by the exchange's member list alone")
         speeds = [p.speed_bps for p in ports]
         their_bps = sum(s for s in speeds if s) or None
         return MeetingPlace(
             ROUTE_SERVERS if by_servers else BILATERAL,
-            f"IX: {self._ix(ix)} ({', '.join(words)}{_speeds(their_bps, our_bps)})",
+            f"IX: {self._ix(ix)} ({', '.join(details)}{_speeds(their_bps, our_bps)})",
             ix=ix,
             their_bps=their_bps,
             our_bps=our_bps,

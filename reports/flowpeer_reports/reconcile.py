@@ -41,7 +41,7 @@ def unlisted(
         owner = listing.owner
         if organisations:
             owner = ranking.organisations.owner[ranking.cells.of(number)]
-        frames.append(_left(ranking, listing, owner, reasons, names, limited))
+        frames.append(_remainder(ranking, listing, owner, reasons, names, limited))
         frames.append(_before(early.filter(pl.col("metro") == listing.name), names))
         if listing.name in bare_metros:
             bare = routes.of(listing.name).filter(~pl.col("scaled"))
@@ -56,7 +56,7 @@ def unlisted(
     return pl.concat(frames)
 
 
-def _left(
+def _remainder(
     ranking: Ranking, listing: Listing, owner: Positions, reasons: Any, names: dict[int, str],
     limited: bool,
 ) -> pl.DataFrame:  # fmt: skip

@@ -295,8 +295,8 @@ def _asks(links: pl.DataFrame, seats: pl.DataFrame, sums: dict[tuple[int, int], 
 
 
 def _notes(seats: pl.DataFrame, asks: Asks) -> list[str]:
-    words = "what they are seen on leaves by them, outbound; inbound is as it was, no port is a cap"
-    notes = [f"{asks.called} are in place: {words}"]
+    text = "what they are seen on leaves by them, outbound; inbound is as it was, no port is a cap"
+    notes = [f"{asks.called} are in place: {text}"]
     nowhere = seats.filter(pl.col("rung") == ELSEWHERE)
     if nowhere.height:
         named = ", ".join(f"AS{a} in {m}" for a, m in nowhere.select("asn", "metro").head(5).rows())

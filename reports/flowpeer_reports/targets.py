@@ -68,8 +68,8 @@ def targets(
     unknown = [f"AS{p}" if p is not None else "unknown" for p in providers if not sizes.get(p)]
     if unknown or not providers:
         even = {p: Fraction(1, len(providers)) for p in providers}
-        words = f"targets are equal shares: no capacity known of {', '.join(unknown)}"
-        return Targets("equal", even, None, "; ".join(filter(None, (note, words))))
+        text = f"targets are equal shares: no capacity known of {', '.join(unknown)}"
+        return Targets("equal", even, None, "; ".join(filter(None, (note, text))))
     whole = {p: sizes[p] or Fraction(0) for p in providers}
     return _by("capacity", whole, providers, note)
 

@@ -187,11 +187,11 @@ def test_any_values_make_a_chart_that_stays_inside_its_box(
     out: list[float | None], into: list[float | None], words: str, limit: float | None
 ) -> None:
     made = svg.lines(
-        [svg.Line(out, "one"), svg.Line(into, "two")], words=words, ends=(words, "b"),
+        [svg.Line(out, "one"), svg.Line(into, "two")], caption=words, ends=(words, "b"),
         label=lambda v: f"{v:g}{words}", limit=limit, bands=[(out, out)],
     )  # fmt: skip
     day = [max(v or 0.0, 0.0) for v in out]
-    made += svg.bars(day, words=words, names=[(0, words)], label=words)
+    made += svg.bars(day, caption=words, names=[(0, words)], label=words)
     root = ElementTree.fromstring(f"<all>{made}</all>")
     for path in root.iter("path"):
         for number in "".join(c if c in "0123456789.-" else " " for c in path.attrib["d"]).split():

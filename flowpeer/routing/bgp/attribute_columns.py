@@ -173,8 +173,8 @@ def _paths(data: Octets, start: Ints, size: Ints, plain: Bools) -> tuple[pa.Arra
     first = start[rows]
     encoded = _gather(data, first + 2, size[rows] - 2).dictionary_encode()
     numbers, offsets = _flat(encoded.dictionary, ">u4")
-    words = pa.array(numbers.astype(np.uint32)).cast(pa.string())
-    texts = pc.binary_join(pa.ListArray.from_arrays(offsets, words), " ")
+    numbers_as_text = pa.array(numbers.astype(np.uint32)).cast(pa.string())
+    texts = pc.binary_join(pa.ListArray.from_arrays(offsets, numbers_as_text), " ")
     origin = np.full(len(start), OWN_ORIGIN, dtype=np.int64)
     origin[rows] = _quads(data, first + size[rows] - 4)
     spread = _spread(texts, rows, encoded, len(start))
@@ -260,7 +260,9 @@ def _communities(
     encoded = _gather(data, start[rows], size[rows]).dictionary_encode()
     numbers, offsets = _flat(encoded.dictionary, dtype)
     table = numbers.reshape(-1, parts).astype(np.uint32)
-    words = [pa.array(np.ascontiguousarray(table[:, n])).cast(pa.string()) for n in range(parts)]
-    members = pc.binary_join_element_wise(*words, ":")
+    parts_as_text = [
+        pa.array(np.ascontiguousarray(table[:, n])).cast(pa.string()) for n in range(parts)
+    ]
+    members = pc.binary_join_element_wise(*parts_as_text, ":")
     lists = pa.ListArray.from_arrays(pc.divide(offsets, pa.scalar(parts, pa.int32())), members)
     return _spread(pc.binary_join(lists, " "), rows, encoded, len(start))

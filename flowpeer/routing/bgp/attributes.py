@@ -115,19 +115,19 @@ def path_text(segments: Segments) -> tuple[str, int | None]:
     Sequences are ASNs with blanks between, sets `{a,b}`, confederation sequences `(a,b)` and
     confederation sets `[a,b]`: one word without blanks for each step that is not one AS.
     """
-    words: list[str] = []
+    parts: list[str] = []
     origin: int | None = OWN_ORIGIN
     for kind, asns in segments:
         if kind == _SEQUENCE:
-            words.append(" ".join(map(str, asns)))
+            parts.append(" ".join(map(str, asns)))
             origin = asns[-1]
         elif kind == _SET:
-            words.append("{" + ",".join(map(str, asns)) + "}")
+            parts.append("{" + ",".join(map(str, asns)) + "}")
             origin = None
         else:
             left, right = "()" if kind == _CONFED_SEQUENCE else "[]"
-            words.append(left + ",".join(map(str, asns)) + right)
-    return " ".join(words), origin
+            parts.append(left + ",".join(map(str, asns)) + right)
+    return " ".join(parts), origin
 
 
 def _communities(value: bytes) -> str:
@@ -279,9 +279,9 @@ class AttributeParser:
         return found
 
     def _learn_communities(self, key: tuple[bytes, bytes]) -> str:
-        words = (_communities(key[0]), _large_communities(key[1]))
+        texts = (_communities(key[0]), _large_communities(key[1]))
         _bound(self._communities)
-        found = self._communities[key] = " ".join(word for word in words if word)
+        found = self._communities[key] = " ".join(word for word in texts if word)
         return found
 
 

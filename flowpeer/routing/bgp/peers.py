@@ -21,7 +21,7 @@ class Peers:
     views: frozenset[tuple[int, str]] = frozenset()
 
     @classmethod
-    def of(cls, words: Iterable[str]) -> Peers | None:
+    def of(cls, choices: Iterable[str]) -> Peers | None:
         """From words like `AS3356`, `192.0.2.1` or `AS3356@192.0.2.1`; None where there are none.
 
         Raises:
@@ -30,8 +30,8 @@ class Peers:
         asns: set[int] = set()
         addresses: set[str] = set()
         views: set[tuple[int, str]] = set()
-        for word in words:
-            name, at, rest = word.strip().partition("@")
+        for choice in choices:
+            name, at, rest = choice.strip().partition("@")
             match = _ASN.fullmatch(name)
             asn = int(match[1]) if match else None
             address = _address(rest if at else name)
@@ -43,7 +43,7 @@ class Peers:
                 addresses.add(address)
             else:
                 raise UsageError(
-                    f"{word!r} is no peer",
+                    f"{choice!r} is no peer",
                     advice="name peers like AS3356, 192.0.2.1 or AS3356@192.0.2.1",
                 )
         if not asns and not addresses and not views:

@@ -241,9 +241,9 @@ def prefix_texts(batch: EntryBatch) -> pa.Array:
 
 def _texts4(lo: U64, lengths: Ints) -> pa.Array:
     octets = [(lo >> np.uint64(bits)).astype(np.int64) & 255 for bits in (24, 16, 8, 0)]
-    words = [_DOTTED.take(pa.array(octet)) for octet in octets[:3]]
+    octet_texts = [_DOTTED.take(pa.array(octet)) for octet in octets[:3]]
     last = _LAST.take(pa.array(octets[3] * 33 + np.minimum(lengths, 32)))
-    return pc.binary_join_element_wise(*words, last, "")
+    return pc.binary_join_element_wise(*octet_texts, last, "")
 
 
 def _texts6(hi: U64, lo: U64, lengths: Ints) -> pa.Array:

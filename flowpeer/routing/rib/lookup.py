@@ -72,14 +72,14 @@ def kind_of(text: str) -> Kind:
     except ValueError:
         raise UsageError(
             f"not an address, a prefix or an AS number: {text!r}",
-            advice="give words like 192.0.2.1, 192.0.2.0/24, 2001:db8::/32 or AS64500",
+            advice="give them like 192.0.2.1, 192.0.2.0/24, 2001:db8::/32 or AS64500",
         ) from None
     return "prefix"
 
 
 def detailed(
     lake: Lake,
-    words: Sequence[str],
+    queries: Sequence[str],
     *,
     as_of: datetime | None = None,
     interfaces: Interfaces = MappingProxyType({}),
@@ -98,22 +98,22 @@ def detailed(
         UsageError: a word that is none of these.
         NoDataError: no snapshot has been loaded.
     """
-    kinds = [kind_of(word) for word in words]
+    kinds = [kind_of(query) for query in queries]
     rib = Rib(lake, _snapshots(lake), as_of or datetime.now(UTC), interfaces)
     plain = iter(
-        lookup(lake, [w for w, kind in zip(words, kinds, strict=True) if kind == "address"],
+        lookup(lake, [w for w, kind in zip(queries, kinds, strict=True) if kind == "address"],
                as_of=as_of)
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for word, kind in zip(words, kinds, strict=True):
+    for query, kind in zip(queries, kinds, strict=True):
         if kind == "asn":
-            number = _asn(word)
+            number = _asn(query)
             rows.append({"asn": number, **_registered(lake, number), **rib.asn(number)})
         elif kind == "prefix":
-            network = parse_prefix(word)
-            rows.append({"asked": word, **rib.prefix(network)})
+            network = parse_prefix(query)
+            rows.append({"asked": query, **rib.prefix(network)})
         else:
-            found = rib.prefix(parse_prefix(word))
+            found = rib.prefix(parse_prefix(query))
             for key in ("exact", "more_specific", "more_specific_count"):
                 del found[key]
             rows.append({**next(plain), **found})

@@ -260,14 +260,14 @@ def _layout(path: Path, line: str, number: int) -> _Layout:
     if "\t" not in line and "," in line:
         return _csv_layout(path, line, number)
     separator = "\t" if "\t" in line else " "
-    words = line.split("\t") if "\t" in line else line.split()
-    words = [word.strip() for word in words]
-    if len(words) >= 2 and "/" in words[0] and not halves_of([words[0].split("/")[0]])[2]:
+    cells = line.split("\t") if "\t" in line else line.split()
+    cells = [word.strip() for word in cells]
+    if len(cells) >= 2 and "/" in cells[0] and not halves_of([cells[0].split("/")[0]])[2]:
         return _Layout(separator, 0, 1)
-    if len(words) >= 3 and not halves_of(words[:1])[2]:
-        if words[1].isdigit():
+    if len(cells) >= 3 and not halves_of(cells[:1])[2]:
+        if cells[1].isdigit():
             return _Layout(separator, 0, 2, length=1)
-        if not halves_of(words[1:2])[2]:
+        if not halves_of(cells[1:2])[2]:
             return _Layout(separator, 0, 2, end=1)
     raise InputError(
         str(path),

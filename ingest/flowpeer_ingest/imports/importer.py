@@ -62,9 +62,9 @@ def read_mapping(path: Path) -> Mapping:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise IngestError(f"not a mapping: {error}", path=str(path), advice=advice) from None
-    strange = data.keys() - {"columns", "constants"}
-    if strange:
-        raise IngestError(f"unknown table [{min(strange)}]", path=str(path), advice=advice)
+    unknown = data.keys() - {"columns", "constants"}
+    if unknown:
+        raise IngestError(f"unknown table [{min(unknown)}]", path=str(path), advice=advice)
     columns: dict[str, tuple[str, ...]] = {}
     constants: dict[str, str] = {}
     for kind in ("columns", "constants"):

@@ -155,9 +155,9 @@ class Importer:
         most, set_aside = plausible.MAX_COUNTER, self.tally.set_aside
         bounded = np.clip(octets[keep], 0, most)
         self.tally.octets += (int((bounded >> 24).sum()) << 24) + int((bounded & 0xFFFFFF).sum())
-        few = np.minimum(packets, most) * plausible.LEAST_OCTETS
+        least = np.minimum(packets, most) * plausible.LEAST_OCTETS
         lasted = np.where((start >= 0) & (end >= 0), end - start, 0)
-        found = (octets > most) | (packets > most) | ((octets >= 0) & (octets < few))
+        found = (octets > most) | (packets > most) | ((octets >= 0) & (octets < least))
         found |= (lasted < -plausible.BACKWARDS_US) | (lasted > plausible.LONGEST_US)
         for i in np.flatnonzero(found & keep).tolist():
             shown = {name: read[name][i] for name in _SHOWN if name in read}
@@ -260,9 +260,9 @@ class Importer:
                 pairs.with_columns(i=pl.Series(found, dtype=pl.Int64)),
                 on=["e", "n"], how="left", maintain_order="left",
             )["i"]  # fmt: skip
-            strange = int((names.is_not_null() & index.is_null()).sum())
-            if strange:
-                self.notes[f"interface names not in the configuration ({column})"] += strange
+            unknown = int((names.is_not_null() & index.is_null()).sum())
+            if unknown:
+                self.notes[f"interface names not in the configuration ({column})"] += unknown
             read[column] = _either(read[column], index, column) if column in read else index
 
     def _icmp(self, read: dict[str, pl.Series]) -> None:

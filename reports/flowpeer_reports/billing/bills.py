@@ -86,15 +86,16 @@ class MonthSeries:
         none = np.zeros(self.judged.counted, np.int64)
         if not self.links:
             return none, none
-        came, went = (np.add.reduce(one, axis=0) for one in zip(*self.links, strict=True))
-        return came, went
+        bytes_in, bytes_out = (np.add.reduce(one, axis=0) for one in zip(*self.links, strict=True))
+        return bytes_in, bytes_out
 
     def billed_bps(self, less: Sequence[Ints] | None = None) -> Fraction:
         """The billed rate; `less`: outbound octets of each link and counting slot taken away."""
         links = self.links
         if less is not None:
             links = tuple(
-                (came, went - gone) for (came, went), gone in zip(links, less, strict=True)
+                (bytes_in, bytes_out - gone)
+                for (bytes_in, bytes_out), gone in zip(links, less, strict=True)
             )
         return as_bps(billed_of_links(links, self.terms.billing, self.terms.aggregate))
 
@@ -178,12 +179,12 @@ def _row(
     one: MonthSeries, octets: Octets, now: datetime, invoice: Fraction | None, forced: bool
 ) -> dict[str, Any]:
     terms, month = one.terms, one.month
-    came, went = one.both
+    bytes_in, bytes_out = one.both
     quality = _quality(one)
     known = bool(one.judged.counted) and (quality != "refused" or forced)
     rate = one.billed_bps() if known else None
     total = terms.total(rate) if rate is not None else None
-    used_in, used_out = _burst(terms, came, went) if known else (None, None)
+    used_in, used_out = _burst(terms, bytes_in, bytes_out) if known else (None, None)
     heading = _heading(one, octets, now) if known and now < month.end else []
     row: dict[str, Any] = {
         "contract": terms.contract,
@@ -198,8 +199,8 @@ def _row(
         "missing_slots": one.missing,
         "filled_slots": one.judged.filled,
         "quality": quality,
-        "p95_in_bps": float(as_bps(p95_octets(came))) if known else None,
-        "p95_out_bps": float(as_bps(p95_octets(went))) if known else None,
+        "p95_in_bps": float(as_bps(p95_octets(bytes_in))) if known else None,
+        "p95_out_bps": float(as_bps(p95_octets(bytes_out))) if known else None,
         "billed_bps": None if rate is None else float(terms.billed(rate)),
         "commit_bps": float(terms.commit_bps),
         "overage_bps": None if rate is None else float(terms.overage_bps(rate)),
@@ -238,7 +239,7 @@ def notice_by(one: MonthSeries) -> date | None:
     return one.ends - timedelta(days=one.terms.notice_days)
 
 
-def _burst(terms: Terms, came: Ints, went: Ints) -> tuple[int | None, int | None]:
+def _burst(terms: Terms, bytes_in: Ints, bytes_out: Ints) -> tuple[int | None, int | None]:
     """Slots above the commit by billed direction; both directions billed as one count in both."""
 
     def above(values: Ints) -> int:
@@ -247,15 +248,15 @@ def _burst(terms: Terms, came: Ints, went: Ints) -> tuple[int | None, int | None
 
     match terms.billing:
         case "in":
-            return above(came), None
+            return above(bytes_in), None
         case "out":
-            return None, above(went)
+            return None, above(bytes_out)
         case "sum":
-            return above(came + went), above(came + went)
+            return above(bytes_in + bytes_out), above(bytes_in + bytes_out)
         case "p95_of_max":
-            return above(np.maximum(came, went)), above(np.maximum(came, went))
+            return above(np.maximum(bytes_in, bytes_out)), above(np.maximum(bytes_in, bytes_out))
         case _:
-            return above(came), above(went)
+            return above(bytes_in), above(bytes_out)
 
 
 def _heading(one: MonthSeries, octets: Octets, now: datetime) -> list[Fraction]:
@@ -278,9 +279,11 @@ def _heading(one: MonthSeries, octets: Octets, now: datetime) -> list[Fraction]:
         if (where >= judged.counted).any() or (judged.places[where] != numbers).any():
             break
         links = []
-        for n, (came, went) in enumerate(one.links):
+        for n, (bytes_in, bytes_out) in enumerate(one.links):
             more = [judged.apply({source.source_of(n): source.values[n, d]})[where] for d in (0, 1)]
-            links.append((np.concatenate([came, more[0]]), np.concatenate([went, more[1]])))
+            links.append(
+                (np.concatenate([bytes_in, more[0]]), np.concatenate([bytes_out, more[1]]))
+            )
         found.append(as_bps(billed_of_links(links, terms.billing, terms.aggregate)))
     return found
 

@@ -88,11 +88,11 @@ def beyond_note(months: Sequence[MonthSeries], span: Span) -> list[str]:
     names = sorted({m.month.name for m in months if not span.has(m)})
     if not names:
         return []
-    words = (
+    text = (
         "the period is a part of what the lake has of it, and what could move was looked for in "
         "that part alone: no bill with moves is given; ask for the whole month"
     )
-    return [f"{', '.join(names)}: {words}"]
+    return [f"{', '.join(names)}: {text}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ class CounterfactualBills:
         first = (month.octets.start - self.octets.start) // SLOT
         span = slice(first, first + month.octets.slots)
         links = [
-            (came, month.judged.apply({month.octets.source_of(k): out[place, span]}))
-            for k, (place, (came, _)) in enumerate(
+            (bytes_in, month.judged.apply({month.octets.source_of(k): out[place, span]}))
+            for k, (place, (bytes_in, _)) in enumerate(
                 zip(self._places[month.terms.contract], month.links, strict=True)
             )
         ]

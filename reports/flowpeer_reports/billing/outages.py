@@ -56,23 +56,23 @@ def worst_octets(
         worst = billed_of_links(links, billing, aggregate)
         for begin in range(0, len(back[0]), HOUR):
             raised = []
-            for (came, went), more in zip(links, back, strict=True):
-                out = went.copy()
+            for (bytes_in, bytes_out), more in zip(links, back, strict=True):
+                out = bytes_out.copy()
                 out[begin : begin + length] += more[begin : begin + length]
-                raised.append((came, out))
+                raised.append((bytes_in, out))
             worst = max(worst, billed_of_links(raised, billing, aggregate))
         return worst
-    came, went = (np.add.reduce(one, axis=0) for one in zip(*links, strict=True))
+    bytes_in, bytes_out = (np.add.reduce(one, axis=0) for one in zip(*links, strict=True))
     more = np.add.reduce(list(back), axis=0)
     match billing:
         case "in":
-            return p95_octets(came)
+            return p95_octets(bytes_in)
         case "out":
-            return worst_p95(went, more, length)
+            return worst_p95(bytes_out, more, length)
         case "sum":
-            return worst_p95(came + went, more, length)
+            return worst_p95(bytes_in + bytes_out, more, length)
         case "p95_of_max":
-            top = np.maximum(came, went)
-            return worst_p95(top, np.maximum(came, went + more) - top, length)
+            top = np.maximum(bytes_in, bytes_out)
+            return worst_p95(top, np.maximum(bytes_in, bytes_out + more) - top, length)
         case "max_of_p95" | "flat":
-            return max(p95_octets(came), worst_p95(went, more, length))
+            return max(p95_octets(bytes_in), worst_p95(bytes_out, more, length))

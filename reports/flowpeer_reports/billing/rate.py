@@ -47,8 +47,8 @@ def billed_octets(inbound: Ints, outbound: Ints, billing: Billing) -> int:
 def billed_of_links(links: Sequence[tuple[Ints, Ints]], billing: Billing, aggregate: str) -> int:
     """Likewise for several links (in, out), summed before the percentile or after it."""
     if aggregate == "sum_of_p95":
-        return sum(billed_octets(came, went, billing) for came, went in links)
+        return sum(billed_octets(bytes_in, bytes_out, billing) for bytes_in, bytes_out in links)
     if not links:
         return 0
-    came, went = (np.add.reduce(one, axis=0) for one in zip(*links, strict=True))
-    return billed_octets(came, went, billing)
+    bytes_in, bytes_out = (np.add.reduce(one, axis=0) for one in zip(*links, strict=True))
+    return billed_octets(bytes_in, bytes_out, billing)

@@ -131,7 +131,7 @@ class Account:
                 links = [list(link) for link in self.left[number]]
                 for place, octets in gone.items():
                     links[place][direction] = links[place][direction] - octets
-                pairs = [(came, went) for came, went in links]
+                pairs = [(bytes_in, bytes_out) for bytes_in, bytes_out in links]
                 rates[number] = as_bps(billed_of_links(pairs, terms.billing, terms.aggregate))
             else:
                 both = list(self.sums[number])
@@ -151,17 +151,17 @@ class Account:
         """The billed rate of a month as it is now."""
         terms = self.months[month].terms
         if terms.aggregate == "sum_of_p95":
-            links = [(came, went) for came, went in self.left[month]]
+            links = [(bytes_in, bytes_out) for bytes_in, bytes_out in self.left[month]]
             return as_bps(billed_of_links(links, terms.billing, terms.aggregate))
-        came, went = self.sums[month]
-        return as_bps(billed_octets(came, went, terms.billing))
+        bytes_in, bytes_out = self.sums[month]
+        return as_bps(billed_octets(bytes_in, bytes_out, terms.billing))
 
     def other_direction(self, month: int) -> bool:
         """Does the inbound direction set the bill?"""
         if self.months[month].terms.billing != "max_of_p95":
             return False
-        came, went = self.sums[month]
-        return p95_octets(came) >= p95_octets(went)
+        bytes_in, bytes_out = self.sums[month]
+        return p95_octets(bytes_in) >= p95_octets(bytes_out)
 
 
 _NONE = Fraction(0)

@@ -249,10 +249,11 @@ class _Contract:
             self.months, self.account.left, self.returning[lost], strict=True
         ):
             terms = month.terms
-            links = [(came, went) for came, went in left]
+            links = [(bytes_in, bytes_out) for bytes_in, bytes_out in left]
             if most:
                 links = [
-                    (came, went + more) for (came, went), more in zip(links, back, strict=True)
+                    (bytes_in, bytes_out + more)
+                    for (bytes_in, bytes_out), more in zip(links, back, strict=True)
                 ]
                 octets = billed_of_links(links, terms.billing, terms.aggregate)
             else:

@@ -212,7 +212,7 @@ def _panel(row: dict[str, Any], weeks: pl.DataFrame, drawn: Sequence[svg.Line]) 
     summary = "; ".join(f"{what} in {month}" for what, month in months if month)
     ends = (f"{weeks['week'][0]}", f"{weeks['week'][-1]}")
     chart = svg.lines(
-        drawn, words=f"{name}: 95th percentile by week", ends=ends, label=lambda v: rate(v),
+        drawn, caption=f"{name}: 95th percentile by week", ends=ends, label=lambda v: rate(v),
         limit=0.8 * size if size else None,
     )  # fmt: skip
     return (

@@ -201,7 +201,7 @@ def _bare(pictures: Pictures) -> set[str]:
     return set(pictures.grades.filter(pl.col("unscaled_bytes") > 0)["metro"])
 
 
-def _panel(lines: Timelines, one: Timeline, words: str, bare: set[str]) -> str:
+def _panel(lines: Timelines, one: Timeline, caption: str, bare: set[str]) -> str:
     drawn = [svg.Line(one.steps["out"], "one"), svg.Line(one.steps["in"], "two")]
     values = [v for line in drawn for v in line.values if v is not None]
     if one.metro in bare and not any(values):
@@ -210,7 +210,7 @@ def _panel(lines: Timelines, one: Timeline, words: str, bare: set[str]) -> str:
         return "<p>nothing that counts in this period</p>"
     size = one.capacity_bps
     return svg.lines(
-        drawn, words=f"{words}: outbound and inbound over time, against capacity",
+        drawn, caption=f"{caption}: outbound and inbound over time, against capacity",
         ends=(_day(lines.start, lines.step), _day(lines.end, lines.step)), label=rate,
         limit=float(size) if size else None,
     )  # fmt: skip
@@ -268,15 +268,15 @@ def curves(pictures: Pictures) -> str:
     )
 
 
-def _curve(rows: pl.DataFrame, what: str, words: str, ends: tuple[str, str], label: Any) -> str:
+def _curve(rows: pl.DataFrame, what: str, caption: str, ends: tuple[str, str], label: Any) -> str:
     def of(name: str) -> list[float | None]:
         return [0.0, *(v or 0.0 for v in rows[f"{name}_{what}"].to_list())]
 
     drawn = svg.lines(
-        [svg.Line(of("expected"), "one"), svg.Line(of("if_all_yes"), "two")], words=words,
+        [svg.Line(of("expected"), "one"), svg.Line(of("if_all_yes"), "two")], caption=caption,
         ends=ends, label=label, bands=[(of("low"), of("high"))], wide=420, high=190,
     )  # fmt: skip
-    return f'<figure class="panel"><h4>{text(words)}</h4>{drawn}</figure>\n'
+    return f'<figure class="panel"><h4>{text(caption)}</h4>{drawn}</figure>\n'
 
 
 def fold_out(row: Mapping[str, Any], metro: str, pictures: Pictures) -> str:
@@ -288,10 +288,10 @@ def fold_out(row: Mapping[str, Any], metro: str, pictures: Pictures) -> str:
     day = (pictures.profiles or {}).get((metro, row["asn"]))
     if day is not None and max(day) > 0:
         hour = busiest(day)
-        words = f"its day: busiest from {hour:02d}:00 UTC, {rate(max(day))}"
+        caption = f"its day: busiest from {hour:02d}:00 UTC, {rate(max(day))}"
         parts.append(
-            f"<small>{words}</small>"
-            + svg.bars(day, words=f"average by hour of day, {words}", label=rate(max(day)),
+            f"<small>{caption}</small>"
+            + svg.bars(day, caption=f"average by hour of day, {caption}", label=rate(max(day)),
                        names=[(0, "0"), (6, "6"), (12, "12"), (18, "18 UTC")])
         )  # fmt: skip
     if pictures.drafts is not None and not metro:

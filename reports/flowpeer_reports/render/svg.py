@@ -73,7 +73,7 @@ def nice(top: float) -> float:
 def lines(
     drawn: Sequence[Line],
     *,
-    words: str,
+    caption: str,
     ends: tuple[str, str],
     label: Callable[[float], str],
     limit: float | None = None,
@@ -84,7 +84,7 @@ def lines(
     """Lines over one scale, which holds 0, all of them and the limit.
 
     Args:
-        words: what the chart shows.
+        caption: what the chart shows.
         ends: labels of the first and the last value.
         label: a value of the scale as text.
         limit: a level that is drawn across, as a capacity.
@@ -141,12 +141,12 @@ def lines(
     parts.append(f'<text x="{left}" y="{high - 3}">{text(first)}</text>')
     parts.append(f'<text x="{wide - LEFT}" y="{high - 3}" text-anchor="end">{text(last)}</text>')
     return (
-        f'<svg class="plot" viewBox="0 0 {wide} {high}" role="img" aria-label="{text(words)}">'
+        f'<svg class="plot" viewBox="0 0 {wide} {high}" role="img" aria-label="{text(caption)}">'
         f"{''.join(parts)}</svg>\n"
     )
 
 
-def bars(values: Sequence[float], *, words: str, names: Sequence[tuple[int, str]], label: str,
+def bars(values: Sequence[float], *, caption: str, names: Sequence[tuple[int, str]], label: str,
          wide: int = 320, high: int = 76) -> str:  # fmt: skip
     """Bars from 0; `names`: labels below some of them by place, `label`: of the highest."""
     top = max(values, default=0.0)
@@ -161,7 +161,7 @@ def bars(values: Sequence[float], *, words: str, names: Sequence[tuple[int, str]
     ]
     drawn.append(f'<text x="0" y="{TOP - 3}">{text(label)}</text>')
     return (
-        f'<svg class="plot" viewBox="0 0 {wide} {high}" role="img" aria-label="{text(words)}">'
+        f'<svg class="plot" viewBox="0 0 {wide} {high}" role="img" aria-label="{text(caption)}">'
         f"{''.join(drawn)}</svg>"
     )
 
