@@ -356,6 +356,7 @@ def measured(
     best, size = float("inf"), 0
     for _ in range(repeat):
         with tempfile.TemporaryDirectory() as folder:
+            Lake(Path(folder)).check_writable()  # it is there, as nfcapd's folder is
             started = time.process_time()
             rows, size = work(batches, Path(folder))
             taken = time.process_time() - started  # without the folder's removal

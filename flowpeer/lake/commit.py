@@ -80,7 +80,7 @@ def commit(
             except InputError:
                 if not replace_damaged:
                     raise
-        record = Record(lake)
+        record, before = Record(lake), manifest.header
         kept, dropped = _settled(record, manifest)
         change = edit(Manifest(manifest.header, kept))
         if change is None:
@@ -89,16 +89,21 @@ def commit(
         gone = {path for path in (*change.retired, *dropped) if path not in paths}
         retired = {r.path: r for r in manifest.header.retired if r.path not in paths}
         retired |= {path: Retired(path, due) for path in sorted(gone)}
+        counting = {
+            (u.path, u.sha256) for f in kept for u in f.units if u.path not in before.pending
+        }  # for good: a unit's record is never taken back
         pending = {
             u.path: u.sha256
             for f in change.files
             for u in f.units
-            if u.recorded and not record.counts(u.path, u.sha256)
+            if u.recorded
+            and (u.path, u.sha256) not in counting
+            and not record.counts(u.path, u.sha256)
         }
         made = manifest.next(
             change.files, pending=pending, retired=retired.values(), rollup=change.rollup
         )
-        return codec.encode(made.header, made.files), made.header
+        return codec.encode_next(manifest, made, key), made.header
 
     header = replace(lake.storage, key, once)
     if header is not None and not grace_s:
@@ -144,7 +149,7 @@ def sweep(
             lake.storage.remove(path)
         retired = tuple(r for r in manifest.header.retired if r.path not in due)
         made = manifest.next(manifest.files, pending=manifest.header.pending, retired=retired)
-        return codec.encode(made.header, made.files), made.header
+        return codec.encode_next(manifest, made, key), made.header
 
     replace(lake.storage, key, once)
     return len(due)

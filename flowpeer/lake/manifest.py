@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from flowpeer.schema import FORMAT
@@ -174,10 +175,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A header and the lines of its files, pruned ones among them."""
+    """A header and the lines of its files, pruned ones among them.
+
+    lines: by the `id` of each file, of a manifest that this process wrote (`codec.encode_next`).
+    Only of such a one it is sure that the header says what the files say.
+    """
 
     header: Header
     files: tuple[File, ...] = ()
+    lines: Mapping[int, bytes] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def empty(cls, table: str, hour: str = "") -> Manifest:
@@ -199,7 +205,12 @@ class Manifest:
     ) -> Manifest:
         """The next generation of it, with a header that fits the files."""
         kept = tuple(sorted(files, key=lambda f: f.path))
-        made = summarised(self.header.table, self.header.hour, kept)
+        before = set(map(id, self.files))
+        more = [f for f in kept if id(f) not in before]
+        if self.lines is not None and len(kept) == len(before) + len(more):
+            made = extended(self.header, kept, more)
+        else:
+            made = summarised(self.header.table, self.header.hour, kept)
         header = replace(
             made,
             generation=self.header.generation + 1,
@@ -213,44 +224,61 @@ class Manifest:
 def summarised(table: str, hour: str, files: Iterable[File]) -> Header:
     """The header that follows from the files alone."""
     files = tuple(files)
-    live = [f for f in files if f.pruned is None]
+    return extended(Header(table, hour), files, files)
+
+
+def extended(before: Header, files: Sequence[File], more: Sequence[File]) -> Header:
+    """The header that follows from `files`, where `before` followed from those that are not
+    `more`: what every commit of an hour of many files needs, without a look at all facts."""
+    live = [f for f in more if f.pruned is None]
     reaching: dict[str, list[UnitEntry]] = {}
-    for unit in (u for f in live for u in f.units):
+    for unit in (u for f in files if f.pruned is None for u in f.units):
         for reached in unit.facts.hours if unit.facts else ():
             reaching.setdefault(reached, []).append(unit)
-    facts = [u.facts for f in files for u in f.units if u.facts is not None]
+    facts = [u.facts for f in more for u in f.units if u.facts is not None]
     gone = {
-        h for f in files if f.pruned for u in f.units for h in (u.facts.hours if u.facts else ())
+        h for f in more if f.pruned for u in f.units for h in (u.facts.hours if u.facts else ())
     }
+    new = {id(u) for f in more for u in f.units}
     return Header(
-        table,
-        hour,
-        files=len(live),
-        rows=sum(f.rows for f in live),
-        file_bytes=sum(f.file_bytes for f in live),
-        reach={reached: _reach(reaching[reached]) for reached in sorted(reaching)},
-        metering=_merged([f.seen for f in facts], int.__or__),
-        octets=_merged([f.octets for f in facts], _plus),
-        holders=_holders([u for f in files for u in f.units]),
-        frozen=tuple(sorted(gone)),
-        paths=tuple(f.path for f in live),
-        older={f.path: f.layout for f in live if f.layout < FORMAT},
+        before.table,
+        before.hour,
+        files=before.files + len(live),
+        rows=before.rows + sum(f.rows for f in live),
+        file_bytes=before.file_bytes + sum(f.file_bytes for f in live),
+        reach={
+            hour: _reach(before.reach.get(hour, _NO_REACH), reaching[hour], new)
+            for hour in sorted(reaching)
+        },
+        metering=_merged([before.metering, *(f.seen for f in facts)], int.__or__),
+        octets=_merged([before.octets, *(f.octets for f in facts)], _plus),
+        holders=_holders(before.holders, [u for f in files for u in f.units], new),
+        frozen=tuple(sorted({*before.frozen, *gone})),
+        paths=tuple(f.path for f in files if f.pruned is None),
+        older=before.older | {f.path: f.layout for f in live if f.layout < FORMAT},
     )
 
 
-def _reach(units: list[UnitEntry]) -> Reach:
-    seen: dict[str, set[int]] = {}
-    unrated: set[str] = set()
-    for unit in units:
+_NO_REACH = Reach(0, 0, "", {}, ())
+
+
+def _digest(units: Iterable[UnitEntry]) -> str:
+    lines = "".join([f"{u.path} {u.sha256}\n" for u in units])
+    return hashlib.sha256(lines.encode()).hexdigest()[:32]
+
+
+def _reach(before: Reach, units: list[UnitEntry], new: set[int]) -> Reach:
+    seen = {ip: set(interfaces) for ip, interfaces in before.seen.items()}
+    unrated = set(before.unrated)
+    for unit in (u for u in units if id(u) in new):
         assert unit.facts is not None
         unrated.update(unit.facts.unrated, unit.facts.announced)
         for ip, interfaces in unit.facts.seen.items():
             seen.setdefault(ip, set()).update(interfaces)
-    lines = "".join(f"{u.path} {u.sha256}\n" for u in sorted(units, key=lambda u: u.path))
     return Reach(
         len(units),
-        sum(u.rows for u in units),
-        hashlib.sha256(lines.encode()).hexdigest()[:32],
+        sum([u.rows for u in units]),
+        _digest(sorted(units, key=attrgetter("path"))),
         {ip: tuple(sorted(seen[ip])) for ip in sorted(seen)},
         tuple(sorted(unrated)),
     )
@@ -263,18 +291,23 @@ def holder_of(path: str) -> str:
     return f"run-{rest.partition('-')[2]}" if kind == "segment" else name
 
 
-def _holders(units: list[UnitEntry]) -> dict[str, Holder]:
+def _holders(
+    before: Mapping[str, Holder], units: list[UnitEntry], new: set[int]
+) -> dict[str, Holder]:
     by_holder: dict[str, list[UnitEntry]] = {}
     for unit in units:
         if unit.facts is not None and unit.facts.spans:
             by_holder.setdefault(holder_of(unit.path), []).append(unit)
     found = {}
     for name, some in sorted(by_holder.items()):
-        some.sort(key=lambda u: u.path)
-        lines = "".join(f"{u.path} {u.sha256}\n" for u in some)
-        spans = _merged([u.facts.spans for u in some if u.facts is not None], joined_span)
-        digest = hashlib.sha256(lines.encode()).hexdigest()[:32]
-        found[name] = Holder(digest, spans, some[0].path)
+        more = [u.facts.spans for u in some if u.facts is not None and id(u) in new]
+        if not more:
+            found[name] = before[name]
+            continue
+        some.sort(key=attrgetter("path"))
+        held = [before[name].spans] if name in before else []
+        spans = _merged([*held, *more], joined_span)
+        found[name] = Holder(_digest(some), spans, some[0].path)
     return found
 
 

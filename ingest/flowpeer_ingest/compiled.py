@@ -66,6 +66,11 @@ def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     return out
 
 
+_TALLY, _LAYOUT, _RATES, _COLUMN, _SET = map(
+    np.dtype, (native.CTally, native.CLayout, native.CRates, native.CColumn, native.CSet)
+)
+
+
 class CoreNumbers:
     """Layouts, rates and exporters under the numbers that the compiled core knows them by."""
 
@@ -74,15 +79,15 @@ class CoreNumbers:
         self.names: list[str] = []
         self._exporters: dict[str, int] = {}
         self.timeouts_us = np.zeros(64, np.int64)
-        self.tallies = np.zeros(64, np.dtype(native.CTally))
+        self.tallies = np.zeros(64, _TALLY)
         self.forget()
 
     def forget(self) -> None:
         """Forget layouts and rates."""
         self._layouts: dict[tuple[Layout, bool], int] = {}
-        self.layouts = np.zeros(64, np.dtype(native.CLayout))
+        self.layouts = np.zeros(64, _LAYOUT)
         self._rates: dict[Rates, int] = {}
-        self.rates = np.zeros(64, np.dtype(native.CRates))
+        self.rates = np.zeros(64, _RATES)
         self._kept: list[NDArray[Any]] = []
 
     @property
@@ -155,7 +160,7 @@ class Buffers:
         self.columns["values"] += self.block.ctypes.data
         self.columns["valid"] += self.block.ctypes.data
         self.columns["width"] = _WIDTHS
-        self.state = np.zeros(len(SCHEMA), np.dtype(native.CColumn))
+        self.state = np.zeros(len(SCHEMA), _COLUMN)
         for name in ("values", "valid", "width"):
             self.state[name] = self.columns[name]
         self.bits = self.block[bits[0] :]
@@ -178,7 +183,7 @@ class CompiledColumns:
     def __init__(self, library: ctypes.CDLL, active_timeout_s: Callable[[str], int]) -> None:
         self._library = library
         self.registry = CoreNumbers(active_timeout_s)
-        self.sets = np.zeros(SETS, np.dtype(native.CSet))
+        self.sets = np.zeros(SETS, _SET)
         self.set_count = 0
         self.arena = np.empty(ARENA_OCTETS, np.uint8)
         self.arena_used = 0
@@ -189,9 +194,7 @@ class CompiledColumns:
         self._rows.scratch = self._scratch.ctypes.data
         at = native.CRows.columns.offset
         size = ctypes.sizeof(native.CColumn) * len(native.COLUMNS)
-        self._state = np.frombuffer(memoryview(self._rows), np.uint8)[at : at + size].view(
-            np.dtype(native.CColumn)
-        )
+        self._state = np.frombuffer(memoryview(self._rows), np.uint8)[at : at + size].view(_COLUMN)
         self._pool: list[Buffers] = []
         self._next_buffers()
         self._tally = RecordTally()

@@ -35,7 +35,7 @@ from flowpeer_ingest.wire.state import (
     advance9,
 )
 
-_FOUND = np.dtype(native.CFound)
+_FOUND, _SESSION = np.dtype(native.CFound), np.dtype(native.CSession)
 SESSIONS = 1 << 14
 TEMPLATES = 1 << 16
 """Entries of the core's tables; when they are full, they are filled again."""
@@ -68,7 +68,7 @@ class CompiledWalk:
         self._wire, self._rates = wire, rates
         self._b = native.CBatch()
         self._at = ctypes.addressof(self._b)
-        self._known = np.zeros(SESSIONS, np.dtype(native.CSession))
+        self._known = np.zeros(SESSIONS, _SESSION)
         self._session_places = np.zeros(4 * SESSIONS, np.uint32)
         self._templates = np.zeros(TEMPLATES, np.uint64)
         self._codes = np.zeros(TEMPLATES, np.int32)

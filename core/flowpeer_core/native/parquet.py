@@ -49,6 +49,7 @@ class _Type:
     size: int
 
 
+@lru_cache(64)
 def _type_of(type_: pa.DataType) -> _Type:
     if pa.types.is_string(type_):
         return _Type(native.INT32, 6, 4)  # as indices into its dictionary
@@ -114,6 +115,34 @@ class _Memory:
         return self.octets[self._dictionary_at : self._dictionary_at + size]
 
 
+@lru_cache(1_024)
+def _stated(
+    field: pa.Field, encoding: Encoding
+) -> tuple[int, int, bool, list[tuple[int, int, bytes]]]:
+    """How a column is encoded: (by the core, by Parquet's number, has it a dictionary), and what
+    every footer says of it."""
+    type_, how = _type_of(field.type), encoding.how
+    text = pa.types.is_string(field.type)
+    if type_.kind == native.BOOL:
+        how = PLAIN  # a bit each
+    dictionary = text or how == DICTIONARY
+    number = _INDICES if dictionary else _DELTA if how == DELTA else _PLAIN
+    if text:
+        core = native.INDICES
+    elif dictionary:
+        core = native.DICTIONARY
+    else:
+        core = native.DELTA if how == DELTA else native.PLAIN
+    encodings = {_RLE, number} | ({_PLAIN} if dictionary else set())
+    always = [
+        (1, thrift.I32, thrift.integer(type_.physical)),
+        (2, thrift.LIST, thrift.array(thrift.I32, map(thrift.integer, sorted(encodings)))),
+        (3, thrift.LIST, thrift.array(thrift.BINARY, [thrift.binary(field.name.encode())])),
+        (4, thrift.I32, thrift.integer(_CODECS[encoding.codec])),
+    ]
+    return core, number, dictionary, always
+
+
 class _Column:
     """One column of the row group in the making."""
 
@@ -121,29 +150,12 @@ class _Column:
         self.name, self.encoding, self.chunk = field.name, encoding, chunk
         self.type = _type_of(field.type)
         self.text = pa.types.is_string(field.type)
-        how = encoding.how
-        if self.type.kind == native.BOOL:
-            how = PLAIN  # a bit each
-        self.dictionary = self.text or how == DICTIONARY
         self.codec = pa.Codec(encoding.codec) if encoding.codec not in _IN_C else None
         self.pages_at = 0
         chunk.type, chunk.nullable = self.type.kind, field.nullable
         chunk.measured = encoding.measured and not self.text
         chunk.codec = _IN_C.get(encoding.codec, native.BODIES)
-        chunk.number = _INDICES if self.dictionary else _DELTA if how == DELTA else _PLAIN
-        if self.text:
-            chunk.encoding = native.INDICES
-        elif self.dictionary:
-            chunk.encoding = native.DICTIONARY
-        else:
-            chunk.encoding = native.DELTA if how == DELTA else native.PLAIN
-        encodings = {_RLE, chunk.number} | ({_PLAIN} if self.dictionary else set())
-        self._always = [
-            (1, thrift.I32, thrift.integer(self.type.physical)),
-            (2, thrift.LIST, thrift.array(thrift.I32, map(thrift.integer, sorted(encodings)))),
-            (3, thrift.LIST, thrift.array(thrift.BINARY, [thrift.binary(self.name.encode())])),
-            (4, thrift.I32, thrift.integer(_CODECS[encoding.codec])),
-        ]
+        chunk.encoding, chunk.number, self.dictionary, self._always = _stated(field, encoding)
         self._fresh()
 
     def _fresh(self) -> None:
