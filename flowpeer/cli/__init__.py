@@ -14,6 +14,8 @@ def main() -> None:
     """The entry point `flowpeer`."""
     ending = _Ending()
     atexit.register(ending.end)  # before anything else registers: it is called last
+    # Nothing of ours multiplies matrices, and threads that wait for some cost CPU.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # until the command's modules are imported: to look among them is a tenth of that
     from flowpeer.cli.app import run
 

@@ -41,7 +41,7 @@ SPECIAL_NETWORKS = tuple(
     (family << ASN_BITS | code - LOWEST) << 1
     for family, code in ((0, UNROUTED), (1, UNROUTED), (2, NO_ADDRESS))
 )
-SPECIAL_ORIGINS = (UNROUTED, UNROUTED, NO_ADDRESS)
+SPECIAL_ORIGINS = np.array((UNROUTED, UNROUTED, NO_ADDRESS))
 COMBINED = (
     "exporter_ip", "observation_domain", "input_if", "output_if", "direction", "sampler_id",
     "sampling_interval", "session", "sampling_numerator", "sampling_denominator", "moment",
@@ -158,13 +158,14 @@ class Codes:
         return self._view_of[where]
 
     def about(self, used: Ints) -> tuple[pa.Array, Ints]:
-        """Prefixes (null: none) and origins of route codes."""
+        """Prefixes (null: none) and origins of route codes, which are sorted."""
         views = (self.own, *self.views)
-        texts = pa.chunked_array(
-            [pa.nulls(SPECIAL, pa.string()), *(view.table.prefixes for view in views)], pa.string()
-        )
-        origins = np.concatenate((SPECIAL_ORIGINS, *(view.origins for view in views)))
-        return texts.take(pa.array(used)).combine_chunks(), origins[used]
+        at = np.split(used, np.searchsorted(used, [view.offset for view in views]))
+        texts, origins = [pa.nulls(at[0].size, pa.string())], [SPECIAL_ORIGINS[at[0]]]
+        for view, codes in zip(views, at[1:], strict=True):
+            texts.append(view.table.prefixes.take(pa.array(codes - view.offset)))
+            origins.append(view.origins[codes - view.offset])
+        return pa.concat_arrays(texts), np.concatenate(origins)
 
     def unpacked(self, key: U64) -> tuple[Ints, Ints, Ints, Ints]:
         """Number of the side, route code, number of the own prefix and scaled of keys by route."""

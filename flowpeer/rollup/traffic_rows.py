@@ -148,7 +148,7 @@ class Tables:
         bounds = []
         for some in sums:
             key = some.keys()
-            used[self._codes.unpacked(key)[1]] = True
+            used[codes.unpacked(key)[1]] = True
             bounds.append(np.searchsorted(key >> shift, numbers))
             np.add.at(rows, self._sides.rank, np.diff(bounds[-1]))
         order = np.argsort(self._sides.rank, kind="stable")
@@ -203,13 +203,16 @@ class Tables:
             self._groups[schema_] = _RowGroup()
         self._groups[schema_].rows += rows.key.size
         made = _Making(schema_, self._groups[schema_])
+        first = np.flatnonzero(np.diff(side, prepend=-1))  # rows are sorted by side
+        sides, times = side[first], np.diff(first, append=side.size)
         for name, type_ in _SIDE_COLUMNS.items():
             if type_ == pl.String:
-                made.put_text(name, self._sides.rows, side)
+                made.put_text(name, self._sides.rows, sides, times)
             else:
                 column = self._sides.rows[name]
-                valid = column.is_not_null().to_numpy()[side]
-                made.put(name, column.fill_null(0).to_numpy()[side], valid)
+                valid = column.is_not_null().to_numpy()[sides]
+                values = column.fill_null(0).to_numpy()[sides]
+                made.put(name, np.repeat(values, times), np.repeat(valid, times))
         return made
 
 
@@ -262,12 +265,12 @@ class _Making:
             column[part] = octets.ctypes.data
             self._kept.append(octets)
 
-    def put_text(self, name: str, of: pl.DataFrame, numbers: Ints) -> None:
-        """A column of the texts in some rows of another one."""
+    def put_text(self, name: str, of: pl.DataFrame, numbers: Ints, times: Ints | int = 1) -> None:
+        """A column of the texts in some rows of another one, each so many times."""
         if name not in self._group.texts:
             self._group.texts[name] = _Texts(of[name].to_arrow().cast(pa.string()))
         indices, valid, self._dictionaries[name] = self._group.texts[name].indices(numbers)
-        self.put(name, indices, valid)
+        self.put(name, np.repeat(indices, times), np.repeat(valid, times))
 
     def done(self, rows: SummedRows, scaled: Bools) -> Made:
         """With their sums, all columns."""
