@@ -120,6 +120,7 @@ class CompiledSums:
         return native.CSumState(
             views=ctypes.addressof(views),
             view_count=len(views),
+            known=kept.at(np.zeros(native.KNOWN, native.CKnown), native.CKnown),
             own=kept.routes(codes.own.table),
             own_networks=kept.at(codes.own.networks, np.uint64),
             special_networks=SPECIAL_NETWORKS,

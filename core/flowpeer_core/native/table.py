@@ -85,7 +85,8 @@ PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 128, 1_048_576, 144
 IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
 FACTS, FACTS_SPANS, FACTS_HOURS = 4_096, 256, 256
-BLOCK, PARTS, TABLES, LEAST_ROOM, SLOT_US, NEAR_BIT = 64, 12, 13, 1664, 300_000_000, 62
+BLOCK, PARTS, TABLES, LEAST_ROOM, KNOWN = 64, 12, 13, 1664, 16384
+SLOT_US, NEAR_BIT = 300_000_000, 62
 (
     TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
     TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS,
@@ -489,6 +490,18 @@ class CTable(ctypes.Structure):
     _fields_ = [("places", c_void_p), ("bits", c_int64), ("used", c_int64)]
 
 
+class CKnown(ctypes.Structure):
+    """`flowpeer_known`."""
+
+    _fields_ = [
+        ("hi", c_uint64),
+        ("lo", c_uint64),
+        ("network", c_uint64),
+        ("code", c_int64),
+        ("view", c_int64),
+    ]
+
+
 class CSumState(ctypes.Structure):
     """`flowpeer_sum_state`."""
 
@@ -509,6 +522,7 @@ class CSumState(ctypes.Structure):
         ("full", c_int64),
         ("views", c_void_p),
         ("view_count", c_int64),
+        ("known", c_void_p),
         ("own", CRoutes),
         ("own_networks", c_void_p),
         ("special_networks", c_uint64 * 3),
@@ -669,6 +683,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_entry": CEntry,
     "flowpeer_table": CTable,
     "flowpeer_record": CRecord,
+    "flowpeer_known": CKnown,
     "flowpeer_sum_state": CSumState,
     "flowpeer_fall_state": CFallState,
     "flowpeer_spread_state": CSpreadState,

@@ -576,6 +576,16 @@ enum { TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, T
        TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS };
 #define FLOWPEER_TOTAL_HALVES 14
 
+/* What an address is to a view: its code and its part of a key by network. */
+typedef struct {
+    uint64_t hi;
+    uint64_t lo;
+    uint64_t network;
+    int64_t code;
+    int64_t view; /* + 1; 0: nothing is known */
+} flowpeer_known;
+#define FLOWPEER_KNOWN 16384 /* addresses, a power of two */
+
 /* Everything flowpeer_sum works on. Tables: one by network for each slot of the hour, then one by
  * route. Their entries lie in the order in which keys were met, `used` of `room`.
  * Key by network: side << network_bits | networks[route] | scaled.
@@ -598,6 +608,7 @@ typedef struct {
     int64_t full; /* table that needs room, FLOWPEER_TABLES: the entries do, -1: none */
     const flowpeer_view *views;
     int64_t view_count;
+    flowpeer_known *known; /* FLOWPEER_KNOWN of them, zeroed before the first call */
     flowpeer_routes own;
     const uint64_t *own_networks;
     uint64_t special_networks[3];

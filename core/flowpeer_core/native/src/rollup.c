@@ -219,6 +219,14 @@ static void count(flowpeer_sum_state *s, const flowpeer_kind *kind, bool scaled,
     if (kind->rate > 0 && !scaled) total(s, TOTAL_IMPLAUSIBLE, sums->records);
 }
 
+#define NEAR (UINT64_C(1) << FLOWPEER_NEAR_BIT)
+
+/* Where it stands what an address is to a view, if it was asked for not long ago. */
+static inline flowpeer_known *known_of(const flowpeer_sum_state *s, int64_t view, uint64_t hi,
+                                       uint64_t lo) {
+    return &s->known[mixed(hi ^ lo ^ (uint64_t)view << 32) & (FLOWPEER_KNOWN - 1)];
+}
+
 /* Keys of the records' first (0) or second (1) crossing. */
 static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
     uint64_t hi[BLOCK], lo[BLOCK], near_hi[BLOCK], near_lo[BLOCK];
@@ -236,13 +244,12 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
     }
     flowpeer_match_block(&s->own, near_hi, near_lo, near, found);
     for (int i = 0; i < near; i++) local[near_lane[i]] = found[i];
-    const uint64_t *networks[BLOCK];
-    int64_t at[BLOCK];
+    uint64_t network[BLOCK];
+    flowpeer_known *known[BLOCK];
     bool todo[BLOCK];
     for (int i = 0; i < b->n; i++) {
         todo[i] = b->kind[i]->side[k] >= 0;
-        networks[i] = s->special_networks;
-        at[i] = NO_ADDRESS;
+        network[i] = s->special_networks[NO_ADDRESS];
     }
     for (int from = 0; from < b->n; from++) { /* view after view; mostly there is one */
         if (!todo[from]) continue;
@@ -256,18 +263,31 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
             todo[i] = false;
             const flowpeer_input *in = b->kind[i]->source[k] ? &s->src : &s->dst;
             if (!address(in, b->row[i], &hi[n], &lo[n])) continue;
+            known[n] = known_of(s, number, hi[n], lo[n]);
+            __builtin_prefetch(known[n]);
             lane[n++] = (uint8_t)i;
+        }
+        int asked = n;
+        n = 0;
+        for (int j = 0; j < asked; j++) {
+            if (known[j]->view == number + 1 && known[j]->hi == hi[j] && known[j]->lo == lo[j]) {
+                code[lane[j]] = known[j]->code;
+                network[lane[j]] = known[j]->network;
+                continue;
+            }
+            hi[n] = hi[j], lo[n] = lo[j], known[n] = known[j], lane[n] = lane[j];
+            n++;
         }
         flowpeer_match_block(&view->routes, hi, lo, n, found);
         for (int j = 0; j < n; j++) {
             int i = lane[j];
             if (found[j] >= 0) {
                 code[i] = view->offset + found[j];
-                networks[i] = view->networks;
-                at[i] = found[j];
-                if (!(view->networks[found[j]] >> FLOWPEER_NEAR_BIT)) continue;
+                network[i] = view->networks[found[j]] & ~NEAR;
+                if (!(view->networks[found[j]] & NEAR)) continue;
             } else {
-                code[i] = at[i] = is_v4(hi[j], lo[j]) ? NO_ROUTE_4 : NO_ROUTE_6;
+                code[i] = is_v4(hi[j], lo[j]) ? NO_ROUTE_4 : NO_ROUTE_6;
+                network[i] = s->special_networks[code[i]];
             }
             near_hi[near] = hi[j];
             near_lo[near] = lo[j];
@@ -278,14 +298,16 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
             if (found[j] < 0) continue;
             int i = near_lane[j];
             code[i] = SPECIAL + found[j];
-            networks[i] = s->own_networks;
-            at[i] = found[j];
+            network[i] = s->own_networks[found[j]] & ~NEAR;
+        }
+        for (int j = 0; j < n; j++) {
+            int i = lane[j];
+            *known[j] = (flowpeer_known){hi[j], lo[j], network[i], code[i], number + 1};
         }
     }
     for (int i = 0; i < b->n; i++) {
         uint64_t side = (uint64_t)b->kind[i]->side[k];
-        uint64_t network = networks[i][at[i]] & ~(UINT64_C(1) << FLOWPEER_NEAR_BIT);
-        b->network[k][i] = side << s->network_bits | network;
+        b->network[k][i] = side << s->network_bits | network[i];
         b->route[k][i] = (side << s->route_bits | (uint64_t)code[i]) << s->local_bits |
                          (uint64_t)(local[i] + 1);
         b->route[k][i] <<= 1;
