@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.rollup.rates import NO_SESSION
+from flowpeer_core.native import library
+from flowpeer_core.native.addresses import read_addresses
 from flowpeer_core.slots import HOUR_US
 
 Ints = npt.NDArray[np.int64]
@@ -126,9 +128,7 @@ def read(
                 if fixed is None:
                     continue
                 columns = [column for column in wanted if column not in fixed]
-                for batch in file.iter_batches(
-                    BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
-                ):
+                for batch in _batches(file, path, group, columns):
                     if elsewhere is None:
                         yield _batch(name, batch, fixed, changes)
                         continue
@@ -141,6 +141,31 @@ def read(
                         if part.num_rows:
                             made = _batch(name, part, fixed, changes)
                             yield replace(made, duplicate=duplicate)
+
+
+def _batches(
+    file: pq.ParquetFile, path: Path, group: int, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Columns of a row group, some rows at a time; addresses by the compiled core, if it can."""
+    core, found = library(), {}
+    with path.open("rb") as octets:
+        for name in ADDRESSES.intersection(columns):
+            place = file.schema_arrow.get_field_index(name)
+            chunk = file.metadata.row_group(group).column(place)
+            if core is None or file.schema.column(place).max_definition_level != 1:
+                continue
+            values = read_addresses(core, octets, chunk)
+            if values is not None:
+                found[name] = values
+    at = 0
+    for batch in file.iter_batches(
+        BATCH_ROWS, row_groups=[group], columns=[c for c in columns if c not in found],
+        use_threads=False,
+    ):  # fmt: skip
+        arrays = [values.slice(at, batch.num_rows) for values in found.values()]
+        at += batch.num_rows
+        names = [*batch.schema.names, *found]
+        yield pa.RecordBatch.from_arrays([*batch.columns, *arrays], names)
 
 
 def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | None:

@@ -36,6 +36,7 @@ TESTS = (
     "tests/ingest/test_columns.py",
     "tests/core/test_facts.py",
     "tests/core/test_native_parquet.py",
+    "tests/core/test_addresses.py",
     "tests/flowpeer/rollup/test_compiled.py",
     "tests/flowpeer/rollup/test_memory.py",
     "tests/reports/test_kernels.py",

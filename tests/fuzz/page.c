@@ -1,5 +1,5 @@
 /* Any octets as a column: flowpeer_page in every encoding, into rooms of any size; then flowpeer_pages
- * and flowpeer_dictionary_page, by each codec. */
+ * and flowpeer_dictionary_page, by each codec; and as a page of addresses to be read back. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (flowpeer_dictionary_page(&chunk, data, (int64_t)size, chunk.pages + chunk.pages_used,
                                  taken) > taken)
         abort();
+    uint8_t *back = malloc(16 * (size_t)data[4] + 1);
+    flowpeer_addresses(data + 6, (int64_t)body, data, (int64_t)size / 16, data[4], back);
+    free(back);
     free(chunk.pages);
     free(values), free(valid), free(chunk.entries), free(chunk.places);
     free(chunk.index);

@@ -704,6 +704,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "flowpeer_crc32": (c_uint32, (c_void_p, c_int64)),
     "flowpeer_receive": (c_int64, (c_void_p,)),
+    "flowpeer_addresses": (
+        c_int64,
+        (c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p),
+    ),
     "flowpeer_walk": (c_int64, (c_void_p,)),
     "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),

@@ -131,6 +131,13 @@ typedef struct {
 /* Takes what waits, `limit` datagrams at most, and never waits for one. Returns how many. */
 FLOWPEER_API int64_t flowpeer_receive(flowpeer_receiving *r);
 
+/* ---- addresses.c: what parquet.c makes of addresses, read back ---- */
+
+/* The values of a data page (version 1, uncompressed, with definition levels, no nulls) that has
+ * indices of `count` entries of 16 octets. Returns `rows`. */
+FLOWPEER_API int64_t flowpeer_addresses(const uint8_t *page, int64_t size, const uint8_t *entries,
+                                        int64_t count, int64_t rows, uint8_t *out);
+
 /* ---- walk.c: datagrams -> sets of records; records.c: sets of records -> columns ---- */
 
 /* What is read from records: the keys of flowpeer_ingest.wire.elements. */
