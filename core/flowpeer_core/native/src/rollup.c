@@ -279,6 +279,8 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
             n++;
         }
         flowpeer_match_block(&view->routes, hi, lo, n, found);
+        for (int j = 0; j < n; j++)
+            if (found[j] >= 0) __builtin_prefetch(&view->networks[found[j]]);
         for (int j = 0; j < n; j++) {
             int i = lane[j];
             if (found[j] >= 0) {
