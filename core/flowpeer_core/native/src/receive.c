@@ -19,9 +19,8 @@
 
 enum { CONTROL = 64 }; /* a timespec and a count, with room */
 
-typedef union {
-    struct cmsghdr head; /* for its alignment */
-    uint8_t octets[CONTROL];
+typedef struct {
+    _Alignas(struct cmsghdr) uint8_t octets[CONTROL];
 } control_t;
 
 static int64_t now_us(void) {
