@@ -40,7 +40,7 @@ NAP_S = 0.004
 datagrams/s 400 wait meanwhile, 1 MB of the socket's buffer."""
 FAST_S = 10.0
 SPARES = 4
-"""Segments made ready then: two seconds' worth at 100,000 datagrams/s."""
+"""Segments at hand then: two seconds' worth at 100,000 datagrams/s."""
 DRAIN_S = 2.0
 """Longest time that the queue is emptied for at the end, should senders go on."""
 MIN_STRIDE, MAX_STRIDE = 128, 2_048
@@ -104,7 +104,7 @@ class Receiver:
         self.failing_since = 0.0
         self.stride = 1_536
         self.seen_drops: dict[int, int] = {}
-        self.waste = memoryview(bytearray(BATCH * MIN_STRIDE))
+        self.memory = memoryview(bytearray(BATCH * MAX_STRIDE))
 
     def stop(self) -> None:
         """Take what waits, seal, end."""
@@ -200,9 +200,8 @@ class Receiver:
         if segment is None:
             return self.refuse(source)
         data, stride = self.batch, self.stride
-        body = segment.position + BLOCK_OCTETS
         limit = segment.fits(BATCH, stride)
-        n = data.receive(source, segment.view[body:], stride, limit)
+        n = data.receive(source, self.memory, stride, limit)
         if not n:
             return 0
         faults.point("receive")
@@ -215,8 +214,8 @@ class Receiver:
         if longest > stride or (n >= 8 and 2 * total < n * stride):
             self.pack(segment, entries, stride)
         else:
-            segment.add(entries, (n - 1) * stride + int(lengths[-1]))
-            self.taken(n, total)
+            payloads = self.memory[: (n - 1) * stride + int(lengths[-1])]
+            self.put(segment, entries, payloads, total)
         if not self.words[INDEX["oldest_us"]] and segment.began_us >= 0:
             self.words[INDEX["oldest_us"]] = segment.began_us
         faults.point("framed")
@@ -230,8 +229,17 @@ class Receiver:
         self.stride = wanted if wanted >= stride else max(wanted, stride - 64)
         return n
 
-    def taken(self, n: int, octets: int) -> None:
-        """`n` datagrams are in the spool."""
+    def put(
+        self, segment: Segment, entries: NDArray[np.void], payloads: bytes | memoryview, octets: int
+    ) -> None:
+        """A block of datagrams into the spool; counted where it takes none."""
+        n = len(entries)
+        try:
+            segment.add(entries, payloads)
+        except OSError:
+            self.words[INDEX["dropped_disk_full"]] += n
+            self.hand_over()  # another one may take more
+            return
         self.next += n
         words = self.words
         words[INDEX["received"]] = self.next
@@ -245,15 +253,10 @@ class Receiver:
         What does not fit goes on in the next segment; where there is none, it is counted.
         """
         lengths = entries["length"].tolist()
-        body = segment.position + BLOCK_OCTETS
-        slots = segment.view[body : body + len(lengths) * stride]
         pieces: list[bytes] = []
         for i, size in enumerate(lengths):
-            piece = bytes(slots[i * stride : i * stride + min(size, stride)])
+            piece = bytes(self.memory[i * stride : i * stride + min(size, stride)])
             pieces.append(piece + self.batch.spill(i, stride) if size > stride else piece)
-        slots.release()
-        # What recovery finds behind the last block is what a kill tore, so nothing may be left.
-        segment.array[body : body + len(lengths) * stride] = 0
         at = 0
         while at < len(pieces):
             room = segment.octets - segment.position - BLOCK_OCTETS - 8
@@ -264,10 +267,7 @@ class Receiver:
                 part = entries[at : at + n].copy()
                 total = int(sizes[n - 1])
                 part["offset"] = sizes[:n] - part["length"]
-                start = segment.position + BLOCK_OCTETS
-                segment.view[start : start + total] = b"".join(pieces[at : at + n])
-                segment.add(part, total)
-                self.taken(n, total)
+                self.put(segment, part, b"".join(pieces[at : at + n]), total)
                 at += n
             if at < len(pieces):
                 self.hand_over()
@@ -279,7 +279,7 @@ class Receiver:
 
     def refuse(self, source: socket.socket) -> int:
         """There is no room: read and count, so that what comes is reported and not merely lost."""
-        n = self.batch.receive(source, self.waste, MIN_STRIDE, BATCH)
+        n = self.batch.receive(source, self.memory, MIN_STRIDE, BATCH)
         self.words[INDEX["dropped_disk_full"]] += n
         if n:
             self.note_drops(source.fileno())
@@ -337,8 +337,6 @@ class Receiver:
                 spare = self.make()
                 self.lacking = spare is None
                 if spare is not None:
-                    if self.fast:
-                        spare.prepare()
                     self.spares.append(spare)
             if spare is None:
                 self.finished.wait(COMMIT_S)

@@ -1,6 +1,6 @@
 """The spool: datagrams as received, in segments that are written once and read once.
 
-    <spool>/<counter>-<run>-<receiver>.open      being written: preallocated, memory-mapped
+    <spool>/<counter>-<run>-<receiver>.open      being written: preallocated
     <spool>/<counter>-<run>-<receiver>.sealed    complete, cut to its length, waits for the decoder
     <spool>/<counter>-<run>-<receiver>.failed    the decoder could not: kept for a person
     <spool>/state-<counter>.…                    see `saved`
@@ -12,20 +12,19 @@ A segment is a header page and then blocks; a block holds the datagrams of one c
     payloads       datagram i at `offset[i]`, as many octets as the caller's slots took
     table          one `ENTRY` a datagram: when, from where, to which port, where in the payloads
 
-The header is written last, so a block is there as a whole or not. All numbers are
-little-endian. Order of a segment's end: data synced, cut, renamed, folder synced.
+A block is written by one call, and its checksums say whether it is there as a whole. All numbers
+are little-endian. Order of a segment's end: data synced, cut, renamed, folder synced.
 """
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import mmap
 import os
 import re
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +39,6 @@ from flowpeer_ingest.errors import IngestError
 SEGMENT_OCTETS = 64 << 20
 """About 45,000 full datagrams, a million flow records: one row group of the published file."""
 PAGE = 4096
-_MADV_POPULATE_WRITE, _MS_SYNC = 23, 4
-_LIBC = ctypes.CDLL(None, use_errno=True)  # mmap's own methods would hold the interpreter meanwhile
-_LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_LIBC.msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 MAX_DATAGRAM = 65_535
 """RFC 7011 section 10.3.3 bounds a message over UDP by the datagram; IPv4's bound is this."""
 
@@ -107,76 +102,62 @@ class Segment:
         self.octets = octets
         self.path = name.path(folder, "open")
         self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        head = _FILE.pack(
+            _FILE_MAGIC, _VERSION, 0, int(name.run, 16), name.receiver, 0, name.counter
+        )
         try:
             os.posix_fallocate(self.file, 0, octets)
-            self.map = mmap.mmap(self.file, octets)
+            self._write([head[:12], struct.pack("<I", zlib.crc32(head)), head[16:]], 0)
         except BaseException:
             os.close(self.file)
             self.path.unlink()
             raise
-        self.view = memoryview(self.map)
-        self.array: NDArray[np.uint8] = np.frombuffer(self.map, np.uint8)
-        self.address = int(self.array.ctypes.data)
         self.position = PAGE
         self._synced = 0
         self.next = 0  # index in the run of the next datagram
         self.began_us = -1
-        head = _FILE.pack(
-            _FILE_MAGIC, _VERSION, 0, int(name.run, 16), name.receiver, 0, name.counter
-        )
-        crc = zlib.crc32(head)
-        self.map[: _FILE.size] = head[:12] + struct.pack("<I", crc) + head[16:]
 
     def fits(self, count: int, stride: int) -> int:
         """How many of `count` datagrams in slots of `stride` octets there is room for."""
         room = self.octets - self.position - BLOCK_OCTETS - MAX_DATAGRAM - 2 * ENTRY.itemsize
         return max(0, min(count, room // (stride + ENTRY.itemsize)))
 
-    def add(self, entries: NDArray[np.void], payload_octets: int) -> None:
-        """Finish a block whose payloads lie behind the place of its header."""
-        start = self.position
-        body = start + BLOCK_OCTETS
-        payload = -(-payload_octets // 8) * 8
-        end = body + payload + entries.nbytes
-        self.array[body + payload : end] = entries.view(np.uint8)
-        crc = crc32(self.array[body:end])
-        count = len(entries)
-        total = end - start
+    def add(self, entries: NDArray[np.void], payloads: bytes | memoryview) -> None:
+        """Write a block. Raises OSError where the file takes none of it."""
+        table = entries.view(np.uint8)
+        gap = bytes(-len(payloads) % 8)
+        payload = len(payloads) + len(gap)
+        crc = crc32(np.frombuffer(payloads, np.uint8)) if payloads else 0
+        crc = crc32(table, zlib.crc32(gap, crc))
+        count, total = len(entries), BLOCK_OCTETS + payload + len(table)
         counter = self.name.counter
         rest = struct.pack("<IIQQQQQQ", crc, count, payload, total, self.next, counter, 0, 0)
         head = struct.pack("<4sI", _BLOCK_MAGIC, zlib.crc32(rest)) + rest
         faults.point("frame")
-        self.map[start:body] = head
+        self._write([head, payloads, gap, table.data], self.position)
         if self.began_us < 0:
             self.began_us = int(entries["received_us"][0])
         self.next += count
-        self.position = end
+        self.position += total
 
-    def prepare(self) -> None:
-        """Have all of its memory ready, for a time when datagrams come fast.
-
-        A page that is touched first may wait for the file system's journal; here the wait is not
-        the receiving thread's.
-        """
-        _LIBC.madvise(self.address, self.octets, _MADV_POPULATE_WRITE)  # else page by page
+    def _write(self, parts: list[bytes | memoryview], at: int) -> None:
+        total = sum(map(len, parts))
+        if os.pwritev(self.file, parts, at) != total:  # what is there of it is no block
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def sync(self) -> None:
         """Everything written before this call is on the disk after it.
 
-        Only what is new is synced, so that memory made ready beyond it stays so. After a sync
-        that failed, the kernel holds the pages for clean: they are made dirty once more, else the
-        next sync would succeed without writing them.
+        After a sync that failed, the kernel holds the pages for clean: they are written once more,
+        else the next sync would succeed without writing them.
         """
-        start, end = self._synced // PAGE * PAGE, self.position
+        start, end = self._synced, self.position
         try:
             faults.point("fdatasync")
-            if _LIBC.msync(self.address + start, end - start, _MS_SYNC):
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), str(self.path))
+            os.fdatasync(self.file)
             faults.point("fdatasync+")
         except OSError:
-            touched = slice(start, end, PAGE)
-            self.array[touched] = self.array[touched].copy()
+            os.pwrite(self.file, os.pread(self.file, end - start, start), start)
             raise
         self._synced = end
 
@@ -201,15 +182,10 @@ class Segment:
         return target
 
     def close(self) -> None:
-        """Let go of the memory and the file."""
-        if self.file < 0:
-            return
-        del self.array
-        self.view.release()
-        with suppress(BufferError):  # a batch still points into it: the memory goes with it
-            self.map.close()
-        os.close(self.file)
-        self.file = -1
+        """Let go of the file."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,10 @@ BY_FD(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t at), (fd, d
 BY_FD(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t at), (fd, data, size, at))
 BY_FD(ssize_t, writev, (int fd, const struct iovec *data, int n), (fd, data, n))
 BY_FD(ssize_t, pwritev, (int fd, const struct iovec *data, int n, off_t at), (fd, data, n, at))
+BY_FD(ssize_t, pwritev2, (int fd, const struct iovec *data, int n, off_t at, int how),
+      (fd, data, n, at, how))
+BY_FD(ssize_t, pwritev64v2, (int fd, const struct iovec *data, int n, off64_t at, int how),
+      (fd, data, n, at, how))
 BY_FD(int, fsync, (int fd), (fd))
 BY_FD(int, fdatasync, (int fd), (fd))
 BY_FD(int, ftruncate, (int fd, off_t size), (fd, size))

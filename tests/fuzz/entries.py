@@ -49,6 +49,7 @@ from flowpeer.routing.rib.updates import UpdateReader
 from flowpeer.rules import fault
 from flowpeer_ingest import spool
 from flowpeer_ingest.checkpoint import UNREADABLE, Checkpoint
+from flowpeer_ingest.datagrams import ENTRY
 from flowpeer_ingest.decoder import Decoder
 from flowpeer_ingest.errors import IngestError
 from flowpeer_ingest.imports.importer import ingest_export, read_mapping
@@ -368,12 +369,10 @@ def _segment() -> bytes:
         segment = spool.Segment(
             Path(folder), spool.SegmentName(counter=1, run="0000000a", receiver=0), 1 << 18
         )
-        body = segment.position + spool.BLOCK_OCTETS
-        segment.map[body : body + 72] = _V5
-        entries = np.zeros(2, spool.ENTRY)
+        entries = np.zeros(2, ENTRY)
         entries["length"] = 36, 30
         entries["offset"] = 0, 40
-        segment.add(entries, 72)
+        segment.add(entries, _V5)
         sealed = segment.seal()
         assert sealed is not None
         return sealed.read_bytes()

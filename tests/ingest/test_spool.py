@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 from datetime import datetime
@@ -26,15 +27,12 @@ RUN = "0badcafe"
 
 def put(segment: Segment, payloads: list[bytes], at_us: int = 1) -> None:
     """A block without slots, as the receiver packs them."""
-    start = segment.position + spool.BLOCK_OCTETS
-    octets = b"".join(payloads)
-    segment.view[start : start + len(octets)] = octets
     entries = np.zeros(len(payloads), ENTRY)
     entries["length"] = [len(p) for p in payloads]
     entries["offset"] = np.cumsum(entries["length"]) - entries["length"]
     entries["received_us"] = at_us
     entries["source_port"] = 7
-    segment.add(entries, len(octets))
+    segment.add(entries, b"".join(payloads))
 
 
 def make(folder: Path, blocks: list[list[bytes]], counter: int = 1) -> Segment:
@@ -122,10 +120,10 @@ def test_any_changed_octet_is_noticed(tmp_path: Path) -> None:
 
 def test_a_stale_block_of_another_segment_is_not_taken(tmp_path: Path) -> None:
     one = make(tmp_path, [[b"old"] * 5], counter=1)
-    block = bytes(one.view[PAGE : one.position])
+    block = one.path.read_bytes()[PAGE : one.position]
     one.seal()
     other = make(tmp_path, [[b"new"] * 2], counter=2)
-    other.view[other.position : other.position + len(block)] = block
+    os.pwrite(other.file, block, other.position)
     assert stored(other.path) == [b"new"] * 2
     other.close()
 
@@ -140,7 +138,7 @@ def test_a_file_that_is_no_segment_is_one_clear_error(tmp_path: Path, content: b
 
 def test_random_octets_behind_a_good_header_give_nothing(tmp_path: Path) -> None:
     segment = make(tmp_path, [])
-    head = bytes(segment.view[:PAGE])
+    head = segment.path.read_bytes()[:PAGE]
     segment.close()
     chance = random.Random(3)
     path = tmp_path / "x"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from flowpeer_core.native import library
 
 
-def crc32(octets: NDArray[np.uint8]) -> int:
-    """Of octets that lie side by side."""
+def crc32(octets: NDArray[np.uint8], before: int = 0) -> int:
+    """Of octets that lie side by side, behind what has the checksum `before`."""
     found = library()
     if found is None:
-        return zlib.crc32(octets.data)
-    return int(found.flowpeer_crc32(octets.ctypes.data, octets.size))
+        return zlib.crc32(octets.data, before)
+    return int(found.flowpeer_crc32(before, octets.ctypes.data, octets.size))

@@ -702,7 +702,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int64,
         (c_int32, c_int32, c_int64, c_int64, c_int64, c_uint32, c_void_p, c_int64),
     ),
-    "flowpeer_crc32": (c_uint32, (c_void_p, c_int64)),
+    "flowpeer_crc32": (c_uint32, (c_uint32, c_void_p, c_int64)),
     "flowpeer_receive": (c_int64, (c_void_p,)),
     "flowpeer_addresses": (
         c_int64,

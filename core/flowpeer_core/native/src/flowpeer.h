@@ -93,8 +93,8 @@ FLOWPEER_API int64_t flowpeer_page_header(int32_t dictionary, int32_t encoding, 
                                           int64_t raw, int64_t stored, uint32_t crc, uint8_t *out,
                                           int64_t room);
 
-/* CRC-32 as zlib's, of `n` octets. */
-FLOWPEER_API uint32_t flowpeer_crc32(const uint8_t *octets, int64_t n);
+/* CRC-32 as zlib's: of what has the checksum `before` (0: of nothing) and `n` octets behind it. */
+FLOWPEER_API uint32_t flowpeer_crc32(uint32_t before, const uint8_t *octets, int64_t n);
 
 /* ---- receive.c: datagrams of a socket, as many as wait ---- */
 

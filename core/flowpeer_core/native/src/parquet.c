@@ -594,8 +594,9 @@ __attribute__((target("pclmul"))) static void crc_fold(uint32_t rest, const uint
 }
 #endif
 
-static uint32_t crc_of(const crc_t *crc, const uint8_t *octets, int64_t n) {
-    uint32_t rest = 0xFFFFFFFFu;
+/* The checksum of what has the checksum `before` (0: of nothing) and these octets behind it. */
+static uint32_t crc_of(const crc_t *crc, uint32_t before, const uint8_t *octets, int64_t n) {
+    uint32_t rest = ~before;
 #if defined(__x86_64__)
     if (n >= 64 && __builtin_cpu_supports("pclmul")) {
         uint8_t folded[16];
@@ -607,10 +608,10 @@ static uint32_t crc_of(const crc_t *crc, const uint8_t *octets, int64_t n) {
     return ~crc_on(crc, rest, octets, n);
 }
 
-uint32_t flowpeer_crc32(const uint8_t *octets, int64_t n) {
+uint32_t flowpeer_crc32(uint32_t before, const uint8_t *octets, int64_t n) {
     crc_t crc;
     make_crc(&crc);
-    return crc_of(&crc, octets, n < 0 ? 0 : n);
+    return crc_of(&crc, before, octets, n < 0 ? 0 : n);
 }
 
 /* The block format of LZ4: literals and matches of four octets or more, at most 64 KiB back. The
@@ -729,7 +730,7 @@ static int64_t store(flowpeer_chunk *chunk, bool dictionary, int64_t values, con
     int64_t stored = raw;
     if (chunk->codec == FLOWPEER_STORED) { /* nothing but its header lies before it */
         int64_t size = flowpeer_page_header(dictionary, dictionary ? 0 : chunk->number, values, raw,
-                                            raw, crc_of(crc, body, raw), out, room);
+                                            raw, crc_of(crc, 0, body, raw), out, room);
         memcpy(out + size, body, (size_t)raw);
         chunk->raw += size + raw;
         return size + raw;
@@ -740,7 +741,7 @@ static int64_t store(flowpeer_chunk *chunk, bool dictionary, int64_t values, con
     else
         stored = lz4(body, raw, to);
     int64_t size = flowpeer_page_header(dictionary, dictionary ? 0 : chunk->number, values, raw,
-                                        stored, crc_of(crc, to, stored), header, sizeof header);
+                                        stored, crc_of(crc, 0, to, stored), header, sizeof header);
     memcpy(out, header, (size_t)size);
     memmove(out + size, to, (size_t)stored);
     chunk->raw += size + raw;
