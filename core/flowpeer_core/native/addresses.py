@@ -83,7 +83,7 @@ class _Pages:
         return kind, encoding, count, np.frombuffer(body, np.uint8)
 
     def damaged(self) -> OSError:
-        """What is to be said of them."""
+        """The error to raise for them."""
         return OSError(f"a page of column {self._chunk.path_in_schema} is damaged (checksum)")
 
 
