@@ -90,10 +90,10 @@ def candidate_answer(
             named=found.ranking.parties,
         )  # fmt: skip
         # Of whole lists: a row that only left the first ones is not gone.
-        whole = found if asks is None else candidates(
+        full_list = found if asks is None else candidates(
             inputs, direction=direction, metros=metros or None, stores=FileStore
         )  # fmt: skip
-        changed = within(changes(Side(then, old), Side(inputs, whole)), asks)
+        changed = within(changes(Side(then, old), Side(inputs, full_list)), asks)
         found.rows = with_changes(found.rows, changed, then.period_start)
         more["changes"] = SideTable(changed, CHANGES)
         notes += summary(changed)

@@ -165,8 +165,7 @@ def _notes(found: Drill, rows: pl.DataFrame, metros: Sequence[str]) -> list[str]
         )
     if found.rows.height and not rows.height:
         notes.append(
-            f"no link of {', '.join(metros)} takes anything over: leave --metro away to see who "
-            "does"
+            f"no link of {', '.join(metros)} takes anything over: leave out --metro to see who does"
         )
     return notes
 

@@ -396,8 +396,8 @@ class _Metro:
             bill_reductions(self.billed, self.found, self.number, self.listing, self.row, where)
         )
         # A port in between that cannot carry all is in none of these statements.
-        whole = round(sum(one.cents for one in made) / 100, 2)
-        exact = abs(whole - shown["bill_saving_per_month"]) < 0.01 * (len(made) + 1)
+        total = round(sum(one.cents for one in made) / 100, 2)
+        exact = abs(total - shown["bill_saving_per_month"]) < 0.01 * (len(made) + 1)
         for one in made:
             yield _step(
                 "money", f"{one.contract}: billed {float(one.before_bps) / 1e6:,.2f} → "

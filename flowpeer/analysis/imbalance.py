@@ -204,7 +204,7 @@ def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFra
         .agg(pl.col("bytes").sum())
         .collect()
     )  # fmt: skip
-    whole = {
+    totals = {
         (m, a, d): b
         for m, a, d, b in sizes.group_by("metro", "provider_asn", "direction")
         .agg(pl.col("bytes").sum())
@@ -215,7 +215,7 @@ def _causes(found: Imbalance, exits: Exits, names: dict[int, str]) -> pl.DataFra
             str(metro),
             str(way),
             {
-                asn: (name, part, whole.get((metro, asn, way), 0))
+                asn: (name, part, totals.get((metro, asn, way), 0))
                 for asn, name, part in mine.select(
                     "provider_asn", "provider", "excess_share"
                 ).iter_rows()

@@ -364,8 +364,8 @@ def gather_both(
     """
     start, end = period_of(network, record, asked)
     if compare == "before":
-        whole = parse_period(asked) if asked else (start, end)
-        compare = "/".join(time.isoformat() for time in period_before(*whole))
+        stated = parse_period(asked) if asked else (start, end)
+        compare = "/".join(time.isoformat() for time in period_before(*stated))
     other = period_of(network, record, compare)
 
     def routes(first: datetime, last: datetime) -> pl.LazyFrame:

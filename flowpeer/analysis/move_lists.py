@@ -76,6 +76,6 @@ def key_of(exits: Exits, link: int) -> Key:
     return row["exporter"], row["interface"]
 
 
-def share_of(part: Ints, whole: Ints) -> Reals:
+def share_of(part: Ints, total: Ints) -> Reals:
     """Element by element; 0 where there is nothing."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return np.divide(part, total, out=np.zeros(len(part)), where=total > 0)

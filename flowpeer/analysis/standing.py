@@ -58,7 +58,7 @@ def made_from(configuration: Path, **asked: Any) -> str | None:
         raw = tomllib.loads(text.decode())
         root = configuration.parent / raw["lake"]["path"]
         sources = raw.get("sources", {})
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         # An acceptance of a warning ends on a day.
         ending = any("until" in one for one in raw.get("accepted", ()))
         for part in (
@@ -69,12 +69,12 @@ def made_from(configuration: Path, **asked: Any) -> str | None:
             b"sample" if (configuration.parent / MARKER).exists() else b"",
             _program(),
         ):  # fmt: skip
-            whole.update(hashlib.sha256(part).digest())
+            digest.update(hashlib.sha256(part).digest())
         for line in _record(root):
-            whole.update(line)
+            digest.update(line)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return whole.hexdigest()
+    return digest.hexdigest()
 
 
 def standing(folder: Path, made: str | None) -> WrittenFolder | None:

@@ -125,8 +125,8 @@ def days_until_full(
     staying = per_day - passing
     if staying <= 0:
         return None
-    left = max(days_left, 0)
-    return left + (free - per_day * left) / staying
+    remaining = max(days_left, 0)
+    return remaining + (free - per_day * remaining) / staying
 
 
 def _days(folder: Path) -> dict[date, int]:
@@ -152,10 +152,10 @@ def _days(folder: Path) -> dict[date, int]:
 
 def _growth(days: dict[date, int], today: date) -> float:
     """Octets a day, by the last whole days that have any."""
-    whole = sorted(day for day in days if day < today)[-GROWTH_DAYS:]
-    if not whole:
+    full_days = sorted(day for day in days if day < today)[-GROWTH_DAYS:]
+    if not full_days:
         return float(sum(days.values()))
-    return sum(days[day] for day in whole) / len(whole)
+    return sum(days[day] for day in full_days) / len(full_days)
 
 
 def _until(folder: Path, days: dict[date, int]) -> float | None:

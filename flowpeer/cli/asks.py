@@ -85,8 +85,8 @@ def _write(state: CommandState, event: AskEvent, check: Callable[[], object]) ->
     today = max(datetime.now(UTC).date(), datetime.now().astimezone().date())
     if event.date > today and event.event != "planned":
         raise UsageError(
-            f"--date {event.date}: {event.event} on a day to come",
-            advice="give the day on which it came; an ask that is to come is `--event planned`",
+            f"--date {event.date}: {event.event} on a day in the future",
+            advice="give the day on which it came; for a later one use `--event planned`",
         )
     if event.until is not None and event.until < event.date:
         raise UsageError(

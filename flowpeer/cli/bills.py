@@ -74,7 +74,7 @@ def bills(
         if contract or invoice or force:
             raise UsageError(
                 "--with-asks bills every contract again",
-                advice="leave --contract, --invoice and --force away",
+                advice="leave out --contract, --invoice and --force",
             )
         gathered = gathered_for(state, period, None)
         answer = counterfactual_answer(

@@ -96,22 +96,22 @@ def drill(
     if plan and (remove or all_ or site_lost is not None or replay is not None or slots):
         raise UsageError(
             "--plan is an answer of its own",
-            advice="leave --remove, --all, --site-lost, --slots and --replay away",
+            advice="leave out --remove, --all, --site-lost, --slots and --replay",
         )
     if plan and metro:
         raise UsageError(
-            "--plan names its metros itself", advice=f"leave --metro away: --plan {metro[0]}"
+            "--plan names its metros itself", advice=f"leave out --metro: --plan {metro[0]}"
         )
     if replay is not None:
         if remove or all_ or site_lost is not None or with_asks is not None:
             raise UsageError(
                 "--replay finds what was removed by itself",
-                advice="leave --remove, --all, --site-lost and --with-asks away",
+                advice="leave out --remove, --all, --site-lost and --with-asks",
             )
         if period is not None or slots or growth != "1" or to is not None:
             raise UsageError(
                 "--replay has a window of its own, without growth",
-                advice="leave --period, --slots, --growth and --to away",
+                advice="leave out --period, --slots, --growth and --to",
             )
         network, record = state.network(), state.lake().record()
         asked(network, record, None, metro, None, state.warn)

@@ -26,7 +26,7 @@ def migrate(
 
     Without --yes nothing is changed. Data files stay as they are; the records of them are written
     again and compared, every file with its digest, before the lake is of the new format. A run that
-    was broken off is started again. Stop collectors and scheduled jobs before it.
+    was interrupted is started again. Stop collectors and scheduled jobs before it.
     """
     state: CommandState = ctx.obj
     lake = state.lake()
@@ -58,7 +58,7 @@ def migrate(
     print(f"{done.manifests:,} manifests of {done.files:,} files, {done.units:,} units of work: "
           f"{written}")  # fmt: skip
     if done.journal:
-        print("a merge that was broken off " + ("is completed" if yes else "will be completed"))
+        print("an interrupted merge " + ("is completed" if yes else "will be completed"))
     if yes:
         state.say("try it, then `flowpeer migrate --finish`, or go back with `--undo`")
 

@@ -23,7 +23,7 @@ prefixes = ["198.18.0.0/15", "2001:db8::/32"]   # what you announce
 
 [lake]
 path = "lake"                        # folder of the tables, or s3://BUCKET/FOLDER
-# keep_flows = "14d"                 # flow records; roll-ups are kept for good
+# keep_flows = "14d"                 # flow records; roll-ups are kept forever
 # fold_share = 0.02                  # networks that are together smaller: by the hour only
 
 # [collector]

@@ -49,7 +49,7 @@ def _part(
     title: str,
     rows: list[dict[str, Any]],
     columns: list[str],
-    whole: int | None = None,
+    total: int | None = None,
 ) -> None:
     if not rows:
         return
@@ -60,6 +60,6 @@ def _part(
     ]  # fmt: skip
     print()
     table_or_json(state, flat, columns=columns, title=title)
-    left = max(whole or 0, len(rows)) - len(flat)
-    if left > 0:
-        print(f"and {left:,} more")
+    more = max(total or 0, len(rows)) - len(flat)
+    if more > 0:
+        print(f"and {more:,} more")

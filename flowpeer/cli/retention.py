@@ -41,7 +41,7 @@ def prune(
     age_s = parse_age(keep) if keep is not None else network.lake.keep_flows
     if age_s is None:
         raise UsageError(
-            "flow records are kept for good",
+            "flow records are kept forever",
             advice="set `keep_flows` under [lake], or say --keep 14d",
         )
     before = ago(age_s)

@@ -34,7 +34,7 @@ def check_engine(on: str | None, jobs: int | None) -> None:
     if on is not None and jobs is not None:
         raise UsageError(
             "--jobs is for this machine, and --on for others",
-            advice="leave --jobs away: the engine says how much is done side by side",
+            advice="leave out --jobs: the engine decides how many hours run in parallel",
         )
 
 

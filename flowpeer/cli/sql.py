@@ -146,7 +146,7 @@ def _format(state: CommandState, chosen: str | None, out: Path | None) -> str:
             raise UsageError(f"--out {out} and --format {chosen} exclude each other")
         return ending
     if chosen == "xlsx" and sys.stdout.isatty():
-        raise UsageError("xlsx is nothing for a terminal", advice="use --out FILE.xlsx")
+        raise UsageError("xlsx cannot be shown on a terminal", advice="use --out FILE.xlsx")
     if chosen is None:
         return "json" if state.json else "table"
     if chosen not in FORMATS:
@@ -177,7 +177,7 @@ def _statement(query: str | None, file: Path | None) -> str | None:
     except OSError as error:
         raise InputError(str(file), error.strerror or str(error)) from error
     if len(content) > MAX_QUERY_BYTES:
-        raise InputError(str(file), "longer than 1 MiB, which no query is")
+        raise InputError(str(file), "longer than 1 MiB: not a query")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -86,8 +86,8 @@ def _of_question(before: str, question: str, names: CompletionNames) -> tuple[li
     if equals:
         return _starting(value, names.values.get(name, ())), len(value)
     given = {word.partition("=")[0] for word in before.split()}
-    left = [f"{p}=" for p in names.questions[question] if p not in given]
-    return _starting(name, left), len(name)
+    missing = [f"{p}=" for p in names.questions[question] if p not in given]
+    return _starting(name, missing), len(name)
 
 
 def _call(done: list[Token], names: CompletionNames) -> str | None:

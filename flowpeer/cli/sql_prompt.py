@@ -165,8 +165,8 @@ class Prompt:
         frame = frame_of(table.slice(0, SHOWN_ROWS))
         text = str(render(frame, self.mode, width=terminal_width()))
         if table.num_rows > SHOWN_ROWS:
-            left = table.num_rows - SHOWN_ROWS
-            text += f"… {left:,} more rows; add LIMIT, or use .export FILE\n"
+            more = table.num_rows - SHOWN_ROWS
+            text += f"… {more:,} more rows; add LIMIT, or use .export FILE\n"
         show(text, paged=self.paged)
 
     def _know(self, names: Sequence[str]) -> None:

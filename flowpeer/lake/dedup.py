@@ -26,13 +26,13 @@ def content_of(path: Path, *, first: int | None = None) -> Content:
     Raises:
         IngestError: it cannot be unpacked.
     """
-    whole, head, length = hashlib.sha256(), hashlib.sha256(), 0
+    digest, head, length = hashlib.sha256(), hashlib.sha256(), 0
     with open_unpacked(path) as stream:
         while block := stream.read(_STEP if first is None else min(_STEP, first - length)):
             head.update(block[: max(0, HEAD_BYTES - length)])
-            whole.update(block)
+            digest.update(block)
             length += len(block)
-    return Content(whole.hexdigest(), head.hexdigest(), length)
+    return Content(digest.hexdigest(), head.hexdigest(), length)
 
 
 def refuse_longer_version(record: Record, path: Path, content: Content) -> None:

@@ -207,7 +207,7 @@ def _unit(name: str, document: Document) -> UnitRecord:
 
 
 def finish_exchange(root: Path) -> bool:
-    """Complete a merge that was broken off; whether there was one.
+    """Complete an interrupted merge; whether there was one.
 
     Each step may be done again, so it can be killed anywhere.
     """

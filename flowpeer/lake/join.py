@@ -3,8 +3,8 @@
 Units of work go from lake to lake whole, with their entries and their record, so that the hours
 rolled up afterwards are those that one lake would have had. A unit that is there already is passed
 over; what both hold of the same datagrams counts once (flowpeer.rollup.duplicates). Like ingest,
-files come first, then the manifests of their hours, then the units' records: broken off, it is done
-again. Roll-ups are made again, not taken.
+files come first, then the manifests of their hours, then the units' records: interrupted, it is
+done again. Roll-ups are made again, not taken.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def _hour(
                 advice="join lakes before their flows are pruned (`keep_flows` under [lake])",
             )  # fmt: skip
         progress(1)
-        whole = len(units) == len(file.units)
-        made = _copied(lake, other, file) if whole else _parted(lake, other, place, file, units)
+        complete = len(units) == len(file.units)
+        made = _copied(lake, other, file) if complete else _parted(lake, other, place, file, units)
         _name(lake, table, hour, made)
         done.files, done.rows = done.files + 1, done.rows + made.rows
 
@@ -217,8 +217,10 @@ def _name(lake: Lake, table: str, hour: datetime | None, file: File) -> None:
     mine = {file.path, *(unit.path for unit in file.units)}
 
     def edit(manifest: Manifest) -> Change:
-        left = [f for f in manifest.files if f.path in mine or any(u.path in mine for u in f.units)]
-        kept = (f for f in manifest.files if f not in left)
-        return Change((*kept, file), tuple(f.key for f in left))
+        replaced = [
+            f for f in manifest.files if f.path in mine or any(u.path in mine for u in f.units)
+        ]
+        kept = (f for f in manifest.files if f not in replaced)
+        return Change((*kept, file), tuple(f.key for f in replaced))
 
     commit(lake, table, hour, edit)

@@ -1,12 +1,12 @@
 """From format 2 to the present one, without touching a data file.
 
-    1. a merge that was broken off is completed
+    1. an interrupted merge is completed
     2. every data file gets a second name under `before/` (a copy where links fail)
     3. manifests, records of units and names of interfaces are written from the ledger
     4. all of it is read again and compared, every file with its digest
     5. `format.json` is replaced: from then on the lake is of the present format
 
-Until 5 the lake is what it was, and a run that was broken off is simply started again. `undo` goes
+Until 5 the lake is what it was, and an interrupted run is simply started again. `undo` goes
 back to the ledger as long as `finish` has not removed it; what came into the lake since is lost
 then.
 """

@@ -42,7 +42,7 @@ AT_ONCE = 16
 PART_OCTETS = 64 << 20
 """Of a file that is put in several parts, each."""
 ATTEMPTS = 3
-"""Of reading an object whose transfer breaks off."""
+"""Of reading an object whose transfer is interrupted."""
 USED_S, OPENED_S = 3600, 60
 """A kept file that was used so short a time ago stays; the second where there are more than twice
 the octets that may be kept: all that a command reads at once is less."""
@@ -296,7 +296,7 @@ class S3Storage:
                         return
                     if attempt == ATTEMPTS - 1 or not broke_off(error):
                         raise self._lake_error(error, f"read {key}") from error
-            raise StoreError(f"{self.address}: the transfer of {key} breaks off")
+            raise StoreError(f"{self.address}: the transfer of {key} was interrupted")
         finally:
             temporary.unlink(missing_ok=True)
 

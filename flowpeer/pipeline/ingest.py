@@ -142,7 +142,7 @@ def ingest_files(
     with lake.lock("ingest") as held:
         memory = SavedDecoder(lake, held, decoder)
         for damaged in memory.damaged:
-            reporter.warn(f"{damaged}: not a readable memory; templates are learned again")
+            reporter.warn(f"{damaged}: not a readable decoder state; templates are learned again")
         for path in files:
             try:
                 content = content_of(path)

@@ -65,7 +65,7 @@ def roll_up(
     """Load changed sources, then roll up every hour of [start, end) whose inputs changed.
 
     Args:
-        jobs: cores to use: hours are done side by side in so many processes, and where there are
+        jobs: cores to use: hours are done in parallel, in so many processes, and where there are
             fewer hours, each by several threads. None: all cores, and no more processes than
             there is work for. The lake is the same in any case.
         on: address of an engine that does the hours instead, as `spark://HOST:PORT`

@@ -363,10 +363,10 @@ class QuerySession:
         out = self._process.stdout.fileno()
         while b"\n" not in self._heard:
             self._interrupts.look()
-            left = deadline - time.monotonic()
-            ready, _, _ = select.select([out], [], [], min(max(0.0, left), LOOK_S))
+            remaining = deadline - time.monotonic()
+            ready, _, _ = select.select([out], [], [], min(max(0.0, remaining), LOOK_S))
             if not ready:
-                if left > LOOK_S:
+                if remaining > LOOK_S:
                     continue
                 return None
             data = os.read(out, 1 << 16)

@@ -179,7 +179,7 @@ class JsonClient:
                     )
                 if self.clock() - begun > MAX_ANSWER_S:
                     raise InputError(
-                        url, f"still answers after {MAX_ANSWER_S:.0f} s", advice="try again later"
+                        url, f"incomplete after {MAX_ANSWER_S:.0f} s", advice="try again later"
                     )
                 parts.append(block)
         return b"".join(parts)

@@ -71,8 +71,8 @@ def size_variance(
     least = min(float(shortest if shortest > 0 else SMALLEST_PACKET), mean)
     # At most the MTU, and no more than is left when all other packets have the smallest size; jumbo
     # frames show themselves by a larger mean.
-    left = min(b - (k - 1) * least, float(largest))
-    most = max(float(min(longest, LONGEST_PACKET)) if longest > 0 else left, mean)
+    remaining = min(b - (k - 1) * least, float(largest))
+    most = max(float(min(longest, LONGEST_PACKET)) if longest > 0 else remaining, mean)
     squares = mean * b
     bound = max((most + least) * b - k * least * most, squares)
     factor = n * (n - 1) if n > 1 else 0.0

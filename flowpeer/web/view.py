@@ -160,7 +160,7 @@ def _picks(given: Iterable[str], metros: Collection[str]) -> tuple[str, ...]:
 
 def _period(text: str) -> str:
     if len(text) > 80:
-        raise UsageError("the period is longer than any", advice="write it like 2026Q3 or 2026-07")
+        raise UsageError("the period is too long", advice="write it like 2026Q3 or 2026-07")
     if text:
         parse_period(text)
     return text

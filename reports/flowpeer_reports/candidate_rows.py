@@ -189,8 +189,8 @@ class _Shared:
             (self.sampling.get(key) or self.sampling.get((key[0], None), default), octets)
             for key, octets in by_interface.items()
         ]
-        whole = sum(octets for _, octets in parts)
-        rate = sum(n * octets for (n, _), octets in parts) / whole if whole else default[0]
+        total = sum(octets for _, octets in parts)
+        rate = sum(n * octets for (n, _), octets in parts) / total if total else default[0]
         largest = max((m for (_, m), _ in parts), default=MTU_BYTES)
         variance = self.variance(row)
         scale = row.marginal_rate / row.marginal

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import polars as pl
 
-from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.asks import next_asks, sentences
 from flowpeer_reports.billing.order import NOTE as ORDER_NOTE
 from flowpeer_reports.billing.order import POOL, Order, RankBy, money_order, want_order
@@ -161,8 +160,7 @@ def candidates(
     made = candidate_rows(inputs, ranking, shown, places, feasibility, busy)
     paid = signed = None
     if billed is not None:
-        p95 = {key: one.p95_bps for key, one in shown.percentiles.items()}
-        paid = row_money(billed, ranking, series, places, shown.alone_p95, made.rooms, p95, busy)
+        paid = row_money(billed, ranking, series, places, shown, made.rooms, busy)
     if billed is not None and money.signing:
         signed = signing(
             usable_months(billed.months)[0], billed.convert, ranking, series, ways, inputs.currency
@@ -175,9 +173,8 @@ def candidates(
             inputs, ranking, world.routes, world.early, cut, organisations=True
         )
     totals = account(
-        inputs, ranking, world.octets, world.early, made.rows, made.organisations, not_listed,
-        of_organisations,
-    )  # fmt: skip
+        inputs, ranking, world, made.rows, made.organisations, not_listed, of_organisations
+    )
     return Candidates(
         rows=made.rows if paid is None else _with(made.rows, paid.rows),
         organisations=(
@@ -220,10 +217,10 @@ def placed_bytes(
     world = universe(inputs, None, None, stores)
     feasibility = Feasibility(inputs, MeetingPlaces(inputs, world.parties))
     ranking = rank(inputs, world, (direction,), feasibility)
-    left = unlisted(inputs, ranking, world.routes, world.early, limited=False)
+    not_listed = unlisted(inputs, ranking, world.routes, world.early, limited=False)
     octets = ranking.cells.out if direction == "out" else ranking.cells.in_
     rows = sum(int(octets[row.cells + m.base].sum()) for m in ranking.metros for row in m.rows)
-    return rows + int(left[f"{direction}_bytes"].sum())
+    return rows + int(not_listed[f"{direction}_bytes"].sum())
 
 
 def universe(
@@ -242,20 +239,7 @@ def universe(
     siblings = named or _parties(inputs, routes)
     graph = AsGraph(inputs.relationships)
     units = routes.scaled_units(names)
-    sessions = inputs.session_routes
-    found = cover(
-        units,
-        inputs.paths,
-        graph,
-        {inputs.asn, *inputs.siblings},
-        cones=inputs.cones,
-        declared=inputs.declared,
-        parties=siblings,
-        declared_first=inputs.policy.weights.declared > inputs.policy.weights.inferred,
-        announced=None
-        if sessions is None
-        else announced_routes(sessions, siblings, units["prefix"].drop_nulls().unique().to_list()),
-    )
+    found = cover(inputs, units, graph, siblings)
     octets = (
         routes.links.with_columns(bytes=pl.Series(routes.octets("link")))
         .filter(pl.col("metro").is_in(names))

@@ -245,10 +245,10 @@ class _Ahead:
 def _of_links(measured: _Measured, history: _History, ahead: _Ahead) -> list[dict[str, Any]]:
     weeks, places = history.weeks, ahead.places
     recent = slice(weeks[max(0, len(weeks) - RECENT)].start, weeks[-1].stop)
-    whole = int(measured.lines[:, recent].sum())
+    total = int(measured.lines[:, recent].sum())
     made = []
     for own, row in zip(measured.lines, measured.links.iter_rows(named=True), strict=True):
-        share = int(own[recent].sum()) / whole if whole else None
+        share = int(own[recent].sum()) / total if total else None
         _, p95s = weekly_p95(own, measured.flags, weeks[-1:])
         size = row["capacity_bps"]
         months: list[str | None] = [None, None]

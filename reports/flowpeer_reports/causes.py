@@ -93,11 +93,11 @@ def causes(evidence: Evidence, excess: Iterable[Excess], names: Mapping[int, str
         under = {a for a, (_, e, _) in one.of.items() if e <= -LEAST_EXCESS}
         if not over:
             continue
-        whole = sum(size for _, _, size in one.of.values())
+        total = sum(size for _, _, size in one.of.values())
         if one.direction == "out":
             records += _routed(one, over, under, judge)
         for asn in sorted(over, key=lambda a: (a is None, a or 0)):
-            records += _elephant(one, asn, whole, evidence.networks, names)
+            records += _elephant(one, asn, total, evidence.networks, names)
         for asn in sorted(under, key=lambda a: (a is None, a or 0)):
             records += _down(one, asn, evidence)
     return pl.DataFrame(records, schema=schema(CAUSES))

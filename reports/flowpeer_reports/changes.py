@@ -18,7 +18,6 @@ import polars as pl
 
 from flowpeer_core.asns import is_public
 from flowpeer_core.slots import SLOT_SECONDS
-from flowpeer_reports.announced import announced_routes
 from flowpeer_reports.candidates import Candidates
 from flowpeer_reports.columns.changes import CHANGES
 from flowpeer_reports.columns.column import schema
@@ -180,19 +179,10 @@ class _Evidence:
     def __init__(self, side: Side, other: Side, units: pl.DataFrame, parties: Parties) -> None:
         inputs = side.inputs
         self.parties = parties
-        sessions = inputs.session_routes
-        prefixes = units["prefix"].drop_nulls().unique().to_list()
         self.cover: Cover = cover(
-            units.select(_UNIT),
-            _known_paths(side, other.inputs.paths, units),
-            AsGraph(inputs.relationships),
-            {inputs.asn, *inputs.siblings},
-            cones=inputs.cones,
-            declared=inputs.declared,
-            parties=parties,
-            declared_first=inputs.policy.weights.declared > inputs.policy.weights.inferred,
-            announced=None if sessions is None else announced_routes(sessions, parties, prefixes),
-        )
+            inputs, units.select(_UNIT), AsGraph(inputs.relationships), parties,
+            paths=_known_paths(side, other.inputs.paths, units),
+        )  # fmt: skip
         atoms = units.join(self.cover.units, on=_UNIT, nulls_equal=True).sort("unit")["atom"]
         self.atom_of = atoms.to_numpy().astype(np.int64)
         self.order = np.argsort(self.atom_of, kind="stable")
@@ -276,8 +266,8 @@ def _known_paths(side: Side, others: pl.DataFrame, units: pl.DataFrame) -> pl.Da
     rest = lacking.join(covered, on="prefix", how="anti").filter(pl.col("origin_asn") > 0)
     of_origin = own.join(paths, on="prefix").select("origin_asn", "as_path").unique()
     by_origin = rest.join(of_origin, on="origin_asn").select("prefix", "as_path")
-    left = rest.join(by_origin, on="prefix", how="anti")
-    by_other = left.join(others, on="prefix").select("prefix", "as_path")
+    remaining = rest.join(by_origin, on="prefix", how="anti")
+    by_other = remaining.join(others, on="prefix").select("prefix", "as_path")
     return pl.concat([paths.select("prefix", "as_path"), by_cover, by_origin, by_other]).unique()
 
 

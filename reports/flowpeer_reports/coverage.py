@@ -178,7 +178,7 @@ class Coverage:
         left_out = tuple(
             e for e, _, due, covered in lines if 2 * int((due & covered).sum()) < int(due.sum())
         )
-        whole = sum(means.values(), Fraction(0))
+        total = sum(means.values(), Fraction(0))
         outside = sum((means[e] for e in left_out), Fraction(0))
         kept = [line for line in lines if line[0] not in left_out]
         expected = np.zeros(self.slots, object)
@@ -193,9 +193,9 @@ class Coverage:
         places = np.flatnonzero(counts).astype(np.int64)
         filled, missing = int((hole & counts).sum()), self.slots - len(places)
         quality: Quality = "exact"
-        if 20 * missing > self.slots or 20 * outside > whole:
+        if 20 * missing > self.slots or 20 * outside > total:
             quality = "refused"
-        elif 100 * max(missing, filled) > self.slots or 100 * outside > whole:
+        elif 100 * max(missing, filled) > self.slots or 100 * outside > total:
             quality = "estimate"
         return ObjectCoverage(self, places, filled, missing, quality, left_out)
 

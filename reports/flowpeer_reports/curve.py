@@ -30,7 +30,7 @@ def curve(organisations: pl.DataFrame, transit_bps: float) -> pl.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     expected = variance = saving = saving_variance = every = 0.0
-    whole = max(transit_bps, 0.0)
+    total = max(transit_bps, 0.0)
     top = 0.0
     priced = False
     asks = organisations.filter(pl.col("rank") > 0).sort("rank")
@@ -54,9 +54,9 @@ def curve(organisations: pl.DataFrame, transit_bps: float) -> pl.DataFrame:
         rows.append(
             {
                 "rank": row["rank"], "asn": row["asn"], "name": row["name"],
-                "expected_share": _share(expected, whole),
-                "low_share": _share(max(expected - half, 0.0), whole),
-                "high_share": _share(min(expected + half, max(top, expected)), whole),
+                "expected_share": _share(expected, total),
+                "low_share": _share(max(expected - half, 0.0), total),
+                "high_share": _share(min(expected + half, max(top, expected)), total),
                 "if_all_yes_share": row["cumulative_observed_share"],
                 "expected_saving": saving if priced else None,
                 "low_saving": saving - spread if priced else None,
@@ -68,5 +68,5 @@ def curve(organisations: pl.DataFrame, transit_bps: float) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema(CURVE), orient="row")
 
 
-def _share(part: float, whole: float) -> float:
-    return min(part / whole, 1.0) if whole else 0.0
+def _share(part: float, total: float) -> float:
+    return min(part / total, 1.0) if total else 0.0

@@ -163,7 +163,7 @@ def drill(
         progress: called with the number of removals done.
     """
     base = basis(compiler, covered, growths)
-    compiler.lookups.whole  # noqa: B018  (made before the threads begin)
+    compiler.lookups.intact  # noqa: B018  (made before the threads begin)
 
     # A router with one link, a building with all of a metro: what takes the same away is the same.
     alike: dict[tuple[Any, ...], Removal] = {}

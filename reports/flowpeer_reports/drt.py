@@ -220,9 +220,9 @@ def _ordered(compiler: FailoverCompiler, steps: Sequence[_Step]) -> list[_Step]:
     added: dict[tuple[int, int], Reals] = {}
     base = [_hourly(compiler, way) for way in WAYS]
     more = [_received(ports.first, step) for step in steps]
-    left = list(range(len(steps)))
+    remaining = list(range(len(steps)))
     found: list[_Step] = []
-    while left:
+    while remaining:
 
         def fullest(number: int) -> float:
             most = 0.0
@@ -232,10 +232,10 @@ def _ordered(compiler: FailoverCompiler, steps: Sequence[_Step]) -> list[_Step]:
                     most = max(most, float((before + part).max(initial=0.0)) / ports.capacity[port])
             return most
 
-        best = min(left, key=lambda n: (fullest(n), sum(steps[n].bytes), steps[n].prefixes))
+        best = min(remaining, key=lambda n: (fullest(n), sum(steps[n].bytes), steps[n].prefixes))
         for key, part in more[best].items():
             added[key] = added.get(key, np.zeros(hours)) + part
-        left.remove(best)
+        remaining.remove(best)
         found.append(steps[best])
     return found
 
@@ -247,9 +247,9 @@ def _hourly(compiler: FailoverCompiler, way: str) -> Reals:
     if dense.shape[1]:
         edges = np.flatnonzero(np.diff(hour, prepend=-1))
         made[:, hour[edges]] = np.add.reduceat(dense, edges, axis=1)
-    whole = np.zeros_like(made)
-    np.add.at(whole, compiler.ports.first, made)
-    return whole
+    total = np.zeros_like(made)
+    np.add.at(total, compiler.ports.first, made)
+    return total
 
 
 def _received(first: Ints, step: _Step) -> dict[tuple[int, int], Reals]:

@@ -158,7 +158,7 @@ class FailoverCompiler:
         answer[stays : stays + 2] = 0, 1
         answer[ids] = np.arange(2, len(ids) + 2)
         options = self._options(answer, start, size, links)
-        whole = Failover()
+        merged_failover = Failover()
         tied, assumed = known & (size > 1), ~known & (size > 0)
         row = self.demand.out
         for link, questions in asked.items():
@@ -176,10 +176,10 @@ class FailoverCompiler:
             at = np.zeros(len(gone) + 3, dtype=np.int32)  # links, then NO_WAY, GONE, STAYS
             at[targets] = np.arange(len(targets))
             bytes_ = fill(rows, options, at[options.link], self.demand.held, table)[2:]
-            whole.targets[link], whole.weights[link] = targets, table
-            whole.tie_bytes += int(bytes_[tied].sum())
-            whole.assumed_bytes += int(bytes_[assumed].sum())
-        return whole
+            merged_failover.targets[link], merged_failover.weights[link] = targets, table
+            merged_failover.tie_bytes += int(bytes_[tied].sum())
+            merged_failover.assumed_bytes += int(bytes_[assumed].sum())
+        return merged_failover
 
     def _options(self, answer: Small, start: Ints, size: Ints, links: Ints) -> Options:
         """The exits of answers as the kernel takes them, behind those that stay and are gone.
@@ -240,7 +240,7 @@ class FailoverCompiler:
         return np.flatnonzero(able)
 
     def _into(self, removal: Removal, gone: Flags) -> Failover:
-        whole = Failover()
+        made = Failover()
         every = range(len(gone)) if removal.site is not None else removal.links
         for link in every:
             amounts = self._amounts(removal, link, gone)
@@ -258,8 +258,8 @@ class FailoverCompiler:
                 table[rows] += split_columns(amount, self._carried(able))
                 _, once = np.unique(self.ports.first[list(able)], return_index=True)
                 may[np.array(rows)[once]] += amount
-            whole.targets[link], whole.weights[link], whole.may[link] = targets, table, may
-        return whole
+            made.targets[link], made.weights[link], made.may[link] = targets, table, may
+        return made
 
     def _amounts(self, removal: Removal, link: int, gone: Flags) -> dict[tuple[int, ...], Ints]:
         """Links that bytes of a link may come in by, or what becomes of them → bytes by hour."""
@@ -314,7 +314,7 @@ def _targets(reached: Sequence[int], rest: int) -> list[int]:
 
 def merged(failovers: Sequence[Failover]) -> Failover:
     """Falls of different demand that happen together: each says what stays but for its own."""
-    whole = Failover()
+    made = Failover()
     for link in sorted({link for failover in failovers for link in failover.targets}):
         mine = [failover for failover in failovers if link in failover.targets]
         total = mine[0].weights[link].sum(axis=0)
@@ -332,11 +332,11 @@ def merged(failovers: Sequence[Failover]) -> Failover:
         targets = sorted(t for t in sums if t >= 0) + sorted(
             (t for t in sums if t < 0), reverse=True
         )
-        whole.targets[link] = targets
-        whole.weights[link] = np.stack([sums[t] for t in targets])
+        made.targets[link] = targets
+        made.weights[link] = np.stack([sums[t] for t in targets])
         if any(link in failover.may for failover in mine):
             none = np.zeros_like(total)
-            whole.may[link] = np.stack([most.get(t, none) for t in targets])
-    whole.tie_bytes = sum(failover.tie_bytes for failover in failovers)
-    whole.assumed_bytes = sum(failover.assumed_bytes for failover in failovers)
-    return whole
+            made.may[link] = np.stack([most.get(t, none) for t in targets])
+    made.tie_bytes = sum(failover.tie_bytes for failover in failovers)
+    made.assumed_bytes = sum(failover.assumed_bytes for failover in failovers)
+    return made

@@ -32,16 +32,16 @@ def least_d(
         D by hour (0 without traffic), and sets × providers × hours bytes.
     """
     hours = fixed.shape[1]
-    whole = fixed.sum(axis=0) + free.sum(axis=0)
+    total = fixed.sum(axis=0) + free.sum(axis=0)
     found = np.zeros(hours)
     parts = np.zeros((len(sets), len(weights), hours))
-    busy = np.flatnonzero(whole)
+    busy = np.flatnonzero(total)
     for at in range(0, len(busy), BATCH):
         batch = busy[at : at + BATCH]
         found[batch], parts[:, :, batch] = _solve(
-            fixed[:, batch] / whole[batch], sets, free[:, batch] / whole[batch], weights
+            fixed[:, batch] / total[batch], sets, free[:, batch] / total[batch], weights
         )
-    return found, parts * whole
+    return found, parts * total
 
 
 def _solve(

@@ -76,10 +76,10 @@ class Entries:
         """The entries of the mask; parties left without any are dropped."""
         size = np.diff(self.first)
         held = np.add.reduceat(mask, self.first[:-1], dtype=np.int64) if len(size) else size
-        left = held > 0
+        remaining = held > 0
         return Entries(
-            self.asns[left],
-            np.concatenate([[0], np.cumsum(held[left])]).astype(np.int64),
+            self.asns[remaining],
+            np.concatenate([[0], np.cumsum(held[remaining])]).astype(np.int64),
             self.atom[mask],
             self.kind[mask],
         )

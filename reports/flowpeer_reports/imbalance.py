@@ -260,16 +260,16 @@ def missing_notes(what: str, judged: LinkCoverage, results: Mapping[str, str] = 
         return []
     result = results[judged.quality]
     n = len(judged.flags)
-    left = f", {len(judged.silent)} links of silent exporters left out" if judged.silent else ""
+    note = f", {len(judged.silent)} links of silent exporters left out" if judged.silent else ""
     counts = f"{judged.missing:,} of {n:,} slots are not covered, {judged.filled:,} are filled"
-    return [f"{what}: {counts}{left}: {result}"]
+    return [f"{what}: {counts}{note}: {result}"]
 
 
 def d_of(bytes_: Ints, weights: Reals) -> Reals:
     """D of each column of providers × slots; 0 where there is no traffic."""
-    whole = bytes_.sum(axis=0)
-    moved = np.abs(bytes_ - weights[:, None] * whole).sum(axis=0) / 2
-    found: Reals = np.divide(moved, whole, out=np.zeros(len(whole)), where=whole > 0)
+    total = bytes_.sum(axis=0)
+    moved = np.abs(bytes_ - weights[:, None] * total).sum(axis=0) / 2
+    found: Reals = np.divide(moved, total, out=np.zeros(len(total)), where=total > 0)
     return found
 
 
@@ -282,16 +282,16 @@ def mean_d(bytes_: Ints, d: Reals) -> float | None:
 
 def busiest(bytes_: Ints, d: Reals, n: int) -> float | None:
     """Mean of D over the busiest 5 % of `n` slots, those with traffic."""
-    whole = bytes_.sum(axis=0)
-    busy = np.argsort(-whole, kind="stable")[: -(-n // 20)]
-    busy = busy[whole[busy] > 0]
+    total = bytes_.sum(axis=0)
+    busy = np.argsort(-total, kind="stable")[: -(-n // 20)]
+    busy = busy[total[busy] > 0]
     return float(d[busy].mean()) if len(busy) else None
 
 
 def _series(found: Loads, metro: str, way: str, measured: Measured) -> pl.DataFrame:
-    whole = measured.filled.sum(axis=0)
-    some = np.flatnonzero((whole > 0) & measured.counted.flags)
-    return pl.DataFrame({"place": some, "bytes": whole[some], "d": measured.d[some]}).select(
+    total = measured.filled.sum(axis=0)
+    some = np.flatnonzero((total > 0) & measured.counted.flags)
+    return pl.DataFrame({"place": some, "bytes": total[some], "d": measured.d[some]}).select(
         pl.lit(metro).alias("metro"),
         pl.lit(way).alias("direction"),
         (pl.lit(found.start) + pl.duration(seconds=pl.col("place") * SLOT_SECONDS))
@@ -443,8 +443,8 @@ def _areas(
                         (amounts or {})[p.asn] if sized
                         else float(aims[metro].share[p.asn]) * int(parts[metro].bytes.sum())
                     )  # fmt: skip
-            whole = weight.sum()
-            weight = weight / whole if whole else np.full(len(order), 1 / len(order))
+            total = weight.sum()
+            weight = weight / total if total else np.full(len(order), 1 / len(order))
             rules = {aims[m].rule for m in members}
             here = found.links.with_row_index("link").filter(
                 pl.col("metro").is_in(members), pl.col("role") == "transit"

@@ -44,8 +44,8 @@ def inbound(
                 pl.col("metro") == metro,
                 pl.col("provider_asn").eq_missing(pl.lit(asn, pl.Int64)),
             )
-            whole = int(mine["bytes"].sum())
-            if not whole:
+            total = int(mine["bytes"].sum())
+            if not total:
                 continue
             full = _slots_over(found, metro, asn)
             for (local,), part in mine.group_by("local_prefix", maintain_order=True):
@@ -61,7 +61,7 @@ def inbound(
                     {
                         "metro": metro, "provider_asn": asn, "provider": name,
                         "local_prefix": local, "source_asn": source, "source": text,
-                        "in_bytes": size, "avg_bps": size * 8 / seconds, "share": size / whole,
+                        "in_bytes": size, "avg_bps": size * 8 / seconds, "share": size / total,
                         "slots_over_80": full,
                     }
                     for source, text, size in lines

@@ -232,11 +232,11 @@ def coverage_notes(inputs: Inputs, metros: Sequence[str]) -> tuple[list[str], se
     refused: set[str] = set()
     for metro in metros:
         missing = inputs.missing_slots.get(metro, 0)
-        whole = missing + inputs.slots.get(metro, inputs.period_slots)
-        if not whole or missing * 100 <= whole:
+        total = missing + inputs.slots.get(metro, inputs.period_slots)
+        if not total or missing * 100 <= total:
             continue
-        share = f"{missing:,} of {whole:,} slots are not covered ({missing / whole:.1%})"
-        if missing * 20 > whole:
+        share = f"{missing:,} of {total:,} slots are not covered ({missing / total:.1%})"
+        if missing * 20 > total:
             refused.add(metro)
             notes.append(f"{metro}: {share}; above 5 % no 95th percentile is given")
         else:

@@ -123,9 +123,9 @@ def _fill(
 
 def largest_remainder(amount: int, weights: list[int]) -> list[int]:
     """An amount split by weights, of which one is positive."""
-    whole = sum(weights)
-    parts = [amount * weight // whole for weight in weights]
-    by_rest = sorted(range(len(weights)), key=lambda i: -(amount * weights[i] % whole))
+    total = sum(weights)
+    parts = [amount * weight // total for weight in weights]
+    by_rest = sorted(range(len(weights)), key=lambda i: -(amount * weights[i] % total))
     for i in by_rest[: amount - sum(parts)]:
         parts[i] += 1
     return parts
@@ -184,8 +184,8 @@ def spread(load: Ints, into: int, per_hour: int, how: Spread) -> Ints:
 def _spread(load: Ints, into: int, per_hour: int, how: Spread, sums: Ints) -> None:
     hour = (np.arange(len(load)) + into) // per_hour
     weights = how.weights[:, hour]
-    whole = weights.sum(axis=0)
-    weights[how.spare, whole == 0] = 1
+    total = weights.sum(axis=0)
+    weights[how.spare, total == 0] = 1
     for target, part in enumerate(split_columns_plain(load, weights)):
         how.now[how.row[target]] += part
         sums[target] += part.sum()
@@ -193,7 +193,7 @@ def _spread(load: Ints, into: int, per_hour: int, how: Spread, sums: Ints) -> No
             how.between[how.pair[target]] += part
     if how.may is not None and how.most is not None:
         may = how.may[:, hour]
-        safe = np.broadcast_to(np.maximum(whole, 1), may.shape)
+        safe = np.broadcast_to(np.maximum(total, 1), may.shape)
         alone, rest = scaled(load[None, :], may, safe)
         for target in np.flatnonzero(how.real).tolist():
             how.most[how.row[target]] += alone[target] + (rest[target] > 0)

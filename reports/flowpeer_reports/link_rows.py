@@ -49,12 +49,12 @@ def links_and_routers(
             for asn, members in groups.items():
                 head = {"metro": metro, "direction": way, "provider_asn": asn,
                         "provider": names.get(asn, "unknown")}  # fmt: skip
-                whole = int(sum(dense[m["link"]].sum() for m in members))
+                total = int(sum(dense[m["link"]].sum() for m in members))
                 for m in members:
                     facts = _facts(inputs, found, way, [m["link"]], m.get("capacity_bps"), factors)
                     links.append({**head, "exporter": m["exporter"], "interface": m["interface"],
                                   "name": m.get("name"), **facts,
-                                  **_shares(facts["bytes"], whole, m, members)})  # fmt: skip
+                                  **_shares(facts["bytes"], total, m, members)})  # fmt: skip
                 by_router: dict[str, list[dict[str, Any]]] = {}
                 for m in members:
                     by_router.setdefault(m["exporter"], []).append(m)
@@ -62,7 +62,7 @@ def links_and_routers(
                     sizes = [m.get("capacity_bps") for m in own]
                     size = sum(s or 0 for s in sizes) if all(sizes) else None
                     facts = _facts(inputs, found, way, [m["link"] for m in own], size, factors)
-                    share = facts["bytes"] / whole if whole else None
+                    share = facts["bytes"] / total if total else None
                     routers.append({**head, "exporter": exporter, "links": len(own), **facts,
                                     "share_of_provider": share})  # fmt: skip
     order = [pl.col("utilisation_p95"), pl.col("p95_bps")]
@@ -82,12 +82,12 @@ def links_and_routers(
 
 
 def _shares(
-    own: int, whole: int, link: Mapping[str, Any], members: Sequence[Mapping[str, Any]]
+    own: int, total: int, link: Mapping[str, Any], members: Sequence[Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """Share of the provider's bytes in the metro, and of its capacity there."""
     sizes = [m.get("capacity_bps") for m in members]
     aim = link["capacity_bps"] / sum(s or 0 for s in sizes) if all(sizes) else 1 / len(members)
-    return {"share_of_provider": own / whole if whole else None, "target_share": aim}
+    return {"share_of_provider": own / total if total else None, "target_share": aim}
 
 
 def _facts(
@@ -101,14 +101,14 @@ def _facts(
         int(percentiles(counting, judged.slots, half=h)[0]) * 8 / SLOT_SECONDS
         for h in (False, True)
     )
-    whole = sum(int(found.way(way)[link].sum()) * factors[link] for link in links)
+    total = sum(int(found.way(way)[link].sum()) * factors[link] for link in links)
     over = (
         int((rows[0] > size * 80 * SLOT_SECONDS // 800).sum()) if size else None
     )  # above 80 % of capacity, in integers
     return {
         "capacity_bps": size,
         "bytes": int(rows.sum()),
-        "avg_bps": round(whole * 8 / (found.slots * SLOT_SECONDS), 3),
+        "avg_bps": round(total * 8 / (found.slots * SLOT_SECONDS), 3),
         "p50_bps": None if refused else p50,
         "p95_bps": None if refused else p95,
         "peak_bps": int(rows.max(initial=0)) * 8 / SLOT_SECONDS,
@@ -139,12 +139,12 @@ def hours_of_week(
             chosen = [np.flatnonzero(judged.flags & (hour == h)) for h in range(168)]
             dense = np.zeros_like(found.filled(way))
             dense[links] = judged.lines(found, way, links)
-            whole = np.zeros(found.slots, dtype=np.int64)
+            total = np.zeros(found.slots, dtype=np.int64)
             series: list[tuple[int | None, str, int | None, Ints]] = []
             for asn, name in names.items():
                 mine = here.filter(pl.col("provider_asn").eq_missing(pl.lit(asn, pl.Int64)))
                 bytes_ = dense[mine["link"].to_numpy()].sum(axis=0)
-                whole += bytes_
+                total += bytes_
                 sizes = mine["capacity_bps"].to_list() if "capacity_bps" in mine.columns else []
                 series.append((asn, name, sum(sizes) if sizes and all(sizes) else None, bytes_))
             for asn, name, size, bytes_ in series:
@@ -153,7 +153,7 @@ def hours_of_week(
                         continue
                     values = np.sort(bytes_[slots])
                     p95 = int(values[p95_rank(len(values)) - 1]) * 8 / SLOT_SECONDS
-                    all_of_hour = int(whole[slots].sum())
+                    all_of_hour = int(total[slots].sum())
                     records.append(
                         {
                             "metro": metro, "direction": way, "provider_asn": asn,

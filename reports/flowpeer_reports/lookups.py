@@ -56,7 +56,7 @@ class Lookups:
     demand: Ints
     exit_metro: Ints
     steps: Ints
-    whole: IntactExits
+    intact: IntactExits
 
     @classmethod
     def of(cls, choice: Choice, asked: Demand) -> Lookups:
@@ -85,8 +85,8 @@ class Lookups:
             class_ = steps[chain, step]
             has = (class_ >= 0) & (chain > 0)
             found.append(_key(choice, class_[has], demand[has], exit_metro[has], step))
-        whole = _whole(choice, np.unique(np.concatenate(found)))
-        return cls(choice, question, chain, demand, exit_metro, steps, whole)
+        intact = _intact(choice, np.unique(np.concatenate(found)))
+        return cls(choice, question, chain, demand, exit_metro, steps, intact)
 
     def ask(
         self, chain: Ints, demand: Ints, exit_metro: Ints, gone: Flags
@@ -112,19 +112,19 @@ class Lookups:
             if not len(open_):
                 break
             key = _key(self.choice, class_, demand[open_], exit_metro[open_], step)
-            whole = self.whole
-            at = np.searchsorted(whole.key, key)
-            if (at == len(whole.key)).any() or (whole.key[at] != key).any():
-                whole = _whole(self.choice, np.unique(key))
-                at = np.searchsorted(whole.key, key)
-            start[open_] = used + whole.exit_edge[at]
-            size[open_] = np.diff(whole.exit_edge)[at]
-            known[open_] = whole.known[at]
-            pool.append(whole.exit)
-            used += len(whole.exit)
+            intact = self.intact
+            at = np.searchsorted(intact.key, key)
+            if (at == len(intact.key)).any() or (intact.key[at] != key).any():
+                intact = _intact(self.choice, np.unique(key))
+                at = np.searchsorted(intact.key, key)
+            start[open_] = used + intact.exit_edge[at]
+            size[open_] = np.diff(intact.exit_edge)[at]
+            known[open_] = intact.known[at]
+            pool.append(intact.exit)
+            used += len(intact.exit)
             again = np.flatnonzero(
-                _any(whole.exit_edge, gone[whole.exit])[at]
-                | _any(whole.rival_edge, gone[whole.rival])[at]
+                _any(intact.exit_edge, gone[intact.exit])[at]
+                | _any(intact.rival_edge, gone[intact.rival])[at]
             )
             query = open_[again]
             answer = self.choice.exits(
@@ -148,7 +148,7 @@ def _key(choice: Choice, class_: Ints, demand: Ints, exit_metro: Ints, step: int
     return found
 
 
-def _whole(choice: Choice, keys: Ints) -> IntactExits:
+def _intact(choice: Choice, keys: Ints) -> IntactExits:
     exits, rivals, known = [], [], []
     sizes, counts = [], []
     wide = len(choice.places.metros) + 1

@@ -159,7 +159,7 @@ def moves(
         if best is None:
             break
         _, number, after = best
-        left = float(np.abs(after[:, covered] - aims).sum() / 2 / total)
+        remaining = float(np.abs(after[:, covered] - aims).sum() / 2 / total)
         rule = rules[number]
         taken |= rule.routes
         for link, line in _by_link(rule, routed).items():
@@ -187,7 +187,7 @@ def moves(
                 "out_bytes": int(series[number].sum()),
                 "avg_bps": int(series[number].sum()) * 8 / (SLOT_SECONDS * found.slots),
                 "d_before": d,
-                "d_after": left,
+                "d_after": remaining,
                 "from_p95_before_bps": p95[0],
                 "from_p95_after_bps": p95[1],
                 "to_p95_before_bps": p95[2],
@@ -195,7 +195,7 @@ def moves(
                 "to_utilisation_after": p95[3] / goal.capacity_bps if goal.capacity_bps else None,
             }
         )  # fmt: skip
-        load, d = after, left
+        load, d = after, remaining
     notes = []
     if blocked:
         notes.append(
@@ -355,13 +355,13 @@ def _shaped(
     for link, prefixes in by_link.items():
         load = np.zeros((hours, HOUR_SLOTS), dtype=np.int64)
         load.reshape(-1)[first : first + found.slots] = found.out[link]
-        whole, spare = load.sum(axis=1), load.copy()
+        total, spare = load.sum(axis=1), load.copy()
         floors = []
         for prefix in prefixes:
             size = np.zeros(hours, dtype=np.int64)
             for at, bytes_ in hourly[prefix, link].items():
-                size[at] = min(bytes_, whole[at])
-            share = np.divide(size, whole, out=np.zeros(hours), where=whole > 0)
+                size[at] = min(bytes_, total[at])
+            share = np.divide(size, total, out=np.zeros(hours), where=total > 0)
             line = np.minimum(np.floor(load * share[:, None]).astype(np.int64), spare)
             spare -= line
             floors.append((prefix, size, line))

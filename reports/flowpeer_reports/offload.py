@@ -6,7 +6,6 @@ a table of (party, atom, class of evidence), grouped by party, is all that the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +13,9 @@ import numpy.typing as npt
 import polars as pl
 
 from flowpeer_core.asns import is_public
-from flowpeer_reports.announced import AnnouncedRoutes, marks
-from flowpeer_reports.parties import NOBODY_TOGETHER, Parties
+from flowpeer_reports.announced import announced_routes, marks
+from flowpeer_reports.inputs import Inputs
+from flowpeer_reports.parties import Parties
 from flowpeer_reports.paths import observed
 from flowpeer_reports.relations import AsGraph, Ints
 
@@ -49,32 +49,35 @@ class Cover:
 
 
 def cover(
+    inputs: Inputs,
     units: pl.DataFrame,
-    paths: pl.DataFrame,
     graph: AsGraph,
-    ourselves: Iterable[int],
+    parties: Parties,
     *,
-    cones: pl.DataFrame | None = None,
-    declared: pl.DataFrame | None = None,
-    parties: Parties = NOBODY_TOGETHER,
-    declared_first: bool = False,
-    announced: AnnouncedRoutes | None = None,
+    paths: pl.DataFrame | None = None,
 ) -> Cover:
-    """The cover of `units` (prefix, origin_asn: distinct), from path views and relationships.
+    """The cover of `units` (prefix, origin_asn: distinct): networks that paths show, that cones or
+    the graph's relationships imply, and that are declared.
+
+    Routes that differ in what sessions announce to us are atoms of their own. What is declared
+    weighs as the policy says: more than what is inferred, where it is the stronger.
 
     Args:
-        cones: asn, member_asn: customer cones; None: the graph's recursive ones.
-        declared: asn, member_asn: what networks say they announce (IRR AS-SETs).
-        declared_first: what is declared weighs more than what is inferred, so it is the stronger.
-        announced: what sessions announce to us: routes that differ in it are atoms of their own.
+        paths: as `inputs.paths`, which they stand in for.
     """
+    paths = inputs.paths if paths is None else paths
+    weights, declared, sessions = inputs.policy.weights, inputs.declared, inputs.session_routes
     needed = paths.join(units.select("prefix").unique(), on="prefix", how="semi")
-    seen = observed(needed, graph, ourselves)
+    seen = observed(needed, graph, {inputs.asn, *inputs.siblings})
     groups = seen.group_by("prefix").agg(pl.col("asn").sort().cast(pl.String).str.join(" "))
     labelled = units.join(groups.rename({"asn": "seen"}), on="prefix", how="left").with_columns(
         pl.col("seen").fill_null("")
     )
-    differs = None if announced is None else marks(units, seen, announced, parties)
+    differs = None
+    if sessions is not None:
+        prefixes = units["prefix"].drop_nulls().unique().to_list()
+        announced = announced_routes(sessions, parties, prefixes)
+        differs = marks(units, seen, announced, parties)
     kinds = ["origin_asn", "seen"]
     if differs is not None and differs.height:
         text = pl.format("{} {} {}", "metro", "asn", "withheld").sort().str.join("\n")
@@ -111,7 +114,9 @@ def cover(
         entry = np.repeat(run_first[index] - np.cumsum(size) + size, size) + np.arange(size.sum())
         return np.repeat(ancestor, size), which[entry]
 
-    inferred = below(graph.above(distinct) if cones is None else _held(cones, distinct))
+    inferred = below(
+        graph.above(distinct) if inputs.cones is None else _held(inputs.cones, distinct)
+    )
     declared_pairs = (
         below(_held(declared, distinct)) if declared is not None else (which[:0], which[:0])
     )
@@ -126,7 +131,9 @@ def cover(
     asn = parties.named(asn)
     ok = asn > 0
     asn, atom, kind = asn[ok], atom[ok], kind[ok]
-    strength = np.where(kind == DECLARED, 0.5, kind) if declared_first else kind
+    strength = (
+        np.where(kind == DECLARED, 0.5, kind) if weights.declared > weights.inferred else kind
+    )
     key = asn * max(len(origins), 1) + atom
     order = np.lexsort((strength, key))
     key = key[order]

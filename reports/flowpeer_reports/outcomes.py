@@ -8,6 +8,7 @@ the metros' total; the fall is judged against the weeks before, not against a sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -38,11 +39,9 @@ def outcomes(inputs: Inputs, asks: Sequence[Ask]) -> pl.DataFrame:
     world = universe(inputs, None)
     daily = _daily(inputs)
     units = daily.select("prefix", "origin_asn").unique()
-    found = cover(
-        units, inputs.paths, world.graph, {inputs.asn, *inputs.siblings},
-        cones=pl.DataFrame(schema={"asn": pl.Int64, "member_asn": pl.Int64}),
-        parties=world.parties,
-    )  # fmt: skip
+    none = pl.DataFrame(schema={"asn": pl.Int64, "member_asn": pl.Int64})
+    by_paths = replace(inputs, cones=none, declared=None, session_routes=None)
+    found = cover(by_paths, units, world.graph, world.parties)
     daily = daily.join(found.units, on=["prefix", "origin_asn"], nulls_equal=True)
     rows = []
     for ask in live:

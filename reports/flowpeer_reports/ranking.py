@@ -624,7 +624,7 @@ class _Build:
         chosen, rate = self.cells.chosen[self.span], self.cells.rate[self.span]
         strongest = np.full(len(chosen), DECLARED + 1, dtype=np.int8)
         observed = np.zeros(len(chosen), dtype=np.bool_)
-        left = np.zeros(len(chosen))
+        remaining = np.zeros(len(chosen))
         for parties, batch in entries.batches():
             size = np.diff(entries.first[parties.start : parties.stop + 1])
             mine, willing = (np.repeat(m[parties], size) for m in (rest, rest & ~refuses))
@@ -632,10 +632,10 @@ class _Build:
             np.minimum.at(strongest, atom[mine], kind[mine])
             observed[atom[willing & (kind == OBSERVED)]] = True
             with np.errstate(divide="ignore"):
-                np.add.at(left, atom[willing], np.log1p(-share[batch][willing]))
+                np.add.at(remaining, atom[willing], np.log1p(-share[batch][willing]))
         part = _places((strongest <= DECLARED) & (made.owner < 0))
         row = Row(None, None, part, strongest[part], _places(observed & (made.seen_by < 0)))
-        some = search.open * -np.expm1(left)
+        some = search.open * -np.expm1(remaining)
         row.expected, row.expected_rate = float((chosen * some).sum()), float((rate * some).sum())
         union = np.flatnonzero(strongest <= DECLARED)
         row.cone, row.cone_rate = int(chosen[union].sum()), float(rate[union].sum())

@@ -64,18 +64,18 @@ def _remainder(
     cells, base = ranking.cells, listing.base
     part = slice(base, base + len(owner))
     out, in_, chosen, atom = (v[part] for v in (cells.out, cells.in_, cells.chosen, cells.atom))
-    left = np.flatnonzero(owner < 0)
-    origin = ranking.cover.origins[atom[left]]
-    default = np.where(limited & (chosen[left] > 0), BEYOND, NOTHING_CHOSEN)
-    reason = [r or d for r, d in zip(reasons[atom[left]], default, strict=True)]
+    unowned = np.flatnonzero(owner < 0)
+    origin = ranking.cover.origins[atom[unowned]]
+    default = np.where(limited & (chosen[unowned] > 0), BEYOND, NOTHING_CHOSEN)
+    reason = [r or d for r, d in zip(reasons[atom[unowned]], default, strict=True)]
     alone = [
         ranking.parties.of(int(o)) if r == CLIQUE else None
         for o, r in zip(origin, reason, strict=True)
     ]
     return (
         pl.DataFrame(
-            {"reason": reason, "asn": alone, "origin": origin, "out_bytes": out[left],
-             "in_bytes": in_[left]},
+            {"reason": reason, "asn": alone, "origin": origin, "out_bytes": out[unowned],
+             "in_bytes": in_[unowned]},
             schema={"reason": pl.String, "asn": pl.Int64, "origin": pl.Int64,
                     "out_bytes": pl.Int64, "in_bytes": pl.Int64},
         )
@@ -113,8 +113,7 @@ def _before(early: pl.DataFrame, names: dict[int, str]) -> pl.DataFrame:
 def account(
     inputs: Inputs,
     ranking: Ranking,
-    octets: pl.DataFrame,
-    early: pl.DataFrame,
+    world: Universe,
     rows: pl.DataFrame,
     organisations: pl.DataFrame,
     not_listed: pl.DataFrame,
@@ -122,16 +121,16 @@ def account(
 ) -> dict[str, dict[str, Any]]:
     """By metro and `all`; every scaled byte of the universe (`Universe.octets`), what came too
     early for a session among it, in one of three places, of either list."""
-    carried = {(m, d, s): n for m, d, s, n in octets.select(_WAY).iter_rows()}
-    before = early_rates(inputs, early, ranking.directions)
+    carried = {(m, d, s): n for m, d, s, n in world.octets.select(_WAY).iter_rows()}
+    before = early_rates(inputs, world.early, ranking.directions)
     totals: dict[str, dict[str, Any]] = {}
     for m in ranking.metros:
         total = {d: carried.get((m.name, d, True), 0) for d in ("out", "in")}
         listed = rows.filter(pl.col("metro") == m.name)
         rest = not_listed.filter(pl.col("metro") == m.name)
-        for d, whole in total.items():
+        for d, total_bytes in total.items():
             parts = int(listed[f"{d}_bytes"].sum()) + int(rest[f"{d}_bytes"].sum())
-            assert parts == whole, f"{m.name} {d}: {parts} bytes placed of {whole}"
+            assert parts == total_bytes, f"{m.name} {d}: {parts} bytes placed of {total_bytes}"
         totals[m.name] = {
             "slots": m.slots,
             "transit_bps": bps(_rate(ranking, m) + before.get(m.name, 0.0), m.slots),
@@ -143,8 +142,8 @@ def account(
     for d in ("out", "in"):
         beside = not_listed_organisations[f"{d}_bytes"]
         parts = int(organisations[f"{d}_bytes"].sum()) + int(beside.sum())
-        whole = sum(t[f"{d}_bytes"] for t in totals.values())
-        assert parts == whole, f"organisations {d}: {parts} bytes placed of {whole}"
+        total_bytes = sum(t[f"{d}_bytes"] for t in totals.values())
+        assert parts == total_bytes, f"organisations {d}: {parts} bytes placed of {total_bytes}"
     whole_: dict[str, Any] = {
         key: sum(t[key] for t in totals.values())
         for key in ("transit_bps", "candidates", "already_peered_bytes", "listed_bytes",

@@ -7,7 +7,7 @@ import numpy as np
 from flowpeer_reports.relations import Ints
 
 
-def scaled(amount: Ints, weight: Ints, whole: Ints) -> tuple[Ints, Ints]:
+def scaled(amount: Ints, weight: Ints, total: Ints) -> tuple[Ints, Ints]:
     """⌊amount × weight / whole⌋ and what is left over, exactly; `whole` is positive.
 
     The product may need more than 64 bits: the quotient is estimated in floating point, which is
@@ -16,15 +16,15 @@ def scaled(amount: Ints, weight: Ints, whole: Ints) -> tuple[Ints, Ints]:
     `split_columns_plain` keeps the place of up to 512 parts beside the remainder: 2^53 there.
     """
     guess = np.floor(
-        amount.astype(np.float64) * weight.astype(np.float64) / whole.astype(np.float64)
+        amount.astype(np.float64) * weight.astype(np.float64) / total.astype(np.float64)
     ).astype(np.int64)
-    rest = amount * weight - guess * whole
+    rest = amount * weight - guess * total
     low = rest < 0
     guess -= low
-    rest += np.where(low, whole, 0)
-    high = rest >= whole
+    rest += np.where(low, total, 0)
+    high = rest >= total
     guess += high
-    rest -= np.where(high, whole, 0)
+    rest -= np.where(high, total, 0)
     return guess, rest
 
 
@@ -32,16 +32,16 @@ def split_columns_plain(amount: Ints, weights: Ints) -> Ints:
     """Each amount over its column of `weights` (parts × amounts), whose sums are positive."""
     if len(weights) == 1:
         return amount[None, :].copy()
-    whole = weights.sum(axis=0)
-    part, rest = scaled(amount[None, :], weights, np.broadcast_to(whole, weights.shape))
-    left = amount - part.sum(axis=0)
-    some = np.flatnonzero(left)
+    total = weights.sum(axis=0)
+    part, rest = scaled(amount[None, :], weights, np.broadcast_to(total, weights.shape))
+    remaining = amount - part.sum(axis=0)
+    some = np.flatnonzero(remaining)
     if len(some):
         # A key that orders by remainder, then by place, and is unlike any other of its column:
         # the part gets one more if its key is among the `left` lowest.
         bits = len(weights).bit_length()
-        key = (whole[some] - rest[:, some] << bits) + np.arange(len(weights))[:, None]
+        key = (total[some] - rest[:, some] << bits) + np.arange(len(weights))[:, None]
         ordered = np.sort(np.ascontiguousarray(key.T), axis=1)
-        limit = ordered[np.arange(len(some)), left[some] - 1]
+        limit = ordered[np.arange(len(some)), remaining[some] - 1]
         part[:, some] += key <= limit
     return part

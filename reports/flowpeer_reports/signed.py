@@ -171,14 +171,14 @@ def signed(
         .select("link", "prefix", "origin_asn", "to", "rank")
     )
     hours = int(found.hour_of_slot[-1]) + 1 if found.slots else 0
-    whole, away = _hourly(parts, moved, hours)
+    totals, away = _hourly(parts, moved, hours)
     planned = np.zeros((links.height - found.links.height, found.slots), dtype=np.int64)
     out = np.vstack([found.out, planned])
     sums: dict[tuple[int, int], Ints] = {}
     for link, targets in away.items():
         order = sorted(targets)
         weights = np.stack([targets[t] for t in order])
-        rest = whole[link] - weights.sum(axis=0)
+        rest = totals[link] - weights.sum(axis=0)
         failover = Failover(
             {link: [*(to for to, _ in order), STAYS]}, {link: np.vstack([weights, rest])}
         )
@@ -263,18 +263,18 @@ def _hourly(
         .agg(pl.col("bytes").sum())
         for part in parts()
     ]
-    whole: dict[int, Ints] = {}
+    totals: dict[int, Ints] = {}
     away: dict[int, dict[tuple[int, int], Ints]] = {}
     for frame in frames:
         for hour, link, to, number, size in frame.iter_rows():
-            whole.setdefault(link, np.zeros(hours, dtype=np.int64))[hour] += size
+            totals.setdefault(link, np.zeros(hours, dtype=np.int64))[hour] += size
             if to is not None:
                 line = away.setdefault(link, {})
                 key = (to, number)
                 if key not in line:
                     line[key] = np.zeros(hours, dtype=np.int64)
                 line[key][hour] += size
-    return whole, away
+    return totals, away
 
 
 def _asks(links: pl.DataFrame, seats: pl.DataFrame, sums: dict[tuple[int, int], Ints]) -> Any:

@@ -70,8 +70,8 @@ def targets(
         even = {p: Fraction(1, len(providers)) for p in providers}
         text = f"targets are equal shares: no capacity known of {', '.join(unknown)}"
         return Targets("equal", even, None, "; ".join(filter(None, (note, text))))
-    whole = {p: sizes[p] or Fraction(0) for p in providers}
-    return _by("capacity", whole, providers, note)
+    known = {p: sizes[p] or Fraction(0) for p in providers}
+    return _by("capacity", known, providers, note)
 
 
 _Spans = list[tuple[Fraction, pl.DataFrame]]
@@ -93,8 +93,8 @@ def _spans(links: pl.DataFrame, metro: str, between: tuple[datetime, datetime] |
         )
         if (held["metro"] == metro).any():
             found.append(((until - since) // timedelta(microseconds=1), held))
-    whole = sum(size for size, _ in found)
-    return [(Fraction(size, whole), held) for size, held in found]
+    total = sum(size for size, _ in found)
+    return [(Fraction(size, total), held) for size, held in found]
 
 
 def _mean_capacities(spans: _Spans, metro: str) -> dict[int | None, Fraction | None]:
@@ -126,24 +126,24 @@ def _by(
     rule: str, parts: Mapping[int | None, int | Fraction], providers: Sequence[int | None],
     note: str = "",
 ) -> Targets:  # fmt: skip
-    whole = sum(Fraction(parts[p]) for p in providers)
-    share = {p: Fraction(parts[p]) / whole for p in providers}
+    total = sum(Fraction(parts[p]) for p in providers)
+    share = {p: Fraction(parts[p]) / total for p in providers}
     return Targets(rule, share, {p: int(parts[p]) for p in providers}, note)
 
 
 def _given(given: Mapping[str, float], metro: str, providers: Sequence[int | None]) -> Targets:
     wanted = {int(asn): Fraction(str(share)) for asn, share in given.items()}
     strangers = sorted(set(wanted) - set(providers))
-    whole = sum(wanted.values())
-    if strangers or not whole:
+    total = sum(wanted.values())
+    if strangers or not total:
         raise ReportError(
             f"metro {metro}: targets name "
             + (f"AS{strangers[0]}, no transit provider there" if strangers else "no share above 0"),
             advice=f"its providers are {', '.join(f'AS{p}' for p in providers if p)}",
         )
-    share = {p: wanted.get(p or 0, Fraction(0)) / whole for p in providers}
+    share = {p: wanted.get(p or 0, Fraction(0)) / total for p in providers}
     note = (
-        "" if whole == 1 else f"the given targets add up to {float(whole):g}: taken in proportion"
+        "" if total == 1 else f"the given targets add up to {float(total):g}: taken in proportion"
     )
     return Targets("given", share, None, note)
 
@@ -166,7 +166,7 @@ def _commits(
         if terms not in commit:
             return None, f"{exporter} {interface}"
         sizes = of[terms]
-        whole = sum(s for s in sizes if s)
-        part = Fraction(size, whole) if all(sizes) else Fraction(1, len(sizes))
+        total = sum(s for s in sizes if s)
+        part = Fraction(size, total) if all(sizes) else Fraction(1, len(sizes))
         parts[asn] = parts.get(asn, Fraction(0)) + commit[terms] * part
     return (parts or None), "no transit interface there"

@@ -165,7 +165,7 @@ def free_bytes(
     links = sorted(able)
     options: dict[tuple[int, ...], int] = {}
     free: dict[tuple[int, tuple[int, ...]], Ints] = {}
-    whole: dict[int, Ints] = {}
+    totals: dict[int, Ints] = {}
     hours = len(epoch_of_hour)
     for part in outbound.parts():
         rows = part.filter(pl.col("direction") == "out", pl.col("link").is_in(links))
@@ -185,8 +185,8 @@ def free_bytes(
         )
         sets = list(options)
         for hour, link, number, size in summed.iter_rows():
-            whole.setdefault(link, np.zeros(hours, dtype=np.int64))[hour] += size
+            totals.setdefault(link, np.zeros(hours, dtype=np.int64))[hour] += size
             if len(sets[number]) > 1:
                 key = (link, sets[number])
                 free.setdefault(key, np.zeros(hours, dtype=np.int64))[hour] += size
-    return free, whole
+    return free, totals

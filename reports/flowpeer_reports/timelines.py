@@ -68,10 +68,10 @@ def timelines(inputs: Inputs, found: Imbalance) -> Timelines | None:
         here = links.filter(pl.col("metro") == metro)
         providers = providers_of(inputs, held, metro, names)
         sizes = [p.capacity_bps for p in providers]
-        whole = None if None in sizes else sum(s for s in sizes if s is not None)
+        total = None if None in sizes else sum(s for s in sizes if s is not None)
         every = here["link"].to_list()
         metros.append(
-            Timeline(metro, None, None, whole, {
+            Timeline(metro, None, None, total, {
                 way: _steps(*_line(inputs, held, every, way), step) for way in WAYS
             })
         )  # fmt: skip

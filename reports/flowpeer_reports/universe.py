@@ -87,7 +87,7 @@ class Routes:
             .group_by("metro", "link", "unit")
             .agg(pl.col(SUMS).sum().name.suffix("_gone"))
         )
-        left = stores()
+        remaining = stores()
         for number, metro in enumerate(self.metros):
             here = gone.filter(pl.col("metro") == metro).drop("metro")
             kept = (
@@ -96,8 +96,8 @@ class Routes:
                 .with_columns(pl.col(c) - pl.col(f"{c}_gone").fill_null(0) for c in SUMS)
                 .filter(pl.col("bytes_gone").is_null() | (pl.col("bytes") > 0))
             )
-            left.put(number, _array(kept))
-        return Routes(self.links, self.units, self.metros, left)
+            remaining.put(number, _array(kept))
+        return Routes(self.links, self.units, self.metros, remaining)
 
 
 @dataclass(frozen=True, slots=True)

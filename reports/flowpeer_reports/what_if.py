@@ -146,8 +146,8 @@ class Baseline:
         unique = list(dict.fromkeys(picks))
         taken = {kind: np.zeros(len(cells.atom), dtype=np.bool_) for kind in ("seen", "any")}
         rows: list[dict[str, Any]] = []
-        whole = {name: self._outbound(n) for n, name in enumerate(self._world.metros)}
-        sums = dict.fromkeys(whole, 0.0)
+        totals = {name: self._outbound(n) for n, name in enumerate(self._world.metros)}
+        sums = dict.fromkeys(totals, 0.0)
         total = 0.0
         for number, pick in enumerate(unique):
             metro = self._number(pick.metro)
@@ -169,8 +169,8 @@ class Baseline:
                     "members": len(members),
                     "out_bytes": int(cells.out[mine["seen"]].sum()),
                     "out_bps": bps(rate, slots), "cumulative_bps": bps(total, slots),
-                    "cumulative_share": sums[pick.metro] / whole[pick.metro]
-                    if whole[pick.metro] else None,
+                    "cumulative_share": sums[pick.metro] / totals[pick.metro]
+                    if totals[pick.metro] else None,
                     "with_inferred_bps": bps(float(cells.rate_out[mine["any"]].sum()), slots),
                     "currency": self._inputs.currency,
                     "note": self._note(pick, members, len(mine["seen"]), len(mine["any"])),
@@ -301,7 +301,7 @@ class Baseline:
         factors = factors_of(inputs, found)
         measured = measure(inputs, found, metro, "out", providers, aims, factors)
         place = {p.asn: i for i, p in enumerate(providers)}
-        left, average = measured.filled.copy(), measured.average.copy()
+        remaining, average = measured.filled.copy(), measured.average.copy()
         for link, exporter, interface, asn in (
             self._here(metro).select("link", "exporter", "interface", "provider_asn").iter_rows()
         ):
@@ -310,14 +310,14 @@ class Baseline:
                 continue
             at = place[asn]
             if link not in measured.counted.silent:
-                left[at] -= np.minimum(octets, left[at])
+                remaining[at] -= np.minimum(octets, remaining[at])
             average[at] -= int(octets.sum()) * factors[link]
         judged = measured.counted
         flags = judged.flags
         was, now = (
             None if judged.refused
             else mean_d(octets[:, flags], d_of(octets[:, flags], measured.weights))
-            for octets in (measured.filled, left)
+            for octets in (measured.filled, remaining)
         )  # fmt: skip
         slots = inputs.period_slots
         return {

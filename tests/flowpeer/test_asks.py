@@ -72,7 +72,7 @@ def test_an_ask_is_opened_updated_and_listed(folder: Path, run: Run) -> None:
         (["add", "64510", "--event", "live"], "'live' is no event here"),
         (["add", "64510", "--date", "yesterday"], "no date"),
         (["add", "64510", "--date", "2026-05-04", "--until", "2026-05-03"], "before the day of"),
-        (["add", "64510", "--date", "2926-05-04"], "2926-05-04: asked on a day to come"),
+        (["add", "64510", "--date", "2926-05-04"], "2926-05-04: asked on a day in the future"),
         (["update", "64510", "live"], "no open ask of AS64510"),
         (["list", "--status", "maybe"], "'maybe' is no event here"),
     ],

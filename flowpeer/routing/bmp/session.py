@@ -250,7 +250,7 @@ def _plausible(version: int, length: int, kind: int) -> bool:
 
 def _chain(data: bytes, at: int) -> bool:
     """Whether messages follow each other from here to the end of what is known."""
-    whole = 0
+    count = 0
     while len(data) - at >= HEADER.size:
         version, length, kind = HEADER.unpack_from(data, at)
         if not _plausible(version, length, kind):
@@ -258,8 +258,8 @@ def _chain(data: bytes, at: int) -> bool:
         if at + length > len(data):
             break
         at += length
-        whole += 1
-    return whole > 0
+        count += 1
+    return count > 0
 
 
 def looks_like_bmp(octets: bytes) -> bool:

@@ -155,36 +155,38 @@ def _entries(
     begin at `at`; which records end where their last entry does."""
     good = np.ones(len(at), dtype=bool)
     live = np.flatnonzero(count)
-    at, end, left, head, place = at[live], end[live], count[live], head[live], base[live]
+    at, end, remaining, head, place = at[live], end[live], count[live], head[live], base[live]
     add_path = bool((head > 8).any())
     while len(live) >= _FEW_IN_STEP:
         fits = at + head <= end
         start = np.where(fits, at + head, 12)
         peer, after = _number(data, start - head, 2), start + _number(data, start - 2, 2)
-        left = left - 1
-        fits &= (peer < peers) & np.where(left == 0, after == end, after <= end)
+        remaining = remaining - 1
+        fits &= (peer < peers) & np.where(remaining == 0, after == end, after <= end)
         if not fits.all():
             good[live[~fits]] = False
         table[0, place], table[2, place], table[3, place] = peer, start, after
         if add_path:
             table[1, place] = _number(data, start - 6, 4)
-        more = fits & (left > 0)
+        more = fits & (remaining > 0)
         at, place = after, place + 1
         if not more.all():
-            live, at, end, left, head, place = (
-                column[more] for column in (live, at, end, left, head, place)
+            live, at, end, remaining, head, place = (
+                column[more] for column in (live, at, end, remaining, head, place)
             )
-    rest = zip(*(column.tolist() for column in (live, at, end, left, head, place)), strict=True)
+    rest = zip(
+        *(column.tolist() for column in (live, at, end, remaining, head, place)), strict=True
+    )
     for record, first, stop, times, octets, row in rest:
         good[record] = _one_by_one(data, table, first, stop, times, octets, row, peers)
     return good
 
 
 def _one_by_one(
-    data: Octets, table: Ints, at: int, end: int, left: int, head: int, row: int, peers: int
+    data: Octets, table: Ints, at: int, end: int, remaining: int, head: int, row: int, peers: int
 ) -> bool:
     """The same for one record."""
-    for _ in range(left):
+    for _ in range(remaining):
         start = at + head
         if start > end:
             return False

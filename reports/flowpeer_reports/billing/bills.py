@@ -263,16 +263,16 @@ def _heading(one: MonthSeries, octets: Octets, now: datetime) -> list[Fraction]:
     """The billed rate of a running month, each slot to come taken from one, two, three and four
     weeks before the first of them. Empty where the data do not go back a week."""
     month, terms = one.month, one.terms
-    left = month.slots - one.octets.slots
+    missing = month.slots - one.octets.slots
     found: list[Fraction] = []
     for weeks in range(1, WEEKS_BACK + 1):
         # The same slot a week earlier; where that is to come itself, a further week.
-        places = np.arange(left, dtype=np.int64)
+        places = np.arange(missing, dtype=np.int64)
         back = (places // WEEK + weeks) * WEEK
         begin = one.octets.start + SLOT * one.octets.slots
         source = octets.of(terms.contract, octets.start, begin)
         numbers = (begin - source.start) // SLOT + places - back
-        if left == 0 or numbers.min() < 0:
+        if missing == 0 or numbers.min() < 0:
             break
         judged = source.coverage.judge(by_source(source))
         where = np.searchsorted(judged.places, numbers)

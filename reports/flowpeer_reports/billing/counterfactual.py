@@ -76,11 +76,11 @@ class Span:
     def has(self, month: MonthSeries) -> bool:
         """Whether nearly all outbound octets of a month are in these slots."""
         octets = month.octets
-        whole = int(octets.values[:, 1].sum())
+        total = int(octets.values[:, 1].sum())
         first = min(max((self.start - octets.start) // SLOT, 0), octets.slots)
         last = min(max((self.start - octets.start) // SLOT + self.slots, 0), octets.slots)
-        beyond = whole - int(octets.values[:, 1, first:last].sum())
-        return BEYOND_SHARE * beyond <= whole
+        beyond = total - int(octets.values[:, 1, first:last].sum())
+        return BEYOND_SHARE * beyond <= total
 
 
 def beyond_note(months: Sequence[MonthSeries], span: Span) -> list[str]:
@@ -342,16 +342,16 @@ def _best(bills: CounterfactualBills, before: Ints, pools: _Pools, moved: Ints) 
         for place, line in enumerate(out):
             used[of_place[place]] += line
         for options, amount in order:
-            left = amount.copy()
+            remaining = amount.copy()
             cheap = sorted(options, key=lambda p: (price[of_place[p]], p))
             for place in cheap:
                 room = np.maximum(caps[of_place[place]] - used[of_place[place]], 0)
-                give = np.minimum(left, room.astype(np.int64))
+                give = np.minimum(remaining, room.astype(np.int64))
                 out[place] += give
                 used[of_place[place]] += give
-                left -= give
-            out[cheap[0]] += left
-            used[of_place[cheap[0]]] += left
+                remaining -= give
+            out[cheap[0]] += remaining
+            used[of_place[cheap[0]]] += remaining
         return out
 
     caps = list(unit)

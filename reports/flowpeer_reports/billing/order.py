@@ -62,10 +62,10 @@ class _Ask:
     needs: frozenset[tuple[str, int]] = frozenset()
     """(metro, exchange) that would have to be joined for it."""
 
-    def expected(self, octets: Ints, left: Reals) -> list[tuple[float, _Routes]]:
+    def expected(self, octets: Ints, remaining: Reals) -> list[tuple[float, _Routes]]:
         """What part of the series of each of its routes is expected to go next."""
         return [
-            (r.share * float((octets[r.cells] * left[r.cells]).sum()) / r.alone, r)
+            (r.share * float((octets[r.cells] * remaining[r.cells]).sum()) / r.alone, r)
             for r in self.routes
             if r.alone
         ]
@@ -167,21 +167,21 @@ def _ordered(
     listing: Listing, by: RankBy,
 ) -> list[tuple[int, float]]:  # fmt: skip
     octets = ranking.cells.out
-    left = np.ones(len(octets))
+    remaining = np.ones(len(octets))
     savings = Savings(period.months, period.convert)
     waiting = _asks(period, ranking, series, places, weights, listing)
     opened: set[tuple[str, int]] = set()
     found: list[tuple[int, float]] = []
 
     def reduction(asks: Sequence[_Ask]) -> Fraction:
-        return savings.reductions(_moved(asks, octets, left), series.start)[
+        return savings.reductions(_moved(asks, octets, remaining), series.start)[
             by == "renewal"
         ] or Fraction(0)
 
     def take(ask: _Ask, value: Fraction) -> None:
-        savings.take(_moved([ask], octets, left), series.start)
+        savings.take(_moved([ask], octets, remaining), series.start)
         for routes in ask.routes:
-            left[routes.cells] *= 1 - routes.share
+            remaining[routes.cells] *= 1 - routes.share
         waiting.remove(ask)
         found.append((ask.asn, round(float(value), 2)))
 
@@ -195,7 +195,7 @@ def _ordered(
         for needs in sorted({a.needs - opened for a in waiting if a.needs - opened}, key=sorted):
             asks = [a for a in waiting if a.needs - opened and a.needs <= opened | needs]
             net = reduction(asks) - sum((a.cost for a in asks), Fraction(0))
-            net -= sum((_join(period, at, asks, octets, left, series) for at in sorted(needs)),
+            net -= sum((_join(period, at, asks, octets, remaining, series) for at in sorted(needs)),
                        Fraction(0))  # fmt: skip
             if bundle is None or net / len(asks) > bundle[0]:
                 bundle = net / len(asks), needs, asks
@@ -212,18 +212,18 @@ def _ordered(
     return found
 
 
-def _moved(asks: Sequence[_Ask], octets: Ints, left: Reals) -> dict[Key, RouteTraffic]:
+def _moved(asks: Sequence[_Ask], octets: Ints, remaining: Reals) -> dict[Key, RouteTraffic]:
     """The expected series of some asks that say nothing of each other, summed."""
     sums: dict[Key, tuple[Reals, Reals]] = {}
-    left = left.copy() if len(asks) > 1 else left
+    remaining = remaining.copy() if len(asks) > 1 else remaining
     for ask in asks:
-        for part, routes in ask.expected(octets, left):
+        for part, routes in ask.expected(octets, remaining):
             for key, of in routes.parts.items():
                 size, packets = sums.get(key, (np.zeros(len(of.bytes)), np.zeros(len(of.bytes))))
                 sums[key] = size + part * of.bytes, packets + part * of.packets
         if len(asks) > 1:
             for routes in ask.routes:
-                left[routes.cells] *= 1 - routes.share
+                remaining[routes.cells] *= 1 - routes.share
     return {
         key: RouteTraffic(*(np.rint(v).astype(np.int64) for v in both))
         for key, both in sums.items()
@@ -231,7 +231,7 @@ def _moved(asks: Sequence[_Ask], octets: Ints, left: Reals) -> dict[Key, RouteTr
 
 
 def _join(
-    period: BilledPeriod, at: tuple[str, int], asks: Sequence[_Ask], octets: Ints, left: Reals,
+    period: BilledPeriod, at: tuple[str, int], asks: Sequence[_Ask], octets: Ints, remaining: Reals,
     series: Series,
 ) -> Fraction:  # fmt: skip
     """What joining an exchange for these asks costs a month."""
@@ -239,7 +239,7 @@ def _join(
     total = np.zeros(series.slots, np.int64)
     for ask in asks:
         if at in ask.needs:
-            for part in _moved([ask], octets, left).values():
+            for part in _moved([ask], octets, remaining).values():
                 total += part.bytes
     cost = opening(period.prices.at(metro, ix=ix), float(as_bps(p95_octets(total[series.inside]))))
     amount = period.convert(cost.per_month, cost.currency) if cost.currency else None

@@ -27,7 +27,7 @@ from flowpeer_reports.billing.savings import (
     usable_months,
 )
 from flowpeer_reports.billing.terms import Converter, printed
-from flowpeer_reports.candidate_rows import Headroom
+from flowpeer_reports.candidate_rows import Figures, Headroom
 from flowpeer_reports.columns.openings import OPENINGS
 from flowpeer_reports.meeting import MeetingPlace, MeetingPlaces
 from flowpeer_reports.offload import INFERRED
@@ -93,16 +93,14 @@ def row_money(
     ranking: Ranking,
     series: Series,
     places: MeetingPlaces,
-    alone_p95: Mapping[tuple[str, int], float],
+    shown: Figures,
     rooms: Mapping[tuple[str, int], float],
-    p95: Mapping[tuple[str, int], float | None],
     busy: Mapping[tuple[str, int], float],
 ) -> Paid:
     """What every row saves and costs.
 
     Args:
-        alone_p95, rooms, p95: by list and number of the row: the percentile standing alone, what
-            the exchange in between can carry, the percentile of its part.
+        rooms: by list and number of the row: what the exchange in between can carry.
         busy: what our ports carry now, by metro and exchange (`ports.port_p95`).
     """
     links = sections(period.octets)
@@ -117,10 +115,11 @@ def row_money(
             place = None
             if row.asn is not None and row.rank:
                 place = places.meet(
-                    row.asn, listing.name, alone_p95.get((listing.name, number), 0.0)
+                    row.asn, listing.name, shown.alone_p95.get((listing.name, number), 0.0)
                 )
             key = (listing.name, number)
-            cost = cost_at(period.prices, listing.name, place, p95.get(key), rooms.get(key))
+            p95 = shown.percentiles[key].p95_bps if key in shown.percentiles else None
+            cost = cost_at(period.prices, listing.name, place, p95, rooms.get(key))
             money = savings.row(
                 _moved(series, listing, number, [metro], [rooms.get(key)], links),
                 cost,
@@ -137,12 +136,12 @@ def row_money(
             openings.append(_opening(period, series, listing, metro, ix, rows, places))
     listing = ranking.organisations
     savings = Savings(period.months, period.convert)
-    left = {name: Headroom(places, name, busy) for name in ranking.cells.metros}
+    headroom = {name: Headroom(places, name, busy) for name in ranking.cells.metros}
     for number, row in enumerate(listing.rows):
         used = _used(ranking, series, listing, number, row, places)
         cost = together(
             cost_at(period.prices, one.metro, one.place, one.p95_bps,
-                    left[one.metro].room(one.place, one.p95_bps))
+                    headroom[one.metro].room(one.place, one.p95_bps))
             for one in used
         )  # fmt: skip
         money = savings.row(

@@ -107,9 +107,9 @@ class Account:
 
     def take(self, month: int, link: int, direction: int, octets: Ints) -> None:
         """Take away what is still there of `octets` in the counting slots."""
-        left = self.left[month][link][direction]
-        gone = np.minimum(octets, left)
-        left -= gone
+        remaining = self.left[month][link][direction]
+        gone = np.minimum(octets, remaining)
+        remaining -= gone
         self.sums[month][direction] -= gone
 
     def without(
@@ -423,8 +423,8 @@ def framed(octets: Octets, link: int, direction: int, size: Ints, packets: Ints)
     """
     if not octets.counted[link]:
         return size + octets.links[link].l2_overhead * packets
-    whole = octets.flow_bytes[link, direction]
-    share = np.divide(size, whole, out=np.zeros(len(size)), where=whole > 0)
+    total = octets.flow_bytes[link, direction]
+    share = np.divide(size, total, out=np.zeros(len(size)), where=total > 0)
     made: Ints = np.rint(octets.values[link, direction] * np.minimum(share, 1)).astype(np.int64)
     return made
 

@@ -114,7 +114,7 @@ def _taken(
     ranking: Ranking, rows: Sequence[Row], share: Share, place: Callable[[int, str], str]
 ) -> dict[str, tuple[Ints, Reals]]:
     """What each place has in the end, every row taking its share of what those above it left."""
-    left = np.ones(len(ranking.cells.atom))
+    remaining = np.ones(len(ranking.cells.atom))
     parts: dict[str, list[tuple[Ints, Reals]]] = {}
     for row in rows:
         assert row.asn is not None
@@ -127,9 +127,9 @@ def _taken(
             cells = entries.atom[span].astype(np.int64) + int(ranking.cells.first[metro])
             part = share(entries.kind[span], float(ranking.acceptance[metro][party]))
             parts.setdefault(place(row.asn, ranking.cells.metros[metro]), []).append(
-                (cells, part * left[cells])
+                (cells, part * remaining[cells])
             )
-            left[cells] *= 1 - part
+            remaining[cells] *= 1 - part
     found = {}
     for name, several in parts.items():
         cells, where = np.unique(np.concatenate([c for c, _ in several]), return_inverse=True)
@@ -245,11 +245,11 @@ class _Contract:
 
     def _raised(self, lost: str, most: bool) -> list[Fraction]:
         found = []
-        for month, left, back in zip(
+        for month, remaining, back in zip(
             self.months, self.account.left, self.returning[lost], strict=True
         ):
             terms = month.terms
-            links = [(bytes_in, bytes_out) for bytes_in, bytes_out in left]
+            links = [(bytes_in, bytes_out) for bytes_in, bytes_out in remaining]
             if most:
                 links = [
                     (bytes_in, bytes_out + more)

@@ -195,12 +195,12 @@ def growth(found: Capacity) -> str:
         return ""
     shown = "".join(markup for *_, markup in sorted(panels)[:MOST_LINES])
     dashed = any("two" in markup for *_, markup in panels)
-    left = len(panels) - MOST_LINES
+    more = len(panels) - MOST_LINES
     return (
         '<p class="soft">95th percentile of each week (solid)'
         + (", less what the asks are seen on (dashed)" if dashed else "")
         + ", and 80 % of the capacity (across); the fullest first"
-        + (f", {left} more in the file capacity_weekly" if left > 0 else "")
+        + (f", {more} more in the file capacity_weekly" if more > 0 else "")
         + f'.</p>\n<div class="panels">{shown}</div>\n'
     )
 

@@ -345,11 +345,11 @@ def _behind(row: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _rest(found: Candidates) -> str:
-    whole = found.totals["all"]
-    listed = whole["already_peered_bytes"] + whole["listed_bytes"]
+    totals = found.totals["all"]
+    listed = totals["already_peered_bytes"] + totals["listed_bytes"]
     check = (
-        f"<p>{whole['out_bytes'] + whole['in_bytes']:,} transit bytes = {listed:,} in rows + "
-        f"{whole['not_listed_bytes']:,} here.</p>\n"
+        f"<p>{totals['out_bytes'] + totals['in_bytes']:,} transit bytes = {listed:,} in rows + "
+        f"{totals['not_listed_bytes']:,} here.</p>\n"
     )
     columns = pick(NOT_LISTED, _NOT_LISTED_SHOWN)
     return check + table(found.not_listed.select(_NOT_LISTED_SHOWN), columns)
@@ -388,8 +388,8 @@ def _further(rows: pl.DataFrame, columns: Sequence[Column], whole: bool) -> str:
         return table(rows.select(c.name for c in held), held)
     shown = rows.head(MOST_ROWS).select(c.name for c in held)
     more = rows.height - shown.height
-    left = f'<p class="soft">{more:,} more rows are in the files.</p>\n' if more > 0 else ""
-    return f'<div class="first-ten">\n{table(shown, held, fold=True)}</div>\n{left}'
+    note = f'<p class="soft">{more:,} more rows are in the files.</p>\n' if more > 0 else ""
+    return f'<div class="first-ten">\n{table(shown, held, fold=True)}</div>\n{note}'
 
 
 def _definitions(found: Candidates | None, spread: Imbalance | None) -> str:
