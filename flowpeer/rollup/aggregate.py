@@ -23,7 +23,7 @@ import polars as pl
 
 from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
-from flowpeer.rollup.folding import Folded, Tail, among
+from flowpeer.rollup.folding import Folded, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
 from flowpeer.rollup.sums import EntrySelection, HourFigures, SummedRows, Sums, keys_of
@@ -100,7 +100,7 @@ class Aggregate:
         self._duplicates = duplicates
         codes = Codes(context)
         resources = resources or Resources.all()
-        self._threads = resources.threads
+        self.threads = resources.threads
         one_more: Callable[[], Sums] = partial(sums_of, codes, hour, folder, resources.octets)
         # What counts elsewhere is summed too, for the figures; nothing of it is kept.
         self._elsewhere = one_more
@@ -123,13 +123,11 @@ class Aggregate:
         self._tables = Tables(codes)
         self._tail: Ints = np.empty(0, dtype=np.int64)
         self.folded: Folded | None = None
-        """What was folded, once `traffic` is exhausted; None where nothing is to be."""
+        """What was folded, once `fold` was called; None where nothing is to be."""
 
     def traffic(self) -> Iterator[Made]:
-        """`traffic`, slot after slot. To be exhausted before `traffic_routes`; rows are to be used
-        before the next ones."""
-        if self._context.tail is not None:
-            self._find_tail(self._context.tail)
+        """`traffic`, slot after slot; rows are to be used before the next ones. Another thread may
+        go through `traffic_routes`."""
         slots = self._in_threads(self._by_network, range(HOUR_SLOTS))
         begins = range(self._begin_us, self._begin_us + HOUR_US, SLOT_US)
         for begin, rows in pages(zip(begins, slots, strict=True)):
@@ -142,8 +140,12 @@ class Aggregate:
             key = self._tables.folded(key, self._tail)
         return self._sums[0].ordered(sums, key)
 
-    def _find_tail(self, tail: Tail) -> None:
-        """Which networks are folded: only the whole hour tells."""
+    def fold(self) -> None:
+        """Find the networks that are folded: only the whole hour tells. To be called before both
+        tables are made."""
+        tail = self._context.tail
+        if tail is None:
+            return
         totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
         for found in self._in_threads(self._totals, range(HOUR_SLOTS)):
             totals = pl.concat([totals, found]).group_by("network").agg(pl.col("bytes").sum())
@@ -200,10 +202,10 @@ class Aggregate:
 
     def _in_threads(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Results in the order of the items; few at a time, so that memory stays bounded."""
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             running: list[Future[R]] = []
             for item in items:
                 running.append(pool.submit(work, item))
-                if len(running) > self._threads:
+                if len(running) > self.threads:
                     yield running.pop(0).result()
             yield from (one.result() for one in running)

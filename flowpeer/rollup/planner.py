@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -37,8 +38,18 @@ from flowpeer.rollup import reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.crossings import crossings
 from flowpeer.rollup.fingerprint import HOUR, TABLES_KEPT, RollupInputs
+from flowpeer.rollup.traffic_rows import Made
 
 TABLES = ("traffic", "traffic_routes")
+
+
+def _write(to: StagedTable, pages: Iterator[Made]) -> int:
+    """Write all pages of a table; the bytes of scaled rows."""
+    scaled = 0
+    for made in pages:
+        to.write(made.rows)
+        scaled += made.scaled_bytes
+    return scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,19 +317,13 @@ class RollupPlanner(RollupInputs):
         figures = done.figures
         staged: list[StagedTable] = []
         try:
-            for name, columns, pages in (
-                ("traffic", schema.TRAFFIC, done.traffic),
-                ("traffic_routes", schema.TRAFFIC_ROUTES, done.traffic_routes),
-            ):
-                one = self.lake.stage(name, columns)
-                staged.append(one)
-                scaled = 0
-                for made in pages():
-                    one.write(made.rows)
-                    scaled += made.scaled_bytes
-                self._hold_together(
-                    name, {True: scaled, False: one.sums["bytes"] - scaled}, figures
-                )
+            done.fold()
+            staged += map(self.lake.stage, TABLES, (schema.TRAFFIC, schema.TRAFFIC_ROUTES))
+            with ThreadPoolExecutor(min(done.threads, 2)) as pool:
+                both = list(pool.map(_write, staged, (done.traffic(), done.traffic_routes())))
+            for name, one, scaled in zip(TABLES, staged, both, strict=True):
+                sums = {True: scaled, False: one.sums["bytes"] - scaled}
+                self._hold_together(name, sums, figures)
             files = [
                 one.finish(f"{folder_of(name, hour.start)}/part-{{digest}}.parquet")
                 for name, one in zip(TABLES, staged, strict=True)
