@@ -8,6 +8,9 @@ linear. Flows are IPv4 NetFlow v5, so that nfcapd can be fed the very same ones,
 that the table gives as the router's own claim: nfdump then sums by a number it finds in each
 record, while flowpeer looks the address up, spreads the record over slots, and carries variances.
 
+The hour is one of today: the sums of a day (`flowpeer.lake.day_sums`), which the first roll-up
+after its end makes, are not in these figures.
+
 Every figure is of a whole process, from its start to its end, with all files in the page cache:
 `flowpeer rollup`, `nfdump -s dstas`, `nfdump -A dstas`, and DuckDB reading the columns that the
 roll-up reads. The bytes by AS that nfdump counts are compared with ours: they must be the same.
@@ -152,9 +155,11 @@ Columns = dict[str, np.ndarray]
 
 
 def minute(
-    rng: np.random.Generator, n: int, at: int, hosts: np.ndarray, origins: np.ndarray
-) -> Columns:
-    """Flows exported in one minute: Zipf hosts, most of them outbound, active timeout 60 s.
+    rng: np.random.Generator, n: int, at: int, hosts: np.ndarray, origins: np.ndarray,
+    begin_s: int = START_S,
+) -> Columns:  # fmt: skip
+    """Flows exported in a minute, the `at`th from `begin_s` on: Zipf hosts, most of them outbound,
+    active timeout 60 s.
 
     A remote host is mostly seen in the metro nearest to it, and leaves each metro by the one port
     that its best path uses; it comes in by one too, which need not be the same.
@@ -166,7 +171,7 @@ def minute(
     metro = np.where(rng.random(n) < 0.8, rank * 7919 % METROS, rng.integers(0, METROS, n))
     border = 11 + (rank * 31 + metro * 17 + out) % 4
     packets = np.minimum(rng.geometric(0.5, n), 500)
-    exported_ms = (START_S + 60 * at) * 1000 + np.arange(n) * 60_000 // n
+    exported_ms = (begin_s + 60 * at) * 1000 + np.arange(n) * 60_000 // n
     end_ms = exported_ms - rng.integers(0, 1_000, n)
     lasted = np.where(packets > 1, rng.integers(0, 59_000, n), 0)
     return {
@@ -237,7 +242,7 @@ _RECORD = np.dtype(
 )  # fmt: skip
 
 
-def datagrams(made: Columns, sequence: int) -> list[bytes]:
+def datagrams(made: Columns, sequence: int, begin_s: int) -> list[bytes]:
     """The same flows as NetFlow v5, without a sampling rate, which nfcapd would apply."""
     n = len(made["src"])
     rows = np.zeros(n, _RECORD)
@@ -245,15 +250,15 @@ def datagrams(made: Columns, sequence: int) -> list[bytes]:
                  "dst_as"):  # fmt: skip
         rows[name] = made[name]
     for name in ("start_ms", "end_ms"):
-        rows[name] = made[name] - START_S * 1000 + UPTIME_MS
+        rows[name] = made[name] - begin_s * 1000 + UPTIME_MS
     rows["dst_port"], rows["flags"], rows["protocol"] = 443, 24, 6
     data = rows.tobytes()
     out = []
     for at in range(0, n, 30):
         count = min(30, n - at)
-        since = int(made["exported_ms"][at]) - START_S * 1000
+        since = int(made["exported_ms"][at]) - begin_s * 1000
         head = struct.pack(
-            ">HHIIIIBBH", 5, count, UPTIME_MS + since, START_S + since // 1000,
+            ">HHIIIIBBH", 5, count, UPTIME_MS + since, begin_s + since // 1000,
             since % 1000 * 1_000_000, sequence + at, 0, 1, 0,
         )  # fmt: skip
         out.append(head + data[48 * at : 48 * (at + count)])
@@ -315,6 +320,8 @@ class Capture:
 
 def generate(folder: Path, flows: int, with_nfcapd: bool) -> None:
     """A configured lake with routes and one hour of flows, and nfcapd's file of the same."""
+    today = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0)
+    begin_s = int(today.timestamp())
     rng = np.random.default_rng(11)
     folder.mkdir(parents=True)
     (folder / "flowpeer.toml").write_text(configuration())
@@ -328,12 +335,12 @@ def generate(folder: Path, flows: int, with_nfcapd: bool) -> None:
     capture = Capture(folder / "nfcapd") if with_nfcapd else None
     bounds = [flows * m // MINUTES for m in range(MINUTES + 1)]
     for at, (begin, end) in enumerate(itertools.pairwise(bounds)):
-        made = minute(rng, end - begin, at, hosts, of_host)
+        made = minute(rng, end - begin, at, hosts, of_host, begin_s)
         sink = FlowSink(lake, f"segment-{at:02d}")
-        sink.write(datetime.fromtimestamp(START_S, UTC), "flows", table_of(made))
+        sink.write(today, "flows", table_of(made))
         sink.publish()
         if capture is not None:
-            capture.feed(datagrams(made, begin))
+            capture.feed(datagrams(made, begin, begin_s))
     if capture is not None:
         capture.close()
 

@@ -498,7 +498,7 @@ FLOWPEER_API int64_t flowpeer_gather(flowpeer_facts *facts);
 #define FLOWPEER_SLOT_US 300000000
 #define FLOWPEER_NEAR_BIT 62 /* in `networks`: the address may lie in an own prefix */
 
-/* Numbers rows by what they hold in `columns`, as they turn up: numbers[row], and the first row of
+/* Numbers rows by what they hold in `columns`, 32 at most, as they turn up: numbers[row], and the first row of
  * each number. `places`: a power of two, `mask` + 1, of twice the rows or more, of anything.
  * Returns how many numbers there are. */
 FLOWPEER_API int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t rows,

@@ -8,21 +8,26 @@ enum { NO_ROUTE_4, NO_ROUTE_6, NO_ADDRESS, SPECIAL };
 
 /* ---- distinct rows ---- */
 
+#define MOST_COLUMNS 32
+
 int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t rows, uint64_t seed,
                          uint32_t *places, int64_t mask, int32_t *numbers, int64_t *firsts) {
     if (count < 0 || rows < 0 || mask < 2 * rows - 1 || (mask & (mask + 1)) || rows > INT32_MAX)
         return FLOWPEER_ARGUMENT;
     memset(places, 0, 4 * ((size_t)mask + 1));
-    int64_t distinct = 0;
+    const flowpeer_input *some[MOST_COLUMNS]; /* that are not alike in all rows */
+    int64_t distinct = 0, used = 0;
+    if (count > MOST_COLUMNS) return FLOWPEER_ARGUMENT;
+    for (int64_t c = 0; c < count; c++)
+        if (columns[c].width) some[used++] = &columns[c];
     for (int64_t row = 0; row < rows; row += BLOCK) {
         int n = rows - row < BLOCK ? (int)(rows - row) : BLOCK;
         uint64_t hash[BLOCK];
         int64_t room[BLOCK];
         for (int i = 0; i < n; i++) hash[i] = seed;
-        for (int64_t c = 0; c < count; c++) {
-            if (!columns[c].width) continue; /* alike in all rows */
-            const int64_t *some = integers(&columns[c], row, n, room);
-            for (int i = 0; i < n; i++) hash[i] = mixed(hash[i] ^ (uint64_t)some[i]);
+        for (int64_t c = 0; c < used; c++) {
+            const int64_t *values = integers(some[c], row, n, room);
+            for (int i = 0; i < n; i++) hash[i] = mixed(hash[i] ^ (uint64_t)values[i]);
         }
         for (int i = 0; i < n; i++) {
             int64_t at = (int64_t)(hash[i] & (uint64_t)mask);
@@ -35,10 +40,10 @@ int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t r
                     break;
                 }
                 bool same = true;
-                for (int64_t c = 0; same && c < count; c++) {
+                for (int64_t c = 0; same && c < used; c++) {
                     int64_t a, b;
-                    same = *integers(&columns[c], row + i, 1, &a) ==
-                           *integers(&columns[c], firsts[number - 1], 1, &b);
+                    same = *integers(some[c], row + i, 1, &a) ==
+                           *integers(some[c], firsts[number - 1], 1, &b);
                 }
                 if (same) {
                     numbers[row + i] = (int32_t)number - 1;
