@@ -167,6 +167,11 @@ class Codes:
             origins.append(view.origins[codes - view.offset])
         return pa.concat_arrays(texts), np.concatenate(origins)
 
+    def routes_of(self, key: U64) -> Ints:
+        """Route codes of keys by route."""
+        route = key >> np.uint64(self.local_bits + 1) & np.uint64((1 << self.route_bits) - 1)
+        return route.view(np.int64)
+
     def unpacked(self, key: U64) -> tuple[Ints, Ints, Ints, Ints]:
         """Number of the side, route code, number of the own prefix and scaled of keys by route."""
         rest = (key >> np.uint64(1)).view(np.int64)

@@ -93,6 +93,11 @@ class Tables:
                 schema=_SIDE_COLUMNS,
             )
         )  # fmt: skip
+        numbers = self._sides.rows.select(n for n, t in _SIDE_COLUMNS.items() if t == pl.Int64)
+        self._numbers = {
+            column.name: (column.fill_null(0).to_numpy(), column.is_not_null().to_numpy())
+            for column in numbers
+        }
         self._metro = self._sides.rows["metro"].rank("dense").to_numpy().astype(np.int64) - 1
         own = pa.chunked_array([pa.nulls(1, pa.string()), codes.own.table.prefixes], pa.string())
         self._own = _ranked(pl.DataFrame({"local_prefix": pl.Series(own)}))
@@ -148,7 +153,7 @@ class Tables:
         bounds = []
         for some in sums:
             key = some.keys()
-            used[codes.unpacked(key)[1]] = True
+            used[codes.routes_of(key)] = True
             bounds.append(np.searchsorted(key >> shift, numbers))
             np.add.at(rows, self._sides.rank, np.diff(bounds[-1]))
         order = np.argsort(self._sides.rank, kind="stable")
@@ -209,10 +214,8 @@ class Tables:
             if type_ == pl.String:
                 made.put_text(name, self._sides.rows, sides, times)
             else:
-                column = self._sides.rows[name]
-                valid = column.is_not_null().to_numpy()[sides]
-                values = column.fill_null(0).to_numpy()[sides]
-                made.put(name, np.repeat(values, times), np.repeat(valid, times))
+                values, valid = self._numbers[name]
+                made.put(name, np.repeat(values[sides], times), np.repeat(valid[sides], times))
         return made
 
 

@@ -6,7 +6,6 @@ pyarrow makes an object of each address and takes most of the time of a roll-up'
 from __future__ import annotations
 
 import ctypes
-import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,7 +31,7 @@ def read_addresses(library: ctypes.CDLL, file: BinaryIO, chunk: Any) -> pa.Array
     ):  # fmt: skip
         return None
     file.seek(chunk.dictionary_page_offset)
-    pages = _Pages(file.read(chunk.total_compressed_size), chunk)
+    pages = _Pages(library, file.read(chunk.total_compressed_size), chunk)
     out = np.empty((chunk.num_values, 16), np.uint8)
     entries = np.empty(0, np.uint8)
     rows = 0
@@ -56,8 +55,8 @@ def read_addresses(library: ctypes.CDLL, file: BinaryIO, chunk: Any) -> pa.Array
 class _Pages:
     """The pages of a column chunk, one after the other."""
 
-    def __init__(self, octets: bytes, chunk: Any) -> None:
-        self._octets, self._chunk = octets, chunk
+    def __init__(self, library: ctypes.CDLL, octets: bytes, chunk: Any) -> None:
+        self._library, self._octets, self._chunk = library, np.frombuffer(octets, np.uint8), chunk
         self._at = ThriftReader(octets)
         name = _CODECS[chunk.compression]
         self._codec = None if name is None else pa.Codec(name)
@@ -73,14 +72,16 @@ class _Pages:
             raise self.damaged() from None
         body = self._octets[self._at.at : self._at.at + max(stored, 0)]
         self._at.at += len(body)
-        crc = _number(fields[4]) & 0xFFFF_FFFF if 4 in fields else zlib.crc32(body)
-        if zlib.crc32(body) != crc or not 0 <= raw <= self._chunk.total_uncompressed_size:
+        crc = self._library.flowpeer_crc32(body.ctypes.data, len(body))
+        stated = _number(fields[4]) & 0xFFFF_FFFF if 4 in fields else crc
+        if stated != crc or not 0 <= raw <= self._chunk.total_uncompressed_size:
             raise self.damaged()
         try:
-            body = body if self._codec is None else self._codec.decompress(body, raw)
+            if self._codec is not None:
+                body = np.frombuffer(self._codec.decompress(body, raw), np.uint8)
         except pa.ArrowException:
             raise self.damaged() from None
-        return kind, encoding, count, np.frombuffer(body, np.uint8)
+        return kind, encoding, count, body
 
     def damaged(self) -> OSError:
         """The error to raise for them."""
