@@ -96,7 +96,8 @@ class CompiledSums:
     ) -> None:  # fmt: skip
         self._library, self._codes, self._folder = library, codes, folder
         self._kept = _Kept()
-        self._entries = _aligned(max(min(held, HELD_OCTETS) // ENTRY_OCTETS, native.LEAST_ROOM))
+        self._most = max(min(held, HELD_OCTETS) // ENTRY_OCTETS, native.LEAST_ROOM)
+        self._entries = np.empty(0, ENTRIES)
         self._tables = (native.CTable * native.TABLES)()
         self._places: list[U64] = [np.zeros(0, np.uint64)] * native.TABLES
         self._spilled: list[list[Path]] = [[] for _ in range(native.TABLES)]
@@ -128,8 +129,6 @@ class CompiledSums:
             route_bits=codes.route_bits,
             local_bits=codes.local_bits,
             tables=ctypes.addressof(self._tables),
-            entries=self._entries.ctypes.data,
-            room=len(self._entries),
             seed=self._seed,
             begin_us=int(hour.timestamp()) * 1_000_000,
             most_us=slots.MAX_DURATION_US,
@@ -217,8 +216,12 @@ class CompiledSums:
 
     def _make_room(self, n: int) -> None:
         """Let table `n` grow; where memory is at its end, all are emptied instead."""
-        if n == native.TABLES:
+        if n == native.TABLES and len(self._entries):
             self._spill()
+            return
+        if n == native.TABLES:
+            self._entries = _aligned(self._most)
+            self._state.entries, self._state.room = self._entries.ctypes.data, self._most
             return
         table = self._tables[n]
         larger = np.zeros(1 << max(table.bits + 1, FIRST_BITS), np.uint64)
