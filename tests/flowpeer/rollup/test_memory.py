@@ -12,7 +12,7 @@ import worlds
 from flowpeer.rollup import compiled, reading, traffic_rows
 from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import RollupPlanner
-from flowpeer_core.native import library
+from flowpeer_core.native import library, parquet
 
 
 def rows_of(rollup: Any) -> list[Any]:
@@ -41,6 +41,10 @@ def test_little_memory_gives_the_same_rows(
             monkeypatch.setattr(compiled, "FIRST_BITS", 8)
             monkeypatch.setattr(reading, "BATCH_ROWS", 40)
             monkeypatch.setattr(traffic_rows, "GROUP_ROWS", 5)
+            for module in (traffic_rows, parquet):  # many pages, whose dictionaries grow
+                monkeypatch.setattr(module, "MOST_ROWS", 8)
+                monkeypatch.setattr(module, "ROW_GROUP_ROWS", 24)
+            monkeypatch.setattr(parquet, "PAGE_ROWS", 8)
             rollup = RollupPlanner(rollup.lake, rollup.network, resources=Resources(1, 1 << 20))
         spilled = 0
         spill = compiled.CompiledSums._spill
@@ -57,5 +61,8 @@ def test_little_memory_gives_the_same_rows(
         assert (spilled > 0) == (name == "little")
         assert not any(p for p in (rollup.lake.root / "staging").rglob("*") if p.is_file())
         made.append(rows_of(rollup))
+        groups = [pq.ParquetFile(rollup.lake.path(n)).metadata.num_row_groups
+                  for n in rollup.lake.entries("traffic")]  # fmt: skip
+        assert (max(groups) > 3) == (name == "little")
     assert all(a.equals(b) for a, b in zip(*made, strict=True))
     assert made[0]
