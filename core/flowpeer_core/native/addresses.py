@@ -72,7 +72,7 @@ class _Pages:
             raise self.damaged() from None
         body = self._octets[self._at.at : self._at.at + max(stored, 0)]
         self._at.at += len(body)
-        crc = self._library.flowpeer_crc32(body.ctypes.data, len(body))
+        crc = self._library.flowpeer_crc32(0, body.ctypes.data, len(body))
         stated = _number(fields[4]) & 0xFFFF_FFFF if 4 in fields else crc
         if stated != crc or not 0 <= raw <= self._chunk.total_uncompressed_size:
             raise self.damaged()
