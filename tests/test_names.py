@@ -18,6 +18,8 @@ ALIKE = {
 }  # fmt: skip
 """The same thing, of two packages that may not know each other: a setting, and what the sample
 network or the reports hold of it."""
+NO_TERMS = {"said", "told", "heard", "came", "went", "strange", "lot", "lots", "mend"}
+"""Not to call anything by: each has a term of the field, like announced, seen, bytes_in, batch."""
 IDIOM = re.compile(r"\b(anew|mend|mended|heard|told|said)\b")
 FINE = re.compile(r"said (yes|to)\b|\{[^{}]*\}")
 
@@ -36,6 +38,19 @@ def test_a_public_class_stands_once() -> None:
     assert len(found) > 300
     assert {n: w for n, w in found.items() if len(w) > 1 and n not in ALIKE} == {}
     assert {n for n in ALIKE if len(found[n]) < 2} == set(), "no longer needed in the list"
+
+
+def test_variables_and_functions_are_called_by_terms() -> None:
+    read, wrong = 0, []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+                    read += 1
+                    if name.strip("_") in NO_TERMS:
+                        wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}")
+    assert read > 50_000
+    assert wrong == []
 
 
 def test_messages_and_docstrings_use_the_words_of_the_field() -> None:
