@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -103,15 +104,17 @@ sys.exit(main())
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 @pytest.mark.parametrize("words", ["status", "rollup"])
-def test_a_lake_of_another_user_is_named_with_what_to_do(tmp_path: Path, words: str) -> None:
-    (tmp_path / "flowpeer.toml").write_text(CONFIG, encoding="utf-8")
-    (tmp_path / "lake/spool").mkdir(parents=True)
-    (tmp_path / "lake").chmod(0o700)
-    tmp_path.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_ANOTHER, words], cwd=tmp_path, capture_output=True, text=True,
-        check=False, timeout=120,
-    )  # fmt: skip
+def test_a_lake_of_another_user_is_named_with_what_to_do(words: str) -> None:
+    with tempfile.TemporaryDirectory() as place:  # the folders above `tmp_path` are root's alone
+        folder = Path(place)
+        (folder / "flowpeer.toml").write_text(CONFIG, encoding="utf-8")
+        (folder / "lake/spool").mkdir(parents=True)
+        (folder / "lake").chmod(0o700)
+        folder.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER, words], cwd=folder, capture_output=True, text=True,
+            check=False, timeout=120,
+        )  # fmt: skip
     assert done.returncode == 3
     what, advice = done.stderr.splitlines()[-2:]
     assert what.startswith("error: lake/")
