@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from flowpeer_core.native.checksum import crc32
 from flowpeer_core.native.thrift import ThriftReader
 
 _CODECS = {"UNCOMPRESSED": None, "LZ4": "lz4_raw"}
@@ -31,7 +32,7 @@ def read_addresses(library: ctypes.CDLL, file: BinaryIO, chunk: Any) -> pa.Array
     ):  # fmt: skip
         return None
     file.seek(chunk.dictionary_page_offset)
-    pages = _Pages(library, file.read(chunk.total_compressed_size), chunk)
+    pages = _Pages(file.read(chunk.total_compressed_size), chunk)
     out = np.empty((chunk.num_values, 16), np.uint8)
     entries = np.empty(0, np.uint8)
     rows = 0
@@ -55,8 +56,8 @@ def read_addresses(library: ctypes.CDLL, file: BinaryIO, chunk: Any) -> pa.Array
 class _Pages:
     """The pages of a column chunk, one after the other."""
 
-    def __init__(self, library: ctypes.CDLL, octets: bytes, chunk: Any) -> None:
-        self._library, self._octets, self._chunk = library, np.frombuffer(octets, np.uint8), chunk
+    def __init__(self, octets: bytes, chunk: Any) -> None:
+        self._octets, self._chunk = np.frombuffer(octets, np.uint8), chunk
         self._at = ThriftReader(octets)
         name = _CODECS[chunk.compression]
         self._codec = None if name is None else pa.Codec(name)
@@ -72,7 +73,7 @@ class _Pages:
             raise self.damaged() from None
         body = self._octets[self._at.at : self._at.at + max(stored, 0)]
         self._at.at += len(body)
-        crc = self._library.flowpeer_crc32(0, body.ctypes.data, len(body))
+        crc = crc32(body)
         stated = _number(fields[4]) & 0xFFFF_FFFF if 4 in fields else crc
         if stated != crc or not 0 <= raw <= self._chunk.total_uncompressed_size:
             raise self.damaged()
