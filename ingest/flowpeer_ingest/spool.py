@@ -23,6 +23,7 @@ import mmap
 import os
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ class Segment:
             raise
         self.position = PAGE
         self._synced = 0
+        self._writing = threading.Lock()
         self.next = 0  # index in the run of the next datagram
         self.began_us = -1
 
@@ -134,11 +136,12 @@ class Segment:
         rest = struct.pack("<IIQQQQQQ", crc, count, payload, total, self.next, counter, 0, 0)
         head = struct.pack("<4sI", _BLOCK_MAGIC, zlib.crc32(rest)) + rest
         faults.point("frame")
-        self._write([head, payloads, gap, table.data], self.position)
-        if self.began_us < 0:
-            self.began_us = int(entries["received_us"][0])
-        self.next += count
-        self.position += total
+        with self._writing:
+            self._write([head, payloads, gap, table.data], self.position)
+            if self.began_us < 0:
+                self.began_us = int(entries["received_us"][0])
+            self.next += count
+            self.position += total
 
     def _write(self, parts: list[bytes | memoryview], at: int) -> None:
         total = sum(map(len, parts))
@@ -151,13 +154,16 @@ class Segment:
         After a sync that failed, the kernel holds the pages for clean: they are written once more,
         else the next sync would succeed without writing them.
         """
-        start, end = self._synced, self.position
+        end = self.position
         try:
             faults.point("fdatasync")
             os.fdatasync(self.file)
             faults.point("fdatasync+")
         except OSError:
-            os.pwrite(self.file, os.pread(self.file, end - start, start), start)
+            with self._writing:  # else a block that was just written could be missed
+                start = self._synced
+                octets = os.pread(self.file, self.position - start, start)
+                os.pwrite(self.file, octets, start)
             raise
         self._synced = end
 
