@@ -110,6 +110,7 @@ def test_a_lake_of_another_user_is_named_with_what_to_do(words: str) -> None:
         (folder / "flowpeer.toml").write_text(CONFIG, encoding="utf-8")
         (folder / "lake/spool").mkdir(parents=True)
         (folder / "lake").chmod(0o700)
+        (folder / "flowpeer.toml").chmod(0o644)
         folder.chmod(0o755)
         done = subprocess.run(
             [sys.executable, "-c", AS_ANOTHER, words], cwd=folder, capture_output=True, text=True,
