@@ -48,7 +48,7 @@ seal_after = "{seal_after}"
 """
 
 
-def numbered(i: int, *, pad: int = 0) -> bytes:
+def numbered(i: int, *, pad: int = 0, template: bool = False) -> bytes:
     """Datagram `i`; `pad` octets in a template set of nothing but padding behind its record."""
     record = _RECORD.pack(
         0xC6120000 + i % 65_536, 0x08080808, FIRST_BYTES + i, 1, 1, 2, 1024, 443, 6, 0
@@ -57,7 +57,7 @@ def numbered(i: int, *, pad: int = 0) -> bytes:
     if pad:
         body += struct.pack(">HH", 0, pad) + bytes(pad - 4)
     head = struct.pack(">HHIIII", 9, 1, 10_000, int(time.time()), i & 0xFFFFFFFF, 7)
-    return head + (_TEMPLATE if i % TEMPLATE_EVERY == 0 else b"") + body
+    return head + (_TEMPLATE if template or i % TEMPLATE_EVERY == 0 else b"") + body
 
 
 @dataclass
@@ -237,12 +237,17 @@ class Rig:
 
     # The sender
 
-    def send(self, count: int, *, rate: int = RATE, pad: int = 0, until_dead: bool = False) -> None:
-        """The next `count` numbered datagrams, paced; with `until_dead` fewer if it dies."""
+    def send(
+        self, count: int, *, rate: int = RATE, pad: int = 0, until_dead: bool = False,
+        template: bool = False,
+    ) -> None:  # fmt: skip
+        """The next `count` numbered datagrams, paced; with `until_dead` fewer if it dies. The
+        first of them carries the `template` too."""
         begun, done = time.monotonic(), 0
         while done < count and not (until_dead and self.ended):
             for _ in range(min(100, count - done)):
-                self.sender.sendto(numbered(self.sent, pad=pad), ("127.0.0.1", self.port))
+                octets = numbered(self.sent, pad=pad, template=template and not done)
+                self.sender.sendto(octets, ("127.0.0.1", self.port))
                 self.sent += 1
                 done += 1
             self.runs[-1].after = self.sent
