@@ -36,9 +36,13 @@ from flowpeer_ingest.shared_counters import INDEX, Counters
 from flowpeer_ingest.spool import BLOCK_OCTETS, PAGE, SEGMENT_OCTETS, Segment, SegmentName
 
 COMMIT_S = 0.2
-NAP_S = 0.004
+NAP_S, LONG_NAP_S = 0.004, 0.016
 """After a batch that emptied the queue: the next one is larger and so cheaper. At 100,000
-datagrams/s 400 wait meanwhile, 1 MB of the socket's buffer."""
+datagrams/s 400 wait meanwhile, 1 MB of the socket's buffer; at lower rates it is longer, where
+the buffers have `LARGE_BUFFER` octets for what may come in a burst."""
+ENOUGH = 400
+"""Datagrams a batch: more of them leave the processor's cache."""
+LARGE_BUFFER = 16 << 20
 FAST_S = 10.0
 SPARES = 4
 """Segments at hand then: two seconds' worth at 100,000 datagrams/s."""
@@ -82,6 +86,11 @@ class Receiver:
         self.sockets = {
             fd: (socket.socket(fileno=fd), port) for fd, port in map(tuple, settings.sockets)
         }
+        buffers = [
+            source.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            for source, _ in self.sockets.values()
+        ]
+        self.longest_nap_s = LONG_NAP_S if min(buffers) >= LARGE_BUFFER else NAP_S
         self.counters = Counters(
             self.folder / f"receiver-{settings.number}.counters", writable=True
         )
@@ -120,7 +129,7 @@ class Receiver:
         supplier = threading.Thread(target=self.supply, name="supply")
         supplier.start()
         self.words[INDEX["beat_us"]] = time.time_ns() // 1000
-        poll = select.poll()
+        poll, nap_s = select.poll(), NAP_S
         for fd in self.sockets:
             poll.register(fd, select.POLLIN)
         try:
@@ -129,11 +138,10 @@ class Receiver:
                 self.rotate()
                 if not ready:
                     continue
-                short = True
-                for fd, _ in ready:
-                    short &= self.take(fd) < BATCH
-                if short:
-                    time.sleep(NAP_S)
+                most = max([self.take(fd) for fd, _ in ready])
+                if most < BATCH:
+                    nap_s = min(max(nap_s * ENOUGH / max(most, 1), NAP_S), self.longest_nap_s)
+                    time.sleep(nap_s)
             self.drain()
         finally:
             with self.lock:
