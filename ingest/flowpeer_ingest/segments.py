@@ -90,16 +90,18 @@ class SegmentDecoder(UnitDecoder):
         if not kept.all():
             chosen = kept[code]
             self.refuse(names, reasons, np.bincount(code[~chosen], minlength=len(names)))
-            entries, begins, code = entries[chosen], begins[chosen], code[chosen]
+            entries, begins = entries[chosen], begins[chosen]
+            # Those refused are no exporters: a flood of them would be remembered for good.
+            code = (np.cumsum(kept) - 1)[code[chosen]]
+            names = [name for name, reason in zip(names, reasons, strict=True) if not reason]
+        if not names:
+            return
         octets = np.bincount(code, entries["length"], len(names)).astype(np.int64)
         last = np.zeros(len(names), np.int64)
         last[code] = entries["received_us"]  # of several to one place, the last one stays
-        for name, kept_one, size, last_us in zip(
-            names, kept.tolist(), octets.tolist(), last.tolist(), strict=True
-        ):
-            if kept_one:
-                self.octets[name] += size
-                self.last_seen[name] = last_us
+        for name, size, last_us in zip(names, octets.tolist(), last.tolist(), strict=True):
+            self.octets[name] += size
+            self.last_seen[name] = last_us
         table = laid_out(begins, entries["length"])
         table["received_us"], table["port"] = entries["received_us"], entries["source_port"]
         table["exporter"] = code
