@@ -26,7 +26,7 @@ from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, among
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
-from flowpeer.rollup.sums import EntrySelection, HourFigures, SummedRows, Sums, keys_of
+from flowpeer.rollup.sums import EntrySelection, HourFigures, OrderedSums, Sums
 from flowpeer.rollup.traffic_rows import Made, Tables, _Ranked, pages
 from flowpeer_core.machine import cores, memory
 from flowpeer_core.native import library
@@ -133,12 +133,10 @@ class Aggregate:
         for begin, rows in pages(zip(begins, slots, strict=True)):
             yield self._tables.traffic(begin, rows)
 
-    def _by_network(self, n: int) -> SummedRows:
+    def _by_network(self, n: int) -> OrderedSums:
         sums = [some for one in self._sums for some in one.slot(n)]
-        key = self._tables.networks(keys_of(sums))
-        if self._tail.size:
-            key = self._tables.folded(key, self._tail)
-        return self._sums[0].ordered(sums, key)
+        folded = partial(self._tables.folded, tail=self._tail) if self._tail.size else None
+        return self._sums[0].ordered(sums, self._tables.networks(), folded)
 
     def fold(self) -> None:
         """Find the networks that are folded: only the whole hour tells. To be called before both
@@ -154,18 +152,19 @@ class Aggregate:
         self.folded = Folded(self._tail.size, int(totals["bytes"].to_numpy()[small].sum()))
 
     def _totals(self, n: int) -> pl.DataFrame:
-        return self._tables.totals(self._by_network(n))
+        return self._tables.totals(rows for _, rows in pages([(0, self._by_network(n))]))
 
     def traffic_routes(self) -> Iterator[Made]:
         """`traffic_routes`, some sides after the other; as `traffic`."""
-        sums = [some for one in self._sums for some in one.routes()]
-        prefixes, groups = self._tables.by_route(sums)
+        used = np.zeros(self._tables.routes_known, dtype=bool)
+        sums = [some for one in self._sums for some in one.routes(used)]
+        prefixes, groups = self._tables.by_route(sums, used)
         sides = self._in_threads(partial(self._by_route, prefixes), groups)
         for begin, rows in pages((self._begin_us, rows) for rows in sides):
             yield self._tables.traffic_routes(begin, rows, prefixes, self._tail)
 
-    def _by_route(self, prefixes: _Ranked, sums: list[EntrySelection]) -> SummedRows:
-        return self._sums[0].ordered(sums, self._tables.routes(keys_of(sums), prefixes))
+    def _by_route(self, prefixes: _Ranked, sums: list[EntrySelection]) -> OrderedSums:
+        return self._sums[0].ordered(sums, self._tables.routes(prefixes))
 
     def close(self) -> None:
         """Remove what waits on disk."""

@@ -26,6 +26,7 @@ from flowpeer.rollup.folding import ASN_BITS, Tail
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.reading import MACS, NO_SAMPLER, U64, Bools, Ints
 from flowpeer.rollup.slots import LARGEST_PACKET
+from flowpeer.rollup.sums import Entries, EntriesBySide
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
 from flowpeer_core.native import table as native
@@ -167,18 +168,26 @@ class Codes:
             origins.append(view.origins[codes - view.offset])
         return pa.concat_arrays(texts), np.concatenate(origins)
 
-    def routes_of(self, key: U64) -> Ints:
-        """Route codes of keys by route."""
-        route = key >> np.uint64(self.local_bits + 1) & np.uint64((1 << self.route_bits) - 1)
-        return route.view(np.int64)
+    @property
+    def route_fields(self) -> dict[str, tuple[int, int]]:
+        """Lowest bit and number of bits of the parts of a key by route."""
+        at = 1 + self.local_bits
+        return {
+            "scaled": (0, 1), "local": (1, self.local_bits), "route": (at, self.route_bits),
+            "side": (at + self.route_bits, 63 - at - self.route_bits),
+        }  # fmt: skip
 
-    def unpacked(self, key: U64) -> tuple[Ints, Ints, Ints, Ints]:
-        """Number of the side, route code, number of the own prefix and scaled of keys by route."""
-        rest = (key >> np.uint64(1)).view(np.int64)
-        local = rest & ((1 << self.local_bits) - 1)
-        rest = rest >> self.local_bits
-        scaled = (key & np.uint64(1)).view(np.int64)
-        return rest >> self.route_bits, rest & ((1 << self.route_bits) - 1), local, scaled
+    def route_part(self, name: str, key: U64) -> Ints:
+        """One of `route_fields` of keys by route."""
+        begin, bits = self.route_fields[name]
+        return (key >> np.uint64(begin) & np.uint64((1 << bits) - 1)).view(np.int64)
+
+    def by_side(self, entries: Entries, used: Bools) -> EntriesBySide:
+        """Sums by route that are sorted by their sides; `used` becomes true for the codes of their
+        routes."""
+        used[self.route_part("route", entries["key"])] = True
+        side = self.route_part("side", entries["key"])
+        return EntriesBySide(entries, np.searchsorted(side, np.arange(len(self.sides) + 1)))
 
     def kinds(self, file: str, distinct: Sequence[tuple[Any, ...]]) -> npt.NDArray[Any]:
         """M1 and M2 for distinct values of `COMBINED` in a flow file: an array of `KINDS`."""

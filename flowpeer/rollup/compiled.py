@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,17 @@ import pyarrow as pa
 
 from flowpeer.rollup import slots
 from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes, members_of
-from flowpeer.rollup.reading import NULLS, U64, FlowBatch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, EntrySelection, HourFigures, SummedRows
+from flowpeer.rollup.reading import NULLS, U64, Bools, FlowBatch
+from flowpeer.rollup.sums import (
+    ENTRIES,
+    RECORDS,
+    Entries,
+    EntriesBySide,
+    EntrySelection,
+    HourFigures,
+    KeyField,
+    SummedRows,
+)
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -101,6 +110,7 @@ class CompiledSums:
         self._tables = (native.CTable * native.TABLES)()
         self._places: list[U64] = [np.zeros(0, np.uint64)] * native.TABLES
         self._spilled: list[list[Path]] = [[] for _ in range(native.TABLES)]
+        self._rooms: list[U64] = []
         self._seed = int.from_bytes(os.urandom(8))
         members = codes.context.neighbours
         self._members = None if members is None else self._kept.routes(members)
@@ -232,59 +242,120 @@ class CompiledSums:
     def _held(self, n: int) -> EntrySelection:
         """What is in a table."""
         numbers = self._places[n].view("<u4")[::2]
-        return EntrySelection(self._entries, numbers[numbers != 0] - np.uint32(1))
+        return EntrySelection(self._entries, self._tables[n].used, numbers)
 
-    def _held_routes(self) -> EntrySelection:
-        """What is in the table by route, sorted by side."""
-        held = self._held(HOUR_SLOTS)
-        side = held.keys() >> np.uint64(self._codes.route_bits + self._codes.local_bits + 1)
-        if len(self._codes.sides) <= 1 << 16:
-            side = side.astype(np.uint16)  # whose sort is by radix
-        assert held.numbers is not None
-        return EntrySelection(held.entries, held.numbers[np.argsort(side, kind="stable")])
+    def _held_routes(self, used: Bools) -> EntriesBySide:
+        """What is in the table by route; see `Sums.routes`."""
+        held, codes = self._held(HOUR_SLOTS), self._codes
+        numbers, bounds = np.empty(held.size, np.uint32), np.empty(len(codes.sides) + 1, np.int64)
+        side, route = (
+            native.CField(*codes.route_fields[name], 0, None, count)
+            for name, count in (("side", len(codes.sides)), ("route", codes.routes))
+        )
+        _checked(
+            self._library.flowpeer_split(
+                *_selected(held), ctypes.addressof(side), bounds.ctypes.data,
+                ctypes.addressof(route), used.ctypes.data, numbers.ctypes.data, len(numbers),
+            )
+        )  # fmt: skip
+        return EntriesBySide(self._entries, bounds, numbers)
 
     def _spill(self) -> None:
         for n, paths in enumerate(self._spilled):
-            entries, numbers = self._held(n) if n < HOUR_SLOTS else self._held_routes()
-            if numbers is not None and len(numbers):
+            if n < HOUR_SLOTS:
+                numbers = self._held(n).numbers
+            else:
+                numbers = self._held_routes(np.empty(self._codes.routes, bool)).numbers
+            assert numbers is not None
+            if self._tables[n].used:
                 path = self._folder / f"{os.getpid()}-{id(self)}-{n}-{len(paths)}"
                 paths.append(path)
-                entries[numbers].tofile(path)
+                self._entries[numbers[numbers != 0] - np.uint32(1)].tofile(path)
             self._places[n][:] = self._tables[n].used = 0
         self._state.used = 0
 
     def slot(self, n: int) -> list[EntrySelection]:
         """See `Sums`."""
-        return [*(EntrySelection(np.fromfile(p, ENTRIES)) for p in self._spilled[n]), self._held(n)]
+        waiting = (np.fromfile(path, ENTRIES) for path in self._spilled[n])
+        return [*(EntrySelection(some, len(some)) for some in waiting), self._held(n)]
 
-    def routes(self) -> list[EntrySelection]:
+    def routes(self, used: Bools) -> list[EntriesBySide]:
         """See `Sums`."""
         waiting = (np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS])
-        return [*map(EntrySelection, waiting), self._held_routes()]
+        return [*(self._codes.by_side(w, used) for w in waiting), self._held_routes(used)]
 
-    def ordered(self, sums: Sequence[EntrySelection], keys: U64) -> SummedRows:
+    def ordered(
+        self,
+        sums: Sequence[EntrySelection],
+        fields: Sequence[KeyField],
+        change: Callable[[U64], U64] | None = None,
+    ) -> _Ordered:
         """See `Sums`."""
-        count, at = len(keys), 0
-        pairs = np.empty((2 * count, 2), np.uint64)
-        pairs[:count, 0] = keys
-        for entries, numbers in sums:
-            chosen = np.arange(len(entries)) if numbers is None else numbers
-            pairs[at : at + len(chosen), 1] = chosen
-            pairs[at : at + len(chosen), 1] *= np.uint64(ENTRIES.itemsize)
-            pairs[at : at + len(chosen), 1] += np.uint64(entries.ctypes.data)
-            at += len(chosen)
-        columns: tuple[npt.NDArray[Any], ...] = (
-            np.empty(count, np.uint64), *(np.empty(count, np.int64) for _ in range(3)),
-            *(np.empty(count, np.float64) for _ in range(2)),
-        )  # fmt: skip
-        addresses = (column.ctypes.data for column in columns)
-        rows = _checked(self._library.flowpeer_order(pairs.ctypes.data, count, *addresses))
-        return SummedRows(*(column[:rows] for column in columns))
+        count, at, kept = sum(some.size for some in sums), 0, _Kept()
+        pairs = self._room_for(2 * count)
+        parts = (native.CField * len(fields))()
+        for part, (begin, bits, to, ranks) in zip(parts, fields, strict=True):
+            part.begin, part.bits, part.to = begin, bits, to
+            if ranks is not None:
+                part.ranks, part.count = kept.at(ranks, np.int64), len(ranks)
+        for some in sums:
+            at += _checked(
+                self._library.flowpeer_pairs(
+                    *_selected(some), ctypes.addressof(parts), len(parts),
+                    pairs[at:].ctypes.data, count - at,
+                )
+            )  # fmt: skip
+        if change is not None:
+            pairs[:at, 0] = change(pairs[:at, 0])
+        begin = _checked(self._library.flowpeer_order(pairs.ctypes.data, at))
+        return _Ordered(self._library, sums, pairs, slice(begin, begin + at), self._rooms)
+
+    def _room_for(self, pairs: int) -> U64:
+        """Room for so many pairs: what was used before, for new memory costs as much as all that
+        is done in it."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = np.empty((0, 2), np.uint64)
+        return room if len(room) >= pairs else np.empty((1 << pairs.bit_length(), 2), np.uint64)
 
     def discard(self) -> None:
         """See `Sums`."""
         for path in (path for paths in self._spilled for path in paths):
             path.unlink(missing_ok=True)
+
+
+class _Ordered:
+    """See `OrderedSums`. `pairs` are of `sums`; they are put into `rooms` at the end."""
+
+    def __init__(
+        self, library: ctypes.CDLL, sums: Sequence[EntrySelection], pairs: U64, part: slice,
+        rooms: list[U64],
+    ) -> None:  # fmt: skip
+        self._library, self._sums, self._pairs, self._rooms = library, sums, pairs, rooms
+        self._at, self._count = pairs[part].ctypes.data, part.stop - part.start
+        self._next = ctypes.c_int64()
+
+    def take(self, room: SummedRows, at: int) -> int:
+        """See `OrderedSums`."""
+        if self._next.value == self._count:
+            self._rooms.append(self._pairs)
+            return 0
+        return _checked(
+            self._library.flowpeer_summed(
+                self._at, self._count, ctypes.addressof(self._next), len(room.key) - at,
+                *(column[at:].ctypes.data for column in room),
+            )
+        )  # fmt: skip
+
+
+def _selected(some: EntrySelection) -> tuple[int, int, int | None, int, int]:
+    """Selected entries as C takes them."""
+    entries, count, numbers = some
+    if numbers is None:
+        return entries.ctypes.data, len(entries), None, 0, count
+    step = numbers.strides[0] // numbers.itemsize
+    return entries.ctypes.data, len(entries), numbers.ctypes.data, step, len(numbers)
 
 
 def _aligned(count: int) -> Entries:

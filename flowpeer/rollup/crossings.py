@@ -94,7 +94,9 @@ def _rows(
 
 def _about(key: U64, codes: Codes) -> dict[str, Any]:
     """Side, route, local prefix and scaled of keys by route."""
-    side, route, local, scaled = codes.unpacked(key)
+    side, route, local, scaled = (
+        codes.route_part(name, key) for name in ("side", "route", "local", "scaled")
+    )
     where = pa.array(side)
     sides = list(codes.sides)
     columns = {

@@ -5,7 +5,7 @@ One record after the other, in dictionaries: slow, and in memory only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,8 +23,17 @@ from flowpeer.rollup.codes import (
     Codes,
     members_of,
 )
-from flowpeer.rollup.reading import NULLS, U64, FlowBatch
-from flowpeer.rollup.sums import ENTRIES, RECORDS, Entries, EntrySelection, HourFigures, SummedRows
+from flowpeer.rollup.reading import NULLS, U64, Bools, FlowBatch
+from flowpeer.rollup.sums import (
+    ENTRIES,
+    RECORDS,
+    Entries,
+    EntriesBySide,
+    EntrySelection,
+    HourFigures,
+    KeyField,
+    SummedRows,
+)
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
@@ -146,30 +155,57 @@ class PlainSums:
 
     def slot(self, n: int) -> list[EntrySelection]:
         """See `Sums`."""
-        return [EntrySelection(_entries(self._by_network[n].items()))]
+        entries = _entries(self._by_network[n].items())
+        return [EntrySelection(entries, len(entries))]
 
-    def routes(self) -> list[EntrySelection]:
+    def routes(self, used: Bools) -> list[EntriesBySide]:
         """See `Sums`."""
-        return [EntrySelection(_entries(sorted(self._by_route.items())))]
+        return [self._codes.by_side(_entries(sorted(self._by_route.items())), used)]
 
-    def ordered(self, sums: Sequence[EntrySelection], keys: U64) -> SummedRows:
+    def ordered(
+        self,
+        sums: Sequence[EntrySelection],
+        fields: Sequence[KeyField],
+        change: Callable[[U64], U64] | None = None,
+    ) -> _Ordered:
         """See `Sums`."""
         found: _Sums = {}
-        entries = (entry for some in sums for entry in some.entries)
+        entries = np.concatenate([np.empty(0, ENTRIES), *(some.entries for some in sums)])
+        keys = _new_keys(entries["key"], fields)
+        keys = keys if change is None else change(keys)
         for key, entry in zip(keys.tolist(), entries, strict=True):
             low, high = (int(e[0]) + (int(e[1]) << 64) for e in (entry["low"], entry["high"]))
             more = (*(int(entry[name]) for name in ("bytes", "packets", "records")), low, high)
             _sum(found, key, more)
-        rows = sorted(found.items())
-        columns = list(zip(*(values for _, values in rows), strict=True)) or [()] * 5
-        octets, packets, records = (np.array(values, np.int64) for values in columns[:3])
-        floats = [[float(v) for v in values] for values in columns[3:]]
-        least, most = (np.array(values, np.float64) for values in floats)
-        keys = np.array([key for key, _ in rows], np.uint64)
-        return SummedRows(keys, octets, packets, records, least, most)
+        return _Ordered([(key, *values) for key, values in sorted(found.items())])
 
     def discard(self) -> None:
         """See `Sums`."""
+
+
+class _Ordered:
+    """See `OrderedSums`."""
+
+    def __init__(self, rows: list[tuple[int, ...]]) -> None:
+        self._rows, self._next = rows, 0
+
+    def take(self, room: SummedRows, at: int) -> int:
+        """See `OrderedSums`."""
+        rows = self._rows[self._next :][: len(room.key) - at]
+        self._next += len(rows)
+        for into, values in zip(room, zip(*rows, strict=True), strict=False):
+            into[at : at + len(rows)] = values
+        return len(rows)
+
+
+def _new_keys(keys: U64, fields: Sequence[KeyField]) -> U64:
+    made = np.zeros_like(keys)
+    for field in fields:
+        values = keys >> np.uint64(field.begin) & np.uint64((1 << field.bits) - 1)
+        if field.ranks is not None:
+            values = field.ranks[values].view(np.uint64)
+        made |= values << np.uint64(field.to)
+    return made
 
 
 def _values(name: str, column: pa.Array | int, rows: int) -> list[Any]:

@@ -5,14 +5,14 @@ Everything is an integer, so the order of files, batches and threads does not sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer.rollup.reading import U64, FlowBatch, Ints
+from flowpeer.rollup.reading import U64, Bools, FlowBatch, Ints
 from flowpeer_core.native import table as native
 
 ENTRIES = np.dtype(native.CEntry)
@@ -55,23 +55,57 @@ class SummedRows(NamedTuple):
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
 
+    @classmethod
+    def room(cls, rows: int) -> SummedRows:
+        """Room for so many."""
+        types = (np.uint64, *(np.int64,) * 3, *(np.float64,) * 2)
+        return cls._make(np.empty(rows, type_) for type_ in types)
+
 
 class EntrySelection(NamedTuple):
-    """Some entries: those of the numbers, or all."""
+    """Some entries: all, or those of the numbers, as many as `size`."""
 
     entries: Entries
+    size: int
+    numbers: npt.NDArray[np.uint32] | None = None
+    """Of an entry + 1; 0: of none."""
+
+
+class EntriesBySide(NamedTuple):
+    """Sums by route, sorted by their sides: those of side n are from `bounds[n]` on."""
+
+    entries: Entries
+    bounds: Ints
     numbers: npt.NDArray[np.uint32] | None = None
 
-    def keys(self) -> U64:
-        """Their keys."""
-        keys: U64 = self.entries["key"]
-        return keys if self.numbers is None else keys[self.numbers]
-
-    def part(self, first: int, after: int) -> EntrySelection:
-        """Those from the first one to the one before `after`."""
+    def of(self, side: int) -> EntrySelection:
+        """Those of a side."""
+        first, after = self.bounds[side : side + 2].tolist()
         if self.numbers is None:
-            return EntrySelection(self.entries[first:after])
-        return EntrySelection(self.entries, self.numbers[first:after])
+            return EntrySelection(self.entries[first:after], after - first)
+        return EntrySelection(self.entries, after - first, self.numbers[first:after])
+
+
+class KeyField(NamedTuple):
+    """Bits of a key, and where they go in a new one: as they are, or as the rank whose number they
+    are."""
+
+    begin: int
+    bits: int
+    to: int
+    ranks: Ints | None = None
+
+
+class OrderedSums(Protocol):
+    """Sums in the order of their keys."""
+
+    def take(self, room: SummedRows, at: int) -> int:
+        """Put the next of them, one row a key, into `room` from row `at` on: how many; 0: that
+        were all.
+
+        Raises:
+            OverflowError: a sum that cannot be traffic.
+        """
 
 
 class Sums(Protocol):
@@ -91,19 +125,20 @@ class Sums(Protocol):
     def slot(self, n: int) -> list[EntrySelection]:
         """Sums by network of one slot; a key may be in them several times."""
 
-    def routes(self) -> list[EntrySelection]:
-        """Sums by route of the hour, each sorted by its sides."""
+    def routes(self, used: Bools) -> list[EntriesBySide]:
+        """Sums by route of the hour; `used` becomes true for each code of a route in them."""
 
-    def ordered(self, sums: Sequence[EntrySelection], keys: U64) -> SummedRows:
-        """Sums by new keys, one for each of them all, sorted, those of one key summed."""
+    def ordered(
+        self,
+        sums: Sequence[EntrySelection],
+        fields: Sequence[KeyField],
+        change: Callable[[U64], U64] | None = None,
+    ) -> OrderedSums:
+        """Sums by new keys, which are made of fields of theirs and then changed, those of one key
+        summed."""
 
     def discard(self) -> None:
         """Remove what waits on disk."""
-
-
-def keys_of(sums: Sequence[EntrySelection]) -> U64:
-    """All keys, in an array of its own."""
-    return np.concatenate([np.empty(0, np.uint64), *(some.keys() for some in sums)])
 
 
 def exact(values: Ints) -> int:

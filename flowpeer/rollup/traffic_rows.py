@@ -23,12 +23,19 @@ from flowpeer.rollup.codes import (
 )
 from flowpeer.rollup.folding import ASN_BITS, among
 from flowpeer.rollup.reading import U64, Bools, Ints
-from flowpeer.rollup.sums import EntrySelection, SummedRows, exact
+from flowpeer.rollup.sums import (
+    EntriesBySide,
+    EntrySelection,
+    KeyField,
+    OrderedSums,
+    SummedRows,
+    exact,
+)
 from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.parquet import MOST_ROWS, ROW_GROUP_ROWS
 from flowpeer_core.native.rows import INPUT, Rows
 
-GROUP_ROWS = 1 << 20
+GROUP_ROWS = 1 << 18
 """Sums by route that are made rows at once."""
 _FAMILIES = np.array([4, 6, 0, 0], np.int32)
 _SIDE_COLUMNS = {
@@ -62,6 +69,14 @@ class _Ranked:
     rows: pl.DataFrame
     rank: Ints
     bits: int
+
+    def texts(self, name: str) -> pa.Array:
+        """A column of the rows, which is made once."""
+        if name not in self._texts:
+            self._texts[name] = self.rows[name].to_arrow().cast(pa.string())
+        return self._texts[name]
+
+    _texts: dict[str, pa.Array] = field(default_factory=dict)
 
 
 def _ranked(frame: pl.DataFrame) -> _Ranked:
@@ -104,11 +119,12 @@ class Tables:
 
     # ---- traffic
 
-    def networks(self, key: U64) -> U64:
+    def networks(self) -> list[KeyField]:
         """Keys by network with ranks of their sides."""
-        rest = key & np.uint64((1 << NETWORK_BITS) - 1)
-        side = (key >> np.uint64(NETWORK_BITS)).view(np.int64)
-        return self._sides.rank[side].view(np.uint64) << np.uint64(NETWORK_BITS) | rest
+        return [
+            KeyField(0, NETWORK_BITS, 0),
+            KeyField(NETWORK_BITS, 63 - NETWORK_BITS, NETWORK_BITS, self._sides.rank),
+        ]
 
     def _foldable(self, key: U64) -> Ints:
         """Numbers of the networks that may be folded, as `Tail` has them; −1 for other rows."""
@@ -117,11 +133,14 @@ class Tables:
         metro = self._metro[values >> NETWORK_BITS]
         return np.where((asn > 0) & (values & 1 == 1), metro << ASN_BITS | asn, -1)
 
-    def totals(self, rows: SummedRows) -> pl.DataFrame:
+    def totals(self, pages_: Iterable[SummedRows]) -> pl.DataFrame:
         """Bytes of each network that may be folded: network, bytes."""
-        frame = pl.DataFrame({"network": self._foldable(rows.key), "bytes": rows.bytes})
-        found = frame.filter(pl.col("network") >= 0)
-        return found.group_by("network").agg(pl.col("bytes").sum())
+        totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
+        for rows in pages_:
+            frame = pl.DataFrame({"network": self._foldable(rows.key), "bytes": rows.bytes})
+            found = pl.concat([totals, frame.filter(pl.col("network") >= 0)])
+            totals = found.group_by("network").agg(pl.col("bytes").sum())
+        return totals
 
     def folded(self, key: U64, tail: Ints) -> U64:
         """Keys of `networks`, those of the tail under one code."""
@@ -140,31 +159,23 @@ class Tables:
 
     # ---- traffic_routes
 
+    @property
+    def routes_known(self) -> int:
+        """Codes of routes."""
+        return self._codes.routes
+
     def by_route(
-        self, sums: Sequence[EntrySelection]
+        self, sums: Sequence[EntriesBySide], used: Bools
     ) -> tuple[_Ranked, Iterator[list[EntrySelection]]]:
-        """The prefixes of sums by route, and these, of some sides at a time, in the order in which
-        sides sort. Each of `sums` is sorted by its sides."""
-        codes = self._codes
-        shift = np.uint64(codes.route_bits + codes.local_bits + 1)
-        numbers = np.arange(len(codes.sides) + 1, dtype=np.uint64)
+        """The prefixes of sums by route, whose codes are used, and these, of some sides at a time,
+        in the order in which sides sort."""
         rows = np.zeros(self._sides.rows.height, np.int64)
-        used = np.zeros(codes.routes, dtype=bool)
-        bounds = []
         for some in sums:
-            key = some.keys()
-            used[codes.routes_of(key)] = True
-            bounds.append(np.searchsorted(key >> shift, numbers))
-            np.add.at(rows, self._sides.rank, np.diff(bounds[-1]))
+            np.add.at(rows, self._sides.rank, np.diff(some.bounds))
         order = np.argsort(self._sides.rank, kind="stable")
         group = ((np.cumsum(rows) - rows) // GROUP_ROWS)[self._sides.rank[order]]
         groups = (
-            [
-                some.part(bound[side], bound[side + 1])
-                for some, bound in zip(sums, bounds, strict=True)
-                for side in order[group == n]
-            ]
-            for n in np.unique(group)
+            [some.of(side) for some in sums for side in order[group == n]] for n in np.unique(group)
         )
         return self._prefixes(np.flatnonzero(used)), groups
 
@@ -176,13 +187,15 @@ class Tables:
         rank[used] = found.rank
         return _Ranked(found.rows, rank, found.bits)
 
-    def routes(self, key: U64, prefixes: _Ranked) -> U64:
+    def routes(self, prefixes: _Ranked) -> list[KeyField]:
         """Keys by route with ranks: side, scaled, prefix, local prefix."""
-        side, route, local, scaled = self._codes.unpacked(key)
-        packed = self._sides.rank[side] << 1 | scaled
-        packed = packed << prefixes.bits | prefixes.rank[route]
-        packed = packed << self._own.bits | self._own.rank[local]
-        return packed.view(np.uint64)
+        fields, scaled = self._codes.route_fields, self._own.bits + prefixes.bits
+        return [
+            KeyField(*fields["local"], 0, self._own.rank),
+            KeyField(*fields["route"], self._own.bits, prefixes.rank),
+            KeyField(*fields["scaled"], scaled),
+            KeyField(*fields["side"], scaled + 1, self._sides.rank),
+        ]
 
     def traffic_routes(self, begin: Ints, rows: SummedRows, prefixes: _Ranked, tail: Ints) -> Made:
         """Rows by prefix with the begin of the hour, as `routes` sorts them; `tail`: the networks
@@ -197,9 +210,9 @@ class Tables:
         network = self._metro[key >> 1] << ASN_BITS | np.maximum(origin, 0)
         made = self._made(_ROUTES, rows, key >> 1)
         made.put("hour_start", begin)
-        made.put_text("prefix", prefixes.rows, place)
+        made.put_text("prefix", prefixes, place)
         made.put("origin_asn", origin)
-        made.put_text("local_prefix", self._own.rows, local)
+        made.put_text("local_prefix", self._own, local)
         made.put("folded", among(network, tail) & scaled)
         return made.done(rows, scaled)
 
@@ -212,7 +225,7 @@ class Tables:
         sides, times = side[first], np.diff(first, append=side.size)
         for name, type_ in _SIDE_COLUMNS.items():
             if type_ == pl.String:
-                made.put_text(name, self._sides.rows, sides, times)
+                made.put_text(name, self._sides, sides, times)
             else:
                 values, valid = self._numbers[name]
                 made.put(name, np.repeat(values[sides], times), np.repeat(valid[sides], times))
@@ -226,15 +239,16 @@ class _Texts:
         self._all = texts
         self._there = np.asarray(texts.is_valid())
         self._index = np.full(len(texts), -1, np.int32)
+        self._index[~self._there] = 0
         self._met = np.empty(0, np.int64)
 
     def indices(self, numbers: Ints) -> tuple[npt.NDArray[np.int32], Bools, pa.Array]:
         """Indices of the texts with some numbers, which of them are not null, and the
         dictionary."""
-        first = np.full(len(self._all), -1)
-        first[numbers[::-1]] = np.arange(len(numbers))[::-1]  # of each, the last one counts
-        new = np.flatnonzero((first >= 0) & self._there & (self._index < 0))
-        new = new[np.argsort(first[new])]
+        unknown = numbers[self._index[numbers] < 0]
+        place = np.arange(len(unknown), dtype=np.int32)
+        self._index[unknown[::-1]] = place[::-1]  # of each, the last one counts
+        new = unknown[self._index[unknown] == place]
         self._index[new] = np.arange(len(self._met), len(self._met) + len(new))
         self._met = np.concatenate((self._met, new))
         return self._index[numbers], self._there[numbers], self._all.take(pa.array(self._met))
@@ -268,10 +282,10 @@ class _Making:
             column[part] = octets.ctypes.data
             self._kept.append(octets)
 
-    def put_text(self, name: str, of: pl.DataFrame, numbers: Ints, times: Ints | int = 1) -> None:
+    def put_text(self, name: str, of: _Ranked, numbers: Ints, times: Ints | int = 1) -> None:
         """A column of the texts in some rows of another one, each so many times."""
         if name not in self._group.texts:
-            self._group.texts[name] = _Texts(of[name].to_arrow().cast(pa.string()))
+            self._group.texts[name] = _Texts(of.texts(name))
         indices, valid, self._dictionaries[name] = self._group.texts[name].indices(numbers)
         self.put(name, np.repeat(indices, times), np.repeat(valid, times))
 
@@ -290,22 +304,16 @@ class _Making:
         return Made(made, exact(rows.bytes[scaled]))
 
 
-def pages(pieces: Iterable[tuple[int, SummedRows]]) -> Iterator[tuple[Ints, SummedRows]]:
-    """The same rows, each with what stands before its piece, `MOST_ROWS` at a time: each time
+def pages(pieces: Iterable[tuple[int, OrderedSums]]) -> Iterator[tuple[Ints, SummedRows]]:
+    """Rows of pieces, each with what stands before its piece, `MOST_ROWS` at a time: each time
     becomes a page of the file, which must not depend on how the work was shared out. They lie in
     the same memory each time."""
-    begin = np.empty(MOST_ROWS, np.int64)
-    types = (np.uint64, *(np.int64,) * 3, *(np.float64,) * 2)
-    room = SummedRows._make(np.empty(MOST_ROWS, type_) for type_ in types)
+    begin, room = np.empty(MOST_ROWS, np.int64), SummedRows.room(MOST_ROWS)
     used = 0
     for since, rows in pieces:
-        at, count = 0, rows.key.size
-        while at < count:
-            n = min(MOST_ROWS - used, count - at)
-            begin[used : used + n] = since
-            for to, values in zip(room, rows, strict=True):
-                to[used : used + n] = values[at : at + n]
-            at, used = at + n, used + n
+        while made := rows.take(room, used):
+            begin[used : used + made] = since
+            used += made
             if used == MOST_ROWS:
                 yield begin, room
                 used = 0

@@ -490,6 +490,18 @@ class CTable(ctypes.Structure):
     _fields_ = [("places", c_void_p), ("bits", c_int64), ("used", c_int64)]
 
 
+class CField(ctypes.Structure):
+    """`flowpeer_field`."""
+
+    _fields_ = [
+        ("begin", c_int64),
+        ("bits", c_int64),
+        ("to", c_int64),
+        ("ranks", c_void_p),
+        ("count", c_int64),
+    ]
+
+
 class CKnown(ctypes.Structure):
     """`flowpeer_known`."""
 
@@ -682,6 +694,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_kind": CKind,
     "flowpeer_entry": CEntry,
     "flowpeer_table": CTable,
+    "flowpeer_field": CField,
     "flowpeer_record": CRecord,
     "flowpeer_known": CKnown,
     "flowpeer_sum_state": CSumState,
@@ -721,7 +734,16 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "flowpeer_sum": (c_int64, (c_void_p,)),
     "flowpeer_grow": (c_int64, (c_void_p, c_void_p)),
-    "flowpeer_order": (c_int64, (c_void_p, c_int64, *(c_void_p,) * 6)),
+    "flowpeer_pairs": (
+        c_int64,
+        (c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64),
+    ),
+    "flowpeer_order": (c_int64, (c_void_p, c_int64)),
+    "flowpeer_summed": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 6)),
+    "flowpeer_split": (
+        c_int64,
+        (c_void_p, c_int64, c_void_p, c_int64, c_int64, *(c_void_p,) * 5, c_int64),
+    ),
     "flowpeer_fall": (c_int64, (c_void_p,)),
     "flowpeer_spread": (c_int64, (c_void_p,)),
     "flowpeer_figures": (c_int64, (c_void_p,)),

@@ -21,7 +21,7 @@ from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.plain import PlainSums
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reading import COLUMNS, MACS, NEXT_HOPS, NULLS, FlowBatch
-from flowpeer.rollup.sums import keys_of
+from flowpeer.rollup.sums import ENTRIES, EntrySelection, KeyField, OrderedSums, SummedRows
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import library
 from flowpeer_core.slots import HOUR_SLOTS
@@ -111,11 +111,33 @@ def batch(dice: random.Random, file: str, rows: int) -> FlowBatch:
     return FlowBatch(file, rows, columns)
 
 
-def everything(sums: Any) -> Iterator[list[list[Any]]]:
-    """All rows of both kinds of sums, sorted."""
-    for some in (*map(sums.slot, range(HOUR_SLOTS)), sums.routes()):
-        rows = sums.ordered(some, keys_of(some))
-        yield [getattr(rows, name).tolist() for name in rows._fields]
+def everything(sums: Any, codes: Codes, seed: int) -> Iterator[list[list[Any]]]:
+    """All rows of both kinds of sums, in the order of new keys, some of which fall together."""
+    dice, used = np.random.default_rng(seed), np.zeros(codes.routes, bool)
+    routes = sums.routes(used)
+    sides = range(len(codes.sides))
+    for side in sides:
+        fields = codes.route_fields
+        few = [
+            KeyField(*fields["local"], 0),
+            KeyField(*fields["route"], 20, dice.integers(4, size=codes.routes)),
+            KeyField(*fields["side"], 30, dice.permutation(len(sides))),
+        ]
+        yield in_order(sums.ordered([some.of(side) for some in routes], few))
+    yield [np.flatnonzero(used).tolist()]
+    change = dice.integers(1 << 36, dtype=np.uint64)
+    for n in range(HOUR_SLOTS):
+        yield in_order(sums.ordered(sums.slot(n), [KeyField(0, 64, 0)], lambda k: k ^ change))
+
+
+def in_order(sums: OrderedSums) -> list[list[Any]]:
+    """All of their rows, taken some at a time."""
+    rows: list[list[Any]] = [[] for _ in SummedRows._fields]
+    room = SummedRows.room(70)
+    while made := sums.take(room, 3):
+        for into, column in zip(rows, room, strict=True):
+            into += column[3 : 3 + made].tolist()
+    return rows
 
 
 @pytest.mark.skipif(CORE is None, reason="built without the compiled core")
@@ -137,7 +159,7 @@ def test_compiled_sums_equal_plain_ones(
         there = each[0][0]["crossings"] > 0
         assert each[0][0].tobytes() == each[1][0].tobytes()
         assert each[0][1][there].tobytes() == each[1][1][there].tobytes()
-    for mine, other in zip(everything(made[0]), everything(made[1]), strict=True):
+    for mine, other in zip(*(everything(one, codes, seed) for one in made), strict=True):
         assert mine == other
     made[1].discard()
     assert not list(tmp_path.iterdir())
@@ -178,6 +200,27 @@ def test_a_sum_that_does_not_fit_is_refused(
     sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))
     with pytest.raises(OverflowError, match="cannot be traffic"):
         sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+def test_a_key_beyond_its_ranks_and_an_entry_that_is_not_there_are_refused(
+    context: HourContext, tmp_path: Path
+) -> None:
+    assert CORE is not None
+    sums = CompiledSums(CORE, Codes(context), HOUR, tmp_path)
+    entries = np.zeros(2, ENTRIES)
+    entries["key"] = 3, 4
+    there, beyond = (EntrySelection(entries, 2, np.array([0, 1, 2 + n], np.uint32)) for n in (0, 1))
+    ranks = np.arange(5)[::-1]
+    assert in_order(sums.ordered([there], [KeyField(0, 3, 0, ranks)]))[0] == [0, 1]
+    for some, field in (
+        (beyond, KeyField(0, 3, 0, ranks)),
+        (there, KeyField(0, 3, 0, ranks[:4])),
+        (there, KeyField(0, 65, 0)),
+        (there._replace(size=1), KeyField(0, 3, 0)),
+    ):
+        with pytest.raises(RuntimeError, match="refuses its arguments"):
+            sums.ordered([some], [field])
 
 
 @pytest.mark.skipif(CORE is None, reason="built without the compiled core")

@@ -644,10 +644,43 @@ FLOWPEER_API int64_t flowpeer_sum(flowpeer_sum_state *state);
 /* Enters what `from` holds into `to`, which is empty and larger. Returns how many. */
 FLOWPEER_API int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to);
 
-/* Entries sorted by new keys, those of one key summed. `pairs`: `count` keys, each with the address
- * of its entry, and room for as many. Returns rows. */
-FLOWPEER_API int64_t flowpeer_order(uint64_t *pairs, int64_t count, uint64_t *keys, int64_t *bytes,
-                                    int64_t *packets, int64_t *records, double *low, double *high);
+/* Bits of a key, and the lowest bit of a new one that they go to: as they are, or, where there are
+ * `ranks`, the one whose number they are. */
+typedef struct {
+    int64_t begin; /* the lowest of them */
+    int64_t bits;
+    int64_t to;
+    const int64_t *ranks;
+    int64_t count; /* of what they may be */
+} flowpeer_field;
+
+/* Selected entries of the `used` ones: every `step`-th of `numbers` is one's number + 1, 0 none,
+ * `count` of them; all of `count` without `numbers`. */
+
+/* `pairs`: new keys of selected entries, each with the entry's address, `room` at most. Returns how
+ * many. */
+FLOWPEER_API int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used,
+                                    const uint32_t *numbers, int64_t step, int64_t count,
+                                    const flowpeer_field *fields, int64_t field_count,
+                                    uint64_t *pairs, int64_t room);
+
+/* Sorts `count` pairs; behind them there is room for as many. Returns where they begin then. */
+FLOWPEER_API int64_t flowpeer_order(uint64_t *pairs, int64_t count);
+
+/* Rows of sorted pairs from `next` on, `room` at most, those of one key summed. Returns how many. */
+FLOWPEER_API int64_t flowpeer_summed(const uint64_t *pairs, int64_t count, int64_t *next,
+                                     int64_t room, uint64_t *keys, int64_t *bytes,
+                                     int64_t *packets, int64_t *records, double *low,
+                                     double *high);
+
+/* Selected entries by a part of their keys: `out` (`room` at most) has their numbers + 1, those of
+ * part p in [bounds[p], bounds[p + 1]), and `flags` a 1 for each value of another part that is
+ * met. Returns how many. */
+FLOWPEER_API int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used,
+                                    const uint32_t *numbers, int64_t step, int64_t count,
+                                    const flowpeer_field *part, int64_t *bounds,
+                                    const flowpeer_field *flag, uint8_t *flags, uint32_t *out,
+                                    int64_t room);
 
 /* ---- drill.c: bytes of links over the links that take over (METHODS M12), to the byte ----
  * A split gives each its whole share and the bytes left to the largest remainders, of equal ones to

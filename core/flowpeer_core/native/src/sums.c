@@ -52,11 +52,19 @@ static pair_t *sorted(pair_t *pairs, pair_t *other, int64_t count) {
     return pairs;
 }
 
-int64_t flowpeer_order(uint64_t *pairs, int64_t count, uint64_t *keys, int64_t *bytes,
-                       int64_t *packets, int64_t *records, double *low, double *high) {
-    pair_t *first = (pair_t *)pairs, *order = sorted(first, first + count, count);
-    int64_t rows = 0;
-    for (int64_t i = 0; i < count; rows++) {
+int64_t flowpeer_order(uint64_t *pairs, int64_t count) {
+    if (count < 0) return FLOWPEER_ARGUMENT;
+    pair_t *first = (pair_t *)pairs;
+    return sorted(first, first + count, count) - first;
+}
+
+int64_t flowpeer_summed(const uint64_t *pairs, int64_t count, int64_t *next, int64_t room,
+                        uint64_t *keys, int64_t *bytes, int64_t *packets, int64_t *records,
+                        double *low, double *high) {
+    const pair_t *order = (const pair_t *)pairs;
+    int64_t rows = 0, i = *next;
+    if (i < 0) return FLOWPEER_ARGUMENT;
+    for (; i < count && rows < room; rows++) {
         uint64_t key = order[i].key;
         flowpeer_entry sum = *order[i].entry;
         if (i + AHEAD < count) __builtin_prefetch(order[i + AHEAD].entry);
@@ -71,5 +79,93 @@ int64_t flowpeer_order(uint64_t *pairs, int64_t count, uint64_t *keys, int64_t *
         low[rows] = (double)wide(sum.low);
         high[rows] = (double)wide(sum.high);
     }
+    *next = i;
     return rows;
+}
+
+/* ---- new keys ---- */
+
+static inline uint64_t ones(int64_t bits) {
+    return bits < 64 ? (UINT64_C(1) << bits) - 1 : ~UINT64_C(0);
+}
+
+static bool fits(const flowpeer_field *f) {
+    return f->begin >= 0 && f->begin < 64 && f->to >= 0 && f->to < 64 && f->bits > 0 && f->bits <= 64;
+}
+
+/* The next entries from numbers [*at, count), SOME at most: how many; -1: one is not there. */
+#define SOME 64
+static int chosen(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
+                  int64_t step, int64_t count, int64_t *at, const flowpeer_entry **out) {
+    int n = 0;
+    for (; *at < count && n < SOME; ++*at) {
+        int64_t number = numbers ? numbers[*at * step] : *at + 1;
+        if (number > used) return -1;
+        if (!number) continue;
+        out[n] = &entries[number - 1];
+        __builtin_prefetch(out[n++]);
+    }
+    return n;
+}
+
+int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
+                       int64_t step, int64_t count, const flowpeer_field *fields,
+                       int64_t field_count, uint64_t *pairs, int64_t room) {
+    pair_t *to = (pair_t *)pairs;
+    int64_t made = 0;
+    for (int64_t f = 0; f < field_count; f++)
+        if (!fits(&fields[f])) return FLOWPEER_ARGUMENT;
+    for (int64_t at = 0; at < count;) {
+        const flowpeer_entry *some[SOME];
+        int n = chosen(entries, used, numbers, step, count, &at, some);
+        if (n < 0 || n > room - made) return FLOWPEER_ARGUMENT;
+        uint64_t old[SOME], key[SOME] = {0};
+        for (int i = 0; i < n; i++) old[i] = some[i]->key;
+        for (int64_t f = 0; f < field_count; f++) {
+            const flowpeer_field field = fields[f];
+            uint64_t mask = ones(field.bits);
+            for (int i = 0; i < n; i++) {
+                uint64_t value = old[i] >> field.begin & mask;
+                if (field.ranks) {
+                    if (value >= (uint64_t)field.count) return FLOWPEER_ARGUMENT;
+                    value = (uint64_t)field.ranks[value];
+                }
+                key[i] |= value << field.to;
+            }
+        }
+        for (int i = 0; i < n; i++) to[made++] = (pair_t){key[i], some[i]};
+    }
+    return made;
+}
+
+int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
+                       int64_t step, int64_t count, const flowpeer_field *part, int64_t *bounds,
+                       const flowpeer_field *flag, uint8_t *flags, uint32_t *out, int64_t room) {
+    if (!fits(part) || !fits(flag) || part->count < 0) return FLOWPEER_ARGUMENT;
+    uint64_t mask = ones(part->bits), flag_mask = ones(flag->bits);
+    const flowpeer_entry *some[SOME];
+    int64_t found = 0;
+    memset(bounds, 0, sizeof *bounds * ((size_t)part->count + 1));
+    for (int64_t at = 0; at < count;) {
+        int n = chosen(entries, used, numbers, step, count, &at, some);
+        if (n < 0 || n > room - found) return FLOWPEER_ARGUMENT;
+        found += n;
+        for (int i = 0; i < n; i++) {
+            uint64_t value = some[i]->key >> part->begin & mask;
+            uint64_t other = some[i]->key >> flag->begin & flag_mask;
+            if (value >= (uint64_t)part->count || other >= (uint64_t)flag->count)
+                return FLOWPEER_ARGUMENT;
+            bounds[value + 1]++;
+            flags[other] = 1;
+        }
+    }
+    for (int64_t p = 0; p < part->count; p++) bounds[p + 1] += bounds[p];
+    for (int64_t at = 0; at < count;) {
+        int n = chosen(entries, used, numbers, step, count, &at, some);
+        for (int i = 0; i < n; i++)
+            out[bounds[some[i]->key >> part->begin & mask]++] = (uint32_t)(some[i] - entries) + 1;
+    }
+    for (int64_t p = part->count; p > 0; p--) bounds[p] = bounds[p - 1];
+    bounds[0] = 0;
+    return found;
 }
