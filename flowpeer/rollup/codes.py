@@ -9,6 +9,7 @@ ranks, so that the order of their coming does not show in a file. Sums are kept 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -19,7 +20,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowpeer.rollup.attribute import Attributor, CountingPoint
 from flowpeer.rollup.folding import ASN_BITS, Tail
@@ -260,10 +260,13 @@ def near_own(table: RouteTable, own: RouteTable) -> Bools:
 
 def _networks(table: RouteTable, origins: Ints, own: RouteTable) -> U64:
     """The part of a key by network of each route, and whether it is near own prefixes."""
-    remote = np.where((origins >= 0) & ~is_public(origins), PRIVATE, origins)
-    six = np.asarray(pc.match_substring(table.prefixes, ":"), dtype=bool).astype(np.int64)
-    networks = (six << ASN_BITS | (remote - LOWEST)) << 1
-    networks |= near_own(table, own).astype(np.int64) << native.NEAR_BIT
+    networks = origins - LOWEST
+    networks[(origins >= 0) & ~is_public(origins)] = PRIVATE - LOWEST
+    texts = table.prefixes  # IPv4 first
+    six = bisect_left(range(len(texts)), True, key=lambda n: ":" in texts[n].as_py())
+    networks[six:] |= 1 << ASN_BITS
+    networks <<= 1
+    networks[near_own(table, own)] |= 1 << native.NEAR_BIT
     as_keys: U64 = networks.view(np.uint64)
     return as_keys
 

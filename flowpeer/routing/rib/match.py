@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from flowpeer.routing.rib.best import ROUTES, combined
 from flowpeer.routing.rib.intervals import CHUNK, I32, Index4, Index6
 from flowpeer.routing.rib.trie import Trie
 from flowpeer_core.asns import AS_SET
+from flowpeer_core.native.checksum import crc32
 
 if TYPE_CHECKING:
     from flowpeer.routing.rib.snapshot import SnapshotInfo
@@ -198,10 +198,10 @@ class RouteTable:
 
 def _crc32(path: Path) -> int:
     """Checksum of a file: a lost page of a compiled table would give bytes to other networks."""
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            crc = zlib.crc32(block, crc)
+    block, crc = np.empty(1 << 18, np.uint8), 0
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(block.data):
+            crc = crc32(block[:size], crc)
     return crc
 
 
@@ -215,7 +215,7 @@ def joined(four: RouteTable, six: RouteTable) -> RouteTable:
         _asked=0,
         _strides=None,
     )
-    routes = pa.concat_tables([four.routes, six.routes]).combine_chunks()
+    routes = pa.concat_tables([four.routes, six.routes]) if six.routes.num_rows else four.routes
     return RouteTable(routes, four.four, index)
 
 
