@@ -34,6 +34,7 @@ from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 
+U32 = npt.NDArray[np.uint32]
 FIRST_BITS = 10
 HELD_OCTETS = 1 << 29
 """Of the sums of one thread, at most."""
@@ -110,7 +111,7 @@ class CompiledSums:
         self._tables = (native.CTable * native.TABLES)()
         self._places: list[U64] = [np.zeros(0, np.uint64)] * native.TABLES
         self._spilled: list[list[Path]] = [[] for _ in range(native.TABLES)]
-        self._rooms: list[U64] = []
+        self._rooms: dict[int, list[U64]] = {}
         self._seed = int.from_bytes(os.urandom(8))
         members = codes.context.neighbours
         self._members = None if members is None else self._kept.routes(members)
@@ -239,14 +240,20 @@ class CompiledSums:
         _checked(self._library.flowpeer_grow(ctypes.addressof(table), ctypes.addressof(grown)))
         self._places[n], self._tables[n] = larger, grown
 
-    def _held(self, n: int) -> EntrySelection:
-        """What is in a table."""
-        numbers = self._places[n].view("<u4")[::2]
-        return EntrySelection(self._entries, self._tables[n].used, numbers)
+    def _held(self, n: int) -> U32:
+        """Numbers of the entries in a table, in the order in which they lie."""
+        table, used = self._tables[n], self._state.used
+        numbers, bits = np.empty(table.used, np.uint32), np.zeros(used // 64 + 1, np.uint64)
+        _checked(
+            self._library.flowpeer_held(
+                ctypes.addressof(table), used, bits.ctypes.data, numbers.ctypes.data
+            )
+        )
+        return numbers
 
     def _held_routes(self, used: Bools) -> EntriesBySide:
         """What is in the table by route; see `Sums.routes`."""
-        held, codes = self._held(HOUR_SLOTS), self._codes
+        held, codes = EntrySelection(self._entries, self._held(HOUR_SLOTS)), self._codes
         numbers, bounds = np.empty(held.size, np.uint32), np.empty(len(codes.sides) + 1, np.int64)
         side, route = (
             native.CField(*codes.route_fields[name], 0, None, count)
@@ -255,29 +262,29 @@ class CompiledSums:
         _checked(
             self._library.flowpeer_split(
                 *_selected(held), ctypes.addressof(side), bounds.ctypes.data,
-                ctypes.addressof(route), used.ctypes.data, numbers.ctypes.data, len(numbers),
+                ctypes.addressof(route), used.ctypes.data, numbers.ctypes.data,
             )
         )  # fmt: skip
         return EntriesBySide(self._entries, bounds, numbers)
 
     def _spill(self) -> None:
         for n, paths in enumerate(self._spilled):
+            numbers: U32 | None
             if n < HOUR_SLOTS:
-                numbers = self._held(n).numbers
+                numbers = self._held(n)
             else:
                 numbers = self._held_routes(np.empty(self._codes.routes, bool)).numbers
-            assert numbers is not None
-            if self._tables[n].used:
+            if numbers is not None and len(numbers):
                 path = self._folder / f"{os.getpid()}-{id(self)}-{n}-{len(paths)}"
                 paths.append(path)
-                self._entries[numbers[numbers != 0] - np.uint32(1)].tofile(path)
+                self._entries[numbers].tofile(path)
             self._places[n][:] = self._tables[n].used = 0
         self._state.used = 0
 
     def slot(self, n: int) -> list[EntrySelection]:
         """See `Sums`."""
         waiting = (np.fromfile(path, ENTRIES) for path in self._spilled[n])
-        return [*(EntrySelection(some, len(some)) for some in waiting), self._held(n)]
+        return [*map(EntrySelection, waiting), EntrySelection(self._entries, self._held(n))]
 
     def routes(self, used: Bools) -> list[EntriesBySide]:
         """See `Sums`."""
@@ -308,16 +315,22 @@ class CompiledSums:
         if change is not None:
             pairs[:at, 0] = change(pairs[:at, 0])
         begin = _checked(self._library.flowpeer_order(pairs.ctypes.data, at))
-        return _Ordered(self._library, sums, pairs, slice(begin, begin + at), self._rooms)
+        return _Ordered(
+            self._library,
+            sums,
+            pairs,
+            slice(begin, begin + at),
+            self._rooms[(2 * count).bit_length()],
+        )
 
     def _room_for(self, pairs: int) -> U64:
         """Room for so many pairs: what was used before, for new memory costs as much as all that
         is done in it."""
+        rooms = self._rooms.setdefault(pairs.bit_length(), [])
         try:
-            room = self._rooms.pop()
+            return rooms.pop()
         except IndexError:
-            room = np.empty((0, 2), np.uint64)
-        return room if len(room) >= pairs else np.empty((1 << pairs.bit_length(), 2), np.uint64)
+            return np.empty((1 << pairs.bit_length(), 2), np.uint64)
 
     def discard(self) -> None:
         """See `Sums`."""
@@ -349,13 +362,11 @@ class _Ordered:
         )  # fmt: skip
 
 
-def _selected(some: EntrySelection) -> tuple[int, int, int | None, int, int]:
+def _selected(some: EntrySelection) -> tuple[int, int, int | None, int]:
     """Selected entries as C takes them."""
-    entries, count, numbers = some
-    if numbers is None:
-        return entries.ctypes.data, len(entries), None, 0, count
-    step = numbers.strides[0] // numbers.itemsize
-    return entries.ctypes.data, len(entries), numbers.ctypes.data, step, len(numbers)
+    entries, numbers = some
+    at = None if numbers is None else numbers.ctypes.data
+    return entries.ctypes.data, len(entries), at, some.size
 
 
 def _aligned(count: int) -> Entries:

@@ -155,8 +155,7 @@ class PlainSums:
 
     def slot(self, n: int) -> list[EntrySelection]:
         """See `Sums`."""
-        entries = _entries(self._by_network[n].items())
-        return [EntrySelection(entries, len(entries))]
+        return [EntrySelection(_entries(self._by_network[n].items()))]
 
     def routes(self, used: Bools) -> list[EntriesBySide]:
         """See `Sums`."""

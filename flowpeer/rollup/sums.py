@@ -63,12 +63,15 @@ class SummedRows(NamedTuple):
 
 
 class EntrySelection(NamedTuple):
-    """Some entries: all, or those of the numbers, as many as `size`."""
+    """Some entries: those of the numbers, or all."""
 
     entries: Entries
-    size: int
     numbers: npt.NDArray[np.uint32] | None = None
-    """Of an entry + 1; 0: of none."""
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return len(self.entries if self.numbers is None else self.numbers)
 
 
 class EntriesBySide(NamedTuple):
@@ -80,10 +83,10 @@ class EntriesBySide(NamedTuple):
 
     def of(self, side: int) -> EntrySelection:
         """Those of a side."""
-        first, after = self.bounds[side : side + 2].tolist()
+        part = slice(*self.bounds[side : side + 2].tolist())
         if self.numbers is None:
-            return EntrySelection(self.entries[first:after], after - first)
-        return EntrySelection(self.entries, after - first, self.numbers[first:after])
+            return EntrySelection(self.entries[part])
+        return EntrySelection(self.entries, self.numbers[part])
 
 
 class KeyField(NamedTuple):
@@ -143,4 +146,6 @@ class Sums(Protocol):
 
 def exact(values: Ints) -> int:
     """The sum of integers as a Python integer: NumPy's own wraps silently."""
+    if values.size and max(int(values.max()), -int(values.min())) < (1 << 62) // values.size:
+        return int(values.sum())
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFF_FFFF).sum())

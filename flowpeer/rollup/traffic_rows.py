@@ -35,7 +35,7 @@ from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.parquet import MOST_ROWS, ROW_GROUP_ROWS
 from flowpeer_core.native.rows import INPUT, Rows
 
-GROUP_ROWS = 1 << 18
+GROUP_ROWS = 1 << 16
 """Sums by route that are made rows at once."""
 _FAMILIES = np.array([4, 6, 0, 0], np.int32)
 _SIDE_COLUMNS = {
@@ -152,8 +152,8 @@ class Tables:
         key = rows.key.view(np.int64)
         made = self._made(_TRAFFIC, rows, key >> NETWORK_BITS)
         made.put("slot", begin)
-        family = key >> (ASN_BITS + 1) & 3
-        made.put("family", _FAMILIES[family], _FAMILIES[family] > 0)
+        family = _FAMILIES[key >> (ASN_BITS + 1) & 3]
+        made.put("family", family, family > 0)
         made.put("remote_asn", _remote_asn(key))
         return made.done(rows, key & 1 == 1)
 
@@ -207,13 +207,16 @@ class Tables:
         key = key >> prefixes.bits
         scaled = key & 1 == 1
         origin = prefixes.rows["origin_asn"].to_numpy()[place]
-        network = self._metro[key >> 1] << ASN_BITS | np.maximum(origin, 0)
         made = self._made(_ROUTES, rows, key >> 1)
         made.put("hour_start", begin)
         made.put_text("prefix", prefixes, place)
         made.put("origin_asn", origin)
         made.put_text("local_prefix", self._own, local)
-        made.put("folded", among(network, tail) & scaled)
+        if tail.size:
+            network = self._metro[key >> 1] << ASN_BITS | np.maximum(origin, 0)
+            made.put("folded", among(network, tail) & scaled)
+        else:
+            made.put("folded", np.zeros(key.size, bool))
         return made.done(rows, scaled)
 
     def _made(self, schema_: pa.Schema, rows: SummedRows, side: Ints) -> _Making:
@@ -240,18 +243,22 @@ class _Texts:
         self._there = np.asarray(texts.is_valid())
         self._index = np.full(len(texts), -1, np.int32)
         self._index[~self._there] = 0
-        self._met = np.empty(0, np.int64)
+        self._dictionary = texts[:0]
 
     def indices(self, numbers: Ints) -> tuple[npt.NDArray[np.int32], Bools, pa.Array]:
         """Indices of the texts with some numbers, which of them are not null, and the
         dictionary."""
-        unknown = numbers[self._index[numbers] < 0]
-        place = np.arange(len(unknown), dtype=np.int32)
-        self._index[unknown[::-1]] = place[::-1]  # of each, the last one counts
-        new = unknown[self._index[unknown] == place]
-        self._index[new] = np.arange(len(self._met), len(self._met) + len(new))
-        self._met = np.concatenate((self._met, new))
-        return self._index[numbers], self._there[numbers], self._all.take(pa.array(self._met))
+        found = self._index[numbers]
+        unknown = numbers[found < 0]
+        if unknown.size:
+            place = np.arange(len(unknown), dtype=np.int32)
+            self._index[unknown[::-1]] = place[::-1]  # of each, the last one counts
+            new = unknown[self._index[unknown] == place]
+            self._index[new] = np.arange(len(new)) + len(self._dictionary)
+            more = self._all.take(pa.array(new))
+            self._dictionary = pa.concat_arrays([self._dictionary, more])
+            found = self._index[numbers]
+        return found, self._there[numbers], self._dictionary
 
 
 @dataclass
@@ -282,12 +289,14 @@ class _Making:
             column[part] = octets.ctypes.data
             self._kept.append(octets)
 
-    def put_text(self, name: str, of: _Ranked, numbers: Ints, times: Ints | int = 1) -> None:
+    def put_text(self, name: str, of: _Ranked, numbers: Ints, times: Ints | None = None) -> None:
         """A column of the texts in some rows of another one, each so many times."""
         if name not in self._group.texts:
             self._group.texts[name] = _Texts(of.texts(name))
         indices, valid, self._dictionaries[name] = self._group.texts[name].indices(numbers)
-        self.put(name, np.repeat(indices, times), np.repeat(valid, times))
+        if times is not None:
+            indices, valid = np.repeat(indices, times), np.repeat(valid, times)
+        self.put(name, indices, valid)
 
     def done(self, rows: SummedRows, scaled: Bools) -> Made:
         """With their sums, all columns."""
@@ -301,7 +310,7 @@ class _Making:
             self._schema, rows.key.size, self._columns, self._dictionaries, sums, 0,
             tuple(self._kept),
         )  # fmt: skip
-        return Made(made, exact(rows.bytes[scaled]))
+        return Made(made, sums["bytes"] if scaled.all() else exact(rows.bytes[scaled]))
 
 
 def pages(pieces: Iterable[tuple[int, OrderedSums]]) -> Iterator[tuple[Ints, SummedRows]]:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from flowpeer_core.native import table as native
 from flowpeer_core.native import thrift
@@ -151,7 +152,7 @@ class _Column:
         self.type = _type_of(field.type)
         self.text = pa.types.is_string(field.type)
         self.codec = pa.Codec(encoding.codec) if encoding.codec not in _IN_C else None
-        self.pages_at = 0
+        self.pages_at = self.last_at = 0
         chunk.type, chunk.nullable = self.type.kind, field.nullable
         chunk.measured = encoding.measured and not self.text
         chunk.codec = _IN_C.get(encoding.codec, native.BODIES)
@@ -162,7 +163,6 @@ class _Column:
         chunk = self.chunk
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = chunk.pages_used = chunk.raw = 0
         self._texts = _NO_TEXTS
-        self.packed: list[bytes | memoryview] = []
 
     def lay_out(self, values: pa.Array) -> tuple[pa.Array, native.CInput]:
         """Where values lie, as long as the array that is returned is there."""
@@ -207,7 +207,8 @@ class _Column:
     ) -> list[bytes | memoryview]:
         """A page by a codec of pyarrow's."""
         assert self.codec is not None
-        stored = self.codec.compress(body, asbytes=True)
+        made = self.codec.compress(body)  # in memory that pyarrow uses again
+        stored = memoryview(made)[: made.size].cast("B")  # without what is left of its room
         head = ctypes.create_string_buffer(native.HEADER_ROOM)
         size = library.flowpeer_page_header(
             dictionary, _PLAIN if dictionary else self.chunk.number, values, len(body),
@@ -216,11 +217,19 @@ class _Column:
         self.chunk.raw += size + len(body)
         return [head.raw[:size], stored]
 
+    def pack_last(self, library: ctypes.CDLL, memory: _Memory, values: int) -> None:
+        """Pack the page that was made last where it lies."""
+        at, end = (self.pages_at + n for n in (self.last_at, self.chunk.pages_used))
+        for part in self.pack(library, memory.octets[at:end], values):
+            memory.octets[at : at + len(part)] = part
+            at += len(part)
+        self.chunk.pages_used = at - self.pages_at
+
     def _dictionary_page(self, library: ctypes.CDLL, memory: _Memory) -> memoryview:
         chunk = self.chunk
         if self.text:
-            body = pa.py_buffer(_plain_texts(self._texts))
-            at, raw = body.address, body.size
+            body = _plain_texts(library, self._texts)
+            at, raw = body.ctypes.data, body.size
         else:
             at, raw = chunk.entries, chunk.distinct * self.type.size
         out, room = memory.dictionary, memory.dictionary_size
@@ -238,9 +247,9 @@ class _Column:
         """(its ColumnChunk for the footer, octets before compression, its octets), which begin at
         `at` of the file and are to be used before another column is finished."""
         chunk = self.chunk
-        pages = self.packed
-        if not self.codec:
-            pages = [memory.octets[self.pages_at : self.pages_at + chunk.pages_used]]
+        pages: list[bytes | memoryview] = [
+            memory.octets[self.pages_at : self.pages_at + chunk.pages_used]
+        ]
         data_at, dictionary_at = at, None
         if self.dictionary:
             page = self._dictionary_page(library, memory)
@@ -355,6 +364,8 @@ class Writer:
     def _page(self, inputs: int, rows: int) -> None:
         """Make a page of each column, which lie as the `CInput`s at an address say."""
         memory = self._memory = self._memory or _Memory(self._columns, rows)
+        for column in self._columns:
+            column.last_at = column.chunk.pages_used
         done = self._library.flowpeer_pages(
             ctypes.addressof(self._chunks), inputs, len(self._columns), rows,
             memory.body, memory.body_size,
@@ -363,9 +374,7 @@ class Writer:
             raise ValueError(f"rows that cannot be encoded ({done})")
         for column in self._columns:
             if column.codec:
-                at, size = column.pages_at, column.chunk.pages_used
-                column.packed += column.pack(self._library, memory.octets[at : at + size], rows)
-                column.chunk.pages_used = 0
+                column.pack_last(self._library, memory, rows)
         self._rows += rows
         if self._rows >= ROW_GROUP_ROWS:
             self._finish_group()
@@ -420,19 +429,16 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks()
 
 
-def _plain_texts(texts: pa.Array) -> bytes:
+def _plain_texts(library: ctypes.CDLL, texts: pa.Array) -> NDArray[np.uint8]:
     """Texts as Parquet's plain values: each behind its length in 4 octets."""
     _, offsets, octets = texts.buffers()
-    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
-    sizes = np.diff(ends)
-    out = np.empty(ends[-1] - ends[0] + 4 * len(texts), np.uint8)
-    inside = np.ones(len(out), bool)
-    heads = (ends[:-1] - ends[0] + 4 * np.arange(len(texts)))[:, None] + np.arange(4)
-    inside[heads] = False
-    out[heads] = sizes.astype("<u4").view(np.uint8).reshape(-1, 4)
-    if octets is not None:
-        out[inside] = np.frombuffer(octets, np.uint8)[ends[0] : ends[-1]]
-    return out.tobytes()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
+    out = np.empty(int(ends[-1] - ends[0]) + 4 * len(texts), np.uint8)
+    at = octets.address if octets else None
+    done = library.flowpeer_texts(at, ends.ctypes.data, len(texts), out.ctypes.data, len(out))
+    if done < 0:
+        raise AssertionError(f"texts whose ends are out of order ({done})")
+    return out
 
 
 @lru_cache(64)

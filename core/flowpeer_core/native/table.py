@@ -707,6 +707,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_abi": (c_uint32, ()),
     "flowpeer_pages": (c_int64, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64)),
     "flowpeer_dictionary_page": (c_int64, (c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
+    "flowpeer_texts": (c_int64, (c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
     "flowpeer_page": (
         c_int64,
         (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_int64),
@@ -734,16 +735,14 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "flowpeer_sum": (c_int64, (c_void_p,)),
     "flowpeer_grow": (c_int64, (c_void_p, c_void_p)),
+    "flowpeer_held": (c_int64, (c_void_p, c_int64, c_void_p, c_void_p)),
     "flowpeer_pairs": (
         c_int64,
-        (c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64),
+        (c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64),
     ),
     "flowpeer_order": (c_int64, (c_void_p, c_int64)),
     "flowpeer_summed": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 6)),
-    "flowpeer_split": (
-        c_int64,
-        (c_void_p, c_int64, c_void_p, c_int64, c_int64, *(c_void_p,) * 5, c_int64),
-    ),
+    "flowpeer_split": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 5)),
     "flowpeer_fall": (c_int64, (c_void_p,)),
     "flowpeer_spread": (c_int64, (c_void_p,)),
     "flowpeer_figures": (c_int64, (c_void_p,)),

@@ -79,6 +79,11 @@ FLOWPEER_API int64_t flowpeer_pages(flowpeer_chunk *chunks, const flowpeer_input
 FLOWPEER_API int64_t flowpeer_dictionary_page(flowpeer_chunk *chunk, const uint8_t *body,
                                               int64_t raw, uint8_t *out, int64_t room);
 
+/* Plain values of texts, which lie one after the other, each from one of `ends` (one more than
+ * there are) to the next: each behind its length in 4 octets. Returns octets. */
+FLOWPEER_API int64_t flowpeer_texts(const uint8_t *texts, const int32_t *ends, int64_t count,
+                                    uint8_t *out, int64_t room);
+
 /* The body of one data page (version 1), uncompressed: definition levels, then values.
  * `values`: `rows` values as Arrow lays them out, bools as bits from bit `values_from`; NULL: all
  * null. `valid`: Arrow's bitmap from bit `valid_from`, NULL: none is null. Returns octets. */
@@ -654,13 +659,15 @@ typedef struct {
     int64_t count; /* of what they may be */
 } flowpeer_field;
 
-/* Selected entries of the `used` ones: every `step`-th of `numbers` is one's number + 1, 0 none,
- * `count` of them; all of `count` without `numbers`. */
+/* Numbers of the entries in a table, rising, as they lie; there are `used` of all tables, and
+ * `bits` has as many zeros and one more. Returns how many. */
+FLOWPEER_API int64_t flowpeer_held(const flowpeer_table *table, int64_t used, uint64_t *bits,
+                                   uint32_t *numbers);
 
-/* `pairs`: new keys of selected entries, each with the entry's address, `room` at most. Returns how
- * many. */
+/* New keys of `count` of `used` entries, those of `numbers` (without them the first ones), each with
+ * the entry's address: `room` pairs at most. Returns how many. */
 FLOWPEER_API int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used,
-                                    const uint32_t *numbers, int64_t step, int64_t count,
+                                    const uint32_t *numbers, int64_t count,
                                     const flowpeer_field *fields, int64_t field_count,
                                     uint64_t *pairs, int64_t room);
 
@@ -673,14 +680,12 @@ FLOWPEER_API int64_t flowpeer_summed(const uint64_t *pairs, int64_t count, int64
                                      int64_t *packets, int64_t *records, double *low,
                                      double *high);
 
-/* Selected entries by a part of their keys: `out` (`room` at most) has their numbers + 1, those of
- * part p in [bounds[p], bounds[p + 1]), and `flags` a 1 for each value of another part that is
- * met. Returns how many. */
+/* Sorts numbers of entries into `out` by a part of their keys: those of part p are in
+ * [bounds[p], bounds[p + 1]). `flags` gets a 1 for each value of another part. Returns `count`. */
 FLOWPEER_API int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used,
-                                    const uint32_t *numbers, int64_t step, int64_t count,
+                                    const uint32_t *numbers, int64_t count,
                                     const flowpeer_field *part, int64_t *bounds,
-                                    const flowpeer_field *flag, uint8_t *flags, uint32_t *out,
-                                    int64_t room);
+                                    const flowpeer_field *flag, uint8_t *flags, uint32_t *out);
 
 /* ---- drill.c: bytes of links over the links that take over (METHODS M12), to the byte ----
  * A split gives each its whole share and the bytes left to the largest remainders, of equal ones to

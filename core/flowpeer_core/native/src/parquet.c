@@ -505,6 +505,20 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
     return to.at - out;
 }
 
+int64_t flowpeer_texts(const uint8_t *texts, const int32_t *ends, int64_t count, uint8_t *out,
+                       int64_t room) {
+    room_t to = {out, out + room};
+    for (int64_t i = 0; i < count; i++) {
+        int64_t from = ends[i], size = ends[i + 1] - from;
+        if (from < 0 || size < 0) return FLOWPEER_ARGUMENT;
+        if (!has(&to, 4 + size)) return FLOWPEER_NO_ROOM;
+        memcpy(to.at, &size, 4);
+        if (size) memcpy(to.at + 4, texts + from, (size_t)size);
+        to.at += 4 + size;
+    }
+    return to.at - out;
+}
+
 /* Thrift's compact protocol: a field's header is its step from the field before it, and its type;
  * integers are zigzag varints. */
 static void put_field(room_t *out, int step, int type) {

@@ -93,31 +93,46 @@ static bool fits(const flowpeer_field *f) {
     return f->begin >= 0 && f->begin < 64 && f->to >= 0 && f->to < 64 && f->bits > 0 && f->bits <= 64;
 }
 
-/* The next entries from numbers [*at, count), SOME at most: how many; -1: one is not there. */
+int64_t flowpeer_held(const flowpeer_table *table, int64_t used, uint64_t *bits, uint32_t *numbers) {
+    int64_t size = table->places ? INT64_C(1) << table->bits : 0, count = 0;
+    for (int64_t n = 0; n < size; n++) {
+        int64_t number = (int64_t)(uint32_t)table->places[n];
+        if (number > used) return FLOWPEER_ARGUMENT;
+        bits[number >> 6] |= UINT64_C(1) << (number & 63); /* of what is free too: no branch */
+    }
+    bits[0] &= ~UINT64_C(1);
+    for (int64_t word = 0; word <= used / 64; word++)
+        for (uint64_t rest = bits[word]; rest; rest &= rest - 1) {
+            if (count >= table->used) return FLOWPEER_ARGUMENT;
+            numbers[count++] = (uint32_t)(64 * word + __builtin_ctzll(rest) - 1);
+        }
+    return count;
+}
+
+/* Entries [at, at + SOME) of the selected ones, fewer at the end: how many; -1: one is not there. */
 #define SOME 64
 static int chosen(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
-                  int64_t step, int64_t count, int64_t *at, const flowpeer_entry **out) {
-    int n = 0;
-    for (; *at < count && n < SOME; ++*at) {
-        int64_t number = numbers ? numbers[*at * step] : *at + 1;
-        if (number > used) return -1;
-        if (!number) continue;
-        out[n] = &entries[number - 1];
-        __builtin_prefetch(out[n++]);
+                  int64_t count, int64_t at, const flowpeer_entry **out) {
+    int n = count - at < SOME ? (int)(count - at) : SOME;
+    for (int i = 0; i < n; i++) {
+        int64_t number = numbers ? numbers[at + i] : at + i;
+        if (number >= used) return -1;
+        out[i] = &entries[number];
+        __builtin_prefetch(out[i]);
     }
     return n;
 }
 
 int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
-                       int64_t step, int64_t count, const flowpeer_field *fields,
+                       int64_t count, const flowpeer_field *fields,
                        int64_t field_count, uint64_t *pairs, int64_t room) {
     pair_t *to = (pair_t *)pairs;
     int64_t made = 0;
     for (int64_t f = 0; f < field_count; f++)
         if (!fits(&fields[f])) return FLOWPEER_ARGUMENT;
-    for (int64_t at = 0; at < count;) {
+    for (int64_t at = 0; at < count; at += SOME) {
         const flowpeer_entry *some[SOME];
-        int n = chosen(entries, used, numbers, step, count, &at, some);
+        int n = chosen(entries, used, numbers, count, at, some);
         if (n < 0 || n > room - made) return FLOWPEER_ARGUMENT;
         uint64_t old[SOME], key[SOME] = {0};
         for (int i = 0; i < n; i++) old[i] = some[i]->key;
@@ -139,17 +154,15 @@ int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used, const uint32
 }
 
 int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
-                       int64_t step, int64_t count, const flowpeer_field *part, int64_t *bounds,
-                       const flowpeer_field *flag, uint8_t *flags, uint32_t *out, int64_t room) {
+                       int64_t count, const flowpeer_field *part, int64_t *bounds,
+                       const flowpeer_field *flag, uint8_t *flags, uint32_t *out) {
     if (!fits(part) || !fits(flag) || part->count < 0) return FLOWPEER_ARGUMENT;
     uint64_t mask = ones(part->bits), flag_mask = ones(flag->bits);
     const flowpeer_entry *some[SOME];
-    int64_t found = 0;
     memset(bounds, 0, sizeof *bounds * ((size_t)part->count + 1));
-    for (int64_t at = 0; at < count;) {
-        int n = chosen(entries, used, numbers, step, count, &at, some);
-        if (n < 0 || n > room - found) return FLOWPEER_ARGUMENT;
-        found += n;
+    for (int64_t at = 0; at < count; at += SOME) {
+        int n = chosen(entries, used, numbers, count, at, some);
+        if (n < 0) return FLOWPEER_ARGUMENT;
         for (int i = 0; i < n; i++) {
             uint64_t value = some[i]->key >> part->begin & mask;
             uint64_t other = some[i]->key >> flag->begin & flag_mask;
@@ -160,12 +173,12 @@ int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used, const uint32
         }
     }
     for (int64_t p = 0; p < part->count; p++) bounds[p + 1] += bounds[p];
-    for (int64_t at = 0; at < count;) {
-        int n = chosen(entries, used, numbers, step, count, &at, some);
+    for (int64_t at = 0; at < count; at += SOME) {
+        int n = chosen(entries, used, numbers, count, at, some);
         for (int i = 0; i < n; i++)
-            out[bounds[some[i]->key >> part->begin & mask]++] = (uint32_t)(some[i] - entries) + 1;
+            out[bounds[some[i]->key >> part->begin & mask]++] = (uint32_t)(some[i] - entries);
     }
-    for (int64_t p = part->count; p > 0; p--) bounds[p] = bounds[p - 1];
+    memmove(bounds + 1, bounds, sizeof *bounds * (size_t)part->count);
     bounds[0] = 0;
-    return found;
+    return count;
 }
