@@ -11,6 +11,10 @@ record, while flowpeer looks the address up, spreads the record over slots, and 
 The hour is one of today: the sums of a day (`flowpeer.lake.day_sums`), which the first roll-up
 after its end makes, are not in these figures.
 
+The collector's decoder keeps sums of each file that it publishes, and closing the hour takes these
+instead of the records; `records` is the roll-up without them, as of flows that were ingested. What
+keeping them takes of the decoder's CPU is printed beside, and belongs to the whole.
+
 Every figure is of a whole process, from its start to its end, with all files in the page cache:
 `flowpeer rollup`, `nfdump -s dstas`, `nfdump -A dstas`, and DuckDB reading the columns that the
 roll-up reads. The bytes by AS that nfdump counts are compared with ours: they must be the same.
@@ -39,11 +43,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from flowpeer.configuration import load
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
+from flowpeer.pipeline.sealing import Sealing
 from flowpeer.rollup.reading import COLUMNS
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.columns import arrow_schema
+from flowpeer_ingest.flow_columns import CHUNK_ROWS
 from flowpeer_ingest.schema import FLOWS
 
 START_S = int(datetime(2026, 9, 16, 1, tzinfo=UTC).timestamp())
@@ -54,6 +61,7 @@ AS_TRANS = 23456
 METROS = 9
 SAMPLING = 1_000
 MINUTES = 60
+KEEPING = "keeping.txt"
 UPTIME_MS = 1_000_000_000
 SOCKET_OCTETS = 4 << 20
 SCAN = """
@@ -332,15 +340,25 @@ def generate(folder: Path, flows: int, with_nfcapd: bool) -> None:
     match.open_table(lake, info)  # compiled once, as by the first roll-up after a load
     chosen = rng.integers(0, ROUTES, HOSTS)
     hosts, of_host = networks[chosen] + rng.integers(0, 256, HOSTS), origins[chosen]
+    keeping = Sealing(lake, load(folder / "flowpeer.toml"), lambda: 0)
+    took_s = 0.0
     capture = Capture(folder / "nfcapd") if with_nfcapd else None
     bounds = [flows * m // MINUTES for m in range(MINUTES + 1)]
     for at, (begin, end) in enumerate(itertools.pairwise(bounds)):
         made = minute(rng, end - begin, at, hosts, of_host, begin_s)
         sink = FlowSink(lake, f"segment-{at:02d}")
-        sink.write(today, "flows", table_of(made))
+        table = table_of(made)
+        sink.write(today, "flows", table)
         sink.publish()
+        begun_s = time.process_time()
+        keeping.begin(sink.unit)
+        for first in range(0, table.num_rows, CHUNK_ROWS):
+            keeping.add(today, table.slice(first, CHUNK_ROWS))
+        keeping.keep(sink.flow_digests)
+        took_s += time.process_time() - begun_s
         if capture is not None:
             capture.feed(datagrams(made, begin, begin_s))
+    (folder / KEEPING).write_text(str(took_s))
     if capture is not None:
         capture.close()
 
@@ -381,15 +399,20 @@ def one(folder: Path, flows: int, there: bool, repeat: int) -> tuple[dict[str, C
     def best(name: str, command: list[str], output: Path | None = None) -> None:
         runs = []
         for _ in range(repeat):
-            if name == "flowpeer":
+            if name in ("flowpeer", "records"):
                 for table in ("traffic", "traffic_routes"):
                     for relative in lake.entries(table):
                         lake.remove(relative)
             runs.append(cost(command, output))
         found[name] = min(runs, key=lambda run: run.cpu_s)
 
-    best("flowpeer", [sys.executable, "-m", "flowpeer", "--config", str(folder / "flowpeer.toml"),
-                      "rollup"])  # fmt: skip
+    command = [sys.executable, "-m", "flowpeer", "--config", str(folder / "flowpeer.toml"),
+               "rollup"]  # fmt: skip
+    best("flowpeer", command)
+    kept, aside = lake.cache / "sums", folder / "sums"
+    kept.rename(aside)
+    best("records", command)
+    aside.rename(kept)
     best("duckdb", [sys.executable, "-c", SCAN, f"{folder}/lake/flows/**/*.parquet",
                     ",".join(columns)])  # fmt: skip
     if not (folder / "nfcapd").exists():
@@ -428,6 +451,8 @@ def main() -> None:
                 print(f"{flows:>12,}  {name:<10}{took.wall_s:>8.2f}{took.cpu_s:>8.2f}"
                       f"{flows / took.cpu_s / 1e6:>15.2f}{flows / took.wall_s / 1e6:>11.2f}"
                       f"{took.peak_mib:>10,.0f}", flush=True)  # fmt: skip
+            took_s = float((root / f"{flows}" / KEEPING).read_text())
+            print(f"{'':>12}  keeping the sums of the files took {took_s:.2f} s of CPU")
             if compared:
                 print(f"{'':>12}  {compared}")
 

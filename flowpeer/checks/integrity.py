@@ -40,7 +40,8 @@ def verify(
     """Check the digests of all files, and the sums through every stage; of a period, or of all.
 
     For a period the flow records of its hours are spread again. A damaged file costs its own
-    hours: the sums of the others are compared all the same.
+    hours: the sums of the others are compared all the same. Sums that a decoder kept are made
+    again from the records.
     """
     record = lake.record()
     checked: set[str] = set()
@@ -52,6 +53,7 @@ def verify(
     rollup = RollupPlanner(lake, network, record=record, period=period or (None, None))
     damaged = {fault.path for fault in faults}
     identities = list(_identities(reporter, rollup, period, damaged))
+    faults += _kept_sums(rollup, period, damaged)
     return Verified(len(checked), faults, identities)
 
 
@@ -83,6 +85,20 @@ def _identities(
     if len(sound) < len(hours) - len(stale):
         reporter.say(f"sums of {len(sound)} of {len(hours)} hours are compared")
     yield from hours_conserved(rollup, sound, again=asked is not None)
+
+
+def _kept_sums(rollup: RollupPlanner, asked: Period | None, damaged: set[str]) -> Iterator[Fault]:
+    """Sums that a decoder kept of flow files, and that are not those of their records."""
+    if not rollup.any_flows or not rollup.snapshots:
+        return
+    for hour in rollup.plan(*(asked or ())):
+        if hour.blocked or _hit(hour, damaged):
+            continue
+        for path, what in rollup.kept_faults(hour):
+            yield Fault(
+                str(path.relative_to(rollup.lake.root)), what,
+                "delete it, and the hour's file of `traffic`, then run `flowpeer rollup`",
+            )  # fmt: skip
 
 
 def _of_flows(path: str) -> bool:

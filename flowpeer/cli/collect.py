@@ -20,10 +20,12 @@ from flowpeer.pipeline.collect import (
     collector_lock,
     collector_name,
 )
+from flowpeer.pipeline.sealing import Sealing
 from flowpeer_ingest.collector import Collector, CollectorOptions
 from flowpeer_ingest.health import running, troubles
 from flowpeer_ingest.segments import Allowed
 from flowpeer_ingest.sockets import parse
+from flowpeer_ingest.spool import segments
 from flowpeer_ingest.stats import read_status
 
 LOOPBACK = "127.0.0.1"
@@ -98,10 +100,13 @@ def collect(
         metrics=_addresses([metrics], LOOPBACK)[0] if metrics else None,
     )
     name = collector_name(network)
+    sealing = Sealing(lake, network, lambda: len(segments(settings.spool, "sealed")))
     with lake.lock(collector_lock(name)):
         collector = Collector(
             settings,
-            unit=lambda unit: SegmentUnit(lake, unit, settings.configured, collector=name),
+            unit=lambda unit: SegmentUnit(
+                lake, unit, settings.configured, collector=name, sealing=sealing
+            ),
             active_timeout_s=network.active_timeout_s,
             say=lambda text: state.say(text),
         )

@@ -112,6 +112,11 @@ class FlowSink:
         """Add a part that is complete."""
         self._parts.append(part)
 
+    @property
+    def flow_digests(self) -> dict[datetime, str]:
+        """The SHA-256 of each file of flows that was published, by hour."""
+        return {part.hour: part.sha256 for part in self._parts if part.table == "flows"}
+
     def publish(self, record: UnitRecord | None = None) -> dict[str, int]:
         """Publish every part; rows by table."""
         for (name, hour), staged in self._staged.items():

@@ -8,7 +8,7 @@ route and the local end to an own prefix, and sums by network and by route. That
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +21,12 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
+from flowpeer.rollup import kept_sums
 from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.folding import Folded, among
 from flowpeer.rollup.plain import PlainSums
-from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read
+from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read, tasks
 from flowpeer.rollup.sums import EntrySelection, HourFigures, OrderedSums, Sums
 from flowpeer.rollup.traffic_rows import Made, Tables, _Ranked, pages
 from flowpeer_core.machine import cores, memory
@@ -71,13 +72,14 @@ class Aggregate:
     """The sums of one hour: `figures`, and the rows of both tables, sorted, with their schemas.
 
     Args:
-        tasks: flow files to read, as `reading.tasks` shares them out; records outside the hour
-            are ignored.
+        files: flow files to read, as (name, path, rows); records outside the hour are ignored.
         hour: its start, UTC.
         folder: for sums that do not fit into memory; `close` leaves nothing in it.
         resources: by default all cores.
         progress: is given the records read.
         duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
+        kept: by name of a file, where sums of it may be kept, and its digest: they are taken
+            instead of the file where they hold.
 
     Raises:
         OSError: a flow file that cannot be read, or whose octets are not those written.
@@ -85,7 +87,7 @@ class Aggregate:
 
     def __init__(
         self,
-        tasks: Iterable[Task],
+        files: Sequence[tuple[str, Path, int]],
         hour: datetime,
         context: HourContext,
         folder: Path,
@@ -93,12 +95,13 @@ class Aggregate:
         resources: Resources | None = None,
         progress: Callable[[int], None] | None = None,
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
+        kept: Mapping[str, tuple[Path, str]] = MappingProxyType({}),
     ) -> None:
         self.figures = HourFigures()
         self._hour, self._begin_us = hour, int(hour.timestamp()) * 1_000_000
         self._context = context
         self._duplicates = duplicates
-        codes = Codes(context)
+        self._codes = codes = Codes(context)
         resources = resources or Resources.all()
         self.threads = resources.threads
         one_more: Callable[[], Sums] = partial(sums_of, codes, hour, folder, resources.octets)
@@ -109,7 +112,16 @@ class Aggregate:
         for one in self._sums:
             self._idle.put(one)
         try:
-            for rows, counted in self._in_threads(self._task, tasks):
+            left = []
+            taken = self._in_threads(partial(self._take, kept), files)
+            for file, counted in zip(files, taken, strict=True):
+                if counted is None:
+                    left.append(file)
+                    continue
+                self.figures.add(counted)
+                if progress is not None:
+                    progress(file[2])
+            for rows, counted in self._in_threads(self._task, tasks(left)):
                 self.figures.add(counted)
                 if progress is not None:
                     progress(rows)
@@ -170,6 +182,24 @@ class Aggregate:
         """Remove what waits on disk."""
         for one in self._sums:
             one.discard()
+
+    def _take(
+        self, kept: Mapping[str, tuple[Path, str]], file: tuple[str, Path, int]
+    ) -> HourFigures | None:
+        """Take the sums that were kept of a file: its figures; None where none hold."""
+        name = file[0]
+        found = kept_sums.read(*kept[name]) if name in kept else None
+        numbers = found and found[0].numbers(self._codes, name)
+        if found is None or numbers is None:
+            return None
+        sums = self._idle.get()
+        try:
+            if not isinstance(sums, CompiledSums):
+                return None
+            sums.add_kept(found[1], numbers)
+        finally:
+            self._idle.put(sums)
+        return HourFigures(**found[0].figures)
 
     def _task(self, task: Task) -> tuple[int, HourFigures]:
         figures, rows = HourFigures(), 0

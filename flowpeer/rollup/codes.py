@@ -99,6 +99,8 @@ class HourContext:
     tail: Tail | None = None  # what is folded; None: nothing
     mtu: Mapping[str, int] = field(default_factory=dict)
     """Exporter address → largest packet (M6), where another than `LARGEST_PACKET`."""
+    basis: str = ""
+    """Digest of what numbers of routes, own prefixes and exchange ports follow from."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from ctypes import addressof
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from flowpeer.rollup import slots
 from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes, members_of
-from flowpeer.rollup.reading import NULLS, U64, Bools, FlowBatch
+from flowpeer.rollup.reading import NULLS, U64, Bools, FlowBatch, Ints
 from flowpeer.rollup.sums import (
     ENTRIES,
     RECORDS,
@@ -35,6 +36,15 @@ from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 
 U32 = npt.NDArray[np.uint32]
+_SIGNED, _HALVES = ("bytes", "packets", "records"), ("low", "low_upper", "high", "high_upper")
+KEPT = pa.schema(
+    [
+        ("key", pa.uint64()),
+        *((n, pa.int64()) for n in _SIGNED),
+        *((n, pa.uint64()) for n in _HALVES),
+    ]
+)
+"""Sums by key by route, with the slot from `native.SLOT_BIT` on."""
 FIRST_BITS = 10
 HELD_OCTETS = 1 << 29
 """Of the sums of one thread, at most."""
@@ -98,11 +108,16 @@ class _Kept:
 
 
 class CompiledSums:
-    """`Sums` by the compiled core; one for each thread."""
+    """`Sums` by the compiled core; one for each thread.
+
+    Args:
+        by_route: the sums of slots are kept by route, and there are no others: `kept` gives them,
+            and `add_kept` adds them to those of an hour.
+    """
 
     def __init__(
         self, library: ctypes.CDLL, codes: Codes, hour: datetime, folder: Path,
-        held: int = HELD_OCTETS,
+        held: int = HELD_OCTETS, *, by_route: bool = False,
     ) -> None:  # fmt: skip
         self._library, self._codes, self._folder = library, codes, folder
         self._kept = _Kept()
@@ -116,6 +131,10 @@ class CompiledSums:
         members = codes.context.neighbours
         self._members = None if members is None else self._kept.routes(members)
         self._state = self._made(hour)
+        self._state.by_route = by_route
+        self._incomplete = False
+        self.combined: set[tuple[Any, ...]] = set()
+        """What decided M1 and M2 of the records so far, by `COMBINED`, where they are kept."""
 
     def _made(self, hour: datetime) -> native.CSumState:
         """The state of all calls, without the columns of a batch."""
@@ -130,7 +149,7 @@ class CompiledSums:
         )  # fmt: skip
         self._views = views
         return native.CSumState(
-            views=ctypes.addressof(views),
+            views=addressof(views),
             view_count=len(views),
             known=kept.at(np.zeros(native.KNOWN, native.CKnown), native.CKnown),
             own=kept.routes(codes.own.table),
@@ -139,7 +158,7 @@ class CompiledSums:
             network_bits=NETWORK_BITS,
             route_bits=codes.route_bits,
             local_bits=codes.local_bits,
-            tables=ctypes.addressof(self._tables),
+            tables=addressof(self._tables),
             seed=self._seed,
             begin_us=int(hour.timestamp()) * 1_000_000,
             most_us=slots.MAX_DURATION_US,
@@ -180,7 +199,7 @@ class CompiledSums:
         state.kind_count, state.rows, state.next = len(kinds), batch.rows, 0
         ctypes.memset(state.totals, 0, ctypes.sizeof(state.totals))
         while True:
-            _checked(self._library.flowpeer_sum(ctypes.addressof(state)))
+            _checked(self._library.flowpeer_sum(addressof(state)))
             if state.full < 0:
                 break
             self._make_room(state.full)
@@ -196,7 +215,7 @@ class CompiledSums:
         numbers, firsts = np.empty(rows, np.int32), np.empty(rows, np.int64)
         found = _checked(
             self._library.flowpeer_combine(
-                ctypes.addressof(inputs), len(inputs), rows, self._seed, places.ctypes.data,
+                addressof(inputs), len(inputs), rows, self._seed, places.ctypes.data,
                 len(places) - 1, numbers.ctypes.data, firsts.ctypes.data,
             )
         )  # fmt: skip
@@ -206,7 +225,10 @@ class CompiledSums:
             column, null = columns[name], NULLS.get(name, 0)
             some = [column] * found if isinstance(column, int) else column.take(at).to_pylist()
             values.append([null if v is None else v for v in some])
-        return numbers, self._codes.kinds(batch.file, list(zip(*values, strict=True)))
+        distinct = list(zip(*values, strict=True))
+        if self._state.by_route:
+            self.combined.update(distinct)
+        return numbers, self._codes.kinds(batch.file, distinct)
 
     def _neighbours(self, batch: FlowBatch) -> pa.Array | int:
         """Numbers of the exchange ports that are the records' next hops (M1); −1 for none."""
@@ -219,16 +241,68 @@ class CompiledSums:
         found = np.empty(batch.rows, np.int32)
         _checked(
             self._library.flowpeer_match(
-                ctypes.addressof(self._members), *map(ctypes.addressof, hops), batch.rows,
+                addressof(self._members), *map(ctypes.addressof, hops), batch.rows,
                 found.ctypes.data,
             )
         )  # fmt: skip
         return pa.array(found)
 
+    @property
+    def used(self) -> int:
+        """Sums that are held in memory."""
+        return int(self._state.used)
+
+    def clear(self) -> None:
+        """Forget all records whose sums would be `kept`."""
+        self._empty()
+        self._incomplete = False
+        self.combined.clear()
+
+    def kept(self) -> pa.RecordBatch | None:
+        """The sums by slot and route, as `KEPT`; None where there are more than fit."""
+        entries, incomplete = self._entries[: self.used], self._incomplete
+        bits = self._codes.route_bits + self._codes.local_bits + 1
+        incomplete |= len(self._codes.sides) << bits > 1 << native.SLOT_BIT
+        if incomplete:
+            return None
+        columns = [entries[name] for name in ("key", "bytes", "packets", "records")]
+        columns += [entries[name][:, half] for name in ("low", "high") for half in (0, 1)]
+        arrays = [pa.array(np.ascontiguousarray(column)) for column in columns]
+        return pa.RecordBatch.from_arrays(arrays, schema=KEPT)
+
+    def add_kept(self, rows: pa.RecordBatch, sides: Ints) -> None:
+        """Add what `kept` gave, of the same routes. `sides`: by the numbers of sides in its keys,
+        those of this hour.
+
+        Raises:
+            ValueError: keys of other routes or sides.
+            OverflowError: a sum that cannot be traffic.
+        """
+        arrays = [column.to_numpy() for column in rows.columns]
+        sides = np.ascontiguousarray(sides, np.int64)
+        at = [array.ctypes.data for array in arrays]
+        halves = ctypes.c_void_p * 2
+        state = native.CKeptSums(
+            *at[:4], halves(*at[4:6]), halves(*at[6:]), sides.ctypes.data, len(sides),
+            rows.num_rows, 0,
+        )  # fmt: skip
+        while True:
+            done = self._library.flowpeer_add_kept(addressof(self._state), addressof(state))
+            if done == native.ARGUMENT:
+                raise ValueError("sums of other routes")
+            _checked(done)
+            if self._state.full < 0:
+                return
+            self._make_room(self._state.full)
+
     def _make_room(self, n: int) -> None:
         """Let table `n` grow; where memory is at its end, all are emptied instead."""
         if n == native.TABLES and len(self._entries):
-            self._spill()
+            if self._state.by_route:
+                self._incomplete = True
+                self._empty()
+            else:
+                self._spill()
             return
         if n == native.TABLES:
             self._entries = _aligned(self._most)
@@ -237,7 +311,7 @@ class CompiledSums:
         table = self._tables[n]
         larger = np.zeros(1 << max(table.bits + 1, FIRST_BITS), np.uint64)
         grown = native.CTable(larger.ctypes.data, len(larger).bit_length() - 1, 0)
-        _checked(self._library.flowpeer_grow(ctypes.addressof(table), ctypes.addressof(grown)))
+        _checked(self._library.flowpeer_grow(addressof(table), addressof(grown)))
         self._places[n], self._tables[n] = larger, grown
 
     def _held(self, n: int) -> U32:
@@ -246,7 +320,7 @@ class CompiledSums:
         numbers, bits = np.empty(table.used, np.uint32), np.zeros(used // 64 + 1, np.uint64)
         _checked(
             self._library.flowpeer_held(
-                ctypes.addressof(table), used, bits.ctypes.data, numbers.ctypes.data
+                addressof(table), used, bits.ctypes.data, numbers.ctypes.data
             )
         )
         return numbers
@@ -261,8 +335,8 @@ class CompiledSums:
         )
         _checked(
             self._library.flowpeer_split(
-                *_selected(held), ctypes.addressof(side), bounds.ctypes.data,
-                ctypes.addressof(route), used.ctypes.data, numbers.ctypes.data,
+                *_selected(held), addressof(side), bounds.ctypes.data,
+                addressof(route), used.ctypes.data, numbers.ctypes.data,
             )
         )  # fmt: skip
         return EntriesBySide(self._entries, bounds, numbers)
@@ -278,7 +352,11 @@ class CompiledSums:
                 path = self._folder / f"{os.getpid()}-{id(self)}-{n}-{len(paths)}"
                 paths.append(path)
                 self._entries[numbers].tofile(path)
-            self._places[n][:] = self._tables[n].used = 0
+        self._empty()
+
+    def _empty(self) -> None:
+        for places, table in zip(self._places, self._tables, strict=True):
+            places[:] = table.used = 0
         self._state.used = 0
 
     def slot(self, n: int) -> list[EntrySelection]:
@@ -308,7 +386,7 @@ class CompiledSums:
         for some in sums:
             at += _checked(
                 self._library.flowpeer_pairs(
-                    *_selected(some), ctypes.addressof(parts), len(parts),
+                    *_selected(some), addressof(parts), len(parts),
                     pairs[at:].ctypes.data, count - at,
                 )
             )  # fmt: skip
@@ -356,7 +434,7 @@ class _Ordered:
             return 0
         return _checked(
             self._library.flowpeer_summed(
-                self._at, self._count, ctypes.addressof(self._next), len(room.key) - at,
+                self._at, self._count, addressof(self._next), len(room.key) - at,
                 *(column[at:].ctypes.data for column in room),
             )
         )  # fmt: skip

@@ -332,7 +332,8 @@ class RollupInputs:
         """When a rate of the file's exporters changes during its hour of receipt, in µs."""
         if file not in self._moments:
             begin_us = rates.microseconds(partition_hour(file))
-            seen = self._headers[partition_hour(file)].metering
+            header = self._headers.get(partition_hour(file))  # none of an hour's first file
+            seen = header.metering if header is not None else {}
             found = self._announced.moments(seen, begin_us, begin_us + HOUR_US)
             self._moments[file] = np.array(found, np.int64)
         return self._moments[file]
@@ -404,6 +405,18 @@ class RollupInputs:
             "exchanges": self._exchanges if uses_exchange else "",
             "fold": _digest([tail.share, tail.below_bps]) if (tail := self._tail) else "",
         }
+
+    def _basis(self, hour: datetime) -> str:
+        """See `HourContext.basis`: views by the order in which their routes are numbered."""
+        network = self.network.network
+        views = (
+            tuple(info and info.digest for info in self._views(hour, exporter, metro))
+            for exporter, metro in (("", ""), *((e.id, e.metro) for e in self.network.exporters))
+        )
+        return _digest(
+            [METHOD, [*dict.fromkeys(views)], network.asn, sorted(self.network.own_prefixes),
+             self._exchanges]
+        )  # fmt: skip
 
     def _places(self, seen: Seen) -> tuple[tuple[str, str], ...]:
         """(id, metro) of each exporter."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -34,13 +35,18 @@ from flowpeer.lake.manifest import (
     partition_hour,
 )
 from flowpeer.lake.staged import StagedTable
-from flowpeer.rollup import reading
+from flowpeer.rollup import kept_sums, reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
+from flowpeer.rollup.codes import Codes
+from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.crossings import crossings
 from flowpeer.rollup.fingerprint import HOUR, TABLES_KEPT, RollupInputs
 from flowpeer.rollup.traffic_rows import Made
+from flowpeer_core.native import library
 
 TABLES = ("traffic", "traffic_routes")
+KeptPlace = tuple[Path, str]
+"""The file that sums of a flow file may be in, and the flow file's digest."""
 
 
 def _write(to: StagedTable, pages: Iterator[Made]) -> int:
@@ -244,25 +250,73 @@ class RollupPlanner(RollupInputs):
         files: Sequence[tuple[str, Path, int]],
         progress: Callable[[int], None] | None,
         duplicates: Mapping[str, reading.Ints],
+        kept: Mapping[str, tuple[Path, str]] = MappingProxyType({}),
     ) -> Aggregate:
-        context = self._context(hour)
+        context = self.context(hour.start)
         # Beside the lake's own unfinished files, or where everybody may write: who only reads a
         # lake (`verify`) need not write into it.
         folder = self._scratch
         return Aggregate(
-            reading.tasks(files), hour.start, context, folder, progress=progress,
-            resources=self._resources, duplicates=duplicates,
+            files, hour.start, context, folder, progress=progress, resources=self._resources,
+            duplicates=duplicates, kept=kept,
         )  # fmt: skip
 
-    def _context(self, hour: Hour) -> HourContext:
+    def _kept(self, hour: Hour, duplicates: Mapping[str, reading.Ints]) -> dict[str, KeptPlace]:
+        """Where sums may be kept of an hour's own files whose rows all count, and their digests."""
+        if library() is None:
+            return {}
+        return {
+            file.path: (kept_sums.place(self.lake.cache, hour.start, file.sha256), file.sha256)
+            for file, _ in self._entries(hour)
+            if partition_hour(file.path) == hour.start and file.path not in duplicates
+        }
+
+    def kept_faults(self, hour: Hour) -> Iterator[tuple[Path, str]]:
+        """Sums kept of an hour's files (flowpeer.rollup.kept_sums) that are not those of the
+        records, and what is wrong with them. Those that do not hold any more are left out."""
+        reads = self._reads(hour)
+        paths = {name: path for name, path, _ in reads}
+        context = self.context(hour.start)
+        for name, (place, digest) in self._kept(hour, self._elsewhere(reads)).items():
+            if not place.exists():
+                continue
+            kept = kept_sums.read(place, digest)
+            if kept is None:
+                yield place, "not what was written: the records are read instead"
+                continue
+            codes = Codes(context)
+            again = self._again(codes, hour.start, name, paths[name])
+            numbers = kept[0].numbers(codes, name)
+            if numbers is not None and not kept_sums.agree(kept, numbers, codes, again):
+                yield place, "not the sums of the records"
+
+    def _again(
+        self, codes: Codes, hour: datetime, name: str, path: Path
+    ) -> tuple[HourFigures, pa.RecordBatch | None]:
+        """The figures and the sums by route of a flow file."""
+        context, figures = codes.context, HourFigures()
+        core = library()
+        assert core is not None
+        sums = CompiledSums(core, codes, hour, self._scratch, by_route=True)
+        for batch in reading.read(
+            ((name, path, None),), hour, context.moments,
+            next_hops=context.neighbours is not None,
+            also=() if context.macs is None else reading.MACS,
+        ):  # fmt: skip
+            figures.add(sums.add(batch))
+        return figures, sums.kept()
+
+    def context(self, hour: datetime) -> HourContext:
+        """What an hour is rolled up with."""
         while len(self._tables) > TABLES_KEPT:  # oldest first: hours come in order
             self._tables.pop(next(iter(self._tables)))
         return HourContext(
-            attributor=partial(self._attributor, hour.start),
+            attributor=partial(self._attributor, hour),
             rate=self.rate,
             moments=self.moments,
             exporters=[(e.id, e.metro) for e in self.network.exporters],
-            routes=self._routes(hour.start),
+            routes=self._routes(hour),
+            basis=self._basis(hour),
             own=self._own,
             own_asn=self.network.network.asn,
             neighbours=self._neighbours[1],
@@ -275,7 +329,7 @@ class RollupPlanner(RollupInputs):
         """An hour's records one by one, as `traffic` counts them; see `rollup.crossings`."""
         reads = self._reads(hour)
         tasks = reading.tasks(reads)
-        return crossings(tasks, hour.start, self._context(hour), self._elsewhere(reads))
+        return crossings(tasks, hour.start, self.context(hour.start), self._elsewhere(reads))
 
     def _elsewhere(self, reads: Sequence[tuple[str, Path, int]]) -> dict[str, reading.Ints]:
         """Rows of some files that count elsewhere, by file."""
@@ -313,7 +367,8 @@ class RollupPlanner(RollupInputs):
     def _roll_up(self, hour: Hour, progress: Callable[[int], None] | None) -> HourFigures:
         entries = self._entries(hour)
         reads = self._reads(hour)
-        done = self._aggregate(hour, reads, progress, self._elsewhere(reads))
+        elsewhere = self._elsewhere(reads)
+        done = self._aggregate(hour, reads, progress, elsewhere, self._kept(hour, elsewhere))
         figures = done.figures
         staged: list[StagedTable] = []
         try:

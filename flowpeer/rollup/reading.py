@@ -112,12 +112,7 @@ def read(
     for name, path, groups in task:
         changes = moments(name)
         elsewhere = duplicates.get(name)
-        wanted = (
-            *COLUMNS,
-            *(NEXT_HOPS if next_hops else ()),
-            *(("received_at",) if changes.size else ()),
-            *also,
-        )
+        wanted = _wanted(changes, next_hops=next_hops, also=also)
         with pq.ParquetFile(
             path, page_checksum_verification=True, read_dictionary=["exporter_ip"]
         ) as file:
@@ -141,6 +136,30 @@ def read(
                         if part.num_rows:
                             made = _batch(name, part, fixed, changes)
                             yield replace(made, duplicate=duplicate)
+
+
+def _wanted(changes: Ints, *, next_hops: bool, also: Sequence[str]) -> tuple[str, ...]:
+    return (
+        *COLUMNS,
+        *(NEXT_HOPS if next_hops else ()),
+        *(("received_at",) if changes.size else ()),
+        *also,
+    )
+
+
+def of_table(
+    file: str, table: pa.Table, changes: Ints, *, next_hops: bool, also: Sequence[str] = ()
+) -> FlowBatch:
+    """The rows of a table of `flows` as those that `read` would give of `file`, all together.
+
+    changes: when a rate changes during its hour of receipt, in µs, ascending.
+    """
+    table = table.select(_wanted(changes, next_hops=next_hops, also=also)).combine_chunks()
+    arrays = [column.chunk(0) for column in table.columns]
+    place = table.schema.get_field_index("exporter_ip")
+    if not pa.types.is_dictionary(arrays[place].type):
+        arrays[place] = arrays[place].dictionary_encode()
+    return _batch(file, pa.RecordBatch.from_arrays(arrays, table.schema.names), {}, changes)
 
 
 def _batches(

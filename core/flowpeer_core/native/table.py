@@ -86,7 +86,7 @@ IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
 FACTS, FACTS_SPANS, FACTS_HOURS = 4_096, 256, 256
 BLOCK, PARTS, TABLES, LEAST_ROOM, KNOWN = 64, 12, 13, 1664, 16384
-SLOT_US, NEAR_BIT = 300_000_000, 62
+SLOT_US, NEAR_BIT, SLOT_BIT = 300_000_000, 62, 60
 (
     TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
     TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS,
@@ -542,6 +542,7 @@ class CSumState(ctypes.Structure):
         ("route_bits", c_int64),
         ("local_bits", c_int64),
         ("each", c_void_p),
+        ("by_route", c_int64),
         ("tables", c_void_p),
         ("entries", c_void_p),
         ("room", c_int64),
@@ -554,6 +555,23 @@ class CSumState(ctypes.Structure):
         ("smallest_packet", c_double),
         ("longest_packet", c_double),
         ("totals", c_uint64 * TOTAL_HALVES),
+    ]
+
+
+class CKeptSums(ctypes.Structure):
+    """`flowpeer_kept_sums`."""
+
+    _fields_ = [
+        ("key", c_void_p),
+        ("bytes", c_void_p),
+        ("packets", c_void_p),
+        ("records", c_void_p),
+        ("low", c_void_p * 2),
+        ("high", c_void_p * 2),
+        ("sides", c_void_p),
+        ("side_count", c_int64),
+        ("rows", c_int64),
+        ("next", c_int64),
     ]
 
 
@@ -698,6 +716,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_record": CRecord,
     "flowpeer_known": CKnown,
     "flowpeer_sum_state": CSumState,
+    "flowpeer_kept_sums": CKeptSums,
     "flowpeer_fall_state": CFallState,
     "flowpeer_spread_state": CSpreadState,
     "flowpeer_figures_state": CFiguresState,
@@ -734,6 +753,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "flowpeer_sum": (c_int64, (c_void_p,)),
+    "flowpeer_add_kept": (c_int64, (c_void_p, c_void_p)),
     "flowpeer_grow": (c_int64, (c_void_p, c_void_p)),
     "flowpeer_held": (c_int64, (c_void_p, c_int64, c_void_p, c_void_p)),
     "flowpeer_pairs": (

@@ -38,7 +38,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> HourContext:
     """What a world's hour is rolled up with, and ports of an exchange."""
     rollup: RollupPlanner = worlds.prepare(tmp_path_factory.mktemp("world"), worlds.make_world(5))
     (hour,) = (h for h in rollup.plan() if h.start == HOUR)
-    made = rollup._context(hour)
+    made = rollup.context(hour.start)
     ports = [f"{port}/{128 if ':' in port else 32}" for port in PORTS]
     members = RouteTable.from_routes(ports, [13335, 20940, 13335])
     macs = Macs(np.array(MACS_KNOWN), np.array([64600, 64601]))
@@ -163,6 +163,83 @@ def test_compiled_sums_equal_plain_ones(
         assert mine == other
     made[1].discard()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+@pytest.mark.parametrize("seed", range(10))
+def test_kept_sums_give_what_their_records_give(
+    seed: int, context: HourContext, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CORE is not None
+    dice = random.Random(seed)
+    if seed % 3 == 0:
+        monkeypatch.setattr(compiled, "HELD_OCTETS", 1 << 21)
+    codes = Codes(context)
+    direct, closed = (CompiledSums(CORE, codes, HOUR, tmp_path) for _ in range(2))
+    kept = CompiledSums(CORE, codes, HOUR, tmp_path, by_route=True)
+    for _ in range(3):
+        kept.clear()
+        for rows in (1, 64, dice.randrange(400)):
+            some = batch(dice, file, rows)
+            assert direct.add(some) == kept.add(some)
+        columns = kept.kept()
+        assert columns is not None
+        closed.add_kept(columns, np.arange(len(codes.sides)))
+    for mine, other in zip(
+        *(everything(one, codes, seed) for one in (direct, closed)), strict=True
+    ):
+        assert mine == other
+    closed.discard(), direct.discard()
+    with pytest.raises(ValueError, match="of other routes"):
+        closed.add_kept(columns, np.arange(0))
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+def test_of_more_sums_than_fit_none_are_kept(
+    context: HourContext, file: str, tmp_path: Path
+) -> None:
+    assert CORE is not None
+    dice = random.Random(1)
+    sums = CompiledSums(CORE, Codes(context), HOUR, tmp_path, 1, by_route=True)
+    many, few = batch(dice, file, 20_000), batch(dice, file, 20)
+    sums.add(few)
+    assert sums.kept() is not None
+    sums.add(many)
+    assert sums.kept() is None
+    assert not list(tmp_path.iterdir())
+    sums.clear()
+    sums.add(few)
+    assert sums.kept() is not None
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+@pytest.mark.parametrize("seed", range(20))
+def test_hostile_kept_sums_are_summed_or_refused(
+    seed: int, context: HourContext, tmp_path: Path
+) -> None:
+    assert CORE is not None
+    random_ = np.random.default_rng(seed)
+    codes = Codes(context)
+    sums = CompiledSums(CORE, codes, HOUR, tmp_path)
+    bits = codes.route_bits + codes.local_bits + 1
+    rows = 1_000
+    keys = random_.integers(0, 1 << (64 if seed % 2 else bits), rows, np.uint64, endpoint=False)
+    if seed % 4 == 0:  # all of them are good
+        keys %= np.uint64(codes.routes << codes.local_bits + 1)
+    most = 1 << (62 if seed % 3 == 0 else 40)
+    columns = [keys, *(random_.integers(0, most, rows) for _ in range(3)),
+               *(random_.integers(0, most, rows, np.uint64) for _ in range(4))]  # fmt: skip
+    made = pa.RecordBatch.from_arrays([*map(pa.array, columns)], schema=compiled.KEPT)
+    try:
+        sums.add_kept(made, np.zeros(1, np.int64))
+    except (ValueError, OverflowError):
+        assert seed % 4 or most == 1 << 62
+        return
+    total = 0
+    for n in range(HOUR_SLOTS):
+        rows = in_order(sums.ordered(sums.slot(n), [KeyField(0, 64, 0)]))
+        total += sum(rows[SummedRows._fields.index("bytes")])
+    assert total == int(columns[1].sum())
 
 
 def one_record(file: str, start: int, end: int, octets: int) -> FlowBatch:

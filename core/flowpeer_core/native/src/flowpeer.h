@@ -596,6 +596,7 @@ typedef struct {
     int64_t code;
     int64_t view; /* + 1; 0: nothing is known */
 } flowpeer_known;
+#define FLOWPEER_SLOT_BIT 60 /* of a key by route: where the slot begins */
 #define FLOWPEER_KNOWN 16384 /* addresses, a power of two */
 
 /* Everything flowpeer_sum works on. Tables: one by network for each slot of the hour, then one by
@@ -628,6 +629,7 @@ typedef struct {
     int64_t route_bits;
     int64_t local_bits;
     flowpeer_record *each; /* NULL: sums; else each row by itself, and no tables */
+    int64_t by_route; /* 1: only the table by route is used, with slots in its keys */
     flowpeer_table *tables;
     flowpeer_entry *entries;
     int64_t room; /* below 2^32 */
@@ -645,6 +647,24 @@ typedef struct {
 /* Adds rows [next, rows) that lie in the hour, until there is no room for a block's: METHODS M2 to M4 and M6; its
  * plain twin is flowpeer/rollup/plain.py. Returns `next`. */
 FLOWPEER_API int64_t flowpeer_sum(flowpeer_sum_state *state);
+
+/* Sums that a state with `by_route` made, as columns. */
+typedef struct {
+    const uint64_t *key; /* by route, with the sides of who made it; from FLOWPEER_SLOT_BIT on the slot */
+    const int64_t *bytes;
+    const int64_t *packets;
+    const int64_t *records;
+    const uint64_t *low[2]; /* halves, the lower one first */
+    const uint64_t *high[2];
+    const int64_t *sides; /* sides of the state by those of the keys */
+    int64_t side_count;
+    int64_t rows;
+    int64_t next; /* row to go on with */
+} flowpeer_kept_sums;
+
+/* Adds rows [next, rows) to a state's tables by network and by route, as `flowpeer_sum` would have
+ * added the records that they are of, until there is no room for a block's. Returns `next`. */
+FLOWPEER_API int64_t flowpeer_add_kept(flowpeer_sum_state *state, flowpeer_kept_sums *kept);
 
 /* Enters what `from` holds into `to`, which is empty and larger. Returns how many. */
 FLOWPEER_API int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to);

@@ -362,8 +362,12 @@ static bool enter(flowpeer_sum_state *s, const part_t *parts, int count) {
         const flowpeer_entry *sums = &parts[i].sums;
         for (int k = 0; k < parts[i].crossings; k++) {
             uint64_t network = parts[i].network[k], route = parts[i].route[k];
-            all[n++] = (more_t){sums, &s->tables[parts[i].slot], network, mixed(network ^ s->seed)};
-            all[n++] = (more_t){sums, &s->tables[FLOWPEER_PARTS], route, mixed(route ^ s->seed)};
+            flowpeer_table *slot = &s->tables[parts[i].slot], *hour = &s->tables[FLOWPEER_PARTS];
+            if (s->by_route)
+                route |= (uint64_t)parts[i].slot << FLOWPEER_SLOT_BIT;
+            else
+                all[n++] = (more_t){sums, slot, network, mixed(network ^ s->seed)};
+            all[n++] = (more_t){sums, hour, route, mixed(route ^ s->seed)};
         }
     }
     for (int i = 0; i < n + 2 * AHEAD; i++) {
@@ -484,4 +488,60 @@ int64_t flowpeer_sum(flowpeer_sum_state *s) {
         s->next += n < BLOCK ? n : BLOCK;
     }
     return s->next;
+}
+
+/* ---- sums that were kept ---- */
+
+/* Where the part of a key by network lies that belongs to a route's code; NULL: no such code. */
+static const uint64_t *network_of(const flowpeer_sum_state *s, int64_t code) {
+    if (code < SPECIAL) return &s->special_networks[code];
+    if (code - SPECIAL < s->own.count) return &s->own_networks[code - SPECIAL];
+    for (int64_t v = 0; v < s->view_count; v++) {
+        const flowpeer_view *view = &s->views[v];
+        if (code >= view->offset && code - view->offset < view->routes.count)
+            return &view->networks[code - view->offset];
+    }
+    return NULL;
+}
+
+/* One row as a part of a record; its network is still to be fetched. */
+static bool as_part(const flowpeer_sum_state *s, const flowpeer_kept_sums *kept, int64_t row,
+                    part_t *part, const uint64_t **network) {
+    uint64_t slot = kept->key[row] >> FLOWPEER_SLOT_BIT;
+    uint64_t key = kept->key[row] & ((UINT64_C(1) << FLOWPEER_SLOT_BIT) - 1);
+    uint64_t rest = key & ((UINT64_C(2) << (s->route_bits + s->local_bits)) - 1);
+    int64_t side = (int64_t)(key >> (s->route_bits + s->local_bits + 1));
+    if (side >= kept->side_count || kept->sides[side] < 0 || slot >= FLOWPEER_PARTS) return false;
+    *network = network_of(s, (int64_t)(rest >> (s->local_bits + 1)));
+    if (!*network) return false;
+    uint64_t number = (uint64_t)kept->sides[side];
+    part->slot = (int32_t)slot;
+    part->crossings = 1;
+    part->route[0] = number << (s->route_bits + s->local_bits + 1) | rest;
+    part->network[0] = number << s->network_bits | (key & 1);
+    part->sums = (flowpeer_entry){0, kept->bytes[row], kept->packets[row], kept->records[row],
+                                  {kept->low[0][row], kept->low[1][row]},
+                                  {kept->high[0][row], kept->high[1][row]}};
+    return true;
+}
+
+int64_t flowpeer_add_kept(flowpeer_sum_state *s, flowpeer_kept_sums *kept) {
+    if (kept->next < 0 || s->used < 0 || s->room > UINT32_MAX || s->by_route || s->route_bits < 1 ||
+        s->local_bits < 1 || s->route_bits + s->local_bits > 62)
+        return FLOWPEER_ARGUMENT;
+    s->full = -1;
+    while (kept->next < kept->rows) {
+        if ((s->full = full(s)) >= 0) return kept->next;
+        int n = kept->rows - kept->next < BLOCK ? (int)(kept->rows - kept->next) : BLOCK;
+        part_t parts[BLOCK];
+        const uint64_t *networks[BLOCK];
+        for (int i = 0; i < n; i++) {
+            if (!as_part(s, kept, kept->next + i, &parts[i], &networks[i])) return FLOWPEER_ARGUMENT;
+            __builtin_prefetch(networks[i]);
+        }
+        for (int i = 0; i < n; i++) parts[i].network[0] |= *networks[i] & ~NEAR;
+        if (!enter(s, parts, n)) return FLOWPEER_OVERFLOW;
+        kept->next += n;
+    }
+    return kept->next;
 }

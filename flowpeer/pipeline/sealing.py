@@ -1,0 +1,165 @@
+"""Sums that the collector's decoder keeps of what it publishes (flowpeer.rollup.kept_sums)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from flowpeer.errors import FlowpeerError
+from flowpeer.lake.manifest import folder_of
+from flowpeer.lake.staging import make_folder
+from flowpeer.lake.store import Lake
+from flowpeer.network import Configuration
+from flowpeer.rollup import kept_sums
+from flowpeer.rollup.codes import Codes
+from flowpeer.rollup.compiled import CompiledSums
+from flowpeer.rollup.planner import RollupPlanner
+from flowpeer.rollup.reading import MACS, of_table
+from flowpeer.rollup.sums import HourFigures
+from flowpeer.routing.rib.match import RouteTable
+from flowpeer_core.native import library
+from flowpeer_core.native.rows import Rows
+
+RENEWED_S = 60.0
+"""Metering, rates and routes are looked up again so often, and after 1, 2, 4, … units: how
+interfaces are metered is known after the first ones of a day."""
+KEPT_HOURS = 6
+"""Sums of earlier hours of receipt are removed: those are rolled up."""
+HELD_OCTETS = 1 << 27
+"""Memory for the sums of one file: of one with more of them, none are kept."""
+MOST_WAITING = 8
+"""With more segments than these behind it, a decoder keeps no sums: publishing comes first."""
+
+
+@dataclass
+class _Hour:
+    """What is summed of an hour of receipt: the sums of one file after the other."""
+
+    codes: Codes
+    sums: CompiledSums
+    until_s: float
+    """On the monotonic clock, or for so many units: what they are summed with is looked up again
+    then."""
+    units: int
+    left: int
+    figures: HourFigures = field(default_factory=HourFigures)
+
+    @property
+    def current(self) -> bool:
+        """Whether rows can be added without looking anything up."""
+        return self.sums.used > 0 or (self.left > 0 and time.monotonic() < self.until_s)
+
+
+class Sealing:
+    """Keeps sums of flow files, one unit after the other: `begin`, `add` its rows, `keep`.
+
+    Nothing that fails here keeps a unit from being published: of its files no sums are kept then,
+    and a roll-up reads them.
+
+    Args:
+        waiting: how many segments wait to be decoded.
+    """
+
+    def __init__(self, lake: Lake, network: Configuration, waiting: Callable[[], int]) -> None:
+        self._lake, self._network, self._waiting = lake, network, waiting
+        self._hours: dict[datetime, _Hour] = {}
+        self._tables: dict[tuple[str, ...], RouteTable] = {}
+        self._unit = ""
+        self._active = False
+        self._idle_until_s = 0.0
+
+    def begin(self, unit: str) -> None:
+        """Forget what is not kept, and begin with a unit's rows."""
+        for of in self._hours.values():
+            of.left -= of.sums.used > 0
+            of.sums.clear()
+            of.figures = HourFigures()
+        self._unit = unit
+        self._active = (
+            library() is not None
+            and time.monotonic() >= self._idle_until_s
+            and self._waiting() <= MOST_WAITING
+        )
+
+    def add(self, hour: datetime, table: pa.Table | Rows) -> None:
+        """Add rows of the unit's flow file of an hour of receipt."""
+        if not self._active:
+            return
+        try:
+            of = self._of(hour)
+            if of is None:
+                return
+            context = of.codes.context
+            batch = of_table(
+                self._file(hour), table.table() if isinstance(table, Rows) else table,
+                context.moments(self._file(hour)), next_hops=context.neighbours is not None,
+                also=() if context.macs is None else MACS,
+            )  # fmt: skip
+            of.figures.add(of.sums.add(batch))
+        except (FlowpeerError, OSError, ValueError, ArithmeticError):
+            self._idle()
+
+    def keep(self, digests: Mapping[datetime, str]) -> None:
+        """Keep the sums of the unit's files, which are published, by hour and digest."""
+        if not self._active:
+            return
+        for hour, digest in digests.items():
+            if hour in self._hours:
+                with suppress(FlowpeerError, OSError, ValueError, ArithmeticError):
+                    self._keep(hour, digest)
+
+    def _keep(self, hour: datetime, digest: str) -> None:
+        of, path = self._hours[hour], kept_sums.place(self._lake.cache, hour, digest)
+        if not path.parent.is_dir():
+            self._remove_old(hour)
+            make_folder(path.parent)
+        staged = self._lake.staging.path(path.name)
+        try:
+            if kept_sums.write(staged, of.sums, of.codes, self._file(hour), digest, of.figures):
+                staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def _idle(self) -> None:
+        """Keep no sums for a while: there are no routes, or something is in the way."""
+        self._active, self._idle_until_s = False, time.monotonic() + RENEWED_S
+
+    def _file(self, hour: datetime) -> str:
+        return f"{folder_of('flows', hour)}/{self._unit}.parquet"
+
+    def _of(self, hour: datetime) -> _Hour | None:
+        """Where an hour is summed; None without routes."""
+        found = self._hours.get(hour)
+        if found is not None and found.current:
+            return found
+        planner = RollupPlanner(
+            self._lake, self._network, period=(hour, hour + timedelta(hours=1)),
+            tables=self._tables,
+        )  # fmt: skip
+        core = library()
+        if core is None or not planner.snapshots:
+            self._idle()
+            return None
+        self._hours = {h: of for h, of in self._hours.items() if of.sums.used}
+        codes = Codes(planner.context(hour))
+        sums = CompiledSums(
+            core, codes, hour, self._lake.staging.folder, HELD_OCTETS, by_route=True
+        )
+        units = 1 if found is None else 2 * found.units
+        self._hours[hour] = _Hour(codes, sums, time.monotonic() + RENEWED_S, units, units)
+        return self._hours[hour]
+
+    def _remove_old(self, hour: datetime) -> None:
+        """Remove the sums of hours of receipt that are long past."""
+        oldest = hour - timedelta(hours=KEPT_HOURS)
+        for folder in (self._lake.cache / "sums").glob("date=*/hour=*"):
+            if f"flows/{folder.parent.name}/{folder.name}" < folder_of("flows", oldest):
+                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    folder.parent.rmdir()

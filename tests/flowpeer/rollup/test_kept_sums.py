@@ -1,0 +1,316 @@
+"""Sums that a decoder keeps of flow files: hours closed with them are those of the records."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import worlds
+from effort import seeds
+
+from flowpeer.checks import integrity
+from flowpeer.configuration import load
+from flowpeer.lake.manifest import partition_hour
+from flowpeer.lake.publish import FlowSink
+from flowpeer.lake.store import Lake, sha256_of
+from flowpeer.pipeline import sealing
+from flowpeer.pipeline.collect import SegmentUnit
+from flowpeer.pipeline.sealing import Sealing
+from flowpeer.reporter import Collected
+from flowpeer.rollup import aggregate, kept_sums
+from flowpeer.rollup.compiled import KEPT
+from flowpeer.rollup.planner import RollupPlanner
+from flowpeer.routing.rib import snapshot
+from flowpeer_core.native import library
+from flowpeer_ingest.segments import SegmentSummary
+
+pytestmark = pytest.mark.skipif(library() is None, reason="built without the compiled core")
+
+
+def seal(planner: RollupPlanner) -> list[Path]:
+    """Keep the sums of all files, as they would be kept now."""
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    for path, file in planner.files.items():
+        table = pq.read_table(planner.lake.path(path), partitioning=None)
+        kept.begin(Path(path).stem)
+        for at in range(0, table.num_rows, 7):  # as they come: some rows at a time
+            kept.add(partition_hour(path), table.slice(at, 7))
+        kept.keep({partition_hour(path): file.sha256})
+    return sorted((planner.lake.cache / "sums").rglob("*.arrow"))
+
+
+def rolled_up(folder: Path) -> dict[str, str]:
+    """Digests of what a roll-up of everything makes."""
+    network = load(folder / "flowpeer.toml")
+    lake = Lake(network.lake_path)
+    for table in ("traffic", "traffic_routes"):
+        shutil.rmtree(lake.root / "manifests" / table, ignore_errors=True)
+        shutil.rmtree(lake.root / table, ignore_errors=True)
+    planner = RollupPlanner(lake, network)
+    for hour in planner.plan():
+        planner.roll_up(hour)
+    return {
+        path.relative_to(lake.root).as_posix(): sha256_of(path)
+        for table in ("traffic", "traffic_routes")
+        for path in sorted((lake.root / table).rglob("*.parquet"))
+    }
+
+
+@pytest.fixture
+def files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the flow files whose records were read for the hour of their receipt."""
+    names: list[str] = []
+    original = aggregate.read
+
+    def read(task: Any, hour: datetime, *rest: Any, **more: Any) -> Iterator[Any]:
+        names.extend(name for name, *_ in task if partition_hour(name) == hour)
+        return original(task, hour, *rest, **more)
+
+    monkeypatch.setattr(aggregate, "read", read)
+    return names
+
+
+@pytest.mark.parametrize("seed", seeds(20, 6))
+def test_hours_closed_with_kept_sums_are_those_of_the_records(
+    seed: int, tmp_path: Path, files_read: list[str]
+) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(seed), 3)
+    expected = rolled_up(tmp_path)
+    assert sorted({*files_read}) == sorted(planner.files)
+    files_read.clear()
+    assert len(seal(planner)) == len(planner.files)
+    assert rolled_up(tmp_path) == expected
+    assert files_read == []
+
+
+@pytest.mark.parametrize("seed", seeds(8, 3))
+def test_sums_kept_while_the_day_was_learned_change_nothing(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How interfaces are metered is not known before the day's records are: some sums do not hold
+    later, in whatever order the files came."""
+    world = worlds.make_world(seed)
+
+    class KeepingSink(FlowSink):
+        def __init__(self, lake: Lake, unit: str) -> None:
+            super().__init__(lake, unit)
+            self._written: list[tuple[datetime, Any]] = []
+
+        def write(self, hour: datetime, name: str, table: Any) -> None:
+            super().write(hour, name, table)
+            self._written += [(hour, table)] if name == "flows" else []
+
+        def publish(self, record: Any = None) -> Any:
+            done = super().publish(record)
+            kept.begin(self.unit)
+            for hour, table in self._written:
+                kept.add(hour, table)
+            kept.keep(self.flow_digests)
+            return done
+
+    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    (tmp_path / "flowpeer.toml").write_text(worlds.toml_of(world))
+    network = load(tmp_path / "flowpeer.toml")
+    kept = Sealing(Lake(network.lake_path), network, lambda: 0)
+    monkeypatch.setattr(worlds, "FlowSink", KeepingSink)
+    planner = worlds.prepare(tmp_path, world, 5)
+    assert list((planner.lake.cache / "sums").rglob("*.arrow"))
+    closed = rolled_up(tmp_path)
+    shutil.rmtree(planner.lake.cache / "sums")
+    assert closed == rolled_up(tmp_path)
+
+
+def other_rate(folder: Path) -> None:
+    path = folder / "flowpeer.toml"
+    path.write_text(path.read_text().replace("sampling_override = 7", "sampling_override = 8"))
+
+
+def other_role(folder: Path) -> None:
+    path = folder / "flowpeer.toml"
+    path.write_text(path.read_text().replace('role = "peer"', 'role = "customer"'))
+
+
+def other_prefixes(folder: Path) -> None:
+    path = folder / "flowpeer.toml"
+    path.write_text(path.read_text().replace("'198.18.3.0/24'", "'198.18.2.0/23'"))
+
+
+def other_routes(folder: Path) -> None:
+    lake = Lake(load(folder / "flowpeer.toml").lake_path)
+    (folder / "again4.txt").write_text("20.0.0.0\t8\t174\n31.0.0.0\t9\t2914\n")
+    snapshot.load(lake, folder / "again4.txt", taken_at=datetime(2026, 9, 15, 1, tzinfo=UTC))
+
+
+def other_announcements(folder: Path) -> None:
+    lake = Lake(load(folder / "flowpeer.toml").lake_path)
+    hour = datetime(2026, 9, 16, 1, tzinfo=UTC)
+    at = worlds.MIDNIGHT + worlds.HOUR
+    row = {"exporter_ip": "2001:db8:1::3", "observation_domain": 0, "sampler_id": None,
+           "interface": None, "interval": 333, "first_seen": at, "last_seen": at}  # fmt: skip
+    sink = FlowSink(lake, "rates")
+    sink.write(hour, "sampling", pa.Table.from_pylist([row], worlds.arrow_schema(worlds.SAMPLING)))
+    sink.publish()
+
+
+@pytest.mark.parametrize(
+    "change", [other_rate, other_role, other_prefixes, other_routes, other_announcements]
+)
+def test_sums_that_do_not_hold_any_more_are_not_taken(
+    change: Callable[[Path], None], tmp_path: Path, files_read: list[str]
+) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(3), 3)
+    seal(planner)
+    before = rolled_up(tmp_path)
+    assert files_read == []
+    change(tmp_path)
+    closed = rolled_up(tmp_path)
+    assert closed != before
+    assert files_read
+    shutil.rmtree(planner.lake.cache / "sums")
+    assert closed == rolled_up(tmp_path)
+
+
+def rewritten(path: Path, edit: Callable[[dict[str, Any], pa.RecordBatch], Any]) -> None:
+    """Write other sums in place of those of a file, with the right checksum."""
+    with pa.memory_map(str(path)) as source:
+        file = pa.ipc.open_file(source)
+        header = json.loads(file.schema.metadata[b"flowpeer"])
+        rows = edit(header, file.get_batch(0))
+    document = json.dumps(header).encode()
+    schema = KEPT.with_metadata({b"flowpeer": document, b"crc32": kept_sums._crc(document, rows)})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as to:
+        to.write(pa.RecordBatch.from_arrays(rows.columns, schema=schema))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flipped(path: Path) -> None:
+    octets = bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 16
+    path.write_bytes(octets)
+
+
+def of_another_version(path: Path) -> None:
+    rewritten(path, lambda header, rows: (header.update(version=0), rows)[1])
+
+
+def of_another_file(path: Path) -> None:
+    rewritten(path, lambda header, rows: (header.update(sha256="0" * 64), rows)[1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, flipped, of_another_version, of_another_file, empty])
+def test_damaged_sums_are_not_taken(
+    damage: Callable[[Path], None], tmp_path: Path, files_read: list[str]
+) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(4), 3)
+    expected = rolled_up(tmp_path)
+    files_read.clear()
+    for path in seal(planner):
+        damage(path)
+    assert rolled_up(tmp_path) == expected
+    assert sorted({*files_read}) == sorted(planner.files)
+
+
+def verified(folder: Path) -> list[tuple[str, str]]:
+    network = load(folder / "flowpeer.toml")
+    done = integrity.verify(network, Lake(network.lake_path), Collected(), None)
+    assert done.broken == []
+    return [(fault.path, fault.what) for fault in done.faults]
+
+
+def test_verify_makes_kept_sums_again(tmp_path: Path) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(6), 3)
+    rolled_up(tmp_path)
+    paths = seal(planner)
+    assert verified(tmp_path) == []
+
+    def moved(header: dict[str, Any], rows: pa.RecordBatch) -> pa.RecordBatch:
+        octets = rows.column("bytes").to_numpy().copy()
+        octets[0] += 1
+        octets[1] -= 1
+        return rows.set_column(1, KEPT.field("bytes"), pa.array(octets))
+
+    several = next(p for p in paths if pa.ipc.open_file(str(p)).get_batch(0).num_rows > 1)
+    rewritten(several, moved)
+    flipped(next(path for path in paths if path != several))
+    faults = dict(verified(tmp_path))
+    assert len(faults) == 2
+    name = several.relative_to(planner.lake.root).as_posix()
+    assert faults[name] == "not the sums of the records"
+
+
+def test_sums_of_a_unit_whose_datagrams_count_elsewhere_are_not_taken(tmp_path: Path) -> None:
+    """What is kept has no datagrams: rows that are duplicates must be read."""
+    planner = worlds.prepare(tmp_path, worlds.make_world(8), 2)
+    hour = next(h for h in planner.plan() if h.start == datetime(2026, 9, 16, 1, tzinfo=UTC))
+    own = [path for path in planner.files if partition_hour(path) == hour.start]
+    rows = np.array([0])
+    assert {*planner._kept(hour, {own[0]: rows})} == {*own[1:]}
+
+
+def test_a_collector_keeps_sums_of_what_it_publishes(
+    tmp_path: Path, files_read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(5), 2)
+    waiting = [0]
+    kept = Sealing(planner.lake, planner.network, lambda: waiting[0])
+    tables = {
+        partition_hour(path): pq.read_table(planner.lake.path(path), partitioning=None)
+        for path in planner.files
+    }
+
+    def publish(name: str) -> set[str]:
+        before = {*(planner.lake.cache / "sums").rglob("*.arrow")}
+        unit = SegmentUnit(planner.lake, name, collector="one", sealing=kept)
+        for hour, table in tables.items():
+            unit.write(hour, "flows", table)
+        unit.publish(SegmentSummary(path=name, rows=0))
+        return {p.stem for p in (planner.lake.cache / "sums").rglob("*.arrow") if p not in before}
+
+    made = publish("segment-1")
+    record = planner.lake.record()
+    digests = {
+        file.sha256[:32]
+        for hour in tables
+        for file in record.manifest("flows", hour).live
+        if file.path.endswith("segment-1-one.parquet")
+    }
+    assert made == digests
+    assert len(made) == len(tables)
+    waiting[0] = sealing.MOST_WAITING + 1
+    assert publish("segment-2") == set(), "publishing comes first"
+    waiting[0] = 0
+    monkeypatch.setattr(sealing, "HELD_OCTETS", 1)
+    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+
+    def broken(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_sums, "write", broken)
+    assert publish("segment-3") == set(), "published all the same"
+    assert len(planner.lake.record().manifest("flows", next(iter(tables))).live) >= 4
+
+
+def test_sums_of_hours_long_past_are_removed(tmp_path: Path) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
+    seal(planner)
+    first = min(partition_hour(path) for path in planner.files)
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept._remove_old(first + timedelta(hours=sealing.KEPT_HOURS))
+    assert kept_sums.place(planner.lake.cache, first, "0").parent.is_dir()
+    kept._remove_old(first + timedelta(hours=sealing.KEPT_HOURS + 1))
+    assert not kept_sums.place(planner.lake.cache, first, "0").parent.exists()
