@@ -194,7 +194,8 @@ static bool put_run(room_t *out, uint32_t value, int64_t n, int width) {
 static bool put_indices(room_t *out, const uint32_t *index, int64_t n, int width) {
     int64_t literal = 0;
     for (int64_t i = 0; i + 16 <= n;) {
-        uint32_t other = (index[i + 7] ^ index[i]) | (index[i + 15] ^ index[i]);
+        uint32_t other = 0;
+        for (int j = 3; j < 16; j += 4) other |= index[i + j] ^ index[i];
         for (int j = 1; !other && j < 16; j++) other = index[i + j] ^ index[i];
         int64_t stop = i + 8;
         if (!other) {
@@ -329,26 +330,30 @@ static inline uint64_t mixed(uint64_t value) {
  * others bits of their hash. */
 enum { ENTRY_BITS = 31 };
 
-typedef struct {
-    uint64_t hash;
-    uint64_t known_by;
-    bool whole;
-} key_t;
-
-static inline __attribute__((always_inline)) key_t key_of(const uint8_t *value, int size) {
-    uint64_t low = 0, high = 0;
-    bool whole = true;
+/* The last or only bits of a value that may say it all; `other` gets a bit where they do not. */
+static inline __attribute__((always_inline)) uint32_t bits_of(const uint8_t *value, int size,
+                                                              uint64_t *other) {
+    uint64_t low = 0, high;
     memcpy(&low, value, size == 4 ? 4 : 8);
-    uint32_t bits = (uint32_t)low;
-    if (size == 8) whole = low >> 32 == 0;
-    if (size == 16) {
-        memcpy(&high, value + 8, 8);
-        whole = low == 0 && (uint32_t)high == 0xFFFF0000u; /* ::ffff:0:0/96 */
-        bits = (uint32_t)(high >> 32);
-    }
-    uint64_t hash = mixed(low ^ mixed(high));
-    if (!whole) bits = (uint32_t)(hash >> 32);
-    return (key_t){hash, ((uint64_t)bits << 1 | whole) << ENTRY_BITS, whole};
+    if (size == 8) *other |= low >> 32;
+    if (size < 16) return (uint32_t)low;
+    memcpy(&high, value + 8, 8);
+    *other |= low | ((uint32_t)high ^ 0xFFFF0000u); /* ::ffff:0:0/96 */
+    return (uint32_t)(high >> 32);
+}
+
+/* The upper bits of a place that holds this value, never 0. */
+static inline __attribute__((always_inline)) uint64_t known_by(const uint8_t *value, int size) {
+    uint64_t other = 0, half[2] = {0, 0};
+    uint32_t bits = bits_of(value, size, &other);
+    if (!other) return ((uint64_t)bits << 1 | 1) << ENTRY_BITS;
+    memcpy(half, value, (size_t)size);
+    return (mixed(half[0] ^ mixed(half[1])) >> 32 | 1) << (ENTRY_BITS + 1);
+}
+
+/* Where to look first for what is known by such bits. */
+static inline uint64_t first_place(uint64_t known, uint64_t mask) {
+    return mixed(known >> (ENTRY_BITS + 1)) & mask;
 }
 
 static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const uint8_t *b,
@@ -366,10 +371,10 @@ static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chu
     const uint64_t mask = (uint64_t)count - 1;
     memset(chunk->places, 0, (size_t)count * 8);
     for (int64_t i = 0; i < chunk->distinct; i++) {
-        key_t key = key_of(chunk->entries + i * size, size);
-        uint64_t here = key.hash & mask;
+        const uint64_t known = known_by(chunk->entries + i * size, size);
+        uint64_t here = first_place(known, mask);
         while (chunk->places[here]) here = (here + 1) & mask;
-        chunk->places[here] = key.known_by | ((uint64_t)i + 1);
+        chunk->places[here] = known | ((uint64_t)i + 1);
     }
     chunk->places_mask = count - 1;
 }
@@ -387,44 +392,47 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
         int64_t before = chunk->places_mask + 1;
         use_places(chunk, before > FIRST ? before : FIRST, size);
     }
-    uint64_t mask = (uint64_t)chunk->places_mask;
-    key_t key[SOME];
-    uint32_t last = 0;
-    for (int64_t at = 0; at < n; at += SOME) {
-        int count = n - at < SOME ? (int)(n - at) : SOME;
+    uint64_t known[SOME], place[SOME];
+    int count;
+    for (int64_t at = 0; at < n; at += count) {
+        count = n - at < SOME ? (int)(n - at) : SOME;
         const uint8_t *value = values + at * size;
         uint32_t *index = chunk->index + at;
         bool same = at > 0;
         for (int i = 0; same && i < count; i++)
             same = alike(value + i * size, value - size, size);
         if (same) {
-            for (int i = 0; i < count; i++) index[i] = last;
+            for (int i = 0; i < count; i++) index[i] = index[-1];
             continue;
         }
+        if (chunk->capacity - chunk->distinct < count) return false;
+        if (2 * (chunk->distinct + count) > chunk->places_mask + 1 &&
+            chunk->places_mask + 1 < chunk->place_count)
+            use_places(chunk, 4 * (chunk->places_mask + 1), size);
+        const uint64_t mask = (uint64_t)chunk->places_mask;
+        uint64_t distinct = (uint64_t)chunk->distinct, other = 0;
+        for (int i = 0; i < count; i++)
+            known[i] = ((uint64_t)bits_of(value + i * size, size, &other) << 1 | 1) << ENTRY_BITS;
+        for (int i = 0; i < count && other; i++) known[i] = known_by(value + i * size, size);
         for (int i = 0; i < count; i++) {
-            key[i] = key_of(value + i * size, size);
-            __builtin_prefetch(places + (key[i].hash & mask));
+            place[i] = first_place(known[i], mask);
+            __builtin_prefetch(places + place[i]);
         }
         for (int i = 0; i < count; i++, value += size) {
-            uint64_t here = key[i].hash & mask, found;
-            while ((found = places[here])) {
-                uint64_t entry = (found & (((uint64_t)1 << ENTRY_BITS) - 1)) - 1;
-                if ((found ^ key[i].known_by) >> ENTRY_BITS == 0 &&
-                    (key[i].whole || alike(entries + entry * (uint64_t)size, value, size)))
+            uint64_t here = place[i], found = places[here], entry;
+            for (;; found = places[here = (here + 1) & mask]) {
+                entry = found & (((uint64_t)1 << ENTRY_BITS) - 1);
+                if (!((found ^ known[i]) >> ENTRY_BITS) &&
+                    (!other || alike(entries + (entry - 1) * (uint64_t)size, value, size)))
                     break;
-                here = (here + 1) & mask;
+                if (found) continue;
+                memcpy(entries + distinct * (uint64_t)size, value, (size_t)size);
+                places[here] = known[i] | (entry = ++distinct);
+                break;
             }
-            if (!found) {
-                if (chunk->distinct >= chunk->capacity) return false;
-                memcpy(entries + chunk->distinct * size, value, (size_t)size);
-                found = places[here] = key[i].known_by | (uint64_t)++chunk->distinct;
-                if (2 * (uint64_t)chunk->distinct > mask && (int64_t)mask + 1 < chunk->place_count) {
-                    use_places(chunk, 4 * ((int64_t)mask + 1), size);
-                    mask = (uint64_t)chunk->places_mask;
-                }
-            }
-            index[i] = last = (uint32_t)(found & (((uint64_t)1 << ENTRY_BITS) - 1)) - 1;
+            index[i] = (uint32_t)entry - 1;
         }
+        chunk->distinct = (int64_t)distinct;
     }
     return true;
 }
