@@ -27,7 +27,7 @@ static bool is_of(const flowpeer_fact *fact, int64_t interface, int32_t exporter
     return fact->interface == interface && fact->exporter == exporter && fact->way == way;
 }
 
-static inline flowpeer_fact *fact_of(flowpeer_facts *f, int64_t interface, int32_t exporter, int32_t way) {
+static flowpeer_fact *fact_of(flowpeer_facts *f, int64_t interface, int32_t exporter, int32_t way) {
     uint64_t place = ((uint64_t)interface ^ (uint64_t)(uint32_t)exporter << 32) << 3 | (uint64_t)way;
     place = place * 0x9E3779B97F4A7C15u >> 40;
     for (place &= FLOWPEER_FACTS * 2 - 1;; place = (place + 1) & (FLOWPEER_FACTS * 2 - 1)) {
@@ -67,9 +67,148 @@ static int64_t most(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static bool full(flowpeer_facts *f) {
-    return f->fact_count + 2 > FLOWPEER_FACTS || f->span_count + 1 > FLOWPEER_FACTS_SPANS ||
-           f->hour_count + 1 > FLOWPEER_FACTS_HOURS;
+/* Values of a column in a block. Where all rows have the same, they are laid out once. */
+typedef struct {
+    const flowpeer_input *in;
+    bool alike;
+    int64_t room[BLOCK];
+} values_t;
+
+static void begin(values_t *values, const flowpeer_input *in, int64_t row) {
+    values->in = in;
+    values->alike = !in->width || (in->same && !in->valid);
+    if (!values->alike) return;
+    int64_t first = integers(in, row, 1, values->room)[0];
+    for (int i = 0; i < BLOCK; i++) values->room[i] = first;
+}
+
+static const int64_t *of_block(values_t *values, int64_t row, int n) {
+    return values->alike ? values->room : integers(values->in, row, n, values->room);
+}
+
+/* The hours that were reached last begin at `first` and `last` (µs); within `span_us` behind those
+ * there is nothing to do. 0: they begin before all times. */
+typedef struct {
+    int64_t first;
+    int64_t last;
+    uint64_t span_us;
+} hours_t;
+
+static inline int64_t last_us(int64_t start, int64_t end) {
+    return most(start, end - (end != INT64_MIN));
+}
+
+static inline bool beyond(const hours_t *hours, int64_t start, int64_t last) {
+    return ((uint64_t)start - (uint64_t)hours->first >= hours->span_us) |
+           ((uint64_t)last - (uint64_t)hours->last >= hours->span_us);
+}
+
+static void reach(flowpeer_facts *f, hours_t *hours, const int64_t *start, const int64_t *end,
+                  int n) {
+    bool some = false;
+    for (int i = 0; i < n; i++) some |= beyond(hours, start[i], last_us(start[i], end[i]));
+    for (int i = 0; i < n && some; i++) {
+        int64_t stop = last_us(start[i], end[i]);
+        if (!beyond(hours, start[i], stop)) continue;
+        int64_t first = floored(start[i], f->hour_us), last = floored(stop, f->hour_us);
+        reached(f, first, last);
+        hours->span_us = (uint64_t)f->hour_us;
+        if (__builtin_mul_overflow(first, f->hour_us, &hours->first) ||
+            __builtin_mul_overflow(last, f->hour_us, &hours->last))
+            hours->span_us = 0;
+    }
+}
+
+/* Sums of records that name the same two interfaces, on their way to the sums of each. */
+typedef struct {
+    int64_t face[2]; /* input, output */
+    int64_t who;     /* exporter << 3 | way of the input */
+    int64_t records;
+    int64_t octets;
+    int64_t exported;
+} pair_t;
+
+enum { PAIR_BITS = 8, PAIRS = 1 << PAIR_BITS };
+
+static void pass_on(flowpeer_facts *f, pair_t *pair) {
+    for (int side = 0; side < 2 && pair->records; side++) {
+        int32_t way = (int32_t)(pair->who & 7) + 2 * side;
+        flowpeer_fact *fact = fact_of(f, pair->face[side], (int32_t)(pair->who >> 3), way);
+        fact->records += pair->records;
+        fact->octets += pair->octets;
+        fact->exported += pair->exported;
+    }
+}
+
+static inline pair_t *pair_of(flowpeer_facts *f, pair_t *pairs, int64_t in, int64_t out,
+                              int64_t who) {
+    uint64_t hash = ((uint64_t)in * 31 + (uint64_t)out) * 8 + (uint64_t)who;
+    pair_t *pair = &pairs[hash * 0x9E3779B97F4A7C15u >> (64 - PAIR_BITS)];
+    if ((pair->face[0] ^ in) | (pair->face[1] ^ out) | (pair->who ^ who)) {
+        pass_on(f, pair);
+        *pair = (pair_t){.face = {in, out}, .who = who};
+    }
+    return pair;
+}
+
+/* Columns that sums and spans are made of, in the order of `flowpeer_facts`. */
+enum { START, END, RECEIVED, SENT, EXPORTER, DOMAIN, SEQUENCE, SESSION, INPUT_IF, OUTPUT_IF,
+       DIRECTION, BYTES, INTERVAL, COLUMNS_READ };
+
+static void add_records(flowpeer_facts *f, const int64_t *const *column, pair_t *pairs, int n) {
+    const int64_t *in = column[INPUT_IF], *out = column[OUTPUT_IF], *exporter = column[EXPORTER];
+    const int64_t *bytes = column[BYTES], *interval = column[INTERVAL], *way = column[DIRECTION];
+    const int64_t most_octets = f->most_octets, most_rate = f->most_rate;
+    const bool rated = f->interval.width && !f->interval.valid;
+    const bool own = (f->numerator.width && !f->numerator.valid) || !f->session.width;
+    for (int i = 0; i < n; i++) {
+        int64_t of = exporter[i], row = f->next + i;
+        bool asking = false;
+        if (!rated || !own) {
+            bool with = rated || is_there(&f->interval, row);
+            asking = !(with && (own || is_there(&f->numerator, row) ||
+                                !is_there(&f->session, row)));
+            f->unrated[of] += !with;
+            f->asking[of] |= asking;
+        }
+        int64_t octets = least(most(bytes[i], 0), most_octets);
+        int64_t rate = asking ? 1 : least(most(interval[i], 1), most_rate);
+        int64_t who = of << 3 | asking << 2 | (way[i] == 1);
+        pair_t *pair = pair_of(f, pairs, in[i], out[i], who);
+        pair->records++;
+        pair->octets += least(octets * rate, most_octets);
+        pair->exported += octets;
+    }
+}
+
+/* `span`: the one that was widened last, NULL at first. */
+static flowpeer_span *widen(flowpeer_facts *f, const int64_t *const *column, flowpeer_span *span,
+                            int n) {
+    const int64_t *exporter = column[EXPORTER], *domain = column[DOMAIN];
+    const int64_t *sequence = column[SEQUENCE], *sent = column[SENT], *received = column[RECEIVED];
+    for (int i = 0; i < n; i++) {
+        int j = i ? i - 1 : 0;
+        int64_t other = (sequence[i] ^ sequence[j]) | (sent[i] ^ sent[j]) |
+                        (received[i] ^ received[j]) | (domain[i] ^ domain[j]) |
+                        (exporter[i] ^ exporter[j]);
+        if ((i && !other) || sequence[i] < 0) continue; /* of the same datagram, or of none */
+        if (!span || span->exporter != exporter[i] || span->domain != domain[i])
+            span = span_of(f, (int32_t)exporter[i], domain[i]);
+        int64_t at = sent[i] < 0 ? received[i] : sent[i];
+        int64_t apart = sent[i] < 0 ? f->apart_us : 0;
+        span->first = least(span->first, sum(at, -apart));
+        span->last = most(span->last, sum(at, apart));
+        span->low = least(span->low, sequence[i]);
+        span->high = most(span->high, sequence[i]);
+    }
+    return span;
+}
+
+/* Is there room for what n records may add to each table? */
+static bool fits(const flowpeer_facts *f, int n) {
+    return f->fact_count + 2 * (n + PAIRS) <= FLOWPEER_FACTS &&
+           f->span_count + n <= FLOWPEER_FACTS_SPANS &&
+           f->hour_count + n <= FLOWPEER_FACTS_HOURS;
 }
 
 int64_t flowpeer_gather(flowpeer_facts *f) {
@@ -77,76 +216,25 @@ int64_t flowpeer_gather(flowpeer_facts *f) {
         f->most_octets > (int64_t)1 << 40 || f->most_rate < 1 || f->most_rate > 1 << 22 ||
         f->exporter.width != 4 || f->apart_us < 0)
         return FLOWPEER_ARGUMENT;
-    int64_t begin = f->next, stop = f->rows - begin > MOST_ROWS ? begin + MOST_ROWS : f->rows;
-    int64_t room_of[12][BLOCK];
-    int64_t since[2] = {0, 0}; /* when the hours begin that were reached last */
-    uint64_t span_us = 0;
+    int64_t first = f->next, stop = f->rows - first > MOST_ROWS ? first + MOST_ROWS : f->rows;
+    values_t values[COLUMNS_READ];
+    hours_t hours = {0, 0, 0};
+    pair_t pairs[PAIRS] = {0};
     flowpeer_span *span = NULL;
+    for (int i = 0; i < COLUMNS_READ && first < stop; i++) begin(&values[i], &f->start + i, first);
     while (f->next < stop) {
         int n = (int)least(stop - f->next, BLOCK);
-        const int64_t *start = integers(&f->start, f->next, n, room_of[0]);
-        const int64_t *end = integers(&f->end, f->next, n, room_of[1]);
-        const int64_t *exporter = integers(&f->exporter, f->next, n, room_of[2]);
-        const int64_t *domain = integers(&f->domain, f->next, n, room_of[3]);
-        const int64_t *sequence = integers(&f->sequence, f->next, n, room_of[4]);
-        const int64_t *sent = integers(&f->sent, f->next, n, room_of[5]);
-        const int64_t *received = integers(&f->received, f->next, n, room_of[6]);
-        const int64_t *direction = integers(&f->direction, f->next, n, room_of[7]);
-        const int64_t *bytes = integers(&f->bytes, f->next, n, room_of[8]);
-        const int64_t *interval = integers(&f->interval, f->next, n, room_of[9]);
-        const int64_t *face[2] = {integers(&f->input_if, f->next, n, room_of[10]),
-                                  integers(&f->output_if, f->next, n, room_of[11])};
-        bool room = f->fact_count + 2 * n <= FLOWPEER_FACTS &&
-                    f->span_count + n <= FLOWPEER_FACTS_SPANS &&
-                    f->hour_count + n <= FLOWPEER_FACTS_HOURS;
-        bool rated = f->interval.width && !f->interval.valid;
-        bool own = (f->numerator.width && !f->numerator.valid) || !f->session.width;
-        for (int i = 0; i < n; i++) {
-            if (!room && full(f)) {
-                f->next += i;
-                return f->next - begin;
-            }
-            int64_t row = f->next + i, of = exporter[i];
-            if (of < 0 || of >= f->exporters) return FLOWPEER_ARGUMENT;
-            int64_t stop_at = most(start[i], sum(end[i], -1));
-            if ((uint64_t)start[i] - (uint64_t)since[0] >= span_us ||
-                (uint64_t)stop_at - (uint64_t)since[1] >= span_us) {
-                int64_t first = floored(start[i], f->hour_us), last = floored(stop_at, f->hour_us);
-                reached(f, first, last);
-                span_us = (uint64_t)f->hour_us; /* 0: it begins before all times, and is not kept */
-                if (__builtin_mul_overflow(first, f->hour_us, &since[0]) ||
-                    __builtin_mul_overflow(last, f->hour_us, &since[1]))
-                    span_us = 0;
-            }
-            bool with = rated || is_there(&f->interval, row);
-            int asking = !(with && (own || is_there(&f->numerator, row) ||
-                                    !is_there(&f->session, row)));
-            int64_t octets = least(most(bytes[i], 0), f->most_octets);
-            int64_t rate = asking ? 1 : least(most(interval[i], 1), f->most_rate);
-            int64_t scaled = least(octets * rate, f->most_octets);
-            f->unrated[of] += !with;
-            f->asking[of] |= (uint8_t)asking;
-            for (int side = 0; side < 2; side++) {
-                int32_t way = (direction[i] == 1) + 2 * side + 4 * asking;
-                flowpeer_fact *fact = fact_of(f, face[side][i], (int32_t)of, way);
-                fact->records++;
-                fact->octets += scaled;
-                fact->exported += octets;
-            }
-            bool again = i && sequence[i] == sequence[i - 1] && sent[i] == sent[i - 1] &&
-                         received[i] == received[i - 1] && domain[i] == domain[i - 1] &&
-                         of == exporter[i - 1]; /* of the same datagram */
-            if (again || sequence[i] < 0) continue;
-            if (!span || span->exporter != of || span->domain != domain[i])
-                span = span_of(f, (int32_t)of, domain[i]);
-            int64_t at = sent[i] < 0 ? received[i] : sent[i];
-            int64_t apart = sent[i] < 0 ? f->apart_us : 0;
-            span->first = least(span->first, sum(at, -apart));
-            span->last = most(span->last, sum(at, apart));
-            span->low = least(span->low, sequence[i]);
-            span->high = most(span->high, sequence[i]);
-        }
+        if (!fits(f, n)) break;
+        const int64_t *column[COLUMNS_READ];
+        for (int i = 0; i < COLUMNS_READ; i++) column[i] = of_block(&values[i], f->next, n);
+        for (int i = 0; i < n; i++)
+            if (column[EXPORTER][i] < 0 || column[EXPORTER][i] >= f->exporters)
+                return FLOWPEER_ARGUMENT;
+        reach(f, &hours, column[START], column[END], n);
+        add_records(f, column, pairs, n);
+        span = widen(f, column, span, n);
         f->next += n;
     }
-    return f->next - begin;
+    for (int i = 0; i < PAIRS; i++) pass_on(f, &pairs[i]);
+    return f->next - first;
 }

@@ -36,7 +36,7 @@ typedef struct {
     int32_t measured; /* keep the least and greatest value */
     int32_t codec;
     int32_t number;   /* of the encoding, in headers */
-    uint8_t *entries; /* DICTIONARY: room for `capacity` distinct values */
+    uint8_t *entries; /* DICTIONARY: room for `capacity` distinct values; of all rows it is enough */
     uint64_t *places; /* DICTIONARY: a power of two, 2 * capacity or more, of anything */
     uint32_t *index;  /* DICTIONARY: room for the indices of one page */
     uint8_t *scratch; /* room for the values of one page */
@@ -67,7 +67,7 @@ typedef struct {
     int64_t from;
     int64_t null;
     int64_t width;
-    int64_t same; /* are all values known to be the first? Only pages ask. */
+    int64_t same; /* are all values known to be the first? Only pages and facts ask. */
 } flowpeer_input;
 
 /* A page of each of `count` columns, appended to `pages` of its chunk. `body`: room for the values
@@ -491,7 +491,8 @@ typedef struct {
     int64_t hour_count;
 } flowpeer_facts;
 
-/* Gathers rows from `next` on until a table is full, at most 2^20. Returns how many. */
+/* Gathers rows from `next` on while each table has room for what some may add, at most 2^20. Returns
+ * how many. */
 FLOWPEER_API int64_t flowpeer_gather(flowpeer_facts *facts);
 
 /* ---- rollup.c, match.c, sums.c: records of `flows` -> sums by network and by route ---- */
