@@ -343,8 +343,10 @@ static void put_address(const out_t *out, int number, const strip_t *s, int key4
     uint8_t *to = column->values + out->at * 16;
     bool four_only = out->all && at6 < 0; /* as of most records */
     for (int j = 0; j < out->m && four_only; j++, to += 16) {
-        memcpy(to, MAPPED, 12);
-        memcpy(to + 12, s->at[j] + at4, 4);
+        uint64_t half[2] = {0, 0};
+        memcpy(half, MAPPED, 12);
+        memcpy((uint8_t *)half + 12, s->at[j] + at4, 4);
+        memcpy(to, half, 16);
     }
     for (int j = 0; j < out->m && !four_only; j++, to += 16) {
         int i = out->all ? j : out->pick[j];
@@ -564,8 +566,8 @@ static bool ratio(const flowpeer_limits *limits, int64_t *top, int64_t *bottom) 
     return true;
 }
 
-/* The rates that records themselves state, 0 where they do not. */
-static void own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
+/* The rates that records themselves state, 0 where they do not. Returns whether they do at all. */
+static bool own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
     static const int KEYS_OF_RATES[] = {
         KEY_SAMPLING_INTERVAL, KEY_SAMPLER_RANDOM_INTERVAL, KEY_SAMPLING_PACKET_INTERVAL,
         KEY_SAMPLING_POPULATION};
@@ -574,7 +576,7 @@ static void own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
     memset(fine, true, (size_t)s->n);
     bool said = false;
     for (int k = 0; k < 4; k++) said |= place_of(s, KEYS_OF_RATES[k]) >= 0;
-    if (!said) return;
+    if (!said) return false;
     if ((v = get(s, KEY_SAMPLER_RANDOM_INTERVAL)))
         for (int i = 0; i < s->n; i++) top[i] = v[i] > 0 ? v[i] : top[i];
     if ((v = get(s, KEY_SAMPLING_PACKET_INTERVAL))) {
@@ -593,6 +595,7 @@ static void own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
         for (int i = 0; i < s->n; i++)
             if (size[i] > 0 && all[i] > 0) top[i] = all[i], bottom[i] = size[i];
     for (int i = 0; i < s->n; i++) fine[i] = ratio(s->limits, &top[i], &bottom[i]);
+    return true;
 }
 
 /* The rate of a number among `count` pairs, 0 if it is not there. */
@@ -617,19 +620,35 @@ static int64_t announced(const flowpeer_rates *rates, const int64_t *sampler, in
     return !found && (!sampler || *sampler < 0) ? rates->only : found;
 }
 
+/* Do these records state one sampler, or none? */
+static bool one_sampler(const part_t *part, const int64_t *sampler) {
+    int64_t other = 0;
+    for (int i = part->from; sampler && i < part->to; i++) other |= sampler[i] ^ sampler[part->from];
+    return !other;
+}
+
 /* METHODS M2: N of each record, and what it or its header states itself; -1 unknown. Counts in
  * tallies those whose own rate is beyond all, unless they are `counted` already. */
 static void sampling(strip_t *s, const flowpeer_rows *rows, int64_t *rate, int64_t *top,
                      int64_t *bottom, bool counted) {
-    bool fine[N];
-    own_rates(s, top, bottom, fine);
-    const int64_t *sampler = get(s, KEY_SAMPLER_ID), *in = get(s, KEY_INPUT_IF);
-    const int64_t *direction = get(s, KEY_DIRECTION), *out = get(s, KEY_OUTPUT_IF);
+    bool fine[N], by_interface = false;
+    bool said = own_rates(s, top, bottom, fine);
+    for (EACH_PART(s)) by_interface |= rows->rates[part->set->rates].interface_count > 0;
+    const int64_t *sampler = get(s, KEY_SAMPLER_ID), *in = NULL, *out = NULL, *direction = NULL;
+    if (by_interface) {
+        in = get(s, KEY_INPUT_IF), out = get(s, KEY_OUTPUT_IF);
+        direction = get(s, KEY_DIRECTION);
+    }
     for (EACH_PART(s)) {
         const flowpeer_set *set = part->set;
         const flowpeer_rates *rates = &rows->rates[set->rates];
         int64_t beyond = 0, last[3] = {0, 0, -1}; /* sampler, interface and their rate */
+        bool same = !said && !by_interface && one_sampler(part, sampler);
         for (int i = part->from; i < part->to; i++) {
+            if (same && i > part->from) {
+                rate[i] = rate[i - 1], top[i] = top[i - 1], bottom[i] = bottom[i - 1];
+                continue;
+            }
             beyond += !fine[i];
             if (fine[i] && top[i] == 0 && set->sampling > 0) top[i] = set->sampling, bottom[i] = 1;
             int64_t found = 0;
@@ -764,38 +783,47 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     }
     for (EACH_PART(s)) {
         flowpeer_tally *tally = &rows->tallies[part->set->exporter];
+        int64_t records = 0, octets = 0; /* up to 2^48 of each record */
         for (int i = part->from; i < part->to; i++) {
             int64_t b = bytes ? bytes[i] : -1, p = packets ? packets[i] : -1;
             beside[i] = true;
             if (back && b <= 0 && p <= 0) continue;
-            tally->records++;
-            tally->octets = sum(tally->octets, at_most(s->limits, b));
+            records++;
+            octets += at_most(s->limits, b);
             int reason = implausible(s->limits, b, p, start[i], end[i]);
             beside[i] = reason != IMPLAUSIBLE;
             if (beside[i])
                 set_aside(rows, s, part->set, i, back, reason, b, p, start[i], end[i]);
         }
+        tally->records += records;
+        tally->octets = sum(tally->octets, octets);
     }
     placed(s, start, end, corrected);
-    bool some_corrected = memchr(corrected, true, (size_t)s->n) != NULL;
+    int64_t made_corrected = 0;
     for (part_t *part = s->part; part < s->part + s->part_count; part++) {
         flowpeer_tally *tally = &rows->tallies[part->set->exporter];
-        part->kept = 0;
+        const int64_t long_us = s->limits->long_us;
+        int64_t corrections = 0, long_flows = 0;
+        int before = m;
         for (int i = part->from; i < part->to; i++) {
             if (beside[i]) continue;
             pick[m++] = (uint8_t)i;
-            part->kept++;
-            tally->corrected += corrected[i];
-            tally->long_flows += end[i] - start[i] > s->limits->long_us;
+            corrections += corrected[i];
+            long_flows += end[i] - start[i] > long_us;
         }
+        part->kept = m - before;
+        tally->corrected += corrections;
+        tally->long_flows += long_flows;
+        made_corrected += corrections;
         if (part->kept) know(&rows->made, part->set, rows->rows + m == part->kept);
     }
-    for (int j = 0; j < m; j++) { /* each is below 2^48 */
-        int i = pick[j];
-        rows->made.octets += bytes && bytes[i] > 0 ? bytes[i] : 0;
-        rows->made.packets += packets && packets[i] > 0 ? packets[i] : 0;
-        rows->made.corrected += corrected[i];
+    int64_t octets = 0, some_packets = 0; /* each is below 2^48 */
+    for (int i = 0; i < s->n; i++) {
+        octets += bytes && bytes[i] > 0 && !beside[i] ? bytes[i] : 0;
+        some_packets += packets && packets[i] > 0 && !beside[i] ? packets[i] : 0;
     }
+    rows->made.octets += octets, rows->made.packets += some_packets;
+    rows->made.corrected += made_corrected;
     int64_t rate[N], top[N], bottom[N];
     sampling(s, rows, rate, top, bottom, back);
 
@@ -846,7 +874,7 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
         put_address(&out, COLUMN_BGP_NEXT_HOP, s, KEY_BGP_NEXT_HOP4, KEY_BGP_NEXT_HOP6, hop);
     }
     uint8_t *bits = rows->columns[COLUMN_TIME_CORRECTED].values;
-    for (int i = 0; i < m && some_corrected; i++)
+    for (int i = 0; i < m && made_corrected; i++)
         if (corrected[pick[i]]) bits[(out.at + i) >> 3] |= (uint8_t)(1 << ((out.at + i) & 7));
     rows->rows += m;
 }
