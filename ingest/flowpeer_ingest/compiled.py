@@ -167,10 +167,6 @@ class Buffers:
         self.bits[:] = 0
         self.free = sys.getrefcount(self.block)
 
-    def keep(self, state: NDArray[Any]) -> None:
-        """Keep in mind which columns are filled with which value."""
-        self.state["filled"], self.state["fill"] = state["filled"], state["fill"]
-
     @property
     def shared(self) -> bool:
         """Does a table still use them?"""
@@ -308,7 +304,6 @@ class CompiledColumns:
 
     def clear(self) -> None:
         self.set_count = self.arena_used = 0
-        self._buffers.keep(self._state)
         self._buffers.bits[:] = 0
         self._state[:] = self._buffers.state
         self._rows.rows = 0
@@ -336,7 +331,6 @@ class CompiledColumns:
         """The rows in the buffers."""
         buffers, made = self._buffers, self._rows.made
         self._library.flowpeer_settle(ctypes.addressof(self._rows))
-        buffers.keep(self._state)
         known = self._state["known"]
         columns = buffers.columns.copy()
         columns["same"] = self._state["alike"] == count

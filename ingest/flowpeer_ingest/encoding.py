@@ -12,7 +12,7 @@ row group holds all.
 
 from __future__ import annotations
 
-from flowpeer_core.native.encodings import DELTA, DICTIONARY, PLAIN, Encoding
+from flowpeer_core.native.encodings import DELTA, DICTIONARY, Encoding
 from flowpeer_ingest.schema import FLOWS
 
 _BY_DATAGRAM = ("received_at", "start_time", "end_time", "export_time", "datagram_sequence")
@@ -20,9 +20,7 @@ _DELTA = (
     *_BY_DATAGRAM, "input_if", "output_if", "src_port", "dst_port", "protocol",
     "tcp_flags", "bytes", "packets", "min_length", "max_length", "src_mask", "dst_mask",
 )  # fmt: skip
-_PLAIN = ("direction",)
-"""Long runs of one value: a compressor alone is faster than a dictionary before it."""
-_PACKED = (*_BY_DATAGRAM, *_PLAIN, "src_addr", "dst_addr", "src_mac", "dst_mac")
+_PACKED = (*_BY_DATAGRAM, "src_addr", "dst_addr", "src_mac", "dst_mac")
 _MEASURED = (
     "received_at", "start_time", "end_time", "exporter_ip", "observation_domain", "input_if",
     "output_if", "direction", "bytes", "packets", "sampling_interval", "sampler_id", "min_length",
@@ -31,7 +29,7 @@ _MEASURED = (
 
 FLOWS_ENCODING: dict[str, Encoding] = {
     c.name: Encoding(
-        DELTA if c.name in _DELTA else PLAIN if c.name in _PLAIN else DICTIONARY,
+        DELTA if c.name in _DELTA else DICTIONARY,
         "lz4_raw" if c.name in _PACKED else "none",
         measured=c.name in _MEASURED,
     )

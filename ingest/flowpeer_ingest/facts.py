@@ -39,7 +39,7 @@ COLUMNS = {
     "direction": "direction", "bytes": "bytes", "interval": "sampling_interval",
     "numerator": "sampling_numerator",
 }  # fmt: skip
-"""Member of `native.CFacts` → column of `flows`."""
+"""Member of `native.CFacts`, its first ones in their order → column of `flows`."""
 NULLS = {"sent": -1, "sequence": -1, "interval": 1}
 """What stands for no value; 0 where nothing is stated here."""
 
@@ -238,8 +238,7 @@ class _Compiled:
         inputs = rows.columns[_PLACES]
         inputs["null"] = _NULLS
         inputs["width"][inputs["values"] == 0] = 0
-        for i, name in enumerate(COLUMNS):
-            setattr(self._state, name, native.CInput.from_buffer(inputs.data[i : i + 1]))
+        ctypes.memmove(ctypes.addressof(self._state), inputs.ctypes.data, inputs.nbytes)
         self._add(rows.num_rows)
 
     def _add(self, rows: int) -> None:

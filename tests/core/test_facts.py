@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpeer_core.native import library
+from flowpeer_core.native.table import CFacts
 from flowpeer_core.slots import HOUR_US
 from flowpeer_ingest.compiled import SCHEMA
 from flowpeer_ingest.facts import COLUMNS, MAX_OCTETS, Facts
@@ -109,3 +110,4 @@ def test_domains_beyond_what_is_kept_apart_are_put_together() -> None:
 
 def test_columns_are_those_of_flows() -> None:
     assert set(COLUMNS.values()) <= set(FLOWS_SCHEMA.names)
+    assert [name for name, _ in CFacts._fields_[: len(COLUMNS)]] == [*COLUMNS]

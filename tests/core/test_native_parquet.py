@@ -20,6 +20,7 @@ from flowpeer.schema import TABLES
 from flowpeer_core.columns import arrow_schema
 from flowpeer_core.native import library, parquet
 from flowpeer_core.native.encodings import DELTA, DICTIONARY, PLAIN, Encoding
+from flowpeer_core.native.rows import INPUT, Rows
 from flowpeer_core.native.writing import open_writer
 
 NATIVE = library()
@@ -217,6 +218,29 @@ def test_dictionary_encoded_texts_may_come_with_other_dictionaries(tmp_path: Pat
         writer.write(pa.table({"t": pa.array(part, pa.string()).dictionary_encode()}))
     writer.close()
     read_by_all(sink.getvalue(), table, tmp_path)
+
+
+@pytest.mark.parametrize("how", [PLAIN, DELTA, DICTIONARY])
+def test_of_a_column_of_one_value_the_first_is_enough(how: str, tmp_path: Path) -> None:
+    types = (pa.int32(), pa.int64(), *(() if how == DELTA else (pa.binary(16),)))
+    schema = pa.schema([pa.field(f"c{i}", t) for i, t in enumerate(types)])
+    first = [np.frombuffer(bytes(range(7, 7 + t.byte_width)), np.uint8) for t in types]
+    columns = np.zeros(len(types), INPUT)
+    columns["values"] = [value.ctypes.data for value in first]
+    columns["width"], columns["same"] = [t.byte_width for t in types], 1
+    rows = Rows(schema, 40_000, columns, {}, {}, 0, (first,))
+    sink = io.BytesIO()
+    assert NATIVE is not None
+    writer = parquet.Writer(NATIVE, sink, schema, {n: Encoding(how) for n in schema.names})
+    writer.write(rows)
+    writer.close()
+    value = [f.tobytes() for f in first]
+    wanted = [int.from_bytes(v, "little") if len(v) < 16 else v for v in value]
+    table = pa.Table.from_arrays(
+        [pa.array([v] * 40_000, t) for v, t in zip(wanted, types, strict=True)], schema=schema
+    )
+    read_by_all(sink.getvalue(), table, tmp_path)
+    assert rows.table().equals(table)
 
 
 def test_a_page_that_no_reader_could_hold_is_refused() -> None:

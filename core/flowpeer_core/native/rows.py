@@ -26,7 +26,8 @@ class Rows:
     """Texts are indices into dictionaries."""
     num_rows: int
     columns: NDArray[Any]
-    """An `INPUT` for each column: where it lies. Nulls are not counted: no bitmap, no null."""
+    """An `INPUT` for each column: where it lies. Nulls are not counted: no bitmap, no null. One
+    that is the `same` in all rows has its first value only."""
     dictionaries: Mapping[str, pa.Array]
     """By the name of a column of texts."""
     sums: Mapping[str, int]
@@ -45,11 +46,14 @@ class Rows:
                 continue
             text = pa.types.is_dictionary(field.type)
             type_ = field.type.index_type if text else field.type
-            bits = (self.num_rows + 7) // 8
-            octets = bits if pa.types.is_boolean(type_) else self.num_rows * int(at["width"])
+            there = 1 if at["same"] else self.num_rows
+            bits = (there + 7) // 8
+            octets = bits if pa.types.is_boolean(type_) else there * int(at["width"])
             values = pa.foreign_buffer(int(at["values"]), octets, self.memory)
             valid = pa.foreign_buffer(int(at["valid"]), bits, self.memory) if at["valid"] else None
-            array = pa.Array.from_buffers(type_, self.num_rows, [valid, values])
+            array = pa.Array.from_buffers(type_, there, [valid, values])
+            if there < self.num_rows:
+                array = array.take(pa.array(np.zeros(self.num_rows, np.int32)))
             if text:
                 of = self.dictionaries[field.name]
                 array = pa.DictionaryArray.from_arrays(array, of, safe=False)

@@ -238,8 +238,6 @@ class CColumn(ctypes.Structure):
         ("known", c_int64),
         ("alike", c_int64),
         ("one", c_int64),
-        ("filled", c_int64),
-        ("fill", c_int64),
         ("width", c_int64),
     ]
 

@@ -74,11 +74,11 @@ typedef struct {
     int64_t room[BLOCK];
 } values_t;
 
-static void begin(values_t *values, const flowpeer_input *in, int64_t row) {
+static void begin(values_t *values, const flowpeer_input *in) {
     values->in = in;
     values->alike = !in->width || (in->same && !in->valid);
     if (!values->alike) return;
-    int64_t first = integers(in, row, 1, values->room)[0];
+    int64_t first = integers(in, 0, 1, values->room)[0];
     for (int i = 0; i < BLOCK; i++) values->room[i] = first;
 }
 
@@ -221,7 +221,7 @@ int64_t flowpeer_gather(flowpeer_facts *f) {
     hours_t hours = {0, 0, 0};
     pair_t pairs[PAIRS] = {0};
     flowpeer_span *span = NULL;
-    for (int i = 0; i < COLUMNS_READ && first < stop; i++) begin(&values[i], &f->start + i, first);
+    for (int i = 0; i < COLUMNS_READ && first < stop; i++) begin(&values[i], &f->start + i);
     while (f->next < stop) {
         int n = (int)least(stop - f->next, BLOCK);
         if (!fits(f, n)) break;

@@ -67,7 +67,7 @@ typedef struct {
     int64_t from;
     int64_t null;
     int64_t width;
-    int64_t same; /* are all values known to be the first? Only pages and facts ask. */
+    int64_t same; /* do all rows have the first value? No other one may be there (pages, facts) */
 } flowpeer_input;
 
 /* A page of each of `count` columns, appended to `pages` of its chunk. `body`: room for the values
@@ -324,16 +324,14 @@ typedef struct {
 } flowpeer_rates;
 
 /* A column in the making: values, and a bitmap of those that are not null, all zero at first. As
- * long as all rows have one value it is not written, only `alike` counts them (-1: they are written).
- * `filled` values from the first are `fill` already, of the time before. */
+ * long as all rows have one value it is not written, only `alike` counts them (-1: they are
+ * written). */
 typedef struct {
     uint8_t *values;
     uint8_t *valid;
     int64_t known;
     int64_t alike;
     int64_t one;
-    int64_t filled;
-    int64_t fill;
     int64_t width; /* octets of a value */
 } flowpeer_column;
 
@@ -425,8 +423,8 @@ typedef struct {
  * read whole or not at all; its rows and those of its reverse flows (RFC 5103) must fit. */
 FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
 
-/* Writes what is not written yet of columns whose rows are alike; one that is alike in all rows is
- * filled to its end, for the rows that follow these. Returns 0. */
+/* Writes what is not written yet of columns whose rows are alike: of one that is alike in all rows,
+ * the first. Returns 0. */
 FLOWPEER_API int64_t flowpeer_settle(flowpeer_rows *rows);
 
 /* ---- facts.c: what is gathered of the records of a table ---- */

@@ -136,12 +136,20 @@ static bool put_wide(room_t *out, const uint64_t *difference, int count) {
     return true;
 }
 
+/* `same`: all values are the first. */
 static inline __attribute__((always_inline)) bool delta_as(const uint8_t *values, int64_t n,
-                                                           room_t *out, bool narrow) {
+                                                           room_t *out, bool narrow, bool same) {
     int64_t first = n ? value_at(values, 0, narrow) : 0;
     if (!put_varint(out, BLOCK) || !put_varint(out, BLOCK / MINI) ||
         !put_varint(out, (uint64_t)n) || !put_varint(out, zigzag(first)))
         return false;
+    if (same) { /* each block: no difference, of widths of 0 */
+        int64_t octets = (n - 1 + BLOCK - 1) / BLOCK * (1 + BLOCK / MINI);
+        if (!has(out, octets)) return false;
+        memset(out->at, 0, (size_t)octets);
+        out->at += octets;
+        return true;
+    }
     for (int64_t at = 1; at < n; at += BLOCK) {
         int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
         int32_t small[BLOCK];
@@ -492,9 +500,9 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
                     : put_indices(&to, chunk->index, n, width);
     } else if (chunk->encoding == FLOWPEER_DELTA) {
         if (chunk->type == FLOWPEER_INT32)
-            done = delta_as(values, n, &to, true);
+            done = delta_as(values, n, &to, true, same);
         else if (chunk->type == FLOWPEER_INT64)
-            done = delta_as(values, n, &to, false);
+            done = delta_as(values, n, &to, false, same);
         else
             return FLOWPEER_ARGUMENT;
     } else if (chunk->type == FLOWPEER_BOOL) {
@@ -504,7 +512,8 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
         to.at += (n + 7) / 8;
     } else {
         if (!has(&to, n * size)) return FLOWPEER_NO_ROOM;
-        if (n) memcpy(to.at, values, (size_t)(n * size));
+        if (n && !same) memcpy(to.at, values, (size_t)(n * size));
+        for (int64_t i = 0; i < n && same; i++) memcpy(to.at + i * size, values, (size_t)size);
         to.at += n * size;
     }
     if (!done) return FLOWPEER_NO_ROOM;
@@ -783,7 +792,7 @@ int64_t flowpeer_pages(flowpeer_chunk *chunks, const flowpeer_input *columns, in
             values += from * (chunk->encoding == FLOWPEER_INDICES ? 4 : size_of(chunk->type));
             from = 0;
         }
-        chunk->same = in->same != 0;
+        chunk->same = in->same && !in->valid;
         int64_t raw = flowpeer_page(chunk, values, from, in->valid, in->from, rows, body, room);
         if (raw < 0) return raw;
         int64_t size = store(chunk, false, rows, body, raw, &crc, chunk->pages + chunk->pages_used,

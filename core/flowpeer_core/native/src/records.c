@@ -161,10 +161,8 @@ static void set_bits(uint8_t *bits, int64_t at, int64_t n) {
 
 /* Writes the first n values of a column, which are alike. */
 static void fill(flowpeer_column *column, int64_t n) {
-    if (column->filled >= n && column->fill == column->one) return;
     for (int64_t i = 0; i < n; i++)
         memcpy(column->values + i * column->width, &column->one, (size_t)column->width);
-    column->filled = n, column->fill = column->one;
 }
 
 /* Before values of any kind are written: those before them are. */
@@ -175,7 +173,6 @@ static void break_off(flowpeer_column *column) {
         set_bits(column->valid, 0, column->alike);
     }
     column->alike = -1;
-    column->filled = 0; /* what follows is written over the rest */
 }
 
 /* Are these m rows from `at` like all before them? Then there is nothing to write. */
@@ -191,7 +188,7 @@ int64_t flowpeer_settle(flowpeer_rows *rows) {
     for (int i = 0; i < FLOWPEER_COLUMNS; i++) {
         flowpeer_column *column = &rows->columns[i];
         if (column->alike > 0 && column->alike == rows->rows)
-            fill(column, rows->room);
+            fill(column, 1);
         else
             break_off(column);
     }
