@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,8 @@ ASNS = {TRAFFIC: ("remote_asn",), TRAFFIC_ROUTES: ("origin_asn",)}
 """Roll-ups name networks in an order, so that differences take half the octets of a dictionary (a
 sixth, for prefixes), and are read and written faster. Of their other columns dictionaries are best:
 measured on 24 million flows of `bench/scale.py`."""
+MOST_PARTS = 1_024
+"""That one call writes (IOV_MAX of Linux)."""
 SUMMED = ("bytes", "packets", "records", "datagrams", "received", "lost")
 
 
@@ -72,6 +74,19 @@ class _Digested(io.BufferedWriter):
     def write(self, octets: bytes | memoryview) -> int:  # type: ignore[override]
         self.digest.update(octets)
         return super().write(octets)
+
+    def writelines(self, parts: Iterable[bytes | memoryview]) -> None:  # type: ignore[override]
+        """The same of many: in large pieces, for which a file system takes half the time."""
+        self.flush()
+        left = [memoryview(part) for part in parts if len(part)]
+        for part in left:
+            self.digest.update(part)
+        while left:
+            done = os.writev(self.fileno(), left[:MOST_PARTS])
+            while left and done >= len(left[0]):
+                done -= len(left.pop(0))
+            if done:
+                left[0] = left[0][done:]
 
 
 class StagedTable:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -104,16 +104,23 @@ class _Memory:
         self.octets = memoryview(self._block)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(self._block))
         index, scratch, self.body, self.dictionary = (begin + at for at in starts[:4])
-        self._dictionary_at = starts[3]
+        self._dictionary_at, self.dictionaries_used = starts[3], 0
         for i, column in enumerate(columns):
             chunk, own = column.chunk, starts[4 + 3 * i : 7 + 3 * i]
             column.pages_at = own[0]
             chunk.pages, chunk.entries, chunk.places = (begin + at for at in own)
             chunk.index, chunk.scratch, chunk.page_rows = index, scratch, self.page_rows
 
+    def dictionary_room(self) -> tuple[int, int]:
+        """Where room is for the next dictionary page, and how much."""
+        used = self.dictionaries_used
+        return self.dictionary + used, self.dictionary_size - used
+
     def in_dictionary(self, size: int) -> memoryview:
-        """The first octets of the page that was made last in `dictionary`."""
-        return self.octets[self._dictionary_at : self._dictionary_at + size]
+        """The page of so many octets that was made there, which is kept."""
+        at = self._dictionary_at + self.dictionaries_used
+        self.dictionaries_used += size
+        return self.octets[at : at + size]
 
 
 @lru_cache(1_024)
@@ -232,8 +239,8 @@ class _Column:
             at, raw = body.ctypes.data, body.size
         else:
             at, raw = chunk.entries, chunk.distinct * self.type.size
-        out, room = memory.dictionary, memory.dictionary_size
-        if wide := raw + raw // 255 + 128 > room:  # long texts
+        out, room = memory.dictionary_room()
+        if wide := raw + raw // 255 + 128 > room:  # long texts, or many columns
             own = np.empty(raw + raw // 255 + 128, np.uint8)
             out, room = own.ctypes.data, len(own)
         size = library.flowpeer_dictionary_page(ctypes.addressof(chunk), at, raw, out, room)
@@ -245,7 +252,7 @@ class _Column:
         self, library: ctypes.CDLL, memory: _Memory, at: int
     ) -> tuple[bytes, int, list[bytes | memoryview]]:
         """(its ColumnChunk for the footer, octets before compression, its octets), which begin at
-        `at` of the file and are to be used before another column is finished."""
+        `at` of the file and are to be used before another row group is begun."""
         chunk = self.chunk
         pages: list[bytes | memoryview] = [
             memory.octets[self.pages_at : self.pages_at + chunk.pages_used]
@@ -320,7 +327,7 @@ class Writer:
         self._rows_waiting = self._rows = self._rows_total = 0
         self._groups: list[bytes] = []
         self._at = 0
-        self._put([MAGIC])
+        self._put(MAGIC)
 
     def write(self, table: pa.Table | Rows) -> None:
         """Append rows: the columns of the schema, in its order."""
@@ -381,13 +388,16 @@ class Writer:
 
     def _finish_group(self) -> None:
         start, total = self._at, 0
-        columns = []
+        columns, parts = [], []
         assert self._memory is not None
+        self._memory.dictionaries_used = 0
         for column in self._columns:
             metadata, raw, pages = column.finish(self._library, self._memory, self._at)
             total += raw
             columns.append(metadata)
-            self._put(pages)
+            parts += pages
+            self._at += sum(map(len, pages))
+        self._sink.writelines(parts)
         self._groups.append(
             thrift.struct(
                 [
@@ -403,10 +413,9 @@ class Writer:
         self._rows_total += self._rows
         self._rows = 0
 
-    def _put(self, parts: Iterable[bytes | memoryview]) -> None:
-        for octets in parts:
-            self._sink.write(octets)
-            self._at += len(octets)
+    def _put(self, octets: bytes) -> None:
+        self._sink.write(octets)
+        self._at += len(octets)
 
     def close(self) -> None:
         """Write what waits, and the footer."""
@@ -419,7 +428,7 @@ class Writer:
             4: (thrift.LIST, thrift.array(thrift.STRUCT, self._groups)),
         }
         footer = thrift.struct((number, *fields[number]) for number in sorted(fields))
-        self._put([footer, struct.pack("<I", len(footer)), MAGIC])
+        self._put(footer + struct.pack("<I", len(footer)) + MAGIC)
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
