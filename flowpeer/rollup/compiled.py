@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from ctypes import addressof
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class CompiledSums:
         self._tables = (native.CTable * native.TABLES)()
         self._places: list[U64] = [np.zeros(0, np.uint64)] * native.TABLES
         self._spilled: list[list[Path]] = [[] for _ in range(native.TABLES)]
-        self._rooms: dict[int, list[U64]] = {}
+        self._rooms = _Rooms()
         self._seed = int.from_bytes(os.urandom(8))
         members = codes.context.neighbours
         self._members = None if members is None else self._kept.routes(members)
@@ -377,7 +378,7 @@ class CompiledSums:
     ) -> _Ordered:
         """See `Sums`."""
         count, at, kept = sum(some.size for some in sums), 0, _Kept()
-        pairs = self._room_for(2 * count)
+        pairs, other = self._rooms.take(count), self._rooms.take(count)
         parts = (native.CField * len(fields))()
         for part, (begin, bits, to, ranks) in zip(parts, fields, strict=True):
             part.begin, part.bits, part.to = begin, bits, to
@@ -392,23 +393,10 @@ class CompiledSums:
             )  # fmt: skip
         if change is not None:
             pairs[:at, 0] = change(pairs[:at, 0])
-        begin = _checked(self._library.flowpeer_order(pairs.ctypes.data, at))
-        return _Ordered(
-            self._library,
-            sums,
-            pairs,
-            slice(begin, begin + at),
-            self._rooms[(2 * count).bit_length()],
-        )
-
-    def _room_for(self, pairs: int) -> U64:
-        """Room for so many pairs: what was used before, for new memory costs as much as all that
-        is done in it."""
-        rooms = self._rooms.setdefault(pairs.bit_length(), [])
-        try:
-            return rooms.pop()
-        except IndexError:
-            return np.empty((1 << pairs.bit_length(), 2), np.uint64)
+        if _checked(self._library.flowpeer_order(pairs.ctypes.data, other.ctypes.data, at)):
+            pairs, other = other, pairs
+        self._rooms.give(other)
+        return _Ordered(self._library, sums, pairs[:at], partial(self._rooms.give, pairs))
 
     def discard(self) -> None:
         """See `Sums`."""
@@ -416,25 +404,44 @@ class CompiledSums:
             path.unlink(missing_ok=True)
 
 
+class _Rooms:
+    """Memory for pairs, which is used again: new memory costs as much as all that is done in it."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[U64]] = {}
+
+    def take(self, pairs: int) -> U64:
+        """Room for so many."""
+        size = 1 << pairs.bit_length()
+        try:
+            return self._free.setdefault(size, []).pop()
+        except IndexError:
+            return np.empty((size, 2), np.uint64)
+
+    def give(self, room: U64) -> None:
+        """Take back what nobody uses any more."""
+        self._free.setdefault(len(room), []).append(room)
+
+
 class _Ordered:
-    """See `OrderedSums`. `pairs` are of `sums`; they are put into `rooms` at the end."""
+    """See `OrderedSums`. `pairs` are of `sums`; `end` is called when all were taken."""
 
     def __init__(
-        self, library: ctypes.CDLL, sums: Sequence[EntrySelection], pairs: U64, part: slice,
-        rooms: list[U64],
+        self, library: ctypes.CDLL, sums: Sequence[EntrySelection], pairs: U64,
+        end: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._library, self._sums, self._pairs, self._rooms = library, sums, pairs, rooms
-        self._at, self._count = pairs[part].ctypes.data, part.stop - part.start
+        self._library, self._sums, self._pairs, self._end = library, sums, pairs, end
         self._next = ctypes.c_int64()
 
     def take(self, room: SummedRows, at: int) -> int:
         """See `OrderedSums`."""
-        if self._next.value == self._count:
-            self._rooms.append(self._pairs)
+        count = len(self._pairs)
+        if self._next.value == count:
+            self._end()
             return 0
         return _checked(
             self._library.flowpeer_summed(
-                self._at, self._count, addressof(self._next), len(room.key) - at,
+                self._pairs.ctypes.data, count, addressof(self._next), len(room.key) - at,
                 *(column[at:].ctypes.data for column in room),
             )
         )  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -217,9 +216,10 @@ class _Column:
         made = self.codec.compress(body)  # in memory that pyarrow uses again
         stored = memoryview(made)[: made.size].cast("B")  # without what is left of its room
         head = ctypes.create_string_buffer(native.HEADER_ROOM)
+        crc = library.flowpeer_crc32(0, made.address, made.size)
         size = library.flowpeer_page_header(
             dictionary, _PLAIN if dictionary else self.chunk.number, values, len(body),
-            len(stored), zlib.crc32(stored), ctypes.addressof(head), native.HEADER_ROOM,
+            made.size, crc, ctypes.addressof(head), native.HEADER_ROOM,
         )  # fmt: skip
         self.chunk.raw += size + len(body)
         return [head.raw[:size], stored]

@@ -758,7 +758,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int64,
         (c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64),
     ),
-    "flowpeer_order": (c_int64, (c_void_p, c_int64)),
+    "flowpeer_order": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_summed": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 6)),
     "flowpeer_split": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 5)),
     "flowpeer_fall": (c_int64, (c_void_p,)),

@@ -690,8 +690,8 @@ FLOWPEER_API int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used,
                                     const flowpeer_field *fields, int64_t field_count,
                                     uint64_t *pairs, int64_t room);
 
-/* Sorts `count` pairs; behind them there is room for as many. Returns where they begin then. */
-FLOWPEER_API int64_t flowpeer_order(uint64_t *pairs, int64_t count);
+/* Sorts `count` pairs. Returns 1 if they are in `other` then, which has room for as many. */
+FLOWPEER_API int64_t flowpeer_order(uint64_t *pairs, uint64_t *other, int64_t count);
 
 /* Rows of sorted pairs from `next` on, `room` at most, those of one key summed. Returns how many. */
 FLOWPEER_API int64_t flowpeer_summed(const uint64_t *pairs, int64_t count, int64_t *next,

@@ -793,10 +793,13 @@ int64_t flowpeer_pages(flowpeer_chunk *chunks, const flowpeer_input *columns, in
             from = 0;
         }
         chunk->same = in->same && !in->valid;
-        int64_t raw = flowpeer_page(chunk, values, from, in->valid, in->from, rows, body, room);
+        uint8_t *out = chunk->pages + chunk->pages_used;
+        int64_t left = chunk->pages_room - chunk->pages_used;
+        bool bare = chunk->codec == FLOWPEER_BODIES; /* stored as it is */
+        int64_t raw = flowpeer_page(chunk, values, from, in->valid, in->from, rows,
+                                    bare ? out : body, bare ? left : room);
         if (raw < 0) return raw;
-        int64_t size = store(chunk, false, rows, body, raw, &crc, chunk->pages + chunk->pages_used,
-                             chunk->pages_room - chunk->pages_used);
+        int64_t size = bare ? raw : store(chunk, false, rows, body, raw, &crc, out, left);
         if (size < 0) return size;
         chunk->pages_used += size;
     }

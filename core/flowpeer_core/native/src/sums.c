@@ -52,10 +52,9 @@ static pair_t *sorted(pair_t *pairs, pair_t *other, int64_t count) {
     return pairs;
 }
 
-int64_t flowpeer_order(uint64_t *pairs, int64_t count) {
+int64_t flowpeer_order(uint64_t *pairs, uint64_t *other, int64_t count) {
     if (count < 0) return FLOWPEER_ARGUMENT;
-    pair_t *first = (pair_t *)pairs;
-    return sorted(first, first + count, count) - first;
+    return sorted((pair_t *)pairs, (pair_t *)other, count) == (pair_t *)other;
 }
 
 int64_t flowpeer_summed(const uint64_t *pairs, int64_t count, int64_t *next, int64_t room,
