@@ -109,7 +109,7 @@ int64_t flowpeer_held(const flowpeer_table *table, int64_t used, uint64_t *bits,
 }
 
 /* Entries [at, at + SOME) of the selected ones, fewer at the end: how many; -1: one is not there. */
-#define SOME 64
+#define SOME 32
 static int chosen(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
                   int64_t count, int64_t at, const flowpeer_entry **out) {
     int n = count - at < SOME ? (int)(count - at) : SOME;
