@@ -224,14 +224,14 @@ class Tables:
             self._groups[schema_] = _RowGroup()
         self._groups[schema_].rows += rows.key.size
         made = _Making(schema_, self._groups[schema_])
-        first = np.flatnonzero(np.diff(side, prepend=-1))  # rows are sorted by side
+        first = np.append(0, np.flatnonzero(side[1:] != side[:-1]) + 1)  # rows are sorted by side
         sides, times = side[first], np.diff(first, append=side.size)
         for name, type_ in _SIDE_COLUMNS.items():
             if type_ == pl.String:
                 made.put_text(name, self._sides, sides, times)
             else:
                 values, valid = self._numbers[name]
-                made.put(name, np.repeat(values[sides], times), np.repeat(valid[sides], times))
+                made.put(name, values[sides], valid[sides], times)
         return made
 
 
@@ -278,14 +278,24 @@ class _Making:
         self._kept: list[Any] = []
         self._dictionaries: dict[str, pa.Array] = {}
 
-    def put(self, name: str, values: npt.NDArray[Any], valid: Bools | None = None) -> None:
-        """The values of a column, and which of them are not null."""
+    def put(
+        self,
+        name: str,
+        values: npt.NDArray[Any],
+        valid: Bools | None = None,
+        times: Ints | None = None,
+    ) -> None:
+        """The values of a column, which of them are not null, and how often each stands there."""
         column = self._columns[self._schema.get_field_index(name)]
         column["width"] = values.itemsize
+        if valid is not None and valid.all():
+            valid = None
         for part, array in (("values", values), ("valid", valid)):
-            if array is None or (part == "valid" and array.all()):
+            if array is None:
                 continue
-            octets = np.packbits(array, bitorder="little") if array.dtype == bool else array
+            octets = array if times is None else np.repeat(array, times)
+            if octets.dtype == bool:
+                octets = np.packbits(octets, bitorder="little")
             column[part] = octets.ctypes.data
             self._kept.append(octets)
 
@@ -294,9 +304,7 @@ class _Making:
         if name not in self._group.texts:
             self._group.texts[name] = _Texts(of.texts(name))
         indices, valid, self._dictionaries[name] = self._group.texts[name].indices(numbers)
-        if times is not None:
-            indices, valid = np.repeat(indices, times), np.repeat(valid, times)
-        self.put(name, indices, valid)
+        self.put(name, indices, valid, times)
 
     def done(self, rows: SummedRows, scaled: Bools) -> Made:
         """With their sums, all columns."""
