@@ -151,7 +151,7 @@ class Tables:
         """Rows with the begin of each one's slot, as `networks` sorts them."""
         key = rows.key.view(np.int64)
         made = self._made(_TRAFFIC, rows, key >> NETWORK_BITS)
-        made.put("slot", begin)
+        made.put("slot", begin[:1] if begin[0] == begin[-1] else begin)
         family = _FAMILIES[key >> (ASN_BITS + 1) & 3]
         made.put("family", family, family > 0)
         made.put("remote_asn", _remote_asn(key))
@@ -208,7 +208,7 @@ class Tables:
         scaled = key & 1 == 1
         origin = prefixes.rows["origin_asn"].to_numpy()[place]
         made = self._made(_ROUTES, rows, key >> 1)
-        made.put("hour_start", begin)
+        made.put("hour_start", begin[:1])
         made.put_text("prefix", prefixes, place)
         made.put("origin_asn", origin)
         made.put_text("local_prefix", self._own, local)
@@ -216,7 +216,7 @@ class Tables:
             network = self._metro[key >> 1] << ASN_BITS | np.maximum(origin, 0)
             made.put("folded", among(network, tail) & scaled)
         else:
-            made.put("folded", np.zeros(key.size, bool))
+            made.put("folded", np.zeros(1, bool))
         return made.done(rows, scaled)
 
     def _made(self, schema_: pa.Schema, rows: SummedRows, side: Ints) -> _Making:
@@ -285,15 +285,18 @@ class _Making:
         valid: Bools | None = None,
         times: Ints | None = None,
     ) -> None:
-        """The values of a column, which of them are not null, and how often each stands there."""
+        """The values of a column, which of them are not null, and how often each stands there: a
+        single one in all rows."""
         column = self._columns[self._schema.get_field_index(name)]
-        column["width"] = values.itemsize
+        column["width"], column["same"] = values.itemsize, values.size == 1
         if valid is not None and valid.all():
             valid = None
+        elif valid is not None and values.size == 1:
+            return  # no values: all are null
         for part, array in (("values", values), ("valid", valid)):
             if array is None:
                 continue
-            octets = array if times is None else np.repeat(array, times)
+            octets = array if times is None or array.size == 1 else np.repeat(array, times)
             if octets.dtype == bool:
                 octets = np.packbits(octets, bitorder="little")
             column[part] = octets.ctypes.data
@@ -308,7 +311,8 @@ class _Making:
 
     def done(self, rows: SummedRows, scaled: Bools) -> Made:
         """With their sums, all columns."""
-        self.put("scaled", scaled)
+        all_scaled = bool(scaled.all())
+        self.put("scaled", scaled[:1] if all_scaled else scaled)
         for name in ("bytes", "packets", "records"):
             self.put(name, getattr(rows, name))
         self.put("variance_low", rows.low)
@@ -318,7 +322,7 @@ class _Making:
             self._schema, rows.key.size, self._columns, self._dictionaries, sums, 0,
             tuple(self._kept),
         )  # fmt: skip
-        return Made(made, sums["bytes"] if scaled.all() else exact(rows.bytes[scaled]))
+        return Made(made, sums["bytes"] if all_scaled else exact(rows.bytes[scaled]))
 
 
 def pages(pieces: Iterable[tuple[int, OrderedSums]]) -> Iterator[tuple[Ints, SummedRows]]:

@@ -243,6 +243,22 @@ def test_of_a_column_of_one_value_the_first_is_enough(how: str, tmp_path: Path) 
     assert rows.table().equals(table)
 
 
+def test_of_a_column_of_one_bool_the_first_is_enough(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field(name, pa.bool_(), nullable=False) for name in "yn"])
+    first, columns = np.array([1, 0], np.uint8), np.zeros(2, INPUT)
+    columns["values"] = [first.ctypes.data, first[1:].ctypes.data]
+    columns["width"], columns["same"] = 1, 1
+    rows = Rows(schema, 40_003, columns, {}, {}, 0, (first,))
+    sink = io.BytesIO()
+    assert NATIVE is not None
+    writer = parquet.Writer(NATIVE, sink, schema, {n: Encoding(PLAIN) for n in schema.names})
+    writer.write(rows)
+    writer.close()
+    table = pa.table([[True] * 40_003, [False] * 40_003], schema=schema)
+    read_by_all(sink.getvalue(), table, tmp_path)
+    assert rows.table().equals(table)
+
+
 def test_a_page_that_no_reader_could_hold_is_refused() -> None:
     assert NATIVE is not None
     chunk = parquet.native.CChunk(type=parquet.native.INT64, page_rows=10)

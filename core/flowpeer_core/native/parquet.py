@@ -168,7 +168,7 @@ class _Column:
     def _fresh(self) -> None:
         chunk = self.chunk
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = chunk.pages_used = chunk.raw = 0
-        self._texts = _NO_TEXTS
+        self._texts, self._extremes = _NO_TEXTS, [0, 0]
 
     def lay_out(self, values: pa.Array) -> tuple[pa.Array, native.CInput]:
         """Where values lie, as long as the array that is returned is there."""
@@ -235,7 +235,7 @@ class _Column:
     def _dictionary_page(self, library: ctypes.CDLL, memory: _Memory) -> memoryview:
         chunk = self.chunk
         if self.text:
-            body = _plain_texts(library, self._texts)
+            body, self._extremes = _plain_texts(library, self._texts)
             at, raw = body.ctypes.data, body.size
         else:
             at, raw = chunk.entries, chunk.distinct * self.type.size
@@ -288,7 +288,7 @@ class _Column:
         fields = [(3, thrift.I64, thrift.integer(chunk.nulls))]
         least = greatest = b""
         if self.text and self.encoding.measured and len(self._texts):
-            least, greatest = (t.encode() for t in pc.min_max(self._texts).as_py().values())
+            least, greatest = (self._texts[n].as_py().encode() for n in self._extremes)
             known = max(len(least), len(greatest)) <= MAX_MEASURED
         else:
             known = bool(chunk.known)
@@ -438,16 +438,18 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks()
 
 
-def _plain_texts(library: ctypes.CDLL, texts: pa.Array) -> NDArray[np.uint8]:
-    """Texts as Parquet's plain values: each behind its length in 4 octets."""
+def _plain_texts(library: ctypes.CDLL, texts: pa.Array) -> tuple[NDArray[np.uint8], list[int]]:
+    """Texts as Parquet's plain values, and the numbers of the least and of the greatest one."""
     _, offsets, octets = texts.buffers()
     ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
     out = np.empty(int(ends[-1] - ends[0]) + 4 * len(texts), np.uint8)
-    at = octets.address if octets else None
-    done = library.flowpeer_texts(at, ends.ctypes.data, len(texts), out.ctypes.data, len(out))
+    at, extremes = octets.address if octets else None, np.zeros(2, np.int64)
+    done = library.flowpeer_texts(
+        at, ends.ctypes.data, len(texts), out.ctypes.data, len(out), extremes.ctypes.data
+    )
     if done < 0:
         raise AssertionError(f"texts whose ends are out of order ({done})")
-    return out
+    return out, extremes.tolist()
 
 
 @lru_cache(64)

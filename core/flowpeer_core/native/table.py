@@ -724,7 +724,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_abi": (c_uint32, ()),
     "flowpeer_pages": (c_int64, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64)),
     "flowpeer_dictionary_page": (c_int64, (c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
-    "flowpeer_texts": (c_int64, (c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
+    "flowpeer_texts": (c_int64, (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p)),
     "flowpeer_page": (
         c_int64,
         (c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_int64),

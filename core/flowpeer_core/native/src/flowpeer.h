@@ -80,9 +80,10 @@ FLOWPEER_API int64_t flowpeer_dictionary_page(flowpeer_chunk *chunk, const uint8
                                               int64_t raw, uint8_t *out, int64_t room);
 
 /* Plain values of texts, which lie one after the other, each from one of `ends` (one more than
- * there are) to the next: each behind its length in 4 octets. Returns octets. */
+ * there are) to the next: each behind its length in 4 octets. `extremes`: zeros, then the numbers of
+ * the least and of the greatest one. Returns octets. */
 FLOWPEER_API int64_t flowpeer_texts(const uint8_t *texts, const int32_t *ends, int64_t count,
-                                    uint8_t *out, int64_t room);
+                                    uint8_t *out, int64_t room, int64_t *extremes);
 
 /* The body of one data page (version 1), uncompressed: definition levels, then values.
  * `values`: `rows` values as Arrow lays them out, bools as bits from bit `values_from`; NULL: all

@@ -456,10 +456,12 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
     int64_t n = values ? rows : 0;
     bool indices = chunk->encoding == FLOWPEER_INDICES;
     bool bits = chunk->type == FLOWPEER_BOOL && !indices;
-    if (values && bits && !valid && values_from % 8 == 0 && rows) {
+    if (values && bits && !valid && rows && (chunk->same || values_from % 8 == 0)) {
         if (!has(&to, (rows + 7) / 8)) return FLOWPEER_NO_ROOM;
-        values += values_from / 8;
-        memcpy(to.at, values, (size_t)((rows + 7) / 8));
+        if (chunk->same)
+            memset(to.at, bit(values, values_from) ? 0xFF : 0, (size_t)((rows + 7) / 8));
+        else
+            memcpy(to.at, values + values_from / 8, (size_t)((rows + 7) / 8));
         to.at += (rows + 7) / 8;
         if (rows % 8) to.at[-1] &= (uint8_t)((1 << rows % 8) - 1);
         if (chunk->measured) measure_bits(chunk, to.at - (rows + 7) / 8, rows);
@@ -522,16 +524,26 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
     return to.at - out;
 }
 
+/* Does text a come before text b, by its octets? */
+static inline bool before(const uint8_t *texts, const int32_t *ends, int64_t a, int64_t b) {
+    int32_t one = ends[a + 1] - ends[a], other = ends[b + 1] - ends[b];
+    int32_t shorter = one < other ? one : other;
+    int order = shorter ? memcmp(texts + ends[a], texts + ends[b], (size_t)shorter) : 0;
+    return order ? order < 0 : one < other;
+}
+
 int64_t flowpeer_texts(const uint8_t *texts, const int32_t *ends, int64_t count, uint8_t *out,
-                       int64_t room) {
+                       int64_t room, int64_t *extremes) {
     room_t to = {out, out + room};
     for (int64_t i = 0; i < count; i++) {
-        int64_t from = ends[i], size = ends[i + 1] - from;
-        if (from < 0 || size < 0) return FLOWPEER_ARGUMENT;
-        if (!has(&to, 4 + size)) return FLOWPEER_NO_ROOM;
+        if (ends[i] < 0 || ends[i + 1] < ends[i]) return FLOWPEER_ARGUMENT;
+        int32_t size = ends[i + 1] - ends[i];
+        if (!has(&to, 4 + (int64_t)size)) return FLOWPEER_NO_ROOM;
         memcpy(to.at, &size, 4);
-        if (size) memcpy(to.at + 4, texts + from, (size_t)size);
-        to.at += 4 + size;
+        if (size) memcpy(to.at + 4, texts + ends[i], (size_t)size);
+        to.at += 4 + (int64_t)size;
+        if (before(texts, ends, i, extremes[0])) extremes[0] = i;
+        if (before(texts, ends, extremes[1], i)) extremes[1] = i;
     }
     return to.at - out;
 }
