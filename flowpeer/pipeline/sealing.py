@@ -20,7 +20,7 @@ from flowpeer.rollup import kept_sums
 from flowpeer.rollup.codes import Codes
 from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.planner import RollupPlanner
-from flowpeer.rollup.reading import MACS, of_table
+from flowpeer.rollup.reading import MACS, batch_of
 from flowpeer.rollup.sums import HourFigures
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.native import library
@@ -96,8 +96,8 @@ class Sealing:
             if of is None:
                 return
             context = of.codes.context
-            batch = of_table(
-                self._file(hour), table.table() if isinstance(table, Rows) else table,
+            batch = batch_of(
+                self._file(hour), table,
                 context.moments(self._file(hour)), next_hops=context.neighbours is not None,
                 also=() if context.macs is None else MACS,
             )  # fmt: skip

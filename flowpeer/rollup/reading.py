@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from flowpeer.rollup.rates import NO_SESSION
 from flowpeer_core.native import library
 from flowpeer_core.native.addresses import read_addresses
+from flowpeer_core.native.rows import Rows
 from flowpeer_core.slots import HOUR_US
 
 Ints = npt.NDArray[np.int64]
@@ -125,7 +126,7 @@ def read(
                 columns = [column for column in wanted if column not in fixed]
                 for batch in _batches(file, path, group, columns):
                     if elsewhere is None:
-                        yield _batch(name, batch, fixed, changes)
+                        yield _batch(name, batch.num_rows, _columns(batch, fixed), changes)
                         continue
                     first, last = np.searchsorted(elsewhere, (at, at + batch.num_rows))
                     away = np.zeros(batch.num_rows, bool)
@@ -134,7 +135,7 @@ def read(
                     for duplicate in (False, True):
                         part = batch.filter(pa.array(away == duplicate))
                         if part.num_rows:
-                            made = _batch(name, part, fixed, changes)
+                            made = _batch(name, part.num_rows, _columns(part, fixed), changes)
                             yield replace(made, duplicate=duplicate)
 
 
@@ -147,19 +148,30 @@ def _wanted(changes: Ints, *, next_hops: bool, also: Sequence[str]) -> tuple[str
     )
 
 
-def of_table(
-    file: str, table: pa.Table, changes: Ints, *, next_hops: bool, also: Sequence[str] = ()
+def batch_of(
+    file: str, rows: pa.Table | Rows, changes: Ints, *, next_hops: bool, also: Sequence[str] = ()
 ) -> FlowBatch:
-    """The rows of a table of `flows` as those that `read` would give of `file`, all together.
+    """Rows of `flows` that are in memory, as those that `read` would give of `file`.
 
     changes: when a rate changes during its hour of receipt, in µs, ascending.
     """
-    table = table.select(_wanted(changes, next_hops=next_hops, also=also)).combine_chunks()
-    arrays = [column.chunk(0) for column in table.columns]
-    place = table.schema.get_field_index("exporter_ip")
-    if not pa.types.is_dictionary(arrays[place].type):
-        arrays[place] = arrays[place].dictionary_encode()
-    return _batch(file, pa.RecordBatch.from_arrays(arrays, table.schema.names), {}, changes)
+    columns: dict[str, pa.Array | int] = {}
+    for name in _wanted(changes, next_hops=next_hops, also=also):
+        if isinstance(rows, pa.Table):
+            array = rows.column(name).combine_chunks()
+        else:
+            place = rows.schema.get_field_index(name)
+            at, type_ = rows.columns[place], rows.schema.field(place).type
+            if not at["values"]:
+                columns[name] = NULLS.get(name, 0)
+                continue
+            if at["same"] and not at["valid"] and pa.types.is_integer(type_):
+                columns[name] = rows.array(place, 1)[0].as_py()
+                continue
+            array = rows.array(place)
+        text = pa.types.is_string(array.type)
+        columns[name] = array.dictionary_encode() if text else array
+    return _batch(file, rows.num_rows, columns, changes)
 
 
 def _batches(
@@ -217,15 +229,18 @@ def _fixed(group: Any, wanted: Sequence[str], begin: int) -> dict[str, int] | No
     return fixed
 
 
+def _columns(batch: pa.RecordBatch, fixed: dict[str, int]) -> dict[str, pa.Array | int]:
+    return {**fixed, **dict(zip(batch.schema.names, batch.columns, strict=True))}
+
+
 def _microseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
-def _batch(file: str, batch: pa.RecordBatch, fixed: dict[str, int], moments: Ints) -> FlowBatch:
-    columns: dict[str, pa.Array | int] = {"moment": 0, **fixed}
-    columns.update(zip(batch.schema.names, batch.columns, strict=True))
+def _batch(file: str, rows: int, columns: Mapping[str, pa.Array | int], moments: Ints) -> FlowBatch:
+    columns = {"moment": 0, **columns}
     received = columns.pop("received_at", None)
     if moments.size and isinstance(received, pa.Array):
         times = received.cast(pa.int64()).to_numpy()
         columns["moment"] = pa.array(np.searchsorted(moments, times, side="right"), pa.int64())
-    return FlowBatch(file, batch.num_rows, columns)
+    return FlowBatch(file, rows, columns)

@@ -37,25 +37,27 @@ class Rows:
     memory: tuple[Any, ...]
     """What keeps it from being used again."""
 
+    def array(self, place: int, count: int | None = None) -> pa.Array:
+        """Values of a column, on the same memory if they differ: all, or the first `count`."""
+        field, at = self.schema.field(place), self.columns[place]
+        count = self.num_rows if count is None else count
+        if not at["values"]:
+            return pa.nulls(count, field.type)
+        text = pa.types.is_dictionary(field.type)
+        type_ = field.type.index_type if text else field.type
+        there = 1 if at["same"] else count
+        bits = (there + 7) // 8
+        octets = bits if pa.types.is_boolean(type_) else there * int(at["width"])
+        values = pa.foreign_buffer(int(at["values"]), octets, self.memory)
+        valid = pa.foreign_buffer(int(at["valid"]), bits, self.memory) if at["valid"] else None
+        array = pa.Array.from_buffers(type_, there, [valid, values])
+        if there < count:
+            array = array.take(pa.array(np.zeros(count, np.int32)))
+        if text:
+            of = self.dictionaries[field.name]
+            array = pa.DictionaryArray.from_arrays(array, of, safe=False)
+        return array
+
     def table(self) -> pa.Table:
-        """The same rows as a table, on the same memory."""
-        arrays = []
-        for field, at in zip(self.schema, self.columns, strict=True):
-            if not at["values"]:
-                arrays.append(pa.nulls(self.num_rows, field.type))
-                continue
-            text = pa.types.is_dictionary(field.type)
-            type_ = field.type.index_type if text else field.type
-            there = 1 if at["same"] else self.num_rows
-            bits = (there + 7) // 8
-            octets = bits if pa.types.is_boolean(type_) else there * int(at["width"])
-            values = pa.foreign_buffer(int(at["values"]), octets, self.memory)
-            valid = pa.foreign_buffer(int(at["valid"]), bits, self.memory) if at["valid"] else None
-            array = pa.Array.from_buffers(type_, there, [valid, values])
-            if there < self.num_rows:
-                array = array.take(pa.array(np.zeros(self.num_rows, np.int32)))
-            if text:
-                of = self.dictionaries[field.name]
-                array = pa.DictionaryArray.from_arrays(array, of, safe=False)
-            arrays.append(array)
-        return pa.Table.from_arrays(arrays, schema=self.schema)
+        """The same rows as a table."""
+        return pa.Table.from_arrays([*map(self.array, range(len(self.schema)))], schema=self.schema)
