@@ -136,40 +136,69 @@ static bool put_wide(room_t *out, const uint64_t *difference, int count) {
     return true;
 }
 
-/* `same`: all values are the first. */
-static inline __attribute__((always_inline)) bool delta_as(const uint8_t *values, int64_t n,
-                                                           room_t *out, bool narrow, bool same) {
-    int64_t first = n ? value_at(values, 0, narrow) : 0;
+/* Begins with the first of n values. `same`: all are the first, and no blocks will follow. */
+static bool begin_delta(room_t *out, int64_t n, int64_t first, bool same) {
     if (!put_varint(out, BLOCK) || !put_varint(out, BLOCK / MINI) ||
         !put_varint(out, (uint64_t)n) || !put_varint(out, zigzag(first)))
         return false;
-    if (same) { /* each block: no difference, of widths of 0 */
-        int64_t octets = (n - 1 + BLOCK - 1) / BLOCK * (1 + BLOCK / MINI);
-        if (!has(out, octets)) return false;
-        memset(out->at, 0, (size_t)octets);
-        out->at += octets;
-        return true;
-    }
-    for (int64_t at = 1; at < n; at += BLOCK) {
+    /* each block: no difference, of widths of 0 */
+    int64_t octets = same ? (n - 1 + BLOCK - 1) / BLOCK * (1 + BLOCK / MINI) : 0;
+    if (!has(out, octets)) return false;
+    memset(out->at, 0, (size_t)octets);
+    out->at += octets;
+    return true;
+}
+
+static bool delta32(const uint8_t *values, int64_t n, room_t *out, bool same) {
+    if (!begin_delta(out, n, n ? value_at(values, 0, true) : 0, same)) return false;
+    for (int64_t at = 1; at < n && !same; at += BLOCK) {
         int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
         int32_t small[BLOCK];
-        if (narrow) {
-            for (int i = 0; i < count; i++)
-                small[i] = (int32_t)((uint32_t)value_at(values, at + i, true) -
-                                     (uint32_t)value_at(values, at + i - 1, true));
-        } else {
-            uint64_t difference[BLOCK], beyond = 0;
+        for (int i = 0; i < count; i++)
+            small[i] = (int32_t)((uint32_t)value_at(values, at + i, true) -
+                                 (uint32_t)value_at(values, at + i - 1, true));
+        if (!put_narrow(out, small, count)) return false;
+    }
+    return true;
+}
+
+static inline void widen(int64_t span[2], int64_t value) {
+    span[0] = value < span[0] ? value : span[0];
+    span[1] = value > span[1] ? value : span[1];
+}
+
+/* The same of int64; `span` becomes the least and greatest of them. */
+static bool delta64(const uint8_t *values, int64_t n, room_t *out, bool same, int64_t span[2]) {
+    span[0] = span[1] = n ? value_at(values, 0, false) : 0;
+    if (!begin_delta(out, n, span[0], same)) return false;
+    for (int64_t at = 1; at < n && !same; at += BLOCK) {
+        int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
+        const int64_t before = value_at(values, at - 1, false);
+        int32_t above[BLOCK + 1] = {0}, small[BLOCK]; /* above the value before the block */
+        uint64_t beyond = 0;
+        for (int i = 0; i < count; i++) {
+            uint64_t value = (uint64_t)value_at(values, at + i, false) - (uint64_t)before;
+            beyond |= value + ((uint64_t)1 << 30);
+            above[i + 1] = (int32_t)(uint32_t)value;
+        }
+        if (beyond >> 31) { /* they, or their differences, may not fit into 32 bits */
+            uint64_t difference[BLOCK];
             for (int i = 0; i < count; i++) {
                 difference[i] = (uint64_t)value_at(values, at + i, false) -
                                 (uint64_t)value_at(values, at + i - 1, false);
-                beyond |= difference[i] + ((uint64_t)1 << 30);
+                widen(span, value_at(values, at + i, false));
             }
-            if (beyond >> 31) { /* their span may not fit into 32 bits */
-                if (!put_wide(out, difference, count)) return false;
-                continue;
-            }
-            for (int i = 0; i < count; i++) small[i] = (int32_t)(uint32_t)difference[i];
+            if (!put_wide(out, difference, count)) return false;
+            continue;
         }
+        int32_t low = 0, high = 0;
+        for (int i = 0; i < count; i++) {
+            small[i] = above[i + 1] - above[i];
+            low = above[i + 1] < low ? above[i + 1] : low;
+            high = above[i + 1] > high ? above[i + 1] : high;
+        }
+        widen(span, before + low);
+        widen(span, before + high);
         if (!put_narrow(out, small, count)) return false;
     }
     return true;
@@ -372,7 +401,7 @@ static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const 
     return ((one[0] ^ other[0]) | (one[1] ^ other[1])) == 0;
 }
 
-/* Puts all entries into a table of so many places, of which at most half are taken. */
+/* Puts all entries into a table of so many places, of which some stay free. */
 static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chunk, int64_t count,
                                                              int size) {
     if (count > chunk->place_count) count = chunk->place_count;
@@ -414,9 +443,9 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
             continue;
         }
         if (chunk->capacity - chunk->distinct < count) return false;
-        if (2 * (chunk->distinct + count) > chunk->places_mask + 1 &&
+        if (4 * (chunk->distinct + count) > 3 * (chunk->places_mask + 1) &&
             chunk->places_mask + 1 < chunk->place_count)
-            use_places(chunk, 4 * (chunk->places_mask + 1), size);
+            use_places(chunk, 2 * (chunk->places_mask + 1), size);
         const uint64_t mask = (uint64_t)chunk->places_mask;
         uint64_t distinct = (uint64_t)chunk->distinct, other = 0;
         for (int i = 0; i < count; i++)
@@ -475,7 +504,8 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
     int size = indices ? 4 : size_of(chunk->type);
     bool same = n && (chunk->same || /* one run */
                       (n >= 16 && !memcmp(values, values + size, (size_t)((n - 1) * size))));
-    if (chunk->measured && !indices) measure(chunk, values, same ? 1 : n);
+    bool wide = chunk->encoding == FLOWPEER_DELTA && chunk->type == FLOWPEER_INT64;
+    if (chunk->measured && !indices && !wide) measure(chunk, values, same ? 1 : n);
     bool done = true;
     if (indices) {
         int width = chunk->distinct > 1 ? width_of((uint64_t)chunk->distinct - 1) : 0;
@@ -501,12 +531,14 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
         done = same ? put_run(&to, chunk->index[0], n, width)
                     : put_indices(&to, chunk->index, n, width);
     } else if (chunk->encoding == FLOWPEER_DELTA) {
+        int64_t span[2];
         if (chunk->type == FLOWPEER_INT32)
-            done = delta_as(values, n, &to, true, same);
-        else if (chunk->type == FLOWPEER_INT64)
-            done = delta_as(values, n, &to, false, same);
+            done = delta32(values, n, &to, same);
+        else if (wide)
+            done = delta64(values, n, &to, same, span);
         else
             return FLOWPEER_ARGUMENT;
+        if (wide && chunk->measured && n) measure(chunk, (const uint8_t *)span, 2);
     } else if (chunk->type == FLOWPEER_BOOL) {
         if (!has(&to, (n + 7) / 8)) return FLOWPEER_NO_ROOM;
         memset(to.at, 0, (size_t)((n + 7) / 8));
