@@ -119,17 +119,16 @@ class SessionCounts:
             return
         self._seen(int(received_us.min()), int(received_us.max()))
         after = (sequence + units) % _WRAP
-        numbers = received_us // SLOT_US
-        places, at, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-        more = np.bincount(at, units - 1)
-        early, late = np.lexsort((sequence, received_us)), np.lexsort((after, received_us))
-        ends = np.searchsorted(numbers[late], places, side="right") - 1
-        begins = np.searchsorted(numbers[early], places)
-        for i, place in enumerate(places.tolist()):
+        early, late = _order(received_us, sequence), _order(received_us, after)
+        numbers = received_us[early] // SLOT_US
+        begins = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
+        ends = np.append(begins[1:], len(numbers))
+        more = np.add.reduceat(units[early] - 1, begins)
+        for begin, end, extra in zip(begins.tolist(), ends.tolist(), more.tolist(), strict=True):
+            place, one, other = int(numbers[begin]), early[begin], late[end - 1]
             slot = self.slot(place * SLOT_US)
-            slot[0] += int(counts[i])
-            slot[2] += int(more[i])
-            one, other = early[begins[i]], late[ends[i]]
+            slot[0] += end - begin
+            slot[2] += extra
             self._number(
                 place, (int(received_us[one]), int(sequence[one])),
                 (int(received_us[other]), int(after[other])),
@@ -169,6 +168,13 @@ class SessionCounts:
         runs.append([first, units, first_us, last_us])
         if len(runs) > 2 * MAX_INTERVALS:
             self.runs = [[a, b - a, *when] for a, b, *when in joined(runs)]
+
+
+def _order(received_us: Ints, number: Ints) -> Ints:
+    """Places in the order of time, then of the number: mostly they are in order."""
+    if (received_us[1:] > received_us[:-1]).all():
+        return np.arange(len(received_us))
+    return np.lexsort((number, received_us))
 
 
 def joined(runs: Iterable[list[int]]) -> list[list[int]]:
