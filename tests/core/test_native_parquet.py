@@ -220,6 +220,23 @@ def test_dictionary_encoded_texts_may_come_with_other_dictionaries(tmp_path: Pat
     read_by_all(sink.getvalue(), table, tmp_path)
 
 
+@pytest.mark.parametrize("codec", ["none", "zstd", "lz4_raw"])
+def test_a_dictionary_of_what_does_not_repeat_is_given_up(codec: str, tmp_path: Path) -> None:
+    rng, half = np.random.default_rng(3), parquet.ROW_GROUP_ROWS
+    repeats, differs = rng.integers(1_000, size=half) / 7, rng.random(half)
+    table = pa.table({
+        "first": pa.array(np.append(repeats, differs)),
+        "then": pa.array(np.append(differs, repeats), mask=rng.random(2 * half) < 0.1),
+    })  # fmt: skip
+    how = Encoding(DICTIONARY, codec, fallback=True)
+    octets = written(table, dict.fromkeys(table.schema.names, how), step=parquet.PAGE_ROWS)
+    read_by_all(octets, table, tmp_path)
+    metadata = pq.ParquetFile(io.BytesIO(octets)).metadata
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    coded = [["RLE_DICTIONARY" in g.column(n).encodings for n in (0, 1)] for g in groups]
+    assert coded == [[True, False], [False, True]]
+
+
 @pytest.mark.parametrize("how", [PLAIN, DELTA, DICTIONARY])
 def test_of_a_column_of_one_value_the_first_is_enough(how: str, tmp_path: Path) -> None:
     types = (pa.int32(), pa.int64(), *(() if how == DELTA else (pa.binary(16),)))

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t capacity = data[4] % 2 ? rows : rows / 2;
     flowpeer_chunk chunk = {
         .type = type, .encoding = encoding, .nullable = nullable, .measured = data[2] >> 2 & 1,
-        .codec = (data[2] >> 3) % 3, .number = 8,
+        .codec = (data[2] >> 3) % 3, .number = 8, .fallback = data[0] >> 7,
         .entries = malloc((size_t)(capacity * 16) + 1), .places = malloc(places * 8),
         .index = malloc((size_t)rows * 4 + 4), .scratch = malloc((size_t)rows * 16 + 16),
         .capacity = capacity, .place_count = (int64_t)places, .page_rows = page_rows,

@@ -18,20 +18,21 @@ class Encoding:
     """How a column is written: `how` is plain, delta or dictionary; `codec` none, zstd, lz4_raw.
 
     `measured`: the least and greatest value stand in the footer, for readers that skip row groups.
+    `fallback`: plain in a row group where more than half of the first page's values differ.
     """
 
     how: str
     codec: str = "none"
     measured: bool = True
+    fallback: bool = False
 
 
 def usual(schema: pa.Schema, *, delta: Collection[str] = ()) -> dict[str, Encoding]:
-    """For most tables: dictionaries under zstd, as pyarrow does; real numbers are plain, since
-    they hardly repeat. Differences of the columns `delta`."""
+    """For most tables: dictionaries under zstd, as pyarrow does, of real numbers while they repeat.
+    Differences of the columns `delta`."""
     return {
         f.name: Encoding(
-            DELTA if f.name in delta else PLAIN if pa.types.is_floating(f.type) else DICTIONARY,
-            "zstd",
+            DELTA if f.name in delta else DICTIONARY, "zstd", fallback=pa.types.is_floating(f.type)
         )
         for f in schema
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from mmap import mmap
@@ -154,7 +154,7 @@ class _Column:
     """One column of the row group in the making."""
 
     def __init__(self, chunk: native.CChunk, field: pa.Field, encoding: Encoding) -> None:
-        self.name, self.encoding, self.chunk = field.name, encoding, chunk
+        self.name, self.field, self.encoding, self.chunk = field.name, field, encoding, chunk
         self.type = _type_of(field.type)
         self.text = pa.types.is_string(field.type)
         self.codec = pa.Codec(encoding.codec) if encoding.codec not in _IN_C else None
@@ -162,11 +162,16 @@ class _Column:
         chunk.type, chunk.nullable = self.type.kind, field.nullable
         chunk.measured = encoding.measured and not self.text
         chunk.codec = _IN_C.get(encoding.codec, native.BODIES)
-        chunk.encoding, chunk.number, self.dictionary, self._always = _stated(field, encoding)
+        chunk.fallback = encoding.fallback
         self._fresh()
+
+    def _encode_as(self, encoding: Encoding) -> None:
+        chunk = self.chunk
+        chunk.encoding, chunk.number, self.dictionary, self._always = _stated(self.field, encoding)
 
     def _fresh(self) -> None:
         chunk = self.chunk
+        self._encode_as(self.encoding)
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = chunk.pages_used = chunk.raw = 0
         self._texts, self._extremes = _NO_TEXTS, [0, 0]
 
@@ -223,6 +228,11 @@ class _Column:
         )  # fmt: skip
         self.chunk.raw += size + len(body)
         return [head.raw[:size], stored]
+
+    def fall_back(self) -> None:
+        """State that the core has given up the dictionary, if it has."""
+        if self.encoding.fallback and self.chunk.encoding == native.PLAIN:
+            self._encode_as(replace(self.encoding, how=PLAIN))
 
     def pack_last(self, library: ctypes.CDLL, memory: _Memory, values: int) -> None:
         """Pack the page that was made last where it lies."""
@@ -380,6 +390,7 @@ class Writer:
         if done < 0:
             raise ValueError(f"rows that cannot be encoded ({done})")
         for column in self._columns:
+            column.fall_back()
             if column.codec:
                 column.pack_last(self._library, memory, rows)
         self._rows += rows

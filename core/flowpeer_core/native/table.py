@@ -26,6 +26,7 @@ class CChunk(ctypes.Structure):
         ("measured", c_int32),
         ("codec", c_int32),
         ("number", c_int32),
+        ("fallback", c_int32),
         ("entries", c_void_p),
         ("places", c_void_p),
         ("index", c_void_p),

@@ -36,6 +36,7 @@ typedef struct {
     int32_t measured; /* keep the least and greatest value */
     int32_t codec;
     int32_t number;   /* of the encoding, in headers */
+    int32_t fallback; /* DICTIONARY: becomes PLAIN if more than half of the first page's values differ */
     uint8_t *entries; /* DICTIONARY: room for `capacity` distinct values; of all rows it is enough */
     uint64_t *places; /* DICTIONARY: a power of two, 2 * capacity or more, of anything */
     uint32_t *index;  /* DICTIONARY: room for the indices of one page */

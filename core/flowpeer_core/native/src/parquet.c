@@ -480,6 +480,7 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
     if (rows < 0 || rows > chunk->page_rows || (!chunk->nullable && (!values || valid)))
         return FLOWPEER_ARGUMENT;
     room_t to = {out, out + room};
+    const uint8_t *given = values;
     if (chunk->nullable && !put_levels(&to, valid, valid_from, rows, !values))
         return FLOWPEER_NO_ROOM;
     int64_t n = values ? rows : 0;
@@ -526,6 +527,12 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
             default: return FLOWPEER_ARGUMENT;
         }
         if (!done || !has(&to, 1)) return FLOWPEER_NO_ROOM;
+        if (chunk->fallback && !chunk->rows && 2 * chunk->distinct > n) {
+            chunk->encoding = FLOWPEER_PLAIN;
+            chunk->number = 0;
+            chunk->distinct = 0;
+            return flowpeer_page(chunk, given, values_from, valid, valid_from, rows, out, room);
+        }
         int width = chunk->distinct > 1 ? width_of((uint64_t)chunk->distinct - 1) : 0;
         *to.at++ = (uint8_t)width;
         done = same ? put_run(&to, chunk->index[0], n, width)
