@@ -276,6 +276,27 @@ def test_of_a_column_of_one_bool_the_first_is_enough(tmp_path: Path) -> None:
     assert rows.table().equals(table)
 
 
+def test_files_that_are_written_at_once_share_no_memory() -> None:
+    rng = np.random.default_rng(7)
+    tables = [
+        pa.table({"a": rng.integers(0, 1 << 40, 70_000), "b": rng.integers(0, 999, 70_000)})
+        for _ in range(3)
+    ]
+    encodings = {"a": Encoding(DICTIONARY), "b": Encoding(DELTA)}
+    assert written(tables[0], encodings) == written(tables[0], encodings)  # leaves some
+    assert NATIVE is not None
+    sinks = [io.BytesIO() for _ in tables]
+    writers = [parquet.Writer(NATIVE, s, tables[0].schema, encodings) for s in sinks]
+    for part in (slice(0, 35_000), slice(35_000, 70_000)):
+        for writer, table in zip(writers, tables, strict=True):
+            writer.write(table[part])
+    for writer in writers:
+        writer.close()
+    for sink, table in zip(sinks, tables, strict=True):
+        assert sink.getvalue() == written(table, encodings, step=35_000)
+        assert pq.read_table(sink, page_checksum_verification=True).equals(table)
+
+
 def test_a_page_that_no_reader_could_hold_is_refused() -> None:
     assert NATIVE is not None
     chunk = parquet.native.CChunk(type=parquet.native.INT64, page_rows=10)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import BinaryIO
 
 import numpy as np
@@ -77,6 +77,9 @@ def covers(schema: pa.Schema) -> bool:
 
 
 _NO_TEXTS = pa.array([], pa.string())
+_spare: list[mmap] = []
+"""Memory of a file that was closed, one at most, for the next of its size: the kernel need not
+clear and map it again."""
 
 
 class _Memory:
@@ -99,7 +102,9 @@ class _Memory:
                 column.chunk.pages_room, entries * column.type.size, 8 * places if entries else 0
             )  # fmt: skip
         starts = [0, *accumulate(-(-size // 64) * 64 for size in sizes)]
-        self._block = mmap(-1, starts[-1])
+        self._few = few
+        spare = None if few else _taken_again(starts[-1])
+        self._block = spare or mmap(-1, starts[-1], MAP_PRIVATE | MAP_ANONYMOUS)
         self.octets = memoryview(self._block)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(self._block))
         index, scratch, self.body, self.dictionary = (begin + at for at in starts[:4])
@@ -109,6 +114,11 @@ class _Memory:
             column.pages_at = own[0]
             chunk.pages, chunk.entries, chunk.places = (begin + at for at in own)
             chunk.index, chunk.scratch, chunk.page_rows = index, scratch, self.page_rows
+
+    def leave(self) -> None:
+        """Nothing here is used any more."""
+        if not self._few and not _spare:
+            _spare.append(self._block)
 
     def dictionary_room(self) -> tuple[int, int]:
         """Where room is for the next dictionary page, and how much."""
@@ -120,6 +130,14 @@ class _Memory:
         at = self._dictionary_at + self.dictionaries_used
         self.dictionaries_used += size
         return self.octets[at : at + size]
+
+
+def _taken_again(size: int) -> mmap | None:
+    try:
+        block = _spare.pop()
+    except IndexError:  # another thread has it
+        return None
+    return block if len(block) == size else None
 
 
 @lru_cache(1_024)
@@ -440,6 +458,9 @@ class Writer:
         }
         footer = thrift.struct((number, *fields[number]) for number in sorted(fields))
         self._put(footer + struct.pack("<I", len(footer)) + MAGIC)
+        if self._memory is not None:
+            self._memory.leave()
+            self._memory = None
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
