@@ -76,6 +76,8 @@ def covers(schema: pa.Schema) -> bool:
     return True
 
 
+_POOL = pa.system_memory_pool()
+"""For what is needed for a moment: pyarrow's own gives it back, and the kernel clears it again."""
 _NO_TEXTS = pa.array([], pa.string())
 _spare: list[mmap] = []
 """Memory of a file that was closed, one at most, for the next of its size: the kernel need not
@@ -236,7 +238,7 @@ class _Column:
     ) -> list[bytes | memoryview]:
         """A page by a codec of pyarrow's."""
         assert self.codec is not None
-        made = self.codec.compress(body)  # in memory that pyarrow uses again
+        made = self.codec.compress(body, memory_pool=_POOL)
         stored = memoryview(made)[: made.size].cast("B")  # without what is left of its room
         head = ctypes.create_string_buffer(native.HEADER_ROOM)
         crc = library.flowpeer_crc32(0, made.address, made.size)
