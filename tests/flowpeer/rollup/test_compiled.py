@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from ctypes import addressof
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -192,6 +193,33 @@ def test_kept_sums_give_what_their_records_give(
     closed.discard(), direct.discard()
     with pytest.raises(ValueError, match="of other routes"):
         closed.add_kept(columns, np.arange(0))
+
+
+@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
+def test_records_of_a_whole_hour_with_two_crossings_are_summed_by_route(
+    context: HourContext, file: str, tmp_path: Path
+) -> None:
+    """64 of them, which are worked on together, have more keys than a new table has places."""
+    assert CORE is not None
+    dice = random.Random(1)
+    some = batch(dice, file, 64)
+    remotes = [f"20.{n}.0.1" for n in range(64)]
+    routes = RouteTable.from_routes([f"{ip}/32" for ip in remotes], [*range(1, 65)])
+    codes = Codes(replace(context, routes=lambda *_: routes))
+    columns = dict.fromkeys(some.columns, 0) | {
+        "start_time": pa.array([BEGIN] * 64, pa.timestamp("us", "UTC")),
+        "end_time": pa.array([BEGIN + worlds.HOUR - 1] * 64, pa.timestamp("us", "UTC")),
+        "exporter_ip": pa.array(["192.0.2.2"] * 64).dictionary_encode(),
+        "input_if": 10, "output_if": 14, "direction": 1,
+        "src_addr": pa.array([worlds.octets(ip) for ip in remotes], pa.binary(16)),
+        "dst_addr": pa.array([worlds.octets(ip) for ip in reversed(remotes)], pa.binary(16)),
+    }  # fmt: skip
+    several = replace(some, columns=columns)
+    direct, kept = (
+        CompiledSums(CORE, codes, HOUR, tmp_path, by_route=by_route) for by_route in (False, True)
+    )
+    assert direct.add(several) == kept.add(several)
+    assert kept.used == 64 * HOUR_SLOTS * 2 > 1 << compiled.FIRST_BITS
 
 
 @pytest.mark.skipif(CORE is None, reason="built without the compiled core")

@@ -459,17 +459,18 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
     return enter(s, parts, held) ? 0 : FLOWPEER_OVERFLOW;
 }
 
-/* Could `table` take what a block may add, and still be searched quickly? */
-static bool has_room(const flowpeer_table *table) {
+/* Could `table` take what a block may add, so many `keys` a crossing, and be searched quickly? */
+static bool has_room(const flowpeer_table *table, int64_t keys) {
     if (!table->places || table->bits < 1 || table->bits > MOST_BITS) return false;
     int64_t size = INT64_C(1) << table->bits;
-    return table->used + 2 * BLOCK <= size / 8 * 5;
+    return table->used + 2 * BLOCK * keys <= size / 8 * 5;
 }
 
 /* The table that cannot, FLOWPEER_TABLES: the entries cannot, -1: there is room. */
 static int64_t full(const flowpeer_sum_state *s) {
     for (int64_t t = 0; t < FLOWPEER_TABLES; t++)
-        if (!has_room(&s->tables[t])) return t;
+        if (!has_room(&s->tables[t], s->by_route && t == FLOWPEER_PARTS ? FLOWPEER_PARTS : 1))
+            return t;
     return s->used + FLOWPEER_LEAST_ROOM <= s->room ? -1 : FLOWPEER_TABLES;
 }
 
