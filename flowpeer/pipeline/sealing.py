@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from flowpeer.errors import FlowpeerError
 from flowpeer.lake.manifest import folder_of
 from flowpeer.lake.staging import make_folder
 from flowpeer.lake.store import Lake
@@ -49,11 +48,13 @@ class _Hour:
     units: int
     left: int
     figures: HourFigures = field(default_factory=HourFigures)
+    begun: bool = False
+    """Whether rows of the unit were added: the others must be added to the same sums."""
 
     @property
     def current(self) -> bool:
         """Whether rows can be added without looking anything up."""
-        return self.sums.used > 0 or (self.left > 0 and time.monotonic() < self.until_s)
+        return self.begun or (self.left > 0 and time.monotonic() < self.until_s)
 
 
 class Sealing:
@@ -77,9 +78,9 @@ class Sealing:
     def begin(self, unit: str) -> None:
         """Forget what is not kept, and begin with a unit's rows."""
         for of in self._hours.values():
-            of.left -= of.sums.used > 0
+            of.left -= of.begun
             of.sums.clear()
-            of.figures = HourFigures()
+            of.figures, of.begun = HourFigures(), False
         self._unit = unit
         self._active = (
             library() is not None
@@ -95,14 +96,14 @@ class Sealing:
             of = self._of(hour)
             if of is None:
                 return
-            context = of.codes.context
+            context, of.begun = of.codes.context, True
             batch = batch_of(
                 self._file(hour), table,
                 context.moments(self._file(hour)), next_hops=context.neighbours is not None,
                 also=() if context.macs is None else MACS,
             )  # fmt: skip
             of.figures.add(of.sums.add(batch))
-        except (FlowpeerError, OSError, ValueError, ArithmeticError):
+        except Exception:
             self._idle()
 
     def keep(self, digests: Mapping[datetime, str]) -> None:
@@ -111,7 +112,7 @@ class Sealing:
             return
         for hour, digest in digests.items():
             if hour in self._hours:
-                with suppress(FlowpeerError, OSError, ValueError, ArithmeticError):
+                with suppress(Exception):
                     self._keep(hour, digest)
 
     def _keep(self, hour: datetime, digest: str) -> None:
@@ -138,21 +139,23 @@ class Sealing:
         found = self._hours.get(hour)
         if found is not None and found.current:
             return found
+        tables = dict(self._tables)  # a planner forgets some where there are many
         planner = RollupPlanner(
-            self._lake, self._network, period=(hour, hour + timedelta(hours=1)),
-            tables=self._tables,
-        )  # fmt: skip
+            self._lake, self._network, period=(hour, hour + timedelta(hours=1)), tables=tables
+        )
         core = library()
         if core is None or not planner.snapshots:
             self._idle()
             return None
-        self._hours = {h: of for h, of in self._hours.items() if of.sums.used}
+        self._hours = {h: of for h, of in self._hours.items() if of.begun}
         codes = Codes(planner.context(hour))
         sums = CompiledSums(
             core, codes, hour, self._lake.staging.folder, HELD_OCTETS, by_route=True
         )
         units = 1 if found is None else 2 * found.units
         self._hours[hour] = _Hour(codes, sums, time.monotonic() + RENEWED_S, units, units)
+        used = {view.table for of in self._hours.values() for view in of.codes.views}
+        self._tables = {key: table for key, table in tables.items() if table in used}
         return self._hours[hour]
 
     def _remove_old(self, hour: datetime) -> None:

@@ -57,15 +57,15 @@ class KeptSums:
     figures: dict[str, int]
 
     def numbers(self, codes: Codes, file: str) -> Ints | None:
-        """The hour's numbers of `sides`, −1 where it is none of the sums; None where the sums do
+        """The hour's numbers of `sides`, −2 where it is none of the sums; None where the sums do
         not hold any more."""
         context = codes.context
         if self.basis != context.basis or self.moments != context.moments(file).tolist():
             return None
         now = codes.kinds(file, [tuple(values) for values in self.combined])
         before = np.array(self.kinds, np.int64).view(KINDS)
-        known = [codes.sides.get(_side(fields), -1) for fields in self.sides]
-        numbers = np.array([*known, -1], np.int64)  # −1 stands for none in `kinds` too
+        known = [codes.sides.get(_side(fields), -2) for fields in self.sides]
+        numbers = np.array([*known, -1], np.int64)  # −1 stands for none in `kinds`
         if before["side"].size and not -1 <= before["side"].min() <= before["side"].max() < len(
             known
         ):

@@ -274,15 +274,16 @@ class RollupPlanner(RollupInputs):
     def kept_faults(self, hour: Hour) -> Iterator[tuple[Path, str]]:
         """Sums kept of an hour's files (flowpeer.rollup.kept_sums) that are not those of the
         records, and what is wrong with them. Those that do not hold any more are left out."""
+        if not any(place.exists() for place, _ in self._kept(hour, {}).values()):
+            return
         reads = self._reads(hour)
         paths = {name: path for name, path, _ in reads}
         context = self.context(hour.start)
         for name, (place, digest) in self._kept(hour, self._elsewhere(reads)).items():
-            if not place.exists():
-                continue
             kept = kept_sums.read(place, digest)
             if kept is None:
-                yield place, "not what was written: the records are read instead"
+                if place.exists():  # else there are none, or a collector removed them
+                    yield place, "not what was written: the records are read instead"
                 continue
             codes = Codes(context)
             again = self._again(codes, hour.start, name, paths[name])

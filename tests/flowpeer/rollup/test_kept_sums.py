@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import worlds
@@ -24,8 +25,10 @@ from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.pipeline import sealing
 from flowpeer.pipeline.collect import SegmentUnit
 from flowpeer.pipeline.sealing import Sealing
+from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.reporter import Collected
 from flowpeer.rollup import aggregate, kept_sums
+from flowpeer.rollup import planner as rollup_planner
 from flowpeer.rollup.compiled import KEPT
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib import snapshot
@@ -178,6 +181,31 @@ def test_sums_that_do_not_hold_any_more_are_not_taken(
     assert closed == rolled_up(tmp_path)
 
 
+def test_sums_of_a_crossing_that_is_none_any_more_are_not_taken(
+    tmp_path: Path, files_read: list[str]
+) -> None:
+    """The only record of the hour crosses two external interfaces, and then only one."""
+    world = worlds.make_world(3)
+    flow = next(flow for flow in world.flows if flow["received"] >= worlds.MIDNIGHT + worlds.HOUR)
+    flow |= {"exporter_ip": "192.0.2.1", "input_if": 10, "output_if": 14, "direction": 0,
+             "start": flow["received"], "end": flow["received"]}  # fmt: skip
+    world.flows = [flow]
+    planner = worlds.prepare(tmp_path, world, 1)
+    seal(planner)
+    before = rolled_up(tmp_path)
+    assert files_read == []
+    other = '[[interfaces]]\nexporter = "edge1"\nindex = 14\nrole = '
+    path = tmp_path / "flowpeer.toml"
+    edited = path.read_text().replace(f'{other}"customer"\nasn = 2914', f'{other}"internal"')
+    assert edited != path.read_text()
+    path.write_text(edited)
+    closed = rolled_up(tmp_path)
+    assert closed != before
+    assert files_read
+    shutil.rmtree(planner.lake.cache / "sums")
+    assert closed == rolled_up(tmp_path)
+
+
 def rewritten(path: Path, edit: Callable[[dict[str, Any], pa.RecordBatch], Any]) -> None:
     """Write other sums in place of those of a file, with the right checksum."""
     with pa.memory_map(str(path)) as source:
@@ -314,3 +342,87 @@ def test_sums_of_hours_long_past_are_removed(tmp_path: Path) -> None:
     assert kept_sums.place(planner.lake.cache, first, "0").parent.is_dir()
     kept._remove_old(first + timedelta(hours=sealing.KEPT_HOURS + 1))
     assert not kept_sums.place(planner.lake.cache, first, "0").parent.exists()
+
+
+def test_what_does_not_fit_is_not_kept_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums that were emptied for others are those of no file, whatever comes behind."""
+    monkeypatch.setattr(sealing, "HELD_OCTETS", 1)
+    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
+    path = next(p for p in planner.files if partition_hour(p).hour == 1)
+    rows = pq.read_table(planner.lake.path(path), partitioning=None)
+    at = rows.schema.get_field_index("end_time"), rows.schema.get_field_index("start_time")
+    inside = rows.take([n for n, end in enumerate(rows["end_time"].to_pylist()) if end.hour == 1])
+    outside = rows.slice(0, 1)
+    for place in at:
+        old = pa.array([datetime(2026, 9, 15, tzinfo=UTC)], rows.schema.field(place).type)
+        outside = outside.set_column(place, rows.schema.field(place), old)
+    many = pa.concat_tables([*[inside] * (64 // len(inside) + 1)]).slice(0, 64)
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept.begin("unit")
+    kept.add(partition_hour(path), pa.concat_tables([many, *[outside] * 64]))
+    kept.add(partition_hour(path), inside)
+    kept.keep({partition_hour(path): "0" * 64})
+    assert not list((planner.lake.cache / "sums").rglob("*.arrow"))
+
+
+def test_a_unit_is_published_whatever_is_wrong_with_the_routes_or_exchanges(tmp_path: Path) -> None:
+    planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
+    port = {"id": 1, "net_id": 1, "ix_id": 26, "asn": 64601, "speed": 1, "ipaddr4": "203.0.113.1"}
+    tables = {"netixlan": [port], "net": [{"id": 1, "asn": 64601, "name": "A member"}],
+              "ix": [{"id": 26, "name": "An exchange"}]}  # fmt: skip
+    document = {name: {"data": rows} for name, rows in tables.items()}
+    (tmp_path / "peeringdb.json").write_text(json.dumps(document))
+    load_peeringdb(planner.lake, tmp_path / "peeringdb.json")
+    (ports,) = (planner.lake.root / "reference").glob("*netixlan*")
+    ports.write_bytes(b"not a table")
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    path = next(iter(planner.files))
+    unit = SegmentUnit(planner.lake, "segment", sealing=kept)
+    table = pq.read_table(planner.lake.path(path), partitioning=None)
+    unit.write(partition_hour(path), "flows", table)
+    unit.publish(SegmentSummary(path="segment", rows=0))
+    live = planner.lake.record().manifest("flows", partition_hour(path)).live
+    assert any(file.path.endswith("/segment.parquet") for file in live)
+
+
+def test_tables_of_routes_that_hold_no_more_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector runs for months, and routes are loaded every few hours."""
+    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    path = next(iter(planner.files))
+    table = pq.read_table(planner.lake.path(path), partitioning=None)
+    for day in range(3):
+        (tmp_path / "more.txt").write_text(f"20.0.0.0\t8\t{100 + day}\n")
+        when = datetime(2026, 9, 15, 1 + day, tzinfo=UTC)
+        snapshot.load(planner.lake, tmp_path / "more.txt", taken_at=when)
+        kept.begin(f"unit-{day}")
+        kept.add(partition_hour(path), table)
+        assert len(kept._tables) == 1
+
+
+def test_sums_of_an_hour_go_on_while_another_hour_has_other_routes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup_planner, "TABLES_KEPT", 1)
+    planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
+    (tmp_path / "fra.txt").write_text("20.0.0.0\t8\t100\n")
+    (tmp_path / "later.txt").write_text("20.0.0.0\t8\t101\n")
+    snapshot.load(planner.lake, tmp_path / "fra.txt", vantage="fra",
+                  taken_at=datetime(2026, 9, 15, 1, tzinfo=UTC))  # fmt: skip
+    snapshot.load(planner.lake, tmp_path / "later.txt",
+                  taken_at=datetime(2026, 9, 16, 0, 30, tzinfo=UTC))  # fmt: skip
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept.begin("unit")
+    first, second = sorted(planner.files)[:2]
+    rows = pq.read_table(planner.lake.path(first), partitioning=None)
+    of_one = rows.filter(pc.equal(rows["exporter_ip"].cast(pa.string()), "192.0.2.1"))
+    kept.add(partition_hour(first), of_one)
+    kept.add(partition_hour(second), pq.read_table(planner.lake.path(second), partitioning=None))
+    kept.add(partition_hour(first), rows)
+    assert kept._active
