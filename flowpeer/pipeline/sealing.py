@@ -32,6 +32,9 @@ KEPT_HOURS = 6
 """Sums of earlier hours of receipt are removed: those are rolled up."""
 HELD_OCTETS = 1 << 27
 """Memory for the sums of one file: of one with more of them, none are kept."""
+MOST_COMBINED = 1 << 16
+"""Of a file with more combinations of what decides M1 and M2, some 350 octets each, none are kept:
+somebody makes interfaces up."""
 MOST_WAITING = 8
 """With more segments than these behind it, a decoder keeps no sums: publishing comes first."""
 
@@ -103,6 +106,8 @@ class Sealing:
                 also=() if context.macs is None else MACS,
             )  # fmt: skip
             of.figures.add(of.sums.add(batch))
+            if len(of.sums.combined) > MOST_COMBINED:
+                self._idle()
         except Exception:
             self._idle()
 

@@ -322,8 +322,11 @@ def test_a_collector_keeps_sums_of_what_it_publishes(
     waiting[0] = sealing.MOST_WAITING + 1
     assert publish("segment-2") == set(), "publishing comes first"
     waiting[0] = 0
-    monkeypatch.setattr(sealing, "HELD_OCTETS", 1)
     monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    with monkeypatch.context() as fewer:
+        fewer.setattr(sealing, "MOST_COMBINED", 1)
+        assert publish("segment-made-up") == set()
+    monkeypatch.setattr(sealing, "HELD_OCTETS", 1)
 
     def broken(*_: Any) -> None:
         raise OSError(28, "No space left on device")
