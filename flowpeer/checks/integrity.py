@@ -14,6 +14,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import Fault, Result, replaced, verify_files
 from flowpeer.network import Configuration
 from flowpeer.reporter import Reporter
+from flowpeer.rollup.fingerprint import HOUR
 from flowpeer.rollup.planner import Hour, RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 
@@ -92,7 +93,7 @@ def _kept_sums(rollup: RollupPlanner, asked: Period | None, damaged: set[str]) -
     if not rollup.any_flows or not rollup.snapshots:
         return
     for hour in rollup.plan(*(asked or ())):
-        if hour.blocked or _hit(hour, damaged):
+        if hour.blocked or _hit(hour, damaged, beside=1):  # copies of records may lie there
             continue
         for path, what in rollup.kept_faults(hour):
             yield Fault(
@@ -105,9 +106,10 @@ def _of_flows(path: str) -> bool:
     return path.startswith(("flows/", "manifests/flows/", "manifests/units/"))
 
 
-def _hit(hour: Hour, damaged: Iterable[str]) -> bool:
-    """Whether one of an hour's files is damaged."""
-    received = {folder_of("flows", when) for when, _ in hour.received}
+def _hit(hour: Hour, damaged: Iterable[str], beside: int = 0) -> bool:
+    """Whether one of an hour's files is damaged, or of so many hours before and after."""
+    hours = range(-beside, beside + 1)
+    received = {folder_of("flows", when + n * HOUR) for when, _ in hour.received for n in hours}
     made = {folder_of(table, hour.start) for table in ("traffic", "traffic_routes")}
     places = {f"{folder}/" for folder in received | made}
     return any(path.startswith(place) for path in damaged for place in places)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import worlds
+from deliveries import SECOND, UNITS, empty_lake, publish, world_of
 from effort import seeds
 
 from flowpeer.checks import integrity
@@ -279,6 +280,28 @@ def test_verify_makes_kept_sums_again(tmp_path: Path) -> None:
     assert len(faults) == 2
     name = several.relative_to(planner.lake.root).as_posix()
     assert faults[name] == "not the sums of the records"
+
+
+def test_verify_passes_over_sums_beside_a_damaged_file(tmp_path: Path) -> None:
+    """Whether records count elsewhere is not known without the copies in the hour before."""
+    planner = empty_lake(tmp_path / "lake", world_of(3))
+    edge = worlds.MIDNIGHT + worlds.HOUR - SECOND
+    flow = {
+        "exporter_ip": "192.0.2.1", "observation_domain": 0, "received": edge,
+        "start": edge - SECOND, "end": edge, "input_if": 10, "output_if": 15, "direction": 0,
+        "src_addr": "20.0.0.1", "dst_addr": "198.18.0.1", "bytes": 1000, "packets": 3,
+        "sampling_interval": None, "export_time": edge, "datagram_sequence": 7,
+    }  # fmt: skip
+    after = flow | dict.fromkeys(("received", "start", "end", "export_time"), edge + 60 * SECOND)
+    publish(planner.lake, UNITS[2], [(0, [flow])], 1)
+    publish(planner.lake, UNITS[0], [(2 * SECOND, [flow]), (0, [after])], 2)
+    rolled_up(planner.lake.root.parent)
+    planner = RollupPlanner(planner.lake, planner.network)
+    assert len(seal(planner)) == 2
+    (copy,) = (planner.lake.path(path) for path in planner.files if "capture" in path)
+    copy.write_bytes(copy.read_bytes()[:-20])
+    name = copy.relative_to(planner.lake.root).as_posix()
+    assert [path for path, _ in verified(planner.lake.root.parent)] == [name]
 
 
 def test_sums_of_a_unit_whose_datagrams_count_elsewhere_are_not_taken(tmp_path: Path) -> None:
