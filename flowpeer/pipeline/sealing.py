@@ -154,6 +154,8 @@ class Sealing:
             return None
         self._hours = {h: of for h, of in self._hours.items() if of.begun}
         codes = Codes(planner.context(hour))
+        planner.moments(self._file(hour))
+        planner.pack()  # or all announcements would be read from their files again each time
         sums = CompiledSums(
             core, codes, hour, self._lake.staging.folder, HELD_OCTETS, by_route=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ from flowpeer.reporter import Collected
 from flowpeer.rollup import aggregate, kept_sums
 from flowpeer.rollup import planner as rollup_planner
 from flowpeer.rollup.compiled import KEPT
+from flowpeer.rollup.packed_rates import PackedRates
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib import snapshot
 from flowpeer_core.native import library
@@ -430,6 +432,30 @@ def test_tables_of_routes_that_hold_no_more_are_let_go(
         kept.begin(f"unit-{day}")
         kept.add(partition_hour(path), table)
         assert len(kept._tables) == 1
+
+
+def test_announcements_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the roll-up runs elsewhere, or never, there are a file each minute of them."""
+    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    planner = worlds.prepare(tmp_path, worlds.make_world(3), 1)
+    for manifest in (planner.lake.root / "manifests" / "sampling").rglob("*.json"):
+        os.utime(manifest, (1e9, 1e9))  # not of just now, when the next one may get the same time
+    read: list[datetime] = []
+    original = PackedRates._read
+
+    def _read(self: PackedRates, hour: datetime, mark: str) -> Any:
+        read.append(hour)
+        return original(self, hour, mark)
+
+    monkeypatch.setattr(PackedRates, "_read", _read)
+    path = next(iter(planner.files))
+    table = pq.read_table(planner.lake.path(path), partitioning=None)
+    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    for n in range(3):
+        kept.begin(f"unit-{n}")
+        kept.add(partition_hour(path), table)
+        assert kept._active
+    assert sorted(read) == planner.record.hours("sampling") != []
 
 
 def test_sums_of_an_hour_go_on_while_another_hour_has_other_routes(
