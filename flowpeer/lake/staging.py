@@ -83,11 +83,16 @@ class Staging:
         """Replace `target`: staged, synced, renamed, folder synced."""
         make_folder(target.parent)
         temporary = self.path(target.name)
-        with temporary.open("wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        try:
+            with temporary.open("wb") as file:
+                file.write(octets)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError:  # no room: nothing of it takes more
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
         sync_folder(target.parent)
 
     def sweep(self) -> int:

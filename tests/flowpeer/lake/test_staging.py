@@ -41,3 +41,19 @@ def test_no_room_for_the_end_of_a_table_names_its_file() -> None:
     table.write(arrow_schema(COVERAGE).empty_table())
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
         table.close()
+
+
+def test_nothing_is_left_of_what_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / "staging")
+    staging.folder  # noqa: B018
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        staging.write(tmp_path / "place" / "done", b"octets")
+    assert list(staging.folder.iterdir()) == list((tmp_path / "place").iterdir()) == []
