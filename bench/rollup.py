@@ -46,7 +46,7 @@ import pyarrow as pa
 from flowpeer.configuration import load
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer.pipeline.sealing import Sealing
+from flowpeer.pipeline.sum_keeper import SumKeeper
 from flowpeer.rollup.reading import COLUMNS
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.columns import arrow_schema
@@ -340,7 +340,7 @@ def generate(folder: Path, flows: int, with_nfcapd: bool) -> None:
     match.open_table(lake, info)  # compiled once, as by the first roll-up after a load
     chosen = rng.integers(0, ROUTES, HOSTS)
     hosts, of_host = networks[chosen] + rng.integers(0, 256, HOSTS), origins[chosen]
-    keeping = Sealing(lake, load(folder / "flowpeer.toml"), lambda: 0)
+    keeping = SumKeeper(lake, load(folder / "flowpeer.toml"), lambda: 0)
     took_s = 0.0
     capture = Capture(folder / "nfcapd") if with_nfcapd else None
     bounds = [flows * m // MINUTES for m in range(MINUTES + 1)]

@@ -40,7 +40,7 @@ import rollup as hour
 from flowpeer.configuration import load
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake
-from flowpeer.pipeline.sealing import Sealing
+from flowpeer.pipeline.sum_keeper import SumKeeper
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_ingest.datagrams import Datagrams
 from flowpeer_ingest.decoder import Decoder
@@ -103,7 +103,7 @@ def ours(units: list[list[Datagrams]], folder: Path) -> tuple[float, float]:
         shutil.rmtree(lake.root / "manifests" / table, ignore_errors=True)
         shutil.rmtree(lake.root / table, ignore_errors=True)
     shutil.rmtree(lake.cache / "sums", ignore_errors=True)
-    keeping = Sealing(lake, load(folder / "flowpeer.toml"), lambda: 0)
+    keeping = SumKeeper(lake, load(folder / "flowpeer.toml"), lambda: 0)
     decoder = Decoder()
     begun_s = time.process_time()
     for number, blocks in enumerate(units):

@@ -20,7 +20,7 @@ from flowpeer.pipeline.collect import (
     collector_lock,
     collector_name,
 )
-from flowpeer.pipeline.sealing import Sealing
+from flowpeer.pipeline.sum_keeper import SumKeeper
 from flowpeer_ingest.collector import Collector, CollectorOptions
 from flowpeer_ingest.health import running, troubles
 from flowpeer_ingest.segments import Allowed
@@ -100,12 +100,12 @@ def collect(
         metrics=_addresses([metrics], LOOPBACK)[0] if metrics else None,
     )
     name = collector_name(network)
-    sealing = Sealing(lake, network, lambda: len(segments(settings.spool, "sealed")))
+    keeper = SumKeeper(lake, network, lambda: len(segments(settings.spool, "sealed")))
     with lake.lock(collector_lock(name)):
         collector = Collector(
             settings,
             unit=lambda unit: SegmentUnit(
-                lake, unit, settings.configured, collector=name, sealing=sealing
+                lake, unit, settings.configured, collector=name, keeper=keeper
             ),
             active_timeout_s=network.active_timeout_s,
             say=lambda text: state.say(text),

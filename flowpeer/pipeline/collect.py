@@ -16,7 +16,7 @@ from flowpeer.lake.publish import FlowSink, unit_record
 from flowpeer.lake.staging import host_word
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
-from flowpeer.pipeline.sealing import Sealing
+from flowpeer.pipeline.sum_keeper import SumKeeper
 from flowpeer.reporter import Reporter
 from flowpeer.routing.bmp.station import BmpStation
 from flowpeer_core.native.rows import Rows
@@ -29,7 +29,7 @@ Address = tuple[str, int]
 
 class SegmentUnit:
     """Publishes one spool segment into the lake: what the collector's decoder writes to. With
-    `sealing` its sums are kept too."""
+    `keeper` its sums are kept too."""
 
     def __init__(
         self,
@@ -38,22 +38,22 @@ class SegmentUnit:
         configured: Collection[str] = frozenset(),
         *,
         collector: str = "",
-        sealing: Sealing | None = None,
+        keeper: SumKeeper | None = None,
     ) -> None:
         self._lake = lake
         self._collector = collector
         self._configured = configured
         self._sink = FlowSink(lake, f"{name}-{collector}" if collector else name)
-        self._sealing = sealing
-        if sealing is not None:
-            sealing.begin(self._sink.unit)
+        self._keeper = keeper
+        if keeper is not None:
+            keeper.begin(self._sink.unit)
 
     def write(self, hour: datetime, name: str, table: pa.Table | Rows) -> None:
         """Stage rows."""
         faults.point("write")
         self._sink.write(hour, name, table)
-        if self._sealing is not None and name == "flows":
-            self._sealing.add(hour, table)
+        if self._keeper is not None and name == "flows":
+            self._keeper.add(hour, table)
 
     def publish(self, summary: SegmentSummary) -> Mapping[str, int]:
         """Publish names and tables, then the unit's record; records without a rate by exporter.
@@ -68,8 +68,8 @@ class SegmentUnit:
             record = unit_record(self._sink.unit, summary, collector=self._collector)
             unrated = self._sink.unrated()
             self._sink.publish(record)
-            if self._sealing is not None:
-                self._sealing.keep(self._sink.flow_digests)
+            if self._keeper is not None:
+                self._keeper.keep(self._sink.flow_digests)
         except StoreError as error:
             raise OSError(errno.EIO, error.what) from error
         return unrated

@@ -24,9 +24,9 @@ from flowpeer.configuration import load
 from flowpeer.lake.manifest import partition_hour
 from flowpeer.lake.publish import FlowSink
 from flowpeer.lake.store import Lake, sha256_of
-from flowpeer.pipeline import sealing
+from flowpeer.pipeline import sum_keeper
 from flowpeer.pipeline.collect import SegmentUnit
-from flowpeer.pipeline.sealing import Sealing
+from flowpeer.pipeline.sum_keeper import SumKeeper
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.reporter import Collected
 from flowpeer.rollup import aggregate, kept_sums
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(library() is None, reason="built without the com
 
 def seal(planner: RollupPlanner) -> list[Path]:
     """Keep the sums of all files, as they would be kept now."""
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
     for path, file in planner.files.items():
         table = pq.read_table(planner.lake.path(path), partitioning=None)
         kept.begin(Path(path).stem)
@@ -122,10 +122,10 @@ def test_sums_kept_while_the_day_was_learned_change_nothing(
             kept.keep(self.flow_digests)
             return done
 
-    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    monkeypatch.setattr(sum_keeper, "RENEWED_S", 0.0)
     (tmp_path / "flowpeer.toml").write_text(worlds.toml_of(world))
     network = load(tmp_path / "flowpeer.toml")
-    kept = Sealing(Lake(network.lake_path), network, lambda: 0)
+    kept = SumKeeper(Lake(network.lake_path), network, lambda: 0)
     monkeypatch.setattr(worlds, "FlowSink", KeepingSink)
     planner = worlds.prepare(tmp_path, world, 5)
     assert list((planner.lake.cache / "sums").rglob("*.arrow"))
@@ -320,7 +320,7 @@ def test_a_collector_keeps_sums_of_what_it_publishes(
 ) -> None:
     planner = worlds.prepare(tmp_path, worlds.make_world(5), 2)
     waiting = [0]
-    kept = Sealing(planner.lake, planner.network, lambda: waiting[0])
+    kept = SumKeeper(planner.lake, planner.network, lambda: waiting[0])
     tables = {
         partition_hour(path): pq.read_table(planner.lake.path(path), partitioning=None)
         for path in planner.files
@@ -328,7 +328,7 @@ def test_a_collector_keeps_sums_of_what_it_publishes(
 
     def publish(name: str) -> set[str]:
         before = {*(planner.lake.cache / "sums").rglob("*.arrow")}
-        unit = SegmentUnit(planner.lake, name, collector="one", sealing=kept)
+        unit = SegmentUnit(planner.lake, name, collector="one", keeper=kept)
         for hour, table in tables.items():
             unit.write(hour, "flows", table)
         unit.publish(SegmentSummary(path=name, rows=0))
@@ -344,14 +344,14 @@ def test_a_collector_keeps_sums_of_what_it_publishes(
     }
     assert made == digests
     assert len(made) == len(tables)
-    waiting[0] = sealing.MOST_WAITING + 1
+    waiting[0] = sum_keeper.MOST_WAITING + 1
     assert publish("segment-2") == set(), "publishing comes first"
     waiting[0] = 0
-    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    monkeypatch.setattr(sum_keeper, "RENEWED_S", 0.0)
     with monkeypatch.context() as fewer:
-        fewer.setattr(sealing, "MOST_COMBINED", 1)
+        fewer.setattr(sum_keeper, "MOST_COMBINED", 1)
         assert publish("segment-made-up") == set()
-    monkeypatch.setattr(sealing, "HELD_OCTETS", 1)
+    monkeypatch.setattr(sum_keeper, "HELD_OCTETS", 1)
 
     def broken(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -365,10 +365,10 @@ def test_sums_of_hours_long_past_are_removed(tmp_path: Path) -> None:
     planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
     seal(planner)
     first = min(partition_hour(path) for path in planner.files)
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
-    kept._remove_old(first + timedelta(hours=sealing.KEPT_HOURS))
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
+    kept._remove_old(first + timedelta(hours=sum_keeper.KEPT_HOURS))
     assert kept_sums.place(planner.lake.cache, first, "0").parent.is_dir()
-    kept._remove_old(first + timedelta(hours=sealing.KEPT_HOURS + 1))
+    kept._remove_old(first + timedelta(hours=sum_keeper.KEPT_HOURS + 1))
     assert not kept_sums.place(planner.lake.cache, first, "0").parent.exists()
 
 
@@ -376,8 +376,8 @@ def test_what_does_not_fit_is_not_kept_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums that were emptied for others are those of no file, whatever comes behind."""
-    monkeypatch.setattr(sealing, "HELD_OCTETS", 1)
-    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    monkeypatch.setattr(sum_keeper, "HELD_OCTETS", 1)
+    monkeypatch.setattr(sum_keeper, "RENEWED_S", 0.0)
     planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
     path = next(p for p in planner.files if partition_hour(p).hour == 1)
     rows = pq.read_table(planner.lake.path(path), partitioning=None)
@@ -388,7 +388,7 @@ def test_what_does_not_fit_is_not_kept_in_part(
         old = pa.array([datetime(2026, 9, 15, tzinfo=UTC)], rows.schema.field(place).type)
         outside = outside.set_column(place, rows.schema.field(place), old)
     many = pa.concat_tables([*[inside] * (64 // len(inside) + 1)]).slice(0, 64)
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
     kept.begin("unit")
     kept.add(partition_hour(path), pa.concat_tables([many, *[outside] * 64]))
     kept.add(partition_hour(path), inside)
@@ -406,9 +406,9 @@ def test_a_unit_is_published_whatever_is_wrong_with_the_routes_or_exchanges(tmp_
     load_peeringdb(planner.lake, tmp_path / "peeringdb.json")
     (ports,) = (planner.lake.root / "reference").glob("*netixlan*")
     ports.write_bytes(b"not a table")
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
     path = next(iter(planner.files))
-    unit = SegmentUnit(planner.lake, "segment", sealing=kept)
+    unit = SegmentUnit(planner.lake, "segment", keeper=kept)
     table = pq.read_table(planner.lake.path(path), partitioning=None)
     unit.write(partition_hour(path), "flows", table)
     unit.publish(SegmentSummary(path="segment", rows=0))
@@ -420,9 +420,9 @@ def test_tables_of_routes_that_hold_no_more_are_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A collector runs for months, and routes are loaded every few hours."""
-    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    monkeypatch.setattr(sum_keeper, "RENEWED_S", 0.0)
     planner = worlds.prepare(tmp_path, worlds.make_world(5), 1)
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
     path = next(iter(planner.files))
     table = pq.read_table(planner.lake.path(path), partitioning=None)
     for day in range(3):
@@ -436,7 +436,7 @@ def test_tables_of_routes_that_hold_no_more_are_let_go(
 
 def test_announcements_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the roll-up runs elsewhere, or never, there are a file each minute of them."""
-    monkeypatch.setattr(sealing, "RENEWED_S", 0.0)
+    monkeypatch.setattr(sum_keeper, "RENEWED_S", 0.0)
     planner = worlds.prepare(tmp_path, worlds.make_world(3), 1)
     for manifest in (planner.lake.root / "manifests" / "sampling").rglob("*.json"):
         os.utime(manifest, (1e9, 1e9))  # not of just now, when the next one may get the same time
@@ -450,7 +450,7 @@ def test_announcements_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(PackedRates, "_read", _read)
     path = next(iter(planner.files))
     table = pq.read_table(planner.lake.path(path), partitioning=None)
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
     for n in range(3):
         kept.begin(f"unit-{n}")
         kept.add(partition_hour(path), table)
@@ -469,7 +469,7 @@ def test_sums_of_an_hour_go_on_while_another_hour_has_other_routes(
                   taken_at=datetime(2026, 9, 15, 1, tzinfo=UTC))  # fmt: skip
     snapshot.load(planner.lake, tmp_path / "later.txt",
                   taken_at=datetime(2026, 9, 16, 0, 30, tzinfo=UTC))  # fmt: skip
-    kept = Sealing(planner.lake, planner.network, lambda: 0)
+    kept = SumKeeper(planner.lake, planner.network, lambda: 0)
     kept.begin("unit")
     first, second = sorted(planner.files)[:2]
     rows = pq.read_table(planner.lake.path(first), partitioning=None)

@@ -60,7 +60,7 @@ class _Hour:
         return self.begun or (self.left > 0 and time.monotonic() < self.until_s)
 
 
-class Sealing:
+class SumKeeper:
     """Keeps sums of flow files, one unit after the other: `begin`, `add` its rows, `keep`.
 
     Nothing that fails here keeps a unit from being published: of its files no sums are kept then,
@@ -115,13 +115,13 @@ class Sealing:
         """Keep the sums of the unit's files, which are published, by hour and digest."""
         if not self._active:
             return
-        for hour, digest in digests.items():
-            if hour in self._hours:
+        for hour, of in self._hours.items():
+            if of.begun and hour in digests:
                 with suppress(Exception):
-                    self._keep(hour, digest)
+                    self._keep(hour, of, digests[hour])
 
-    def _keep(self, hour: datetime, digest: str) -> None:
-        of, path = self._hours[hour], kept_sums.place(self._lake.cache, hour, digest)
+    def _keep(self, hour: datetime, of: _Hour, digest: str) -> None:
+        path = kept_sums.place(self._lake.cache, hour, digest)
         if not path.parent.is_dir():
             self._remove_old(hour)
             make_folder(path.parent)
