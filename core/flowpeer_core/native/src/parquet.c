@@ -95,7 +95,8 @@ static inline __attribute__((always_inline)) int64_t value_at(const uint8_t *val
 }
 
 /* A block of differences, as int32 that wrap. Vectors of four where the machine has them. */
-static bool put_narrow(room_t *out, const int32_t *difference, int count) {
+static inline __attribute__((always_inline)) bool put_narrow(room_t *out, const int32_t *difference,
+                                                             int count) {
     uint32_t above[BLOCK];
     int32_t least = INT32_MAX;
     for (int i = 0; i < count; i++) least = difference[i] < least ? difference[i] : least;
@@ -149,7 +150,8 @@ static bool begin_delta(room_t *out, int64_t n, int64_t first, bool same) {
     return true;
 }
 
-static bool delta32(const uint8_t *values, int64_t n, room_t *out, bool same) {
+static inline __attribute__((always_inline)) bool delta32(const uint8_t *values, int64_t n,
+                                                          room_t *out, bool same) {
     if (!begin_delta(out, n, n ? value_at(values, 0, true) : 0, same)) return false;
     for (int64_t at = 1; at < n && !same; at += BLOCK) {
         int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
@@ -168,7 +170,9 @@ static inline void widen(int64_t span[2], int64_t value) {
 }
 
 /* The same of int64; `span` becomes the least and greatest of them. */
-static bool delta64(const uint8_t *values, int64_t n, room_t *out, bool same, int64_t span[2]) {
+static inline __attribute__((always_inline)) bool delta64(const uint8_t *values, int64_t n,
+                                                          room_t *out, bool same,
+                                                          int64_t span[2]) {
     span[0] = span[1] = n ? value_at(values, 0, false) : 0;
     if (!begin_delta(out, n, span[0], same)) return false;
     for (int64_t at = 1; at < n && !same; at += BLOCK) {
@@ -202,6 +206,22 @@ static bool delta64(const uint8_t *values, int64_t n, room_t *out, bool same, in
         if (!put_narrow(out, small, count)) return false;
     }
     return true;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static bool delta_avx2(const uint8_t *values, int64_t n, room_t *out,
+                                                       bool same, int64_t *span) {
+    return span ? delta64(values, n, out, same, span) : delta32(values, n, out, same);
+}
+#endif
+
+/* int64 where there is a `span` of them to be found, else int32; eight in a vector where the machine
+ * has those. */
+static bool put_delta(const uint8_t *values, int64_t n, room_t *out, bool same, int64_t *span) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) return delta_avx2(values, n, out, same, span);
+#endif
+    return span ? delta64(values, n, out, same, span) : delta32(values, n, out, same);
 }
 
 /* The RLE / bit-packing hybrid of dictionary indices below 2^width. */
@@ -539,12 +559,8 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
                     : put_indices(&to, chunk->index, n, width);
     } else if (chunk->encoding == FLOWPEER_DELTA) {
         int64_t span[2];
-        if (chunk->type == FLOWPEER_INT32)
-            done = delta32(values, n, &to, same);
-        else if (wide)
-            done = delta64(values, n, &to, same, span);
-        else
-            return FLOWPEER_ARGUMENT;
+        if (chunk->type != FLOWPEER_INT32 && !wide) return FLOWPEER_ARGUMENT;
+        done = put_delta(values, n, &to, same, wide ? span : NULL);
         if (wide && chunk->measured && n) measure(chunk, (const uint8_t *)span, 2);
     } else if (chunk->type == FLOWPEER_BOOL) {
         if (!has(&to, (n + 7) / 8)) return FLOWPEER_NO_ROOM;
