@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +15,6 @@ from flowpeer.lake.store import Lake
 from flowpeer.lake.verify import Fault, Result, replaced, verify_files
 from flowpeer.network import Configuration
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.fingerprint import HOUR
 from flowpeer.rollup.planner import Hour, RollupPlanner
 from flowpeer.rollup.reconcile import conservation, hours_conserved
 
@@ -83,6 +83,8 @@ def _identities(
             yield placed
         return
     sound = [h for h in hours if not h.changed and not h.blocked and not _hit(h, damaged)]
+    if asked is not None:
+        sound = [h for h in sound if h.frozen or rollup.readable(h)]
     if len(sound) < len(hours) - len(stale):
         reporter.say(f"sums of {len(sound)} of {len(hours)} hours are compared")
     yield from hours_conserved(rollup, sound, again=asked is not None)
@@ -93,23 +95,23 @@ def _kept_sums(rollup: RollupPlanner, asked: Period | None, damaged: set[str]) -
     if not rollup.any_flows or not rollup.snapshots:
         return
     for hour in rollup.plan(*(asked or ())):
-        if hour.blocked or _hit(hour, damaged, beside=1):  # copies of records may lie there
+        if hour.blocked or _hit(hour, damaged):
             continue
-        for path, what in rollup.kept_faults(hour):
-            yield Fault(
-                str(path.relative_to(rollup.lake.root)), what,
-                "delete it, and the hour's file of `traffic`, then run `flowpeer rollup`",
-            )  # fmt: skip
+        with suppress(OSError):  # a damaged file of an hour beside it, where copies may lie
+            for path, what in rollup.kept_faults(hour):
+                yield Fault(
+                    str(path.relative_to(rollup.lake.root)), what,
+                    "delete it, and the hour's file of `traffic`, then run `flowpeer rollup`",
+                )  # fmt: skip
 
 
 def _of_flows(path: str) -> bool:
     return path.startswith(("flows/", "manifests/flows/", "manifests/units/"))
 
 
-def _hit(hour: Hour, damaged: Iterable[str], beside: int = 0) -> bool:
-    """Whether one of an hour's files is damaged, or of so many hours before and after."""
-    hours = range(-beside, beside + 1)
-    received = {folder_of("flows", when + n * HOUR) for when, _ in hour.received for n in hours}
+def _hit(hour: Hour, damaged: Iterable[str]) -> bool:
+    """Whether one of an hour's files is damaged."""
+    received = {folder_of("flows", when) for when, _ in hour.received}
     made = {folder_of(table, hour.start) for table in ("traffic", "traffic_routes")}
     places = {f"{folder}/" for folder in received | made}
     return any(path.startswith(place) for path in damaged for place in places)

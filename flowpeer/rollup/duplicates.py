@@ -26,12 +26,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
 from flowpeer.lake.manifest import HOUR, File, Header, Holder, holder_of, partition_hour
 from flowpeer.lake.record import Record
-from flowpeer.rollup.reading import EPOCH, Ints
+from flowpeer.rollup.reading import EPOCH, Ints, flow_file
 from flowpeer_ingest.parts import ANY_DOMAIN, PATHS_APART_US, Span
 
 SAME = (
@@ -164,7 +163,7 @@ class Duplicates:
         return {path: np.unique(np.concatenate(rows)) for path, rows in found.items()}
 
     def _groups(self, hour: datetime, file: File) -> Iterator[_Group]:
-        with pq.ParquetFile(self._record.lake.path(file.path)) as parquet:
+        with flow_file(self._record.lake.path(file.path)) as parquet:
             first = 0
             names = parquet.schema_arrow.names
             if any(name not in names for name in SAME):
@@ -219,7 +218,7 @@ class Duplicates:
     ) -> pl.DataFrame:  # fmt: skip
         """Digests of a row group's records: of these times, exporters and holders."""
         path = self._record.lake.path(group.file.path)
-        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        with flow_file(path, page_checksum_verification=True) as parquet:
             table = parquet.read_row_group(
                 group.number, columns=[*SAME, "received_at"], use_threads=False
             )

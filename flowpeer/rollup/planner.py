@@ -348,6 +348,15 @@ class RollupPlanner(RollupInputs):
         """Whether the record names files for an hour that are not there."""
         return not all(path.exists() for _, path, _ in self._reads(hour))
 
+    def readable(self, hour: Hour) -> bool:
+        """Whether it can be known which records of an hour count elsewhere: files of the hours
+        beside it may be damaged, in which their copies lie."""
+        try:
+            self._elsewhere(self._reads(hour))
+        except OSError:
+            return False
+        return True
+
     def recount(self, hour: Hour) -> HourFigures:
         """An hour's figures from its flow records, without writing anything into the lake."""
         reads = self._reads(hour)

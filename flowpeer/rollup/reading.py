@@ -7,6 +7,7 @@ and whole row groups whose records lie outside the hour. Small files are read by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,13 +71,23 @@ Task = tuple[tuple[str, Path, tuple[int, ...] | None], ...]
 """(name, path, row groups or None for all) of what one thread reads together."""
 
 
+@contextmanager
+def flow_file(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
+    """A flow file to be read. Raises OSError where it is damaged."""
+    try:
+        with pq.ParquetFile(path, **options) as file:
+            yield file
+    except pa.ArrowException as error:
+        raise OSError(f"{path}: {str(error).strip().splitlines()[0]}") from error
+
+
 def tasks(files: Sequence[tuple[str, Path, int]]) -> Iterator[Task]:
     """Share out files, given as (name, path, rows), in pieces of about a batch."""
     waiting: list[tuple[str, Path, tuple[int, ...] | None]] = []
     rows_waiting = 0
     for name, path, rows in files:
         if rows > 2 * BATCH_ROWS:
-            with pq.ParquetFile(path) as file:
+            with flow_file(path) as file:
                 groups = file.metadata.num_row_groups
             yield from (((name, path, (n,)),) for n in range(groups))
             continue
@@ -114,7 +125,7 @@ def read(
         changes = moments(name)
         elsewhere = duplicates.get(name)
         wanted = _wanted(changes, next_hops=next_hops, also=also)
-        with pq.ParquetFile(
+        with flow_file(
             path, page_checksum_verification=True, read_dictionary=["exporter_ip"]
         ) as file:
             sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]

@@ -256,9 +256,9 @@ def test_damaged_sums_are_not_taken(
     assert sorted({*files_read}) == sorted(planner.files)
 
 
-def verified(folder: Path) -> list[tuple[str, str]]:
+def verified(folder: Path, period: Any = None) -> list[tuple[str, str]]:
     network = load(folder / "flowpeer.toml")
-    done = integrity.verify(network, Lake(network.lake_path), Collected(), None)
+    done = integrity.verify(network, Lake(network.lake_path), Collected(), period)
     assert done.broken == []
     return [(fault.path, fault.what) for fault in done.faults]
 
@@ -304,6 +304,9 @@ def test_verify_passes_over_sums_beside_a_damaged_file(tmp_path: Path) -> None:
     copy.write_bytes(copy.read_bytes()[:-20])
     name = copy.relative_to(planner.lake.root).as_posix()
     assert [path for path, _ in verified(planner.lake.root.parent)] == [name]
+    begin = datetime(2026, 9, 16, 1, tzinfo=UTC)
+    hour = begin, begin + timedelta(hours=1)
+    assert verified(planner.lake.root.parent, hour) == [], "the hour's own files are good"
 
 
 def test_sums_of_a_unit_whose_datagrams_count_elsewhere_are_not_taken(tmp_path: Path) -> None:

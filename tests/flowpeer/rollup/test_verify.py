@@ -92,7 +92,8 @@ def test_a_damaged_roll_up_costs_only_its_own_hour(folder: Path, run: Run) -> No
     assert run("verify", cwd=folder).returncode == 0
 
 
-def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run) -> None:
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run, damage: str) -> None:
     made = rollups(folder)
     rollup = RollupPlanner(Lake(folder / "lake"), load(folder / "flowpeer.toml"))
     victim, file = next((f, e) for f, e in rollup.files.items() if "T01" in str(e.units[0].facts))
@@ -102,7 +103,10 @@ def test_a_damaged_flow_file_costs_only_its_own_hours(folder: Path, run: Run) ->
         column = parquet.metadata.row_group(0).column(names.index("start_time"))
         last_octet = column.dictionary_page_offset or column.data_page_offset
         last_octet += column.total_compressed_size - 1
-    flip(path, 8 * last_octet)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        flip(path, 8 * last_octet)
     hit = {h.name for h in rollup.plan() if h.name in file.units[0].facts.hours}
     for place in (folder / "lake/manifests/traffic").rglob("*.json"):
         place.write_bytes(b"damaged")  # as good as never rolled up
