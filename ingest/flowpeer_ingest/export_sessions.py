@@ -133,6 +133,13 @@ class SessionCounts:
                 place, (int(received_us[one]), int(sequence[one])),
                 (int(received_us[other]), int(after[other])),
             )  # fmt: skip
+        some = units > 0  # templates alone are in no run
+        if not some.all():
+            received_us, sequence, units, after = (
+                column[some] for column in (received_us, sequence, units, after)
+            )
+            if not len(units):
+                return
         # What goes beyond 2^32 stands for itself: the numbers on either side keep their times.
         beyond = sequence + units > _WRAP
         apart = (sequence[1:] != after[:-1]) | (after[:-1] == 0) | beyond[1:] | beyond[:-1]

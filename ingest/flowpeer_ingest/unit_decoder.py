@@ -86,8 +86,8 @@ class UnitDecoder:
         decoder.begin()
         decoder.wire.state.forgotten.clear()
 
-    def datagram(self, payload: bytes, exporter: str, port: int, received_us: int) -> None:
-        """Decode one datagram and gather what it says."""
+    def datagram(self, payload: bytes, exporter: str, port: int, received_us: int) -> bool:
+        """Decode one datagram and gather what it says; whether that was flow records alone."""
         if self.first_us < 0 or received_us < self.first_us:
             self.first_us = received_us
         self.last_us = max(self.last_us, received_us)
@@ -103,7 +103,7 @@ class UnitDecoder:
                 reason = f"{head.name} is not decoded"
             self.rejected[reason] += 1
             self.refused(reason, payload, exporter, port, received_us)
-            return
+            return False
         who = self.counts(exporter)
         who.datagrams += 1
         who.versions.add(head.format)
@@ -117,6 +117,7 @@ class UnitDecoder:
         if head.export_ms >= 0:
             who.clock(received_us - head.export_ms * 1_000)
         self.take(events, who, slot)
+        return all(type(event) in (Message, Records) for event in events)
 
     def take(self, events: Sequence[Event], who: Counts, slot: list[int]) -> None:
         """Gather the records of a datagram and count the rest."""

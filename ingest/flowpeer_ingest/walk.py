@@ -10,6 +10,7 @@ are emptied whenever something changes.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.wire import netflow5, sflow5
 from flowpeer_ingest.wire.dispatch import Wire
 from flowpeer_ingest.wire.events import SFLOW5, session_number
+from flowpeer_ingest.wire.sets import FIRST_DATA_SET
 from flowpeer_ingest.wire.state import (
     DATAGRAMS,
     FLOWS,
@@ -36,6 +38,7 @@ from flowpeer_ingest.wire.state import (
 )
 
 _FOUND, _SESSION = np.dtype(native.CFound), np.dtype(native.CSession)
+_PAIR = struct.Struct(">HH")
 SESSIONS = 1 << 14
 TEMPLATES = 1 << 16
 """Entries of the core's tables; when they are full, they are filled again."""
@@ -76,6 +79,7 @@ class CompiledWalk:
         self._sessions: list[ExportSession] = []
         self._numbers: dict[Key, int] = {}
         self._of: dict[tuple[str, int], list[int]] = {}
+        self._again: dict[int, list[NDArray[np.uint8]]] = {}
         self._changes: tuple[DecoderState | None, int] = (None, -1)
         b = self._b
         b.sessions, b.session_places = _address(self._known), _address(self._session_places)
@@ -88,11 +92,12 @@ class CompiledWalk:
         self,
         batch: Datagrams,
         *,
-        on_other: Callable[[int], None],
+        on_other: Callable[[int], bool],
         drain: Callable[[], None],
     ) -> list[SessionDatagrams]:
         """Take a batch apart. Calls `on_other(i)` for a datagram that is to be decoded by `Wire`,
-        and `drain` where what waits must be read, at the end always. Returns the plain ones."""
+        which tells whether that gave flow records alone, and `drain` where what waits must be read,
+        at the end always. Returns the plain ones."""
         columns, b = self._columns, self._b
         registry = columns.registry
         n = len(batch)
@@ -133,7 +138,8 @@ class CompiledWalk:
                     start = self._renew(found, start, at, again=True)
             elif b.stop == native.STOP_ODD or not self._tell_session(batch.exporter(at)):
                 start = self._renew(found, start, at)
-                on_other(at)
+                before = self._wire.state.changes
+                quiet = on_other(at) and self._wire.state.changes == before
                 found[at]["session"] = -1
                 b.next = at + 1
                 start = at + 1
@@ -141,6 +147,8 @@ class CompiledWalk:
                 session = self._wire.state.take_current()
                 if session is not None:
                     self._reload(session)
+                    if quiet and session.version in (9, 10):
+                        self._remember(batch.one(at)[0], session)
         self._renew(found, start, n)
         drain()
         columns.octets = b""
@@ -165,6 +173,31 @@ class CompiledWalk:
             for other in self._of.get(session.key[:2], ()):
                 self._load(self._known[other], self._sessions[other])
 
+    def _remember(self, payload: bytes, session: ExportSession) -> None:
+        """Let the core pass over a datagram's sets of templates when they come again: they changed
+        nothing, and will not as long as no template and no session comes or goes."""
+        number = self._numbers.get(session.key)
+        if number is None:
+            return
+        entry, kept = self._known[number], self._again.setdefault(number, [])
+        pos, end = (
+            (20, len(payload)) if session.version == 9 else (16, _PAIR.unpack_from(payload)[1])
+        )
+        while end - pos >= 4:
+            kind, size = _PAIR.unpack_from(payload, pos)
+            octets = payload[pos : pos + size]
+            if size < 4 or pos + size > end:
+                return
+            pos += size
+            if kind >= FIRST_DATA_SET or any(octets == one.tobytes() for one in kept):
+                continue
+            if len(kept) == native.AGAIN:  # the first one makes room
+                del kept[0]
+            kept.append(np.frombuffer(octets, np.uint8))
+        none = [0] * (native.AGAIN - len(kept))
+        entry["again"] = [*map(_address, kept), *none]
+        entry["again_size"] = [*(one.size for one in kept), *none]
+
     def _renew(self, found: NDArray[Any], start: int, stop: int, *, again: bool = False) -> int:
         """Tell `wire.state` of the sequence numbers in [start, stop); where something changed,
         let the core ask for everything again. Returns `stop`."""
@@ -177,7 +210,7 @@ class CompiledWalk:
             self._session_places[:] = 0
             self._template_places[:] = 0
             self._b.session_count = self._b.template_count = 0
-            self._sessions, self._of, self._numbers = [], {}, {}
+            self._sessions, self._of, self._numbers, self._again = [], {}, {}, {}
             self._b.netflow5 = self._columns.registry.layout(netflow5.LAYOUT)
         return stop
 

@@ -142,6 +142,62 @@ def test_losses_repeats_and_late_datagrams_are_counted_alike(
             assert_equal(disturbed(sent[:300]), 60)
 
 
+@pytest.mark.parametrize("version", [9, 10])
+def test_templates_that_come_again_and_again_give_the_same(build: Any, version: int) -> None:
+    """Alone or before data, unchanged, changed to and fro, withdrawn, or with something broken."""
+    layouts = [[(8, 4), (12, 4), (1, 4)], [(8, 4), (12, 4), (1, 4), (2, 4)]]
+    values = {8: "192.0.2.9", 12: "192.0.2.8", 1: 1_000, 2: 1}
+    rng = random.Random(version)
+    made, sequence, now = [], 1, [0, 0]
+    for i in range(600):
+        sets, count = [], rng.randrange(4)
+        domain = i % 2
+        if rng.random() < 0.02:
+            now[domain] = 1 - now[domain]
+        layout = layouts[now[domain]]
+        if rng.random() < 0.4 or i < 2:
+            sets += [build.template(256, layout, version=version)] * rng.choice((1, 1, 2))
+        if rng.random() < 0.2:
+            sets.append(build.options_template(258, [(10, 4)], [(34, 4)], version))
+        if rng.random() < 0.05:  # broken, and so each time that it comes
+            sets.append(build.set_(0 if version == 9 else 2, b"\x01\x03\x00\x09\x00\x01"))
+        if rng.random() < 0.02 and version == 10:
+            sets.append(build.set_(2, b"\x01\x00\x00\x00"))
+        if count:
+            sets.append(build.set_(256, build.record(layout, values) * count))
+        payload = build.message(version, *sets, sequence=sequence, domain=domain)
+        made.append((payload, "192.0.2.1", 7, (build.START + i // 9) * 1_000_000))
+        sequence += 1 if version == 9 else count
+    for size in (7, 60, 600):
+        assert_equal(made, size)
+    assert_equal(disturbed(made), 60)
+
+
+def test_templates_that_come_again_are_passed_over(build: Any) -> None:
+    if library() is None:
+        pytest.skip("built without the compiled core")
+    layout = [(8, 4), (12, 4), (1, 4)]
+    record = build.record(layout, {8: "192.0.2.9", 12: "192.0.2.8", 1: 1_000})
+    sets = build.template(256, layout, version=9), build.set_(256, record)
+    run = UnitDecoder(Decoder(), lambda *_: None)
+    alone: list[bytes] = []
+    datagram = run.datagram
+
+    def counted(payload: bytes, *rest: Any) -> bool:
+        alone.append(payload)
+        return datagram(payload, *rest)
+
+    run.datagram = counted  # type: ignore[method-assign]
+    sent = [
+        (build.message(9, *sets, sequence=i), "192.0.2.1", 7, build.START * 1_000_000)
+        for i in range(100)
+    ]
+    run.many(*zip(*sent, strict=True))
+    run.finish()
+    assert run.decoder.columns.tally.records == 100
+    assert len(alone) == 2, "the first, which is news, and the second, which is none"
+
+
 def disturbed(sent: list[Sent]) -> list[Sent]:
     """The same with some lost, some twice, some late, and a sender that begins again."""
     rng = random.Random(len(sent))

@@ -88,6 +88,7 @@ STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
 FACTS, FACTS_SPANS, FACTS_HOURS = 4_096, 256, 256
 BLOCK, PARTS, TABLES, LEAST_ROOM, KNOWN = 64, 12, 13, 1664, 16384
 SLOT_US, NEAR_BIT, SLOT_BIT = 300_000_000, 62, 60
+AGAIN = 4
 (
     TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
     TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS,
@@ -128,6 +129,8 @@ class CSession(ctypes.Structure):
         ("plain", c_int32),
         ("touched", c_int32),
         ("unsure", c_int32),
+        ("again", c_void_p * AGAIN),
+        ("again_size", c_int64 * AGAIN),
     ]
 
 

@@ -206,6 +206,8 @@ typedef struct {
     int32_t length[FLOWPEER_KEYS];
 } flowpeer_layout;
 
+#define FLOWPEER_AGAIN 4 /* sets of templates that are remembered of a session */
+
 /* A transport session and observation domain, or an sFlow agent; the first part is its key.
  * `expected`: next sequence number, -1 unknown; `plain`: a number that is the expected one needs no
  * other rule. Results: `touched` once a datagram was taken, `unsure` once a number was another. */
@@ -224,6 +226,8 @@ typedef struct {
     int32_t plain;
     int32_t touched;
     int32_t unsure;
+    const uint8_t *again[FLOWPEER_AGAIN]; /* whole sets of templates that say nothing new; or NULL */
+    int64_t again_size[FLOWPEER_AGAIN];
 } flowpeer_session;
 
 /* `count` records of one layout, or sFlow samples (layout -1) of the elements in `mask`.

@@ -1,7 +1,8 @@
 /* Datagrams -> sets of flow records.
  *
  * A datagram is plain if its header is whole, its session known, and everything in it are flow
- * records of known templates, or sFlow samples, that fit. Plain datagrams are taken apart here;
+ * records of known templates, or sFlow samples, that fit, or sets of templates that came before and
+ * say nothing new. Plain datagrams are taken apart here;
  * at any other one the walk stops and the caller decodes it by flowpeer_ingest.wire, whose walk
  * over sets (sets.py, sflow5.py) this repeats for what is plain. Templates, sessions and every rule
  * about sequence numbers but "it is the expected one" are the caller's.
@@ -166,6 +167,15 @@ static int netflow5(flowpeer_batch *b, const flowpeer_datagram *d, span_t data,
                : NOT_PLAIN;
 }
 
+/* Is a set of templates, octet for octet, one that changed nothing when it came before? */
+static bool came_before(const flowpeer_session *session, span_t set) {
+    for (int i = 0; i < FLOWPEER_AGAIN; i++)
+        if (session->again[i] && session->again_size[i] == left(set) &&
+            !memcmp(session->again[i], set.at, (size_t)left(set)))
+            return true;
+    return false;
+}
+
 static int sets(flowpeer_batch *b, const flowpeer_datagram *d, span_t data, bool ipfix,
                 flowpeer_found *found) {
     int64_t length = ipfix ? (int64_t)peek16(data, 2) : left(data);
@@ -190,7 +200,11 @@ static int sets(flowpeer_batch *b, const flowpeer_datagram *d, span_t data, bool
         int64_t size = (int64_t)peek16(rest, 2);
         if (size < 4) return all_zero(rest) ? TAKEN : NOT_PLAIN; /* zero fill behind the last */
         span_t body;
-        if (number < FIRST_DATA_SET || !cut(&rest, size, &body)) return NOT_PLAIN;
+        if (!cut(&rest, size, &body)) return NOT_PLAIN;
+        if (number < FIRST_DATA_SET) {
+            if (!came_before(session, body)) return NOT_PLAIN;
+            continue;
+        }
         take(&body, 4);
         uint64_t wanted = (uint64_t)found->session << 16 | number;
         uint32_t known = b->template_places[place_of_template(b, wanted)];
