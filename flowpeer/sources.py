@@ -15,16 +15,9 @@ from typing import Any
 from flowpeer.errors import InputError, NoDataError
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.network import Configuration
-from flowpeer.registry.as_names import load_names
-from flowpeer.registry.ixf import load_ixf
-from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.routing.bmp.capture import load_capture
-from flowpeer.routing.cones import load_cones
-from flowpeer.routing.relations import load_relations
-from flowpeer.routing.rib import snapshot, updates
+from flowpeer.routing.rib import snapshot
 from flowpeer.routing.source import opened
 from flowpeer.schema import CONFIGURED
-from flowpeer_ingest.captures import looks_like_capture
 
 Say = Callable[[str], None]
 
@@ -88,6 +81,8 @@ def load_ribs(
                 if together:
                     infos, new = _load_together(lake, group, options)
                 elif _is_capture(path):
+                    from flowpeer.routing.bmp.capture import load_capture
+
                     ids = {address: exporter.id for address, exporter in exporters.items()}
                     infos, new = load_capture(lake, path, exporters=ids, **options)
                 else:
@@ -124,12 +119,16 @@ def _load_together(
 
 
 def _is_capture(path: Path) -> bool:
+    from flowpeer_ingest.captures import looks_like_capture
+
     with opened(path) as (stream, _):
         return looks_like_capture(stream.read(4))
 
 
 def load_updates(lake: Lake, files: list[Path], say: Say, **options: Any) -> Any:
     """Apply files of updates to a snapshot; SnapshotInfo of the new one."""
+    from flowpeer.routing.rib import updates
+
     for path in files:
         _must_exist(path)
     with lake.lock("ribs"):
@@ -162,18 +161,13 @@ def load_sources(
         files = [f for f in rib_files(ribs, "ribs") if not done or sha256_of(f) not in done]
         load_ribs(lake, files, say, warn=warn, network=network)
         loaded.append("ribs")
-    for key, load in (
-        ("peeringdb", load_peeringdb),
-        ("as_relationships", load_relations),
-        ("as_cones", load_cones),
-        ("as_names", load_names),
-    ):
+    for key in ("peeringdb", "as_relationships", "as_cones", "as_names"):
         path = network.source_path(key)
         if path is None:
             continue
         _must_exist(path, key)
         with lake.lock("reference", wait_s=LOCK_WAIT_S):
-            facts, new = load(lake, path)
+            facts, new = _load_reference(key, lake, path)
         if new:
             say(f"{path}: {describe(facts)}")
         loaded.append(key)
@@ -183,6 +177,19 @@ def load_sources(
         loaded.append("ixf")
     _configured(lake, network)
     return loaded
+
+
+def _load_reference(key: str, lake: Lake, path: Path) -> tuple[dict[str, Any], bool]:
+    """Load the file of one key, by what is imported for it alone."""
+    if key == "peeringdb":
+        from flowpeer.registry.peeringdb import load_peeringdb as load
+    elif key == "as_relationships":
+        from flowpeer.routing.relations import load_relations as load
+    elif key == "as_cones":
+        from flowpeer.routing.cones import load_cones as load
+    else:
+        from flowpeer.registry.as_names import load_names as load
+    return load(lake, path)
 
 
 def _configured(lake: Lake, network: Configuration) -> None:
@@ -202,6 +209,8 @@ def load_exports(
     lake: Lake, files: list[Path], say: Say, *, exchange: int | None = None
 ) -> list[dict[str, Any]]:
     """Load member exports of exchanges; the facts of each."""
+    from flowpeer.registry.ixf import load_ixf
+
     found: list[dict[str, Any]] = []
     with lake.lock("reference", wait_s=LOCK_WAIT_S):
         for path in files:

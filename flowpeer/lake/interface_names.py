@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowpeer.errors import InputError
 from flowpeer.lake import codec, format2
@@ -22,7 +23,9 @@ from flowpeer.lake.store import Lake
 from flowpeer.rules import ExportedNames
 from flowpeer.schema import FORMAT
 from flowpeer_ingest.interface_names import MAX_INTERFACES, Texts, join
-from flowpeer_ingest.summary import CaptureSummary
+
+if TYPE_CHECKING:
+    from flowpeer_ingest.summary import CaptureSummary
 
 TABLE = "exported_interfaces"
 INGEST = "ingest"

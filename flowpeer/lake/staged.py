@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowpeer.errors import naming
 from flowpeer.lake.manifest import File
@@ -41,6 +40,8 @@ def encodings(columns: tuple[TableColumn, ...]) -> Mapping[str, Encoding]:
 
 def exact_sum(column: pa.ChunkedArray) -> int:
     """The sum of an int64 column as a Python integer: pyarrow's own wraps silently."""
+    import pyarrow.compute as pc
+
     extremes = pc.min_max(column)
     least, greatest = extremes["min"].as_py() or 0, extremes["max"].as_py() or 0
     if max(-least, greatest) * len(column) < 1 << 63:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
-from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
@@ -26,6 +26,9 @@ from flowpeer.pipeline.hour import Tried
 from flowpeer.reporter import Reporter
 from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import Hour
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 ROWS = 2_000_000
 """Of flow records that a process should have to do: its start costs about as much as half of it."""
@@ -76,6 +79,8 @@ def try_hours(
     Raises:
         Whatever ended a process: no room, a defect.
     """
+    from multiprocessing.connection import wait
+
     size = min(HOURS, ceil(len(hours) / (4 * count)))
     waiting = deque(hours[at : at + size] for at in range(0, len(hours), size))
     lost: set[str] = set()
@@ -116,6 +121,8 @@ def try_hours(
 
 def started(network: Configuration, root: Path, resources: Resources) -> Worker:
     """A process that waits for hours of the lake at `root`, an absolute path."""
+    from multiprocessing.connection import Pipe
+
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(  # noqa: S603  # our own module

@@ -16,7 +16,6 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline import day_sums
-from flowpeer.pipeline.engines import check_address, connect, try_hours_on
 from flowpeer.pipeline.hour import HourDone, Tried, try_hour
 from flowpeer.pipeline.jobs import processes, try_hours
 from flowpeer.reporter import Reporter
@@ -79,6 +78,8 @@ def roll_up(
         LockedError: another process rolls up.
     """
     if on is not None:
+        from flowpeer.pipeline.engines import check_address
+
         lake.require_folder("`--on`")
         check_address(on)
     _require_names(network, lake)
@@ -145,6 +146,8 @@ def _tried(
     """Roll up hours: here, in processes of their own, or on an engine."""
     count = processes(jobs or cores(), len(hours), rows if jobs is None else None)
     if on is not None:
+        from flowpeer.pipeline.engines import connect, try_hours_on
+
         found = try_hours_on(connect(on), rollup, hours, reporter, advance) if hours else iter(())
     elif count == 1:
         for hour in hours:

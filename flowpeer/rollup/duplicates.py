@@ -22,16 +22,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from flowpeer.errors import InputError
 from flowpeer.lake.manifest import HOUR, File, Header, Holder, holder_of, partition_hour
 from flowpeer.lake.record import Record
 from flowpeer.rollup.reading import EPOCH, Ints, flow_file
 from flowpeer_ingest.parts import ANY_DOMAIN, PATHS_APART_US, Span
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SAME = (
     "exporter_ip", "observation_domain", "export_time", "datagram_sequence", "input_if",
@@ -183,6 +185,8 @@ class Duplicates:
         ranks: Mapping[str, int], hour: datetime,
     ) -> Iterator[tuple[str, Ints]]:  # fmt: skip
         """Rows of an hour's files that count elsewhere, of the times in [begin, end)."""
+        import polars as pl
+
         paths = sorted({group.file.path for group in groups})
         frames = [
             self._read(group, begin, end, overlaps, ranks, paths.index(group.file.path))
@@ -217,6 +221,8 @@ class Duplicates:
         ranks: Mapping[str, int], number: int,
     ) -> pl.DataFrame:  # fmt: skip
         """Digests of a row group's records: of these times, exporters and holders."""
+        import polars as pl
+
         path = self._record.lake.path(group.file.path)
         with flow_file(path, page_checksum_verification=True) as parquet:
             table = parquet.read_row_group(

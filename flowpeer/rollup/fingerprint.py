@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from flowpeer.errors import UsageError
 from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_hour
@@ -30,14 +30,16 @@ from flowpeer.rollup.attribute import Attributor, both_ways
 from flowpeer.rollup.codes import Macs
 from flowpeer.rollup.duplicates import Duplicates
 from flowpeer.rollup.folding import Tail
-from flowpeer.rollup.packed_rates import PackedRates
 from flowpeer.rollup.rates import Announcements, Sampled
 from flowpeer.rollup.reading import Ints
 from flowpeer.rollup.slots import LARGEST_PACKET
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest.flow_rules import NEWEST_US, OLDEST_US
+from flowpeer_ingest.parts import NEWEST_US, OLDEST_US
+
+if TYPE_CHECKING:
+    from flowpeer.rollup.packed_rates import PackedRates
 
 METHOD = 6
 """Raised when the same inputs give other rows than before: every hour is then redone."""
@@ -186,6 +188,8 @@ class RollupInputs:
         relative = "reference/peeringdb_netixlan.parquet"
         if relative not in self._reference:
             return "", None
+        import polars as pl
+
         ours = {e.id for m in self.network.metros for e in m.exchanges}
         ports = (
             pl.scan_parquet(self.lake.path(relative))
@@ -220,6 +224,8 @@ class RollupInputs:
         relative = "reference/ixf_ports.parquet"
         if relative not in self._reference:
             return None
+        import polars as pl
+
         ports = pl.scan_parquet(self.lake.path(relative))
         if "macs" not in ports.collect_schema():
             return None  # of an older flowpeer
@@ -250,11 +256,15 @@ class RollupInputs:
 
     @cached_property
     def _announcements(self) -> PackedRates:
+        from flowpeer.rollup.packed_rates import PackedRates  # and Polars
+
         return PackedRates(self.record)
 
     @cached_property
     def _announced(self) -> Announcements:
         """Rates from options data."""
+        if not self.record.marks("sampling"):
+            return Announcements(())
         return Announcements(self._announcements.changes().iter_rows())
 
     def pack(self) -> None:

@@ -15,12 +15,15 @@ sampling rate cannot be compared with others and are not folded, nor are the cod
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from flowpeer.rollup.reading import Ints
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ASN_BITS = 33
 """Of a remote network in an integer: every ASN, and the codes below zero as an offset."""
@@ -43,6 +46,8 @@ class Tail:
         Args:
             totals: network (metro number << ASN_BITS | ASN) and bytes of the hour, one row each.
         """
+        import polars as pl
+
         metro = pl.col("network") // (1 << ASN_BITS)
         ranked = totals.sort("bytes", "network").with_columns(
             so_far=pl.col("bytes").cum_sum().over(metro), whole=pl.col("bytes").sum().over(metro)

@@ -18,7 +18,6 @@ import polars as pl
 
 from flowpeer.lake import older_layouts
 from flowpeer.lake.record import Record
-from flowpeer.rollup import rates
 
 KEY = "cache/announced.parquet"
 TIME = pl.Datetime("us", "UTC")
@@ -28,6 +27,40 @@ SCHEMA = pl.Schema([
     ("numerator", pl.Int64()), ("denominator", pl.Int64()), ("seen", TIME),
 ])  # fmt: skip
 """A row with a mark for each hour, and those of its announcements without one."""
+_OF = ["exporter_ip", "session", "observation_domain", "sampler_id", "interface"]
+_VALUE = ["numerator", "denominator"]
+
+
+def points(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """When which value stood: both ends of each row of `sampling`, for another unit may have seen a
+    change in between."""
+    rows = rows.select(
+        *_OF,
+        pl.coalesce("numerator", "interval").alias("numerator"),
+        pl.coalesce("denominator", 1).cast(pl.Int64).alias("denominator"),
+        pl.concat_list("first_seen", "last_seen").alias("seen"),
+    )
+    return rows.explode("seen", empty_as_null=True)
+
+
+def _begins(back: int) -> pl.Expr:
+    """Rows whose value is not that of the row before (1) or after them (-1)."""
+    return pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(name).shift(back).over(_OF)) for name in _VALUE
+    )
+
+
+def runs(points: pl.LazyFrame) -> pl.LazyFrame:
+    """Of each run of the same value its first and its last point."""
+    ordered = points.unique().sort(*_OF, "seen", *_VALUE)
+    return ordered.filter(_begins(1) | _begins(-1))
+
+
+def changes(points: pl.LazyFrame) -> pl.DataFrame:
+    """The points in which something changed, in order of time: routers repeat themselves every few
+    minutes, and each unit begins with what held before it."""
+    columns = [*_OF, *_VALUE, "seen"]
+    return points.select(columns).unique().sort(*_OF, "seen", *_VALUE).filter(_begins(1)).collect()
 
 
 class PackedRates:
@@ -62,15 +95,15 @@ class PackedRates:
             older_layouts.scan([path(f.path) for f in some], "sampling", number)
             for number, some in older_layouts.by_layout(manifest.live)
         ]
-        rows = [rates.runs(rates.points(pl.concat(frames))).collect()] if frames else []
+        rows = [runs(points(pl.concat(frames))).collect()] if frames else []
         if mark and self._record.complete("sampling", hour):
             rows.append(pl.DataFrame({"mark": [mark]}))
         empty = pl.DataFrame(schema=SCHEMA)
         return pl.concat([empty, *rows], how="diagonal").with_columns(hour=pl.lit(hour))
 
     def changes(self) -> pl.DataFrame:
-        """Those in which something changed (`rates.changes`)."""
-        return rates.changes(self.rows.lazy().filter(pl.col("seen").is_not_null()))
+        """Those in which something changed (`changes`)."""
+        return changes(self.rows.lazy().filter(pl.col("seen").is_not_null()))
 
     def pack(self) -> None:
         """Keep what was read for commands to come."""

@@ -39,7 +39,6 @@ from flowpeer.rollup import kept_sums, reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.codes import Codes
 from flowpeer.rollup.compiled import CompiledSums
-from flowpeer.rollup.crossings import crossings
 from flowpeer.rollup.fingerprint import HOUR, TABLES_KEPT, RollupInputs
 from flowpeer.rollup.traffic_rows import Made
 from flowpeer_core.native import library
@@ -328,6 +327,8 @@ class RollupPlanner(RollupInputs):
 
     def crossings(self, hour: Hour) -> Iterator[pa.Table]:
         """An hour's records one by one, as `traffic` counts them; see `rollup.crossings`."""
+        from flowpeer.rollup.crossings import crossings
+
         reads = self._reads(hour)
         tasks = reading.tasks(reads)
         return crossings(tasks, hour.start, self.context(hour.start), self._elsewhere(reads))

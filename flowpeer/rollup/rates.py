@@ -12,54 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import polars as pl
-
 from flowpeer_core.sampling_rates import AnnouncedRates, Rate, rate_of, ratio
 
-COLUMNS = (
-    "exporter_ip", "session", "observation_domain", "sampler_id", "interface", "interval",
-    "numerator", "denominator", "first_seen", "last_seen",
-)  # fmt: skip
-"""What is read of `sampling`."""
 NO_SESSION = -1
 """Of records and rates whose transport session is not known: imported ones, and those of lakes
 before format 3."""
-
-
-_OF = ["exporter_ip", "session", "observation_domain", "sampler_id", "interface"]
-_VALUE = ["numerator", "denominator"]
-
-
-def points(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """When which value stood: both ends of each row of `sampling` (`COLUMNS`), for another unit may
-    have seen a change in between."""
-    rows = rows.select(
-        *_OF,
-        pl.coalesce("numerator", "interval").alias("numerator"),
-        pl.coalesce("denominator", 1).cast(pl.Int64).alias("denominator"),
-        pl.concat_list("first_seen", "last_seen").alias("seen"),
-    )
-    return rows.explode("seen", empty_as_null=True)
-
-
-def _begins(back: int) -> pl.Expr:
-    """Rows whose value is not that of the row before (1) or after them (-1)."""
-    return pl.any_horizontal(
-        pl.col(name).ne_missing(pl.col(name).shift(back).over(_OF)) for name in _VALUE
-    )
-
-
-def runs(points: pl.LazyFrame) -> pl.LazyFrame:
-    """Of each run of the same value its first and its last point."""
-    ordered = points.unique().sort(*_OF, "seen", *_VALUE)
-    return ordered.filter(_begins(1) | _begins(-1))
-
-
-def changes(points: pl.LazyFrame) -> pl.DataFrame:
-    """The points in which something changed, in order of time: routers repeat themselves every few
-    minutes, and each unit begins with what held before it."""
-    columns = [*_OF, *_VALUE, "seen"]
-    return points.select(columns).unique().sort(*_OF, "seen", *_VALUE).filter(_begins(1)).collect()
 
 
 @dataclass(frozen=True, slots=True)

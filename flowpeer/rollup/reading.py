@@ -12,18 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flowpeer.rollup.rates import NO_SESSION
 from flowpeer_core.native import library
 from flowpeer_core.native.addresses import read_addresses
 from flowpeer_core.native.rows import Rows
 from flowpeer_core.slots import HOUR_US
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 Ints = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -74,6 +76,8 @@ Task = tuple[tuple[str, Path, tuple[int, ...] | None], ...]
 @contextmanager
 def flow_file(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
     """A flow file to be read. Raises OSError where it is damaged."""
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path, **options) as file:
             yield file

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 U64 = npt.NDArray[np.uint64]
 MAPPED = np.uint64(0xFFFF)
@@ -83,6 +82,8 @@ def split_prefixes(
     texts: pa.Array | pa.ChunkedArray,
 ) -> tuple[pa.Array, npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
     """Address texts, lengths and "is IPv6" of prefix texts known to be canonical."""
+    import pyarrow.compute as pc
+
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     halves = pc.split_pattern(array, "/")
     address = pc.list_element(halves, 0)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
@@ -70,6 +69,8 @@ def _clique(text: str) -> list[int]:
 
 
 def _parse(path: Path, text: str) -> tuple[pa.Table, dict[str, int]]:
+    import polars as pl
+
     lines = pl.Series("line", text.split("\n")).str.strip_chars()
     frame = pl.DataFrame({"line": lines}).with_row_index("number", 1)
     frame = frame.filter((pl.col("line") != "") & ~pl.col("line").str.starts_with("#"))

@@ -28,6 +28,16 @@ Progress = Callable[[int], None]
 _FULL = arrow_schema(ROUTES)
 COLUMNS = pa.schema([f for f in _FULL if f.name not in ("snapshot", "taken_at")])
 """Columns of a batch of routes: those of `flowpeer.schema.ROUTES` without the snapshot's own."""
+BEST_ROUTES = pa.schema(
+    [
+        ("prefix", pa.string()),
+        ("origin_asn", pa.int64()),
+        ("as_path", pa.string()),
+        ("vantage", pa.string()),
+        ("origins", pa.list_(pa.int64())),
+    ]
+)
+"""Columns of the best route of each prefix."""
 
 
 @dataclass

@@ -22,7 +22,7 @@ from flowpeer_core.native import table as native
 from flowpeer_core.native.rows import INPUT, Rows
 from flowpeer_core.sampling_rates import MAX_DENOMINATOR, MAX_RATE
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest import flow_rules, plausible
+from flowpeer_ingest import flow_rules, parts, plausible
 from flowpeer_ingest.flow_columns import (
     CHUNK_ROWS,
     EPOCH,
@@ -44,7 +44,7 @@ MAX_LAYOUTS, MAX_RATES = 4_096, 4_096
 """Layouts and views of rates that are remembered; beyond, all are forgotten and met again."""
 
 LIMITS = native.CLimits(
-    flow_rules.CLOCK_TOLERANCE_US, flow_rules.OLDEST_US, flow_rules.NEWEST_US,
+    flow_rules.CLOCK_TOLERANCE_US, parts.OLDEST_US, parts.NEWEST_US,
     flow_rules.SLACK_US, flow_rules.FUTURE_MS, flow_rules.LATEST_MS, flow_rules.LONG_US,
     plausible.MAX_COUNTER, plausible.LEAST_OCTETS, plausible.BACKWARDS_US,
     plausible.LONGEST_US, MAX_RATE, MAX_DENOMINATOR,

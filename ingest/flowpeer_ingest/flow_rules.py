@@ -11,14 +11,13 @@ from typing import TypeAlias
 
 from flowpeer_core import sampling_rates
 from flowpeer_core.sampling_rates import Rate
+from flowpeer_ingest.parts import NEWEST_US, OLDEST_US
 from flowpeer_ingest.sampling import Rates
 from flowpeer_ingest.wire.events import SFLOW5, Message
 from flowpeer_ingest.wire.values import MAX_INT, Values
 
 CLOCK_TOLERANCE_US = 2_000_000
 """Header seconds and the network's delay stay below this; more is the exporter's clock (M3)."""
-OLDEST_US = 24 * 3_600_000_000
-NEWEST_US = 5 * 60_000_000
 SLACK_US = 60_000_000
 FUTURE_MS = 3_600_000
 """A switch time up to this much after sysUptime is an exporter's rounding, not a wrap."""

@@ -7,8 +7,10 @@ of each text the one that was received last stands.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from flowpeer_ingest.wire.events import InterfaceLearned
+if TYPE_CHECKING:
+    from flowpeer_ingest.wire.events import InterfaceLearned
 
 MAX_INTERFACES = 8_192
 """Per exporter; the largest edge routers have some thousands with all their subinterfaces."""

@@ -19,6 +19,8 @@ INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT = 1, 2, 4, 8
 """What was seen of an interface: ingress or egress records, with it as input or output."""
 WAYS = (INGRESS_IN, EGRESS_IN, INGRESS_OUT, EGRESS_OUT)
 """The order of `FlowFacts.octets`."""
+OLDEST_US, NEWEST_US = 24 * 3_600_000_000, 5 * 60_000_000
+"""A record may begin so long before it is received, and end so long after it (M3)."""
 MAX_INTERFACES = 4_096
 """Interfaces of an exporter that facts name, those with the most records: forged records could
 have 2^32. What decides over traffic are the configured ones, which carry much."""

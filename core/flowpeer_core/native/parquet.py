@@ -18,8 +18,6 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from flowpeer_core.native import table as native
@@ -224,6 +222,8 @@ class _Column:
         if not len(self._texts):
             self._texts = texts
         elif not texts.equals(self._texts):
+            import pyarrow.compute as pc
+
             where = pc.index_in(texts, value_set=self._texts)
             new = texts.filter(where.is_null())
             first = len(self._texts)
@@ -489,6 +489,8 @@ def _plain_texts(library: ctypes.CDLL, texts: pa.Array) -> tuple[NDArray[np.uint
 @lru_cache(64)
 def _footer_of(schema: pa.Schema) -> dict[int, tuple[int, bytes]]:
     """The fields of the footer of an empty file: schema, key-values, creator, column orders."""
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.ParquetWriter(sink, schema).close()
     octets = sink.getvalue().to_pybytes()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flowpeer_core.native import library
 from flowpeer_core.native.encodings import Encoding, pyarrow_options
@@ -28,6 +27,8 @@ class _Reference:
     def __init__(
         self, sink: BinaryIO, schema: pa.Schema, encodings: Mapping[str, Encoding]
     ) -> None:
+        import pyarrow.parquet as pq
+
         self._schema = schema
         options: dict[str, Any] = pyarrow_options(encodings)
         self._writer = pq.ParquetWriter(sink, schema, **options)

@@ -14,17 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
+from flowpeer.routing.source import BEST_ROUTES
 from flowpeer_core.asns import AS_SET
 
-ROUTES = pa.schema(
-    [
-        ("prefix", pa.string()),
-        ("origin_asn", pa.int64()),
-        ("as_path", pa.string()),
-        ("vantage", pa.string()),
-        ("origins", pa.list_(pa.int64())),
-    ]
-)
 PART_ROWS = 1 << 17
 _PLACES = 1 << 32
 _COLUMNS = ["prefix", "vantage", "origin_asn", "as_path"]
@@ -40,7 +32,8 @@ _KEYED = pa.schema(
 
 
 def combined(path: Path) -> pa.Table:
-    """One row a prefix of a published snapshot, sorted by prefix text, with the columns of ROUTES.
+    """One row a prefix of a published snapshot, sorted by prefix text, with the columns of
+    BEST_ROUTES.
 
     origin_asn is −3 for an AS_SET; origins lists all where the views have more than one.
 
@@ -89,7 +82,7 @@ def _combined(path: Path) -> pa.Table:
     )
     chosen = pl.DataFrame(pl.from_arrow(best)).with_columns(pl.col("origin_asn").fill_null(AS_SET))
     result = chosen.join(disputed, on="prefix", how="left").sort("prefix").to_arrow()
-    return result.select(ROUTES.names).cast(ROUTES)
+    return result.select(BEST_ROUTES.names).cast(BEST_ROUTES)
 
 
 def _key(ranked: pl.Enum, first: int) -> pl.Expr:

@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import naming
 from flowpeer.lake.store import Lake, make_folder, sync_folder
 from flowpeer.routing.prefix_columns import MAPPED, U64, halves_of, split_prefixes
-from flowpeer.routing.rib.best import ROUTES, combined
 from flowpeer.routing.rib.intervals import CHUNK, I32, Index4, Index6
 from flowpeer.routing.rib.trie import Trie
+from flowpeer.routing.source import BEST_ROUTES
 from flowpeer_core.asns import AS_SET
 from flowpeer_core.native.checksum import crc32
 
@@ -43,7 +42,6 @@ KEPT = 16
 """Compiled tables kept in the cache: of a full table each is some 100 MB, and made in seconds."""
 _FORMAT = 2
 """Raised whenever the files in the cache change their meaning."""
-_DEFAULTS = ("0.0.0.0/0", "::/0")
 _ARRAYS = {
     "start4": ("four", "start"), "owner4": ("four", "owner"), "hi6": ("six", "hi"),
     "last6": ("six", "last"), "cut6": ("six", "cut"), "first6": ("six", "first"),
@@ -80,22 +78,21 @@ class RouteTable:
                     pa.array(origins, pa.int64()),
                     pa.nulls(n, pa.string()),
                     pa.nulls(n, pa.string()),
-                    pa.nulls(n, ROUTES.field("origins").type),
+                    pa.nulls(n, BEST_ROUTES.field("origins").type),
                 ],
-                schema=ROUTES,
+                schema=BEST_ROUTES,
             )
         )
 
     @classmethod
     def from_table(cls, routes: pa.Table) -> RouteTable:
         """From one row a prefix with the columns of `routes`; default routes are left out."""
-        texts = pl.Series(routes.column("prefix"), dtype=pl.String)
-        routes = routes.filter(pa.array(~texts.is_in(list(_DEFAULTS)).to_numpy()))
         address, length, is6 = split_prefixes(routes.column("prefix"))
         hi, lo, bad = halves_of(address.to_pylist())
         if bad:
             raise ValueError(f"not a prefix: {routes.column('prefix')[bad[0]].as_py()!r}")
         order = np.lexsort((length, lo, hi, is6))
+        order = order[length[order] > 0]
         routes = routes.take(pa.array(order)).combine_chunks()
         hi, lo, length, is6 = hi[order], lo[order], length[order], is6[order]
         fours = int(len(is6) - is6.sum())
@@ -107,7 +104,7 @@ class RouteTable:
         shift = np.int32(fours)
         six.last = np.where(six.last < 0, six.last, six.last + shift)
         six.owner = np.where(six.owner < 0, six.owner, six.owner + shift)
-        return cls(routes.cast(ROUTES), four, six)
+        return cls(routes.cast(BEST_ROUTES), four, six)
 
     @cached_property
     def prefixes(self) -> pa.StringArray:
@@ -189,7 +186,7 @@ class RouteTable:
         }
         source = pa.memory_map(str(folder / "routes.arrow"))
         routes = pa.ipc.open_file(source).read_all()
-        if not routes.schema.equals(ROUTES):
+        if not routes.schema.equals(BEST_ROUTES):
             raise ValueError("not a compiled snapshot")
         four = Index4(parts["start4"], parts["owner4"])
         six = Index6(*(parts[f"{name}6"] for name in ("hi", "last", "cut", "first", "lo", "owner")))
@@ -233,6 +230,8 @@ def open_table(lake: Lake, snapshot: SnapshotInfo) -> RouteTable:
             return RouteTable.open(folder)
         except (OSError, EOFError, ValueError, pa.ArrowException):
             shutil.rmtree(folder, ignore_errors=True)
+    from flowpeer.routing.rib.best import combined  # and Polars
+
     table = RouteTable.from_table(combined(lake.path(f"routes/{snapshot.name}.parquet")))
     make_folder(folder.parent)
     staged = folder.with_name(f"{folder.name}.{os.getpid()}")

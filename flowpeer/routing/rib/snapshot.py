@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import polars as pl
 import pyarrow as pa
 
 from flowpeer.errors import InputError
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake, digest_of
-from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.mrt.framing import HEADER, looks_like_mrt, time_of
-from flowpeer.routing.mrt.table_dump import MrtReader
-from flowpeer.routing.rib.prefix_tables import TableReader
 from flowpeer.routing.source import Progress, RouteTally, opened
 from flowpeer.schema import ROUTES
 from flowpeer_core.columns import arrow_schema
+
+if TYPE_CHECKING:
+    from flowpeer.routing.bgp.peers import Peers
 
 _DATED = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)"
@@ -141,6 +139,9 @@ def load(
     known = find(lake, facts)
     if known is not None:
         return known, False
+    from flowpeer.routing.mrt.table_dump import MrtReader  # and Polars
+    from flowpeer.routing.rib.prefix_tables import TableReader
+
     times: list[datetime] = []
     kinds: list[str] = []
     readers: list[RouteReader] = []
@@ -214,9 +215,11 @@ def publish(lake: Lake, reader: RouteReader, when: datetime, facts: dict[str, An
 def _rows(
     reader: RouteReader, name: str, when: datetime, facts: dict[str, Any]
 ) -> Iterator[pa.Table]:
+    from flowpeer.routing.rib.distinct import DistinctPrefixes  # and Polars
+
     schema = arrow_schema(ROUTES)
     taken_at = pa.scalar(when, schema.field("taken_at").type)
-    distinct = _Distinct()
+    distinct = DistinctPrefixes()
     for table in reader:
         distinct.add(table)
         fixed = {
@@ -232,34 +235,6 @@ def _rows(
         views=reader.views,
         skipped=dict(sorted(reader.tally.skipped.items())),
     )
-
-
-class _Distinct:
-    """Counts distinct prefixes of a stream, exactly; merges when the pending part has grown."""
-
-    def __init__(self) -> None:
-        self._seen = {4: pl.Series(dtype=pl.String), 6: pl.Series(dtype=pl.String)}
-        self._pending: dict[int, list[pl.Series]] = {4: [], 6: []}
-
-    def add(self, table: pa.Table) -> None:
-        frame = pl.DataFrame(pl.from_arrow(table.select(["prefix", "family"])))
-        for family, pending in self._pending.items():
-            part = frame.filter(pl.col("family") == family)["prefix"].unique()
-            if not len(part):
-                continue
-            pending.append(part)
-            if sum(map(len, pending)) > max(1 << 20, len(self._seen[family])):
-                self._merge(family)
-
-    def _merge(self, family: int) -> None:
-        if self._pending[family]:
-            self._seen[family] = pl.concat([self._seen[family], *self._pending[family]]).unique()
-            self._pending[family].clear()
-
-    def counts(self) -> Counter[int]:
-        for family in self._seen:
-            self._merge(family)
-        return Counter({family: len(seen) for family, seen in self._seen.items()})
 
 
 def _taken_at(path: Path, head: bytes, is_mrt: bool) -> datetime:

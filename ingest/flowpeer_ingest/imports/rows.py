@@ -18,6 +18,7 @@ from flowpeer_ingest.flow_columns import FLOWS_SCHEMA, RecordTally
 from flowpeer_ingest.flow_rules import LONG_US
 from flowpeer_ingest.imports import values
 from flowpeer_ingest.imports.tools import Tool
+from flowpeer_ingest.parts import NEWEST_US, OLDEST_US
 
 InterfaceOf = Callable[[str, str], int | None]
 """(exporter address, interface name) → ifIndex, None if the configuration has no such name."""
@@ -194,8 +195,8 @@ class Importer:
         usable = (  # as `flows.placed`; these exporters' clocks are not known
             (start >= 0)
             & (start <= end)
-            & (start >= received - flow_rules.OLDEST_US)
-            & (end <= received + flow_rules.NEWEST_US)
+            & (start >= received - OLDEST_US)
+            & (end <= received + NEWEST_US)
             & (end - start <= 2 * timeout + flow_rules.SLACK_US)
         )
         start = np.where(usable, start, received - timeout)

@@ -17,7 +17,7 @@ from test_jobs import lake_of, made
 from flowpeer import __version__
 from flowpeer.errors import InputError, LockedError, UsageError
 from flowpeer.lake.store import Lake
-from flowpeer.pipeline import engines, rollup
+from flowpeer.pipeline import engines
 from flowpeer.pipeline.engines import Done
 from flowpeer.pipeline.executor import Order, RollupOrder, shipped
 from flowpeer.pipeline.rollup import RolledUp, roll_up
@@ -78,7 +78,7 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> RollupPlanner:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, engine: Here) -> Here:
-    monkeypatch.setattr(rollup, "connect", lambda address: engine)
+    monkeypatch.setattr(engines, "connect", lambda address: engine)
     return engine
 
 
@@ -243,7 +243,7 @@ def test_an_interrupt_ends_the_job(idle: RollupPlanner, monkeypatch: pytest.Monk
 def test_nothing_to_do_needs_no_engine(
     idle: RollupPlanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollup, "connect", lambda address: pytest.fail("connected"))
+    monkeypatch.setattr(engines, "connect", lambda address: pytest.fail("connected"))
     first = idle.plan()[0].start
     done = roll_up(
         idle.network, Lake(idle.lake.root), Collected(), start=first, end=first, on=ADDRESS

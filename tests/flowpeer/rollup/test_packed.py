@@ -30,8 +30,7 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.pipeline.rollup import plan, roll_up
 from flowpeer.reporter import Collected
-from flowpeer.rollup import rates
-from flowpeer.rollup.packed_rates import KEY, PackedRates
+from flowpeer.rollup.packed_rates import KEY, PackedRates, changes, points, runs
 from flowpeer_core.columns import arrow_schema
 from flowpeer_ingest.schema import FLOWS, SAMPLING
 
@@ -269,12 +268,10 @@ def test_of_an_hour_the_ends_of_its_runs_are_enough(
     ]  # fmt: skip
     table = pl.DataFrame(pl.from_arrow(pa.Table.from_pylist(rows, arrow_schema(SAMPLING)))).lazy()
     by_hour = [
-        rates.runs(
-            rates.points(table.filter(pl.col("first_seen").dt.truncate("1h") == DAY + n * HOUR))
-        )
+        runs(points(table.filter(pl.col("first_seen").dt.truncate("1h") == DAY + n * HOUR)))
         for n in range(4)
     ]
-    assert rates.changes(pl.concat(by_hour)).equals(rates.changes(rates.points(table)))
+    assert changes(pl.concat(by_hour)).equals(changes(points(table)))
 
 
 def test_who_may_only_read_packs_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowpeer.rollup import rates
+from flowpeer.rollup.packed_rates import changes, points
 from flowpeer.rollup.rates import Announcements, Sampled
 
 T0 = datetime(2026, 1, 2, 3, tzinfo=UTC)
@@ -57,7 +58,7 @@ def test_pieces_order_and_repetition_change_no_rate(
     pieces = told(said, cuts)
     pieces = data.draw(st.permutations(pieces + pieces))
     one, other = (
-        Announcements(rates.changes(rates.points(pl.LazyFrame(rows, schema=SCHEMA))).iter_rows())
+        Announcements(changes(points(pl.LazyFrame(rows, schema=SCHEMA))).iter_rows())
         for rows in (whole, pieces)
     )
     begin_us = rates.microseconds(T0)
