@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import Any
 
 from flowpeer.schema import FORMAT
-from flowpeer_ingest.parts import FlowFacts, Span, joined_span
+from flowpeer_ingest.parts import NEWEST_US, OLDEST_US, FlowFacts, Span, joined_span
 
 HOUR = timedelta(hours=1)
 _PARTITION = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/", re.ASCII)
@@ -347,6 +347,17 @@ def partition_hour(relative: str) -> datetime:
     if match is None:
         raise ValueError(f"not a file of a partitioned table: {relative!r}")
     return datetime.fromisoformat(f"{match[1]}T{match[2]}:00+00:00")
+
+
+def received_between(
+    start: datetime | None, end: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """First and last moment of receipt of records that may have a part in [start, end): M3 lets a
+    record begin a day before it was received, and end some minutes after. None: no bound."""
+    return (
+        start - timedelta(microseconds=NEWEST_US) if start else None,
+        end + timedelta(microseconds=OLDEST_US) if end else None,
+    )
 
 
 def hour_name(hour: datetime) -> str:

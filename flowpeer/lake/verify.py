@@ -17,7 +17,14 @@ import pyarrow.parquet as pq
 
 from flowpeer.errors import InputError
 from flowpeer.lake import codec, interface_names, older_layouts
-from flowpeer.lake.manifest import HOUR, File, Manifest, key_of, partition_hour
+from flowpeer.lake.manifest import (
+    HOUR,
+    File,
+    key_of,
+    parse_hour,
+    partition_hour,
+    received_between,
+)
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.schema import FORMAT, PARTITIONED, TABLES
@@ -40,7 +47,8 @@ def verify_files(record: Record, period: Period | None = None) -> Iterator[Resul
     """Check each published file, then what does not belong; (path, None) for a good one.
 
     Args:
-        period: only files of hours that overlap it, and those that are of no hour.
+        period: only files of hours that overlap it, and those that are of no hour; of `flows` also
+            those of other hours of receipt with records of these hours.
     """
     for table in FOLDERS:
         yield from _table(record, table, period)
@@ -67,8 +75,10 @@ def _table(record: Record, table: str, period: Period | None) -> Iterator[Result
     lake = record.lake
     hours: list[datetime | None] = [None]
     if table in PARTITIONED:
-        span = {} if period is None else {"start": period[0], "end": period[1]}
-        hours = [*record.hours(table, **span)]
+        first, last = period or (None, None)
+        if table == "flows":
+            first, last = received_between(first, last)
+        hours = [*record.hours(table, start=first, end=last)]
     known: set[str] = set()
     unread: list[datetime | None] = []
     for hour in hours:
@@ -83,7 +93,8 @@ def _table(record: Record, table: str, period: Period | None) -> Iterator[Result
         known.update(f.key for f in manifest.live)
         known.update(r.path for r in manifest.header.retired)
         for file in manifest.live:
-            yield file.path, _check(lake, file, manifest)
+            if _within(hour, period) or any(_within(h, period) for h in _reached(file)):
+                yield file.path, _check(lake, file)
     yield from _strays(lake, table, period, known, unread)
 
 
@@ -100,10 +111,7 @@ def _strays(
             hour = None
         if hour in unread:  # nobody knows
             continue
-        outside = hour is not None and period is not None and (
-            hour >= period[1] or hour + HOUR <= period[0]
-        )  # fmt: skip
-        if outside:
+        if not _within(hour, period):
             continue
         yield (
             relative,
@@ -139,7 +147,18 @@ def _documents(record: Record) -> Iterator[Result]:
                 yield key, None
 
 
-def _check(lake: Lake, file: File, manifest: Manifest) -> Fault | None:
+def _within(hour: datetime | None, period: Period | None) -> bool:
+    """Whether an hour overlaps a period, where there are both."""
+    return hour is None or period is None or (hour < period[1] and hour + HOUR > period[0])
+
+
+def _reached(file: File) -> Iterator[datetime]:
+    """The hours that a flow file has records of."""
+    for unit in file.units:
+        yield from map(parse_hour, unit.facts.hours if unit.facts else ())
+
+
+def _check(lake: Lake, file: File) -> Fault | None:
     lake.storage.fetch([file.key], again=True)
     path = lake.root / file.key
     again = _remedy(file.path)

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowpeer.errors import UsageError
-from flowpeer.lake.manifest import File, Header, Reach, parse_hour, partition_hour
+from flowpeer.lake.manifest import (
+    File,
+    Header,
+    Reach,
+    parse_hour,
+    partition_hour,
+    received_between,
+)
 from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration, Interface
@@ -36,7 +43,6 @@ from flowpeer.rollup.slots import LARGEST_PACKET
 from flowpeer.routing.rib import match, snapshot
 from flowpeer_core.sampling_rates import Rate
 from flowpeer_core.slots import HOUR_US
-from flowpeer_ingest.parts import NEWEST_US, OLDEST_US
 
 if TYPE_CHECKING:
     from flowpeer.rollup.packed_rates import PackedRates
@@ -71,17 +77,6 @@ def _joined(some: Sequence[Seen]) -> Seen:
 def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def received_between(
-    start: datetime | None, end: datetime | None
-) -> tuple[datetime | None, datetime | None]:
-    """First and last moment of receipt of records that may have a part in [start, end): M3 lets a
-    record begin a day before it was received, and end some minutes after. None: no bound."""
-    return (
-        start - timedelta(microseconds=NEWEST_US) if start else None,
-        end + timedelta(microseconds=OLDEST_US) if end else None,
-    )
 
 
 class RollupInputs:

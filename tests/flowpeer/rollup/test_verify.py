@@ -15,6 +15,7 @@ import pytest
 import worlds
 
 from flowpeer.configuration import load
+from flowpeer.lake.manifest import HOUR, key_of, partition_hour
 from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.rollup.planner import RollupPlanner
@@ -152,6 +153,32 @@ def test_a_period_is_verified_alone_and_spread_anew(folder: Path, run: Run) -> N
     assert run("verify", "--period", "2026-09-16T00:00/2026-09-16T01:00",
                cwd=folder).returncode == 0  # fmt: skip
     assert run("verify", cwd=folder).returncode == 1
+
+
+@pytest.mark.parametrize("damaged", ["file", "manifest"])
+def test_what_was_received_later_than_a_period_is_verified_with_it(
+    folder: Path, run: Run, damaged: str
+) -> None:
+    lake = Lake(folder / "lake")
+    rollup = RollupPlanner(lake, load(folder / "flowpeer.toml"))
+    first, last = rollup.plan()[:2]
+    late, file = next(
+        (path, file) for path, file in rollup.files.items()
+        if partition_hour(path) > last.start and last.name in file.units[0].facts.hours
+    )  # fmt: skip
+    assert first.name not in file.units[0].facts.hours
+    key = late if damaged == "file" else key_of("flows", partition_hour(late))
+    path = lake.path(key)
+    path.write_bytes(path.read_bytes()[:-20])
+    period = f"{first.start:%Y-%m-%dT%H:%M}/{last.start + HOUR:%Y-%m-%dT%H:%M}"
+    said = run("verify", "--period", period, "--json", cwd=folder)
+    assert said.returncode == 1, said.stderr
+    document = json.loads(said.stdout)
+    assert [fault["path"] for fault in document["faults"]] == [key]
+    assert "flowpeer adopt" in document["faults"][0]["next_step"]
+    assert "sums of 1 of 2 hours are compared" in said.stderr
+    assert document["identities"][0]["left"] > 0
+    assert all(i["holds"] for i in document["identities"])
 
 
 def test_stray_files_are_named_wherever_they_are(folder: Path) -> None:
