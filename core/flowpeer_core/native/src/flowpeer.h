@@ -184,7 +184,7 @@ enum {
 #define FLOWPEER_COLUMNS 36
 
 #define FLOWPEER_PART 1024       /* records of a set at most: larger data sets are several */
-#define FLOWPEER_STRIP 128       /* records that are read together */
+#define FLOWPEER_STRIP 256       /* records that are read together */
 #define FLOWPEER_SCRATCH 1048576 /* octets of flowpeer_rows.scratch */
 #define FLOWPEER_SAMPLE_OCTETS 144 /* of an sFlow sample as flowpeer_walk writes it out */
 

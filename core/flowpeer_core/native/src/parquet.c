@@ -385,7 +385,7 @@ static inline uint64_t mixed(uint64_t value) {
 /* What a place of the hash table holds: an entry + 1 (0: none) in 31 bits, and above them what an
  * entry is known by: whether 32 bits say it all (an integer, an IPv4 address), and these bits; of
  * others bits of their hash. */
-enum { ENTRY_BITS = 31 };
+enum { ENTRY_BITS = 31, ENTRIES = (1u << ENTRY_BITS) - 1 };
 
 /* The last or only bits of a value that may say it all; `other` gets a bit where they do not. */
 static inline __attribute__((always_inline)) uint32_t bits_of(const uint8_t *value, int size,
@@ -399,18 +399,23 @@ static inline __attribute__((always_inline)) uint32_t bits_of(const uint8_t *val
     return (uint32_t)(high >> 32);
 }
 
-/* The upper bits of a place that holds this value, never 0. */
-static inline __attribute__((always_inline)) uint64_t known_by(const uint8_t *value, int size) {
+/* The upper bits of the place of a value that 32 bits say. */
+static inline uint64_t known_by(uint32_t bits) {
+    return ((uint64_t)bits << 1 | 1) << ENTRY_BITS;
+}
+
+/* The same of any value, never 0. */
+static inline __attribute__((always_inline)) uint64_t known_of(const uint8_t *value, int size) {
     uint64_t other = 0, half[2] = {0, 0};
     uint32_t bits = bits_of(value, size, &other);
-    if (!other) return ((uint64_t)bits << 1 | 1) << ENTRY_BITS;
+    if (!other) return known_by(bits);
     memcpy(half, value, (size_t)size);
     return (mixed(half[0] ^ mixed(half[1])) >> 32 | 1) << (ENTRY_BITS + 1);
 }
 
-/* Where to look first for what is known by such bits. */
-static inline uint64_t first_place(uint64_t known, uint64_t mask) {
-    return mixed(known >> (ENTRY_BITS + 1)) & mask;
+/* Where to look first for such bits, among 2^(32 - shift) places. */
+static inline uint32_t first_place(uint32_t bits, int shift) {
+    return bits * 0x9E3779B1u >> shift;
 }
 
 static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const uint8_t *b,
@@ -428,28 +433,42 @@ static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chu
     const uint64_t mask = (uint64_t)count - 1;
     memset(chunk->places, 0, (size_t)count * 8);
     for (int64_t i = 0; i < chunk->distinct; i++) {
-        const uint64_t known = known_by(chunk->entries + i * size, size);
-        uint64_t here = first_place(known, mask);
+        const uint64_t known = known_of(chunk->entries + i * size, size);
+        uint64_t here = first_place((uint32_t)(known >> 32), 32 - width_of(mask));
         while (chunk->places[here]) here = (here + 1) & mask;
         chunk->places[here] = known | ((uint64_t)i + 1);
     }
     chunk->places_mask = count - 1;
 }
 
+/* The index of a value's entry, which is made if there is none yet. */
+static inline __attribute__((always_inline)) uint32_t enter(flowpeer_chunk *chunk,
+                                                            const uint8_t *value, int size,
+                                                            uint64_t known, uint64_t here) {
+    const uint64_t mask = (uint64_t)chunk->places_mask;
+    for (uint64_t found; (found = chunk->places[here]); here = (here + 1) & mask) {
+        const uint32_t index = ((uint32_t)found & ENTRIES) - 1;
+        if (!((found ^ known) >> ENTRY_BITS) &&
+            (known >> ENTRY_BITS & 1 || alike(chunk->entries + index * (int64_t)size, value, size)))
+            return index;
+    }
+    memcpy(chunk->entries + chunk->distinct * size, value, (size_t)size);
+    chunk->places[here] = known | ((uint64_t)chunk->distinct + 1);
+    return (uint32_t)chunk->distinct++;
+}
+
 /* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
- * that begins as small as the nearest cache. Values are looked up some at a time, so that the
- * memory of all of them is on its way before the first is needed. */
+ * that begins as small as the nearest cache. Values are looked up some at a time, none of which
+ * waits for the memory of another: first at their first places, where most are; then the others. */
 static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
                                                           const uint8_t *values, int64_t n,
                                                           int size) {
-    enum { SOME = 32, FIRST = 1024 };
+    enum { SOME = 32, FIRST = 1024, LARGE = 32768 };
     uint64_t *const places = chunk->places;
-    uint8_t *const entries = chunk->entries;
     if (!chunk->distinct) { /* the row group before took as many: this one will */
         int64_t before = chunk->places_mask + 1;
         use_places(chunk, before > FIRST ? before : FIRST, size);
     }
-    uint64_t known[SOME], place[SOME];
     int count;
     for (int64_t at = 0; at < n; at += count) {
         count = n - at < SOME ? (int)(n - at) : SOME;
@@ -463,35 +482,62 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
             continue;
         }
         if (chunk->capacity - chunk->distinct < count) return false;
-        if (4 * (chunk->distinct + count) > 3 * (chunk->places_mask + 1) &&
+        if (2 * (chunk->distinct + count) > chunk->places_mask + 1 &&
             chunk->places_mask + 1 < chunk->place_count)
             use_places(chunk, 2 * (chunk->places_mask + 1), size);
-        const uint64_t mask = (uint64_t)chunk->places_mask;
-        uint64_t distinct = (uint64_t)chunk->distinct, other = 0;
+        const int shift = 32 - width_of((uint64_t)chunk->places_mask);
+        uint64_t known[SOME], found[SOME], other = 0, differ = 0;
+        uint32_t place[SOME], missed = 0; /* a bit of each that is yet to be found */
         for (int i = 0; i < count; i++)
-            known[i] = ((uint64_t)bits_of(value + i * size, size, &other) << 1 | 1) << ENTRY_BITS;
-        for (int i = 0; i < count && other; i++) known[i] = known_by(value + i * size, size);
-        for (int i = 0; i < count; i++) {
-            place[i] = first_place(known[i], mask);
+            known[i] = known_by(bits_of(value + i * size, size, &other));
+        for (int i = 0; i < count && other; i++) known[i] = known_of(value + i * size, size);
+        for (int i = 0; i < count; i++)
+            place[i] = first_place((uint32_t)(known[i] >> 32), shift);
+        for (int i = 0; i < count && (other || chunk->places_mask >= LARGE); i++)
             __builtin_prefetch(places + place[i]);
+        for (int i = 0; i < count; i++) found[i] = places[place[i]];
+        for (int i = 0; i < count; i++) {
+            differ |= (found[i] ^ known[i]) >> ENTRY_BITS;
+            index[i] = ((uint32_t)found[i] & ENTRIES) - 1;
         }
-        for (int i = 0; i < count; i++, value += size) {
-            uint64_t here = place[i], found = places[here], entry;
-            for (;; found = places[here = (here + 1) & mask]) {
-                entry = found & (((uint64_t)1 << ENTRY_BITS) - 1);
-                if (!((found ^ known[i]) >> ENTRY_BITS) &&
-                    (!other || alike(entries + (entry - 1) * (uint64_t)size, value, size)))
-                    break;
-                if (found) continue;
-                memcpy(entries + distinct * (uint64_t)size, value, (size_t)size);
-                places[here] = known[i] | (entry = ++distinct);
-                break;
-            }
-            index[i] = (uint32_t)entry - 1;
+        for (int i = 0; i < count && (differ | other); i++) {
+            bool mine = !((found[i] ^ known[i]) >> ENTRY_BITS);
+            if (other)
+                mine &= (known[i] >> ENTRY_BITS & 1) |
+                        alike(chunk->entries + (mine ? index[i] : 0) * (int64_t)size,
+                              value + i * size, size);
+            missed |= (uint32_t)!mine << i;
         }
-        chunk->distinct = (int64_t)distinct;
+        for (; missed; missed &= missed - 1) {
+            const int i = __builtin_ctz(missed);
+            index[i] = enter(chunk, value + i * size, size, known[i], place[i]);
+        }
     }
     return true;
+}
+
+/* look_up() of values of 4, 8 or 16 octets. */
+static inline __attribute__((always_inline)) bool look_up_any(flowpeer_chunk *chunk,
+                                                              const uint8_t *values, int64_t n,
+                                                              int size) {
+    return size == 4   ? look_up(chunk, values, n, 4)
+           : size == 8 ? look_up(chunk, values, n, 8)
+                       : look_up(chunk, values, n, 16);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static bool indices_avx2(flowpeer_chunk *chunk,
+                                                         const uint8_t *values, int64_t n,
+                                                         int size) {
+    return look_up_any(chunk, values, n, size);
+}
+#endif
+
+static bool indices_of(flowpeer_chunk *chunk, const uint8_t *values, int64_t n, int size) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) return indices_avx2(chunk, values, n, size);
+#endif
+    return look_up_any(chunk, values, n, size);
 }
 
 int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t values_from,
@@ -540,12 +586,8 @@ int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t valu
                     : put_indices(&to, chunk->index, n, width);
     } else if (chunk->encoding == FLOWPEER_DICTIONARY) {
         int64_t some = same ? 1 : n;
-        switch (size) {
-            case 4: done = look_up(chunk, values, some, 4); break;
-            case 8: done = look_up(chunk, values, some, 8); break;
-            case 16: done = look_up(chunk, values, some, 16); break;
-            default: return FLOWPEER_ARGUMENT;
-        }
+        if (size < 4) return FLOWPEER_ARGUMENT;
+        done = indices_of(chunk, values, some, size);
         if (!done || !has(&to, 1)) return FLOWPEER_NO_ROOM;
         if (chunk->fallback && !chunk->rows && 2 * chunk->distinct > n) {
             chunk->encoding = FLOWPEER_PLAIN;
