@@ -141,11 +141,9 @@ def _taken_again(size: int) -> mmap | None:
 
 
 @lru_cache(1_024)
-def _stated(
-    field: pa.Field, encoding: Encoding
-) -> tuple[int, int, bool, list[tuple[int, int, bytes]]]:
+def _stated(field: pa.Field, encoding: Encoding) -> tuple[int, int, bool, bytes]:
     """How a column is encoded: (by the core, by Parquet's number, has it a dictionary), and what
-    every footer says of it."""
+    every footer says of it, in the fields up to number 4."""
     type_, how = _type_of(field.type), encoding.how
     text = pa.types.is_string(field.type)
     if type_.kind == native.BOOL:
@@ -165,7 +163,7 @@ def _stated(
         (3, thrift.LIST, thrift.array(thrift.BINARY, [thrift.binary(field.name.encode())])),
         (4, thrift.I32, thrift.integer(_CODECS[encoding.codec])),
     ]
-    return core, number, dictionary, always
+    return core, number, dictionary, thrift.struct(always)[:-1]
 
 
 class _Column:
@@ -181,6 +179,7 @@ class _Column:
         chunk.measured = encoding.measured and not self.text
         chunk.codec = _IN_C.get(encoding.codec, native.BODIES)
         chunk.fallback = encoding.fallback
+        self._encode_as(encoding)
         self._fresh()
 
     def _encode_as(self, encoding: Encoding) -> None:
@@ -189,7 +188,8 @@ class _Column:
 
     def _fresh(self) -> None:
         chunk = self.chunk
-        self._encode_as(self.encoding)
+        if self.encoding.fallback:
+            self._encode_as(self.encoding)
         chunk.rows = chunk.nulls = chunk.distinct = chunk.known = chunk.pages_used = chunk.raw = 0
         self._texts, self._extremes = _NO_TEXTS, [0, 0]
 
@@ -297,7 +297,6 @@ class _Column:
             pages = first + pages
         stored = sum(map(len, pages))
         fields = [
-            *self._always,
             (5, thrift.I64, thrift.integer(chunk.rows)),
             (6, thrift.I64, thrift.integer(chunk.raw)),
             (7, thrift.I64, thrift.integer(stored)),
@@ -307,7 +306,10 @@ class _Column:
             fields.append((11, thrift.I64, thrift.integer(dictionary_at)))
         fields.append((12, thrift.STRUCT, self._statistics()))
         metadata = thrift.struct(
-            [(2, thrift.I64, thrift.integer(at)), (3, thrift.STRUCT, thrift.struct(fields))]
+            [
+                (2, thrift.I64, thrift.integer(at)),
+                (3, thrift.STRUCT, thrift.struct(fields, self._always, 4)),
+            ]
         )
         raw = chunk.raw
         self._fresh()
@@ -352,6 +354,8 @@ class Writer:
             _Column(chunk, field, encodings[field.name])
             for chunk, field in zip(self._chunks, schema, strict=True)
         ]
+        self._elsewhere = [c for c in self._columns if c.codec or c.encoding.fallback]
+        """Those of whose pages not all is left to the core."""
         self._memory: _Memory | None = None
         self._waiting: list[pa.Table] = []
         self._rows_waiting = self._rows = self._rows_total = 0
@@ -401,7 +405,7 @@ class Writer:
     def _page(self, inputs: int, rows: int) -> None:
         """Make a page of each column, which lie as the `CInput`s at an address say."""
         memory = self._memory = self._memory or _Memory(self._columns, rows)
-        for column in self._columns:
+        for column in self._elsewhere:
             column.last_at = column.chunk.pages_used
         done = self._library.flowpeer_pages(
             ctypes.addressof(self._chunks), inputs, len(self._columns), rows,
@@ -409,7 +413,7 @@ class Writer:
         )  # fmt: skip
         if done < 0:
             raise ValueError(f"rows that cannot be encoded ({done})")
-        for column in self._columns:
+        for column in self._elsewhere:
             column.fall_back()
             if column.codec:
                 column.pack_last(self._library, memory, rows)

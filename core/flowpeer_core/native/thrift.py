@@ -38,10 +38,10 @@ def array(kind: int, values: Iterable[bytes]) -> bytes:
     return head + b"".join(found)
 
 
-def struct(fields: Iterable[tuple[int, int, bytes]]) -> bytes:
-    """A struct of (number, type, encoded value), numbers ascending by less than 16."""
-    out = bytearray()
-    last = 0
+def struct(fields: Iterable[tuple[int, int, bytes]], begun: bytes = b"", last: int = 0) -> bytes:
+    """A struct of (number, type, encoded value), numbers ascending by less than 16. `begun`: what
+    was made of fields up to number `last`, without its end."""
+    out = bytearray(begun)
     for number, kind, value in fields:
         out.append((number - last) << 4 | kind)
         out += value
