@@ -53,7 +53,6 @@ FORMAT_NUMBERS = {version: native.FORMATS.index(name) for version, name in FORMA
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema([f.with_type(_TEXTS) if pa.types.is_string(f.type) else f for f in FLOWS_SCHEMA])
 """`FLOWS_SCHEMA` with dictionaries for its texts."""
-_NULLABLE = np.array([f.nullable for f in SCHEMA])
 _WIDTHS = [4 if pa.types.is_dictionary(f.type) else max(f.type.bit_width // 8, 1) for f in SCHEMA]
 
 
@@ -155,14 +154,11 @@ class Buffers:
         values[native.COLUMNS.index("time_corrected")] = bits[-1]  # bits themselves
         self.places = [*zip(values, bits, strict=False)]
         self.block = np.empty(bits[-1] + ROOM // 8, np.uint8)
-        self.columns = np.zeros(len(SCHEMA), INPUT)
-        self.columns["values"], self.columns["valid"] = np.array(self.places).T
-        self.columns["values"] += self.block.ctypes.data
-        self.columns["valid"] += self.block.ctypes.data
-        self.columns["width"] = _WIDTHS
         self.state = np.zeros(len(SCHEMA), _COLUMN)
-        for name in ("values", "valid", "width"):
-            self.state[name] = self.columns[name]
+        self.state["values"], self.state["valid"] = np.array(self.places).T
+        self.state["values"] += self.block.ctypes.data
+        self.state["valid"] += self.block.ctypes.data
+        self.state["width"] = _WIDTHS
         self.bits = self.block[bits[0] :]
         self.bits[:] = 0
         self.free = sys.getrefcount(self.block)
@@ -330,12 +326,8 @@ class CompiledColumns:
     def _taken(self, count: int) -> Rows:
         """The rows in the buffers."""
         buffers, made = self._buffers, self._rows.made
-        self._library.flowpeer_settle(ctypes.addressof(self._rows))
-        known = self._state["known"]
-        columns = buffers.columns.copy()
-        columns["same"] = self._state["alike"] == count
-        columns["values"][_NULLABLE & (known == 0)] = 0
-        columns["valid"][~_NULLABLE | (known == 0) | (known == count)] = 0
+        columns = np.empty(len(SCHEMA), INPUT)
+        self._library.flowpeer_settle(ctypes.addressof(self._rows), columns.ctypes.data)
         memory: tuple[Any, ...] = (buffers.block,)
         dictionaries = {}
         for name, texts, (first, last) in (

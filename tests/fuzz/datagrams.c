@@ -158,7 +158,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 done += read;
                 if (rows.rows > ROOM) abort();
                 if (rows.rows >= ENOUGH || done < batch.set_count) {
-                    flowpeer_settle(&rows);
+                    flowpeer_input settled[FLOWPEER_COLUMNS];
+                    flowpeer_settle(&rows, settled);
                     rows.rows = 0;
                     for (int c = 0; c < COLUMNS; c++) {
                         rows.columns[c].known = rows.columns[c].alike = 0;

@@ -243,6 +243,7 @@ class CColumn(ctypes.Structure):
         ("alike", c_int64),
         ("one", c_int64),
         ("width", c_int64),
+        ("bits", c_int64),
     ]
 
 
@@ -747,7 +748,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_put_session": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_put_template": (c_int64, (c_void_p, c_uint64, c_int32, c_int64)),
     "flowpeer_read": (c_int64, (c_void_p, c_void_p, c_int64)),
-    "flowpeer_settle": (c_int64, (c_void_p,)),
+    "flowpeer_settle": (c_int64, (c_void_p, c_void_p)),
     "flowpeer_gather": (c_int64, (c_void_p,)),
     "flowpeer_combine": (
         c_int64,

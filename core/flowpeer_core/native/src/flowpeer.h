@@ -329,9 +329,9 @@ typedef struct {
     int64_t only;
 } flowpeer_rates;
 
-/* A column in the making: values, and a bitmap of those that are not null, all zero at first. As
- * long as all rows have one value it is not written, only `alike` counts them (-1: they are
- * written). */
+/* A column in the making: values, and a bitmap of those that are not null, all zero at first, which
+ * is not written before there is one (`bits` 0). As long as all rows have one value it is not
+ * written either, only `alike` counts them (-1: they are written). */
 typedef struct {
     uint8_t *values;
     uint8_t *valid;
@@ -339,6 +339,7 @@ typedef struct {
     int64_t alike;
     int64_t one;
     int64_t width; /* octets of a value */
+    int64_t bits;
 } flowpeer_column;
 
 /* Limits of METHODS M1 to M3, all decided by the caller. */
@@ -429,9 +430,9 @@ typedef struct {
  * read whole or not at all; its rows and those of its reverse flows (RFC 5103) must fit. */
 FLOWPEER_API int64_t flowpeer_read(flowpeer_rows *rows, const flowpeer_set *sets, int64_t count);
 
-/* Writes what is not written yet of columns whose rows are alike: of one that is alike in all rows,
- * the first. Returns 0. */
-FLOWPEER_API int64_t flowpeer_settle(flowpeer_rows *rows);
+/* Writes what is not written yet of columns, of one that is alike in all rows the first, and where
+ * each of them lies. Returns 0. */
+FLOWPEER_API int64_t flowpeer_settle(flowpeer_rows *rows, flowpeer_input *out);
 
 /* ---- facts.c: what is gathered of the records of a table ---- */
 

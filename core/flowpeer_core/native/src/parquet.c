@@ -13,6 +13,7 @@
 #endif
 
 #include "flowpeer.h"
+#include "twice.h"
 
 /* Room left of an output buffer. Every write asks for its room first. */
 typedef struct {
@@ -49,8 +50,7 @@ static inline void put64(uint8_t *at, uint64_t value) {
 /* 32 values below 2^width, the first in the lowest bits: 4 * width octets. With a constant width
  * the compiler unrolls it. */
 #define PACK32(name, value_t)                                                          \
-    static inline __attribute__((always_inline)) void name(const value_t *in,          \
-                                                           uint8_t *out, int width) {  \
+    ANY void name(const value_t *in, uint8_t *out, int width) {                        \
         uint64_t word = 0;                                                             \
         int used = 0;                                                                  \
         _Pragma("GCC unroll 32") for (int i = 0; i < 32; i++) {                                                 \
@@ -82,8 +82,7 @@ static void pack(const uint32_t *in, uint8_t *out, int width) {
 /* DELTA_BINARY_PACKED: blocks of 128 values, 4 miniblocks of 32. int32 wraps in 32 bits. */
 enum { BLOCK = 128, MINI = 32 };
 
-static inline __attribute__((always_inline)) int64_t value_at(const uint8_t *values, int64_t i,
-                                                              bool narrow) {
+ANY int64_t value_at(const uint8_t *values, int64_t i, bool narrow) {
     if (narrow) {
         int32_t v;
         memcpy(&v, values + i * 4, 4);
@@ -95,8 +94,7 @@ static inline __attribute__((always_inline)) int64_t value_at(const uint8_t *val
 }
 
 /* A block of differences, as int32 that wrap. Vectors of four where the machine has them. */
-static inline __attribute__((always_inline)) bool put_narrow(room_t *out, const int32_t *difference,
-                                                             int count) {
+ANY bool put_narrow(room_t *out, const int32_t *difference, int count) {
     uint32_t above[BLOCK];
     int32_t least = INT32_MAX;
     for (int i = 0; i < count; i++) least = difference[i] < least ? difference[i] : least;
@@ -150,8 +148,7 @@ static bool begin_delta(room_t *out, int64_t n, int64_t first, bool same) {
     return true;
 }
 
-static inline __attribute__((always_inline)) bool delta32(const uint8_t *values, int64_t n,
-                                                          room_t *out, bool same) {
+ANY bool delta32(const uint8_t *values, int64_t n, room_t *out, bool same) {
     if (!begin_delta(out, n, n ? value_at(values, 0, true) : 0, same)) return false;
     for (int64_t at = 1; at < n && !same; at += BLOCK) {
         int count = n - at < BLOCK ? (int)(n - at) : BLOCK;
@@ -170,9 +167,7 @@ static inline void widen(int64_t span[2], int64_t value) {
 }
 
 /* The same of int64; `span` becomes the least and greatest of them. */
-static inline __attribute__((always_inline)) bool delta64(const uint8_t *values, int64_t n,
-                                                          room_t *out, bool same,
-                                                          int64_t span[2]) {
+ANY bool delta64(const uint8_t *values, int64_t n, room_t *out, bool same, int64_t span[2]) {
     span[0] = span[1] = n ? value_at(values, 0, false) : 0;
     if (!begin_delta(out, n, span[0], same)) return false;
     for (int64_t at = 1; at < n && !same; at += BLOCK) {
@@ -208,21 +203,13 @@ static inline __attribute__((always_inline)) bool delta64(const uint8_t *values,
     return true;
 }
 
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static bool delta_avx2(const uint8_t *values, int64_t n, room_t *out,
-                                                       bool same, int64_t *span) {
+/* int64 where there is a `span` of them to be found, else int32. */
+ANY bool put_delta_any(const uint8_t *values, int64_t n, room_t *out, bool same, int64_t *span) {
     return span ? delta64(values, n, out, same, span) : delta32(values, n, out, same);
 }
-#endif
-
-/* int64 where there is a `span` of them to be found, else int32; eight in a vector where the machine
- * has those. */
-static bool put_delta(const uint8_t *values, int64_t n, room_t *out, bool same, int64_t *span) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) return delta_avx2(values, n, out, same, span);
-#endif
-    return span ? delta64(values, n, out, same, span) : delta32(values, n, out, same);
-}
+TWICE(bool, put_delta,
+      (const uint8_t *values, int64_t n, room_t *out, bool same, int64_t *span),
+      (values, n, out, same, span))
 
 /* The RLE / bit-packing hybrid of dictionary indices below 2^width. */
 static bool put_packed(room_t *out, const uint32_t *index, int64_t n, int width) {
@@ -388,8 +375,7 @@ static inline uint64_t mixed(uint64_t value) {
 enum { ENTRY_BITS = 31, ENTRIES = (1u << ENTRY_BITS) - 1 };
 
 /* The last or only bits of a value that may say it all; `other` gets a bit where they do not. */
-static inline __attribute__((always_inline)) uint32_t bits_of(const uint8_t *value, int size,
-                                                              uint64_t *other) {
+ANY uint32_t bits_of(const uint8_t *value, int size, uint64_t *other) {
     uint64_t low = 0, high;
     memcpy(&low, value, size == 4 ? 4 : 8);
     if (size == 8) *other |= low >> 32;
@@ -405,7 +391,7 @@ static inline uint64_t known_by(uint32_t bits) {
 }
 
 /* The same of any value, never 0. */
-static inline __attribute__((always_inline)) uint64_t known_of(const uint8_t *value, int size) {
+ANY uint64_t known_of(const uint8_t *value, int size) {
     uint64_t other = 0, half[2] = {0, 0};
     uint32_t bits = bits_of(value, size, &other);
     if (!other) return known_by(bits);
@@ -418,8 +404,7 @@ static inline uint32_t first_place(uint32_t bits, int shift) {
     return bits * 0x9E3779B1u >> shift;
 }
 
-static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const uint8_t *b,
-                                                        int size) {
+ANY bool alike(const uint8_t *a, const uint8_t *b, int size) {
     uint64_t one[2] = {0, 0}, other[2] = {0, 0};
     memcpy(one, a, (size_t)size);
     memcpy(other, b, (size_t)size);
@@ -427,8 +412,7 @@ static inline __attribute__((always_inline)) bool alike(const uint8_t *a, const 
 }
 
 /* Puts all entries into a table of so many places, of which some stay free. */
-static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chunk, int64_t count,
-                                                             int size) {
+ANY void use_places(flowpeer_chunk *chunk, int64_t count, int size) {
     if (count > chunk->place_count) count = chunk->place_count;
     const uint64_t mask = (uint64_t)count - 1;
     memset(chunk->places, 0, (size_t)count * 8);
@@ -442,9 +426,8 @@ static inline __attribute__((always_inline)) void use_places(flowpeer_chunk *chu
 }
 
 /* The index of a value's entry, which is made if there is none yet. */
-static inline __attribute__((always_inline)) uint32_t enter(flowpeer_chunk *chunk,
-                                                            const uint8_t *value, int size,
-                                                            uint64_t known, uint64_t here) {
+ANY uint32_t enter(flowpeer_chunk *chunk, const uint8_t *value, int size, uint64_t known,
+                   uint64_t here) {
     const uint64_t mask = (uint64_t)chunk->places_mask;
     for (uint64_t found; (found = chunk->places[here]); here = (here + 1) & mask) {
         const uint32_t index = ((uint32_t)found & ENTRIES) - 1;
@@ -460,9 +443,7 @@ static inline __attribute__((always_inline)) uint32_t enter(flowpeer_chunk *chun
 /* Indices of `n` values into the chunk's dictionary, which grows. A hash table of open addresses
  * that begins as small as the nearest cache. Values are looked up some at a time, none of which
  * waits for the memory of another: first at their first places, where most are; then the others. */
-static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
-                                                          const uint8_t *values, int64_t n,
-                                                          int size) {
+ANY bool look_up(flowpeer_chunk *chunk, const uint8_t *values, int64_t n, int size) {
     enum { SOME = 32, FIRST = 1024, LARGE = 32768 };
     uint64_t *const places = chunk->places;
     if (!chunk->distinct) { /* the row group before took as many: this one will */
@@ -517,28 +498,13 @@ static inline __attribute__((always_inline)) bool look_up(flowpeer_chunk *chunk,
 }
 
 /* look_up() of values of 4, 8 or 16 octets. */
-static inline __attribute__((always_inline)) bool look_up_any(flowpeer_chunk *chunk,
-                                                              const uint8_t *values, int64_t n,
-                                                              int size) {
+ANY bool indices_of_any(flowpeer_chunk *chunk, const uint8_t *values, int64_t n, int size) {
     return size == 4   ? look_up(chunk, values, n, 4)
            : size == 8 ? look_up(chunk, values, n, 8)
                        : look_up(chunk, values, n, 16);
 }
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static bool indices_avx2(flowpeer_chunk *chunk,
-                                                         const uint8_t *values, int64_t n,
-                                                         int size) {
-    return look_up_any(chunk, values, n, size);
-}
-#endif
-
-static bool indices_of(flowpeer_chunk *chunk, const uint8_t *values, int64_t n, int size) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) return indices_avx2(chunk, values, n, size);
-#endif
-    return look_up_any(chunk, values, n, size);
-}
+TWICE(bool, indices_of, (flowpeer_chunk *chunk, const uint8_t *values, int64_t n, int size),
+      (chunk, values, n, size))
 
 int64_t flowpeer_page(flowpeer_chunk *chunk, const uint8_t *values, int64_t values_from,
                       const uint8_t *valid, int64_t valid_from, int64_t rows, uint8_t *out,

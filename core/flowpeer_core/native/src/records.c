@@ -13,6 +13,7 @@
 #include "flowpeer.h"
 #include "read.h"
 #include "sample.h"
+#include "twice.h"
 
 #define MOST INT64_MAX
 enum { N = FLOWPEER_STRIP };
@@ -167,12 +168,21 @@ static void fill(flowpeer_column *column, int64_t n) {
 
 /* Before values of any kind are written: those before them are. */
 static void break_off(flowpeer_column *column) {
-    if (column->alike < 0) return;
-    if (column->alike) {
-        fill(column, column->alike);
-        set_bits(column->valid, 0, column->alike);
-    }
+    if (column->alike > 0) fill(column, column->alike);
     column->alike = -1;
+}
+
+/* From a null on there are bits: those of the rows before it, which have values, are set. */
+static void begin_bits(flowpeer_column *column) {
+    if (!column->bits) set_bits(column->valid, 0, column->known);
+    column->bits = 1;
+}
+
+/* These m rows from `at` have values. */
+static void know(flowpeer_column *column, int64_t at, int64_t m) {
+    if (column->known != at) begin_bits(column);
+    if (column->bits) set_bits(column->valid, at, m);
+    column->known += m;
 }
 
 /* Are these m rows from `at` like all before them? Then there is nothing to write. */
@@ -184,16 +194,41 @@ static bool goes_on(flowpeer_column *column, int64_t at, int64_t value, int64_t 
     return true;
 }
 
-int64_t flowpeer_settle(flowpeer_rows *rows) {
+int64_t flowpeer_settle(flowpeer_rows *rows, flowpeer_input *out) {
     for (int i = 0; i < FLOWPEER_COLUMNS; i++) {
         flowpeer_column *column = &rows->columns[i];
-        if (column->alike > 0 && column->alike == rows->rows)
+        bool same = column->alike == rows->rows && rows->rows;
+        if (same)
             fill(column, 1);
         else
             break_off(column);
+        bool stated = column->known > 0 || i == COLUMN_TIME_CORRECTED;
+        bool nulls = stated && column->known < rows->rows && i != COLUMN_TIME_CORRECTED;
+        if (nulls) begin_bits(column);
+        out[i] = (flowpeer_input){.values = stated ? column->values : NULL,
+                                  .valid = nulls ? column->valid : NULL,
+                                  .width = column->width,
+                                  .same = same};
     }
     return 0;
 }
+
+/* What m values have in common: `null` is below zero if one is below zero or above `most`, `none` if
+ * all are below zero, and `other` is zero if all are the same. */
+typedef struct {
+    uint64_t null, none, other;
+} common_t;
+
+ANY common_t compare_any(const int64_t *values, int m, int64_t most) {
+    common_t out = {0, UINT64_MAX, 0};
+    for (int i = 0; i < m; i++) {
+        out.null |= ((uint64_t)most - (uint64_t)values[i]) | (uint64_t)values[i];
+        out.none &= (uint64_t)values[i];
+        out.other |= (uint64_t)values[i] ^ (uint64_t)values[0];
+    }
+    return out;
+}
+TWICE(common_t, compare, (const int64_t *values, int m, int64_t most), (values, m, most))
 
 /* Values up to `most`; what is above, or below zero, is null. */
 static void put(const out_t *out, int number, const int64_t *values, int64_t most, bool narrow) {
@@ -204,14 +239,9 @@ static void put(const out_t *out, int number, const int64_t *values, int64_t mos
         for (int i = 0; i < out->m; i++) picked[i] = values[out->pick[i]];
         values = picked;
     }
-    uint64_t null = 0, none = UINT64_MAX, other = 0;
-    for (int i = 0; i < out->m; i++) {
-        null |= ((uint64_t)most - (uint64_t)values[i]) | (uint64_t)values[i];
-        none &= (uint64_t)values[i];
-        other |= (uint64_t)values[i] ^ (uint64_t)values[0];
-    }
-    if (none >> 63) return; /* all are below zero */
-    if (!other && !(null >> 63) && goes_on(column, out->at, values[0], out->m)) return;
+    const common_t all = compare(values, out->m, most);
+    if (all.none >> 63) return;
+    if (!all.other && !(all.null >> 63) && goes_on(column, out->at, values[0], out->m)) return;
     break_off(column);
     if (narrow) {
         int32_t some[N];
@@ -219,15 +249,15 @@ static void put(const out_t *out, int number, const int64_t *values, int64_t mos
         memcpy(column->values + out->at * 4, some, (size_t)out->m * 4);
     } else
         memcpy(column->values + out->at * 8, values, (size_t)out->m * 8);
-    if (null >> 63) {
-        for (int i = 0; i < out->m; i++) {
-            if (values[i] < 0 || values[i] > most) continue;
-            column->valid[(out->at + i) >> 3] |= (uint8_t)(1 << ((out->at + i) & 7));
-            column->known++;
-        }
-    } else {
-        set_bits(column->valid, out->at, out->m);
-        column->known += out->m;
+    if (!(all.null >> 63)) {
+        know(column, out->at, out->m);
+        return;
+    }
+    begin_bits(column);
+    for (int i = 0; i < out->m; i++) {
+        if (values[i] < 0 || values[i] > most) continue;
+        column->valid[(out->at + i) >> 3] |= (uint8_t)(1 << ((out->at + i) & 7));
+        column->known++;
     }
 }
 
@@ -262,8 +292,7 @@ static bool put_straight(const out_t *out, int number, const strip_t *s, int key
     else
         STRAIGHT(int64_t, big32(record[i] + place))
 #undef STRAIGHT
-    set_bits(column->valid, out->at, out->m);
-    column->known += out->m;
+    know(column, out->at, out->m);
     return true;
 }
 
@@ -301,6 +330,18 @@ static void each(const strip_t *s, size_t member, int64_t *made) {
     }
 }
 
+/* The rows of a part, from `at`, have one value; below zero it is null. */
+static void put_alike(flowpeer_column *column, int64_t at, int64_t count, int64_t value) {
+    if (!count || value < 0 || goes_on(column, at, value, count)) return;
+    break_off(column);
+    const int32_t narrow = (int32_t)value;
+    for (int64_t i = at; i < at + count && column->width == 4; i++)
+        memcpy(column->values + i * 4, &narrow, 4);
+    for (int64_t i = at; i < at + count && column->width == 8; i++)
+        memcpy(column->values + i * 8, &value, 8);
+    know(column, at, count);
+}
+
 /* A column of what sets say in `member`, of 8 octets or 4, times `unit`; below zero it is null. */
 static void put_each(const out_t *out, int number, const strip_t *s, size_t member, bool narrow,
                      int64_t unit) {
@@ -308,26 +349,12 @@ static void put_each(const out_t *out, int number, const strip_t *s, size_t memb
     int64_t at = out->at;
     for (EACH_PART(s)) {
         const char *from = (const char *)part->set + member;
-        int64_t value, first = at;
-        int32_t number_;
-        if (narrow) {
-            memcpy(&number_, from, 4);
-            value = number_;
-        } else {
-            memcpy(&value, from, 8);
-            if (value > 0) value *= unit;
-        }
+        int64_t value;
+        int32_t some;
+        memcpy(&value, from, narrow ? 0 : 8);
+        memcpy(&some, from, 4);
+        put_alike(column, at, part->kept, narrow ? some : value < 0 ? -1 : value * unit);
         at += part->kept;
-        if (!part->kept || value < 0 || goes_on(column, first, value, part->kept)) continue;
-        break_off(column);
-        for (int64_t i = first; i < at; i++) {
-            if (narrow)
-                memcpy(column->values + i * 4, &number_, 4);
-            else
-                memcpy(column->values + i * 8, &value, 8);
-        }
-        set_bits(column->valid, first, part->kept);
-        column->known += part->kept;
     }
 }
 
@@ -353,8 +380,7 @@ static void put_address(const out_t *out, int number, const strip_t *s, int key4
         } else
             memcpy(to, s->at[i] + at6, 16);
     }
-    set_bits(column->valid, out->at, out->m);
-    column->known += out->m;
+    know(column, out->at, out->m);
 }
 
 /* ---- rules: flowpeer_ingest/flow_rules.py ---- */
@@ -444,13 +470,25 @@ static const int64_t *first_of(strip_t *s, int a, int b, int c) {
     return found ? found : get(s, c);
 }
 
-static void say(int64_t *out, int i, int64_t value) {
-    if (out[i] < 0) out[i] = value;
+ANY void say(int64_t *out, int i, int64_t value) {
+    out[i] = out[i] < 0 ? value : out[i];
+}
+
+/* The same of times of a router that has run for `uptime` ms at `sent`, ms since the epoch. */
+ANY void say_uptimes(int64_t *out, const int64_t *v, int from, int to, int64_t sent, int64_t uptime,
+                     int64_t future_ms) {
+    if (sent < 0 || uptime < 0) return;
+    for (int i = from; i < to; i++) {
+        int64_t ago = (uptime - v[i]) & UPTIME;
+        ago -= ago > UPTIME - future_ms ? UPTIME + 1 : 0;
+        int64_t at = (sent - ago) * 1000;
+        out[i] = ((out[i] < 0) & (v[i] <= UPTIME)) ? at : out[i];
+    }
 }
 
 /* Start or end by the exporter's clock, µs since the epoch, -1 unknown. `keys`: ntp_ns, ntp, ms, s,
  * delta_us (or -1), uptime. */
-static void instant(strip_t *s, const int *keys, int64_t *out) {
+ANY void instant(strip_t *s, const int *keys, int64_t *out) {
     const int64_t *v;
     for (int i = 0; i < s->n; i++) out[i] = -1;
     for (int k = 0; k < 2; k++)
@@ -467,17 +505,13 @@ static void instant(strip_t *s, const int *keys, int64_t *out) {
             for (int i = part->from; i < part->to && part->set->export_ms >= 0; i++)
                 say(out, i, v[i] <= UPTIME ? part->set->export_ms * 1000 - v[i] : -1);
     if (!(v = get(s, keys[5]))) return;
-    const int64_t *boot = get(s, KEY_BOOT_MS);
+    const int64_t *boot = get(s, KEY_BOOT_MS), future_ms = s->limits->future_ms;
     for (EACH_PART(s)) {
         const int64_t sent = part->set->export_ms, up = part->set->uptime_ms;
-        for (int i = part->from; i < part->to && sent >= 0; i++) {
-            int64_t uptime = up;
-            if (boot && boot[i] > 0 && boot[i] < s->limits->latest_ms)
-                uptime = (sent - boot[i]) & UPTIME;
-            if (uptime < 0 || v[i] > UPTIME) continue;
-            int64_t ago = (uptime - v[i]) & UPTIME;
-            if (ago > UPTIME - s->limits->future_ms) ago -= UPTIME + 1;
-            say(out, i, (sent - ago) * 1000);
+        if (!boot) say_uptimes(out, v, part->from, part->to, sent, up, future_ms);
+        for (int i = part->from; i < part->to && boot; i++) {
+            bool own = boot[i] > 0 && boot[i] < s->limits->latest_ms;
+            say_uptimes(out, v, i, i + 1, sent, own ? (sent - boot[i]) & UPTIME : up, future_ms);
         }
     }
 }
@@ -492,7 +526,7 @@ static const int BACK_STARTS[] = {KEY_REVERSE_START_NTP_NS, KEY_REVERSE_START_NT
 static const int BACK_ENDS[] = {KEY_REVERSE_END_NTP_NS, KEY_REVERSE_END_NTP, KEY_REVERSE_END_MS,
                                 KEY_REVERSE_END_S, -1, KEY_REVERSE_END_UPTIME};
 
-static void times(strip_t *s, bool back, int64_t *start, int64_t *end) {
+ANY void times(strip_t *s, bool back, int64_t *start, int64_t *end) {
     const int64_t *v;
     instant(s, back ? BACK_STARTS : STARTS, start);
     instant(s, back ? BACK_ENDS : ENDS, end);
@@ -511,30 +545,15 @@ static void times(strip_t *s, bool back, int64_t *start, int64_t *end) {
                 say(end, i, v[i] > 0 && v[i] < latest ? v[i] * unit : -1);
     }
     for (int i = 0; i < s->n; i++) {
-        if (start[i] < 0) start[i] = end[i];
-        if (end[i] < 0) end[i] = start[i];
+        start[i] = start[i] < 0 ? end[i] : start[i];
+        end[i] = end[i] < 0 ? start[i] : end[i];
     }
 }
 
-/* METHODS M3: times on the receiver's clock, always usable. */
-static void placed(const strip_t *s, int64_t *start, int64_t *end, bool *corrected) {
-    const flowpeer_limits *limits = s->limits;
-    for (EACH_PART(s)) {
-        const flowpeer_set *set = part->set;
-        const int64_t received = set->received_us, timeout = set->timeout_us;
-        int64_t error = set->export_ms >= 0 ? received - set->export_ms * 1000 : 0;
-        if (error >= -limits->clock_tolerance_us && error <= limits->clock_tolerance_us) error = 0;
-        const int64_t longest = 2 * timeout + limits->slack_us;
-        const int64_t oldest = received - limits->oldest_us, newest = received + limits->newest_us;
-        for (int i = part->from; i < part->to; i++) {
-            int64_t from = start[i] + error, to = end[i] + error;
-            bool usable = start[i] >= 0 && end[i] >= 0 && from <= to && from >= oldest &&
-                          to <= newest && to - from <= longest;
-            start[i] = usable ? from : received - timeout;
-            end[i] = usable ? to : received;
-            corrected[i] = !usable;
-        }
-    }
+/* METHODS M3: how far the exporter's clock is behind the receiver's, 0 within the tolerance. */
+static int64_t clock_error(const flowpeer_limits *limits, const flowpeer_set *set) {
+    int64_t error = set->export_ms >= 0 ? set->received_us - set->export_ms * 1000 : 0;
+    return error >= -limits->clock_tolerance_us && error <= limits->clock_tolerance_us ? 0 : error;
 }
 
 static int64_t common_divisor(int64_t a, int64_t b) {
@@ -563,17 +582,20 @@ static bool ratio(const flowpeer_limits *limits, int64_t *top, int64_t *bottom) 
     return true;
 }
 
-/* The rates that records themselves state, 0 where they do not. Returns whether they do at all. */
-static bool own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
-    static const int KEYS_OF_RATES[] = {
-        KEY_SAMPLING_INTERVAL, KEY_SAMPLER_RANDOM_INTERVAL, KEY_SAMPLING_PACKET_INTERVAL,
-        KEY_SAMPLING_POPULATION};
+/* Do records themselves state rates? */
+static bool state_rates(const strip_t *s) {
+    return place_of(s, KEY_SAMPLING_INTERVAL) >= 0 ||
+           place_of(s, KEY_SAMPLER_RANDOM_INTERVAL) >= 0 ||
+           place_of(s, KEY_SAMPLING_PACKET_INTERVAL) >= 0 ||
+           place_of(s, KEY_SAMPLING_POPULATION) >= 0;
+}
+
+/* The rates that records themselves state, 0 where they do not. */
+static void own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
     const int64_t *v = get(s, KEY_SAMPLING_INTERVAL);
     for (int i = 0; i < s->n; i++) top[i] = v ? v[i] : 0, bottom[i] = 1;
     memset(fine, true, (size_t)s->n);
-    bool said = false;
-    for (int k = 0; k < 4; k++) said |= place_of(s, KEYS_OF_RATES[k]) >= 0;
-    if (!said) return false;
+    if (!state_rates(s)) return;
     if ((v = get(s, KEY_SAMPLER_RANDOM_INTERVAL)))
         for (int i = 0; i < s->n; i++) top[i] = v[i] > 0 ? v[i] : top[i];
     if ((v = get(s, KEY_SAMPLING_PACKET_INTERVAL))) {
@@ -592,7 +614,6 @@ static bool own_rates(strip_t *s, int64_t *top, int64_t *bottom, bool *fine) {
         for (int i = 0; i < s->n; i++)
             if (size[i] > 0 && all[i] > 0) top[i] = all[i], bottom[i] = size[i];
     for (int i = 0; i < s->n; i++) fine[i] = ratio(s->limits, &top[i], &bottom[i]);
-    return true;
 }
 
 /* The rate of a number among `count` pairs, 0 if it is not there. */
@@ -617,35 +638,19 @@ static int64_t announced(const flowpeer_rates *rates, const int64_t *sampler, in
     return !found && (!sampler || *sampler < 0) ? rates->only : found;
 }
 
-/* Do these records state one sampler, or none? */
-static bool one_sampler(const part_t *part, const int64_t *sampler) {
-    int64_t other = 0;
-    for (int i = part->from; sampler && i < part->to; i++) other |= sampler[i] ^ sampler[part->from];
-    return !other;
-}
-
 /* METHODS M2: N of each record, and what it or its header states itself; -1 unknown. Counts in
  * tallies those whose own rate is beyond all, unless they are `counted` already. */
 static void sampling(strip_t *s, const flowpeer_rows *rows, int64_t *rate, int64_t *top,
                      int64_t *bottom, bool counted) {
-    bool fine[N], by_interface = false;
-    bool said = own_rates(s, top, bottom, fine);
-    for (EACH_PART(s)) by_interface |= rows->rates[part->set->rates].interface_count > 0;
-    const int64_t *sampler = get(s, KEY_SAMPLER_ID), *in = NULL, *out = NULL, *direction = NULL;
-    if (by_interface) {
-        in = get(s, KEY_INPUT_IF), out = get(s, KEY_OUTPUT_IF);
-        direction = get(s, KEY_DIRECTION);
-    }
+    bool fine[N];
+    own_rates(s, top, bottom, fine);
+    const int64_t *sampler = get(s, KEY_SAMPLER_ID), *direction = get(s, KEY_DIRECTION);
+    const int64_t *in = get(s, KEY_INPUT_IF), *out = get(s, KEY_OUTPUT_IF);
     for (EACH_PART(s)) {
         const flowpeer_set *set = part->set;
         const flowpeer_rates *rates = &rows->rates[set->rates];
         int64_t beyond = 0, last[3] = {0, 0, -1}; /* sampler, interface and their rate */
-        bool same = !said && !by_interface && one_sampler(part, sampler);
         for (int i = part->from; i < part->to; i++) {
-            if (same && i > part->from) {
-                rate[i] = rate[i - 1], top[i] = top[i - 1], bottom[i] = bottom[i - 1];
-                continue;
-            }
             beyond += !fine[i];
             if (fine[i] && top[i] == 0 && set->sampling > 0) top[i] = set->sampling, bottom[i] = 1;
             int64_t found = 0;
@@ -665,6 +670,42 @@ static void sampling(strip_t *s, const flowpeer_rows *rows, int64_t *rate, int64
             if (top[i] == 0) top[i] = bottom[i] = -1;
         }
         if (!counted) rows->tallies[set->exporter].sampling_beyond += beyond;
+    }
+}
+
+/* Has each part one rate: that of its header, or of one sampler? */
+static bool one_rate_each(strip_t *s, const flowpeer_rows *rows) {
+    const int64_t *sampler = get(s, KEY_SAMPLER_ID);
+    int64_t other = state_rates(s);
+    for (EACH_PART(s)) {
+        other |= rows->rates[part->set->rates].interface_count > 0;
+        for (int i = part->from; sampler && i < part->to; i++)
+            other |= sampler[i] ^ sampler[part->from];
+    }
+    return !other;
+}
+
+static void put_sampling(const out_t *out, strip_t *s, bool counted) {
+    flowpeer_column *column = out->rows->columns;
+    if (!one_rate_each(s, out->rows)) {
+        int64_t rate[N], top[N], bottom[N];
+        sampling(s, out->rows, rate, top, bottom, counted);
+        put_wide(out, COLUMN_SAMPLING_INTERVAL, rate);
+        put_wide(out, COLUMN_SAMPLING_NUMERATOR, top);
+        put_wide(out, COLUMN_SAMPLING_DENOMINATOR, bottom);
+        return;
+    }
+    const int64_t *sampler = get(s, KEY_SAMPLER_ID);
+    int64_t at = out->at;
+    for (EACH_PART(s)) {
+        int64_t own = part->set->sampling > 0 ? part->set->sampling : -1, rate = own;
+        if (own < 0)
+            rate = announced(&out->rows->rates[part->set->rates],
+                             sampler ? sampler + part->from : NULL, -1);
+        put_alike(column + COLUMN_SAMPLING_INTERVAL, at, part->kept, rate > 0 ? rate : -1);
+        put_alike(column + COLUMN_SAMPLING_NUMERATOR, at, part->kept, own);
+        put_alike(column + COLUMN_SAMPLING_DENOMINATOR, at, part->kept, own > 0 ? 1 : -1);
+        at += part->kept;
     }
 }
 
@@ -745,7 +786,7 @@ static void set_aside(flowpeer_rows *rows, strip_t *s, const flowpeer_set *set, 
 }
 
 /* Takes a set of which there are rows into account; `first`: the first such set. */
-static void know(flowpeer_made *made, const flowpeer_set *set, bool first) {
+static void add_made(flowpeer_made *made, const flowpeer_set *set, bool first) {
     if (first)
         *made = (flowpeer_made){set->received_us, set->received_us, 0, 0, 0,
                                 {set->exporter, set->exporter}, {set->format, set->format}};
@@ -757,76 +798,132 @@ static void know(flowpeer_made *made, const flowpeer_set *set, bool first) {
     if (set->format > made->formats[1]) made->formats[1] = set->format;
 }
 
-static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
-    counters_t count = counters(s);
+/* Rows that are made of a strip: of the records `pick`. */
+typedef struct {
+    int m;
     uint8_t pick[N];
-    int m = 0;
-    const int64_t *bytes = back ? count.reverse_bytes : count.bytes;
-    const int64_t *packets = back ? count.reverse_packets : count.packets;
-    int64_t start[N], end[N], made[N];
-    bool corrected[N], beside[N];
-    if (s->format == FORMAT_SFLOW5) {
-        each(s, offsetof(flowpeer_set, received_us), start);
-        memcpy(end, start, sizeof end);
-    } else
-        times(s, false, start, end);
-    if (back) {
-        int64_t back_start[N], back_end[N];
-        times(s, true, back_start, back_end);
-        for (int i = 0; i < s->n; i++) {
-            if (back_start[i] >= 0) start[i] = back_start[i];
-            if (back_end[i] >= 0) end[i] = back_end[i];
-        }
+    bool corrected[N]; /* by record */
+    int64_t start[N], end[N];
+    const int64_t *bytes, *packets;                         /* NULL: not stated */
+    int64_t octets, some_packets, corrections, long_flows; /* of a part */
+} chosen_t;
+
+/* Takes all records of a part, if each is plausible and its times are usable, as nearly all are. */
+ANY bool take_all_any(const flowpeer_limits *limits, const part_t *part, chosen_t *out) {
+    const flowpeer_set *set = part->set;
+    const int64_t error = clock_error(limits, set), most = limits->most;
+    const int64_t longest = 2 * set->timeout_us + limits->slack_us, long_us = limits->long_us;
+    const int64_t oldest = set->received_us - limits->oldest_us;
+    const int64_t newest = set->received_us + limits->newest_us;
+    const uint64_t least = (uint64_t)limits->least_octets;
+    const int64_t *bytes = out->bytes, *packets = out->packets;
+    int64_t *start = out->start, *end = out->end;
+    int64_t odd = longest > limits->longest_us, long_flows = 0;
+    uint64_t octets = 0, some_packets = 0; /* if none is odd, each is up to 2^48 */
+    for (int i = part->from; i < part->to; i++) {
+        const int64_t b = bytes[i], p = packets[i], from = start[i] + error, to = end[i] + error;
+        odd |= (int64_t)(b > most) | (p > most) | ((b >= 0) & (b < (int64_t)(least * (uint64_t)p))) |
+               (start[i] < 0) | (end[i] < 0) | (from > to) | (from < oldest) | (to > newest) |
+               (to - from > longest);
+        long_flows += to - from > long_us;
+        octets += (uint64_t)(b > 0 ? b : 0);
+        some_packets += (uint64_t)(p > 0 ? p : 0);
     }
-    for (EACH_PART(s)) {
-        flowpeer_tally *tally = &rows->tallies[part->set->exporter];
-        int64_t records = 0, octets = 0; /* up to 2^48 of each record */
-        for (int i = part->from; i < part->to; i++) {
-            int64_t b = bytes ? bytes[i] : -1, p = packets ? packets[i] : -1;
-            beside[i] = true;
-            if (back && b <= 0 && p <= 0) continue;
-            records++;
-            octets += at_most(s->limits, b);
-            int reason = implausible(s->limits, b, p, start[i], end[i]);
-            beside[i] = reason != IMPLAUSIBLE;
-            if (beside[i])
-                set_aside(rows, s, part->set, i, back, reason, b, p, start[i], end[i]);
+    if (odd) return false;
+    for (int i = part->from; i < part->to && error; i++) start[i] += error, end[i] += error;
+    for (int i = part->from; i < part->to; i++) out->pick[out->m++] = (uint8_t)i;
+    memset(out->corrected + part->from, false, (size_t)(part->to - part->from));
+    out->octets = (int64_t)octets, out->some_packets = (int64_t)some_packets;
+    out->long_flows = long_flows;
+    return true;
+}
+TWICE(bool, take_all, (const flowpeer_limits *limits, const part_t *part, chosen_t *out),
+      (limits, part, out))
+
+/* Takes the plausible ones of a part (METHODS M1), at times on the receiver's clock that are always
+ * usable (METHODS M3). */
+static void take_some(flowpeer_rows *rows, strip_t *s, const part_t *part, bool back,
+                      chosen_t *out) {
+    const flowpeer_limits *limits = s->limits;
+    const flowpeer_set *set = part->set;
+    flowpeer_tally *tally = &rows->tallies[set->exporter];
+    const int64_t received = set->received_us, error = clock_error(limits, set);
+    for (int i = part->from; i < part->to; i++) {
+        int64_t b = out->bytes ? out->bytes[i] : -1, p = out->packets ? out->packets[i] : -1;
+        if (back && b <= 0 && p <= 0) continue;
+        int64_t start = out->start[i], end = out->end[i];
+        int reason = implausible(limits, b, p, start, end);
+        if (reason != IMPLAUSIBLE) {
+            tally->records++;
+            tally->octets = sum(tally->octets, at_most(limits, b));
+            set_aside(rows, s, set, i, back, reason, b, p, start, end);
+            continue;
         }
-        tally->records += records;
-        tally->octets = sum(tally->octets, octets);
+        int64_t from = start + error, to = end + error;
+        bool usable = start >= 0 && end >= 0 && from <= to &&
+                      from >= received - limits->oldest_us && to <= received + limits->newest_us &&
+                      to - from <= 2 * set->timeout_us + limits->slack_us;
+        out->start[i] = usable ? from : received - set->timeout_us;
+        out->end[i] = usable ? to : received;
+        out->corrected[i] = !usable;
+        out->corrections += !usable;
+        out->long_flows += out->end[i] - out->start[i] > limits->long_us;
+        out->octets += b > 0 ? b : 0;
+        out->some_packets += p > 0 ? p : 0;
+        out->pick[out->m++] = (uint8_t)i;
     }
-    placed(s, start, end, corrected);
-    int64_t made_corrected = 0;
+}
+
+/* Decides which records of a strip become rows, and counts them. */
+static void choose(flowpeer_rows *rows, strip_t *s, bool back, chosen_t *out) {
     for (part_t *part = s->part; part < s->part + s->part_count; part++) {
         flowpeer_tally *tally = &rows->tallies[part->set->exporter];
-        const int64_t long_us = s->limits->long_us;
-        int64_t corrections = 0, long_flows = 0;
-        int before = m;
-        for (int i = part->from; i < part->to; i++) {
-            if (beside[i]) continue;
-            pick[m++] = (uint8_t)i;
-            corrections += corrected[i];
-            long_flows += end[i] - start[i] > long_us;
-        }
-        part->kept = m - before;
-        tally->corrected += corrections;
-        tally->long_flows += long_flows;
-        made_corrected += corrections;
-        if (part->kept) know(&rows->made, part->set, rows->rows + m == part->kept);
+        const int before = out->m;
+        out->octets = out->some_packets = out->corrections = out->long_flows = 0;
+        if (back || !out->bytes || !out->packets || !take_all(s->limits, part, out))
+            take_some(rows, s, part, back, out);
+        part->kept = out->m - before;
+        tally->records += part->kept;
+        tally->octets = sum(tally->octets, out->octets);
+        tally->corrected += out->corrections;
+        tally->long_flows += out->long_flows;
+        if (!part->kept) continue;
+        add_made(&rows->made, part->set, rows->rows + out->m == part->kept);
+        rows->made.octets += out->octets, rows->made.packets += out->some_packets;
+        rows->made.corrected += out->corrections;
     }
-    int64_t octets = 0, some_packets = 0; /* each is below 2^48 */
-    for (int i = 0; i < s->n; i++) {
-        octets += bytes && bytes[i] > 0 && !beside[i] ? bytes[i] : 0;
-        some_packets += packets && packets[i] > 0 && !beside[i] ? packets[i] : 0;
-    }
-    rows->made.octets += octets, rows->made.packets += some_packets;
-    rows->made.corrected += made_corrected;
-    int64_t rate[N], top[N], bottom[N];
-    sampling(s, rows, rate, top, bottom, back);
+}
 
-    out_t out = {rows, rows->rows, m, m == s->n, pick};
-    put_times(&out, COLUMN_START_TIME, start);
-    put_times(&out, COLUMN_END_TIME, end);
+/* Times of a strip by the exporter's clock, -1 unknown. */
+ANY void all_times_any(strip_t *s, bool back, int64_t *start, int64_t *end) {
+    times(s, false, start, end);
+    if (!back) return;
+    int64_t back_start[N], back_end[N];
+    times(s, true, back_start, back_end);
+    for (int i = 0; i < s->n; i++) {
+        if (back_start[i] >= 0) start[i] = back_start[i];
+        if (back_end[i] >= 0) end[i] = back_end[i];
+    }
+}
+TWICE(void, all_times, (strip_t *s, bool back, int64_t *start, int64_t *end), (s, back, start, end))
+
+static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
+    counters_t count = counters(s);
+    int64_t made[N];
+    chosen_t chosen; /* large: only what is read is ever written */
+    chosen.m = 0;
+    const int64_t *bytes = chosen.bytes = back ? count.reverse_bytes : count.bytes;
+    const int64_t *packets = chosen.packets = back ? count.reverse_packets : count.packets;
+    if (s->format == FORMAT_SFLOW5) {
+        each(s, offsetof(flowpeer_set, received_us), chosen.start);
+        memcpy(chosen.end, chosen.start, (size_t)s->n * 8);
+    } else
+        all_times(s, back, chosen.start, chosen.end);
+    choose(rows, s, back, &chosen);
+    const int m = chosen.m;
+    out_t out = {rows, rows->rows, m, m == s->n, chosen.pick};
+    put_times(&out, COLUMN_START_TIME, chosen.start);
+    put_times(&out, COLUMN_END_TIME, chosen.end);
     put_each(&out, COLUMN_RECEIVED_AT, s, offsetof(flowpeer_set, received_us), false, 1);
     put_each(&out, COLUMN_EXPORTER_IP, s, offsetof(flowpeer_set, exporter), true, 1);
     put_each(&out, COLUMN_OBSERVATION_DOMAIN, s, offsetof(flowpeer_set, domain), false, 1);
@@ -851,9 +948,7 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
     put_key(&out, COLUMN_TCP_FLAGS, s, back ? KEY_REVERSE_TCP_FLAGS : KEY_TCP_FLAGS, true);
     put_wide(&out, COLUMN_BYTES, bytes);
     put_wide(&out, COLUMN_PACKETS, packets);
-    put_wide(&out, COLUMN_SAMPLING_INTERVAL, rate);
-    put_wide(&out, COLUMN_SAMPLING_NUMERATOR, top);
-    put_wide(&out, COLUMN_SAMPLING_DENOMINATOR, bottom);
+    put_sampling(&out, s, back);
     put_wide(&out, COLUMN_SAMPLER_ID, get(s, KEY_SAMPLER_ID)); /* mostly one for all */
     put_key(&out, back ? COLUMN_DST_AS : COLUMN_SRC_AS, s, KEY_SRC_AS, false);
     put_key(&out, back ? COLUMN_SRC_AS : COLUMN_DST_AS, s, KEY_DST_AS, false);
@@ -871,8 +966,8 @@ static void write_rows(flowpeer_rows *rows, strip_t *s, bool back) {
         put_address(&out, COLUMN_BGP_NEXT_HOP, s, KEY_BGP_NEXT_HOP4, KEY_BGP_NEXT_HOP6, hop);
     }
     uint8_t *bits = rows->columns[COLUMN_TIME_CORRECTED].values;
-    for (int i = 0; i < m && made_corrected; i++)
-        if (corrected[pick[i]]) bits[(out.at + i) >> 3] |= (uint8_t)(1 << ((out.at + i) & 7));
+    for (int i = 0; i < m && rows->made.corrected; i++)
+        if (chosen.corrected[chosen.pick[i]]) bits[(out.at + i) >> 3] |= (uint8_t)(1 << ((out.at + i) & 7));
     rows->rows += m;
 }
 
@@ -919,6 +1014,7 @@ static int64_t add_records(flowpeer_rows *rows, strip_t *s, const flowpeer_set *
             s->at[i] = to;
         } else if (!(s->at[i] = take(rest, s->size)))
             return FLOWPEER_ARGUMENT;
+        __builtin_prefetch((const void *)((uintptr_t)s->at[i] + (uintptr_t)(N * s->size))); /* next */
     }
     if (wanted) s->part[s->part_count++] = (part_t){set, s->n, s->n + (int)wanted, 0};
     s->n += (int)wanted;
