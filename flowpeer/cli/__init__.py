@@ -16,6 +16,8 @@ def main() -> None:
     atexit.register(ending.end)  # before anything else registers: it is called last
     # Nothing of ours multiplies matrices, and threads that wait for some cost CPU.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Nor has anything plugins for pydantic, which would be looked for in all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.disable()  # until the command's modules are imported: to look among them is a tenth of that
     from flowpeer.cli.app import run
 

@@ -16,8 +16,6 @@ from flowpeer.cli.arguments import parse_time
 from flowpeer.cli.lookup_text import show
 from flowpeer.cli.state import CommandState, printable, table_or_json
 from flowpeer.errors import NoDataError, UsageError, suggestion
-from flowpeer.registry.peeringdb import load_peeringdb
-from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb
 from flowpeer.routing.bgp.peers import Peers
 from flowpeer.routing.rib.lookup import detailed, kind_of
 from flowpeer.routing.rib.lookup import lookup as look_up
@@ -236,6 +234,8 @@ def peeringdb_load(
     path: Annotated[Path, typer.Argument(help="API dump, folder of objects, or SQLite database.")],
 ) -> None:
     """Load PeeringDB objects; the same file twice does nothing."""
+    from flowpeer.registry.peeringdb import load_peeringdb
+
     state: CommandState = ctx.obj
     lake = state.lake()
     with lake.lock("reference"):
@@ -258,6 +258,8 @@ def peeringdb_sync(
 
     The API key comes from FLOWPEER_PEERINGDB_API_KEY or the file `peeringdb_api_key_file`.
     """
+    from flowpeer.registry.sync import DEFAULT_URL, api_key, sync_peeringdb  # and HTTP
+
     state: CommandState = ctx.obj
     network, lake = state.network(), state.lake()
     if network.sources.peeringdb is not None:
@@ -293,6 +295,8 @@ def peeringdb_find(
     lake = state.lake()
     source = state.network().source_path("peeringdb")
     if source is not None and source.exists() and lake.writable:
+        from flowpeer.registry.peeringdb import load_peeringdb
+
         with lake.lock("reference"):
             load_peeringdb(lake, source)
     found = find_places(lake, text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +53,24 @@ def folder(tmp_path: Path, mrt: Any) -> Path:
 def _json(done: CompletedProcess[str]) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_lookup_imports_no_reader_of_sources(folder: Path, run: Run) -> None:
+    assert run("rib", "load", "one.mrt", cwd=folder).returncode == 0
+    unused = (
+        "duckdb", "sqlite3", "urllib3", "flowpeer.registry", "flowpeer.rollup",
+        "flowpeer.routing.bmp", "flowpeer.routing.mrt.table_dump", "flowpeer_ingest.wire",
+    )  # fmt: skip
+    code = (
+        "import sys; from flowpeer.cli.app import run; status = run(['lookup', '20.1.2.3'])\n"
+        f"print([m for m in {unused!r} if m in sys.modules]); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "64511" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_rib_list_shows_age_size_and_peers(folder: Path, run: Run) -> None:
