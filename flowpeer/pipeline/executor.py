@@ -19,9 +19,7 @@ from typing import Any
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline.jobs import started, stop
-from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import Hour
-from flowpeer_core.machine import cores
 
 Order = tuple[str, bytes]
 """The version of flowpeer that gives it, and the pickled `RollupOrder`."""
@@ -97,8 +95,7 @@ def _unfit(work: RollupOrder) -> str:
 
 def _roll_up(work: RollupOrder, messages: Messages) -> None:
     host = messages[0][1]
-    resources = Resources.shared(work.threads, max(1, cores() // work.threads))
-    worker = started(work.network, work.root, resources)
+    worker = started(work.network, work.root, work.threads)
     try:
         worker.give(work.hours)
         while worker.hours:

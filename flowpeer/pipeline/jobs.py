@@ -24,7 +24,6 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import Tried
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import Hour
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def try_hours(
     try:
         for n in range(count):
             threads = jobs // count + (n < jobs % count)
-            workers.append(started(network, root, Resources.shared(threads, count)))
+            workers.append(started(network, root, threads))
             if waiting:
                 workers[-1].give(waiting.popleft())
         while busy := [worker for worker in workers if worker.hours]:
@@ -119,8 +118,8 @@ def try_hours(
         lake.staging.sweep()
 
 
-def started(network: Configuration, root: Path, resources: Resources) -> Worker:
-    """A process that waits for hours of the lake at `root`, an absolute path."""
+def started(network: Configuration, root: Path, threads: int) -> Worker:
+    """A process of so many threads that waits for hours of the lake at `root`, an absolute path."""
     from multiprocessing.connection import Pipe
 
     ours, theirs = Pipe()
@@ -128,11 +127,11 @@ def started(network: Configuration, root: Path, resources: Resources) -> Worker:
         process = subprocess.Popen(  # noqa: S603  # our own module
             [*COMMAND, str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            env=os.environ | dict.fromkeys(ENGINES, str(resources.threads)),
+            env=os.environ | dict.fromkeys(ENGINES, str(threads)),
             start_new_session=True,  # Ctrl-C is for this process, which ends the others
         )  # fmt: skip
     with suppress(OSError):
-        ours.send((network, root, resources))
+        ours.send((network, root, threads))
     return Worker(process, ours)
 
 

@@ -19,7 +19,6 @@ from flowpeer.pipeline import day_sums
 from flowpeer.pipeline.hour import HourDone, Tried, try_hour
 from flowpeer.pipeline.jobs import processes, try_hours
 from flowpeer.reporter import Reporter
-from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.fingerprint import HOUR
 from flowpeer.rollup.planner import TABLES, Hour, RollupPlanner
 from flowpeer.sources import load_sources
@@ -86,8 +85,7 @@ def roll_up(
     if lake.writable:
         lake.staging.sweep()  # of those that were killed: hours' own locks do not
     load_sources(lake, network, reporter.say, warn=reporter.warn)
-    resources = Resources.shared(jobs or cores())
-    rollup = RollupPlanner(lake, network, record=record, period=(start, end), resources=resources)
+    rollup = RollupPlanner(lake, network, record=record, period=(start, end), threads=jobs)
     hours = rollup.plan(start, end, shard=shard)
     stale = [hour for hour in hours if hour.changed]
     reasons = Counter(reason for hour in stale for reason in hour.changed)

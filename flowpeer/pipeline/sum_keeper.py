@@ -17,7 +17,7 @@ from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.rollup import kept_sums
 from flowpeer.rollup.codes import Codes
-from flowpeer.rollup.compiled import CompiledSums
+from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reading import MACS, batch_of
 from flowpeer.rollup.sums import HourFigures
@@ -30,8 +30,6 @@ RENEWED_S = 60.0
 interfaces are metered is known after the first ones of a day."""
 KEPT_HOURS = 6
 """Sums of earlier hours of receipt are removed: those are rolled up."""
-HELD_OCTETS = 1 << 27
-"""Memory for the sums of one file: of one with more of them, none are kept."""
 MOST_COMBINED = 1 << 16
 """Of a file with more combinations of what decides M1 and M2, some 350 octets each, none are kept:
 somebody makes interfaces up."""
@@ -156,9 +154,7 @@ class SumKeeper:
         codes = Codes(planner.context(hour))
         planner.moments(self._file(hour))
         planner.pack()  # or all announcements would be read from their files again each time
-        sums = CompiledSums(
-            core, codes, hour, self._lake.staging.folder, HELD_OCTETS, by_route=True
-        )
+        sums = CompiledSums(core, codes, hour, HELD_OCTETS)
         units = 1 if found is None else 2 * found.units
         self._hours[hour] = _Hour(codes, sums, time.monotonic() + RENEWED_S, units, units)
         used = {view.table for of in self._hours.values() for view in of.codes.views}

@@ -21,7 +21,6 @@ from typing import Any
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration
 from flowpeer.pipeline.hour import already, try_hour
-from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.fingerprint import HOUR
 from flowpeer.rollup.planner import Hour, RollupPlanner
 
@@ -50,17 +49,15 @@ def work(channel: Connection) -> None:
     """Roll up what comes, until nobody is at the other end any more."""
     network: Configuration
     root: Path
-    resources: Resources
-    network, root, resources = channel.recv()
+    threads: int
+    network, root, threads = channel.recv()
     lake, reporter = Lake(root), _ChannelReporter(channel)
     tables: dict[Any, Any] = {}
     try:
         with reporter.progress("") as advance:
             while hours := _given(channel):
                 period = hours[0].start, hours[-1].start + HOUR
-                rollup = RollupPlanner(
-                    lake, network, period=period, resources=resources, tables=tables
-                )
+                rollup = RollupPlanner(lake, network, period=period, threads=threads, tables=tables)
                 for hour in hours:
                     tried = already(rollup, hour, reporter) or try_hour(
                         rollup, hour, reporter, advance

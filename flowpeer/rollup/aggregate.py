@@ -2,70 +2,66 @@
 
 Batch by batch, in threads: M1 and M2 for each distinct combination of what decides them, then one
 pass over the records that scales, spreads, keeps this hour's slots, matches the remote end to its
-route and the local end to an own prefix, and sums by network and by route. That pass is compiled
-(`compiled`), or plain Python where there is no compiled core (`plain`).
+route and the local end to an own prefix, and sums by slot and route. These sums wait in files; of
+flow files whose decoder kept them (`kept_sums`) nothing needs be read. At last they are put into
+the order of each table's rows, and those of one row summed. All passes are compiled (`compiled`),
+or plain Python where there is no compiled core (`plain`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
-from flowpeer.rollup import kept_sums
+from flowpeer.rollup import kept_sums, sum_files
 from flowpeer.rollup.codes import Codes, HourContext
-from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
+from flowpeer.rollup.compiled import CompiledOrdering, CompiledSums
 from flowpeer.rollup.folding import Folded, among
-from flowpeer.rollup.plain import PlainSums
+from flowpeer.rollup.hour_sums import HourSums, SomeSums
+from flowpeer.rollup.plain import PlainOrdering, PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read, tasks
-from flowpeer.rollup.sums import EntrySelection, HourFigures, OrderedSums, Sums
-from flowpeer.rollup.traffic_rows import Made, Tables, _Ranked, pages
-from flowpeer_core.machine import cores, memory
+from flowpeer.rollup.sums import (
+    HourFigures,
+    KeyedSums,
+    OrderedSums,
+    Ordering,
+    SortedSums,
+    SummedRows,
+    Sums,
+)
+from flowpeer.rollup.traffic_rows import Made, Tables, pages
+from flowpeer_core.machine import cores
 from flowpeer_core.native import library
-from flowpeer_core.slots import HOUR_SLOTS, HOUR_US, SLOT_US
+from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 
-__all__ = ["Aggregate", "HourContext", "HourFigures", "Resources", "sums_of"]
+__all__ = ["Aggregate", "HourContext", "HourFigures", "sums_of"]
 
-MEMORY_PARTS = 4
-"""One of so many parts of the memory is for sums; what does not fit waits on disk."""
+SUMMED_OCTETS = 1 << 25
+"""Memory for the sums of a thread's records, before they are put aside."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What one process uses for an hour: threads, and octets of memory for the sums of each."""
-
-    threads: int
-    octets: int
-
-    @classmethod
-    def shared(cls, threads: int, processes: int = 1) -> Resources:
-        """The resources of each of some processes that have so many threads."""
-        return cls(threads, memory() // MEMORY_PARTS // (threads * processes))
-
-    @classmethod
-    def all(cls) -> Resources:
-        """All cores for this process."""
-        return cls.shared(cores())
-
-
-def sums_of(codes: Codes, hour: datetime, folder: Path, held: int = HELD_OCTETS) -> Sums:
-    """Sums of an hour by the compiled core, or in plain Python where there is none; `held`: octets
-    of memory at most."""
+def sums_of(
+    codes: Codes, hour: datetime, waiting: Callable[[SortedSums], None] = lambda _: None
+) -> Sums:
+    """Sums of an hour's records by the compiled core, or in plain Python where there is none;
+    `waiting` is given them whenever there are many."""
     core = library()
     if core is None:
         return PlainSums(codes, hour)
-    return CompiledSums(core, codes, hour, folder, held)
+    return CompiledSums(core, codes, hour, SUMMED_OCTETS, waiting)
 
 
 class Aggregate:
@@ -74,12 +70,13 @@ class Aggregate:
     Args:
         files: flow files to read, as (name, path, rows); records outside the hour are ignored.
         hour: its start, UTC.
-        folder: for sums that do not fit into memory; `close` leaves nothing in it.
-        resources: by default all cores.
+        folder: for sums that wait; `close` leaves nothing in it.
+        threads: by default as many as there are cores.
         progress: is given the records read.
         duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
         kept: by name of a file, where sums of it may be kept, and its digest: they are taken
             instead of the file where they hold.
+        figures_only: there are to be no rows.
 
     Raises:
         OSError: a flow file that cannot be read, or whose octets are not those written.
@@ -92,25 +89,23 @@ class Aggregate:
         context: HourContext,
         folder: Path,
         *,
-        resources: Resources | None = None,
+        threads: int | None = None,
         progress: Callable[[int], None] | None = None,
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
         kept: Mapping[str, tuple[Path, str]] = MappingProxyType({}),
+        figures_only: bool = False,
     ) -> None:
         self.figures = HourFigures()
         self._hour, self._begin_us = hour, int(hour.timestamp()) * 1_000_000
         self._context = context
         self._duplicates = duplicates
         self._codes = codes = Codes(context)
-        resources = resources or Resources.all()
-        self.threads = resources.threads
-        one_more: Callable[[], Sums] = partial(sums_of, codes, hour, folder, resources.octets)
+        self._lock = Lock()
+        self._folder, self.threads = folder, threads or cores()
         # What counts elsewhere is summed too, for the figures; nothing of it is kept.
-        self._elsewhere = one_more
-        self._sums = [one_more() for _ in range(resources.threads)]
-        self._idle: SimpleQueue[Sums] = SimpleQueue()
-        for one in self._sums:
-            self._idle.put(one)
+        self._elsewhere: Callable[[], Sums] = partial(sums_of, codes, hour)
+        self._sums = HourSums(codes)
+        self._temporary: list[Path] = []
         try:
             left = []
             taken = self._in_threads(partial(self._take, kept), files)
@@ -121,10 +116,7 @@ class Aggregate:
                 self.figures.add(counted)
                 if progress is not None:
                     progress(file[2])
-            for rows, counted in self._in_threads(self._task, tasks(left)):
-                self.figures.add(counted)
-                if progress is not None:
-                    progress(rows)
+            self._read(left, progress, (lambda _: None) if figures_only else self._put_aside)
             if self.figures.flow_bytes + self.figures.flow_bytes_unscaled >= 1 << 61:
                 raise OverflowError(
                     f"{self.figures.flow_bytes:,} bytes in one hour cannot be traffic"
@@ -133,22 +125,41 @@ class Aggregate:
             self.close()
             raise
         self._tables = Tables(codes)
+        core = library()
+        self._ordering: Ordering = PlainOrdering() if core is None else CompiledOrdering(core)
         self._tail: Ints = np.empty(0, dtype=np.int64)
         self.folded: Folded | None = None
         """What was folded, once `fold` was called; None where nothing is to be."""
 
-    def traffic(self) -> Iterator[Made]:
-        """`traffic`, slot after slot; rows are to be used before the next ones. Another thread may
-        go through `traffic_routes`."""
-        slots = self._in_threads(self._by_network, range(HOUR_SLOTS))
-        begins = range(self._begin_us, self._begin_us + HOUR_US, SLOT_US)
-        for begin, rows in pages(zip(begins, slots, strict=True)):
-            yield self._tables.traffic(begin, rows)
+    def _read(
+        self,
+        files: Sequence[tuple[str, Path, int]],
+        progress: Callable[[int], None] | None,
+        put_aside: Callable[[SortedSums], None],
+    ) -> None:
+        """Sum the records of files, and put the sums aside."""
+        if not files:
+            return
+        sums = [sums_of(self._codes, self._hour, put_aside) for _ in range(self.threads)]
+        idle: SimpleQueue[Sums] = SimpleQueue()
+        for one in sums:
+            idle.put(one)
+        for rows, counted in self._in_threads(partial(self._task, idle), tasks(files)):
+            self.figures.add(counted)
+            if progress is not None:
+                progress(rows)
+        for found in self._in_threads(lambda one: one.kept(), sums):
+            assert found is not None  # what did not fit was put aside
+            put_aside(found)
 
-    def _by_network(self, n: int) -> OrderedSums:
-        sums = [some for one in self._sums for some in one.slot(n)]
-        folded = partial(self._tables.folded, tail=self._tail) if self._tail.size else None
-        return self._sums[0].ordered(sums, self._tables.networks(), folded)
+    def _put_aside(self, sums: SortedSums) -> None:
+        with self._lock:
+            path = self._folder / f"{os.getpid()}-{id(self)}-{len(self._temporary)}.sums"
+            self._temporary.append(path)
+        sum_files.write(path, sums.entries)
+        there = sum_files.read(path)
+        if there is None or not self._sums.add(SomeSums(there.entries, np.array(sums.order))):
+            raise OSError(f"{path}: not what was written")
 
     def fold(self) -> None:
         """Find the networks that are folded: only the whole hour tells. To be called before both
@@ -157,31 +168,51 @@ class Aggregate:
         if tail is None:
             return
         totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
-        for found in self._in_threads(self._totals, range(HOUR_SLOTS)):
-            totals = pl.concat([totals, found]).group_by("network").agg(pl.col("bytes").sum())
+        for _, rows in self._by_network():
+            found = pl.concat([totals, self._tables.totals(rows)])
+            totals = found.group_by("network").agg(pl.col("bytes").sum())
         self._tail = tail.smallest(totals)
         small = among(totals["network"].to_numpy(), self._tail)
         self.folded = Folded(self._tail.size, int(totals["bytes"].to_numpy()[small].sum()))
 
-    def _totals(self, n: int) -> pl.DataFrame:
-        return self._tables.totals(rows for _, rows in pages([(0, self._by_network(n))]))
+    def traffic(self) -> Iterator[Made]:
+        """`traffic`, slot after slot; rows are to be used before the next ones. Another thread may
+        go through `traffic_routes`."""
+        for begin, rows in self._by_network():
+            yield self._tables.traffic(begin, rows)
+
+    def _by_network(self) -> Iterator[tuple[Ints, SummedRows]]:
+        tables = self._tables
+        every = tables.ranks(np.arange(len(self._codes.sides)))
+        folded = partial(tables.folded, tail=self._tail) if self._tail.size else None
+
+        def ordered(item: tuple[int, list[SomeSums]]) -> tuple[int, OrderedSums]:
+            slot, some = item
+            parts = [KeyedSums(e, tables.networks(tables.ranks(sides))) for e, sides in some]
+            return self._begin_us + slot * SLOT_US, self._ordering.ordered(parts, folded)
+
+        groups = ((n, some) for n in range(HOUR_SLOTS) for some in self._sums.groups(every, n))
+        return pages(self._in_threads(ordered, groups))
 
     def traffic_routes(self) -> Iterator[Made]:
         """`traffic_routes`, some sides after the other; as `traffic`."""
-        used = np.zeros(self._tables.routes_known, dtype=bool)
-        sums = [some for one in self._sums for some in one.routes(used)]
-        prefixes, groups = self._tables.by_route(sums, used)
-        sides = self._in_threads(partial(self._by_route, prefixes), groups)
-        for begin, rows in pages((self._begin_us, rows) for rows in sides):
-            yield self._tables.traffic_routes(begin, rows, prefixes, self._tail)
+        tables = self._tables
+        every = tables.ranks(np.arange(len(self._codes.sides)))
+        prefixes = tables.prefixes(self._sums.used)
 
-    def _by_route(self, prefixes: _Ranked, sums: list[EntrySelection]) -> OrderedSums:
-        return self._sums[0].ordered(sums, self._tables.routes(prefixes))
+        def ordered(some: list[SomeSums]) -> tuple[int, OrderedSums]:
+            parts = [
+                KeyedSums(e, tables.routes(prefixes, tables.ranks(sides))) for e, sides in some
+            ]
+            return self._begin_us, self._ordering.ordered(parts)
+
+        for begin, rows in pages(self._in_threads(ordered, self._sums.groups(every))):
+            yield tables.traffic_routes(begin, rows, prefixes, self._tail)
 
     def close(self) -> None:
         """Remove what waits on disk."""
-        for one in self._sums:
-            one.discard()
+        for path in self._temporary:
+            path.unlink(missing_ok=True)
 
     def _take(
         self, kept: Mapping[str, tuple[Path, str]], file: tuple[str, Path, int]
@@ -189,21 +220,17 @@ class Aggregate:
         """Take the sums that were kept of a file: its figures; None where none hold."""
         name = file[0]
         found = kept_sums.read(*kept[name]) if name in kept else None
-        numbers = found and found[0].numbers(self._codes, name)
+        numbers = None if found is None else found[0].numbers(self._codes, name)
         if found is None or numbers is None:
             return None
-        sums = self._idle.get()
-        try:
-            if not isinstance(sums, CompiledSums):
-                return None
-            sums.add_kept(found[1], numbers)
-        finally:
-            self._idle.put(sums)
-        return HourFigures(**found[0].figures)
+        header, entries = found
+        if not self._sums.add(SomeSums(entries, numbers[header.order])):
+            return None
+        return HourFigures(**header.figures)
 
-    def _task(self, task: Task) -> tuple[int, HourFigures]:
+    def _task(self, idle: SimpleQueue[Sums], task: Task) -> tuple[int, HourFigures]:
         figures, rows = HourFigures(), 0
-        context, sums = self._context, self._idle.get()
+        context, sums = self._context, idle.get()
         try:
             exchanges = context.neighbours is not None
             for batch in read(
@@ -213,16 +240,12 @@ class Aggregate:
                 rows += batch.rows
                 figures.add(self._duplicate(batch) if batch.duplicate else sums.add(batch))
         finally:
-            self._idle.put(sums)
+            idle.put(sums)
         return rows, figures
 
     def _duplicate(self, batch: FlowBatch) -> HourFigures:
         """The figures of records that count elsewhere."""
-        sums = self._elsewhere()
-        try:
-            found = sums.add(batch)
-        finally:
-            sums.discard()
+        found = self._elsewhere().add(batch)
         return HourFigures(
             duplicate_bytes=found.flow_bytes,
             duplicate_bytes_unscaled=found.flow_bytes_unscaled,

@@ -5,6 +5,8 @@ ranks, so that the order of their coming does not show in a file. Sums are kept 
 
     by network   side | family (2 bits) | remote ASN (33) | scaled       for each slot
     by route     side | route code | own prefix of the local end | scaled
+
+and, before they become these, under the slot and the second one together.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from flowpeer.rollup.folding import ASN_BITS, Tail
 from flowpeer.rollup.rates import NO_SESSION, Sampled
 from flowpeer.rollup.reading import MACS, NO_SAMPLER, U64, Bools, Ints
 from flowpeer.rollup.slots import LARGEST_PACKET
-from flowpeer.rollup.sums import Entries, EntriesBySide
 from flowpeer.routing.rib.match import RouteTable
 from flowpeer_core.asns import FOLDED, NO_ADDRESS, OWN, PRIVATE, UNROUTED, is_public
 from flowpeer_core.native import table as native
@@ -109,7 +110,8 @@ class RouteView:
 
     table: RouteTable
     offset: int
-    networks: U64  # of each route, its part of a key by network, and whether it is near own ones
+    near: Bools
+    """Whether an address that it is the longest match of may lie in an own prefix."""
     origins: Ints
 
 
@@ -127,7 +129,8 @@ class Codes:
         self._kinds: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {}
         count = len(own.prefixes)
         origins = np.full(count, OWN, np.int64)
-        self.own = RouteView(own, SPECIAL, _networks(own, origins, own), origins)
+        self.own = RouteView(own, SPECIAL, np.ones(count, bool), origins)
+        networks = [np.array(SPECIAL_NETWORKS), _networks(own, origins)]
         self.views: list[RouteView] = []
         self._view_numbers: dict[int, int] = {}
         self._view_of: dict[tuple[str, str], int] = {}
@@ -135,10 +138,15 @@ class Codes:
         self.local_bits = (count + 1).bit_length()
         for table in {id(t): t for t in self._all_views()}.values():
             self._view_numbers[id(table)] = len(self.views)
-            self.views.append(RouteView(table, self.routes, *_known(table, own, context.own_asn)))
+            found, near, origins = _known(table, own, context.own_asn)
+            self.views.append(RouteView(table, self.routes, near, origins))
+            networks.append(found)
             self.routes += len(table.prefixes)
+        self.networks: Ints = np.concatenate(networks)
+        """Of each code of a route, its part of a key by network."""
         self.route_bits = self.routes.bit_length()
-        self.side_limit = 1 << min(62 - self.local_bits - self.route_bits, 63 - NETWORK_BITS)
+        bits = native.SLOT_BIT - 1 - self.local_bits - self.route_bits
+        self.side_limit = 1 << min(bits, 63 - NETWORK_BITS)
 
     def _all_views(self) -> Iterator[RouteTable]:
         yield self.context.routes("", "")
@@ -176,7 +184,7 @@ class Codes:
         at = 1 + self.local_bits
         return {
             "scaled": (0, 1), "local": (1, self.local_bits), "route": (at, self.route_bits),
-            "side": (at + self.route_bits, 63 - at - self.route_bits),
+            "side": (at + self.route_bits, native.SLOT_BIT - at - self.route_bits),
         }  # fmt: skip
 
     def route_part(self, name: str, key: U64) -> Ints:
@@ -184,12 +192,12 @@ class Codes:
         begin, bits = self.route_fields[name]
         return (key >> np.uint64(begin) & np.uint64((1 << bits) - 1)).view(np.int64)
 
-    def by_side(self, entries: Entries, used: Bools) -> EntriesBySide:
-        """Sums by route that are sorted by their sides; `used` becomes true for the codes of their
-        routes."""
-        used[self.route_part("route", entries["key"])] = True
-        side = self.route_part("side", entries["key"])
-        return EntriesBySide(entries, np.searchsorted(side, np.arange(len(self.sides) + 1)))
+    def in_order(self) -> list[int]:
+        """Numbers of the sides so far, as sides sort in the tables: sums that are sorted by these
+        lie together where they are needed together."""
+        with self._lock:
+            sides = [*self.sides]
+        return sorted(range(len(sides)), key=lambda n: _sort_key(*sides[n]))
 
     def kinds(self, file: str, distinct: Sequence[tuple[Any, ...]]) -> npt.NDArray[Any]:
         """M1 and M2 for distinct values of `COMBINED` in a flow file: an array of `KINDS`."""
@@ -240,6 +248,14 @@ class Codes:
         return (sides, views, sources, found.discarded, *(rate or (0, 1)), largest)
 
 
+def _sort_key(side: CountingPoint, neighbour: int) -> tuple[Any, ...]:
+    fields = (
+        side.metro, side.exporter, side.interface, side.role, neighbour or side.provider_asn,
+        side.direction,
+    )  # fmt: skip
+    return tuple((value is None, value) for value in fields)
+
+
 def near_own(table: RouteTable, own: RouteTable) -> Bools:
     """Which routes of `table` may be the match of an address inside an own prefix.
 
@@ -260,26 +276,27 @@ def near_own(table: RouteTable, own: RouteTable) -> Bools:
     return near[:-1]
 
 
-def _networks(table: RouteTable, origins: Ints, own: RouteTable) -> U64:
-    """The part of a key by network of each route, and whether it is near own prefixes."""
+def _networks(table: RouteTable, origins: Ints) -> Ints:
+    """The part of a key by network of each route."""
     networks = origins - LOWEST
     networks[(origins >= 0) & ~is_public(origins)] = PRIVATE - LOWEST
     texts = table.prefixes  # IPv4 first
     six = bisect_left(range(len(texts)), True, key=lambda n: ":" in texts[n].as_py())
     networks[six:] |= 1 << ASN_BITS
     networks <<= 1
-    networks[near_own(table, own)] |= 1 << native.NEAR_BIT
-    as_keys: U64 = networks.view(np.uint64)
-    return as_keys
+    return networks
 
 
-_KNOWN: WeakKeyDictionary[RouteTable, tuple[RouteTable, int, U64, Ints]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[RouteTable, tuple[RouteTable, int, Ints, Bools, Ints]] = (
+    WeakKeyDictionary()
+)
 
 
-def _known(table: RouteTable, own: RouteTable, own_asn: int) -> tuple[U64, Ints]:
-    """`networks` and `origins` of a view, kept as long as its table: hours share it."""
+def _known(table: RouteTable, own: RouteTable, own_asn: int) -> tuple[Ints, Bools, Ints]:
+    """`networks`, `near` and `origins` of a view, kept as long as its table: hours share it."""
     found = _KNOWN.get(table)
     if found is None or found[0] is not own or found[1] != own_asn:
         origins = np.where(table.origin_asn == own_asn, OWN, table.origin_asn)
-        found = _KNOWN[table] = own, own_asn, _networks(table, origins, own), origins
+        networks, near = _networks(table, origins), near_own(table, own)
+        found = _KNOWN[table] = own, own_asn, networks, near, origins
     return found[2:]

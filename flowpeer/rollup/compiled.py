@@ -1,7 +1,7 @@
 """Sums of records by the compiled core (flowpeer_core/native/src/rollup.c): the Python face.
 
-Hash tables by network for each slot, and one by route, of places in one array of entries. What does
-not fit into memory waits on disk, so that memory does not depend on the hour's size.
+A hash table sums records by slot and route; what does not fit into it waits elsewhere. Such sums
+are put into the order of other keys by a radix sort of pairs, a new key and where its sum lies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from ctypes import addressof
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowpeer.rollup import slots
-from flowpeer.rollup.codes import COMBINED, NETWORK_BITS, SPECIAL_NETWORKS, Codes, members_of
-from flowpeer.rollup.reading import NULLS, U64, Bools, FlowBatch, Ints
+from flowpeer.rollup.codes import COMBINED, Codes, members_of
+from flowpeer.rollup.reading import NULLS, U64, FlowBatch
 from flowpeer.rollup.sums import (
     ENTRIES,
     RECORDS,
     Entries,
-    EntriesBySide,
-    EntrySelection,
     HourFigures,
+    KeyedSums,
     KeyField,
+    SortedSums,
     SummedRows,
 )
 from flowpeer.routing.rib.match import RouteTable
@@ -37,18 +36,9 @@ from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 
 U32 = npt.NDArray[np.uint32]
-_SIGNED, _HALVES = ("bytes", "packets", "records"), ("low", "low_upper", "high", "high_upper")
-KEPT = pa.schema(
-    [
-        ("key", pa.uint64()),
-        *((n, pa.int64()) for n in _SIGNED),
-        *((n, pa.uint64()) for n in _HALVES),
-    ]
-)
-"""Sums by key by route, with the slot from `native.SLOT_BIT` on."""
-FIRST_BITS = 10
-HELD_OCTETS = 1 << 29
-"""Of the sums of one thread, at most."""
+FIRST_BITS = 12
+HELD_OCTETS = 1 << 27
+"""Memory for the sums of one flow file: of one with more of them, none are kept."""
 ENTRY_OCTETS = ENTRIES.itemsize + 26
 """With its places: of these, 5 in 16 are taken at least."""
 _TOTALS = (
@@ -60,6 +50,8 @@ _READ = {
     "start": "start_time", "end": "end_time", "bytes": "bytes", "packets": "packets",
     "shortest": "min_length", "longest": "max_length", "src": "src_addr", "dst": "dst_addr",
 }  # fmt: skip
+_SEED = int.from_bytes(os.urandom(8))
+"""Of hashes, so that nobody can choose keys that fall together."""
 assert (HOUR_SLOTS, SLOT_US) == (native.PARTS, native.SLOT_US)
 
 
@@ -108,59 +100,84 @@ class _Kept:
         )  # fmt: skip
 
 
+class _Table:
+    """A hash table of sums that grows."""
+
+    def __init__(self, library: ctypes.CDLL, state: native.CSums, octets: int) -> None:
+        self._library, self._state = library, state
+        self._most = max(octets // ENTRY_OCTETS, native.LEAST_ROOM)
+        self._entries = np.empty(0, ENTRIES)
+        self._places: U64 = np.zeros(0, np.uint64)
+        state.seed = _SEED
+
+    @property
+    def used(self) -> Entries:
+        """The sums."""
+        return self._entries[: self._state.used]
+
+    def grow(self) -> bool:
+        """Make the room that is wanted; False: memory is at its end."""
+        state = self._state
+        if state.wants == native.WANTS_PLACES:
+            bits = max(state.bits + 1, FIRST_BITS)
+            larger = np.zeros(1 << bits, np.uint64)
+            _checked(self._library.flowpeer_grow(addressof(state), larger.ctypes.data, bits))
+            self._places = larger
+        elif state.room:
+            return False
+        else:
+            self._entries = _aligned(self._most)
+            state.entries, state.room = self._entries.ctypes.data, self._most
+        return True
+
+    def clear(self) -> None:
+        """Forget all of them; the memory is used again."""
+        self._places[:] = 0
+        self._state.used = 0
+
+
 class CompiledSums:
     """`Sums` by the compiled core; one for each thread.
 
     Args:
-        by_route: the sums of slots are kept by route, and there are no others: `kept` gives them,
-            and `add_kept` adds them to those of an hour.
+        held: octets of memory at most.
+        waiting: is given the sums where they do not fit any more, and they are forgotten; without
+            it they are not `kept` then.
     """
 
     def __init__(
-        self, library: ctypes.CDLL, codes: Codes, hour: datetime, folder: Path,
-        held: int = HELD_OCTETS, *, by_route: bool = False,
+        self, library: ctypes.CDLL, codes: Codes, hour: datetime, held: int,
+        waiting: Callable[[SortedSums], None] | None = None,
     ) -> None:  # fmt: skip
-        self._library, self._codes, self._folder = library, codes, folder
+        self._library, self._codes, self._waiting = library, codes, waiting
         self._kept = _Kept()
-        self._most = max(min(held, HELD_OCTETS) // ENTRY_OCTETS, native.LEAST_ROOM)
-        self._entries = np.empty(0, ENTRIES)
-        self._tables = (native.CTable * native.TABLES)()
-        self._places: list[U64] = [np.zeros(0, np.uint64)] * native.TABLES
-        self._spilled: list[list[Path]] = [[] for _ in range(native.TABLES)]
-        self._rooms = _Rooms()
-        self._seed = int.from_bytes(os.urandom(8))
         members = codes.context.neighbours
         self._members = None if members is None else self._kept.routes(members)
         self._state = self._made(hour)
-        self._state.by_route = by_route
+        self._table = _Table(library, self._state.sums, held)
+        self._ordering = CompiledOrdering(library)
+        self._sorted = np.empty(0, ENTRIES)
         self._incomplete = False
         self.combined: set[tuple[Any, ...]] = set()
-        """What decided M1 and M2 of the records so far, by `COMBINED`, where they are kept."""
+        """What decided M1 and M2 of the records so far, by `COMBINED`: without `waiting`."""
 
     def _made(self, hour: datetime) -> native.CSumState:
         """The state of all calls, without the columns of a batch."""
         codes, kept = self._codes, self._kept
         views = (native.CView * len(codes.views))(
             *(
-                native.CView(
-                    kept.routes(view.table), view.offset, kept.at(view.networks, np.uint64),
-                )
+                native.CView(kept.routes(view.table), view.offset, kept.at(view.near, np.bool_))
                 for view in codes.views
             )
-        )  # fmt: skip
+        )
         self._views = views
         return native.CSumState(
             views=addressof(views),
             view_count=len(views),
             known=kept.at(np.zeros(native.KNOWN, native.CKnown), native.CKnown),
             own=kept.routes(codes.own.table),
-            own_networks=kept.at(codes.own.networks, np.uint64),
-            special_networks=SPECIAL_NETWORKS,
-            network_bits=NETWORK_BITS,
             route_bits=codes.route_bits,
             local_bits=codes.local_bits,
-            tables=addressof(self._tables),
-            seed=self._seed,
             begin_us=int(hour.timestamp()) * 1_000_000,
             most_us=slots.MAX_DURATION_US,
             most_scaled=slots.MAX_SCALED_BYTES,
@@ -201,9 +218,10 @@ class CompiledSums:
         ctypes.memset(state.totals, 0, ctypes.sizeof(state.totals))
         while True:
             _checked(self._library.flowpeer_sum(addressof(state)))
-            if state.full < 0:
+            if state.sums.wants == native.WANTS_NOTHING:
                 break
-            self._make_room(state.full)
+            if not self._table.grow():
+                self._put_aside()
         return numbers, kinds
 
     def _kinds(
@@ -216,7 +234,7 @@ class CompiledSums:
         numbers, firsts = np.empty(rows, np.int32), np.empty(rows, np.int64)
         found = _checked(
             self._library.flowpeer_combine(
-                addressof(inputs), len(inputs), rows, self._seed, places.ctypes.data,
+                addressof(inputs), len(inputs), rows, _SEED, places.ctypes.data,
                 len(places) - 1, numbers.ctypes.data, firsts.ctypes.data,
             )
         )  # fmt: skip
@@ -227,7 +245,7 @@ class CompiledSums:
             some = [column] * found if isinstance(column, int) else column.take(at).to_pylist()
             values.append([null if v is None else v for v in some])
         distinct = list(zip(*values, strict=True))
-        if self._state.by_route:
+        if self._waiting is None:
             self.combined.update(distinct)
         return numbers, self._codes.kinds(batch.file, distinct)
 
@@ -248,147 +266,73 @@ class CompiledSums:
         )  # fmt: skip
         return pa.array(found)
 
-    @property
-    def used(self) -> int:
-        """Sums that are held in memory."""
-        return int(self._state.used)
+    def _put_aside(self) -> None:
+        if self._waiting is None:
+            self._incomplete = True
+        else:
+            self._waiting(self._in_order())
+        self._table.clear()
 
     def clear(self) -> None:
-        """Forget all records whose sums would be `kept`."""
-        self._empty()
+        """Forget all records."""
+        self._table.clear()
         self._incomplete = False
         self.combined.clear()
 
-    def kept(self) -> pa.RecordBatch | None:
-        """The sums by slot and route, as `KEPT`; None where there are more than fit."""
-        entries, incomplete = self._entries[: self.used], self._incomplete
-        bits = self._codes.route_bits + self._codes.local_bits + 1
-        incomplete |= len(self._codes.sides) << bits > 1 << native.SLOT_BIT
-        if incomplete:
-            return None
-        columns = [entries[name] for name in ("key", "bytes", "packets", "records")]
-        columns += [entries[name][:, half] for name in ("low", "high") for half in (0, 1)]
-        arrays = [pa.array(np.ascontiguousarray(column)) for column in columns]
-        return pa.RecordBatch.from_arrays(arrays, schema=KEPT)
-
-    def add_kept(self, rows: pa.RecordBatch, sides: Ints) -> None:
-        """Add what `kept` gave, of the same routes. `sides`: by the numbers of sides in its keys,
-        those of this hour.
-
-        Raises:
-            ValueError: keys of other routes or sides.
-            OverflowError: a sum that cannot be traffic.
-        """
-        arrays = [column.to_numpy() for column in rows.columns]
-        sides = np.ascontiguousarray(sides, np.int64)
-        at = [array.ctypes.data for array in arrays]
-        halves = ctypes.c_void_p * 2
-        state = native.CKeptSums(
-            *at[:4], halves(*at[4:6]), halves(*at[6:]), sides.ctypes.data, len(sides),
-            rows.num_rows, 0,
-        )  # fmt: skip
-        while True:
-            done = self._library.flowpeer_add_kept(addressof(self._state), addressof(state))
-            if done == native.ARGUMENT:
-                raise ValueError("sums of other routes")
-            _checked(done)
-            if self._state.full < 0:
-                return
-            self._make_room(self._state.full)
-
-    def _make_room(self, n: int) -> None:
-        """Let table `n` grow; where memory is at its end, all are emptied instead."""
-        if n == native.TABLES and len(self._entries):
-            if self._state.by_route:
-                self._incomplete = True
-                self._empty()
-            else:
-                self._spill()
-            return
-        if n == native.TABLES:
-            self._entries = _aligned(self._most)
-            self._state.entries, self._state.room = self._entries.ctypes.data, self._most
-            return
-        table = self._tables[n]
-        larger = np.zeros(1 << max(table.bits + 1, FIRST_BITS), np.uint64)
-        grown = native.CTable(larger.ctypes.data, len(larger).bit_length() - 1, 0)
-        _checked(self._library.flowpeer_grow(addressof(table), addressof(grown)))
-        self._places[n], self._tables[n] = larger, grown
-
-    def _held(self, n: int) -> U32:
-        """Numbers of the entries in a table, in the order in which they lie."""
-        table, used = self._tables[n], self._state.used
-        numbers, bits = np.empty(table.used, np.uint32), np.zeros(used // 64 + 1, np.uint64)
-        _checked(
-            self._library.flowpeer_held(
-                addressof(table), used, bits.ctypes.data, numbers.ctypes.data
-            )
-        )
-        return numbers
-
-    def _held_routes(self, used: Bools) -> EntriesBySide:
-        """What is in the table by route; see `Sums.routes`."""
-        held, codes = EntrySelection(self._entries, self._held(HOUR_SLOTS)), self._codes
-        numbers, bounds = np.empty(held.size, np.uint32), np.empty(len(codes.sides) + 1, np.int64)
-        side, route = (
-            native.CField(*codes.route_fields[name], 0, None, count)
-            for name, count in (("side", len(codes.sides)), ("route", codes.routes))
-        )
-        _checked(
-            self._library.flowpeer_split(
-                *_selected(held), addressof(side), bounds.ctypes.data,
-                addressof(route), used.ctypes.data, numbers.ctypes.data,
-            )
-        )  # fmt: skip
-        return EntriesBySide(self._entries, bounds, numbers)
-
-    def _spill(self) -> None:
-        for n, paths in enumerate(self._spilled):
-            numbers: U32 | None
-            if n < HOUR_SLOTS:
-                numbers = self._held(n)
-            else:
-                numbers = self._held_routes(np.empty(self._codes.routes, bool)).numbers
-            if numbers is not None and len(numbers):
-                path = self._folder / f"{os.getpid()}-{id(self)}-{n}-{len(paths)}"
-                paths.append(path)
-                self._entries[numbers].tofile(path)
-        self._empty()
-
-    def _empty(self) -> None:
-        for places, table in zip(self._places, self._tables, strict=True):
-            places[:] = table.used = 0
-        self._state.used = 0
-
-    def slot(self, n: int) -> list[EntrySelection]:
+    def kept(self) -> SortedSums | None:
         """See `Sums`."""
-        waiting = (np.fromfile(path, ENTRIES) for path in self._spilled[n])
-        return [*map(EntrySelection, waiting), EntrySelection(self._entries, self._held(n))]
+        return None if self._incomplete else self._in_order()
 
-    def routes(self, used: Bools) -> list[EntriesBySide]:
-        """See `Sums`."""
-        waiting = (np.memmap(path, ENTRIES, "r") for path in self._spilled[HOUR_SLOTS])
-        return [*(self._codes.by_side(w, used) for w in waiting), self._held_routes(used)]
+    def _in_order(self) -> SortedSums:
+        entries, fields = self._table.used, self._codes.route_fields
+        order = self._codes.in_order()
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        (begin, bits), above = fields["side"], native.SLOT_BIT
+        keys = [KeyField(0, begin, 0), KeyField(begin, bits, begin, rank),
+                KeyField(above, 64 - above, above)]  # fmt: skip
+        if len(self._sorted) < len(entries):
+            self._sorted = np.empty(len(entries) * 5 // 4, ENTRIES)
+        found = self._sorted[: len(entries)]
+        self._ordering.sort(KeyedSums(entries, keys), found)
+        return SortedSums(found, order)
+
+
+class CompiledOrdering:
+    """`Ordering` by the compiled core."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library, self._rooms = library, _Rooms()
 
     def ordered(
-        self,
-        sums: Sequence[EntrySelection],
-        fields: Sequence[KeyField],
-        change: Callable[[U64], U64] | None = None,
+        self, parts: Sequence[KeyedSums], change: Callable[[U64], U64] | None = None
     ) -> _Ordered:
-        """See `Sums`."""
-        count, at, kept = sum(some.size for some in sums), 0, _Kept()
+        """See `Ordering`."""
+        pairs = self._pairs(parts, change)
+        return _Ordered(self._library, parts, pairs, partial(self._rooms.give, pairs))
+
+    def sort(self, sums: KeyedSums, into: Entries) -> None:
+        """Put sums, under their new keys, into as many entries."""
+        pairs = self._pairs([sums], None)
+        at = pairs.ctypes.data, len(sums.entries), into.ctypes.data
+        _checked(self._library.flowpeer_entries(*at))
+        self._rooms.give(pairs)
+
+    def _pairs(self, parts: Sequence[KeyedSums], change: Callable[[U64], U64] | None) -> U64:
+        """New keys, and where the sums are, in the order of these keys, in a room that is to be
+        given back."""
+        count, at, kept = sum(len(part.entries) for part in parts), 0, _Kept()
         pairs, other = self._rooms.take(count), self._rooms.take(count)
-        parts = (native.CField * len(fields))()
-        for part, (begin, bits, to, ranks) in zip(parts, fields, strict=True):
-            part.begin, part.bits, part.to = begin, bits, to
-            if ranks is not None:
-                part.ranks, part.count = kept.at(ranks, np.int64), len(ranks)
-        for some in sums:
+        for entries, fields in parts:
+            chosen = (native.CField * len(fields))()
+            for field, (begin, bits, to, ranks) in zip(chosen, fields, strict=True):
+                field.begin, field.bits, field.to = begin, bits, to
+                if ranks is not None:
+                    field.ranks, field.count = kept.at(ranks, np.int64), len(ranks)
             at += _checked(
                 self._library.flowpeer_pairs(
-                    *_selected(some), addressof(parts), len(parts),
-                    pairs[at:].ctypes.data, count - at,
+                    entries.ctypes.data, len(entries), addressof(chosen), len(chosen),
+                    pairs[at:].ctypes.data,
                 )
             )  # fmt: skip
         if change is not None:
@@ -396,12 +340,7 @@ class CompiledSums:
         if _checked(self._library.flowpeer_order(pairs.ctypes.data, other.ctypes.data, at)):
             pairs, other = other, pairs
         self._rooms.give(other)
-        return _Ordered(self._library, sums, pairs[:at], partial(self._rooms.give, pairs))
-
-    def discard(self) -> None:
-        """See `Sums`."""
-        for path in (path for paths in self._spilled for path in paths):
-            path.unlink(missing_ok=True)
+        return pairs
 
 
 class _Rooms:
@@ -424,18 +363,19 @@ class _Rooms:
 
 
 class _Ordered:
-    """See `OrderedSums`. `pairs` are of `sums`; `end` is called when all were taken."""
+    """See `OrderedSums`. `pairs` are of `parts`; `end` is called when all were taken."""
 
     def __init__(
-        self, library: ctypes.CDLL, sums: Sequence[EntrySelection], pairs: U64,
+        self, library: ctypes.CDLL, parts: Sequence[KeyedSums], pairs: U64,
         end: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._library, self._sums, self._pairs, self._end = library, sums, pairs, end
+        self._library, self._parts, self._pairs, self._end = library, parts, pairs, end
+        self._count = sum(len(part.entries) for part in parts)
         self._next = ctypes.c_int64()
 
     def take(self, room: SummedRows, at: int) -> int:
         """See `OrderedSums`."""
-        count = len(self._pairs)
+        count = self._count
         if self._next.value == count:
             self._end()
             return 0
@@ -445,13 +385,6 @@ class _Ordered:
                 *(column[at:].ctypes.data for column in room),
             )
         )  # fmt: skip
-
-
-def _selected(some: EntrySelection) -> tuple[int, int, int | None, int]:
-    """Selected entries as C takes them."""
-    entries, numbers = some
-    at = None if numbers is None else numbers.ctypes.data
-    return entries.ctypes.data, len(entries), at, some.size
 
 
 def _aligned(count: int) -> Entries:

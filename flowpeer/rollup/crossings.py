@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def crossings(
         OSError: a flow file that cannot be read, or whose octets are not those written.
     """
     codes = Codes(context)
-    sums = sums_of(codes, hour, Path())  # nothing is summed, so that nothing goes there
+    sums = sums_of(codes, hour)
     exchanges = context.neighbours is not None
     also = SERVICES if context.macs is None else (*SERVICES, *MACS)
     for task in tasks:

@@ -32,7 +32,6 @@ from flowpeer.lake.record import Record
 from flowpeer.lake.store import Lake
 from flowpeer.network import Configuration, Interface
 from flowpeer.rollup import rates
-from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.attribute import Attributor, both_ways
 from flowpeer.rollup.codes import Macs
 from flowpeer.rollup.duplicates import Duplicates
@@ -86,7 +85,7 @@ class RollupInputs:
         record: of the lake, where the command has one already.
         period: only hours that overlap [start, end) are asked for. Whole days of receipt are read
             then, for metering is chosen by the day.
-        resources: of each hour's sums; by default all cores.
+        threads: of each hour; by default as many as there are cores.
         tables: compiled routes that were opened already, by digests; more are added.
     """
 
@@ -97,7 +96,7 @@ class RollupInputs:
         *,
         record: Record | None = None,
         period: tuple[datetime | None, datetime | None] = (None, None),
-        resources: Resources | None = None,
+        threads: int | None = None,
         tables: dict[tuple[str, ...], match.RouteTable] | None = None,
     ) -> None:
         self.lake = lake
@@ -114,7 +113,7 @@ class RollupInputs:
         self._headers: dict[datetime, Header] = self.record.headers(
             "flows", start=self._span[0], end=self._span[1], damaged=self._damaged
         )
-        self._resources = resources
+        self._threads = threads
         self._tables = {} if tables is None else tables
         self._attributors: dict[str, Attributor] = {}
         self._attributors_at: dict[tuple[str, int], Attributor] = {}

@@ -18,27 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from flowpeer.lake.manifest import folder_of
+from flowpeer.rollup import sum_files
 from flowpeer.rollup.attribute import CountingPoint
 from flowpeer.rollup.codes import KINDS, Codes
-from flowpeer.rollup.compiled import KEPT, CompiledSums
+from flowpeer.rollup.compiled import CompiledSums
 from flowpeer.rollup.reading import Ints
-from flowpeer.rollup.sums import HourFigures
-from flowpeer_core.native.checksum import crc32
-from flowpeer_core.native.table import SLOT_BIT
+from flowpeer.rollup.sums import Entries, HourFigures, SortedSums
 
-VERSION = 1
+VERSION = 2
 """Raised when the files change their meaning."""
-_HEADER, _CRC = b"flowpeer", b"crc32"
-"""Metadata of the schema: `KeptSums`, and the checksum of that and of the columns."""
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 def place(cache: Path, hour: datetime, sha256: str) -> Path:
     """Where the sums of a flow file are kept, by the hour of its receipt and its digest."""
-    return cache / "sums" / folder_of("flows", hour).partition("/")[2] / f"{sha256[:32]}.arrow"
+    return cache / "sums" / folder_of("flows", hour).partition("/")[2] / f"{sha256[:32]}.sums"
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,8 @@ class KeptSums:
     """M1 and M2 of each, the integers of `KINDS` one behind the other, with numbers of `sides`."""
     sides: list[list[Any]]
     """The fields of a `CountingPoint` and the neighbour, by number."""
+    order: list[int]
+    """See `SortedSums`."""
     figures: dict[str, int]
 
     def numbers(self, codes: Codes, file: str) -> Ints | None:
@@ -78,24 +75,17 @@ def _side(fields: list[Any]) -> tuple[CountingPoint, int]:
     return CountingPoint(*fields[:-1]), fields[-1]
 
 
-def _crc(header: bytes, rows: pa.RecordBatch) -> bytes:
-    crc = crc32(np.frombuffer(header, np.uint8))
-    for column in rows.columns:
-        crc = crc32(column.to_numpy().view(np.uint8), crc)
-    return b"%08x" % crc
-
-
 def write(
     path: Path, sums: CompiledSums, codes: Codes, file: str, sha256: str, figures: HourFigures
 ) -> bool:
     """Write the sums of a flow file (its path in the lake and its digest) to `path`; False where
-    they cannot be kept. `sums` is empty then.
+    they cannot be kept.
 
     Raises:
         OSError: no room.
     """
-    combined, rows = sorted(sums.combined, key=repr), sums.kept()
-    if rows is None:
+    combined, found = sorted(sums.combined, key=repr), sums.kept()
+    if found is None:
         return False
     header = KeptSums(
         sha256=sha256,
@@ -104,12 +94,11 @@ def write(
         combined=[list(values) for values in combined],
         kinds=codes.kinds(file, combined).view(np.int64).tolist(),
         sides=[[*_fields(point), neighbour] for point, neighbour in codes.sides],
+        order=found.order,
         figures=asdict(figures),
     )
     document = json.dumps({"version": VERSION, **vars(header)}).encode()
-    schema = KEPT.with_metadata({_HEADER: document, _CRC: _crc(document, rows)})
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=_OPTIONS) as to:
-        to.write(rows)
+    sum_files.write(path, found.entries, document)
     return True
 
 
@@ -120,39 +109,42 @@ def _fields(point: CountingPoint) -> Iterable[Any]:
     )  # fmt: skip
 
 
-def read(path: Path, sha256: str) -> tuple[KeptSums, pa.RecordBatch] | None:
+def read(path: Path, sha256: str) -> tuple[KeptSums, Entries] | None:
     """What `write` wrote for the flow file of a digest; None where there is nothing of use."""
-    try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-            metadata, rows = file.schema.metadata, file.get_batch(0)
-            rows.validate(full=True)
-        if not rows.schema.equals(KEPT) or metadata[_CRC] != _crc(metadata[_HEADER], rows):
-            return None
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+    found = sum_files.read(path)
+    if found is None:
         return None
-    document = json.loads(metadata[_HEADER])
+    document = json.loads(found.header)
     if document.pop("version") != VERSION or document["sha256"] != sha256:
         return None
-    return KeptSums(**document), rows
+    return KeptSums(**document), found.entries
 
 
 def agree(
-    kept: tuple[KeptSums, pa.RecordBatch], numbers: Ints, codes: Codes,
-    again: tuple[HourFigures, pa.RecordBatch | None],
+    kept: tuple[KeptSums, Entries], numbers: Ints, codes: Codes,
+    again: tuple[HourFigures, SortedSums | None],
 ) -> bool:  # fmt: skip
     """Whether sums are those that the records give again.
 
     numbers: as `KeptSums.numbers` gives them of what was kept.
-    again: the figures of a file and its `KEPT` columns, with the numbers of `codes`.
+    again: the figures of a file and its sums, with the numbers of `codes`.
     """
-    header, rows = kept
-    bits = np.uint64(codes.route_bits + codes.local_bits + 1)
-    keys = rows.column("key").to_numpy()
-    side = (keys & np.uint64((1 << SLOT_BIT) - 1)) >> bits
-    if again[1] is None or (side.size and side.max() >= len(numbers)):
+    header, entries = kept
+    if again[1] is None or header.figures != asdict(again[0]):
         return False
-    keys = keys - (side << bits) + (numbers.view(np.uint64)[side] << bits)
-    found = rows.set_column(0, KEPT.field("key"), pa.array(keys))
-    return header.figures == asdict(again[0]) and found.sort_by("key").equals(
-        again[1].sort_by("key")
+    same = (
+        _with_sides(entries, numbers[header.order], codes),
+        _with_sides(again[1].entries, np.array(again[1].order, np.int64), codes),
     )
+    return same[0] is not None and same[1] is not None and same[0].tobytes() == same[1].tobytes()
+
+
+def _with_sides(entries: Entries, numbers: Ints, codes: Codes) -> Entries | None:
+    """Sums in order, with other numbers of their sides; None where one of them is none."""
+    keys, begin = entries["key"], codes.route_fields["side"][0]
+    side = codes.route_part("side", keys)
+    if side.size and (side.max() >= len(numbers) or numbers[side].min() < 0):
+        return None
+    found = entries.copy()
+    found["key"] = keys - (side << begin).view(np.uint64) + (numbers[side] << begin).view(np.uint64)
+    return found[np.argsort(found["key"])]

@@ -17,21 +17,19 @@ from flowpeer.rollup import slots
 from flowpeer.rollup.codes import (
     COMBINED,
     KINDS,
-    NETWORK_BITS,
     SPECIAL,
-    SPECIAL_NETWORKS,
     Codes,
     members_of,
 )
-from flowpeer.rollup.reading import NULLS, U64, Bools, FlowBatch
+from flowpeer.rollup.reading import NULLS, U64, FlowBatch
 from flowpeer.rollup.sums import (
     ENTRIES,
     RECORDS,
     Entries,
-    EntriesBySide,
-    EntrySelection,
     HourFigures,
+    KeyedSums,
     KeyField,
+    SortedSums,
     SummedRows,
 )
 from flowpeer.routing.rib.match import RouteTable
@@ -40,7 +38,6 @@ from flowpeer_core.slots import HOUR_SLOTS, SLOT_US
 
 _Sums = dict[int, list[int]]
 """key → bytes, packets, records, variances."""
-_PART = (1 << native.NEAR_BIT) - 1
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _NO_HOP = (b"\0" * 16, _MAPPED + b"\0" * 4)
 """Both say that there is none."""
@@ -52,19 +49,17 @@ class PlainSums:
     def __init__(self, codes: Codes, hour: datetime) -> None:
         self._codes = codes
         self._first_slot = int(hour.timestamp()) * 1_000_000 // SLOT_US
-        self._by_network: list[_Sums] = [{} for _ in range(HOUR_SLOTS)]
-        self._by_route: _Sums = {}
+        self._sums: list[_Sums] = [{} for _ in range(HOUR_SLOTS)]
 
     def add(self, batch: FlowBatch) -> HourFigures:
         """See `Sums`."""
         figures = HourFigures()
         for _, kind, parts, keys in self._worked(batch):
-            scaled = bool(keys[0][0] & 1)
+            scaled = bool(keys[0] & 1)
             for part, low, high in parts:
                 sums = (part.bytes, part.packets, part.records, low, high)
-                for network, route in keys:
-                    _sum(self._by_network[part.slot - self._first_slot], network, sums)
-                    _sum(self._by_route, route, sums)
+                for key in keys:
+                    _sum(self._sums[part.slot - self._first_slot], key, sums)
                 _count(figures, kind, part, scaled, through=len(keys) > 1)
         return figures
 
@@ -78,15 +73,15 @@ class PlainSums:
             out[row]["crossings"] = len(keys)
             for name in ("bytes", "packets", "records"):
                 out[row][name] = sum(getattr(part, name) for part, _, _ in parts)
-            for k, (_, route) in enumerate(keys):
-                out[row]["route"][k] = route
+            for k, key in enumerate(keys):
+                out[row]["route"][k] = key
         return out, kinds
 
     def _worked(
         self, batch: FlowBatch
-    ) -> Iterator[tuple[int, Any, list[tuple[slots.SlotPart, int, int]], list[tuple[int, int]]]]:
-        """Number, kind, parts in the hour with their variances, and keys by network and route, of
-        each record that may lie in the hour."""
+    ) -> Iterator[tuple[int, Any, list[tuple[slots.SlotPart, int, int]], list[int]]]:
+        """Number, kind, parts in the hour with their variances, and keys by route, of each record
+        that may lie in the hour."""
         columns = {name: _values(name, c, batch.rows) for name, c in batch.columns.items()}
         columns["neighbour"] = self._neighbours(columns, batch.rows)
         for name, found in members_of(self._codes.context, batch.columns).items():
@@ -103,7 +98,7 @@ class PlainSums:
 
     def _record(
         self, row: dict[str, Any], kind: Any
-    ) -> tuple[list[tuple[slots.SlotPart, int, int]], list[tuple[int, int]]]:
+    ) -> tuple[list[tuple[slots.SlotPart, int, int]], list[int]]:
         octets, packets = row["bytes"], row["packets"]
         if octets < 0 or packets < 0:
             raise ValueError("a record's bytes or packets are below zero")
@@ -121,27 +116,25 @@ class PlainSums:
             for part in spread
             if 0 <= part.slot - self._first_slot < HOUR_SLOTS
         ]
-        return parts, [self._keys(row, kind, k, scaled) for k in (0, 1) if kind["side"][k] >= 0]
+        return parts, [self._key(row, kind, k, scaled) for k in (0, 1) if kind["side"][k] >= 0]
 
-    def _keys(self, row: dict[str, Any], kind: Any, k: int, scaled: bool) -> tuple[int, int]:
-        """Keys by network and by route of a crossing."""
+    def _key(self, row: dict[str, Any], kind: Any, k: int, scaled: bool) -> int:
+        """Key by route of a crossing."""
         codes = self._codes
         ends = row["src_addr"], row["dst_addr"]
         remote, local = ends if kind["source"][k] else ends[::-1]
         view = codes.views[kind["view"][k]]
         if remote is None:
-            code, network = 2, SPECIAL_NETWORKS[2]
+            code = 2
         elif (own := _match(codes.own.table, remote)) >= 0:
-            code, network = SPECIAL + own, int(codes.own.networks[own]) & _PART
+            code = SPECIAL + own
         elif (found := _match(view.table, remote)) >= 0:
-            code, network = view.offset + found, int(view.networks[found]) & _PART
+            code = view.offset + found
         else:
             code = int(not remote.startswith(_MAPPED))
-            network = SPECIAL_NETWORKS[code]
         near = 1 + _match(codes.own.table, local) if local is not None else 0
         side = int(kind["side"][k])
-        route = (side << codes.route_bits | code) << codes.local_bits | near
-        return side << NETWORK_BITS | network | scaled, route << 1 | scaled
+        return ((side << codes.route_bits | code) << codes.local_bits | near) << 1 | scaled
 
     def _neighbours(self, columns: dict[str, list[Any]], rows: int) -> list[int]:
         members = self._codes.context.neighbours
@@ -153,33 +146,42 @@ class PlainSums:
         )  # fmt: skip
         return [-1 if hop is None else _match(members, hop) for hop in hops]
 
-    def slot(self, n: int) -> list[EntrySelection]:
+    def kept(self) -> SortedSums:
         """See `Sums`."""
-        return [EntrySelection(_entries(self._by_network[n].items()))]
+        order = self._codes.in_order()
+        rank = {number: n for n, number in enumerate(order)}
+        begin, _ = self._codes.route_fields["side"]
+        return SortedSums(
+            _entries(
+                sorted(
+                    (
+                        n << native.SLOT_BIT | rank[key >> begin] << begin | key & (1 << begin) - 1,
+                        of,
+                    )
+                    for n, sums in enumerate(self._sums)
+                    for key, of in sums.items()
+                )
+            ),
+            order,
+        )
 
-    def routes(self, used: Bools) -> list[EntriesBySide]:
-        """See `Sums`."""
-        return [self._codes.by_side(_entries(sorted(self._by_route.items())), used)]
+
+class PlainOrdering:
+    """`Ordering` in plain Python."""
 
     def ordered(
-        self,
-        sums: Sequence[EntrySelection],
-        fields: Sequence[KeyField],
-        change: Callable[[U64], U64] | None = None,
+        self, parts: Sequence[KeyedSums], change: Callable[[U64], U64] | None = None
     ) -> _Ordered:
-        """See `Sums`."""
+        """See `Ordering`."""
         found: _Sums = {}
-        entries = np.concatenate([np.empty(0, ENTRIES), *(some.entries for some in sums)])
-        keys = _new_keys(entries["key"], fields)
-        keys = keys if change is None else change(keys)
-        for key, entry in zip(keys.tolist(), entries, strict=True):
-            low, high = (int(e[0]) + (int(e[1]) << 64) for e in (entry["low"], entry["high"]))
-            more = (*(int(entry[name]) for name in ("bytes", "packets", "records")), low, high)
-            _sum(found, key, more)
+        for entries, fields in parts:
+            keys = _new_keys(entries["key"], fields)
+            keys = keys if change is None else change(keys)
+            for key, entry in zip(keys.tolist(), entries, strict=True):
+                low, high = (int(e[0]) + (int(e[1]) << 64) for e in (entry["low"], entry["high"]))
+                more = (*(int(entry[name]) for name in ("bytes", "packets", "records")), low, high)
+                _sum(found, key, more)
         return _Ordered([(key, *values) for key, values in sorted(found.items())])
-
-    def discard(self) -> None:
-        """See `Sums`."""
 
 
 class _Ordered:

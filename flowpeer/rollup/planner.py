@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -38,8 +37,9 @@ from flowpeer.lake.staged import StagedTable
 from flowpeer.rollup import kept_sums, reading
 from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
 from flowpeer.rollup.codes import Codes
-from flowpeer.rollup.compiled import CompiledSums
+from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.fingerprint import HOUR, TABLES_KEPT, RollupInputs
+from flowpeer.rollup.sums import SortedSums
 from flowpeer.rollup.traffic_rows import Made
 from flowpeer_core.native import library
 
@@ -193,11 +193,8 @@ class RollupPlanner(RollupInputs):
         late_figures = dict(rollup.late)
         for file, unit in self._entries(hour):
             if unit.path in hour.late and unit.path not in late_figures:
-                counted = self._aggregate(
-                    hour, [(unit.path, self.lake.path(file.path), file.rows)], None, {}
-                )
-                counted.close()
-                late_figures[unit.path] = asdict(counted.figures)
+                reads = [(unit.path, self.lake.path(file.path), file.rows)]
+                late_figures[unit.path] = asdict(self._figures(hour, reads, {}))
         total = HourFigures()
         for path in hour.late:
             total.add(HourFigures(**late_figures[path]))
@@ -243,22 +240,16 @@ class RollupPlanner(RollupInputs):
         places = self.lake.paths(names)
         return [(name, path, files[name].rows) for name, path in zip(names, places, strict=True)]
 
-    def _aggregate(
+    def _figures(
         self,
         hour: Hour,
         files: Sequence[tuple[str, Path, int]],
-        progress: Callable[[int], None] | None,
         duplicates: Mapping[str, reading.Ints],
-        kept: Mapping[str, tuple[Path, str]] = MappingProxyType({}),
-    ) -> Aggregate:
-        context = self.context(hour.start)
-        # Beside the lake's own unfinished files, or where everybody may write: who only reads a
-        # lake (`verify`) need not write into it.
-        folder = self._scratch
+    ) -> HourFigures:
         return Aggregate(
-            files, hour.start, context, folder, progress=progress, resources=self._resources,
-            duplicates=duplicates, kept=kept,
-        )  # fmt: skip
+            files, hour.start, self.context(hour.start), self._scratch, threads=self._threads,
+            duplicates=duplicates, figures_only=True,
+        ).figures  # fmt: skip
 
     def _kept(self, hour: Hour, duplicates: Mapping[str, reading.Ints]) -> dict[str, KeptPlace]:
         """Where sums may be kept of an hour's own files whose rows all count, and their digests."""
@@ -292,12 +283,12 @@ class RollupPlanner(RollupInputs):
 
     def _again(
         self, codes: Codes, hour: datetime, name: str, path: Path
-    ) -> tuple[HourFigures, pa.RecordBatch | None]:
-        """The figures and the sums by route of a flow file."""
+    ) -> tuple[HourFigures, SortedSums | None]:
+        """The figures and the sums of a flow file."""
         context, figures = codes.context, HourFigures()
         core = library()
         assert core is not None
-        sums = CompiledSums(core, codes, hour, self._scratch, by_route=True)
+        sums = CompiledSums(core, codes, hour, HELD_OCTETS)
         for batch in reading.read(
             ((name, path, None),), hour, context.moments,
             next_hops=context.neighbours is not None,
@@ -340,6 +331,8 @@ class RollupPlanner(RollupInputs):
 
     @cached_property
     def _scratch(self) -> Path:
+        # Beside the lake's own unfinished files, or where everybody may write: who only reads a
+        # lake (`verify`) need not write into it.
         if self.lake.writable:
             return self.lake.staging.folder
         self._temporary = tempfile.TemporaryDirectory(prefix="flowpeer-")
@@ -361,9 +354,7 @@ class RollupPlanner(RollupInputs):
     def recount(self, hour: Hour) -> HourFigures:
         """An hour's figures from its flow records, without writing anything into the lake."""
         reads = self._reads(hour)
-        done = self._aggregate(hour, reads, None, self._elsewhere(reads))
-        done.close()
-        return done.figures
+        return self._figures(hour, reads, self._elsewhere(reads))
 
     def roll_up(self, hour: Hour, *, progress: Callable[[int], None] | None = None) -> HourFigures:
         """Bring one hour up to date; `progress` gets the rows read.
@@ -379,7 +370,10 @@ class RollupPlanner(RollupInputs):
         entries = self._entries(hour)
         reads = self._reads(hour)
         elsewhere = self._elsewhere(reads)
-        done = self._aggregate(hour, reads, progress, elsewhere, self._kept(hour, elsewhere))
+        done = Aggregate(
+            reads, hour.start, self.context(hour.start), self._scratch, progress=progress,
+            threads=self._threads, duplicates=elsewhere, kept=self._kept(hour, elsewhere),
+        )  # fmt: skip
         figures = done.figures
         staged: list[StagedTable] = []
         try:

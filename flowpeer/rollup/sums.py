@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from flowpeer.rollup.reading import U64, Bools, FlowBatch, Ints
+from flowpeer.rollup.reading import U64, FlowBatch, Ints
 from flowpeer_core.native import table as native
 
 ENTRIES = np.dtype(native.CEntry)
@@ -62,31 +62,12 @@ class SummedRows(NamedTuple):
         return cls._make(np.empty(rows, type_) for type_ in types)
 
 
-class EntrySelection(NamedTuple):
-    """Some entries: those of the numbers, or all."""
+class SortedSums(NamedTuple):
+    """Sums by slot and route, each key once and in order. The sides in their keys are numbers of
+    `order`, where the numbers of `Codes.sides` are."""
 
     entries: Entries
-    numbers: npt.NDArray[np.uint32] | None = None
-
-    @property
-    def size(self) -> int:
-        """How many they are."""
-        return len(self.entries if self.numbers is None else self.numbers)
-
-
-class EntriesBySide(NamedTuple):
-    """Sums by route, sorted by their sides: those of side n are from `bounds[n]` on."""
-
-    entries: Entries
-    bounds: Ints
-    numbers: npt.NDArray[np.uint32] | None = None
-
-    def of(self, side: int) -> EntrySelection:
-        """Those of a side."""
-        part = slice(*self.bounds[side : side + 2].tolist())
-        if self.numbers is None:
-            return EntrySelection(self.entries[part])
-        return EntrySelection(self.entries, self.numbers[part])
+    order: list[int]
 
 
 class KeyField(NamedTuple):
@@ -111,8 +92,15 @@ class OrderedSums(Protocol):
         """
 
 
+class KeyedSums(NamedTuple):
+    """Sums, and what their new keys are made of."""
+
+    entries: Entries
+    fields: Sequence[KeyField]
+
+
 class Sums(Protocol):
-    """Sums of an hour's records by the keys of flowpeer.rollup.codes."""
+    """Sums of an hour's records by slot and route."""
 
     def add(self, batch: FlowBatch) -> HourFigures:
         """Add the parts of records that lie in the hour.
@@ -125,23 +113,17 @@ class Sums(Protocol):
     def each(self, batch: FlowBatch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Each record by itself instead of sums: an array of `RECORDS` and one of `KINDS`."""
 
-    def slot(self, n: int) -> list[EntrySelection]:
-        """Sums by network of one slot; a key may be in them several times."""
+    def kept(self) -> SortedSums | None:
+        """The sums so far, to be used before the next call; None where there are more than fit."""
 
-    def routes(self, used: Bools) -> list[EntriesBySide]:
-        """Sums by route of the hour; `used` becomes true for each code of a route in them."""
+
+class Ordering(Protocol):
+    """How sums are put into the order of new keys."""
 
     def ordered(
-        self,
-        sums: Sequence[EntrySelection],
-        fields: Sequence[KeyField],
-        change: Callable[[U64], U64] | None = None,
+        self, parts: Sequence[KeyedSums], change: Callable[[U64], U64] | None = None
     ) -> OrderedSums:
-        """Sums by new keys, which are made of fields of theirs and then changed, those of one key
-        summed."""
-
-    def discard(self) -> None:
-        """Remove what waits on disk."""
+        """Sums by new keys, which are changed by `change` at last, those of one key summed."""
 
 
 def exact(values: Ints) -> int:

@@ -6,7 +6,7 @@ integers orders a table, and texts come in at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,8 +24,6 @@ from flowpeer.rollup.codes import (
 from flowpeer.rollup.folding import ASN_BITS, among
 from flowpeer.rollup.reading import U64, Bools, Ints
 from flowpeer.rollup.sums import (
-    EntriesBySide,
-    EntrySelection,
     KeyField,
     OrderedSums,
     SummedRows,
@@ -35,8 +33,6 @@ from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.parquet import MOST_ROWS, ROW_GROUP_ROWS
 from flowpeer_core.native.rows import INPUT, Rows
 
-GROUP_ROWS = 1 << 16
-"""Sums by route that are made rows at once."""
 _FAMILIES = np.array([4, 6, 0, 0], np.int32)
 _SIDE_COLUMNS = {
     "metro": pl.String, "exporter": pl.String, "interface": pl.Int64, "role": pl.String,
@@ -119,11 +115,18 @@ class Tables:
 
     # ---- traffic
 
-    def networks(self) -> list[KeyField]:
-        """Keys by network with ranks of their sides."""
+    def ranks(self, sides: Ints) -> Ints:
+        """The places of sides, by their numbers, in the order of the rows."""
+        found: Ints = self._sides.rank[sides]
+        return found
+
+    def networks(self, ranks: Ints) -> list[KeyField]:
+        """Keys by network of sums by slot and route, whose sides have these ranks."""
+        fields = self._codes.route_fields
         return [
-            KeyField(0, NETWORK_BITS, 0),
-            KeyField(NETWORK_BITS, 63 - NETWORK_BITS, NETWORK_BITS, self._sides.rank),
+            KeyField(*fields["scaled"], 0),
+            KeyField(*fields["route"], 0, self._codes.networks),
+            KeyField(*fields["side"], NETWORK_BITS, ranks),
         ]
 
     def _foldable(self, key: U64) -> Ints:
@@ -133,14 +136,10 @@ class Tables:
         metro = self._metro[values >> NETWORK_BITS]
         return np.where((asn > 0) & (values & 1 == 1), metro << ASN_BITS | asn, -1)
 
-    def totals(self, pages_: Iterable[SummedRows]) -> pl.DataFrame:
-        """Bytes of each network that may be folded: network, bytes."""
-        totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
-        for rows in pages_:
-            frame = pl.DataFrame({"network": self._foldable(rows.key), "bytes": rows.bytes})
-            found = pl.concat([totals, frame.filter(pl.col("network") >= 0)])
-            totals = found.group_by("network").agg(pl.col("bytes").sum())
-        return totals
+    def totals(self, rows: SummedRows) -> pl.DataFrame:
+        """Bytes of the networks that may be folded: network, bytes."""
+        frame = pl.DataFrame({"network": self._foldable(rows.key), "bytes": rows.bytes})
+        return frame.filter(pl.col("network") >= 0)
 
     def folded(self, key: U64, tail: Ints) -> U64:
         """Keys of `networks`, those of the tail under one code."""
@@ -159,42 +158,24 @@ class Tables:
 
     # ---- traffic_routes
 
-    @property
-    def routes_known(self) -> int:
-        """Codes of routes."""
-        return self._codes.routes
-
-    def by_route(
-        self, sums: Sequence[EntriesBySide], used: Bools
-    ) -> tuple[_Ranked, Iterator[list[EntrySelection]]]:
-        """The prefixes of sums by route, whose codes are used, and these, of some sides at a time,
-        in the order in which sides sort."""
-        rows = np.zeros(self._sides.rows.height, np.int64)
-        for some in sums:
-            np.add.at(rows, self._sides.rank, np.diff(some.bounds))
-        order = np.argsort(self._sides.rank, kind="stable")
-        group = ((np.cumsum(rows) - rows) // GROUP_ROWS)[self._sides.rank[order]]
-        groups = (
-            [some.of(side) for some in sums for side in order[group == n]] for n in np.unique(group)
-        )
-        return self._prefixes(np.flatnonzero(used)), groups
-
-    def _prefixes(self, used: Ints) -> _Ranked:
-        """The routes of some codes, ranked; `rank` goes by code."""
-        texts, origins = self._codes.about(used)
+    def prefixes(self, used: Bools) -> _Ranked:
+        """The routes of the codes that are used, ranked; `rank` goes by code."""
+        codes = np.flatnonzero(used)
+        texts, origins = self._codes.about(codes)
         found = _ranked(pl.DataFrame({"prefix": pl.Series(texts), "origin_asn": origins}))
         rank = np.zeros(self._codes.routes, dtype=np.int64)
-        rank[used] = found.rank
+        rank[codes] = found.rank
         return _Ranked(found.rows, rank, found.bits)
 
-    def routes(self, prefixes: _Ranked) -> list[KeyField]:
-        """Keys by route with ranks: side, scaled, prefix, local prefix."""
+    def routes(self, prefixes: _Ranked, ranks: Ints) -> list[KeyField]:
+        """Keys by side, scaled, prefix and local prefix of sums by slot and route, whose sides have
+        these ranks."""
         fields, scaled = self._codes.route_fields, self._own.bits + prefixes.bits
         return [
             KeyField(*fields["local"], 0, self._own.rank),
             KeyField(*fields["route"], self._own.bits, prefixes.rank),
             KeyField(*fields["scaled"], scaled),
-            KeyField(*fields["side"], scaled + 1, self._sides.rank),
+            KeyField(*fields["side"], scaled + 1, ranks),
         ]
 
     def traffic_routes(self, begin: Ints, rows: SummedRows, prefixes: _Ranked, tail: Ints) -> Made:

@@ -86,8 +86,9 @@ PART, STRIP, SCRATCH, SAMPLE_OCTETS = 1_024, 256, 1_048_576, 144
 IMPLAUSIBLE_EACH, IMPLAUSIBLE_ROOM = 2, 64
 STOP_END, STOP_ODD, STOP_SESSION, STOP_TEMPLATE, STOP_FULL = range(5)
 FACTS, FACTS_SPANS, FACTS_HOURS = 4_096, 256, 256
-BLOCK, PARTS, TABLES, LEAST_ROOM, KNOWN = 64, 12, 13, 1664, 16384
-SLOT_US, NEAR_BIT, SLOT_BIT = 300_000_000, 62, 60
+BLOCK, PARTS, LEAST_ROOM, KNOWN = 64, 12, 1536, 16384
+SLOT_US, SLOT_BIT = 300_000_000, 60
+WANTS_NOTHING, WANTS_PLACES, WANTS_ENTRIES = range(3)
 AGAIN = 4
 (
     TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, TOTAL_DISCARDED,
@@ -444,7 +445,7 @@ class CView(ctypes.Structure):
     _fields_ = [
         ("routes", CRoutes),
         ("offset", c_int64),
-        ("networks", c_void_p),
+        ("near", c_void_p),
     ]
 
 
@@ -487,10 +488,18 @@ class CRecord(ctypes.Structure):
     ]
 
 
-class CTable(ctypes.Structure):
-    """`flowpeer_table`."""
+class CSums(ctypes.Structure):
+    """`flowpeer_sums`."""
 
-    _fields_ = [("places", c_void_p), ("bits", c_int64), ("used", c_int64)]
+    _fields_ = [
+        ("entries", c_void_p),
+        ("room", c_int64),
+        ("used", c_int64),
+        ("places", c_void_p),
+        ("bits", c_int64),
+        ("seed", c_uint64),
+        ("wants", c_int64),
+    ]
 
 
 class CField(ctypes.Structure):
@@ -511,7 +520,6 @@ class CKnown(ctypes.Structure):
     _fields_ = [
         ("hi", c_uint64),
         ("lo", c_uint64),
-        ("network", c_uint64),
         ("code", c_int64),
         ("view", c_int64),
     ]
@@ -534,23 +542,14 @@ class CSumState(ctypes.Structure):
         ("kind_count", c_int64),
         ("rows", c_int64),
         ("next", c_int64),
-        ("full", c_int64),
         ("views", c_void_p),
         ("view_count", c_int64),
         ("known", c_void_p),
         ("own", CRoutes),
-        ("own_networks", c_void_p),
-        ("special_networks", c_uint64 * 3),
-        ("network_bits", c_int64),
         ("route_bits", c_int64),
         ("local_bits", c_int64),
         ("each", c_void_p),
-        ("by_route", c_int64),
-        ("tables", c_void_p),
-        ("entries", c_void_p),
-        ("room", c_int64),
-        ("used", c_int64),
-        ("seed", c_uint64),
+        ("sums", CSums),
         ("begin_us", c_int64),
         ("most_us", c_int64),
         ("most_scaled", c_double),
@@ -558,23 +557,6 @@ class CSumState(ctypes.Structure):
         ("smallest_packet", c_double),
         ("longest_packet", c_double),
         ("totals", c_uint64 * TOTAL_HALVES),
-    ]
-
-
-class CKeptSums(ctypes.Structure):
-    """`flowpeer_kept_sums`."""
-
-    _fields_ = [
-        ("key", c_void_p),
-        ("bytes", c_void_p),
-        ("packets", c_void_p),
-        ("records", c_void_p),
-        ("low", c_void_p * 2),
-        ("high", c_void_p * 2),
-        ("sides", c_void_p),
-        ("side_count", c_int64),
-        ("rows", c_int64),
-        ("next", c_int64),
     ]
 
 
@@ -714,12 +696,11 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "flowpeer_view": CView,
     "flowpeer_kind": CKind,
     "flowpeer_entry": CEntry,
-    "flowpeer_table": CTable,
+    "flowpeer_sums": CSums,
     "flowpeer_field": CField,
     "flowpeer_record": CRecord,
     "flowpeer_known": CKnown,
     "flowpeer_sum_state": CSumState,
-    "flowpeer_kept_sums": CKeptSums,
     "flowpeer_fall_state": CFallState,
     "flowpeer_spread_state": CSpreadState,
     "flowpeer_figures_state": CFiguresState,
@@ -756,16 +737,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "flowpeer_sum": (c_int64, (c_void_p,)),
-    "flowpeer_add_kept": (c_int64, (c_void_p, c_void_p)),
-    "flowpeer_grow": (c_int64, (c_void_p, c_void_p)),
-    "flowpeer_held": (c_int64, (c_void_p, c_int64, c_void_p, c_void_p)),
-    "flowpeer_pairs": (
-        c_int64,
-        (c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64),
-    ),
+    "flowpeer_grow": (c_int64, (c_void_p, c_void_p, c_int64)),
+    "flowpeer_pairs": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, c_void_p)),
     "flowpeer_order": (c_int64, (c_void_p, c_void_p, c_int64)),
     "flowpeer_summed": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 6)),
-    "flowpeer_split": (c_int64, (c_void_p, c_int64, c_void_p, c_int64, *(c_void_p,) * 5)),
+    "flowpeer_entries": (c_int64, (c_void_p, c_int64, c_void_p)),
+    "flowpeer_segments": (
+        c_int64,
+        (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p),
+    ),
     "flowpeer_fall": (c_int64, (c_void_p,)),
     "flowpeer_spread": (c_int64, (c_void_p,)),
     "flowpeer_figures": (c_int64, (c_void_p,)),

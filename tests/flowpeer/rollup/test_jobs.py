@@ -17,7 +17,6 @@ from flowpeer.lake.store import Lake
 from flowpeer.pipeline import jobs
 from flowpeer.pipeline.rollup import RolledUp, roll_up
 from flowpeer.reporter import Collected
-from flowpeer.rollup.aggregate import Resources
 from flowpeer.rollup.planner import RollupPlanner
 
 HOURS = 5
@@ -153,7 +152,7 @@ def test_a_process_ends_with_the_one_that_began_it_whatever_it_is_at(
 ) -> None:
     planner = lake_of(tmp_path / "a")
     faulty(monkeypatch, "hang", "", tmp_path / "marks")
-    worker = jobs.started(planner.network, planner.lake.root.absolute(), Resources(1, 1 << 26))
+    worker = jobs.started(planner.network, planner.lake.root.absolute(), 1)
     try:
         worker.give(planner.plan())
         until = time.monotonic() + 120

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,9 +30,8 @@ from flowpeer.pipeline.collect import SegmentUnit
 from flowpeer.pipeline.sum_keeper import SumKeeper
 from flowpeer.registry.peeringdb import load_peeringdb
 from flowpeer.reporter import Collected
-from flowpeer.rollup import aggregate, kept_sums
+from flowpeer.rollup import aggregate, kept_sums, sum_files
 from flowpeer.rollup import planner as rollup_planner
-from flowpeer.rollup.compiled import KEPT
 from flowpeer.rollup.packed_rates import PackedRates
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.routing.rib import snapshot
@@ -50,7 +50,7 @@ def seal(planner: RollupPlanner) -> list[Path]:
         for at in range(0, table.num_rows, 7):  # as they come: some rows at a time
             kept.add(partition_hour(path), table.slice(at, 7))
         kept.keep({partition_hour(path): file.sha256})
-    return sorted((planner.lake.cache / "sums").rglob("*.arrow"))
+    return sorted((planner.lake.cache / "sums").rglob("*.sums"))
 
 
 def rolled_up(folder: Path) -> dict[str, str]:
@@ -128,7 +128,7 @@ def test_sums_kept_while_the_day_was_learned_change_nothing(
     kept = SumKeeper(Lake(network.lake_path), network, lambda: 0)
     monkeypatch.setattr(worlds, "FlowSink", KeepingSink)
     planner = worlds.prepare(tmp_path, world, 5)
-    assert list((planner.lake.cache / "sums").rglob("*.arrow"))
+    assert list((planner.lake.cache / "sums").rglob("*.sums"))
     closed = rolled_up(tmp_path)
     shutil.rmtree(planner.lake.cache / "sums")
     assert closed == rolled_up(tmp_path)
@@ -209,16 +209,13 @@ def test_sums_of_a_crossing_that_is_none_any_more_are_not_taken(
     assert closed == rolled_up(tmp_path)
 
 
-def rewritten(path: Path, edit: Callable[[dict[str, Any], pa.RecordBatch], Any]) -> None:
+def rewritten(path: Path, edit: Callable[[dict[str, Any], Any], None]) -> None:
     """Write other sums in place of those of a file, with the right checksum."""
-    with pa.memory_map(str(path)) as source:
-        file = pa.ipc.open_file(source)
-        header = json.loads(file.schema.metadata[b"flowpeer"])
-        rows = edit(header, file.get_batch(0))
-    document = json.dumps(header).encode()
-    schema = KEPT.with_metadata({b"flowpeer": document, b"crc32": kept_sums._crc(document, rows)})
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as to:
-        to.write(pa.RecordBatch.from_arrays(rows.columns, schema=schema))
+    found = sum_files.read(path)
+    assert found is not None
+    header, entries = json.loads(found.header), found.entries.copy()
+    edit(header, entries)
+    sum_files.write(path, entries, json.dumps(header).encode())
 
 
 def cut(path: Path) -> None:
@@ -232,18 +229,34 @@ def flipped(path: Path) -> None:
 
 
 def of_another_version(path: Path) -> None:
-    rewritten(path, lambda header, rows: (header.update(version=0), rows)[1])
+    rewritten(path, lambda header, _: header.update(version=0))
 
 
 def of_another_file(path: Path) -> None:
-    rewritten(path, lambda header, rows: (header.update(sha256="0" * 64), rows)[1])
+    rewritten(path, lambda header, _: header.update(sha256="0" * 64))
 
 
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [cut, flipped, of_another_version, of_another_file, empty])
+def unordered(path: Path) -> None:
+    def turned(_: dict[str, Any], entries: Any) -> None:
+        entries[:] = entries[::-1].copy()
+
+    rewritten(path, turned)
+
+
+def of_a_longer_header(path: Path) -> None:
+    """The length says that the header is longer than the file."""
+    octets = path.read_bytes()[:-12] + (1 << 40).to_bytes(8)
+    path.write_bytes(octets + zlib.crc32(octets).to_bytes(4))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut, flipped, of_another_version, of_another_file, empty, unordered, of_a_longer_header],
+)
 def test_damaged_sums_are_not_taken(
     damage: Callable[[Path], None], tmp_path: Path, files_read: list[str]
 ) -> None:
@@ -269,13 +282,15 @@ def test_verify_makes_kept_sums_again(tmp_path: Path) -> None:
     paths = seal(planner)
     assert verified(tmp_path) == []
 
-    def moved(header: dict[str, Any], rows: pa.RecordBatch) -> pa.RecordBatch:
-        octets = rows.column("bytes").to_numpy().copy()
-        octets[0] += 1
-        octets[1] -= 1
-        return rows.set_column(1, KEPT.field("bytes"), pa.array(octets))
+    def moved(_: dict[str, Any], entries: Any) -> None:
+        entries["bytes"][0] += 1
+        entries["bytes"][1] -= 1
 
-    several = next(p for p in paths if pa.ipc.open_file(str(p)).get_batch(0).num_rows > 1)
+    def sums_in(path: Path) -> int:
+        found = sum_files.read(path)
+        return 0 if found is None else len(found.entries)
+
+    several = next(p for p in paths if sums_in(p) > 1)
     rewritten(several, moved)
     flipped(next(path for path in paths if path != several))
     faults = dict(verified(tmp_path))
@@ -330,12 +345,12 @@ def test_a_collector_keeps_sums_of_what_it_publishes(
     }
 
     def publish(name: str) -> set[str]:
-        before = {*(planner.lake.cache / "sums").rglob("*.arrow")}
+        before = {*(planner.lake.cache / "sums").rglob("*.sums")}
         unit = SegmentUnit(planner.lake, name, collector="one", keeper=kept)
         for hour, table in tables.items():
             unit.write(hour, "flows", table)
         unit.publish(SegmentSummary(path=name, rows=0))
-        return {p.stem for p in (planner.lake.cache / "sums").rglob("*.arrow") if p not in before}
+        return {p.stem for p in (planner.lake.cache / "sums").rglob("*.sums") if p not in before}
 
     made = publish("segment-1")
     record = planner.lake.record()
@@ -396,7 +411,7 @@ def test_what_does_not_fit_is_not_kept_in_part(
     kept.add(partition_hour(path), pa.concat_tables([many, *[outside] * 64]))
     kept.add(partition_hour(path), inside)
     kept.keep({partition_hour(path): "0" * 64})
-    assert not list((planner.lake.cache / "sums").rglob("*.arrow"))
+    assert not list((planner.lake.cache / "sums").rglob("*.sums"))
 
 
 def test_a_unit_is_published_whatever_is_wrong_with_the_routes_or_exchanges(tmp_path: Path) -> None:

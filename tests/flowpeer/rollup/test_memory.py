@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import worlds
 
-from flowpeer.rollup import compiled, reading, traffic_rows
-from flowpeer.rollup.aggregate import Resources
+from flowpeer.rollup import aggregate, compiled, hour_sums, reading, traffic_rows
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer_core.native import library, parquet
 
@@ -37,28 +36,28 @@ def test_little_memory_gives_the_same_rows(
             world.flows += worlds.make_world(seed).flows
         rollup = worlds.prepare(folder, world, 6, lake)
         if name == "little":
-            monkeypatch.setattr(compiled, "HELD_OCTETS", 0)
+            monkeypatch.setattr(aggregate, "SUMMED_OCTETS", 0)
             monkeypatch.setattr(compiled, "FIRST_BITS", 8)
             monkeypatch.setattr(reading, "BATCH_ROWS", 40)
-            monkeypatch.setattr(traffic_rows, "GROUP_ROWS", 5)
+            monkeypatch.setattr(hour_sums, "GROUP_ROWS", 5)
             for module in (traffic_rows, parquet):  # many pages, whose dictionaries grow
                 monkeypatch.setattr(module, "MOST_ROWS", 8)
                 monkeypatch.setattr(module, "ROW_GROUP_ROWS", 24)
             monkeypatch.setattr(parquet, "PAGE_ROWS", 8)
-            rollup = RollupPlanner(rollup.lake, rollup.network, resources=Resources(1, 1 << 20))
-        spilled = 0
-        spill = compiled.CompiledSums._spill
+            rollup = RollupPlanner(rollup.lake, rollup.network, threads=1)
+        waited = 0
+        put_aside = compiled.CompiledSums._put_aside
 
         def counting(*args: Any) -> Any:
-            nonlocal spilled
-            spilled += 1
-            return spill(*args)  # noqa: B023
+            nonlocal waited
+            waited += 1
+            return put_aside(*args)  # noqa: B023
 
         with monkeypatch.context() as patched:
-            patched.setattr(compiled.CompiledSums, "_spill", counting)
+            patched.setattr(compiled.CompiledSums, "_put_aside", counting)
             for hour in rollup.plan():
                 rollup.roll_up(hour)
-        assert (spilled > 0) == (name == "little")
+        assert (waited > 0) == (name == "little")
         assert not any(p for p in (rollup.lake.root / "staging").rglob("*") if p.is_file())
         made.append(rows_of(rollup))
         groups = [pq.ParquetFile(rollup.lake.path(n)).metadata.num_row_groups

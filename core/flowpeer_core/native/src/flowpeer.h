@@ -504,10 +504,8 @@ FLOWPEER_API int64_t flowpeer_gather(flowpeer_facts *facts);
 
 #define FLOWPEER_BLOCK 64 /* records that are worked on together */
 #define FLOWPEER_PARTS 12 /* slots of an hour */
-#define FLOWPEER_TABLES 13 /* one for each, and one by route */
-#define FLOWPEER_LEAST_ROOM 1664 /* entries that a block may make: 2 * 64 in each table */
+#define FLOWPEER_LEAST_ROOM 1536 /* entries that a block may make: 2 * 64 in each slot */
 #define FLOWPEER_SLOT_US 300000000
-#define FLOWPEER_NEAR_BIT 62 /* in `networks`: the address may lie in an own prefix */
 
 /* Numbers rows by what they hold in `columns`, 32 at most, as they turn up: numbers[row], and the first row of
  * each number. `places`: a power of two, `mask` + 1, of twice the rows or more, of anything.
@@ -543,12 +541,12 @@ typedef struct {
 FLOWPEER_API int64_t flowpeer_match(const flowpeer_routes *routes, const flowpeer_input *first,
                                     const flowpeer_input *second, int64_t rows, int32_t *out);
 
-/* The routes that hold for some exporters. `offset`: code of the first of them. `networks`: of each
- * route, its part of a key, and FLOWPEER_NEAR_BIT. */
+/* The routes that hold for some exporters. `offset`: code of the first of them. `near`: of each,
+ * whether an address that it is the longest match of may lie in an own prefix. */
 typedef struct {
     flowpeer_routes routes;
     int64_t offset;
-    const uint64_t *networks;
+    const uint8_t *near;
 } flowpeer_view;
 
 /* What METHODS M1 and M2 say of a number of flowpeer_combine. */
@@ -572,13 +570,18 @@ typedef struct {
     uint64_t high[2];
 } flowpeer_entry;
 
-/* 1 << bits places, `used` of them: the upper half of a key's hash, and the number of its entry + 1.
- * 0 marks what is free. */
+/* Sums by key: entries in the order in which keys were met, and 1 << bits places of them, each the
+ * upper half of its key's hash and its number + 1; 0 marks what is free. */
 typedef struct {
+    flowpeer_entry *entries;
+    int64_t room; /* for entries, below 2^32 */
+    int64_t used;
     uint64_t *places;
     int64_t bits; /* 32 at most */
-    int64_t used;
-} flowpeer_table;
+    uint64_t seed;
+    int64_t wants; /* FLOWPEER_WANTS_…: what must grow first */
+} flowpeer_sums;
+enum { FLOWPEER_WANTS_NOTHING, FLOWPEER_WANTS_PLACES, FLOWPEER_WANTS_ENTRIES };
 
 /* What of a record lies in the hour, and its keys by route, as many as `crossings`; 0: nothing. */
 typedef struct {
@@ -594,22 +597,20 @@ enum { TOTAL_FLOW, TOTAL_FLOW_UNSCALED, TOTAL_THROUGH, TOTAL_THROUGH_UNSCALED, T
        TOTAL_RECORDS, TOTAL_IMPLAUSIBLE, TOTALS };
 #define FLOWPEER_TOTAL_HALVES 14
 
-/* What an address is to a view: its code and its part of a key by network. */
+/* What an address is to a view. */
 typedef struct {
     uint64_t hi;
     uint64_t lo;
-    uint64_t network;
     int64_t code;
     int64_t view; /* + 1; 0: nothing is known */
 } flowpeer_known;
-#define FLOWPEER_SLOT_BIT 60 /* of a key by route: where the slot begins */
+#define FLOWPEER_SLOT_BIT 60 /* of a key by slot and route: where the slot begins */
 #define FLOWPEER_KNOWN 16384 /* addresses, a power of two */
 
-/* Everything flowpeer_sum works on. Tables: one by network for each slot of the hour, then one by
- * route. Their entries lie in the order in which keys were met, `used` of `room`.
- * Key by network: side << network_bits | networks[route] | scaled.
- * Key by route: ((side << route_bits | code) << local_bits | own prefix + 1) << 1 | scaled; codes
- * 0 to 2 are no route (IPv4, IPv6) and no address, then come own prefixes, then the views. */
+/* Everything flowpeer_sum works on. Its sums are by slot and route:
+ * slot << FLOWPEER_SLOT_BIT | ((side << route_bits | code) << local_bits | own prefix + 1) << 1
+ * | scaled; codes 0 to 2 are no route (IPv4, IPv6) and no address, then come own prefixes, then the
+ * views. */
 typedef struct {
     flowpeer_input start;
     flowpeer_input end;
@@ -624,23 +625,14 @@ typedef struct {
     int64_t kind_count;
     int64_t rows;
     int64_t next; /* row to go on with */
-    int64_t full; /* table that needs room, FLOWPEER_TABLES: the entries do, -1: none */
     const flowpeer_view *views;
     int64_t view_count;
     flowpeer_known *known; /* FLOWPEER_KNOWN of them, zeroed before the first call */
     flowpeer_routes own;
-    const uint64_t *own_networks;
-    uint64_t special_networks[3];
-    int64_t network_bits;
     int64_t route_bits;
     int64_t local_bits;
-    flowpeer_record *each; /* NULL: sums; else each row by itself, and no tables */
-    int64_t by_route; /* 1: only the table by route is used, with slots in its keys */
-    flowpeer_table *tables;
-    flowpeer_entry *entries;
-    int64_t room; /* below 2^32 */
-    int64_t used;
-    uint64_t seed;
+    flowpeer_record *each; /* NULL: sums; else each row by itself, and no sums */
+    flowpeer_sums sums;
     int64_t begin_us;
     int64_t most_us; /* duration */
     double most_scaled;
@@ -650,30 +642,12 @@ typedef struct {
     uint64_t totals[FLOWPEER_TOTAL_HALVES];
 } flowpeer_sum_state;
 
-/* Adds rows [next, rows) that lie in the hour, until there is no room for a block's: METHODS M2 to M4 and M6; its
- * plain twin is flowpeer/rollup/plain.py. Returns `next`. */
+/* Adds rows [next, rows) that lie in the hour, until its sums want room: METHODS M2 to M4 and M6;
+ * its plain twin is flowpeer/rollup/plain.py. Returns `next`. */
 FLOWPEER_API int64_t flowpeer_sum(flowpeer_sum_state *state);
 
-/* Sums that a state with `by_route` made, as columns. */
-typedef struct {
-    const uint64_t *key; /* by route, with the sides of who made it; from FLOWPEER_SLOT_BIT on the slot */
-    const int64_t *bytes;
-    const int64_t *packets;
-    const int64_t *records;
-    const uint64_t *low[2]; /* halves, the lower one first */
-    const uint64_t *high[2];
-    const int64_t *sides; /* sides of the state by those of the keys */
-    int64_t side_count;
-    int64_t rows;
-    int64_t next; /* row to go on with */
-} flowpeer_kept_sums;
-
-/* Adds rows [next, rows) to a state's tables by network and by route, as `flowpeer_sum` would have
- * added the records that they are of, until there is no room for a block's. Returns `next`. */
-FLOWPEER_API int64_t flowpeer_add_kept(flowpeer_sum_state *state, flowpeer_kept_sums *kept);
-
-/* Enters what `from` holds into `to`, which is empty and larger. Returns how many. */
-FLOWPEER_API int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to);
+/* Moves sums to 1 << bits other places, more of them, which are all free. Returns how many are used. */
+FLOWPEER_API int64_t flowpeer_grow(flowpeer_sums *sums, uint64_t *places, int64_t bits);
 
 /* Bits of a key, and the lowest bit of a new one that they go to: as they are, or, where there are
  * `ranks`, the one whose number they are. */
@@ -685,17 +659,10 @@ typedef struct {
     int64_t count; /* of what they may be */
 } flowpeer_field;
 
-/* Numbers of the entries in a table, rising, as they lie; there are `used` of all tables, and
- * `bits` has as many zeros and one more. Returns how many. */
-FLOWPEER_API int64_t flowpeer_held(const flowpeer_table *table, int64_t used, uint64_t *bits,
-                                   uint32_t *numbers);
-
-/* New keys of `count` of `used` entries, those of `numbers` (without them the first ones), each with
- * the entry's address: `room` pairs at most. Returns how many. */
-FLOWPEER_API int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used,
-                                    const uint32_t *numbers, int64_t count,
+/* New keys of entries, each with the entry's address. Returns `count`. */
+FLOWPEER_API int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t count,
                                     const flowpeer_field *fields, int64_t field_count,
-                                    uint64_t *pairs, int64_t room);
+                                    uint64_t *pairs);
 
 /* Sorts `count` pairs. Returns 1 if they are in `other` then, which has room for as many. */
 FLOWPEER_API int64_t flowpeer_order(uint64_t *pairs, uint64_t *other, int64_t count);
@@ -706,12 +673,15 @@ FLOWPEER_API int64_t flowpeer_summed(const uint64_t *pairs, int64_t count, int64
                                      int64_t *packets, int64_t *records, double *low,
                                      double *high);
 
-/* Sorts numbers of entries into `out` by a part of their keys: those of part p are in
- * [bounds[p], bounds[p + 1]). `flags` gets a 1 for each value of another part. Returns `count`. */
-FLOWPEER_API int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used,
-                                    const uint32_t *numbers, int64_t count,
-                                    const flowpeer_field *part, int64_t *bounds,
-                                    const flowpeer_field *flag, uint8_t *flags, uint32_t *out);
+/* Entries in the order of pairs, with their new keys. Returns `count`. */
+FLOWPEER_API int64_t flowpeer_entries(const uint64_t *pairs, int64_t count, flowpeer_entry *out);
+
+/* Of entries in the order of their keys, `used` gets a 1 for each code of a route, and what is above
+ * the code divides them into segments, `room` at most: keys[n] of those from bounds[n] to
+ * bounds[n + 1]. Returns how many segments there are. */
+FLOWPEER_API int64_t flowpeer_segments(const flowpeer_entry *entries, int64_t count,
+                                       const flowpeer_field *route, uint8_t *used, int64_t room,
+                                       uint64_t *keys, int64_t *bounds);
 
 /* ---- drill.c: bytes of links over the links that take over (METHODS M12), to the byte ----
  * A split gives each its whole share and the bytes left to the largest remainders, of equal ones to

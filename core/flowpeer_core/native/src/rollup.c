@@ -60,7 +60,6 @@ int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t r
 /* A share of a record in one slot, and where it is counted: once or twice. */
 typedef struct {
     flowpeer_entry sums;
-    uint64_t network[2];
     uint64_t route[2];
     int32_t slot;
     int32_t crossings;
@@ -206,7 +205,6 @@ typedef struct {
     int64_t start[BLOCK];
     int64_t end[BLOCK];
     const flowpeer_kind *kind[BLOCK];
-    uint64_t network[2][BLOCK];
     uint64_t route[2][BLOCK];
 } block_t;
 
@@ -223,8 +221,6 @@ static void count(flowpeer_sum_state *s, const flowpeer_kind *kind, bool scaled,
     if (kind->discarded && scaled) total(s, TOTAL_DISCARDED, sums->bytes);
     if (kind->rate > 0 && !scaled) total(s, TOTAL_IMPLAUSIBLE, sums->records);
 }
-
-#define NEAR (UINT64_C(1) << FLOWPEER_NEAR_BIT)
 
 /* Where it stands what an address is to a view, if it was asked for not long ago. */
 static inline flowpeer_known *known_of(const flowpeer_sum_state *s, int64_t view, uint64_t hi,
@@ -249,13 +245,9 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
     }
     flowpeer_match_block(&s->own, near_hi, near_lo, near, found);
     for (int i = 0; i < near; i++) local[near_lane[i]] = found[i];
-    uint64_t network[BLOCK];
     flowpeer_known *known[BLOCK];
     bool todo[BLOCK];
-    for (int i = 0; i < b->n; i++) {
-        todo[i] = b->kind[i]->side[k] >= 0;
-        network[i] = s->special_networks[NO_ADDRESS];
-    }
+    for (int i = 0; i < b->n; i++) todo[i] = b->kind[i]->side[k] >= 0;
     for (int from = 0; from < b->n; from++) { /* view after view; mostly there is one */
         if (!todo[from]) continue;
         int64_t number = b->kind[from]->view[k];
@@ -277,7 +269,6 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
         for (int j = 0; j < asked; j++) {
             if (known[j]->view == number + 1 && known[j]->hi == hi[j] && known[j]->lo == lo[j]) {
                 code[lane[j]] = known[j]->code;
-                network[lane[j]] = known[j]->network;
                 continue;
             }
             hi[n] = hi[j], lo[n] = lo[j], known[n] = known[j], lane[n] = lane[j];
@@ -285,36 +276,27 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
         }
         flowpeer_match_block(&view->routes, hi, lo, n, found);
         for (int j = 0; j < n; j++)
-            if (found[j] >= 0) __builtin_prefetch(&view->networks[found[j]]);
+            if (found[j] >= 0) __builtin_prefetch(&view->near[found[j]]);
         for (int j = 0; j < n; j++) {
             int i = lane[j];
             if (found[j] >= 0) {
                 code[i] = view->offset + found[j];
-                network[i] = view->networks[found[j]] & ~NEAR;
-                if (!(view->networks[found[j]] & NEAR)) continue;
+                if (!view->near[found[j]]) continue;
             } else {
                 code[i] = is_v4(hi[j], lo[j]) ? NO_ROUTE_4 : NO_ROUTE_6;
-                network[i] = s->special_networks[code[i]];
             }
             near_hi[near] = hi[j];
             near_lo[near] = lo[j];
             near_lane[near++] = (uint8_t)i;
         }
         flowpeer_match_block(&s->own, near_hi, near_lo, near, found);
-        for (int j = 0; j < near; j++) {
-            if (found[j] < 0) continue;
-            int i = near_lane[j];
-            code[i] = SPECIAL + found[j];
-            network[i] = s->own_networks[found[j]] & ~NEAR;
-        }
-        for (int j = 0; j < n; j++) {
-            int i = lane[j];
-            *known[j] = (flowpeer_known){hi[j], lo[j], network[i], code[i], number + 1};
-        }
+        for (int j = 0; j < near; j++)
+            if (found[j] >= 0) code[near_lane[j]] = SPECIAL + found[j];
+        for (int j = 0; j < n; j++)
+            *known[j] = (flowpeer_known){hi[j], lo[j], code[lane[j]], number + 1};
     }
     for (int i = 0; i < b->n; i++) {
         uint64_t side = (uint64_t)b->kind[i]->side[k];
-        b->network[k][i] = side << s->network_bits | network[i];
         b->route[k][i] = (side << s->route_bits | (uint64_t)code[i]) << s->local_bits |
                          (uint64_t)(local[i] + 1);
         b->route[k][i] <<= 1;
@@ -324,62 +306,15 @@ static int64_t find_keys(const flowpeer_sum_state *s, block_t *b, int k) {
 
 #define HELD 192 /* parts that wait for their places to be fetched */
 
-/* Sums to be added to those of a key. */
-typedef struct {
-    const flowpeer_entry *sums;
-    flowpeer_table *table;
-    uint64_t key;
-    uint64_t hash;
-} more_t;
-
-static inline bool alike(uint64_t place, uint64_t hash) {
-    return (place ^ hash) >> 32 == 0;
-}
-
-static inline flowpeer_entry *entry_of(const flowpeer_sum_state *s, uint64_t place) {
-    return &s->entries[(uint32_t)place - 1];
-}
-
-static inline bool add(flowpeer_sum_state *s, const more_t *more) {
-    flowpeer_table *table = more->table;
-    uint64_t mask = (UINT64_C(1) << table->bits) - 1, at = place_of(table, more->hash), place;
-    for (; (place = table->places[at]); at = (at + 1) & mask)
-        if (alike(place, more->hash) && entry_of(s, place)->key == more->key)
-            return entry_add(entry_of(s, place), more->sums);
-    flowpeer_entry *e = &s->entries[s->used++];
-    *e = *more->sums;
-    e->key = more->key;
-    table->places[at] = (more->hash >> 32 << 32) | (uint64_t)s->used;
-    table->used++;
-    return true;
-}
-
-/* Enters parts into the tables; places and then entries of the next ones are fetched meanwhile. */
-static bool enter(flowpeer_sum_state *s, const part_t *parts, int count) {
-    more_t all[4 * HELD];
+static bool enter(flowpeer_sums *s, const part_t *parts, int count) {
+    more_t all[2 * HELD];
     int n = 0;
-    for (int i = 0; i < count; i++) {
-        const flowpeer_entry *sums = &parts[i].sums;
+    for (int i = 0; i < count; i++)
         for (int k = 0; k < parts[i].crossings; k++) {
-            uint64_t network = parts[i].network[k], route = parts[i].route[k];
-            flowpeer_table *slot = &s->tables[parts[i].slot], *hour = &s->tables[FLOWPEER_PARTS];
-            if (s->by_route)
-                route |= (uint64_t)parts[i].slot << FLOWPEER_SLOT_BIT;
-            else
-                all[n++] = (more_t){sums, slot, network, mixed(network ^ s->seed)};
-            all[n++] = (more_t){sums, hour, route, mixed(route ^ s->seed)};
+            uint64_t key = parts[i].route[k] | (uint64_t)parts[i].slot << FLOWPEER_SLOT_BIT;
+            all[n++] = (more_t){&parts[i].sums, key, mixed(key ^ s->seed)};
         }
-    }
-    for (int i = 0; i < n + 2 * AHEAD; i++) {
-        if (i < n) __builtin_prefetch(&all[i].table->places[place_of(all[i].table, all[i].hash)], 1);
-        int j = i - AHEAD;
-        if (j >= 0 && j < n) {
-            uint64_t place = all[j].table->places[place_of(all[j].table, all[j].hash)];
-            if (place) __builtin_prefetch(entry_of(s, place), 1);
-        }
-        if (j >= AHEAD && !add(s, &all[j - AHEAD])) return false;
-    }
-    return true;
+    return add_all(s, all, n);
 }
 
 static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
@@ -433,7 +368,7 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
                       longest[row], &r.low, &r.high);
         }
         if (held + FLOWPEER_PARTS > HELD) {
-            if (!enter(s, parts, held)) return FLOWPEER_OVERFLOW;
+            if (!enter(&s->sums, parts, held)) return FLOWPEER_OVERFLOW;
             held = 0;
         }
         int made = spread(s, &r, &parts[held]);
@@ -441,10 +376,8 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
             part_t *part = &parts[j];
             part->crossings = kind->side[1] >= 0 ? 2 : 1;
             part->route[1] = 0;
-            for (int k = 0; k < part->crossings; k++) {
-                part->network[k] = b.network[k][i] | r.scaled;
+            for (int k = 0; k < part->crossings; k++)
                 part->route[k] = b.route[k][i] | r.scaled;
-            }
             count(s, kind, r.scaled, &part->sums);
             if (!s->each) continue;
             flowpeer_record *record = &s->each[b.row[i]];
@@ -456,93 +389,22 @@ static int64_t work(flowpeer_sum_state *s, int64_t from, int n) {
         }
         if (!s->each) held += made;
     }
-    return enter(s, parts, held) ? 0 : FLOWPEER_OVERFLOW;
-}
-
-/* Could `table` take what a block may add, so many `keys` a crossing, and be searched quickly? */
-static bool has_room(const flowpeer_table *table, int64_t keys) {
-    if (!table->places || table->bits < 1 || table->bits > MOST_BITS) return false;
-    int64_t size = INT64_C(1) << table->bits;
-    return table->used + 2 * BLOCK * keys <= size / 8 * 5;
-}
-
-/* The table that cannot, FLOWPEER_TABLES: the entries cannot, -1: there is room. */
-static int64_t full(const flowpeer_sum_state *s) {
-    for (int64_t t = 0; t < FLOWPEER_TABLES; t++)
-        if (!has_room(&s->tables[t], s->by_route && t == FLOWPEER_PARTS ? FLOWPEER_PARTS : 1))
-            return t;
-    return s->used + FLOWPEER_LEAST_ROOM <= s->room ? -1 : FLOWPEER_TABLES;
+    return enter(&s->sums, parts, held) ? 0 : FLOWPEER_OVERFLOW;
 }
 
 int64_t flowpeer_sum(flowpeer_sum_state *s) {
-    if (s->next < 0 || s->used < 0 || s->room > UINT32_MAX || !flowpeer_fits(&s->own) ||
-        s->most_us < 0 || s->most_us / FLOWPEER_SLOT_US + 2 > MOST_SLOTS)
+    if (s->next < 0 || !in_order(&s->sums) || !flowpeer_fits(&s->own) || s->most_us < 0 ||
+        s->most_us / FLOWPEER_SLOT_US + 2 > MOST_SLOTS)
         return FLOWPEER_ARGUMENT;
     for (int64_t v = 0; v < s->view_count; v++)
         if (!flowpeer_fits(&s->views[v].routes)) return FLOWPEER_ARGUMENT;
-    s->full = -1;
     while (s->next < s->rows) {
-        if (!s->each && (s->full = full(s)) >= 0) return s->next;
+        if (!s->each && !has_room(&s->sums)) return s->next;
         int64_t n = s->rows - s->next;
         int64_t done = work(s, s->next, n < BLOCK ? (int)n : BLOCK);
         if (done < 0) return done;
         s->next += n < BLOCK ? n : BLOCK;
     }
+    s->sums.wants = FLOWPEER_WANTS_NOTHING;
     return s->next;
-}
-
-/* ---- sums that were kept ---- */
-
-/* Where the part of a key by network lies that belongs to a route's code; NULL: no such code. */
-static const uint64_t *network_of(const flowpeer_sum_state *s, int64_t code) {
-    if (code < SPECIAL) return &s->special_networks[code];
-    if (code - SPECIAL < s->own.count) return &s->own_networks[code - SPECIAL];
-    for (int64_t v = 0; v < s->view_count; v++) {
-        const flowpeer_view *view = &s->views[v];
-        if (code >= view->offset && code - view->offset < view->routes.count)
-            return &view->networks[code - view->offset];
-    }
-    return NULL;
-}
-
-/* One row as a part of a record; its network is still to be fetched. */
-static bool as_part(const flowpeer_sum_state *s, const flowpeer_kept_sums *kept, int64_t row,
-                    part_t *part, const uint64_t **network) {
-    uint64_t slot = kept->key[row] >> FLOWPEER_SLOT_BIT;
-    uint64_t key = kept->key[row] & ((UINT64_C(1) << FLOWPEER_SLOT_BIT) - 1);
-    uint64_t rest = key & ((UINT64_C(2) << (s->route_bits + s->local_bits)) - 1);
-    int64_t side = (int64_t)(key >> (s->route_bits + s->local_bits + 1));
-    if (side >= kept->side_count || kept->sides[side] < 0 || slot >= FLOWPEER_PARTS) return false;
-    *network = network_of(s, (int64_t)(rest >> (s->local_bits + 1)));
-    if (!*network) return false;
-    uint64_t number = (uint64_t)kept->sides[side];
-    part->slot = (int32_t)slot;
-    part->crossings = 1;
-    part->route[0] = number << (s->route_bits + s->local_bits + 1) | rest;
-    part->network[0] = number << s->network_bits | (key & 1);
-    part->sums = (flowpeer_entry){0, kept->bytes[row], kept->packets[row], kept->records[row],
-                                  {kept->low[0][row], kept->low[1][row]},
-                                  {kept->high[0][row], kept->high[1][row]}};
-    return true;
-}
-
-int64_t flowpeer_add_kept(flowpeer_sum_state *s, flowpeer_kept_sums *kept) {
-    if (kept->next < 0 || s->used < 0 || s->room > UINT32_MAX || s->by_route || s->route_bits < 1 ||
-        s->local_bits < 1 || s->route_bits + s->local_bits > 62)
-        return FLOWPEER_ARGUMENT;
-    s->full = -1;
-    while (kept->next < kept->rows) {
-        if ((s->full = full(s)) >= 0) return kept->next;
-        int n = kept->rows - kept->next < BLOCK ? (int)(kept->rows - kept->next) : BLOCK;
-        part_t parts[BLOCK];
-        const uint64_t *networks[BLOCK];
-        for (int i = 0; i < n; i++) {
-            if (!as_part(s, kept, kept->next + i, &parts[i], &networks[i])) return FLOWPEER_ARGUMENT;
-            __builtin_prefetch(networks[i]);
-        }
-        for (int i = 0; i < n; i++) parts[i].network[0] |= *networks[i] & ~NEAR;
-        if (!enter(s, parts, n)) return FLOWPEER_OVERFLOW;
-        kept->next += n;
-    }
-    return kept->next;
 }

@@ -1,20 +1,20 @@
 /* Hash tables of sums, and sums in the order of their keys. */
 #include "sums.h"
 
-int64_t flowpeer_grow(const flowpeer_table *from, flowpeer_table *to) {
-    if (from->bits < 0 || to->bits > MOST_BITS || to->bits <= from->bits || to->used)
-        return FLOWPEER_ARGUMENT;
-    int64_t size = from->places ? INT64_C(1) << from->bits : 0;
-    uint64_t mask = (UINT64_C(1) << to->bits) - 1;
+int64_t flowpeer_grow(flowpeer_sums *sums, uint64_t *places, int64_t bits) {
+    if (!in_order(sums) || bits > MOST_BITS || bits <= sums->bits) return FLOWPEER_ARGUMENT;
+    int64_t size = sums->places ? INT64_C(1) << sums->bits : 0;
+    uint64_t *before = sums->places, mask = (UINT64_C(1) << bits) - 1;
+    sums->places = places;
+    sums->bits = bits;
     for (int64_t n = 0; n < size; n++) {
-        uint64_t place = from->places[n];
+        uint64_t place = before[n];
         if (!place) continue;
-        uint64_t at = place_of(to, place);
-        while (to->places[at]) at = (at + 1) & mask;
-        to->places[at] = place;
-        to->used++;
+        uint64_t at = place_of(sums, place);
+        while (places[at]) at = (at + 1) & mask;
+        places[at] = place;
     }
-    return to->used;
+    return sums->used;
 }
 
 /* Digits of a radix sort. */
@@ -92,49 +92,15 @@ static bool fits(const flowpeer_field *f) {
     return f->begin >= 0 && f->begin < 64 && f->to >= 0 && f->to < 64 && f->bits > 0 && f->bits <= 64;
 }
 
-int64_t flowpeer_held(const flowpeer_table *table, int64_t used, uint64_t *bits, uint32_t *numbers) {
-    int64_t size = table->places ? INT64_C(1) << table->bits : 0, count = 0;
-    for (int64_t n = 0; n < size; n++) {
-        int64_t number = (int64_t)(uint32_t)table->places[n];
-        if (number > used) return FLOWPEER_ARGUMENT;
-        bits[number >> 6] |= UINT64_C(1) << (number & 63); /* of what is free too: no branch */
-    }
-    bits[0] &= ~UINT64_C(1);
-    for (int64_t word = 0; word <= used / 64; word++)
-        for (uint64_t rest = bits[word]; rest; rest &= rest - 1) {
-            if (count >= table->used) return FLOWPEER_ARGUMENT;
-            numbers[count++] = (uint32_t)(64 * word + __builtin_ctzll(rest) - 1);
-        }
-    return count;
-}
-
-/* Entries [at, at + SOME) of the selected ones, fewer at the end: how many; -1: one is not there. */
-#define SOME 32
-static int chosen(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
-                  int64_t count, int64_t at, const flowpeer_entry **out) {
-    int n = count - at < SOME ? (int)(count - at) : SOME;
-    for (int i = 0; i < n; i++) {
-        int64_t number = numbers ? numbers[at + i] : at + i;
-        if (number >= used) return -1;
-        out[i] = &entries[number];
-        __builtin_prefetch(out[i]);
-    }
-    return n;
-}
-
-int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
-                       int64_t count, const flowpeer_field *fields,
-                       int64_t field_count, uint64_t *pairs, int64_t room) {
+int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t count, const flowpeer_field *fields,
+                       int64_t field_count, uint64_t *pairs) {
     pair_t *to = (pair_t *)pairs;
-    int64_t made = 0;
     for (int64_t f = 0; f < field_count; f++)
         if (!fits(&fields[f])) return FLOWPEER_ARGUMENT;
-    for (int64_t at = 0; at < count; at += SOME) {
-        const flowpeer_entry *some[SOME];
-        int n = chosen(entries, used, numbers, count, at, some);
-        if (n < 0 || n > room - made) return FLOWPEER_ARGUMENT;
-        uint64_t old[SOME], key[SOME] = {0};
-        for (int i = 0; i < n; i++) old[i] = some[i]->key;
+    for (int64_t at = 0; at < count; at += BLOCK) {
+        int n = count - at < BLOCK ? (int)(count - at) : BLOCK;
+        uint64_t old[BLOCK], key[BLOCK] = {0};
+        for (int i = 0; i < n; i++) old[i] = entries[at + i].key;
         for (int64_t f = 0; f < field_count; f++) {
             const flowpeer_field field = fields[f];
             uint64_t mask = ones(field.bits);
@@ -147,37 +113,38 @@ int64_t flowpeer_pairs(const flowpeer_entry *entries, int64_t used, const uint32
                 key[i] |= value << field.to;
             }
         }
-        for (int i = 0; i < n; i++) to[made++] = (pair_t){key[i], some[i]};
+        for (int i = 0; i < n; i++) to[at + i] = (pair_t){key[i], &entries[at + i]};
     }
-    return made;
+    return count;
 }
 
-int64_t flowpeer_split(const flowpeer_entry *entries, int64_t used, const uint32_t *numbers,
-                       int64_t count, const flowpeer_field *part, int64_t *bounds,
-                       const flowpeer_field *flag, uint8_t *flags, uint32_t *out) {
-    if (!fits(part) || !fits(flag) || part->count < 0) return FLOWPEER_ARGUMENT;
-    uint64_t mask = ones(part->bits), flag_mask = ones(flag->bits);
-    const flowpeer_entry *some[SOME];
-    memset(bounds, 0, sizeof *bounds * ((size_t)part->count + 1));
-    for (int64_t at = 0; at < count; at += SOME) {
-        int n = chosen(entries, used, numbers, count, at, some);
-        if (n < 0) return FLOWPEER_ARGUMENT;
-        for (int i = 0; i < n; i++) {
-            uint64_t value = some[i]->key >> part->begin & mask;
-            uint64_t other = some[i]->key >> flag->begin & flag_mask;
-            if (value >= (uint64_t)part->count || other >= (uint64_t)flag->count)
-                return FLOWPEER_ARGUMENT;
-            bounds[value + 1]++;
-            flags[other] = 1;
-        }
+int64_t flowpeer_entries(const uint64_t *pairs, int64_t count, flowpeer_entry *out) {
+    const pair_t *order = (const pair_t *)pairs;
+    for (int64_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) __builtin_prefetch(order[i + AHEAD].entry);
+        out[i] = *order[i].entry;
+        out[i].key = order[i].key;
     }
-    for (int64_t p = 0; p < part->count; p++) bounds[p + 1] += bounds[p];
-    for (int64_t at = 0; at < count; at += SOME) {
-        int n = chosen(entries, used, numbers, count, at, some);
-        for (int i = 0; i < n; i++)
-            out[bounds[some[i]->key >> part->begin & mask]++] = (uint32_t)(some[i] - entries);
-    }
-    memmove(bounds + 1, bounds, sizeof *bounds * (size_t)part->count);
-    bounds[0] = 0;
     return count;
+}
+
+int64_t flowpeer_segments(const flowpeer_entry *entries, int64_t count, const flowpeer_field *route,
+                          uint8_t *used, int64_t room, uint64_t *keys, int64_t *bounds) {
+    if (!fits(route) || count < 0 || room < 0) return FLOWPEER_ARGUMENT;
+    int64_t made = 0, upper = route->begin + route->bits;
+    if (upper > 63) return FLOWPEER_ARGUMENT;
+    uint64_t before = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t key = entries[i].key, code = key >> route->begin & ones(route->bits);
+        if (key < before || code >= (uint64_t)route->count) return FLOWPEER_ARGUMENT;
+        used[code] = 1;
+        if (!i || key >> upper != before >> upper) {
+            if (made == room) return FLOWPEER_NO_ROOM;
+            keys[made] = key >> upper;
+            bounds[made++] = i;
+        }
+        before = key;
+    }
+    bounds[made] = count;
+    return made;
 }
