@@ -104,7 +104,7 @@ class SumKeeper:
                 also=() if context.macs is None else MACS,
             )  # fmt: skip
             of.figures.add(of.sums.add(batch))
-            if len(of.sums.combined) > MOST_COMBINED:
+            if of.sums.combinations > MOST_COMBINED:
                 self._idle()
         except Exception:
             self._idle()

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowpeer.rollup import slots
-from flowpeer.rollup.codes import COMBINED, Codes, members_of
-from flowpeer.rollup.reading import NULLS, U64, FlowBatch
+from flowpeer.rollup.codes import COMBINED, KINDS, KINDS_KEPT, Codes, members_of
+from flowpeer.rollup.reading import NULLS, U64, FlowBatch, Ints
 from flowpeer.rollup.sums import (
     ENTRIES,
     RECORDS,
@@ -158,8 +158,9 @@ class CompiledSums:
         self._ordering = CompiledOrdering(library)
         self._sorted = np.empty(0, ENTRIES)
         self._incomplete = False
-        self.combined: set[tuple[Any, ...]] = set()
-        """What decided M1 and M2 of the records so far, by `COMBINED`: without `waiting`."""
+        self._combinations = _Combinations(codes)
+        self._met: set[int] = set()
+        self._room: dict[str, npt.NDArray[Any]] = {}
 
     def _made(self, hour: datetime) -> native.CSumState:
         """The state of all calls, without the columns of a batch."""
@@ -230,24 +231,40 @@ class CompiledSums:
         """For each record the number of what decides M1 and M2, and what they say by number."""
         kept, rows = _Kept(), batch.rows
         inputs = (native.CInput * len(COMBINED))(*(kept.input(n, columns[n]) for n in COMBINED))
-        places = np.empty(1 << (2 * rows - 1).bit_length(), np.uint32)
-        numbers, firsts = np.empty(rows, np.int32), np.empty(rows, np.int64)
+        places = self._buffer("places", 1 << (2 * rows - 1).bit_length(), np.uint32)
+        numbers = self._buffer("numbers", rows, np.int32)
+        firsts = self._buffer("firsts", rows, np.int64)
+        values = self._buffer("values", rows * len(COMBINED), np.int64)
         found = _checked(
             self._library.flowpeer_combine(
-                addressof(inputs), len(inputs), rows, _SEED, places.ctypes.data,
-                len(places) - 1, numbers.ctypes.data, firsts.ctypes.data,
+                addressof(inputs), len(inputs), rows, _SEED, places.ctypes.data, len(places) - 1,
+                numbers.ctypes.data, firsts.ctypes.data, values.ctypes.data,
             )
         )  # fmt: skip
-        at = pa.array(firsts[:found])
-        values: list[list[Any]] = []
-        for name in COMBINED:
-            column, null = columns[name], NULLS.get(name, 0)
-            some = [column] * found if isinstance(column, int) else column.take(at).to_pylist()
-            values.append([null if v is None else v for v in some])
-        distinct = list(zip(*values, strict=True))
+        if self._waiting is not None:
+            self._combinations.bound()
+        met, kinds = self._combinations.kinds(
+            batch.file, values[: found * len(COMBINED)].reshape(found, -1), columns["exporter_ip"]
+        )
         if self._waiting is None:
-            self.combined.update(distinct)
-        return numbers, self._codes.kinds(batch.file, distinct)
+            self._met.update(met)
+        return numbers, kinds
+
+    def _buffer(self, name: str, count: int, dtype: Any) -> npt.NDArray[Any]:
+        """Memory for a batch, which is used again."""
+        if name not in self._room or len(self._room[name]) < count:
+            self._room[name] = np.empty(count, dtype)
+        return self._room[name][:count]
+
+    @property
+    def combined(self) -> list[tuple[Any, ...]]:
+        """What decided M1 and M2 of the records so far, by `COMBINED`: without `waiting`."""
+        return [self._combinations.values[n] for n in self._met]
+
+    @property
+    def combinations(self) -> int:
+        """How many they are."""
+        return len(self._met)
 
     def _neighbours(self, batch: FlowBatch) -> pa.Array | int:
         """Numbers of the exchange ports that are the records' next hops (M1); −1 for none."""
@@ -277,7 +294,8 @@ class CompiledSums:
         """Forget all records."""
         self._table.clear()
         self._incomplete = False
-        self.combined.clear()
+        self._met.clear()
+        self._combinations.bound()
 
     def kept(self) -> SortedSums | None:
         """See `Sums`."""
@@ -296,6 +314,51 @@ class CompiledSums:
         found = self._sorted[: len(entries)]
         self._ordering.sort(KeyedSums(entries, keys), found)
         return SortedSums(found, order)
+
+
+class _Combinations:
+    """What decides M1 and M2 of records (`COMBINED`), by number, and what they say of it: kept,
+    since few batches have a new one."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+        self._forget("")
+
+    def _forget(self, received: str) -> None:
+        self._received = received
+        self._exporters: dict[str, int] = {}
+        self._numbers: dict[bytes, int] = {}
+        self._kinds = np.empty(0, KINDS)
+        self.values: list[tuple[Any, ...]] = []
+
+    def bound(self) -> None:
+        """Forget all where they are many. Their numbers are none then."""
+        if len(self.values) > KINDS_KEPT:
+            self._forget(self._received)
+
+    def kinds(
+        self, file: str, values: Ints, exporters: pa.DictionaryArray
+    ) -> tuple[list[int], npt.NDArray[Any]]:
+        """The numbers of some, and what M1 and M2 say of each.
+
+        values: one row each, with indices of `exporters` in the first column.
+        """
+        received = file.rpartition("/")[0]  # M1 goes by its day, and M2 by its hour
+        if received != self._received:
+            self._forget(received)
+        texts = exporters.dictionary.to_pylist()
+        known = [self._exporters.setdefault(text, len(self._exporters)) for text in texts]
+        values[:, 0] = np.array(known)[values[:, 0]]
+        keys = values.view(np.dtype((np.void, values.itemsize * values.shape[1])))[:, 0].tolist()
+        new = [n for n, key in enumerate(keys) if key not in self._numbers]
+        if new:
+            text_of = [*self._exporters]
+            rows = [(text_of[first], *rest) for first, *rest in values[new].tolist()]
+            self._kinds = np.append(self._kinds, self._codes.kinds(file, rows))
+            self._numbers |= {keys[n]: len(self.values) + at for at, n in enumerate(new)}
+            self.values += rows
+        numbers = [self._numbers[key] for key in keys]
+        return numbers, self._kinds[numbers]
 
 
 class CompiledOrdering:

@@ -733,7 +733,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "flowpeer_gather": (c_int64, (c_void_p,)),
     "flowpeer_combine": (
         c_int64,
-        (c_void_p, c_int64, c_int64, c_uint64, c_void_p, c_int64, c_void_p, c_void_p),
+        (c_void_p, c_int64, c_int64, c_uint64, c_void_p, c_int64, *(c_void_p,) * 3),
     ),
     "flowpeer_match": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "flowpeer_sum": (c_int64, (c_void_p,)),

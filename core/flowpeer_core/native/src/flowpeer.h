@@ -507,12 +507,12 @@ FLOWPEER_API int64_t flowpeer_gather(flowpeer_facts *facts);
 #define FLOWPEER_LEAST_ROOM 1536 /* entries that a block may make: 2 * 64 in each slot */
 #define FLOWPEER_SLOT_US 300000000
 
-/* Numbers rows by what they hold in `columns`, 32 at most, as they turn up: numbers[row], and the first row of
- * each number. `places`: a power of two, `mask` + 1, of twice the rows or more, of anything.
- * Returns how many numbers there are. */
+/* Numbers rows by what they hold in `columns`, 32 at most, as they turn up: numbers[row], the first
+ * row of each number, and what it holds: values[number * count + column]. `places`: a power of two,
+ * `mask` + 1, of twice the rows or more, of anything. Returns how many numbers there are. */
 FLOWPEER_API int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t rows,
                                       uint64_t seed, uint32_t *places, int64_t mask,
-                                      int32_t *numbers, int64_t *firsts);
+                                      int32_t *numbers, int64_t *firsts, int64_t *values);
 
 /* Routes as disjoint intervals, see intervals.py. index4[a]: the last interval that starts at or
  * below a << shift4, and at the end the last one; index6 likewise, of groups, by hi >> shift6.

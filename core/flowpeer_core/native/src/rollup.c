@@ -11,7 +11,8 @@ enum { NO_ROUTE_4, NO_ROUTE_6, NO_ADDRESS, SPECIAL };
 #define MOST_COLUMNS 32
 
 int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t rows, uint64_t seed,
-                         uint32_t *places, int64_t mask, int32_t *numbers, int64_t *firsts) {
+                         uint32_t *places, int64_t mask, int32_t *numbers, int64_t *firsts,
+                         int64_t *values) {
     if (count < 0 || rows < 0 || mask < 2 * rows - 1 || (mask & (mask + 1)) || rows > INT32_MAX)
         return FLOWPEER_ARGUMENT;
     memset(places, 0, 4 * ((size_t)mask + 1));
@@ -52,6 +53,11 @@ int64_t flowpeer_combine(const flowpeer_input *columns, int64_t count, int64_t r
             }
         }
     }
+    for (int64_t n = 0; n < distinct; n++)
+        for (int64_t c = 0; c < count; c++) {
+            int64_t room;
+            values[n * count + c] = *integers(&columns[c], firsts[n], 1, &room);
+        }
     return distinct;
 }
 
