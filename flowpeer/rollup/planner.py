@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -35,13 +36,14 @@ from flowpeer.lake.manifest import (
 )
 from flowpeer.lake.staged import StagedTable
 from flowpeer.rollup import kept_sums, reading
-from flowpeer.rollup.aggregate import Aggregate, HourContext, HourFigures
-from flowpeer.rollup.codes import Codes
+from flowpeer.rollup.codes import Codes, HourContext
 from flowpeer.rollup.compiled import HELD_OCTETS, CompiledSums
 from flowpeer.rollup.fingerprint import HOUR, TABLES_KEPT, RollupInputs
-from flowpeer.rollup.sums import SortedSums
-from flowpeer.rollup.traffic_rows import Made
+from flowpeer.rollup.sums import HourFigures, SortedSums
 from flowpeer_core.native import library
+
+if TYPE_CHECKING:
+    from flowpeer.rollup.traffic_rows import Made
 
 TABLES = ("traffic", "traffic_routes")
 KeptPlace = tuple[Path, str]
@@ -246,6 +248,8 @@ class RollupPlanner(RollupInputs):
         files: Sequence[tuple[str, Path, int]],
         duplicates: Mapping[str, reading.Ints],
     ) -> HourFigures:
+        from flowpeer.rollup.aggregate import Aggregate  # and Polars
+
         return Aggregate(
             files, hour.start, self.context(hour.start), self._scratch, threads=self._threads,
             duplicates=duplicates, figures_only=True,
@@ -367,6 +371,8 @@ class RollupPlanner(RollupInputs):
             return self._roll_up(hour, progress)
 
     def _roll_up(self, hour: Hour, progress: Callable[[int], None] | None) -> HourFigures:
+        from flowpeer.rollup.aggregate import Aggregate  # and Polars
+
         entries = self._entries(hour)
         reads = self._reads(hour)
         elsewhere = self._elsewhere(reads)

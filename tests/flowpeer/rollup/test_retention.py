@@ -34,7 +34,7 @@ from flowpeer.lake.store import Lake, sha256_of
 from flowpeer.lake.verify import verify_files
 from flowpeer.pipeline.hour import twice
 from flowpeer.query import QuerySession
-from flowpeer.rollup import planner, retention
+from flowpeer.rollup import aggregate, retention
 from flowpeer.rollup.planner import RollupPlanner
 from flowpeer.rollup.reconcile import conservation
 from flowpeer_core.columns import arrow_schema
@@ -364,14 +364,14 @@ def test_an_hour_is_rolled_up_while_its_files_are_merged(
     """The files are gone before they are read: it is done again with those that are there."""
     made, rollup = rollups(folder), again(folder)
     hour = next(h for h in rollup.plan() if h.start == LONG_AGO)
-    real = planner.Aggregate
+    real = aggregate.Aggregate
 
     def late(*args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(planner, "Aggregate", real)
+        monkeypatch.setattr(aggregate, "Aggregate", real)
         retention.compact(rollup.lake, retention.mergeable(again(folder), EVER), grace_s=0)
         return real(*args, **more)
 
-    monkeypatch.setattr(planner, "Aggregate", late)
+    monkeypatch.setattr(aggregate, "Aggregate", late)
     twice(rollup, hour, lambda rows: None)
     assert rollups(folder) == made
     assert holds(again(folder))

@@ -14,7 +14,7 @@ UNUSED = (
     "flowpeer_ingest.summary", "flowpeer_ingest.wire", "flowpeer_reports",
 )  # fmt: skip
 """What no hour needs whose sources are loaded already."""
-ENGINES = ("duckdb", "pyarrow.compute", "pyarrow.parquet", "ssl")
+ENGINES = ("duckdb", "polars", "pyarrow.compute", "pyarrow.parquet", "ssl")
 """What an hour needs that is done, or the sums of a day."""
 
 
