@@ -11,6 +11,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -335,11 +336,11 @@ class CompiledColumns:
             ("format", native.FORMATS, made.formats),
         ):
             at = native.COLUMNS.index(name)
-            codes = _ZEROS
+            codes, numbers = _ZEROS, [first]
             if first != last:
                 start = buffers.places[at][0]
-                codes, first = _coded(buffers.block[start : start + 4 * count].view(np.int32))
-            dictionaries[name] = pa.array([texts[i] for i in np.atleast_1d(first)], pa.string())
+                codes, numbers = _coded(buffers.block[start : start + 4 * count].view(np.int32))
+            dictionaries[name] = _texts(*(texts[i] for i in numbers))
             columns["values"][at] = codes.ctypes.data
             memory += (codes,)
         sums = {"bytes": made.octets, "packets": made.packets}
@@ -353,7 +354,13 @@ def _stated(value: int) -> int | None:
     return None if value < 0 else value
 
 
-def _coded(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+@lru_cache(64)
+def _texts(*texts: str) -> pa.Array:
+    """One array as long as they are the same, which nobody need compare."""
+    return pa.array(texts, pa.string())
+
+
+def _coded(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
     """Numbers as codes from 0 of those that occur, and these."""
     there = np.bincount(numbers) > 0
-    return (np.cumsum(there) - 1).astype(np.int32)[numbers], np.flatnonzero(there)
+    return (np.cumsum(there) - 1).astype(np.int32)[numbers], np.flatnonzero(there).tolist()

@@ -206,6 +206,8 @@ class _Column:
     def indices_of(self, rows: Rows, number: int) -> tuple[int, pa.Array | None]:
         """Where the indices of texts lie, as long as the array is there, if there is one."""
         texts, at = rows.dictionaries[self.name], int(rows.columns["values"][number])
+        if texts is self._texts:
+            return at, None
         if texts.slice(0, len(self._texts)).equals(self._texts):  # it may have grown
             self._texts, self.chunk.distinct = texts, len(texts)
             return at, None

@@ -6,6 +6,7 @@
 
 #include "flowpeer.h"
 #include "rollup.h"
+#include "twice.h"
 
 /* Rows of one call: as many octets of a record as may be still sum up within 63 bits. */
 enum { MOST_ROWS = 1 << 20 };
@@ -103,10 +104,17 @@ static inline bool beyond(const hours_t *hours, int64_t start, int64_t last) {
            ((uint64_t)last - (uint64_t)hours->last >= hours->span_us);
 }
 
+ANY bool some_beyond_any(const hours_t *hours, const int64_t *start, const int64_t *end, int n) {
+    int64_t some = 0;
+    for (int i = 0; i < n; i++) some |= beyond(hours, start[i], last_us(start[i], end[i]));
+    return some;
+}
+TWICE(bool, some_beyond, (const hours_t *hours, const int64_t *start, const int64_t *end, int n),
+      (hours, start, end, n))
+
 static void reach(flowpeer_facts *f, hours_t *hours, const int64_t *start, const int64_t *end,
                   int n) {
-    bool some = false;
-    for (int i = 0; i < n; i++) some |= beyond(hours, start[i], last_us(start[i], end[i]));
+    bool some = some_beyond(hours, start, end, n);
     for (int i = 0; i < n && some; i++) {
         int64_t stop = last_us(start[i], end[i]);
         if (!beyond(hours, start[i], stop)) continue;
@@ -155,12 +163,26 @@ static inline pair_t *pair_of(flowpeer_facts *f, pair_t *pairs, int64_t in, int6
 enum { START, END, RECEIVED, SENT, EXPORTER, DOMAIN, SEQUENCE, SESSION, INPUT_IF, OUTPUT_IF,
        DIRECTION, BYTES, INTERVAL, COLUMNS_READ };
 
+/* Octets of records, as they say and scaled. */
+ANY void scale_any(const flowpeer_facts *f, const int64_t *bytes, const int64_t *interval, int n,
+                   int64_t *octets, int64_t *scaled) {
+    for (int i = 0; i < n; i++) {
+        octets[i] = least(most(bytes[i], 0), f->most_octets);
+        scaled[i] = least(octets[i] * least(most(interval[i], 1), f->most_rate), f->most_octets);
+    }
+}
+TWICE(void, scale,
+      (const flowpeer_facts *f, const int64_t *bytes, const int64_t *interval, int n,
+       int64_t *octets, int64_t *scaled),
+      (f, bytes, interval, n, octets, scaled))
+
 static void add_records(flowpeer_facts *f, const int64_t *const *column, pair_t *pairs, int n) {
     const int64_t *in = column[INPUT_IF], *out = column[OUTPUT_IF], *exporter = column[EXPORTER];
-    const int64_t *bytes = column[BYTES], *interval = column[INTERVAL], *way = column[DIRECTION];
-    const int64_t most_octets = f->most_octets, most_rate = f->most_rate;
+    const int64_t *way = column[DIRECTION];
     const bool rated = f->interval.width && !f->interval.valid;
     const bool own = (f->numerator.width && !f->numerator.valid) || !f->session.width;
+    int64_t octets[BLOCK], scaled[BLOCK];
+    scale(f, column[BYTES], column[INTERVAL], n, octets, scaled);
     for (int i = 0; i < n; i++) {
         int64_t of = exporter[i], row = f->next + i;
         bool asking = false;
@@ -171,13 +193,11 @@ static void add_records(flowpeer_facts *f, const int64_t *const *column, pair_t 
             f->unrated[of] += !with;
             f->asking[of] |= asking;
         }
-        int64_t octets = least(most(bytes[i], 0), most_octets);
-        int64_t rate = asking ? 1 : least(most(interval[i], 1), most_rate);
         int64_t who = of << 3 | asking << 2 | (way[i] == 1);
         pair_t *pair = pair_of(f, pairs, in[i], out[i], who);
         pair->records++;
-        pair->octets += least(octets * rate, most_octets);
-        pair->exported += octets;
+        pair->octets += asking ? octets[i] : scaled[i];
+        pair->exported += octets[i];
     }
 }
 
@@ -186,12 +206,14 @@ static flowpeer_span *widen(flowpeer_facts *f, const int64_t *const *column, flo
                             int n) {
     const int64_t *exporter = column[EXPORTER], *domain = column[DOMAIN];
     const int64_t *sequence = column[SEQUENCE], *sent = column[SENT], *received = column[RECEIVED];
+    int64_t other[BLOCK];
+    other[0] = 1;
+    for (int i = 1; i < n; i++)
+        other[i] = (sequence[i] ^ sequence[i - 1]) | (sent[i] ^ sent[i - 1]) |
+                   (received[i] ^ received[i - 1]) | (domain[i] ^ domain[i - 1]) |
+                   (exporter[i] ^ exporter[i - 1]);
     for (int i = 0; i < n; i++) {
-        int j = i ? i - 1 : 0;
-        int64_t other = (sequence[i] ^ sequence[j]) | (sent[i] ^ sent[j]) |
-                        (received[i] ^ received[j]) | (domain[i] ^ domain[j]) |
-                        (exporter[i] ^ exporter[j]);
-        if ((i && !other) || sequence[i] < 0) continue; /* of the same datagram, or of none */
+        if (!other[i] || sequence[i] < 0) continue; /* of the same datagram, or of none */
         if (!span || span->exporter != exporter[i] || span->domain != domain[i])
             span = span_of(f, (int32_t)exporter[i], domain[i]);
         int64_t at = sent[i] < 0 ? received[i] : sent[i];
