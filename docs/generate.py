@@ -550,12 +550,12 @@ def sizing_page() -> str:
         prose("""42,000 flows/s are about 300 Gbps sampled 1:1000. Cores are those of the machine
             that was measured, on average over a day; a peak of twice the mean needs twice. CPU is
             taken to grow as between the two largest hours. The spool is what waits while nothing is
-            decoded. Sums that the decoder keeps take some 5 octets a flow, for six hours. Rows of
+            decoded. Sums that the decoder keeps take some 13 octets a flow, for six hours. Rows of
             roll-ups are those expected of the same mix of hosts, which the script holds to the rows
             that it counted (within 10 %; seen: 4 %), without folding; their number grows slower
-            than flows, for networks and prefixes run out. Up to a quarter of the memory of a
-            machine is used for the sums of an hour; what does not fit waits in
-            `lake/staging`."""),
+            than flows, for networks and prefixes run out. The sums of an hour's records wait in
+            `lake/staging`, some 13 octets a flow, until its rows are written; memory does not
+            grow with them."""),
         "## Metros, networks, exporters, retention",
         prose(f"""Rows an hour at {measured["expected"][0]["flows_per_s"]:,} flows/s, expected of
             other numbers of metros and of networks that are met, and what the roll-ups of a quarter
