@@ -70,13 +70,12 @@ class Aggregate:
     Args:
         files: flow files to read, as (name, path, rows); records outside the hour are ignored.
         hour: its start, UTC.
-        folder: for sums that wait; `close` leaves nothing in it.
+        folder: for sums that wait; `close` leaves nothing in it. None: there are to be no rows.
         threads: by default as many as there are cores.
         progress: is given the records read.
         duplicates: rows that count elsewhere, as `reading.read` takes them: in figures only.
         kept: by name of a file, where sums of it may be kept, and its digest: they are taken
             instead of the file where they hold.
-        figures_only: there are to be no rows.
 
     Raises:
         OSError: a flow file that cannot be read, or whose octets are not those written.
@@ -87,13 +86,12 @@ class Aggregate:
         files: Sequence[tuple[str, Path, int]],
         hour: datetime,
         context: HourContext,
-        folder: Path,
+        folder: Path | None,
         *,
         threads: int | None = None,
         progress: Callable[[int], None] | None = None,
         duplicates: Mapping[str, Ints] = MappingProxyType({}),
         kept: Mapping[str, tuple[Path, str]] = MappingProxyType({}),
-        figures_only: bool = False,
     ) -> None:
         self.figures = HourFigures()
         self._hour, self._begin_us = hour, int(hour.timestamp()) * 1_000_000
@@ -101,7 +99,7 @@ class Aggregate:
         self._duplicates = duplicates
         self._codes = codes = Codes(context)
         self._lock = Lock()
-        self._folder, self.threads = folder, threads or cores()
+        self.threads = threads or cores()
         # What counts elsewhere is summed too, for the figures; nothing of it is kept.
         self._elsewhere: Callable[[], Sums] = partial(sums_of, codes, hour)
         self._sums = HourSums(codes)
@@ -116,7 +114,8 @@ class Aggregate:
                 self.figures.add(counted)
                 if progress is not None:
                     progress(file[2])
-            self._read(left, progress, (lambda _: None) if figures_only else self._put_aside)
+            put_aside = partial(self._put_aside, folder) if folder else lambda _: None
+            self._read(left, progress, put_aside)
             if self.figures.flow_bytes + self.figures.flow_bytes_unscaled >= 1 << 61:
                 raise OverflowError(
                     f"{self.figures.flow_bytes:,} bytes in one hour cannot be traffic"
@@ -152,9 +151,11 @@ class Aggregate:
             assert found is not None  # what did not fit was put aside
             put_aside(found)
 
-    def _put_aside(self, sums: SortedSums) -> None:
+    def _put_aside(self, folder: Path, sums: SortedSums) -> None:
+        if not len(sums.entries):
+            return
         with self._lock:
-            path = self._folder / f"{os.getpid()}-{id(self)}-{len(self._temporary)}.sums"
+            path = folder / f"{os.getpid()}-{id(self)}-{len(self._temporary)}.sums"
             self._temporary.append(path)
         sum_files.write(path, sums.entries)
         there = sum_files.read(path)

@@ -7,7 +7,6 @@ of less than it was.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -251,8 +250,8 @@ class RollupPlanner(RollupInputs):
         from flowpeer.rollup.aggregate import Aggregate  # and Polars
 
         return Aggregate(
-            files, hour.start, self.context(hour.start), self._scratch, threads=self._threads,
-            duplicates=duplicates, figures_only=True,
+            files, hour.start, self.context(hour.start), None, threads=self._threads,
+            duplicates=duplicates,
         ).figures  # fmt: skip
 
     def _kept(self, hour: Hour, duplicates: Mapping[str, reading.Ints]) -> dict[str, KeptPlace]:
@@ -333,15 +332,6 @@ class RollupPlanner(RollupInputs):
         found = {path: self.duplicates.rows(path) for path, _, _ in reads}
         return {path: rows for path, rows in found.items() if rows.size}
 
-    @cached_property
-    def _scratch(self) -> Path:
-        # Beside the lake's own unfinished files, or where everybody may write: who only reads a
-        # lake (`verify`) need not write into it.
-        if self.lake.writable:
-            return self.lake.staging.folder
-        self._temporary = tempfile.TemporaryDirectory(prefix="flowpeer-")
-        return Path(self._temporary.name)
-
     def missing(self, hour: Hour) -> bool:
         """Whether the record names files for an hour that are not there."""
         return not all(path.exists() for _, path, _ in self._reads(hour))
@@ -377,8 +367,9 @@ class RollupPlanner(RollupInputs):
         reads = self._reads(hour)
         elsewhere = self._elsewhere(reads)
         done = Aggregate(
-            reads, hour.start, self.context(hour.start), self._scratch, progress=progress,
-            threads=self._threads, duplicates=elsewhere, kept=self._kept(hour, elsewhere),
+            reads, hour.start, self.context(hour.start), self.lake.staging.folder,
+            threads=self._threads, progress=progress, duplicates=elsewhere,
+            kept=self._kept(hour, elsewhere),
         )  # fmt: skip
         figures = done.figures
         staged: list[StagedTable] = []

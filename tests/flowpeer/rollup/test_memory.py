@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,15 @@ def test_little_memory_gives_the_same_rows(
         assert (max(groups) > 3) == (name == "little")
     assert all(a.equals(b) for a, b in zip(*made, strict=True))
     assert made[0]
+
+
+def test_files_without_a_record_in_the_hour_give_no_rows_and_wait_nowhere(tmp_path: Path) -> None:
+    rollup = worlds.prepare(tmp_path, worlds.make_world(1))
+    files = [(n, rollup.lake.path(n), f.rows) for n, f in rollup.files.items()]
+    hour = rollup.plan()[-1].start + timedelta(hours=5)
+    folder = tmp_path / "waiting"
+    folder.mkdir()
+    done = aggregate.Aggregate(files, hour, rollup.context(hour), folder, threads=3)
+    assert list(folder.iterdir()) == []
+    assert done.figures == aggregate.HourFigures()
+    assert [*done.traffic(), *done.traffic_routes()] == []
