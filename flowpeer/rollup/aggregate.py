@@ -32,6 +32,7 @@ from flowpeer.rollup.hour_sums import HourSums, SomeSums
 from flowpeer.rollup.plain import PlainOrdering, PlainSums
 from flowpeer.rollup.reading import MACS, FlowBatch, Ints, Task, read, tasks
 from flowpeer.rollup.sums import (
+    Entries,
     HourFigures,
     KeyedSums,
     OrderedSums,
@@ -184,30 +185,28 @@ class Aggregate:
 
     def _by_network(self) -> Iterator[tuple[Ints, SummedRows]]:
         tables = self._tables
-        every = tables.ranks(np.arange(len(self._codes.sides)))
         folded = partial(tables.folded, tail=self._tail) if self._tail.size else None
 
-        def ordered(item: tuple[int, list[SomeSums]]) -> tuple[int, OrderedSums]:
+        def ordered(item: tuple[int, list[tuple[Entries, Ints]]]) -> tuple[int, OrderedSums]:
             slot, some = item
-            parts = [KeyedSums(e, tables.networks(tables.ranks(sides))) for e, sides in some]
+            parts = [KeyedSums(entries, tables.networks(ranks)) for entries, ranks in some]
             return self._begin_us + slot * SLOT_US, self._ordering.ordered(parts, folded)
 
-        groups = ((n, some) for n in range(HOUR_SLOTS) for some in self._sums.groups(every, n))
+        groups = (
+            (n, some) for n in range(HOUR_SLOTS) for some in self._sums.groups(tables.sides, n)
+        )
         return pages(self._in_threads(ordered, groups))
 
     def traffic_routes(self) -> Iterator[Made]:
         """`traffic_routes`, some sides after the other; as `traffic`."""
         tables = self._tables
-        every = tables.ranks(np.arange(len(self._codes.sides)))
         prefixes = tables.prefixes(self._sums.used)
 
-        def ordered(some: list[SomeSums]) -> tuple[int, OrderedSums]:
-            parts = [
-                KeyedSums(e, tables.routes(prefixes, tables.ranks(sides))) for e, sides in some
-            ]
+        def ordered(some: list[tuple[Entries, Ints]]) -> tuple[int, OrderedSums]:
+            parts = [KeyedSums(entries, tables.routes(prefixes, ranks)) for entries, ranks in some]
             return self._begin_us, self._ordering.ordered(parts)
 
-        for begin, rows in pages(self._in_threads(ordered, self._sums.groups(every))):
+        for begin, rows in pages(self._in_threads(ordered, self._sums.groups(tables.sides))):
             yield tables.traffic_routes(begin, rows, prefixes, self._tail)
 
     def close(self) -> None:

@@ -77,15 +77,17 @@ class HourSums:
         first = np.flatnonzero(np.diff(above, prepend=-1))
         return above[first], np.append(first, len(above))
 
-    def groups(self, rank: Ints, slot: int | None = None) -> Iterator[list[SomeSums]]:
+    def groups(self, rank: Ints, slot: int | None = None) -> Iterator[list[tuple[Entries, Ints]]]:
         """The sums of a slot, or all, those of some sides after those of others: of few enough that
-        they can be put into order together. `rank`: by number, what sides go by."""
+        they can be put into order together. `rank`: by number, what sides go by; beside sums it
+        goes by the sides in their keys."""
         if not self._segments:
             return
         segments = np.concatenate(self._segments, axis=1)
         if slot is not None:
             segments = segments[:, segments[1] == slot]
         number, _, side, first, last = segments
+        ranks = [rank.take(some.sides, mode="clip") for some in self._all]  # −2 is in no key
         place = rank[side]
         rows = np.zeros(len(rank), np.int64)
         np.add.at(rows, place, last - first)
@@ -97,7 +99,7 @@ class HourSums:
             begins[1:] = (number[at[1:]] != number[at[:-1]]) | (first[at[1:]] != last[at[:-1]])
             ends = np.append(begins[1:], True)
             yield [
-                SomeSums(self._all[file].entries[begin:end], self._all[file].sides)
+                (self._all[file].entries[begin:end], ranks[file])
                 for file, begin, end in zip(
                     number[at[begins]].tolist(), first[at[begins]].tolist(),
                     last[at[ends]].tolist(), strict=True,

@@ -115,10 +115,10 @@ class Tables:
 
     # ---- traffic
 
-    def ranks(self, sides: Ints) -> Ints:
-        """The places of sides, by their numbers, in the order of the rows."""
-        found: Ints = self._sides.rank[sides]
-        return found
+    @property
+    def sides(self) -> Ints:
+        """By number, the places of sides in the order of the rows."""
+        return self._sides.rank
 
     def networks(self, ranks: Ints) -> list[KeyField]:
         """Keys by network of sums by slot and route, whose sides have these ranks."""

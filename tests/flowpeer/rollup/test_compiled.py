@@ -266,31 +266,44 @@ def test_sums_of_a_slot_come_side_after_side(
     codes_of = [codes.route_part("route", some.entries["key"]) for some in added]
     assert np.flatnonzero(of.used).tolist() == np.unique(np.concatenate(codes_of)).tolist()
 
-    def rows(groups: list[SomeSums], slot: int | None) -> list[tuple[int, int, int]]:
+    def rows(groups: Any, slot: int | None) -> list[tuple[int, int, int]]:
         """Rank, key without the side, and bytes, of those of a slot."""
         found = []
-        for entries, sides in groups:
-            side = sides[codes.route_part("side", entries["key"])]
+        for entries, ranks in groups:
+            ranked = ranks[codes.route_part("side", entries["key"])]
             rest = entries["key"] - (
                 codes.route_part("side", entries["key"]) << codes.route_fields["side"][0]
             ).view(np.uint64)
             at = entries["key"] >> np.uint64(native.SLOT_BIT)
             found += [
                 (int(r), int(k), int(b))
-                for r, k, b, n in zip(rank[side], rest, entries["bytes"], at, strict=True)
+                for r, k, b, n in zip(ranked, rest, entries["bytes"], at, strict=True)
                 if slot is None or n == slot
             ]
         return sorted(found)
 
+    every = [(some.entries, rank[some.sides]) for some in added]
     for slot in (*range(HOUR_SLOTS), None):
         groups = [rows(some, None) for some in of.groups(rank, slot)]
-        assert sorted(row for group in groups for row in group) == rows(added, slot)
+        assert sorted(row for group in groups for row in group) == rows(every, slot)
         for one, after in itertools.pairwise(groups):
             assert one[-1][0] < after[0][0]
         if seed % 4 == 0:
             assert all(len({r for r, *_ in group}) == 1 for group in groups)
         if seed % 4 == 3:
             assert len(groups) == 1
+
+
+def test_a_side_that_is_none_of_the_hours_may_be_named_where_no_key_has_it(
+    context: HourContext,
+) -> None:
+    codes, entries = Codes(context), np.zeros(1, ENTRIES)
+    entries["key"] = 1 << codes.route_fields["side"][0]
+    of = HourSums(codes)
+    assert of.add(SomeSums(entries, np.array([-2, 0])))
+    (((found, ranks),),) = of.groups(np.zeros(1, np.int64))
+    assert found.tobytes() == entries.tobytes()
+    assert ranks[1] == 0
 
 
 @pytest.mark.parametrize("how", ["plain", "compiled"])
