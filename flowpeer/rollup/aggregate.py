@@ -117,10 +117,9 @@ class Aggregate:
                     progress(file[2])
             put_aside = partial(self._put_aside, folder) if folder else lambda _: None
             self._read(left, progress, put_aside)
-            if self.figures.flow_bytes + self.figures.flow_bytes_unscaled >= 1 << 61:
-                raise OverflowError(
-                    f"{self.figures.flow_bytes:,} bytes in one hour cannot be traffic"
-                )
+            found = self.figures.flow_bytes + self.figures.flow_bytes_unscaled
+            if found >= 1 << 61:
+                raise OverflowError(f"{found:,} bytes in one hour cannot be traffic")
         except BaseException:
             self.close()
             raise

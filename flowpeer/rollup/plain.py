@@ -227,8 +227,9 @@ def _match(table: RouteTable, address: bytes) -> int:
 
 
 def _sum(into: _Sums, key: int, sums: Iterable[int]) -> None:
-    before = into.get(key)
-    into[key] = list(sums) if before is None else [a + b for a, b in zip(before, sums, strict=True)]
+    into[key] = found = [a + b for a, b in zip(into.get(key, [0] * 5), sums, strict=True)]
+    if max(found[:3]) >= 1 << 63:
+        raise OverflowError("sums of one hour that cannot be traffic")
 
 
 def _count(

@@ -348,16 +348,19 @@ def one_record(file: str, start: int, end: int, octets: int) -> FlowBatch:
     return FlowBatch(file, 1, {**made.columns, **columns, "bytes": pa.array([octets])})
 
 
+def sums_of(how: str, context: HourContext) -> Any:
+    if how == "plain":
+        return PlainSums(Codes(context), HOUR)
+    if CORE is None:
+        pytest.skip("built without the compiled core")
+    return CompiledSums(CORE, Codes(context), HOUR, compiled.HELD_OCTETS)
+
+
 @pytest.mark.parametrize("how", ["plain", "compiled"])
 def test_records_that_nobody_may_write_are_refused(
     how: str, context: HourContext, file: str
 ) -> None:
-    if how == "compiled" and CORE is None:
-        pytest.skip("built without the compiled core")
-    codes = Codes(context)
-    sums: Any = PlainSums(codes, HOUR) if CORE is None or how == "plain" else CompiledSums(
-        CORE, codes, HOUR, compiled.HELD_OCTETS
-    )  # fmt: skip
+    sums = sums_of(how, context)
     for start, end, octets, why in (
         (BEGIN + 5, BEGIN + 4, 1, "out of order"),
         (BEGIN, BEGIN + slots.MAX_DURATION_US + 1, 1, "too far apart"),
@@ -367,10 +370,9 @@ def test_records_that_nobody_may_write_are_refused(
             sums.add(one_record(file, start, end, octets))
 
 
-@pytest.mark.skipif(CORE is None, reason="built without the compiled core")
-def test_a_sum_that_does_not_fit_is_refused(context: HourContext, file: str) -> None:
-    assert CORE is not None
-    sums = CompiledSums(CORE, Codes(context), HOUR, compiled.HELD_OCTETS)
+@pytest.mark.parametrize("how", ["plain", "compiled"])
+def test_a_sum_that_does_not_fit_is_refused(how: str, context: HourContext, file: str) -> None:
+    sums = sums_of(how, context)
     sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))
     with pytest.raises(OverflowError, match="cannot be traffic"):
         sums.add(one_record(file, BEGIN, BEGIN, (1 << 63) - 1))
