@@ -83,7 +83,9 @@ class HourSums:
         goes by the sides in their keys."""
         if not self._segments:
             return
-        segments = np.concatenate(self._segments, axis=1)
+        with self._lock:
+            self._segments = [np.concatenate(self._segments, axis=1)]
+            (segments,) = self._segments
         if slot is not None:
             segments = segments[:, segments[1] == slot]
         number, _, side, first, last = segments
