@@ -22,7 +22,6 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
-import polars as pl
 
 from flowpeer.rollup import kept_sums, sum_files
 from flowpeer.rollup.codes import Codes, HourContext
@@ -168,6 +167,8 @@ class Aggregate:
         tail = self._context.tail
         if tail is None:
             return
+        import polars as pl
+
         totals = pl.DataFrame(schema={"network": pl.Int64, "bytes": pl.Int64})
         for _, rows in self._by_network():
             found = pl.concat([totals, self._tables.totals(rows)])

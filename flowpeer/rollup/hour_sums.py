@@ -17,7 +17,7 @@ from flowpeer_core.native import library
 from flowpeer_core.native import table as native
 from flowpeer_core.slots import HOUR_SLOTS
 
-GROUP_ROWS = 1 << 19
+GROUP_ROWS = 1 << 18
 """Sums that are put into order at once: of one side all, of several not many more than these."""
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowpeer import schema
 from flowpeer.rollup.codes import (
@@ -33,10 +33,13 @@ from flowpeer_core.columns import TableColumn, arrow_schema
 from flowpeer_core.native.parquet import MOST_ROWS, ROW_GROUP_ROWS
 from flowpeer_core.native.rows import INPUT, Rows
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _FAMILIES = np.array([4, 6, 0, 0], np.int32)
 _SIDE_COLUMNS = {
-    "metro": pl.String, "exporter": pl.String, "interface": pl.Int64, "role": pl.String,
-    "provider_asn": pl.Int64, "direction": pl.String,
+    "metro": pa.string(), "exporter": pa.string(), "interface": pa.int64(), "role": pa.string(),
+    "provider_asn": pa.int64(), "direction": pa.string(),
 }  # fmt: skip
 
 
@@ -62,29 +65,35 @@ class Made(NamedTuple):
 class _Ranked:
     """Rows in the order in which they sort, and the rank of each number."""
 
-    rows: pl.DataFrame
+    rows: pa.Table
     rank: Ints
     bits: int
 
-    def texts(self, name: str) -> pa.Array:
+    def column(self, name: str) -> pa.Array:
         """A column of the rows, which is made once."""
-        if name not in self._texts:
-            self._texts[name] = self.rows[name].to_arrow().cast(pa.string())
-        return self._texts[name]
+        if name not in self._columns:
+            self._columns[name] = self.rows[name].combine_chunks()
+        return self._columns[name]
 
-    _texts: dict[str, pa.Array] = field(default_factory=dict)
+    _columns: dict[str, pa.Array] = field(default_factory=dict)
 
 
-def _ranked(frame: pl.DataFrame) -> _Ranked:
-    order = frame.with_row_index("_n").sort(frame.columns, nulls_last=True)
+def _ranked(table: pa.Table) -> _Ranked:
+    keys = [(name, "ascending") for name in table.column_names]
+    order = pc.sort_indices(table, keys)  # nulls at the end
+    rows = table.take(order)
     # Rows that are alike share a rank: what has no route is so in IPv4 and in IPv6.
-    columns = map(pl.col, frame.columns)
-    changes = pl.any_horizontal(c.ne_missing(c.shift()) for c in columns)
-    first = order.select(changes | (pl.int_range(pl.len()) == 0)).to_series()
-    rank = np.empty(frame.height, dtype=np.int64)
-    rank[order["_n"].to_numpy()] = first.cum_sum().to_numpy().astype(np.int64) - 1
-    rows = order.filter(first).drop("_n")
-    return _Ranked(rows, rank, max(1, rows.height.bit_length()))
+    first = np.ones(len(rows), bool)
+    first[1:] = False
+    for column in rows.columns:
+        after, before = column[1:], column[: max(0, len(rows) - 1)]
+        valid = np.asarray(column.is_valid())
+        first[1:] |= np.asarray(pc.not_equal(after, before).fill_null(False))
+        first[1:] |= valid[1:] != valid[:-1]
+    rank = np.empty(len(rows), dtype=np.int64)
+    rank[order.to_numpy()] = np.cumsum(first) - 1
+    rows = rows.filter(pa.array(first))
+    return _Ranked(rows, rank, max(1, len(rows).bit_length()))
 
 
 class Tables:
@@ -93,25 +102,22 @@ class Tables:
     def __init__(self, codes: Codes) -> None:
         self._codes = codes
         self._groups = {_TRAFFIC: _RowGroup(), _ROUTES: _RowGroup()}
-        self._sides = _ranked(
-            pl.DataFrame(
-                [
-                    {"metro": s.metro, "exporter": s.exporter, "interface": s.interface,
-                     "role": s.role, "provider_asn": neighbour or s.provider_asn,
-                     "direction": s.direction}
-                    for s, neighbour in codes.sides
-                ],
-                schema=_SIDE_COLUMNS,
-            )
-        )  # fmt: skip
-        numbers = self._sides.rows.select(n for n, t in _SIDE_COLUMNS.items() if t == pl.Int64)
+        sides = [
+            {"metro": s.metro, "exporter": s.exporter, "interface": s.interface, "role": s.role,
+             "provider_asn": neighbour or s.provider_asn, "direction": s.direction}
+            for s, neighbour in codes.sides
+        ]  # fmt: skip
+        self._sides = _ranked(pa.Table.from_pylist(sides, pa.schema([*_SIDE_COLUMNS.items()])))
+        numbers = [name for name, type_ in _SIDE_COLUMNS.items() if type_ == pa.int64()]
         self._numbers = {
-            column.name: (column.fill_null(0).to_numpy(), column.is_not_null().to_numpy())
-            for column in numbers
+            name: (column.fill_null(0).to_numpy(), np.asarray(column.is_valid()))
+            for name, column in ((name, self._sides.column(name)) for name in numbers)
         }
-        self._metro = self._sides.rows["metro"].rank("dense").to_numpy().astype(np.int64) - 1
-        own = pa.chunked_array([pa.nulls(1, pa.string()), codes.own.table.prefixes], pa.string())
-        self._own = _ranked(pl.DataFrame({"local_prefix": pl.Series(own)}))
+        metros = self._sides.column("metro").to_pylist()
+        number = {metro: n for n, metro in enumerate(sorted(set(metros)))}
+        self._metro = np.array([number[metro] for metro in metros], np.int64)
+        own = pa.concat_arrays([pa.nulls(1, pa.string()), codes.own.table.prefixes])
+        self._own = _ranked(pa.table({"local_prefix": own}))
 
     # ---- traffic
 
@@ -138,6 +144,8 @@ class Tables:
 
     def totals(self, rows: SummedRows) -> pl.DataFrame:
         """Bytes of the networks that may be folded: network, bytes."""
+        import polars as pl
+
         frame = pl.DataFrame({"network": self._foldable(rows.key), "bytes": rows.bytes})
         return frame.filter(pl.col("network") >= 0)
 
@@ -162,7 +170,7 @@ class Tables:
         """The routes of the codes that are used, ranked; `rank` goes by code."""
         codes = np.flatnonzero(used)
         texts, origins = self._codes.about(codes)
-        found = _ranked(pl.DataFrame({"prefix": pl.Series(texts), "origin_asn": origins}))
+        found = _ranked(pa.table({"prefix": texts, "origin_asn": origins}))
         rank = np.zeros(self._codes.routes, dtype=np.int64)
         rank[codes] = found.rank
         return _Ranked(found.rows, rank, found.bits)
@@ -187,7 +195,7 @@ class Tables:
         place = key & ((1 << prefixes.bits) - 1)
         key = key >> prefixes.bits
         scaled = key & 1 == 1
-        origin = prefixes.rows["origin_asn"].to_numpy()[place]
+        origin = prefixes.column("origin_asn").to_numpy()[place]
         made = self._made(_ROUTES, rows, key >> 1)
         made.put("hour_start", begin[:1])
         made.put_text("prefix", prefixes, place)
@@ -208,7 +216,7 @@ class Tables:
         first = np.append(0, np.flatnonzero(side[1:] != side[:-1]) + 1)  # rows are sorted by side
         sides, times = side[first], np.diff(first, append=side.size)
         for name, type_ in _SIDE_COLUMNS.items():
-            if type_ == pl.String:
+            if type_ == pa.string():
                 made.put_text(name, self._sides, sides, times)
             else:
                 values, valid = self._numbers[name]
@@ -286,7 +294,7 @@ class _Making:
     def put_text(self, name: str, of: _Ranked, numbers: Ints, times: Ints | None = None) -> None:
         """A column of the texts in some rows of another one, each so many times."""
         if name not in self._group.texts:
-            self._group.texts[name] = _Texts(of.texts(name))
+            self._group.texts[name] = _Texts(of.column(name))
         indices, valid, self._dictionaries[name] = self._group.texts[name].indices(numbers)
         self.put(name, indices, valid, times)
 

@@ -256,7 +256,7 @@ def test_sums_of_a_slot_come_side_after_side(
 ) -> None:
     if how == "plain":
         monkeypatch.setattr(hour_sums, "library", lambda: None)
-    monkeypatch.setattr(hour_sums, "GROUP_ROWS", [1, 50, 300, 1 << 19][seed % 4])
+    monkeypatch.setattr(hour_sums, "GROUP_ROWS", [1, 50, 300, 1 << 18][seed % 4])
     codes, dice = Codes(context), np.random.default_rng(seed)
     of, rank = HourSums(codes), dice.permutation(40)
     assert list(of.groups(rank)) == []
