@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from flowpeer.errors import naming
 from flowpeer.rollup.sums import ENTRIES, Entries
 from flowpeer_core.native.checksum import crc32
 
@@ -32,7 +33,7 @@ def write(path: Path, entries: Entries, header: bytes = b"") -> None:
     """
     octets, after = entries.view(np.uint8), header + len(header).to_bytes(_LENGTH)
     crc = crc32(np.frombuffer(after, np.uint8), crc32(octets))
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(octets.data)
         file.write(after + crc.to_bytes(_CRC))
 

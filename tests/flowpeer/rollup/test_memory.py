@@ -6,12 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import worlds
 
-from flowpeer.rollup import aggregate, compiled, hour_sums, reading, traffic_rows
+from flowpeer.rollup import aggregate, compiled, hour_sums, reading, sum_files, traffic_rows
 from flowpeer.rollup.planner import RollupPlanner
+from flowpeer.rollup.sums import ENTRIES
 from flowpeer_core.native import library, parquet
 
 
@@ -78,3 +80,9 @@ def test_files_without_a_record_in_the_hour_give_no_rows_and_wait_nowhere(tmp_pa
     assert list(folder.iterdir()) == []
     assert done.figures == aggregate.HourFigures()
     assert [*done.traffic(), *done.traffic_routes()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_names_the_file_that_sums_wait_in() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        sum_files.write(Path("/dev/full"), np.zeros(1 << 12, ENTRIES))
