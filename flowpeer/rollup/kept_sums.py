@@ -28,12 +28,17 @@ from flowpeer.rollup.reading import Ints
 from flowpeer.rollup.sums import Entries, HourFigures, SortedSums
 
 VERSION = 2
-"""Raised when the files change their meaning."""
+"""Raised when the files change their meaning: those of another one are not looked at."""
 
 
 def place(cache: Path, hour: datetime, sha256: str) -> Path:
     """Where the sums of a flow file are kept, by the hour of its receipt and its digest."""
-    return cache / "sums" / folder_of("flows", hour).partition("/")[2] / f"{sha256[:32]}.sums"
+    return (
+        cache
+        / "sums"
+        / folder_of("flows", hour).partition("/")[2]
+        / f"{sha256[:32]}-{VERSION}.sums"
+    )
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,7 @@ def write(
         order=found.order,
         figures=asdict(figures),
     )
-    document = json.dumps({"version": VERSION, **vars(header)}).encode()
-    sum_files.write(path, found.entries, document)
+    sum_files.write(path, found.entries, json.dumps(vars(header)).encode())
     return True
 
 
@@ -114,10 +118,8 @@ def read(path: Path, sha256: str) -> tuple[KeptSums, Entries] | None:
     found = sum_files.read(path)
     if found is None:
         return None
-    document = json.loads(found.header)
-    if document.pop("version") != VERSION or document["sha256"] != sha256:
-        return None
-    return KeptSums(**document), found.entries
+    header = KeptSums(**json.loads(found.header))
+    return (header, found.entries) if header.sha256 == sha256 else None
 
 
 def agree(
