@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 
 
 Undisturbed = tuple[dict[str, Any], Counter[str]]
+ALONE = ("--jobs", "1")
+"""One thread: how many of several put sums aside, and remove them, is chance."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def undisturbed(
     folder = tmp_path_factory.mktemp("undisturbed") / "world"
     shutil.copytree(world, folder)
     log = folder / "points"
-    assert begin(folder, FLOWPEER_FAULTS_LOG=str(log)).finish()[0] == 0
+    assert begin(folder, *ALONE, FLOWPEER_FAULTS_LOG=str(log)).finish()[0] == 0
     made = files_of(folder)
     assert len(made) >= 12
     return made, Counter(line.split()[1] for line in log.read_text().splitlines())
@@ -83,7 +85,7 @@ def test_killed_at_any_point_and_run_again_gives_the_same_files(
     dice = random.Random(len(every))
     for name, n in dice.sample(every, 8):
         folder = copy_of(world, tmp_path / f"{name}{n}")
-        killed = begin(folder, FLOWPEER_FAULTS=f"kill:{name}:{n}").finish()
+        killed = begin(folder, *ALONE, FLOWPEER_FAULTS=f"kill:{name}:{n}").finish()
         assert killed[0] == -signal.SIGKILL, (name, n)
         again = begin(folder).finish()
         assert again[0] == 0, (name, n, again)
